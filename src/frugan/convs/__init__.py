@@ -1,0 +1,144 @@
+"""Convolution families: how a layer that keeps, doubles or halves the image is built.
+
+A family is a record of three functions. Architectures never name one: they ask a `Layers` object for "a layer of this
+role that doubles the image", and the recipe's rules decide which family answers. A family may decline a layer; the
+standard one is then built instead and the report says why.
+
+Every function of a family takes the same arguments (`same`, `down` and `up` differ in what `stride` does):
+
+    family.up(in_channels, out_channels, kernel, *, stride, bias, inner_bias, inner_norm, padding, padding_mode)
+
+`padding` is (before, after) on both axes: what is added around the input of `same` and `down`, what is cropped from the
+full output, of length (n - 1) stride + kernel, of `up` (a negative number appends zeros). Left out, it is the rule that
+keeps, divides or multiplies the size exactly: kernel - stride in all, the smaller half before. `inner_bias` and
+`inner_norm` concern the seam of a layer that a family splits in two: a bias there (as `bias` if left out), a norm there
+(a function from channels to a module, or a name in `NORMS`).
+
+The primitive convolutions inside carry `tag`, ``"spatial"`` or ``"pointwise"``, so that architectures can treat weights
+by kind (initialisation, spectral norm, equalised rate).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+
+from frugan.registry import Registry, UserError, check_options, options_of
+
+registry = Registry("convolution family", "frugan.convs")
+names = registry.names
+
+Pads = tuple[int, int]
+NORMS: dict[str, Callable[[int], nn.Module]] = {"batch_norm": nn.BatchNorm2d, "instance_norm": nn.InstanceNorm2d}
+CONTRACT = ("stride", "bias", "inner_bias", "inner_norm", "padding", "padding_mode")
+
+
+class Declined(Exception):
+    """Raised by a family that cannot build the layer asked for; the text says why and ends up in the report."""
+
+
+@dataclass(frozen=True)
+class ConvFamily:
+    """How layers that keep (`same`), divide (`down`) and multiply (`up`) the image size by their stride are built."""
+
+    name: str
+    same: Callable[..., nn.Module]
+    down: Callable[..., nn.Module]
+    up: Callable[..., nn.Module]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def with_options(self, **options: Any) -> ConvFamily:
+        """The same family with options set, e.g. ``middle=0.5``; those it does not have raise UserError."""
+        return replace(self, options={**self.options, **options})
+
+    def accepted(self) -> dict[str, Any]:
+        """The options of this family's own (beyond the contract's arguments) and their defaults."""
+        own: dict[str, Any] = {}
+        for build in (self.same, self.down, self.up):
+            own.update(options_of(build, without=CONTRACT))
+        return own
+
+
+def find(name: str, **options: Any) -> ConvFamily:
+    """The family called `name`, with options set. Raises UserError with the nearest name or option."""
+    family: ConvFamily = registry.find(name)
+    check_options(f"The convolution family '{name}'", options, {**dict.fromkeys(("kernel", *CONTRACT)), **family.accepted()})
+    return family.with_options(**options)
+
+
+def add(name: str, family: ConvFamily) -> ConvFamily:
+    """Make a family of one's own known under `name`, everywhere a family can be named."""
+    return registry.add(name, family)
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """What one role became: the family asked for, the family built, and why they differ if they do."""
+
+    role: str
+    kind: str
+    family: str
+    asked: str
+    declined: str | None
+    in_channels: int
+    out_channels: int
+    kernel: int
+    stride: int
+
+
+class Layers:
+    """Builds the swappable layers of one network by ordered rules, role pattern -> family; the last match wins.
+
+    Options of a rule that name arguments of the contract (``kernel``, ``stride``, ``inner_norm`` ...) replace what the
+    architecture asks for: so a table can say, for one role, "a 3 x 3 kernel here". What was built stands in `choices`.
+    """
+
+    def __init__(self, rules: Sequence[tuple[str, ConvFamily]] = ()) -> None:
+        self.rules = [("*", find("standard")), *rules]
+        self.choices: list[LayerChoice] = []
+
+    def same(self, role: str, in_channels: int, out_channels: int, kernel: int, **arguments: Any) -> nn.Module:
+        """A layer that keeps the image size. `arguments` are the contract's, see this module."""
+        return self._build("same", role, in_channels, out_channels, kernel, {"stride": 1, **arguments})
+
+    def down(self, role: str, in_channels: int, out_channels: int, kernel: int, **arguments: Any) -> nn.Module:
+        """A layer that divides the image size by `stride` (2 if left out)."""
+        return self._build("down", role, in_channels, out_channels, kernel, {"stride": 2, **arguments})
+
+    def up(self, role: str, in_channels: int, out_channels: int, kernel: int, **arguments: Any) -> nn.Module:
+        """A layer that multiplies the image size by `stride` (2 if left out)."""
+        return self._build("up", role, in_channels, out_channels, kernel, {"stride": 2, **arguments})
+
+    def _build(self, kind: str, role: str, in_channels: int, out_channels: int, kernel: int, asked: dict[str, Any]) -> nn.Module:
+        family = next(family for pattern, family in reversed(self.rules) if fnmatch.fnmatchcase(role, pattern))
+        own, contract = {}, {"kernel": kernel, **asked}
+        for name, value in family.options.items():
+            (contract if name == "kernel" or name in CONTRACT else own)[name] = value
+        kernel = contract.pop("kernel")
+        if isinstance(contract.get("inner_norm"), str):
+            contract["inner_norm"] = NORMS[contract["inner_norm"]]
+        accepted = options_of(getattr(family, kind), without=CONTRACT)
+        own = {name: value for name, value in own.items() if name in accepted}
+        built, declined = family, None
+        try:
+            module = getattr(family, kind)(in_channels, out_channels, kernel, **contract, **own)
+        except Declined as reason:
+            built, declined = find("standard"), str(reason)
+            module = getattr(built, kind)(in_channels, out_channels, kernel, **contract)
+        self.choices.append(
+            LayerChoice(role, kind, built.name, family.name, declined, in_channels, out_channels, kernel, contract["stride"])
+        )
+        return module
+
+    def check_rules_used(self) -> None:
+        """Raise UserError for a rule whose pattern matched no role of the network just built: most likely a slip."""
+        roles = [choice.role for choice in self.choices]
+        for pattern, family in self.rules:
+            if pattern != "*" and not fnmatch.filter(roles, pattern):
+                raise UserError(
+                    f"The rule '{pattern}' -> {family.name} matches no layer. Roles of this network: {', '.join(roles)}."
+                )

@@ -1,0 +1,41 @@
+"""The standard family: one dense K x K convolution, the form every other family is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from frugan.convs import ConvFamily, Pads
+from frugan.convs._primitives import Convolution, Transposed, exact
+
+
+def down(
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True, inner_bias: bool | None = None,
+    inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None, padding_mode: str = "zeros",
+) -> nn.Module:
+    """A K x K convolution of stride `stride`. There is no seam, so `inner_bias` and `inner_norm` have no effect."""
+    around = padding or exact(kernel, stride)
+    return Convolution(
+        in_channels, out_channels, (kernel, kernel), stride=(stride, stride), rows=around, columns=around, bias=bias,
+        padding_mode=padding_mode,
+    )
+
+
+def same(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, **contract: object) -> nn.Module:
+    """A K x K convolution of stride 1; arguments as for `down`."""
+    return down(in_channels, out_channels, kernel, stride=stride, **contract)  # pyrefly: ignore
+
+
+def up(
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True, inner_bias: bool | None = None,
+    inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None, padding_mode: str = "zeros",
+) -> nn.Module:
+    """A K x K transposed convolution of stride `stride`."""
+    crop = padding or exact(kernel, stride)
+    return Transposed(
+        in_channels, out_channels, (kernel, kernel), stride=(stride, stride), rows=crop, columns=crop, bias=bias
+    )
+
+
+variant = ConvFamily("standard", same=same, down=down, up=up)

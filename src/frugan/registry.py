@@ -1,0 +1,141 @@
+"""Find a variant by the name users type, check its options, list what there is.
+
+Every axis (families, networks, games, metrics, views, recipes) is a package; each public file in it is one variant and
+holds one object of the axis' record type under the name `variant`. The folder listing is therefore the list of choices,
+read without importing anything. Users add their own from a file (`frugan ... --code my.py`) or from an installed
+package's entry point in the group ``frugan``: both simply call the axis' ``add``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+class UserError(Exception):
+    """Something the user can mend: the message says what was found, what is accepted and what to type next."""
+
+
+def suggest(wrong: str, accepted: Iterable[str]) -> str:
+    """The tail of an error message: the nearest accepted name if one is close, then all of them."""
+    names = sorted(accepted)
+    near = difflib.get_close_matches(wrong, names, n=1)
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    return f"{hint}Accepted: {', '.join(names) if names else '(none)'}."
+
+
+class Registry:
+    """The variants of one axis: those in the package's folder and those that users added.
+
+    Args:
+        kind: what one variant is called in messages, e.g. ``"convolution family"``.
+        package: the package whose public modules are the variants, e.g. ``"frugan.convs"``.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self._added: dict[str, Any] = {}
+
+    def names(self) -> list[str]:
+        """Every known name, sorted; no variant is imported for it."""
+        load_entry_points()
+        folder = [str(Path(sys.modules[self.package].__path__[0]))]
+        shipped = (module.name for module in pkgutil.iter_modules(folder) if not module.name.startswith("_"))
+        return sorted({*shipped, *self._added})
+
+    def add(self, name: str, variant: Any) -> Any:
+        """Make a variant of one's own known under `name`; returns it. Raises UserError if the name is taken."""
+        if self._added.get(name, variant) is not variant and not _same_source(self._added[name], variant):
+            raise UserError(f"The {self.kind} '{name}' was added twice; give one of them another name.")
+        if importlib.util.find_spec(f"{self.package}.{name}") is not None:
+            raise UserError(f"'{name}' is a {self.kind} of frugan's own; give yours another name.")
+        self._added[name] = variant
+        return variant
+
+    def find(self, name: str) -> Any:
+        """The variant called `name`. Raises UserError with the nearest name if there is none."""
+        if name not in self.names():
+            raise UserError(f"There is no {self.kind} called '{name}'. {suggest(name, self.names())}")
+        if name in self._added:
+            return self._added[name]
+        return importlib.import_module(f"{self.package}.{name}").variant
+
+
+def _same_source(one: Any, other: Any) -> bool:
+    """Whether two variants come from one definition (a user's file that was executed twice in one process)."""
+    return type(one) is type(other) and getattr(one, "__module__", None) == getattr(other, "__module__", None)
+
+
+def options_of(function: Callable[..., Any], without: Iterable[str] = ()) -> dict[str, Any]:
+    """The keyword-only options of a variant's function and their defaults, leaving out the names in `without`."""
+    skipped = set(without)
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        and parameter.default is not inspect.Parameter.empty
+        and name not in skipped
+    }
+
+
+def check_options(owner: str, given: Mapping[str, Any], accepted: Mapping[str, Any]) -> None:
+    """Raise UserError if `given` names an option that `owner` does not have, or gives one a value of another kind."""
+    for name, value in given.items():
+        if name not in accepted:
+            raise UserError(f"{owner} has no option '{name}'. {suggest(name, accepted)}")
+        default = accepted[name]
+        if isinstance(default, bool) != isinstance(value, bool) and default is not None:
+            raise UserError(f"{owner}: option '{name}' is {value!r}; it takes a value like {default!r}.")
+        number = isinstance(default, (int, float)) and isinstance(value, (int, float))
+        if default is not None and value is not None and not number and not isinstance(value, type(default)):
+            if not (isinstance(default, (list, tuple)) and isinstance(value, (list, tuple))):
+                raise UserError(f"{owner}: option '{name}' is {value!r}; it takes a value like {default!r}.")
+
+
+def load_code(path: str | Path) -> None:
+    """Run a user's own file so that the variants it adds become known. Raises UserError if it is not there or fails."""
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise UserError(f"--code {path}: there is no such file.")
+    name = f"frugan_user_{path.stem}"
+    loaded = sys.modules.get(name)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--code {path}: not a Python file; its name must end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        del sys.modules[name]
+        raise
+    except Exception as error:
+        del sys.modules[name]
+        raise UserError(f"--code {path} failed while it was read: {type(error).__name__}: {error}") from error
+
+
+_entry_points_loaded = False
+
+
+def load_entry_points() -> None:
+    """Import what installed packages offer in the entry point group ``frugan``, once per process."""
+    global _entry_points_loaded
+    if _entry_points_loaded:
+        return
+    _entry_points_loaded = True
+    for entry in importlib.metadata.entry_points(group="frugan"):
+        try:
+            entry.load()
+        except Exception as error:
+            print(f"frugan: the plugin '{entry.name}' could not be loaded: {error}", file=sys.stderr)
