@@ -1,0 +1,49 @@
+"""frugan: small, fast, honestly compared GAN image generators.
+
+The public names, imported when first used so that ``frugan --help`` does not wait for torch:
+
+    train(recipe, ...)       train a recipe                      evaluate(run, ...)   measure what it makes
+    compare(arms, ...)       train twins and tell them apart     load(path)           a shipped generator, alive again
+    swap(module, family)     rewrite any module's convolutions   cost(module, *inputs) parameters, MACs, memory
+    Recipe                   what a run is made of
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from frugan.artefact import load
+    from frugan.comparison import compare
+    from frugan.costs import cost
+    from frugan.evaluation import evaluate
+    from frugan.recipe import Recipe
+    from frugan.surgery import swap
+    from frugan.training import train
+
+__version__ = "0.1.0"
+__all__ = ["Recipe", "compare", "cost", "evaluate", "load", "swap", "train"]
+
+_HOMES = {
+    "train": "frugan.training",
+    "evaluate": "frugan.evaluation",
+    "compare": "frugan.comparison",
+    "load": "frugan.artefact",
+    "swap": "frugan.surgery",
+    "cost": "frugan.costs",
+    "Recipe": "frugan.recipe",
+}
+_AXES = {"convs", "nets", "games", "metrics", "views", "data", "recipes", "losses", "penalties", "augment"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _AXES:
+        return importlib.import_module(f"frugan.{name}")
+    raise AttributeError(f"module 'frugan' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *_AXES})
