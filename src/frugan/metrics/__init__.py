@@ -1,0 +1,110 @@
+"""Metrics: pure functions from what was made, and what it should resemble, to named numbers.
+
+Each public file of this folder is one metric: a function ``compute`` that takes exactly what it declares and returns
+named numbers, and the record of it, ``variant``. A metric opens no file, knows no device, no view and no generator's
+name; where features come from is the business of `frugan.views`. Called directly::
+
+    frugan.metrics.fid.compute(real=features, fake=features)   # {"fid": 0.0}
+
+A value says nothing without its protocol (data, counts, view, resizing); whoever stores it stores that beside it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Literal, NamedTuple
+
+from frugan.registry import Registry, UserError, suggest
+
+KINDS = {
+    "features": "what a view saw: float [count, width]",
+    "pixels": "the images themselves: uint8 [count, channels, height, width]",
+    "labels": "class numbers: int64 [count], or attributes [count, bits]",
+    "probabilities": "natural logarithms of class probabilities, that is log-softmax values: float [count, classes]",
+    "generator": "what frugan.load returns: called on latents, or .sample(count, seed=...)",
+}
+"""What a metric can ask to see."""
+
+SETS = ("real", "fake", "held_out")
+"""Of which images: those to resemble; those that were generated; real ones that the generator was not trained on."""
+
+
+class Need(NamedTuple):
+    """One thing a metric asks to see: a kind (of `KINDS`) of one set of images (of `SETS`)."""
+
+    images: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One way to judge generated images.
+
+    Args:
+        name: as users type it.
+        compute: a pure function. What it needs are keyword-only arguments without defaults, named as in `needs`; its
+            options are keyword-only arguments with defaults, a `seed` among them if it draws. It returns named numbers
+            and raises UserError for input that has no value (too few images, non-finite features).
+        needs: what it has to see, each name read by `parse_need`: ``real``, ``fake``, ``held_out`` are features of
+            those images; ``pixels``, ``labels`` and ``probabilities`` are those of the fakes, and with ``real_`` or
+            ``held_out_`` before them those of the other sets; ``generator``.
+        better: "lower" or "higher".
+        headline: which of the returned numbers goes into tables.
+        least: below this many images of any set it has no meaning worth a table.
+    """
+
+    name: str
+    compute: Callable[..., dict[str, float]]
+    needs: tuple[str, ...]
+    better: Literal["lower", "higher"]
+    headline: str
+    least: int
+
+    def __post_init__(self) -> None:
+        for need in self.needs:
+            parse_need(need)
+        if self.better not in ("lower", "higher"):
+            raise UserError(f"Metric '{self.name}': better is {self.better!r}; it is 'lower' or 'higher'.")
+
+
+def parse_need(need: str) -> Need:
+    """What a word of `Metric.needs` asks for: ``fake`` is (fake, features), ``real_pixels`` is (real, pixels).
+
+    Raises UserError for a word that says neither.
+    """
+    accepted = {images: Need(images, "features") for images in SETS}
+    for kind in ("pixels", "labels", "probabilities"):
+        accepted |= {kind: Need("fake", kind), **{f"{of}_{kind}": Need(of, kind) for of in ("real", "held_out")}}
+    accepted["generator"] = Need("fake", "generator")
+    if need not in accepted:
+        raise UserError(f"A metric cannot need '{need}'. {suggest(need, accepted)}")
+    return accepted[need]
+
+
+_registry = Registry("metric", __name__)
+
+
+def names() -> list[str]:
+    """Every known metric's name, sorted."""
+    return _registry.names()
+
+
+def find(name: str) -> Metric:
+    """The metric called `name`. Raises UserError with the nearest name if there is none."""
+    return _registry.find(name)
+
+
+def add(name: str, metric: Metric) -> Metric:
+    """Make a metric of one's own known by name."""
+    return _registry.add(name, metric)
+
+
+def __getattr__(name: str) -> ModuleType:
+    """``frugan.metrics.fid`` is imported when it is first named, so that listing metrics does not import torch."""
+    if name.startswith("_") or importlib.util.find_spec(f"{__name__}.{name}") is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")

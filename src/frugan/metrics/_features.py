@@ -1,0 +1,86 @@
+"""Features as metrics take them: float64 on the CPU, finite, enough of them; and their mean and covariance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from frugan.registry import UserError
+
+
+class Statistics(NamedTuple):
+    """Mean ``[width]`` and unbiased covariance ``[width, width]`` (over count - 1) of `count` features; float64."""
+
+    count: int
+    mean: Tensor
+    covariance: Tensor
+
+
+def accept(metric: str, images: str, features: Tensor, *, least: int = 2) -> Tensor:
+    """`features` ``[count, width]`` of the set called `images`, as float64 on the CPU.
+
+    Raises UserError, in the name of `metric`, if they are no such table, fewer than `least`, or not finite.
+    """
+    if features.ndim != 2 or features.shape[1] == 0:
+        raise UserError(f"{metric}: '{images}' has the shape {list(features.shape)}; features are [count, width].")
+    if len(features) < least:
+        raise UserError(f"{metric}: {_images(len(features))} in '{images}'; it takes at least {least}, make more.")
+    features = features.detach().to("cpu", torch.float64)
+    broken = (~torch.isfinite(features)).any(1)
+    if broken.any():
+        raise UserError(
+            f"{metric}: {int(broken.sum())} of {len(features)} feature rows of '{images}' are not finite (the first is "
+            f"number {int(broken.nonzero()[0])}); look at these images, a generator that has diverged makes such."
+        )
+    return features
+
+
+def accept_pair(metric: str, real: Tensor, fake: Tensor, *, least: int = 2) -> tuple[Tensor, Tensor]:
+    """Real and fake features of one width, each as `accept` gives them.
+
+    Fakes may all be equal, as a collapsed generator makes them; if the real ones are, the view saw nothing in them.
+    """
+    real, fake = accept(metric, "real", real, least=least), accept(metric, "fake", fake, least=least)
+    if real.shape[1] != fake.shape[1]:
+        raise UserError(
+            f"{metric}: 'real' has {real.shape[1]} features an image and 'fake' has {fake.shape[1]}; "
+            "take both from one view."
+        )
+    if bool((real == real[0]).all()):
+        raise UserError(
+            f"{metric}: the features of all {len(real)} real images are equal, so nothing can be compared with them; "
+            "check the data with `frugan data show`, or take another view."
+        )
+    return real, fake
+
+
+def collect(chunks: Iterable[Tensor]) -> Statistics:
+    """Mean and covariance of features that arrive in chunks ``[any count, width]``; only one chunk is held at a time.
+
+    Chunks are merged by their means (Chan, Golub & LeVeque 1979, eq. 2.1), so nothing cancels as it does in
+    sum(x x') - n m m'.
+    """
+    count, mean, scatter = 0, torch.zeros(0), torch.zeros(0)
+    for chunk in chunks:
+        if len(chunk) == 0:
+            continue
+        chunk = chunk.detach().to("cpu", torch.float64)
+        chunk_mean = chunk.mean(0)
+        centred = chunk - chunk_mean
+        if count == 0:
+            count, mean, scatter = len(chunk), chunk_mean, centred.T @ centred
+            continue
+        total, step = count + len(chunk), chunk_mean - mean
+        scatter = scatter + centred.T @ centred + torch.outer(step, step) * (count * len(chunk) / total)
+        mean = mean + step * (len(chunk) / total)
+        count = total
+    if count < 2:
+        raise UserError(f"{_images(count)} came; a covariance takes at least 2.")
+    return Statistics(count, mean, scatter / (count - 1))
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"

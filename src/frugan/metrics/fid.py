@@ -1,0 +1,78 @@
+"""Fréchet distance between two sets of features, each taken for a Gaussian (Heusel et al. 2017, 1706.08500, eq. 6).
+
+With the view `inception` it is the FID of the literature; with another view it is a Fréchet distance of that view and
+compares only with itself. It is biased upwards by the number of images (N(0, I) in d dimensions against N samples of
+itself: d/N + d(d+1)/(4N)), so only values of equal counts compare.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from frugan.metrics import Metric
+from frugan.metrics._features import Statistics, accept_pair, collect
+from frugan.registry import UserError
+
+_CHUNK = 8192
+
+
+def compute(*, real: Tensor, fake: Tensor) -> dict[str, float]:
+    """``{"fid": value}`` of features ``[n, d]`` and ``[m, d]``.
+
+    Raises UserError for fewer than two images, unequal widths, non-finite features or real features that are all equal.
+    """
+    real, fake = accept_pair("fid", real, fake)
+    if len(real) * len(fake) <= real.shape[1] ** 2:
+        return {"fid": _from_few(real, fake)}
+    return {"fid": frechet(collect(real.split(_CHUNK)), collect(fake.split(_CHUNK)))}
+
+
+def frechet(real: Statistics, fake: Statistics) -> float:
+    """|m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2), in float64.
+
+    The last trace is the sum of the roots of the eigenvalues of R S2 R with R = S1^(1/2): a symmetric matrix, so
+    nothing complex can come out and singular covariances need no nudge. Raises UserError if the value is not finite.
+    """
+    (_, m1, s1), (_, m2, s2) = (_double(one) for one in (real, fake))
+    apart = _finite((m1 - m2).square().sum() + s1.trace() + s2.trace())
+    values, vectors = torch.linalg.eigh(_symmetric(s1))
+    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    shared = torch.linalg.eigvalsh(_symmetric(root @ s2 @ root)).clamp_min(0).sqrt().sum()
+    return _difference(apart, shared)
+
+
+def _from_few(real: Tensor, fake: Tensor) -> float:
+    """The same value without any d x d matrix, for few images of wide features.
+
+    The trace of (S1 S2)^(1/2) is the nuclear norm of X Y' / sqrt((n - 1)(m - 1)), X and Y the centred features.
+    """
+    shift = (real.mean(0) - fake.mean(0)).square().sum()
+    real, fake = ((one - one.mean(0)) / (len(one) - 1) ** 0.5 for one in (real, fake))
+    apart = _finite(shift + real.square().sum() + fake.square().sum())
+    return _difference(apart, torch.linalg.svdvals(real @ fake.T).sum())
+
+
+def _finite(apart: Tensor) -> Tensor:
+    if not bool(torch.isfinite(apart)):
+        raise UserError("fid: these features are too large for float64; a generator that has diverged makes such.")
+    return apart
+
+
+def _difference(apart: Tensor, shared: Tensor) -> float:
+    """What two distributions have apart less twice what they share: rounding below 0 is clipped, more is an error."""
+    value = float(apart - 2 * shared)
+    if value < -1e-6 * float(apart):
+        raise UserError(f"fid: the distance came out as {value:g}; the covariances given are those of no features.")
+    return max(value, 0.0)
+
+
+def _double(statistics: Statistics) -> Statistics:
+    return Statistics(statistics.count, statistics.mean.double(), statistics.covariance.double())
+
+
+def _symmetric(matrix: Tensor) -> Tensor:
+    return (matrix + matrix.T) / 2
+
+
+variant = Metric("fid", compute, needs=("real", "fake"), better="lower", headline="fid", least=1000)
