@@ -1,0 +1,145 @@
+"""Finding variants by name, checking options, taking in a user's own file; and the seeds that everything derives from."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from frugan import registry, seeds
+from frugan.registry import Registry, UserError, check_options, load_code, options_of, suggest
+
+
+@pytest.fixture
+def colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """An axis with the variants `red` and `green`, a shared piece and nothing else."""
+    package = tmp_path / "frugan_test_colours"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "red.py").write_text("variant = {'hue': 0}\n")
+    (package / "green.py").write_text("variant = {'hue': 120}\n")
+    (package / "_shared.py").write_text("raise RuntimeError('listing must not import')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    __import__("frugan_test_colours")
+    yield Registry("colour", "frugan_test_colours")
+    for name in [name for name in sys.modules if name.split(".")[0] == "frugan_test_colours"]:
+        del sys.modules[name]
+
+
+def test_the_folder_listing_is_the_list_of_choices(colours: Registry) -> None:
+    assert colours.names() == ["green", "red"]
+    assert "frugan_test_colours.red" not in sys.modules
+    assert colours.find("red") == {"hue": 0}
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest_and_all(colours: Registry) -> None:
+    with pytest.raises(UserError) as error:
+        colours.find("gren")
+    assert str(error.value) == "There is no colour called 'gren'. Did you mean 'green'? Accepted: green, red."
+
+
+def test_a_shared_piece_is_no_variant(colours: Registry) -> None:
+    with pytest.raises(UserError, match="There is no colour called '_shared'"):
+        colours.find("_shared")
+
+
+def test_a_variant_of_ones_own_is_known_by_its_name(colours: Registry) -> None:
+    own = {"hue": 240}
+    assert colours.add("blue", own) is own
+    assert colours.names() == ["blue", "green", "red"]
+    assert colours.find("blue") is own
+    assert colours.add("blue", own) is own
+
+
+def test_a_name_is_given_once(colours: Registry) -> None:
+    with pytest.raises(UserError, match=r"'red' is a colour of frugan's own; give yours another name\."):
+        colours.add("red", object())
+    colours.add("blue", "one")
+    with pytest.raises(UserError, match=r"The colour 'blue' was added twice; give one of them another name\."):
+        colours.add("blue", 2)
+
+
+def test_suggest_without_a_near_name_lists_what_is_accepted() -> None:
+    assert suggest("zzz", ["b", "a"]) == "Accepted: a, b."
+    assert suggest("zzz", []) == "Accepted: (none)."
+
+
+def variant(first: int, *, width: float = 1.0, norm: str = "batch", shallow: bool = False, stride: int = 2) -> None:
+    """A variant's function with options."""
+
+
+def test_options_are_the_keyword_only_arguments_that_have_defaults() -> None:
+    assert options_of(variant, without=["stride"]) == {"width": 1.0, "norm": "batch", "shallow": False}
+
+
+def test_options_are_checked_by_name_and_kind() -> None:
+    accepted = options_of(variant)
+    check_options("It", {"width": 2, "norm": "instance", "shallow": True}, accepted)
+    check_options("It", {"anything": 3}, {"anything": None})
+    with pytest.raises(UserError, match=r"^It has no option 'widht'\. Did you mean 'width'\? Accepted: "):
+        check_options("It", {"widht": 2}, accepted)
+    with pytest.raises(UserError, match=r"^It: option 'norm' is 3; it takes a value like 'batch'\.$"):
+        check_options("It", {"norm": 3}, accepted)
+    with pytest.raises(UserError, match=r"^It: option 'width' is True; it takes a value like 1\.0\.$"):
+        check_options("It", {"width": True}, accepted)
+
+
+def test_a_users_file_is_run_once(tmp_path: Path) -> None:
+    path = tmp_path / "my_file_once.py"
+    path.write_text("import sys\nsys.frugan_test_runs = getattr(sys, 'frugan_test_runs', 0) + 1\n")
+    try:
+        load_code(path)
+        load_code(str(path))
+        assert sys.frugan_test_runs == 1
+    finally:
+        del sys.frugan_test_runs, sys.modules["frugan_user_my_file_once"]
+
+
+def test_a_users_file_that_is_absent_or_fails_gets_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^--code .*absent\.py: there is no such file\.$"):
+        load_code(tmp_path / "absent.py")
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    with pytest.raises(UserError, match=r"^--code .*broken\.py failed while it was read: ZeroDivisionError: "):
+        load_code(tmp_path / "broken.py")
+    assert "frugan_user_broken" not in sys.modules
+    (tmp_path / "text.txt").write_text("hello\n")
+    with pytest.raises(UserError, match="its name must end in .py"):
+        load_code(tmp_path / "text.txt")
+
+
+class _Entry:
+    """Stands for an entry point of an installed package."""
+
+    def __init__(self, name: str, loaded: list[str], error: Exception | None = None) -> None:
+        self.name, self.loaded, self.error = name, loaded, error
+
+    def load(self) -> None:
+        if self.error:
+            raise self.error
+        self.loaded.append(self.name)
+
+
+def test_installed_plugins_are_loaded_once_and_a_broken_one_does_not_stop_us(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], colours: Registry
+) -> None:
+    loaded: list[str] = []
+    entries = [_Entry("broken", loaded, ImportError("no such thing")), _Entry("good", loaded)]
+    monkeypatch.setattr(registry, "_entry_points_loaded", False)
+    monkeypatch.setattr(registry.importlib.metadata, "entry_points", lambda group: entries if group == "frugan" else [])
+    colours.names()
+    colours.names()
+    assert loaded == ["good"]
+    assert capsys.readouterr().err == "frugan: the plugin 'broken' could not be loaded: no such thing\n"
+
+
+def test_derived_seeds_are_pinned_because_runs_of_earlier_versions_must_continue() -> None:
+    assert seeds.derive(0) == 4246866556266386882
+    assert seeds.derive(0, "latents", 128) == 3943679752840386758
+    assert seeds.generator(0, "latents", 128).initial_seed() == 3943679752840386758
+
+
+def test_streams_of_different_names_differ() -> None:
+    drawn = {seeds.derive(seed, name, images) for seed in range(5) for name in ("real", "latents") for images in range(50)}
+    assert len(drawn) == 500
+    assert all(0 <= value < 2**63 for value in drawn)
