@@ -1,0 +1,49 @@
+# `make demo` and `make test` set up what they need; the second time they only run.
+# PYTHON=python3.12 chooses the interpreter, VENV=folder the environment, PYTEST="-x -k name" adds to pytest's arguments.
+
+SHELL := /bin/bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PYTEST ?=
+
+# The first interpreter of the accepted versions that can make an environment. Asked only when one has to be made.
+ACCEPTED := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
+	$$name -c "$(ACCEPTED)" >/dev/null 2>&1 && { echo $$name; break; }; done)
+
+.PHONY: demo test lint bench-quick clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/installed
+	$(BIN)/frugan demo
+
+test: lint
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(PYTEST)
+
+lint: $(VENV)/installed-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/pyrefly check
+
+# Every benchmark's short form; each exits with an error when it misses its gate.
+bench-quick: $(VENV)/installed
+	@set -e; for program in benchmarks/[!_]*.py; do echo "== $$program"; $(BIN)/python $$program --quick; done
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Torch first, and alone: its build (CPU or GPU) is the one that your package index offers for the pinned version.
+$(VENV)/installed: pyproject.toml constraints.txt
+	@[ -n "$(PYTHON)" ] || { echo "frugan needs Python 3.11, 3.12 or 3.13 with venv and pip; none was found." \
+		"Install one (on Debian or Ubuntu: python3 and python3-venv) or name it: make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PYTHON) -c "$(ACCEPTED)" 2>/dev/null || { echo "PYTHON=$(PYTHON) is not Python 3.11, 3.12 or 3.13 with venv and pip."; exit 1; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version): a few minutes the first time."
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/installed-for-tests: $(VENV)/installed
+	$(PIP) --editable '.[data,test]'
+	@touch $@
