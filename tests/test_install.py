@@ -13,9 +13,8 @@ from frugan import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PINS = dict(
-    line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")
-)
+LINES = (ROOT / "constraints.txt").read_text().splitlines()
+PINS = dict(line.split("==") for line in LINES if not line.startswith("#"))
 
 
 def canonical(name: str) -> str:
@@ -24,9 +23,8 @@ def canonical(name: str) -> str:
 
 def named_in(requirements: list[str]) -> set[str]:
     """The projects that requirements name, without those that belong to an extra."""
-    return {
-        canonical(re.match(r"[A-Za-z0-9._-]+", line)[0]) for line in requirements if "extra" not in line.partition(";")[2]
-    }
+    plain = [line for line in requirements if "extra" not in line.partition(";")[2]]
+    return {canonical(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in plain}
 
 
 def brought_by(requirements: list[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Finding variants by name, checking options, taking in a user's own file; and the seeds that everything derives from."""
+"""Variants by name, their options, a user's own file; and the seeds that everything random derives from."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_users_file_that_is_absent_or_fails_gets_one_line(tmp_path: Path) -> N
         load_code(tmp_path / "broken.py")
     assert "frugan_user_broken" not in sys.modules
     (tmp_path / "text.txt").write_text("hello\n")
-    with pytest.raises(UserError, match="its name must end in .py"):
+    with pytest.raises(UserError, match=r"its name must end in \.py"):
         load_code(tmp_path / "text.txt")
 
 
@@ -140,6 +140,6 @@ def test_derived_seeds_are_pinned_because_runs_of_earlier_versions_must_continue
 
 
 def test_streams_of_different_names_differ() -> None:
-    drawn = {seeds.derive(seed, name, images) for seed in range(5) for name in ("real", "latents") for images in range(50)}
+    drawn = {seeds.derive(seed, name, count) for seed in range(5) for name in ("real", "fake") for count in range(50)}
     assert len(drawn) == 500
     assert all(0 <= value < 2**63 for value in drawn)

@@ -1,0 +1,185 @@
+"""Imports point down, and general code imports the front page of an axis, never a variant (the design's table).
+
+Read from the source, imports inside functions included; those under ``if TYPE_CHECKING`` do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import frugan
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "frugan"
+
+LEVELS = {
+    8: ["cli", "__main__"],  # speaks to people
+    7: ["training", "evaluation", "comparison", "reporting", "explore"],  # verbs
+    6: ["artefact"],  # a shipped network, alive again
+    5: ["build", "recipes"],  # names become objects here, and only here
+    4: ["engine", "recipe"],  # the loop; knows the Game contract, no game
+    3: ["games", "metrics"],  # siblings: neither knows the other
+    2: ["nets", "surgery", "costs", "views"],  # know the ConvFamily record, no family
+    1: ["convs", "losses", "penalties", "augment", "data", "latents", "intervals"],  # leaves
+    0: ["batch", "registry", "seeds"],  # words shared by all
+}
+LEVEL = {name: level for level, names in LEVELS.items() for name in names}
+# Verbs are made of verbs (a comparison trains and evaluates) and the command line has two doors.
+SIDEWAYS = {7, 8}
+# One recipe is most often another with two fields changed.
+VARIANTS_MAY_MEET = {"recipes"}
+
+
+class Import(NamedTuple):
+    """Module `source` of frugan imports module `target` of frugan, in `line`; names are dotted, without ``frugan.``."""
+
+    source: str
+    line: int
+    target: str
+
+    def __str__(self) -> str:
+        return f"frugan.{self.source}, line {self.line}: imports frugan.{self.target}"
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for path in sorted(SOURCE.rglob("*.py")) if path != SOURCE / "__init__.py"}
+
+
+def is_front_page_of_an_axis(path: Path) -> bool:
+    return path.name == "__init__.py" and any(
+        isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "registry"
+        for node in ast.parse(path.read_text()).body
+    )
+
+
+AXES = {name for name, path in MODULES.items() if is_front_page_of_an_axis(path)}
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def imported(node: ast.AST) -> list[str]:
+    """The dotted names that one statement or call imports, as written and complete."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"line {node.lineno}: a relative import; write it out from 'frugan'"
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        return [first.value for first in node.args[:1] if isinstance(first, ast.Constant)]
+    return []
+
+
+def module_of(name: str) -> str | None:
+    """The module of frugan in which a dotted name lies; None if it is not ours, or is frugan's own front page."""
+    first, _, rest = name.partition(".")
+    if first != "frugan":
+        return None
+    if rest in frugan._HOMES:
+        return frugan._HOMES[rest].removeprefix("frugan.")
+    while rest and rest not in MODULES:
+        rest = rest.rpartition(".")[0]
+    return rest or None
+
+
+def imports_of(source: str, path: Path) -> list[Import]:
+    found: list[Import] = []
+    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if is_type_checking(node):
+            waiting.extend(node.orelse)
+            continue
+        targets = {module_of(name) for name in imported(node)} - {None, source}
+        found.extend(Import(source, node.lineno, target) for target in targets)
+        waiting.extend(ast.iter_child_nodes(node))
+    return found
+
+
+IMPORTS = [one for name, path in MODULES.items() for one in imports_of(name, path)]
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def test_every_module_has_a_level() -> None:
+    homeless = sorted({top(module) for module in MODULES} - set(LEVEL))
+    assert not homeless, f"{homeless}: decide who may import them and add them to the table of the design and to LEVELS"
+
+
+def test_imports_point_down() -> None:
+    def allowed(one: Import) -> bool:
+        own, other = LEVEL.get(top(one.source), 0), LEVEL.get(top(one.target), 0)
+        return top(one.source) == top(one.target) or other < own or (other == own and own in SIDEWAYS)
+
+    wrong = [str(one) for one in IMPORTS if not allowed(one)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_imports_make_no_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for one in IMPORTS:
+        if top(one.source) != top(one.target):
+            graph.setdefault(top(one.source), set()).add(top(one.target))
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def axis_of(module: str) -> str | None:
+    return next((axis for axis in AXES if module == axis or module.startswith(f"{axis}.")), None)
+
+
+def test_general_code_imports_the_front_page_of_an_axis() -> None:
+    wrong = [
+        str(one)
+        for one in IMPORTS
+        if (axis := axis_of(one.target)) and one.target != axis and axis_of(one.source) != axis
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_front_page_names_no_variant_and_variants_share_only_underscored_pieces() -> None:
+    wrong = [
+        str(one)
+        for one in IMPORTS
+        if (axis := axis_of(one.target))
+        and axis_of(one.source) == axis
+        and one.target != axis
+        and axis not in VARIANTS_MAY_MEET
+        and not one.target.removeprefix(f"{axis}.").startswith("_")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_axes_are_found() -> None:
+    assert {"convs", "nets"} <= AXES
+
+
+@pytest.mark.parametrize(
+    ("code", "targets"),
+    [
+        ("from frugan.convs import ConvFamily", ["convs"]),
+        ("from frugan.convs import standard", ["convs.standard"]),
+        ("from frugan import convs, __version__", ["convs"]),
+        ("from frugan import swap", ["surgery"]),
+        ("import frugan.convs.standard as family", ["convs.standard"]),
+        ("def f():\n    import frugan.convs", ["convs"]),
+        ("import importlib\nimportlib.import_module('frugan.convs.standard')", ["convs.standard"]),
+        ("if TYPE_CHECKING:\n    from frugan.convs import standard", []),
+        ("import torch, frugans", []),
+    ],
+)
+def test_the_reader_of_imports_reads_every_form(code: str, targets: list[str], tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(code)
+    modules = {**MODULES, "surgery": SOURCE / "surgery.py"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(globals(), "MODULES", modules)
+        assert [one.target for one in imports_of("module", tmp_path / "module.py")] == targets
