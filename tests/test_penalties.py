@@ -1,0 +1,184 @@
+"""Gradient penalties: the numbers of the losses sheet, where slopes are taken, and that they can be differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from frugan import penalties
+from frugan.registry import UserError
+
+AT = torch.tensor([[1.0, 5.0], [-2.0, 0.0]], dtype=torch.float64)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def linear(images: Tensor) -> Tensor:
+    """D(x) = 3 x1 + 4 x2, whose slope is 5 everywhere."""
+    return 3 * images[:, 0] + 4 * images[:, 1]
+
+
+def quadratic(images: Tensor) -> Tensor:
+    """D(x) = x1^2 + 2 x2."""
+    return images[:, 0] ** 2 + 2 * images[:, 1]
+
+
+def steep() -> torch.nn.Sequential:
+    """A network from 8 numbers to a logit, with slopes above 1, so that the one-sided penalty is not 0 either."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Softplus(), torch.nn.Linear(16, 1))
+    torch.nn.init.normal_(network[2].weight, std=10.0)
+    return network
+
+
+def at(discriminator: Callable[[Tensor], Tensor], name: str, **options: object) -> float:
+    """The penalty where real and fake images are the same, so that every point between them is as well."""
+    return penalties.find(name, **options)(discriminator, AT, AT, seeded()).item()
+
+
+@pytest.mark.parametrize("name", ["wgan_gp", "wgan_lp", "dragan"])
+def test_losses_sheet_2_slope_penalties_of_a_linear_discriminator(name: str) -> None:
+    assert at(linear, name) == pytest.approx(160, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["r1", "r2"])
+def test_losses_sheet_2_r1_of_a_linear_discriminator(name: str) -> None:
+    assert at(linear, name) == pytest.approx(125)
+    assert at(linear, name, weight=1.0) == pytest.approx(12.5)
+
+
+def test_losses_sheet_2_quadratic_discriminator() -> None:
+    assert at(quadratic, "r1", weight=1.0) == pytest.approx(7.0)
+    assert at(quadratic, "wgan_gp") == pytest.approx(76.994369, abs=1e-5)
+
+
+def test_losses_sheet_2_one_sided_penalty_spares_gentle_slopes() -> None:
+    def gentle(images: Tensor) -> Tensor:
+        return 0.1 * linear(images)
+
+    assert at(gentle, "wgan_lp") == 0
+    assert at(gentle, "wgan_gp") == pytest.approx(10 * 0.25, abs=1e-5)
+
+
+def test_losses_sheet_2_lazy_penalty_weighs_as_often_as_it_is_left_out() -> None:
+    assert at(quadratic, "r1", weight=1.0, every=16) == pytest.approx(16 * 7.0)
+    lazy = penalties.find("r1", every=16)
+    assert [rounds for rounds in range(40) if lazy.due(rounds)] == [0, 16, 32]
+
+
+def test_losses_sheet_2_squares_are_summed_over_channels_height_and_width() -> None:
+    images = torch.randn(3, 2, 4, 5)
+    penalty = penalties.find("r1", weight=2.0)
+    assert penalty(lambda x: x.sum((1, 2, 3)), images, images, seeded()).item() == pytest.approx(2 * 4 * 5)
+    # a map of logits counts like a vector of them
+    assert penalty(lambda x: x.sum(1), images, images, seeded()).item() == pytest.approx(2 * 4 * 5)
+
+
+def test_losses_sheet_2_slope_zero_has_a_gradient() -> None:
+    weight = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    for name in penalties.names():
+        value = penalties.find(name)(lambda images: images @ weight, AT, AT, seeded())
+        (gradient,) = torch.autograd.grad(value, weight)
+        assert gradient.isfinite().all()
+
+
+def test_losses_sheet_2_points_of_each_penalty() -> None:
+    real, fake = torch.rand(64, 1, 4, 4) + 10, torch.rand(64, 1, 4, 4) - 10
+    seen: dict[str, Tensor] = {}
+    for name in penalties.names():
+        penalty = penalties.find(name)
+
+        def discriminator(images: Tensor, name: str = name) -> Tensor:
+            seen[name] = images.detach()
+            return images.square().sum((1, 2, 3))
+
+        penalty(discriminator, real, fake, seeded())
+    assert torch.equal(seen["r1"], real)
+    assert torch.equal(seen["r2"], fake)
+    for name in ("wgan_gp", "wgan_lp"):
+        share = (seen[name] - fake) / (real - fake)
+        assert (share.amax((1, 2, 3)) - share.amin((1, 2, 3))).max() < 1e-4  # one share for a whole image
+        assert share.mean((1, 2, 3)).std() > 0.2  # and another for the next
+        assert 0 <= share.min() <= share.max() <= 1
+    around = seen["dragan"] - real
+    assert 0 <= around.min() <= around.max() <= 0.5 * real.std() + 1e-5
+    assert around.std() > 0
+
+
+def test_losses_sheet_2_dragan_of_the_paper_adds_normal_noise() -> None:
+    images = torch.zeros(2000, 1, 2, 2)
+    penalty = penalties.find("dragan", perturbation="gaussian", variance=4.0)
+    assert penalty.place(images, images, seeded()).std().item() == pytest.approx(2.0, rel=0.05)
+    with pytest.raises(UserError, match="'gaussian'"):
+        penalties.find("dragan", perturbation="gausian")
+
+
+@pytest.mark.parametrize("name", penalties.names())
+def test_losses_sheet_7_penalties_can_be_differentiated_twice(name: str) -> None:
+    source = seeded(1)
+    first, second, real, fake = (
+        torch.randn(shape, generator=source, dtype=torch.float64) for shape in ((3, 4), (4, 1), (2, 3), (2, 3))
+    )
+    penalty = penalties.find(name, weight=1.0)
+
+    def value(first: Tensor, second: Tensor) -> Tensor:
+        return penalty(lambda images: torch.tanh(images @ first) @ second, real, fake, seeded(2))
+
+    weights = (first.requires_grad_(), second.requires_grad_())
+    assert value(*weights).dtype == torch.float64
+    assert torch.autograd.gradcheck(value, weights)
+    assert torch.autograd.gradgradcheck(value, weights)
+
+
+@pytest.mark.parametrize("name", penalties.names())
+def test_losses_sheet_7_penalties_of_a_doubled_batch(name: str) -> None:
+    """Repeating changes nothing; where points are random, images or slopes are equal, so that only the mean counts."""
+    real = AT if name in ("r1", "r2") else AT[:1]
+    penalty = penalties.find(name)
+    discriminator = linear if name == "dragan" else quadratic
+    once = penalty(discriminator, real, real, seeded())
+    torch.testing.assert_close(penalty(discriminator, real.repeat(2, 1), real.repeat(2, 1), seeded()), once)
+
+
+@pytest.mark.parametrize("name", penalties.names())
+def test_losses_sheet_6_penalties_are_computed_in_float32_under_mixed_precision(name: str) -> None:
+    network = steep()
+    real, fake = torch.randn(4, 8), torch.randn(4, 8)
+    penalty = penalties.find(name)
+    plain = penalty(network, real, fake, seeded())
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = penalty(network, real, fake, seeded())
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, plain, rtol=0, atol=0)
+    assert penalty(network, real.bfloat16(), fake.bfloat16(), seeded()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", penalties.names())
+def test_penalties_send_no_gradient_to_images_and_follow_from_their_random_numbers(name: str) -> None:
+    network = steep()
+    real, fake = torch.randn(4, 8, requires_grad=True), torch.randn(4, 8, requires_grad=True)
+    penalty = penalties.find(name)
+    values = [penalty(network, real, fake, seeded(seed)) for seed in (0, 0, 1)]
+    assert torch.equal(values[0], values[1])
+    assert torch.equal(values[0], values[2]) == (penalty.points in ("real", "fake"))
+    values[0].backward()
+    assert real.grad is None
+    assert fake.grad is None
+    assert network[0].weight.grad.abs().sum() > 0
+
+
+def test_wrong_penalties_are_refused_with_what_to_type() -> None:
+    with pytest.raises(UserError, match="Did you mean 'wgan_gp'"):
+        penalties.find("wgan-gp")
+    with pytest.raises(UserError, match="every=16"):
+        penalties.find("r1", every=0)
+    with pytest.raises(UserError, match="0 or more"):
+        penalties.find("r1", weight=-1.0)
+    with pytest.raises(UserError, match="as many fakes"):
+        penalties.find("wgan_gp")(linear, AT, AT[:1], seeded())
+    assert penalties.options("r1") == {"weight": 10.0, "every": 1}
