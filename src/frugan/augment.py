@@ -1,0 +1,140 @@
+"""Augmentation, as values: random changes made to real and fake images alike before the discriminator sees them.
+
+Since the discriminator never sees an unchanged image, what the generator learns is not changed by those that can be
+undone on average (Zhao et al. 2020, 2006.10738; Karras et al. 2020, 2006.06676). Each is differentiable, so that the
+generator learns through it, and follows from the random generator that it is given alone. This is not augmentation of
+a *data set*: applied to real images only, its marks would turn up in the generated ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frugan.registry import UserError, check_options, options_of, suggest
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A random change of images; call it with ``(images, random)``.
+
+    `images` is ``[count, channels, height, width]`` in a range around 0 (-1 to 1), and so is what it returns, in the
+    same precision; `random` is a CPU generator, so that the changes are the same on every device.
+    """
+
+    name: str
+    change: Callable[[Tensor, torch.Generator], Tensor]
+
+    def __call__(self, images: Tensor, random: torch.Generator) -> Tensor:
+        return self.change(images, random)
+
+
+def flip(*, probability: float = 0.5) -> Augmentation:
+    """Left-right mirroring of each image with a probability.
+
+    Not for digits and letters: generated ones would be mirrored.
+    """
+    if not 0 <= probability <= 1:
+        raise UserError(f"The augmentation 'flip' has probability {probability:g}; it takes 0 to 1.")
+
+    def change(images: Tensor, random: torch.Generator) -> Tensor:
+        mirrored = torch.rand(len(images), generator=random).to(images.device) < probability
+        return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+
+    return Augmentation("flip", change)
+
+
+def diff_augment(*, colour: bool = True, translation: float = 0.125, cutout: float = 0.5) -> Augmentation:
+    """DiffAugment, Zhao et al. 2020 (2006.10738): colour, translation and cutout, for training on few images.
+
+    Args:
+        colour: whether brightness, saturation and contrast of each image change.
+        translation: the largest shift, as a share of height and of width; what moves in is 0 (mid grey). 0 for none.
+        cutout: the sides of the square that is set to 0, as a share of height and of width. 0 for none.
+    """
+    for name, share in {"translation": translation, "cutout": cutout}.items():
+        if not 0 <= share <= 1:
+            raise UserError(f"The augmentation 'diff_augment' has {name}={share:g}; it is a share of the side, 0 to 1.")
+
+    def change(images: Tensor, random: torch.Generator) -> Tensor:
+        if colour:
+            images = _recolour(images, random)
+        if translation:
+            images = _shift(images, translation, random)
+        if cutout:
+            images = _cut_out(images, cutout, random)
+        return images
+
+    return Augmentation("diff_augment", change)
+
+
+_AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {build.__name__: build for build in (flip, diff_augment)}
+
+
+def names() -> list[str]:
+    """Every augmentation that `find` knows, sorted."""
+    return sorted(_AUGMENTATIONS)
+
+
+def options(name: str) -> dict[str, Any]:
+    """The options of the augmentation called `name`, and their defaults.
+
+    Raises UserError if there is none of that name.
+    """
+    return options_of(_builder(name))
+
+
+def find(name: str, **given: Any) -> Augmentation:
+    """The augmentation called `name`, with options. Raises UserError for an unknown name or option."""
+    check_options(f"The augmentation '{name}'", given, options(name))
+    return _builder(name)(**given)
+
+
+def _builder(name: str) -> Callable[..., Augmentation]:
+    if name not in _AUGMENTATIONS:
+        raise UserError(f"There is no augmentation called '{name}'. {suggest(name, _AUGMENTATIONS)}")
+    return _AUGMENTATIONS[name]
+
+
+def _recolour(images: Tensor, random: torch.Generator) -> Tensor:
+    """Brightness + U(-1/2, 1/2), saturation * U(0, 2), contrast * U(1/2, 3/2), one of each per image."""
+    brightness, saturation, contrast = torch.rand(3, len(images), 1, 1, 1, generator=random).to(images)
+    images = images + (brightness - 0.5)
+    grey = images.mean(1, keepdim=True)
+    images = grey + 2 * saturation * (images - grey)
+    middle = images.mean((1, 2, 3), keepdim=True)
+    return middle + (contrast + 0.5) * (images - middle)
+
+
+def _shift(images: Tensor, share: float, random: torch.Generator) -> Tensor:
+    """Each image moved by whole pixels, up to `share` of each side either way."""
+    count, channels, height, width = images.shape
+    down, right = round(share * height), round(share * width)
+    padded = torch.nn.functional.pad(images, (right, right, down, down))
+    rows = _offsets(count, 2 * down + 1, random) + torch.arange(height)  # [count, height]
+    columns = _offsets(count, 2 * right + 1, random) + torch.arange(width)  # [count, width]
+    rows = rows.to(images.device)[:, None, :, None].expand(-1, channels, -1, padded.shape[3])
+    columns = columns.to(images.device)[:, None, None, :].expand(-1, channels, height, -1)
+    return padded.gather(2, rows).gather(3, columns)
+
+
+def _cut_out(images: Tensor, share: float, random: torch.Generator) -> Tensor:
+    """A rectangle of each image set to 0; its centre is anywhere in the image, so part of it may fall outside."""
+    count, _, height, width = images.shape
+    inside = []
+    for side in (height, width):
+        length = round(share * side)
+        start = _offsets(count, side + 1 - length % 2, random) - length // 2
+        place = torch.arange(side)
+        inside.append((place >= start) & (place < start + length))  # [count, side]
+    hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return images.masked_fill(hole.to(images.device), 0.0)
+
+
+def _offsets(count: int, choices: int, random: torch.Generator) -> Tensor:
+    """For each image one of 0 .. choices - 1, as ``[count, 1]``."""
+    return torch.randint(choices, (count, 1), generator=random)

@@ -1,0 +1,114 @@
+"""Augmentations: what they change and leave, that they follow from their random numbers, and that gradients pass."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from frugan import augment
+from frugan.registry import UserError
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", augment.names())
+def test_every_augmentation_keeps_shape_and_follows_from_its_random_numbers(name: str, channels: int) -> None:
+    images = torch.rand(16, channels, 12, 10) * 2 - 1
+    kept = images.clone()
+    change = augment.find(name)
+    changed = change(images, seeded())
+    assert change.name == name
+    assert changed.shape == images.shape
+    assert changed.dtype == images.dtype
+    assert torch.equal(images, kept)
+    assert not torch.equal(changed, images)
+    assert torch.equal(changed, change(images, seeded()))
+    assert not torch.equal(changed, change(images, seeded(1)))
+    assert change(images.bfloat16(), seeded()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", augment.names())
+def test_every_augmentation_lets_gradients_through_twice(name: str) -> None:
+    images = torch.randn(3, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    change = augment.find(name)
+    assert torch.autograd.gradcheck(lambda x: change(x, seeded()), (images,))
+    assert torch.autograd.gradgradcheck(lambda x: change(x, seeded()).square(), (images,))
+
+
+def test_flip_mirrors_some_images_left_to_right() -> None:
+    images = torch.rand(200, 1, 3, 4)
+    changed = augment.find("flip")(images, seeded())
+    mirrored = (changed == images.flip(-1)).flatten(1).all(1)
+    assert ((changed == images).flatten(1).all(1) ^ mirrored).all()
+    assert 70 < mirrored.sum() < 130
+    assert torch.equal(augment.find("flip", probability=0.0)(images, seeded()), images)
+    assert torch.equal(augment.find("flip", probability=1.0)(images, seeded()), images.flip(-1))
+
+
+def test_diff_augment_with_everything_off_changes_nothing() -> None:
+    images = torch.randn(4, 3, 8, 8)
+    still = augment.find("diff_augment", colour=False, translation=0.0, cutout=0.0)
+    assert torch.equal(still(images, seeded()), images)
+
+
+def test_diff_augment_translation_moves_whole_images_and_fills_with_zero() -> None:
+    images = torch.rand(300, 2, 8, 16) + 1
+    changed = augment.find("diff_augment", colour=False, cutout=0.0)(images, seeded())
+    moves = set()
+    for before, after in zip(images, changed, strict=True):
+        fits = []
+        for down in range(-1, 2):
+            for right in range(-2, 3):
+                expected = torch.zeros_like(before)
+                expected[:, max(down, 0) : 8 + min(down, 0), max(right, 0) : 16 + min(right, 0)] = before[
+                    :, max(-down, 0) : 8 + min(-down, 0), max(-right, 0) : 16 + min(-right, 0)
+                ]
+                if torch.equal(expected, after):
+                    fits.append((down, right))
+        assert len(fits) == 1
+        moves.update(fits)
+    assert len(moves) == 3 * 5  # an eighth of each side, either way, and every move occurs
+
+
+@pytest.mark.parametrize("side", [8, 10])
+def test_diff_augment_cutout_clears_one_square(side: int) -> None:
+    images = torch.rand(300, 2, side, side) + 1
+    changed = augment.find("diff_augment", colour=False, translation=0.0)(images, seeded())
+    hole = changed == 0
+    assert torch.equal(changed[~hole], images[~hole])
+    rows, columns = hole[:, 0].any(2), hole[:, 0].any(1)
+    assert torch.equal(hole[:, 0], rows[:, :, None] & columns[:, None, :])
+    assert torch.equal(hole[:, 0], hole[:, 1])
+    assert rows.sum(1).max() == columns.sum(1).max() == side // 2
+    assert rows.any(0).all()  # every place is cleared in some image
+    assert columns.any(0).all()
+
+
+def test_diff_augment_colour_keeps_what_each_change_keeps() -> None:
+    images = torch.rand(500, 3, 6, 6) * 2 - 1
+    changed = augment.find("diff_augment", translation=0.0, cutout=0.0)(images, seeded())
+    # contrast and saturation keep an image's mean, which brightness moves by U(-1/2, 1/2)
+    moved = (changed - images).mean((1, 2, 3))
+    assert -0.5 <= moved.min() < -0.45
+    assert 0.45 < moved.max() <= 0.5
+    grey = images[:, :1]
+    stretched = augment.find("diff_augment", translation=0.0, cutout=0.0)(grey, seeded()).std((1, 2, 3)) / grey.std(
+        (1, 2, 3)
+    )
+    assert 0.5 <= stretched.min() < 0.55  # saturation leaves grey images alone; contrast is U(1/2, 3/2)
+    assert 1.45 < stretched.max() <= 1.5
+
+
+def test_wrong_augmentations_are_refused_with_what_to_type() -> None:
+    with pytest.raises(UserError, match="Did you mean 'diff_augment'"):
+        augment.find("diffaugment")
+    with pytest.raises(UserError, match="Did you mean 'colour'"):
+        augment.find("diff_augment", color=True)
+    with pytest.raises(UserError, match="0 to 1"):
+        augment.find("diff_augment", cutout=2.0)
+    with pytest.raises(UserError, match="0 to 1"):
+        augment.find("flip", probability=2.0)
+    assert augment.options("flip") == {"probability": 0.5}
