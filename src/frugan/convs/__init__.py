@@ -129,6 +129,7 @@ class Layers:
         except Declined as reason:
             built, declined = find("standard"), str(reason)
             module = getattr(built, kind)(in_channels, out_channels, kernel, **contract)
+        module.role = role  # what cost tables call the layer
         self.choices.append(
             LayerChoice(role, kind, built.name, family.name, declined, in_channels, out_channels, kernel, contract["stride"])
         )

@@ -1,7 +1,7 @@
 """The two primitive convolutions that every family is made of: torch's own, with any padding on any side, and a tag.
 
 Parameters and their names are torch's (`weight`, `bias`); a faster kernel may replace the function that `forward`
-calls, never these.
+calls, never these. Beside them stands the one upsampling without weights that two families share.
 """
 
 from __future__ import annotations
@@ -14,8 +14,17 @@ from frugan.convs import Pads
 NONE: Pads = (0, 0)
 
 
+def pad(images: Tensor, rows: Pads, columns: Pads, mode: str = "zeros") -> Tensor:
+    """Images ``[n, c, h, w]`` with `rows` and `columns` (before, after) added around them; negative numbers cut off."""
+    if mode == "zeros":
+        return functional.pad(images, (*columns, *rows))
+    around = (*columns, *rows)
+    cut, added = [min(side, 0) for side in around], [max(side, 0) for side in around]
+    return functional.pad(functional.pad(images, cut), added, mode=mode)
+
+
 class Convolution(nn.Conv2d):
-    """A convolution with padding (before, after) for each axis.
+    """A convolution with padding (before, after) for each axis; a negative number cuts the input there.
 
     Args:
         kernel, stride: (height, width).
@@ -27,18 +36,19 @@ class Convolution(nn.Conv2d):
         self, in_channels: int, out_channels: int, kernel: tuple[int, int], *, stride: tuple[int, int] = (1, 1),
         rows: Pads = NONE, columns: Pads = NONE, groups: int = 1, bias: bool = True, padding_mode: str = "zeros",
     ) -> None:
-        even = rows[0] == rows[1] and columns[0] == columns[1]
+        even = rows[0] == rows[1] >= 0 and columns[0] == columns[1] >= 0
         super().__init__(
             in_channels, out_channels, kernel, stride=stride, padding=(rows[0], columns[0]) if even else 0,
             groups=groups, bias=bias, padding_mode=padding_mode,
         )
         self.tag = "pointwise" if tuple(kernel) == (1, 1) else "spatial"
-        self.uneven = None if even else (*columns, *rows)
+        self.rows, self.columns = rows, columns
+        self.uneven = not even
 
     def forward(self, input: Tensor) -> Tensor:
         """Images ``[n, in, h, w]`` to ``[n, out, h', w']``."""
-        if self.uneven is not None:
-            input = functional.pad(input, self.uneven, mode="constant" if self.padding_mode == "zeros" else self.padding_mode)
+        if self.uneven:
+            input = pad(input, self.rows, self.columns, self.padding_mode)
         return super().forward(input)
 
 
@@ -46,27 +56,65 @@ class Transposed(nn.ConvTranspose2d):
     """A transposed convolution whose full output, (n - 1) stride + kernel long, is cropped (before, after) on each axis.
 
     A crop that is smaller after than before is torch's `output_padding`; one that is larger is cut off afterwards; a
-    negative one appends zeros.
+    negative one puts zeros there (to which the bias is added, as in Keras).
     """
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: tuple[int, int], *, stride: tuple[int, int] = (1, 1),
         rows: Pads = NONE, columns: Pads = NONE, groups: int = 1, bias: bool = True,
     ) -> None:
-        padding = (max(rows[0], 0), max(columns[0], 0))
-        extra = tuple(max(before - after, 0) for before, after in ((padding[0], rows[1]), (padding[1], columns[1])))
+        padding, extra, rest = zip(*(_split(crop, step) for crop, step in ((rows, stride[0]), (columns, stride[1]))), strict=True)
         super().__init__(
-            in_channels, out_channels, kernel, stride=stride, padding=padding, output_padding=(extra[0], extra[1]),
-            groups=groups, bias=bias,
+            in_channels, out_channels, kernel, stride=stride, padding=padding, output_padding=extra, groups=groups,
+            bias=bias,
         )
         self.tag = "pointwise" if tuple(kernel) == (1, 1) and tuple(stride) == (1, 1) else "spatial"
-        self.cut = (max(rows[1] - padding[0], 0), max(columns[1] - padding[1], 0))
+        self.rows, self.columns = rows, columns
+        self.rest: tuple[Pads, Pads] = rest
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Images ``[n, in, h, w]`` to ``[n, out, h', w']``."""
-        output = super().forward(input, output_size)
-        below, right = self.cut
-        return output[..., : output.shape[-2] - below, : output.shape[-1] - right] if below or right else output
+        (above, below), (left, right) = self.rest
+        if max(above, below, left, right) <= 0:
+            output = super().forward(input, output_size)
+            height, width = output.shape[-2:]
+            return output[..., -above : height + below, -left : width + right] if any((above, below, left, right)) else output
+        output = functional.conv_transpose2d(
+            input, self.weight, None, self.stride, self.padding, self.output_padding, self.groups, self.dilation  # pyrefly: ignore
+        )
+        output = pad(output, *self.rest)
+        return output if self.bias is None else output + self.bias.view(1, -1, 1, 1)
+
+
+def _split(crop: Pads, stride: int) -> tuple[int, int, Pads]:
+    """A crop as torch's `padding` and `output_padding`, and what is left to add (or, if negative, to cut) afterwards."""
+    before, after = crop
+    padding = max(0, min(before, after + stride - 1))  # torch wants output_padding below the stride
+    extra = min(max(padding - after, 0), stride - 1)
+    return padding, extra, (padding - before, padding - after - extra)
+
+
+class AdditiveUpsample(nn.Module):
+    """Bilinear additive upsampling: C x H x W -> C / stride^2 x stride H x stride W, without parameters.
+
+    Wojna et al., "The Devil is in the Decoder", 2017 (arXiv 1707.05847): upsample bilinearly, then add groups of
+    stride^2 consecutive channels, so that the number of values is unchanged. The groups are added first here; both
+    steps are linear, so the result is the same, for a fraction of the work. Corners are not aligned.
+    """
+
+    def __init__(self, stride: int = 2) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[n, c, h, w]`` to ``[n, c / stride^2, stride h, stride w]``."""
+        n, channels, height, width = images.shape
+        group = self.stride * self.stride
+        added = images.view(n, channels // group, group, height, width).sum(2)
+        return functional.interpolate(added, scale_factor=self.stride, mode="bilinear", align_corners=False)
+
+    def extra_repr(self) -> str:
+        return f"stride={self.stride}"
 
 
 def exact(kernel: int, stride: int) -> Pads:
@@ -76,10 +124,13 @@ def exact(kernel: int, stride: int) -> Pads:
     return before, total - before
 
 
-def narrower(padding: Pads | None, kernel: int, to: int) -> Pads | None:
+def narrower(padding: Pads, kernel: int, to: int) -> Pads:
     """The padding for a smaller kernel that looks at the same centre: half of the difference less on either side."""
-    if padding is None:
-        return None
     less = kernel - to
     return padding[0] - less // 2, padding[1] - (less - less // 2)
 
+
+def beyond(padding: Pads | None, kernel: int, stride: int) -> Pads:
+    """How much more than the exact rule `padding` adds (for `up`: crops), before and after; (0, 0) if left out."""
+    rule = exact(kernel, stride)
+    return NONE if padding is None else (padding[0] - rule[0], padding[1] - rule[1])
