@@ -24,7 +24,7 @@ LEVELS = {
     4: ["engine", "recipe"],  # the loop; knows the Game contract, no game
     3: ["games", "metrics"],  # siblings: neither knows the other
     2: ["nets", "surgery", "costs", "views"],  # know the ConvFamily record, no family
-    1: ["convs", "losses", "penalties", "augment", "data", "latents", "intervals"],  # leaves
+    1: ["convs", "losses", "penalties", "augment", "data", "latents", "intervals", "pictures"],  # leaves
     0: ["batch", "registry", "seeds"],  # words shared by all
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
