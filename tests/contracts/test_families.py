@@ -26,8 +26,7 @@ def build(name: str, options: dict, kind: str, *channels: int, **contract) -> nn
     family = convs.find(name, **options)
     try:
         return getattr(family, kind)(*channels, **contract, **family.options)
-    except convs.Declined as reason:
-        assert str(reason)
+    except convs.Declined:
         return None
 
 
@@ -70,7 +69,7 @@ def test_families_honour_bias_seam_norm_and_tags(name: str, options: dict, kind:
     biases = [sum(key.endswith("bias") for key, _ in layer.named_parameters()) for layer in (inner, outer)]
     assert 1 <= biases[0] <= biases[1]
 
-    normed = build(name, options, kind, 16, 8, 5, stride=1 if kind == "same" else 2, bias=True, inner_norm=nn.BatchNorm2d)
+    normed = build(name, options, kind, 16, 8, 5, stride=1 if kind == "same" else 2, inner_norm=nn.BatchNorm2d)
     norms = [module for module in normed.modules() if isinstance(module, nn.BatchNorm2d)]
     assert bool(norms) == (len(convolutions) > 1 or any("Upsample" in type(part).__name__ for part in plain.modules()))
 

@@ -19,14 +19,16 @@ def test_the_last_matching_rule_wins_and_the_rest_stays_standard() -> None:
 def test_a_declined_layer_is_standard_and_says_why() -> None:
     layers = convs.Layers([("*", convs.find("grouped"))])
     layer = layers.same("output", 16, 3, 5)
-    assert isinstance(layer, nn.Conv2d) and layer.groups == 1
+    assert isinstance(layer, nn.Conv2d)
+    assert layer.groups == 1
     choice = layers.choices[0]
     assert (choice.family, choice.asked) == ("standard", "grouped")
     assert choice.declined == "16 -> 3 channels do not divide into 4 groups"
 
 
 def test_a_rule_replaces_what_the_architecture_asks_for() -> None:
-    layers = convs.Layers([("up.0", convs.find("factorised", kernel=3, stride=1, inner_norm="batch_norm", between="tanh"))])
+    table = convs.find("factorised", kernel=3, stride=1, inner_norm="batch_norm", between="tanh")
+    layers = convs.Layers([("up.0", table)])
     layer = layers.up("up.0", 8, 4, 5)
     assert [type(part).__name__ for part in layer] == ["Transposed", "BatchNorm2d", "Tanh", "Transposed"]
     assert layer.tall.weight.shape == (8, 4, 3, 1)

@@ -50,7 +50,7 @@ def test_factorised_sheet_9_4_forward_same(around: tuple[int, int], expected: li
     [(5, 1, (2, 2)), (3, 1, (1, 1)), (7, 1, (3, 3)), (4, 2, (1, 1)), (2, 2, (0, 0)), (5, 2, (1, 2)), (3, 2, (0, 1)),
      (1, 2, (0, -1)), (4, 1, (1, 2))],
 )
-def test_factorised_sheet_5_1_crops_and_gradient_of_the_forward_layer(kernel: int, stride: int, crop: tuple[int, int]) -> None:
+def test_factorised_sheet_5_1_gradient_of_the_forward_layer(kernel: int, stride: int, crop: tuple[int, int]) -> None:
     assert exact(kernel, stride) == crop
     up = Transposed(1, 1, (kernel, kernel), stride=(stride, stride), rows=crop, columns=crop, bias=False).double()
     forward = Convolution(1, 1, (kernel, kernel), stride=(stride, stride), rows=crop, columns=crop, bias=False).double()

@@ -18,7 +18,9 @@ def weights(layer: nn.Module) -> int:
     [(256, 256, 3, 67_840, 0.11502), (64, 128, 4, 9_216, 0.07031), (512, 1024, 4, 532_480, 0.06348)],
 )
 @pytest.mark.parametrize("kind", ["same", "down", "up"])
-def test_stargan_sheet_2_3_separable_weights(kind: str, cin: int, cout: int, kernel: int, count: int, fraction: float) -> None:
+def test_stargan_sheet_2_3_separable_weights(
+    kind: str, cin: int, cout: int, kernel: int, count: int, fraction: float
+) -> None:
     with torch.device("meta"):
         layer = getattr(convs.find("depthwise"), kind)(cin, cout, kernel, bias=False)
     assert weights(layer) == count

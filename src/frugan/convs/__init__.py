@@ -66,7 +66,8 @@ class ConvFamily:
 def find(name: str, **options: Any) -> ConvFamily:
     """The family called `name`, with options set. Raises UserError with the nearest name or option."""
     family: ConvFamily = registry.find(name)
-    check_options(f"The convolution family '{name}'", options, {**dict.fromkeys(("kernel", *CONTRACT)), **family.accepted()})
+    accepted = {**dict.fromkeys(("kernel", *CONTRACT)), **family.accepted()}
+    check_options(f"The convolution family '{name}'", options, accepted)
     return family.with_options(**options)
 
 
@@ -113,7 +114,9 @@ class Layers:
         """A layer that multiplies the image size by `stride` (2 if left out)."""
         return self._build("up", role, in_channels, out_channels, kernel, {"stride": 2, **arguments})
 
-    def _build(self, kind: str, role: str, in_channels: int, out_channels: int, kernel: int, asked: dict[str, Any]) -> nn.Module:
+    def _build(
+        self, kind: str, role: str, in_channels: int, out_channels: int, kernel: int, asked: dict[str, Any]
+    ) -> nn.Module:
         family = next(family for pattern, family in reversed(self.rules) if fnmatch.fnmatchcase(role, pattern))
         own, contract = {}, {"kernel": kernel, **asked}
         for name, value in family.options.items():
@@ -131,7 +134,9 @@ class Layers:
             module = getattr(built, kind)(in_channels, out_channels, kernel, **contract)
         module.role = role  # what cost tables call the layer
         self.choices.append(
-            LayerChoice(role, kind, built.name, family.name, declined, in_channels, out_channels, kernel, contract["stride"])
+            LayerChoice(
+                role, kind, built.name, family.name, declined, in_channels, out_channels, kernel, contract["stride"]
+            )
         )
         return module
 
@@ -141,5 +146,6 @@ class Layers:
         for pattern, family in self.rules:
             if pattern != "*" and not fnmatch.filter(roles, pattern):
                 raise UserError(
-                    f"The rule '{pattern}' -> {family.name} matches no layer. Roles of this network: {', '.join(roles)}."
+                    f"The rule '{pattern}' -> {family.name} matches no layer. "
+                    f"Roles of this network: {', '.join(roles)}."
                 )

@@ -39,7 +39,7 @@ class Convolution(nn.Conv2d):
         even = rows[0] == rows[1] >= 0 and columns[0] == columns[1] >= 0
         super().__init__(
             in_channels, out_channels, kernel, stride=stride, padding=(rows[0], columns[0]) if even else 0,
-            groups=groups, bias=bias, padding_mode=padding_mode,
+            groups=groups, bias=bias, padding_mode=padding_mode,  # pyrefly: ignore
         )
         self.tag = "pointwise" if tuple(kernel) == (1, 1) else "spatial"
         self.rows, self.columns = rows, columns
@@ -53,7 +53,8 @@ class Convolution(nn.Conv2d):
 
 
 class Transposed(nn.ConvTranspose2d):
-    """A transposed convolution whose full output, (n - 1) stride + kernel long, is cropped (before, after) on each axis.
+    """A transposed convolution whose full output, (n - 1) stride + kernel long, is cropped (before, after) on each
+    axis.
 
     A crop that is smaller after than before is torch's `output_padding`; one that is larger is cut off afterwards; a
     negative one puts zeros there (to which the bias is added, as in Keras).
@@ -63,31 +64,32 @@ class Transposed(nn.ConvTranspose2d):
         self, in_channels: int, out_channels: int, kernel: tuple[int, int], *, stride: tuple[int, int] = (1, 1),
         rows: Pads = NONE, columns: Pads = NONE, groups: int = 1, bias: bool = True,
     ) -> None:
-        padding, extra, rest = zip(*(_split(crop, step) for crop, step in ((rows, stride[0]), (columns, stride[1]))), strict=True)
+        high, wide = _split(rows, stride[0]), _split(columns, stride[1])
         super().__init__(
-            in_channels, out_channels, kernel, stride=stride, padding=padding, output_padding=extra, groups=groups,
-            bias=bias,
+            in_channels, out_channels, kernel, stride=stride, padding=(high[0], wide[0]),
+            output_padding=(high[1], wide[1]), groups=groups, bias=bias,
         )
         self.tag = "pointwise" if tuple(kernel) == (1, 1) and tuple(stride) == (1, 1) else "spatial"
         self.rows, self.columns = rows, columns
-        self.rest: tuple[Pads, Pads] = rest
+        self.rest = high[2], wide[2]
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Images ``[n, in, h, w]`` to ``[n, out, h', w']``."""
         (above, below), (left, right) = self.rest
         if max(above, below, left, right) <= 0:
             output = super().forward(input, output_size)
-            height, width = output.shape[-2:]
-            return output[..., -above : height + below, -left : width + right] if any((above, below, left, right)) else output
+            if (above, below, left, right) == (0, 0, 0, 0):
+                return output
+            return output[..., -above : output.shape[-2] + below, -left : output.shape[-1] + right]
         output = functional.conv_transpose2d(
-            input, self.weight, None, self.stride, self.padding, self.output_padding, self.groups, self.dilation  # pyrefly: ignore
+            input, self.weight, None, self.stride, self.padding, self.output_padding, self.groups  # pyrefly: ignore
         )
         output = pad(output, *self.rest)
         return output if self.bias is None else output + self.bias.view(1, -1, 1, 1)
 
 
 def _split(crop: Pads, stride: int) -> tuple[int, int, Pads]:
-    """A crop as torch's `padding` and `output_padding`, and what is left to add (or, if negative, to cut) afterwards."""
+    """A crop as torch's `padding` and `output_padding`, and what is left to add (if negative: cut) afterwards."""
     before, after = crop
     padding = max(0, min(before, after + stride - 1))  # torch wants output_padding below the stride
     extra = min(max(padding - after, 0), stride - 1)

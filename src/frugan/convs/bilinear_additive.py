@@ -16,8 +16,9 @@ from frugan.convs._primitives import AdditiveUpsample, Convolution, beyond, exac
 
 
 def up(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True, inner_bias: bool | None = None,
-    inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None, padding_mode: str = "zeros",
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
+    inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
+    padding_mode: str = "zeros",
 ) -> nn.Module:
     """`AdditiveUpsample`, then a K x K convolution in/stride^2 -> out of stride 1; `inner_norm` stands between them.
 
@@ -34,7 +35,8 @@ def up(
     if inner_norm is not None:
         parts["norm"] = inner_norm(in_channels // group)
     parts["convolution"] = Convolution(
-        in_channels // group, out_channels, (kernel, kernel), rows=around, columns=around, bias=bias, padding_mode=padding_mode
+        in_channels // group, out_channels, (kernel, kernel), rows=around, columns=around, bias=bias,
+        padding_mode=padding_mode,
     )
     return nn.Sequential(parts)
 

@@ -20,15 +20,16 @@ ORDERS = ("depthwise_first", "pointwise_first")
 
 
 def down(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True, inner_bias: bool | None = None,
-    inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None, padding_mode: str = "zeros",
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
+    inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
+    padding_mode: str = "zeros",
     order: str = "depthwise_first",
 ) -> nn.Module:
     """A depthwise K x K convolution of stride `stride` and a 1 x 1 convolution; `inner_norm` stands between them.
 
     Args:
-        order: "depthwise_first" as in the papers; "pointwise_first" has the mixing done on the input's resolution,
-            which is the cheaper one for `up` (stride^2 times fewer multiply-accumulates there) and the dearer for `down`.
+        order: "depthwise_first" as in the papers; "pointwise_first" mixes at the input's resolution, which is cheaper
+            for `up` (stride^2 times fewer multiply-accumulates there) and dearer for `down`.
     """
     return _separable(
         partial(Convolution, padding_mode=padding_mode), in_channels, out_channels, kernel, stride, bias, inner_bias,
@@ -37,8 +38,9 @@ def down(
 
 
 def up(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True, inner_bias: bool | None = None,
-    inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None, padding_mode: str = "zeros",
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
+    inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
+    padding_mode: str = "zeros",
     order: str = "depthwise_first",
 ) -> nn.Module:
     """A depthwise K x K transposed convolution and a 1 x 1 convolution; options as for `down`."""

@@ -22,8 +22,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh}
 
 
 def down(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True, inner_bias: bool | None = None,
-    inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None, padding_mode: str = "zeros",
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
+    inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
+    padding_mode: str = "zeros",
     form: str = "pair", middle: float = 1.0, holes: bool = False, between: str = "",
 ) -> nn.Module:
     """The pieces of a K x K convolution, in this order, with M = middle x out_channels between them.
@@ -46,14 +47,15 @@ def down(
 
 
 def up(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True, inner_bias: bool | None = None,
-    inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None, padding_mode: str = "zeros",
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
+    inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
+    padding_mode: str = "zeros",
     form: str = "pair", middle: float = 1.0, holes: bool = False, between: str = "",
 ) -> nn.Module:
     """The pieces of a K x K transposed convolution; options as for `down`."""
     return _pieces(
-        Transposed, in_channels, out_channels, kernel, stride, bias, inner_bias, inner_norm, padding, form, middle, holes,
-        between, stride_first=False,
+        Transposed, in_channels, out_channels, kernel, stride, bias, inner_bias, inner_norm, padding, form, middle,
+        holes, between, stride_first=False,
     )
 
 
@@ -65,7 +67,9 @@ def _pieces(
     if form not in FORMS:
         raise UserError(f"The family 'factorised' has no form '{form}'. {suggest(form, FORMS)}")
     if between and between not in ACTIVATIONS:
-        raise UserError(f"The family 'factorised' knows no activation '{between}' between halves. {suggest(between, ACTIVATIONS)}")
+        raise UserError(
+            f"The family 'factorised' knows no activation '{between}' between halves. {suggest(between, ACTIVATIONS)}"
+        )
     if holes and form != "pair":
         raise UserError(f"The family 'factorised' has holes only in its form 'pair', not in '{form}'; leave holes out.")
     if kernel == 1:

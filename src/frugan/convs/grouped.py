@@ -16,19 +16,22 @@ from frugan.convs._primitives import Convolution, Transposed, exact
 
 
 def down(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True, inner_bias: bool | None = None,
-    inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None, padding_mode: str = "zeros",
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
+    inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
+    padding_mode: str = "zeros",
     groups: int = 4,
 ) -> nn.Module:
-    """A K x K convolution in `groups` groups. There is no seam. Raises Declined if `groups` does not divide the channels."""
+    """A K x K convolution in `groups` groups, without a seam. Raises Declined if they do not divide the channels."""
     return _grouped(
-        partial(Convolution, padding_mode=padding_mode), in_channels, out_channels, kernel, stride, bias, padding, groups
+        partial(Convolution, padding_mode=padding_mode), in_channels, out_channels, kernel, stride, bias, padding,
+        groups,
     )
 
 
 def up(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True, inner_bias: bool | None = None,
-    inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None, padding_mode: str = "zeros",
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
+    inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
+    padding_mode: str = "zeros",
     groups: int = 4,
 ) -> nn.Module:
     """A K x K transposed convolution in `groups` groups; as `down`."""
@@ -43,8 +46,8 @@ def _grouped(
         raise Declined(f"{in_channels} -> {out_channels} channels do not divide into {groups} groups")
     around = exact(kernel, stride) if padding is None else padding
     return convolution(
-        in_channels, out_channels, (kernel, kernel), stride=(stride, stride), rows=around, columns=around, groups=groups,
-        bias=bias,
+        in_channels, out_channels, (kernel, kernel), stride=(stride, stride), rows=around, columns=around,
+        groups=groups, bias=bias,
     )
 
 

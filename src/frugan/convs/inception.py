@@ -1,8 +1,8 @@
 """The inception family: four branches of a quarter of the width each, side by side. frugan's own design.
 
 The factorised project only names an "InceptionGAN"; this is what we make of the name, after Szegedy et al. 2014 and
-2015 (arXiv 1409.4842, 1512.00567) and, for `up`, Wojna et al. 2017 (arXiv 1707.05847). Like every family's, the layer is
-linear: norms and activations follow it, they do not stand inside (but for `inner_norm`).
+2015 (arXiv 1409.4842, 1512.00567) and, for `up`, Wojna et al. 2017 (arXiv 1707.05847). Like every family's, the layer
+is linear: norms and activations follow it, they do not stand inside (but for `inner_norm`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from frugan.convs._primitives import NONE, AdditiveUpsample, Convolution, beyond
 class Branches(nn.Module):
     """Four branches of out/4 channels, concatenated: 1 x 1; 1 x 1, K x 1, 1 x K; 1 x 1, 3 x 3, 3 x 3; pool, 1 x 1.
 
-    `stride` is carried by the first layer of each branch that looks at more than one pixel. The input is first doubled by
-    `upsample` if there is one, then enlarged by `shift` (before, after) so that any padding asked for is honoured.
+    `stride` is carried by the first wide layer of a branch, or by its last 1 x 1. The input is first enlarged by
+    `upsample` if there is one, then padded by `shift` (before, after), so that any padding asked for is honoured.
     """
 
     def __init__(
@@ -64,24 +64,27 @@ class Branches(nn.Module):
 
 
 def down(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True, inner_bias: bool | None = None,
-    inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None, padding_mode: str = "zeros",
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
+    inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
+    padding_mode: str = "zeros",
 ) -> nn.Module:
     """`Branches` of stride `stride`; `inner_norm` follows the two reducing 1 x 1 layers. Raises Declined if 4 does not
     divide `out_channels`.
     """
     _check(out_channels, kernel)
     return Branches(
-        in_channels, out_channels, kernel, stride=stride, upsample=None, shift=beyond(padding, kernel, stride), bias=bias,
-        inner_bias=bias if inner_bias is None else inner_bias, inner_norm=inner_norm, padding_mode=padding_mode,
+        in_channels, out_channels, kernel, stride=stride, upsample=None, shift=beyond(padding, kernel, stride),
+        bias=bias, inner_bias=bias if inner_bias is None else inner_bias, inner_norm=inner_norm,
+        padding_mode=padding_mode,
     )
 
 
 def up(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True, inner_bias: bool | None = None,
-    inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None, padding_mode: str = "zeros",
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
+    inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
+    padding_mode: str = "zeros",
 ) -> nn.Module:
-    """`AdditiveUpsample`, then `Branches` on in/stride^2 channels; as `down`, and stride^2 must divide `in_channels`."""
+    """`AdditiveUpsample`, then `Branches` on in/stride^2 channels; as `down`; stride^2 must divide `in_channels`."""
     _check(out_channels, kernel)
     group = stride * stride
     if in_channels % group:

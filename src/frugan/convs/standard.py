@@ -11,8 +11,9 @@ from frugan.convs._primitives import Convolution, Transposed, exact
 
 
 def down(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True, inner_bias: bool | None = None,
-    inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None, padding_mode: str = "zeros",
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
+    inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
+    padding_mode: str = "zeros",
 ) -> nn.Module:
     """A K x K convolution of stride `stride`. There is no seam, so `inner_bias` and `inner_norm` have no effect."""
     around = padding or exact(kernel, stride)
@@ -28,8 +29,9 @@ def same(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, *
 
 
 def up(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True, inner_bias: bool | None = None,
-    inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None, padding_mode: str = "zeros",
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
+    inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
+    padding_mode: str = "zeros",
 ) -> nn.Module:
     """A K x K transposed convolution of stride `stride`."""
     crop = padding or exact(kernel, stride)
