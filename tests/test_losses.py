@@ -264,6 +264,14 @@ def test_binary_targets_of_the_frog_recipe_draw_their_noise_from_the_given_gener
     assert loss.generator(FAKE).item() == pytest.approx(torch.nn.functional.softplus(FAKE).mean().item())
 
 
+def test_what_counts_as_taken_for_real_follows_the_targets() -> None:
+    logits = torch.tensor([-2.0, 0.3, 2.0])
+    assert losses.find("hinge").takes_for_real(logits).tolist() == [False, True, True]
+    assert losses.find("lsgan").takes_for_real(logits).tolist() == [False, False, True]
+    frog = losses.find("binary_targets", real_target=0.0, fake_target=1.0)
+    assert frog.takes_for_real(logits).tolist() == [True, False, False]
+
+
 # ----------------------------------------------------------------------------------------------------- feature matching
 
 

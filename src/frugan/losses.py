@@ -24,6 +24,10 @@ from torch.nn.functional import relu, softplus
 from frugan.registry import UserError, check_options, options_of, suggest
 
 
+def _above_zero(logits: Tensor) -> Tensor:
+    return logits > 0
+
+
 @dataclass(frozen=True)
 class AdversarialLoss:
     """What the two sides minimise.
@@ -35,6 +39,9 @@ class AdversarialLoss:
         needs_real: whether the generator's loss compares with real logits, which must then be given. They are not cut
             off: in a game with an encoder they carry its gradient.
         has_targets: whether logits are pulled to stated targets, which label smoothing could move.
+        takes_for_real: logits -> whether each says "real" rather than "fake", for reporting the discriminator's
+            accuracy. Above 0, unless targets say otherwise; losses that only compare logits have no such point of
+            their own.
 
     `random` is a CPU generator; only losses with noisy targets draw from it.
     """
@@ -44,6 +51,7 @@ class AdversarialLoss:
     generator: Callable[..., Tensor]
     needs_real: bool = False
     has_targets: bool = False
+    takes_for_real: Callable[[Tensor], Tensor] = _above_zero
 
 
 # -------------------------------------------------------------------------------------------- losses of each side alone
@@ -72,6 +80,7 @@ def lsgan(*, real_target: float = 1.0, fake_target: float = 0.0, generator_targe
         lambda real, fake: 0.5 * ((real - real_target) ** 2).mean() + 0.5 * ((fake - fake_target) ** 2).mean(),
         lambda fake: 0.5 * ((fake - generator_target) ** 2).mean(),
         has_targets=True,
+        takes_for_real=_nearer(real_target, fake_target),
     )
 
 
@@ -120,7 +129,14 @@ def binary_targets(
     def generator(fake: Tensor, real: Tensor | None = None, random: torch.Generator | None = None) -> Tensor:
         return _cross_entropy(_wide(fake), generator_target)
 
-    return AdversarialLoss("binary_targets", discriminator, generator, has_targets=True)
+    nearer = _nearer(real_target, fake_target)
+    return AdversarialLoss(
+        "binary_targets",
+        discriminator,
+        generator,
+        has_targets=True,
+        takes_for_real=lambda logits: nearer(logits.sigmoid()),
+    )
 
 
 # ------------------------------------------- relativistic losses: the generator's is the discriminator's, sides swapped
@@ -291,6 +307,7 @@ def _apart(
     generator: Callable[[Tensor], Tensor],
     *,
     has_targets: bool = False,
+    takes_for_real: Callable[[Tensor], Tensor] = _above_zero,
 ) -> AdversarialLoss:
     """A loss in which the generator looks at fake logits only, from formulas on float32 logits."""
     return AdversarialLoss(
@@ -298,6 +315,7 @@ def _apart(
         lambda real, fake, random=None: discriminator(_wide(real), _wide(fake)),
         lambda fake, real=None, random=None: generator(_wide(fake)),
         has_targets=has_targets,
+        takes_for_real=takes_for_real,
     )
 
 
@@ -331,6 +349,12 @@ def _log_likelihood(smoothing: float, halved: bool) -> Callable[[Tensor, Tensor]
 def _cross_entropy(logits: Tensor, target: Tensor | float) -> Tensor:
     """-target log D - (1 - target) log(1 - D) with D the sigmoid of the logits, finite for all of them."""
     return (softplus(-logits) + (1 - target) * logits).mean()
+
+
+def _nearer(real_target: float, fake_target: float) -> Callable[[Tensor], Tensor]:
+    """Whether outputs are nearer to the target of real images, whichever of the two is the higher."""
+    middle = 0.5 * (real_target + fake_target)
+    return lambda outputs: (outputs - middle) * (real_target - fake_target) > 0
 
 
 def _wide(logits: Tensor) -> Tensor:
