@@ -46,8 +46,8 @@ class Penalty:
         place: ``(real, fake, random)`` -> the points, ``[count, ...]``.
         price: squared slopes ``[count]`` -> what each costs, ``[count]``, before the weight.
         weight: lambda or gamma of the papers.
-        every: applied in one of so many rounds, then counted so many times (lazy regularisation, Karras et al. 2020,
-            1912.04958), which leaves its strength over a run as it was.
+        every: the game applies it in one of so many rounds; it is then counted so many times (lazy regularisation,
+            Karras et al. 2020, 1912.04958), which leaves its strength over a run as it was.
     """
 
     name: str
@@ -56,10 +56,6 @@ class Penalty:
     price: Callable[[Tensor], Tensor]
     weight: float
     every: int = 1
-
-    def due(self, rounds: int) -> bool:
-        """Whether this penalty is to be applied in the round numbered `rounds`, the first being 0."""
-        return rounds % self.every == 0
 
     def __call__(self, discriminator: Discriminator, real: Tensor, fake: Tensor, random: torch.Generator) -> Tensor:
         """The penalty times its weight and `every`: a scalar that can be differentiated by the discriminator's weights.
