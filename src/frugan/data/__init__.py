@@ -1,0 +1,307 @@
+"""Data: where real images come from. Any source is packed once into bytes, and read from there in endless batches.
+
+A source is a string: `glyphs` (built in), a folder or file, `hub:owner/name`, or a named data set such as `mnist`
+that is looked for on this machine. No source ever stands in for another: what is not there is an error that says
+where it was looked for. `docs/data.md` has all of them, and the rules by which odd images are converted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from frugan import seeds
+from frugan.batch import ImageShape
+from frugan.data import readers
+from frugan.data._convert import Skipped
+from frugan.data._named import NAMED, locate, look_for
+from frugan.data.batches import Batches
+from frugan.data.pack import Progress, Wanted, class_numbers, content_hash, look, open_content, open_pack, renumber
+from frugan.data.readers import SPLITS, Found, Reader
+from frugan.registry import UserError, suggest
+
+__all__ = [
+    "Batches", "CheckReport", "Dataset", "Skipped", "SourceInfo",
+    "check", "contact_sheet", "has_split", "open_dataset", "sources",
+]  # fmt: skip
+
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One split of a source, packed and open for reading.
+
+    Args:
+        name: what it is called in titles, e.g. ``glyphs-digits``, ``mnist``, ``folder cats``.
+        split: ``train`` or ``test``.
+        shape: of one image.
+        images: uint8 ``[count, channels, height, width]``, mapped from the pack.
+        labels: int64 ``[count]``, or None when unlabelled.
+        classes: the classes' names, () when unlabelled.
+        content_hash: 16 hex digits over image bytes, labels and shape.
+        skipped: images of the source that could not be used.
+        notes: what the user should know about how it was read (images enlarged, labels missing).
+    """
+
+    name: str
+    split: str
+    shape: ImageShape
+    images: Tensor
+    labels: Tensor | None
+    classes: tuple[str, ...]
+    content_hash: str
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def title(self) -> str:
+        """Name, split, count and hash: what stands over everything made with it."""
+        return f"{self.name} ({self.split}, {len(self.images)} images, {self.content_hash[:8]})"
+
+    def only(self, classes: Sequence[int | str]) -> Dataset:
+        """The images of some classes, by number or name; labels become places in `classes`. In memory, not packed.
+
+        Raises:
+            UserError: a class is not there, or there are no labels.
+        """
+        chosen = class_numbers(self.title, self.classes, classes)
+        if self.labels is None or not chosen:
+            raise UserError(f"{self.title}: no class was chosen; name one of {', '.join(self.classes)}.")
+        labels = renumber(self.labels.numpy(), chosen)
+        kept = np.flatnonzero(labels >= 0)
+        if not len(kept):
+            raise UserError(f"{self.title} holds no image of the classes {', '.join(map(str, classes))}.")
+        images = self.images.index_select(0, torch.from_numpy(kept))
+        names = tuple(self.classes[number] for number in chosen)
+        return dataclasses.replace(
+            self,
+            name=f"{self.name}[{','.join(names)}]",
+            images=images,
+            labels=torch.from_numpy(labels[kept]),
+            classes=names,
+            content_hash=content_hash([images.numpy()], labels[kept], images.shape),
+        )
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """A source as `frugan data list` shows it: what it is, how many classes, how to get it, and where it was found."""
+
+    name: str
+    what: str
+    classes: int | None
+    get: str
+    found: str | None
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a look at every image of a source found.
+
+    Args:
+        title: the source's name and split.
+        total: images in it.
+        usable: how many of them can be used.
+        skipped: the others, each with its reason.
+        shapes: (shape as converted, how many), the most frequent first.
+        enlarged: how many are smaller than the asked size.
+        notes: what the user should know about how it is read.
+    """
+
+    title: str
+    total: int
+    usable: int
+    skipped: tuple[Skipped, ...]
+    shapes: tuple[tuple[ImageShape, int], ...]
+    enlarged: int
+    notes: tuple[str, ...]
+
+
+def open_dataset(
+    source: str,
+    *,
+    split: str = "train",
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    only: Sequence[str | int] = (),
+    limit: int | None = None,
+    allow_unusable: bool = False,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """One split of a source, packed if it was not before.
+
+    Args:
+        source: see above.
+        split: ``train`` or ``test`` (held out).
+        size: side, or (height, width); None keeps the size that all images share.
+        channels: 1 or 3; None keeps grey images grey.
+        only: classes to take, by name or number, in the order that gives them their labels.
+        limit: take at most so many images, a fixed draw from all.
+        allow_unusable: go on where more than 5 % of the images cannot be used.
+        cache: folder instead of ``$FRUGAN_CACHE`` or ``~/.cache/frugan``.
+        progress: called now and then with the images done and their number, while packing.
+
+    Raises:
+        UserError: the source, split or class is not there, or its images cannot be used; says what to do.
+    """
+    wanted = _wanted(size, channels, only, limit)
+    found = _find(source, split, wanted.size, cache)
+    packed = open_pack(found, split, wanted, allow_unusable=allow_unusable, cache=cache, progress=progress)
+    return Dataset(
+        name=packed.name,
+        split=split,
+        shape=packed.shape,
+        images=packed.images,
+        labels=packed.labels,
+        classes=packed.classes,
+        content_hash=packed.content_hash,
+        skipped=packed.skipped,
+        notes=packed.notes,
+    )
+
+
+def has_split(source: str, split: str) -> bool:
+    """Whether the source has images of that split (``test``: held out). Raises UserError if there is no such source."""
+    _check_split(split)
+    place, _, reader = _resolve(source, None)
+    return split in reader.splits(place)
+
+
+def sources() -> list[SourceInfo]:
+    """What can be a source: the built-in ones, the named ones and where they were found, and the kinds of files."""
+    kinds = [readers.find(name) for name in readers.names()]
+    built_in = [SourceInfo(*entry, "nothing to get", "built in") for kind in kinds for entry in kind.built_in]
+    named = [
+        SourceInfo(name, entry.what, entry.classes, entry.get, str(folder) if (folder := look_for(name)) else None)
+        for name, entry in NAMED.items()
+    ]
+    own = [SourceInfo(kind.typed, kind.what, None, "yours", None) for kind in kinds if not kind.built_in]
+    return [*built_in, *named, *own]
+
+
+def check(
+    source: str,
+    *,
+    split: str = "train",
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    only: Sequence[str | int] = (),
+    limit: int | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Look at every image of a source without packing it; arguments as of `open_dataset`.
+
+    Raises:
+        UserError: the source, split or class is not there. Unusable images are reported, however many.
+    """
+    wanted = _wanted(size, channels, only, limit)
+    found = _find(source, split, wanted.size, cache)
+    content, numbers = open_content(found, wanted)
+    shapes: Counter[ImageShape] = Counter()
+    skipped, enlarged = [], 0
+    for place, looked in enumerate(look(content, numbers, wanted)):
+        if looked.converted is None:
+            skipped.append(Skipped(looked.path, looked.reason))
+        else:
+            shapes[ImageShape(*looked.converted.pixels.shape)] += 1
+            enlarged += looked.converted.enlarged
+        if progress is not None:
+            progress(place + 1, len(numbers))
+    return CheckReport(
+        title=f"{found.name} ({split})",
+        total=len(numbers),
+        usable=shapes.total(),
+        skipped=tuple(skipped),
+        shapes=tuple(shapes.most_common()),
+        enlarged=enlarged,
+        notes=content.notes,
+    )
+
+
+def contact_sheet(dataset: Dataset, rows: int = 8, columns: int = 8, seed: int = 0) -> Image.Image:
+    """A picture of images drawn from the data set, side by side; those that are too few leave black places."""
+    channels, height, width = dataset.shape
+    drawn = torch.randperm(len(dataset), generator=seeds.generator(seed, "contact sheet"))[: rows * columns]
+    sheet = torch.zeros((rows * columns, channels, height, width), dtype=torch.uint8)
+    sheet[: len(drawn)] = dataset.images.index_select(0, drawn)
+    grid = sheet.reshape(rows, columns, channels, height, width).permute(0, 3, 1, 4, 2)
+    pixels = grid.reshape(rows * height, columns * width, channels).numpy()
+    return Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+
+
+def _wanted(
+    size: int | tuple[int, int] | None, channels: int | None, only: Sequence[str | int], limit: int | None
+) -> Wanted:
+    """What is asked for, checked before any file is opened."""
+    height, width = (size, size) if isinstance(size, int) else size or (None, None)
+    if size is not None and not (isinstance(height, int) and isinstance(width, int) and min(height, width) >= 1):
+        raise UserError(f"data.size={size}: accepted is a side in pixels, e.g. 64, or height and width, e.g. 48,64.")
+    if channels not in (None, 1, 3):
+        raise UserError(f"data.channels={channels}: accepted are 1 (grey) and 3 (red, green, blue).")
+    if limit is not None and limit < 1:
+        raise UserError(f"data.limit={limit}: accepted is a number of images from 1.")
+    if isinstance(only, str):
+        raise UserError(f"data.only={only!r}: accepted is a list of classes, e.g. ['{only}'].")
+    return Wanted(None if height is None or width is None else (height, width), channels, tuple(only), limit)
+
+
+def _check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise UserError(f"There is no split called '{split}'. {suggest(split, SPLITS)}")
+
+
+def _find(source: str, split: str, size: tuple[int, int] | None, cache: Path | None) -> Found:
+    _check_split(split)
+    place, name, reader = _resolve(source, cache)
+    splits = reader.splits(place)
+    if split not in splits:
+        raise UserError(
+            f"--data {source} has no {split} images, only {', '.join(splits)}."
+            f" Put them beside the others as the source's kind asks ({reader.what})."
+        )
+    found = reader.find(place, split, size)
+    return found if name is None else dataclasses.replace(found, name=name)
+
+
+def _resolve(source: str, cache: Path | None) -> tuple[str, str | None, Reader]:
+    """The source as its reader takes it (a named one as its folder), its own name if it has one, and the reader."""
+    name = source if source in NAMED else None
+    place = str(locate(source, cache) if name else Path(source).expanduser()) if ":" not in source or name else source
+    kinds = {kind: readers.find(kind) for kind in readers.names()}
+    taking = [kind for kind, reader in kinds.items() if not reader.loose and reader.accepts(place)]
+    if len(taking) > 1:
+        raise UserError(f"--data {source}: holds {' and '.join(taking)} files; give the file that you mean.")
+    taking = taking or [kind for kind, reader in kinds.items() if reader.loose and reader.accepts(place)]
+    if not taking:
+        raise _unknown(source, place, list(kinds.values()))
+    return place, name, kinds[taking[0]]
+
+
+def _unknown(source: str, place: str, kinds: Sequence[Reader]) -> UserError:
+    path = Path(place)
+    if path.is_file() and path.suffix.lower() in _ARCHIVES:
+        return UserError(
+            f"--data {source}: an archive; unpack it and give the folder, e.g. --data {path.with_suffix('')}"
+        )
+    if path.exists():
+        return UserError(
+            f"--data {source}: of no kind that is read. Accepted: {'; '.join(kind.what for kind in kinds)}."
+        )
+    named = [*NAMED, *(entry[0] for kind in kinds for entry in kind.built_in)]
+    return UserError(
+        f"--data {source}: there is no such file or folder, and no source of that name. {suggest(source, named)}"
+    )

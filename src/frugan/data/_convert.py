@@ -1,0 +1,168 @@
+"""One encoded image or array -> bytes of the asked shape, by stated rules; or the reason why it cannot be used.
+
+The rules, in the order in which they act (they stand in every pack's manifest as `RULES`):
+
+- **frames**: of an animated or many-page file the first.
+- **orientation**: EXIF rotation and mirroring are applied.
+- **depth**: 16-bit grey is scaled by its whole range (65,535 becomes 255), never clipped; pixels of 32 bits or floats
+  in a file have no range that anybody states, so such an image is set aside.
+- **transparency**: composited on white.
+- **colour**: palette, CMYK, YCbCr and HSV become RGB; asked for one channel, colour becomes ITU-R 601 luma; asked for
+  three, grey is repeated. Not asked, grey stays grey and a source with any colour is RGB.
+- **size**: the centre is cropped to the target's proportions and resized with Lanczos, which averages over all pixels
+  when it shrinks (no aliasing). So the shorter side fits and what overhangs on the longer side is lost. An image
+  smaller than the target is enlarged the same way, and how many were is counted and said.
+- **set aside, with a reason**: empty files, files that are no image, truncated or damaged images, and images over
+  Pillow's limit of pixels (decompression bombs).
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+RULES = {
+    "frames": "the first",
+    "orientation": "EXIF applied",
+    "depth": "16-bit scaled by 255/65535; 32-bit and float files set aside",
+    "transparency": "composited on white",
+    "colour": "RGB; to one channel by ITU-R 601 luma; grey repeated for three",
+    "size": "centre crop to the target's proportions, Lanczos with antialiasing; smaller images enlarged and counted",
+    "set aside": "empty, not an image, truncated or damaged, over Pillow's limit of pixels",
+}
+
+# What Pillow may open: plain pictures. Other formats start programs (EPS) or take nearly any file for theirs (TGA).
+_FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+_GREY_MODES = ("1", "L", "LA", "La")
+_EXIF_ORIENTATION = 0x0112
+
+
+class Skipped(NamedTuple):
+    """An image that could not be used: where it is, and why not."""
+
+    path: str
+    reason: str
+
+
+class Unusable(Exception):
+    """Why one image cannot be used; caught by whoever reads many."""
+
+
+class Converted(NamedTuple):
+    """One image as bytes ``[channels, height, width]``, and whether it had to be enlarged for that."""
+
+    pixels: np.ndarray
+    enlarged: bool
+
+
+def convert(content: bytes | Path | np.ndarray, size: tuple[int, int] | None, channels: int | None) -> Converted:
+    """`content` as bytes of `size` (height, width) and `channels` (1 or 3), by the rules above.
+
+    Args:
+        content: an encoded image, the file of one, or uint8 pixels ``[height, width, 1 | 3 | 4]`` (4 is RGBA).
+        size: None keeps the image's own.
+        channels: None keeps grey grey and makes everything else RGB.
+
+    Raises:
+        Unusable: with the reason, in words for the user.
+    """
+    if isinstance(content, np.ndarray):
+        height, width, own = content.shape
+        if size in (None, (height, width)) and own != 4 and channels in (None, own):
+            return Converted(content.transpose(2, 0, 1), enlarged=False)
+        image = Image.fromarray(content[:, :, 0] if own == 1 else content)
+    else:
+        image = _decode(content)
+    image = _eight_bits(image)
+    if channels == 1 and image.mode != "L":
+        image = image.convert("L")
+    elif channels == 3 and image.mode != "RGB":
+        image = image.convert("RGB")
+    fitted, enlarged = _fit(image, size)
+    pixels = np.asarray(fitted)
+    return Converted(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), enlarged)
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Those of our formats that this Pillow can open; loads its plugins, which threads must not do."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def suffixes() -> frozenset[str]:
+    """The file endings of those formats, lower case, with their dot."""
+    known = set(formats())
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in known)
+
+
+def _decode(content: bytes | Path) -> Image.Image:
+    """The first frame of an encoded image, upright."""
+    try:
+        stream: IO[bytes] = content.open("rb") if isinstance(content, Path) else io.BytesIO(content)
+    except OSError as error:
+        raise Unusable(f"cannot be read: {error.strerror}") from error
+    with stream:
+        if not stream.read(1):
+            raise Unusable("empty file")
+        stream.seek(0)
+        try:
+            image = Image.open(stream, formats=formats())
+            # Pillow only warns up to twice its limit; here the limit is the limit.
+            if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError
+            image.load()
+            return _upright(image)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise Unusable(f"decompression bomb: over {Image.MAX_IMAGE_PIXELS:,} pixels") from error
+        except UnidentifiedImageError as error:
+            raise Unusable("not an image") from error
+        except Exception as error:  # damaged files raise nearly anything, SyntaxError and struct.error among it
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise Unusable(f"truncated or damaged: {said}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turned = image.getexif().get(_EXIF_ORIENTATION, 1) != 1
+    except Exception:  # broken metadata beside sound pixels: shown as it lies, as viewers do
+        return image
+    return ImageOps.exif_transpose(image) if turned else image
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The image in mode L or RGB, without transparency."""
+    if image.mode.startswith("I;16"):
+        return _scaled(np.asarray(image))
+    if image.mode == "I" and image.format in ("PNG", "PPM"):  # what these formats hold in it never exceeds 16 bits
+        return _scaled(np.asarray(image))
+    if image.mode in ("I", "F"):
+        raise Unusable(f"pixels of {'32-bit integers' if image.mode == 'I' else 'floats'}, whose range nobody states")
+    wanted = "L" if image.mode in _GREY_MODES else "RGB"
+    try:
+        if image.has_transparency_data:
+            layer = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        return image if image.mode == wanted else image.convert(wanted)
+    except ValueError as error:
+        raise Unusable(f"colours of mode {image.mode}, which Pillow does not turn into {wanted}") from error
+
+
+def _scaled(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _fit(image: Image.Image, size: tuple[int, int] | None) -> tuple[Image.Image, bool]:
+    if size is None or image.size == size[::-1]:
+        return image, False
+    height, width = size
+    scale = min(image.width / width, image.height / height)  # source pixels per target pixel
+    left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
+    right, bottom = min(left + width * scale, image.width), min(top + height * scale, image.height)
+    box = (max(left, 0.0), max(top, 0.0), right, bottom)
+    return image.resize((width, height), Image.Resampling.LANCZOS, box=box), scale < 1

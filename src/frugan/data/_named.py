@@ -1,0 +1,50 @@
+"""Sources with a name of their own: well-known data sets, looked for where users keep theirs, never fetched."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from frugan.data.pack import cache_root
+from frugan.registry import UserError
+
+
+class Named(NamedTuple):
+    """A well-known data set: what it is, how many classes it has, and how one comes by it."""
+
+    what: str
+    classes: int
+    get: str
+
+
+NAMED = {
+    "mnist": Named("MNIST: handwritten digits, 28 x 28 grey", 10, "type --data hub:ylecun/mnist"),
+    "emnist-letters": Named(
+        "EMNIST Letters: handwritten letters, 28 x 28 grey", 26, "fetch its IDX files from its authors"
+    ),
+    "cifar10": Named("CIFAR-10: ten kinds of things, 32 x 32 colour", 10, "type --data hub:uoft-cs/cifar10"),
+}
+
+
+def places(cache: Path | None = None) -> list[Path]:
+    """The folders in which named sources are looked for: those of ``$FRUGAN_DATA``, then the cache's `data`."""
+    listed = [Path(part).expanduser() for part in os.environ.get("FRUGAN_DATA", "").split(os.pathsep) if part]
+    return [*listed, (cache or cache_root()) / "data"]
+
+
+def look_for(name: str, cache: Path | None = None) -> Path | None:
+    """The folder that holds the named source, or None."""
+    return next((place / name for place in places(cache) if (place / name).is_dir()), None)
+
+
+def locate(name: str, cache: Path | None = None) -> Path:
+    """The folder that holds the named source. Raises UserError with what to do if there is none."""
+    folder = look_for(name, cache)
+    if folder is None:
+        looked = ", ".join(str(place / name) for place in places(cache))
+        raise UserError(
+            f"The data set {name} is not here: looked for {looked} (FRUGAN_DATA lists folders to look in)."
+            f" Either {NAMED[name].get}, or --data PATH to say where it is, or --data glyphs for the built-in ones."
+        )
+    return folder

@@ -1,0 +1,133 @@
+"""Batches: endless, seeded streams of real images, read from memory.
+
+Which images come at position p of a stream follows from (seed, the stream's name, p) alone: epoch e is a permutation
+drawn for (seed, "order", name, e), and a batch may end one epoch and begin the next. So the position is all there is
+to save, and twins with one seed see the same images in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from frugan import seeds
+from frugan.batch import SIGNED, Batch, Range, from_bytes
+from frugan.registry import UserError, suggest
+
+if TYPE_CHECKING:
+    from frugan.data import Dataset
+
+
+class Batches:
+    """Streams over data sets; the position of each stream is the only state.
+
+    Args:
+        streams: name of the stream -> its data set.
+        seed: of the order.
+        image_range: of the float images handed out.
+        device: where batches are wanted; bytes travel, floats are made there.
+        channels_last: the memory format of the images.
+        rank: this process's number among `world`; each gets its slice of every batch.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, Dataset],
+        *,
+        seed: int,
+        image_range: Range = SIGNED,
+        device: str | torch.device = "cpu",
+        channels_last: bool = False,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.streams = dict(streams)
+        self.seed = seed
+        self.image_range = image_range
+        self.device = torch.device(device)
+        self.rank = rank
+        self.world = world
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self._positions = dict.fromkeys(self.streams, 0)
+        self._orders: dict[str, tuple[int, Tensor]] = {}  # stream -> the epoch drawn last and its order
+
+    @property
+    def taken(self) -> int:
+        """Real images handed out so far, over all streams and processes."""
+        return sum(self._positions.values())
+
+    def take(self, stream: str, count: int) -> Batch:
+        """The next `count` images over all processes; this process gets its ``count / world`` of them, with labels.
+
+        Raises:
+            UserError: there is no such stream, or `count` cannot be divided among the processes.
+        """
+        dataset = self._dataset(stream)
+        if count < 1 or count % self.world:
+            raise UserError(
+                f"A batch of {count} images cannot be shared by {self.world} processes; take a multiple of it."
+            )
+        share = count // self.world
+        start = self._positions[stream] + self.rank * share
+        batch = self._read(dataset, self._numbers(stream, start, share))
+        self._positions[stream] += count
+        return batch
+
+    def first(self, stream: str, count: int) -> Batch:
+        """The data set's first `count` images in its own order, whole on every process; for previews, moves nothing.
+
+        A data set with fewer begins again.
+        """
+        dataset = self._dataset(stream)
+        return self._read(dataset, torch.arange(count) % len(dataset))
+
+    def state_dict(self) -> dict[str, int]:
+        """The position of each stream, in images over all processes."""
+        return dict(self._positions)
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go to saved positions. Raises UserError if they are of other streams."""
+        if set(state) != set(self._positions):
+            raise UserError(
+                f"The saved positions are of the streams {', '.join(sorted(state))};"
+                f" this run has {', '.join(sorted(self._positions))}. Continue with the recipe it was begun with."
+            )
+        self._positions = {name: int(state[name]) for name in self._positions}
+
+    def _dataset(self, stream: str) -> Dataset:
+        if stream not in self.streams:
+            raise UserError(f"There is no stream called '{stream}'. {suggest(stream, self.streams)}")
+        return self.streams[stream]
+
+    def _numbers(self, stream: str, start: int, count: int) -> Tensor:
+        """Numbers of the images at the positions from `start` on."""
+        size = len(self.streams[stream])
+        parts = []
+        while count > 0:
+            epoch, offset = divmod(start, size)
+            part = self._order(stream, epoch)[offset : offset + count]
+            parts.append(part)
+            start, count = start + len(part), count - len(part)
+        return torch.cat(parts)
+
+    def _order(self, stream: str, epoch: int) -> Tensor:
+        known = self._orders.get(stream)
+        if known is None or known[0] != epoch:
+            random = seeds.generator(self.seed, "order", stream, epoch)
+            drawn = torch.randperm(len(self.streams[stream]), generator=random)
+            known = self._orders[stream] = (epoch, drawn)
+        return known[1]
+
+    def _read(self, dataset: Dataset, numbers: Tensor) -> Batch:
+        images = self._moved(dataset.images.index_select(0, numbers)).contiguous(memory_format=self._format)
+        labels = None if dataset.labels is None else self._moved(dataset.labels.index_select(0, numbers))
+        return Batch(from_bytes(images, self.image_range), labels)
+
+    def _moved(self, values: Tensor) -> Tensor:
+        if self.device.type == "cpu":
+            return values
+        # Pinned, the copy need not be waited for.
+        return (values.pin_memory() if self.device.type == "cuda" else values).to(self.device, non_blocking=True)

@@ -1,0 +1,399 @@
+"""Packs: any source as one array of bytes, made once and memory-mapped from then on.
+
+A pack is a folder of the cache, `packs/<key>`: `images.npy` (uint8 ``[count, channels, height, width]``),
+`labels.npy` (int64 ``[count]``, where there are labels) and `manifest.json` (format version, names, shape, content
+hash, the rules of conversion, what was set aside and why). The key follows from the source's files (paths, sizes,
+times of change) and from what was asked of it, so a changed folder is packed anew and an unchanged one opens at once.
+It is written beside and renamed, so what has its final name is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frugan import seeds
+from frugan.batch import ImageShape
+from frugan.data._convert import RULES, Converted, Skipped, Unusable, convert, formats
+from frugan.data.readers import Content, Found, Item
+from frugan.registry import UserError, suggest
+
+FORMAT = 1
+UNUSABLE_SHARE = 0.05  # more than this set aside, and the source is refused
+_CHUNK = 64  # images that one thread converts in one go
+
+Progress = Callable[[int, int], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a source: size (height, width), channels, classes by number or name, how many images at most."""
+
+    size: tuple[int, int] | None
+    channels: int | None
+    only: tuple[str | int, ...]
+    limit: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Pack:
+    """A pack, open: images uint8 ``[count, channels, height, width]``, labels int64 ``[count]`` or None."""
+
+    name: str
+    shape: ImageShape
+    images: Tensor
+    labels: Tensor | None
+    classes: tuple[str, ...]
+    content_hash: str
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+    folder: Path
+
+
+class Looked(NamedTuple):
+    """One converted image, or None and why not; and where it lies in its source."""
+
+    path: str
+    converted: Converted | None
+    reason: str
+
+
+class _Colour(Exception):
+    """The source began grey and goes on in colour: packing starts again with three channels."""
+
+
+def cache_root() -> Path:
+    """The folder of everything that can be made again: ``$FRUGAN_CACHE``, or ``~/.cache/frugan``."""
+    return Path(os.environ.get("FRUGAN_CACHE") or Path.home() / ".cache" / "frugan").expanduser()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file beside and rename it, so that nobody reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    os.replace(beside, path)
+
+
+def open_pack(
+    found: Found, split: str, wanted: Wanted, *, allow_unusable: bool, cache: Path | None, progress: Progress | None
+) -> Pack:
+    """The pack of a source, made if it is not there.
+
+    Raises:
+        UserError: over `UNUSABLE_SHARE` of the images cannot be used (unless allowed), none can, their sizes differ and
+            no size is asked for, a class is not there, or the cache cannot be written.
+    """
+    asked = [FORMAT, found.name, found.identity, split, wanted.size, wanted.channels, wanted.only, wanted.limit]
+    key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    folder = (cache or cache_root()) / "packs" / key
+    if _whole(folder):
+        opened = _open(folder)
+        _check_share(found.name, split, opened.skipped, len(opened.images), allow_unusable)
+        return opened
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{key}."))
+    except OSError as error:
+        raise _cannot_write(folder.parent, error) from error
+    try:
+        _write(beside, found, split, wanted, allow_unusable, progress)
+        beside.chmod(0o755)  # mkdtemp makes folders for the user alone; a cache may be shared
+        _put(beside, folder)
+    except OSError as error:
+        raise _cannot_write(folder.parent, error) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return _open(folder)
+
+
+def open_content(found: Found, wanted: Wanted) -> tuple[Content, list[int]]:
+    """The source, open, and the numbers of the images that are asked for. Raises UserError if a class is not there."""
+    content = _readable(found.open)
+    return content, _choose(found, content, wanted)[0].tolist()
+
+
+def look(content: Content, numbers: Sequence[int], wanted: Wanted) -> Iterator[Looked]:
+    """The images with the given numbers, converted in parallel, in order."""
+    threads = min(os.cpu_count() or 1, 16)
+    formats()  # loads Pillow's plugins before there are threads
+    items = content.read(numbers)
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
+        # Pillow warns of oddities in files that it then reads well. Set here since threads share the filters.
+        warnings.simplefilter("ignore")
+        chunks = iter(lambda: _readable(lambda: list(islice(items, _CHUNK))), [])
+        waiting: deque[Future[list[Looked]]] = deque()
+        for chunk in chunks:
+            waiting.append(pool.submit(_look, chunk, wanted))
+            if len(waiting) > 4 * threads:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def class_numbers(name: str, classes: Sequence[str], only: Sequence[str | int]) -> list[int]:
+    """Classes given by name or number, as numbers, in the order given. Raises UserError if one is not there."""
+    if not classes:
+        raise UserError(f"{name} has no labels, so no class of it can be chosen ({', '.join(map(str, only))}).")
+    chosen = []
+    for wanted in only:
+        if wanted in classes:
+            chosen.append(list(classes).index(str(wanted)))
+        elif str(wanted).isdecimal() and int(wanted) < len(classes):
+            chosen.append(int(wanted))
+        else:
+            raise UserError(f"{name} has no class '{wanted}'. {suggest(str(wanted), classes)}")
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"{name}: a class is chosen twice among {', '.join(map(str, only))}.")
+    return chosen
+
+
+def renumber(labels: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
+    """Place of each label among the chosen classes, -1 for others."""
+    table = np.full(max(int(labels.max(initial=0)), *chosen) + 1, -1, np.int64)
+    table[list(chosen)] = np.arange(len(chosen))
+    return table[labels]
+
+
+def content_hash(images: Iterable[Any], labels: np.ndarray | None, shape: Sequence[int]) -> str:
+    """16 hex digits of SHA-256 over the image bytes (given in any pieces), the labels and the whole shape."""
+    digest = hashlib.sha256()
+    for piece in images:
+        digest.update(piece)
+    return _finish(digest, labels, shape)
+
+
+def _finish(digest: Any, labels: np.ndarray | None, shape: Sequence[int]) -> str:
+    digest.update(b"unlabelled" if labels is None else np.ascontiguousarray(labels, "<i8").tobytes())
+    digest.update(json.dumps(list(shape)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _readable(read: Callable[[], T]) -> T:
+    """What `read` returns; a source that fails as a whole is the user's to mend, and is not taken for a full disk."""
+    try:
+        return read()
+    except OSError as error:
+        raise UserError(f"The source cannot be read: {error}") from error
+
+
+def _look(items: list[Item], wanted: Wanted) -> list[Looked]:
+    looked = []
+    for item in items:
+        try:
+            looked.append(Looked(item.path, convert(item.content, wanted.size, wanted.channels), ""))
+        except Unusable as error:
+            looked.append(Looked(item.path, None, str(error)))
+    return looked
+
+
+def _choose(found: Found, content: Content, wanted: Wanted) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """Numbers of the images to pack, all labels renumbered to the chosen classes, and the classes."""
+    numbers, labels, classes = np.arange(content.count), content.labels, content.classes
+    if wanted.only:
+        chosen = class_numbers(found.name, classes, wanted.only)
+        if labels is not None:
+            labels = renumber(labels, chosen)
+            numbers = np.flatnonzero(labels >= 0)
+        classes = tuple(classes[number] for number in chosen)
+    if wanted.limit is not None and wanted.limit < len(numbers):
+        # The first ones of a folder would all be of its first class: a fixed draw instead.
+        drawn = torch.randperm(len(numbers), generator=seeds.generator(0, "limit"))[: wanted.limit]
+        numbers = numbers[drawn.sort().values.numpy()]
+    return numbers, labels, classes
+
+
+def _write(
+    folder: Path, found: Found, split: str, wanted: Wanted, allow_unusable: bool, progress: Progress | None
+) -> None:
+    content = _readable(found.open)
+    numbers, labels, classes = _choose(found, content, wanted)
+    if not len(numbers):
+        raise UserError(f"{found.name} ({split}) holds no image{' of the chosen classes' if wanted.only else ''}.")
+    try:
+        written = _write_images(folder / "images.npy", found, content, numbers, wanted, progress)
+    except _Colour:
+        colour = Wanted(wanted.size, 3, wanted.only, wanted.limit)
+        written = _write_images(folder / "images.npy", found, content, numbers, colour, progress)
+    _check_share(found.name, split, written.skipped, len(written.used), allow_unusable)
+    kept = None if labels is None else labels[numbers[written.used]]
+    if kept is not None:
+        with (folder / "labels.npy").open("wb") as file:
+            np.lib.format.write_array(file, kept, allow_pickle=False)
+            _flush(file)
+    notes = list(content.notes)
+    if written.enlarged:
+        height, width = written.shape[2:]
+        count = f"{written.enlarged:,} of {len(written.used):,}"
+        notes.append(f"{count} images were smaller than {height} x {width} and enlarged")
+    manifest = {
+        "format": FORMAT,
+        "name": f"{found.name}[{','.join(classes)}]" if wanted.only else found.name,
+        "split": split,
+        "source": found.identity if len(str(found.identity)) < 10_000 else "many files",
+        "asked": {"size": wanted.size, "channels": wanted.channels, "only": wanted.only, "limit": wanted.limit},
+        "shape": list(written.shape),
+        "labelled": kept is not None,
+        "classes": list(classes),
+        "content_hash": _finish(written.digest, kept, written.shape),
+        "rules": RULES,
+        "notes": notes,
+        "skipped": [entry._asdict() for entry in written.skipped],
+    }
+    with (folder / "manifest.json").open("w", encoding="utf-8") as file:
+        json.dump(manifest, file, indent=1)
+        _flush(file)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What went into images.npy: whole shape, places in the given numbers, what was set aside, running hash."""
+
+    shape: tuple[int, int, int, int]
+    used: list[int]
+    skipped: tuple[Skipped, ...]
+    enlarged: int
+    digest: Any
+
+
+def _write_images(
+    path: Path, found: Found, content: Content, numbers: np.ndarray, wanted: Wanted, progress: Progress | None
+) -> _Written:
+    """Write the usable images one after the other, then the header again: its length is fixed, their count now known."""
+    used: list[int] = []
+    skipped: list[Skipped] = []
+    enlarged, shape, first, header = 0, None, "", 0
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for place, looked in enumerate(look(content, numbers.tolist(), wanted)):
+            if progress is not None and place % _CHUNK == 0:
+                progress(place, len(numbers))
+            if looked.converted is None:
+                skipped.append(Skipped(looked.path, looked.reason))
+                continue
+            pixels = looked.converted.pixels
+            if shape is None:
+                shape, first = pixels.shape, looked.path
+                header = _header(file, (len(numbers), *shape))
+            elif pixels.shape != shape:
+                pixels = _agree(found, pixels, looked.path, shape, first)
+            enlarged += looked.converted.enlarged
+            data = pixels.tobytes()
+            digest.update(data)
+            file.write(data)
+            used.append(place)
+        if shape is None:
+            raise UserError(f"{found.name}: not one usable image among {len(numbers)}. {_listed(skipped)}")
+        file.seek(0)
+        if _header(file, (len(used), *shape)) != header:
+            raise AssertionError("numpy's header changed its length with the count of images")
+        _flush(file)
+    if progress is not None:
+        progress(len(numbers), len(numbers))
+    return _Written((len(used), *shape), used, tuple(skipped), enlarged, digest)
+
+
+def _header(file: IO[bytes], shape: tuple[int, ...]) -> int:
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.tell()
+
+
+def _agree(found: Found, pixels: np.ndarray, path: str, shape: tuple[int, ...], first: str) -> np.ndarray:
+    """`pixels` with the first image's channels; _Colour or UserError where that cannot be."""
+    if pixels.shape[1:] != shape[1:]:
+        (height, width), (other_height, other_width) = shape[1:], pixels.shape[1:]
+        raise UserError(
+            f"{found.name} holds images of different sizes ({height} x {width}: {first};"
+            f" {other_height} x {other_width}: {path}). Say what size they shall have, e.g. data.size=64"
+        )
+    if pixels.shape[0] == 3:
+        raise _Colour
+    return np.broadcast_to(pixels, shape)
+
+
+def _check_share(name: str, split: str, skipped: Sequence[Skipped], usable: int, allowed: bool) -> None:
+    total = len(skipped) + usable
+    if not allowed and len(skipped) > UNUSABLE_SHARE * total:
+        raise UserError(
+            f"{name} ({split}): {len(skipped):,} of {total:,} images cannot be used, more than {UNUSABLE_SHARE:.0%}."
+            f" {_listed(skipped)} Mend or remove them, or go on without them with data.allow_unusable=true"
+        )
+
+
+def _listed(skipped: Sequence[Skipped]) -> str:
+    shown = "; ".join(f"{path}: {reason}" for path, reason in skipped[:10])
+    more = f"; and {len(skipped) - 10:,} more" if len(skipped) > 10 else ""
+    return f"They are {shown}{more}." if shown else ""
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a pack is there, and as long as its header says (a crash of the machine may have cut it short)."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        images = np.load(folder / "images.npy", mmap_mode="r")  # raises ValueError if the file is too short
+        return list(images.shape) == manifest["shape"] and (
+            not manifest["labelled"] or (folder / "labels.npy").is_file()
+        )
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _open(folder: Path) -> Pack:
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    # Mapped copy-on-write ("c"): torch wants writable memory, and nothing written to it reaches the file.
+    images = torch.from_numpy(np.load(folder / "images.npy", mmap_mode="c"))
+    labels = torch.from_numpy(np.load(folder / "labels.npy")) if manifest["labelled"] else None
+    return Pack(
+        name=manifest["name"],
+        shape=ImageShape(*manifest["shape"][1:]),
+        images=images,
+        labels=labels,
+        classes=tuple(manifest["classes"]),
+        content_hash=manifest["content_hash"],
+        skipped=tuple(Skipped(**entry) for entry in manifest["skipped"]),
+        notes=tuple(manifest["notes"]),
+        folder=folder,
+    )
+
+
+def _put(beside: Path, folder: Path) -> None:
+    """Give a finished pack its name. Where another process was first its pack stands; a damaged one is moved away."""
+    try:
+        beside.rename(folder)
+    except OSError:
+        if _whole(folder):
+            return
+        with contextlib.suppress(OSError):
+            folder.rename(beside.with_name(f"{beside.name}.damaged"))
+        beside.rename(folder)
+        shutil.rmtree(beside.with_name(f"{beside.name}.damaged"), ignore_errors=True)
+
+
+def _flush(file: IO[Any]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _cannot_write(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"The packed images cannot be written to {folder}: {error.strerror or error}."
+        " Set FRUGAN_CACHE to a folder with room, or free some."
+    )

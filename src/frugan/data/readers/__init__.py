@@ -1,0 +1,115 @@
+"""Readers: where images come from. Each public file is one kind of source and says which sources are its own.
+
+A reader works in two steps, so that a source that was packed before opens without being read again: `find` looks (at
+names, sizes and times of files) and says what the images are; only `Found.open` reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from frugan.registry import Registry
+
+registry = Registry("data reader", "frugan.data.readers")
+
+SPLITS = ("train", "test")
+# What folders and files of a split are called elsewhere; the first that is there is taken.
+SPLIT_NAMES = {"train": ("train", "training"), "test": ("test", "testing", "validation", "valid", "val")}
+
+
+class Item(NamedTuple):
+    """One image as it lies in its source: where, for messages; encoded bytes, file, or uint8 pixels [h, w, c]."""
+
+    path: str
+    content: bytes | Path | np.ndarray
+
+
+@dataclass(frozen=True)
+class Content:
+    """One split of a source, open for reading.
+
+    Args:
+        count: images in it, usable or not.
+        read: the items with the given numbers (ascending), in that order.
+        labels: int64 ``[count]``, or None when unlabelled.
+        classes: the classes' names, () when unlabelled.
+        notes: what the user should know about how it was read.
+    """
+
+    count: int
+    read: Callable[[Sequence[int]], Iterator[Item]]
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """One split of a source that was located but not read: its name in titles, and what tells it from every other.
+
+    Args:
+        name: what it is called in titles.
+        identity: plain JSON; changes whenever the images may have changed. The pack's key is made of it.
+        open: reads it.
+    """
+
+    name: str
+    identity: dict[str, Any] = field(repr=False)
+    open: Callable[[], Content] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One kind of source.
+
+    Args:
+        what: a line for lists.
+        typed: what users type for it, in lists.
+        accepts: whether a source (as typed, or a path) is of this kind.
+        splits: which of `SPLITS` the source has.
+        find: locates one split of it; the size (height, width), if asked for, is for readers that draw.
+        built_in: sources that are always there: what is typed, what it is, how many classes.
+        loose: takes what other readers would take too, but only where none does.
+    """
+
+    what: str
+    typed: str
+    accepts: Callable[[str], bool]
+    splits: Callable[[str], tuple[str, ...]]
+    find: Callable[[str, str, tuple[int, int] | None], Found]
+    built_in: tuple[tuple[str, str, int], ...] = ()
+    loose: bool = False
+
+
+def names() -> list[str]:
+    """Every kind of source there is a reader for."""
+    return registry.names()
+
+
+def find(name: str) -> Reader:
+    """The reader called `name`. Raises UserError if there is none."""
+    return registry.find(name)
+
+
+def add(name: str, variant: Reader) -> Reader:
+    """Make a reader of one's own known."""
+    return registry.add(name, variant)
+
+
+def stamp(files: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Absolute path, size and time of change of each file: what tells that a file is not what it was."""
+    return [(str(file.absolute()), (found := file.stat()).st_size, found.st_mtime_ns) for file in files]
+
+
+def array_content(images: np.ndarray, labels: np.ndarray | None, classes: Sequence[str], source: str) -> Content:
+    """Content of pixels that are in memory: uint8 ``[count, height, width, channels]``."""
+
+    def read(numbers: Sequence[int]) -> Iterator[Item]:
+        return (Item(f"{source} image {number}", images[number]) for number in numbers)
+
+    return Content(len(images), read, labels, tuple(classes) if labels is not None else ())

@@ -1,0 +1,93 @@
+"""A data set of the Hugging Face Hub by its name, `hub:owner/name` or `hub:owner/name:configuration`. Needs the extra
+`data`.
+
+What was packed once is used from then on without asking the Hub again (its splits' names are remembered beside the
+packs for that); delete its pack to fetch a newer version.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from frugan.data.pack import cache_root, write_text
+from frugan.data.readers import SPLIT_NAMES, Content, Found, Item, Reader
+from frugan.data.readers._features import columns, numbered
+from frugan.registry import UserError
+
+_ROWS = 256  # read from the table at once
+
+
+def _parts(source: str) -> tuple[str, str | None]:
+    """The data set's name and its configuration."""
+    name, _, configuration = source.removeprefix("hub:").partition(":")
+    if not name:
+        raise UserError(f"--data {source}: name the data set, e.g. hub:ylecun/mnist")
+    return name, configuration or None
+
+
+def _datasets(source: str) -> Any:
+    try:
+        import datasets  # pyrefly: ignore[missing-import]
+    except ImportError as error:
+        raise UserError(f'--data {source}: the Hub needs the extra data: pip install "frugan[data]"') from error
+    return datasets
+
+
+def _theirs(source: str) -> dict[str, str]:
+    """Our splits -> what the data set calls them."""
+    name, configuration = _parts(source)
+    remembered = cache_root() / "hub" / f"{name.replace('/', '--')}--{configuration or 'default'}.json"
+    if remembered.is_file():
+        called = json.loads(remembered.read_text())
+    else:
+        datasets = _datasets(source)
+        try:
+            called = list(datasets.get_dataset_split_names(name, configuration))
+        except Exception as error:  # no network, no such name, several configurations: the library's words say which
+            raise UserError(f"--data {source}: the Hub's data set cannot be reached: {error}") from error
+        write_text(remembered, json.dumps(called))
+    found = {split: next((name for name in names if name in called), None) for split, names in SPLIT_NAMES.items()}
+    if not any(found.values()):
+        raise UserError(f"--data {source}: has the splits {', '.join(called)}; accepted is one called train or test.")
+    return {split: theirs for split, theirs in found.items() if theirs is not None}
+
+
+def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
+    return Found(f"hub {source.removeprefix('hub:')}", {"hub": list(_parts(source))}, lambda: _content(source, split))
+
+
+def _content(source: str, split: str) -> Content:
+    datasets = _datasets(source)
+    name, configuration = _parts(source)
+    theirs = _theirs(source)[split]
+    try:
+        table = datasets.load_dataset(name, configuration, split=theirs)
+    except Exception as error:  # as above
+        raise UserError(f"--data {source}: cannot be fetched: {error}") from error
+    chosen = columns(source, table.column_names, table.features.to_dict())
+    labels, classes, notes = None, (), ()
+    if chosen.label is not None:
+        labels, classes, notes = numbered(list(table[chosen.label]), chosen.classes)
+    table = table.cast_column(chosen.image, datasets.Image(decode=False))
+
+    def read(numbers: Sequence[int]) -> Iterator[Item]:
+        for start in range(0, len(numbers), _ROWS):
+            some = numbers[start : start + _ROWS]
+            for number, cell in zip(some, table.select(some)[chosen.image], strict=True):
+                where = f"{theirs} row {number}"
+                # Data sets of loose files keep only their paths, in the library's own cache.
+                yield Item(where, cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]))
+
+    return Content(len(table), read, labels, classes, notes)
+
+
+variant = Reader(
+    what="a data set of the Hugging Face Hub by its name: hub:owner/name",
+    typed="hub:OWNER/NAME",
+    accepts=lambda source: source.startswith("hub:"),
+    splits=lambda source: tuple(_theirs(source)),
+    find=_find,
+)

@@ -1,0 +1,103 @@
+"""An .npz file of numpy arrays: `images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test` and their like.
+
+Images are ``[count, height, width]``, ``[count, height, width, channels]`` or ``[count, channels, height, width]``
+(where both could be meant, channels are last), as uint8, as uint16 (scaled by 255/65535), or as floats from 0 to 1.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from frugan.data.readers import Content, Found, Reader, array_content, stamp
+from frugan.registry import UserError
+
+# Split -> names of the arrays of images and of labels; the first that is there is taken.
+_NAMES = {
+    "train": (("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels"), ("x", "y")),
+    "test": (("x_test", "y_test"), ("test_images", "test_labels"), ("x_val", "y_val"), ("val_images", "val_labels")),
+}
+
+
+def _arrays(source: str) -> dict[str, tuple[str, str]]:
+    """Split -> names of the arrays, without reading them."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"--data {source}: not an .npz file ({error}); write it with numpy.savez.") from error
+    found = {}
+    for split, pairs in _NAMES.items():
+        pair = next((pair for pair in pairs if pair[0] in names), None)
+        if pair:
+            found[split] = (pair[0], pair[1] if pair[1] in names else "")
+    if not found:
+        raise UserError(
+            f"--data {source}: holds the arrays {', '.join(sorted(names)) or '(none)'};"
+            " accepted are images (with labels), or x_train, x_test (with y_train, y_test)."
+        )
+    return found
+
+
+def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
+    path = Path(source)
+    images, labels = _arrays(source)[split]
+    return Found(f"npz {path.stem}", {"npz": stamp([path]), "array": images}, lambda: _content(source, images, labels))
+
+
+def _content(source: str, images_name: str, labels_name: str) -> Content:
+    try:
+        with np.load(source, allow_pickle=False) as arrays:
+            images = arrays[images_name]
+            labels = arrays[labels_name] if labels_name else None
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"--data {source}: {images_name} cannot be read: {error}") from error
+    images = _bytes(source, images_name, _channels_last(source, images_name, images))
+    if labels is None:
+        return array_content(images, None, (), images_name)
+    labels = labels.reshape(len(labels), -1)
+    if labels.shape != (len(images), 1) or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
+        raise UserError(
+            f"--data {source}: {labels_name} is {labels.dtype} {list(labels.shape)};"
+            f" accepted is one whole number from 0 for each of the {len(images)} images."
+        )
+    numbers = labels[:, 0].astype(np.int64)
+    return array_content(images, numbers, [str(number) for number in range(numbers.max(initial=-1) + 1)], images_name)
+
+
+def _channels_last(source: str, name: str, images: np.ndarray) -> np.ndarray:
+    if images.ndim == 3:
+        return images[..., None]
+    if images.ndim == 4 and images.shape[3] in (1, 3, 4):
+        return images
+    if images.ndim == 4 and images.shape[1] in (1, 3, 4):
+        return images.transpose(0, 2, 3, 1)
+    raise UserError(
+        f"--data {source}: {name} has the shape {list(images.shape)};"
+        " accepted is [count, height, width], with 1, 3 or 4 channels last or second."
+    )
+
+
+def _bytes(source: str, name: str, images: np.ndarray) -> np.ndarray:
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype == np.uint16:
+        return ((images.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    found = str(images.dtype)
+    if images.dtype.kind == "f":
+        low, high = float(images.min(initial=0)), float(images.max(initial=0))
+        if low >= 0 and high <= 1:
+            return np.rint(images * 255).astype(np.uint8)
+        found = f"{images.dtype} from {low:g} to {high:g}"
+    raise UserError(f"--data {source}: {name} is {found}; accepted are uint8, uint16, and floats from 0 to 1.")
+
+
+variant = Reader(
+    what="an .npz file with images and labels, or x_train, y_train, x_test, y_test",
+    typed="FILE.npz",
+    accepts=lambda source: Path(source).suffix == ".npz" and Path(source).is_file(),
+    splits=lambda source: tuple(_arrays(source)),
+    find=_find,
+)
