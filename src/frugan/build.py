@@ -1,0 +1,180 @@
+"""Recipe -> live parts: the only file that knows every axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from frugan import augment, convs, data, games, losses, nets, penalties, seeds
+from frugan.batch import SIGNED, ImageShape
+from frugan.data import Dataset
+from frugan.data.batches import Batches
+from frugan.engine import precision as precisions
+from frugan.engine.average import Average
+from frugan.engine.clock import check_schedule, scheduled
+from frugan.engine.loop import Parts
+from frugan.engine.processes import Processes
+from frugan.engine.update import Player, Update
+from frugan.games import Game, Order
+from frugan.latents import Latents
+from frugan.recipe import Network, Recipe
+from frugan.recipe import Player as PlayerRecord
+from frugan.registry import UserError, suggest
+
+OPTIMISERS = ("adam", "rmsprop", "sgd")
+
+
+def check(recipe: Recipe) -> None:
+    """Check every name and option before any data is opened. Raises UserError."""
+    games.find(recipe.game.name).check(recipe.game.name, recipe.game.options)
+    ordered = orders(recipe)
+    for name, order in ordered.items():
+        if name not in recipe.networks:
+            raise UserError(f"The game '{recipe.game.name}' needs a network '{name}'; the recipe '{recipe.name}' has none.")
+        nets.check(recipe.networks[name].architecture, order.part, recipe.networks[name].options)
+        for rule in recipe.networks[name].families:
+            convs.find(rule.family, **rule.options)
+    for name in recipe.networks:
+        if name not in ordered:
+            raise UserError(f"The game '{recipe.game.name}' has no place for a network '{name}'. {suggest(name, ordered)}")
+    for name, player in recipe.players.items():
+        for network in player.networks:
+            if network not in recipe.networks:
+                raise UserError(f"The player '{name}' trains '{network}'. {suggest(network, recipe.networks)}")
+        if player.optimiser not in OPTIMISERS:
+            raise UserError(f"There is no optimiser '{player.optimiser}'. {suggest(player.optimiser, OPTIMISERS)}")
+        check_schedule(player.schedule.name, player.schedule.options)
+    for name in recipe.averages:
+        if name not in recipe.networks:
+            raise UserError(f"An average of '{name}' is asked for. {suggest(name, recipe.networks)}")
+    values(recipe)
+
+
+def values(recipe: Recipe) -> dict[str, Any]:
+    """The loss, penalties, augmentations and latents of a recipe, as objects."""
+    return {
+        "loss": losses.find(recipe.loss.name, **recipe.loss.options),
+        "penalties": [penalties.find(choice.name, **choice.options) for choice in recipe.penalties],
+        "augment": [augment.find(choice.name, **choice.options) for choice in recipe.augment],
+        "latents": Latents(recipe.latents.size, recipe.latents.distribution),
+    }
+
+
+def orders(recipe: Recipe) -> dict[str, Order]:
+    """Which networks the recipe's game needs."""
+    return games.find(recipe.game.name).order(**recipe.game.options)
+
+
+def image_shape(recipe: Recipe) -> ImageShape:
+    """The shape that every image of this recipe is brought to."""
+    return ImageShape(recipe.data.channels, recipe.data.size, recipe.data.size)
+
+
+def network(spec: Network, order: Order, image: ImageShape, latents: int, classes: int) -> tuple[nn.Module, convs.Layers]:
+    """One network of a recipe, on torch's current default device, and what each of its roles became."""
+    rules = [(rule.pattern, convs.find(rule.family, **rule.options)) for rule in spec.families]
+    layers = convs.Layers(rules)
+    build = nets.find(spec.architecture).part(order.part)
+    condition = classes if spec.labels else 0
+    inputs: tuple[Any, ...] = {
+        "decoder": (image, latents, layers, condition),
+        "encoder": (image, dict(order.outputs or {}), layers, condition),
+        "translator": (image, layers, condition),
+    }[order.part]
+    module = build(*inputs, **spec.options)
+    layers.check_rules_used()
+    return module, layers
+
+
+def networks(recipe: Recipe) -> dict[str, tuple[nn.Module, convs.Layers]]:
+    """Every network of a recipe, its weights following from (seed, network's name) alone."""
+    built = {}
+    with torch.random.fork_rng(devices=[]):
+        for name, order in orders(recipe).items():
+            torch.manual_seed(seeds.derive(recipe.seed, "init", name))
+            built[name] = network(
+                recipe.networks[name], order, image_shape(recipe), recipe.latents.size, recipe.data.classes
+            )
+    return built
+
+
+def game(recipe: Recipe, ready: Mapping[str, nn.Module]) -> Game:
+    """The recipe's game with its networks in place."""
+    variant = games.find(recipe.game.name)
+    return variant.game(**ready, batch_size=recipe.batch_size, **values(recipe), **recipe.game.options)
+
+
+def datasets(
+    recipe: Recipe, streams: Sequence[str], cache: Path | None = None, allow_unusable: bool = False
+) -> dict[str, Dataset]:
+    """The data of every stream of a game. A recipe's `streams` say in what a stream differs from its `data`."""
+    found: dict[str, Dataset] = {}
+    for stream in streams:
+        wanted = replace(recipe.data, **recipe.streams.get(stream, {}))
+        found[stream] = data.open_dataset(
+            wanted.source, split=wanted.split, size=wanted.size, channels=wanted.channels, only=wanted.only,
+            limit=wanted.limit, allow_unusable=allow_unusable, cache=cache,
+        )
+    return found
+
+
+def parts(
+    recipe: Recipe, sets: Mapping[str, Dataset], device: torch.device, processes: Processes | None = None
+) -> Parts:
+    """Everything a run consists of, alive on `device`."""
+    processes = processes or Processes()
+    resolved = precisions.resolve(recipe.precision, device)
+    layout = precisions.memory_format(resolved, device)
+    ready = {
+        name: module.to(device=device, memory_format=layout) for name, (module, _) in networks(recipe).items()
+    }
+    played = game(recipe, ready)
+    players = {name: player(name, record, ready, recipe.images) for name, record in recipe.players.items()}
+    batches = Batches(
+        sets, seed=recipe.seed, image_range=image_range(recipe, ready), device=device,
+        channels_last=layout is torch.channels_last, rank=processes.rank, world=processes.world,
+    )
+    averages = {name: Average(ready[name], record.half_life, record.start) for name, record in recipe.averages.items()}
+    return Parts(
+        game=played, batches=batches, update=Update(players, processes), averages=averages, seed=recipe.seed,
+        device=device, autocast=precisions.autocast(resolved, device), processes=processes,
+    )
+
+
+def image_range(recipe: Recipe, ready: Mapping[str, nn.Module]) -> tuple[float, float]:
+    """The range that real images are brought to: the recipe's, else that of the networks that make images."""
+    if recipe.data.image_range is not None:
+        return recipe.data.image_range
+    return next((ready[name].image_range for name in recipe.makers() if hasattr(ready[name], "image_range")), SIGNED)
+
+
+def player(name: str, record: PlayerRecord, ready: Mapping[str, nn.Module], budget: int) -> Player:
+    """One player with its optimiser and schedule."""
+
+    def make(parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        if record.optimiser == "adam":
+            return torch.optim.Adam(
+                parameters, lr=record.learning_rate, betas=record.betas, eps=record.epsilon,
+                weight_decay=record.weight_decay, fused=True,
+            )
+        if record.optimiser == "rmsprop":
+            return torch.optim.RMSprop(
+                parameters, lr=record.learning_rate, alpha=record.betas[1], eps=record.epsilon,
+                weight_decay=record.weight_decay,
+            )
+        return torch.optim.SGD(
+            parameters, lr=record.learning_rate, momentum=record.betas[0], weight_decay=record.weight_decay
+        )
+
+    def rate(images: int) -> float:
+        return record.learning_rate * scheduled(record.schedule.name, record.schedule.options, images, budget)
+
+    return Player(
+        name, {network: ready[network] for network in record.networks}, make, record.clip_norm, record.clip_value,
+        None if record.schedule.name == "constant" else rate,
+    )

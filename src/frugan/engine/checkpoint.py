@@ -1,0 +1,143 @@
+"""Checkpoints: everything with state in one file, written so that a kill at any moment never loses the last good one.
+
+A checkpoint is one safetensors file: every tensor under ``part/path``, everything else as JSON in its header. It is
+written beside, flushed to the disk, renamed to a name that carries its own checksum, read back and verified, and only then are
+older ones removed. No pickle is written or read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from frugan.registry import UserError
+
+FORMAT = 1
+_NAME = re.compile(r"images-(\d{12})-([0-9a-f]{16})\.safetensors")
+
+
+class Stateful(Protocol):
+    """Anything whose state a run must keep."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+    def load_state_dict(self, state: Any) -> object: ...
+
+
+def capture(parts: Mapping[str, Stateful]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state of all parts as (tensors, everything else); the tensors are copies."""
+    tensors: dict[str, Tensor] = {}
+    rest = {name: _split(part.state_dict(), name, tensors) for name, part in parts.items()}
+    return tensors, rest
+
+
+def restore(parts: Mapping[str, Stateful], tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
+    """Give every part the state that `capture` took. Raises UserError if the parts are not the same ones."""
+    if set(parts) != set(rest):
+        odd = sorted(set(parts) ^ set(rest))
+        raise UserError(f"The checkpoint does not fit this recipe: {', '.join(odd)} is on one side only.")
+    for name, part in parts.items():
+        part.load_state_dict(_join(rest[name], tensors))
+
+
+def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        tensors[path] = value.detach().clone().contiguous()
+        return {"tensor": path}
+    if isinstance(value, Mapping):
+        items = [[key, _split(item, f"{path}/{key}", tensors)] for key, item in value.items()]
+        return {"items": items}
+    if isinstance(value, (list, tuple)):
+        return {"list": [_split(item, f"{path}/{number}", tensors) for number, item in enumerate(value)]}
+    return {"value": value}
+
+
+def _join(value: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
+    if "tensor" in value:
+        return tensors[value["tensor"]].clone()
+    if "items" in value:
+        return {key: _join(item, tensors) for key, item in value["items"]}
+    if "list" in value:
+        return [_join(item, tensors) for item in value["list"]]
+    return value["value"]
+
+
+def write(folder: Path, parts: Mapping[str, Stateful], images: int) -> Path:
+    """Write a checkpoint into `folder` and remove those that it replaces; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors, rest = capture(parts)
+    cpu = {name: tensor.cpu() for name, tensor in tensors.items()}
+    data = save(cpu, metadata={"format": str(FORMAT), "state": json.dumps(rest)})
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    path = folder / f"images-{images:012d}-{digest}.safetensors"
+    beside = folder / f"{path.name}.tmp"
+    write_durably(beside, data)
+    os.replace(beside, path)
+    _flush_folder(folder)
+    if not _is_whole(path):
+        raise OSError(f"{path} could not be read back as it was written; the checkpoint before it is kept.")
+    for old in folder.iterdir():
+        if old != path and (_NAME.fullmatch(old.name) or old.name.endswith(".tmp")):
+            old.unlink()
+    return path
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write bytes and wait until they are on the disk."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _is_whole(path: Path) -> bool:
+    match = _NAME.fullmatch(path.name)
+    return match is not None and hashlib.sha256(path.read_bytes()).hexdigest()[:16] == match[2]
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest checkpoint whose checksum holds, or None; a damaged one is passed over."""
+    if not folder.is_dir():
+        return None
+    found = sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
+    return next((path for path in found if _is_whole(path)), None)
+
+
+def images_of(path: Path) -> int:
+    """How many real images had been shown when this checkpoint was written."""
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        raise UserError(f"{path} is not the name of a checkpoint.")
+    return int(match[1])
+
+
+def read(path: Path, device: torch.device | str = "cpu", only: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors (those whose name begins with `only`) and the rest of a checkpoint. Raises UserError if it cannot be read."""
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            header = file.metadata() or {}
+            version = int(header.get("format", "0"))
+            if not 1 <= version <= FORMAT:
+                raise UserError(f"{path} has checkpoint format {version}; this frugan reads 1 to {FORMAT}. Update frugan.")
+            tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(only)}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UserError(f"{path} cannot be read as a checkpoint: {error}.") from error
+    return tensors, json.loads(header["state"])

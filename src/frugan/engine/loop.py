@@ -1,0 +1,245 @@
+"""The loop: play a round, average, count, keep, let the observers look. It asks a game to step, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from frugan import seeds
+from frugan.data.batches import Batches
+from frugan.engine import checkpoint
+from frugan.engine.average import Average
+from frugan.engine.clock import Clock, Progress
+from frugan.engine.observers import LOG_ROUNDS, Moment, Observer, Tick
+from frugan.engine.processes import Processes
+from frugan.engine.update import NonFinite, Update
+from frugan.games import Game
+from frugan.registry import UserError
+
+KEEP_SECONDS = 60.0
+
+
+class Means:
+    """Means of the scalars of the rounds since the last log point, summed on the device so that nobody waits."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, scalars: Mapping[str, Tensor]) -> None:
+        """Take one round's scalars."""
+        for name, value in scalars.items():
+            value = value.detach().float()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.count += 1
+
+    def peek(self) -> dict[str, float]:
+        """The means so far."""
+        return {name: float(value) / max(self.count, 1) for name, value in self.sums.items()}
+
+    def take(self) -> dict[str, float]:
+        """The means, and begin anew."""
+        means = self.peek()
+        self.sums, self.count = {}, 0
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums and count."""
+        return {"sums": self.sums, "count": self.count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over sums and count."""
+        self.sums, self.count = dict(state["sums"]), state["count"]
+
+
+@dataclass
+class Parts:
+    """Everything a run consists of. `stateful` is the one list for both saving and loading."""
+
+    game: Game
+    batches: Batches
+    update: Update
+    averages: Mapping[str, Average]
+    seed: int
+    device: torch.device
+    autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
+    processes: Processes = field(default_factory=Processes)
+    clock: Clock = field(default_factory=Clock)
+    means: Means = field(default_factory=Means)
+
+    def stateful(self) -> dict[str, checkpoint.Stateful]:
+        """Everything with state, by name."""
+        parts: dict[str, checkpoint.Stateful] = {"clock": self.clock, "batches": self.batches, "means": self.means}
+        parts |= {f"network.{name}": network for name, network in self.game.networks.items()}
+        parts |= {f"optimiser.{name}": player.optimiser for name, player in self.update.players.items()}
+        parts |= {f"average.{name}": average for name, average in self.averages.items()}
+        if hasattr(self.game, "state_dict"):
+            parts["game"] = self.game  # type: ignore[assignment]
+        return parts
+
+    def averaged(self) -> dict[str, nn.Module]:
+        """The averaged copy of each network that has one, the network itself otherwise."""
+        return {
+            name: self.averages[name].network if name in self.averages else network
+            for name, network in self.game.networks.items()
+        }
+
+
+class Stopped(UserError):
+    """A run stopped because something was not finite; the last good state was kept."""
+
+
+def play(
+    parts: Parts,
+    *,
+    images: int,
+    rounds: int | None = None,
+    folder: Path | None = None,
+    observers: Sequence[Observer] = (),
+) -> bool:
+    """Play until `images` real images (or `rounds` rounds) have been seen; True if it came that far.
+
+    Checkpoints go to `folder` every minute, at the end, and when interrupted (Ctrl-C, SIGTERM), in which case False is
+    returned. Every observer looks once more at the end. Raises `Stopped` when a loss or gradient is not finite.
+    """
+    clock, stateful = parts.clock, parts.stateful()
+    limit = math.inf if rounds is None else rounds
+    good, kept, newest = checkpoint.capture(stateful), time.monotonic(), parts.means.peek()
+    for network in parts.game.networks.values():
+        network.train()
+    with _interruptions() as interrupted:
+        while clock.images < images and clock.rounds < limit:
+            before = Tick(clock.images, clock.rounds)
+            try:
+                parts.means.add(play_round(parts))
+            except NonFinite:
+                _stop(parts, good, folder)
+            done = clock.images >= images or clock.rounds >= limit
+            logging = clock.rounds % LOG_ROUNDS == 0
+            if logging:
+                if parts.update.broken is not None and bool(parts.update.broken):
+                    _stop(parts, good, folder)
+                newest = parts.means.take()
+                good = checkpoint.capture(stateful)
+            now = Tick(clock.images, clock.rounds)
+            looking = [observer for observer in observers if done or observer.due(before, now)]
+            if looking:
+                moment = _moment(parts, newest, images)
+                for observer in looking:
+                    observer.look(moment)
+            stopping = bool(interrupted)
+            if parts.processes.world > 1:
+                # Whether to stop is everybody's decision, and asking costs a message: only at log points.
+                stopping = logging and parts.processes.any(stopping)
+            if folder is not None and (done or stopping or time.monotonic() - kept > KEEP_SECONDS):
+                if parts.processes.leads:
+                    checkpoint.write(folder, stateful, clock.images)
+                kept = time.monotonic()
+            if stopping and not done:
+                return False
+    return True
+
+
+def play_round(parts: Parts) -> dict[str, Tensor]:
+    """One round: rates from progress, the game's step, averages, the clock."""
+    clock, began = parts.clock, time.perf_counter()
+    # What networks draw for themselves (dropout) follows from (seed, images, process), like everything else.
+    torch.manual_seed(seeds.derive(parts.seed, "round", clock.images, parts.processes.rank))
+    parts.update.set_rates(clock.images)
+    taken = parts.batches.taken
+    with parts.autocast():
+        scalars = parts.game.step(parts.batches, Progress(clock.images, clock.rounds, parts.seed, parts.processes), parts.update)
+    shown = parts.batches.taken - taken
+    clock.images += shown
+    clock.rounds += 1
+    for average in parts.averages.values():
+        average.update(clock.images, shown)
+    clock.seconds += time.perf_counter() - began
+    norms = {f"{player}.gradient_norm": norm for player, norm in parts.update.norms.items()}
+    return scalars | norms
+
+
+def _moment(parts: Parts, scalars: Mapping[str, float], budget: int) -> Moment:
+    clock = parts.clock
+    return Moment(
+        clock.images, clock.rounds, clock.seconds, budget, scalars, parts.game, parts.game.networks, parts.averaged()
+    )
+
+
+def _stop(parts: Parts, good: tuple[dict[str, Tensor], dict[str, Any]], folder: Path | None) -> NoReturn:
+    """Replay the rounds since the kept state to name what was not finite; keep that state; raise `Stopped`."""
+    stateful = parts.stateful()
+    checkpoint.restore(stateful, *good)
+    since = parts.clock.images
+    named = _replay(parts)
+    at = parts.clock.images
+    checkpoint.restore(stateful, *good)
+    kept = ""
+    if folder is not None and parts.processes.leads:
+        kept = f" The last good state, after {since:,} images, is kept in {checkpoint.write(folder, stateful, since)}."
+    raise Stopped(
+        f"After {at:,} images {named}; no weight was changed by it.{kept} "
+        "Try a lower learning_rate, clip_norm=1 for that player, or precision=float32."
+    )
+
+
+def _replay(parts: Parts, most: int = 4 * LOG_ROUNDS) -> str:
+    """Play on from a good state until something is not finite again, and say what came first."""
+    first: list[str] = []
+    hooks = []
+    for network, root in parts.game.networks.items():
+        for path, module in root.named_modules():
+            if not list(module.children()):
+                place = f"{network}.{path} ({type(module).__name__})"
+                hooks.append(module.register_forward_hook(_watcher(place, first)))
+    parts.update.naming, parts.update.broken = True, None
+    try:
+        for _ in range(most):
+            play_round(parts)
+    except NonFinite as error:
+        origin = f", first seen in the output of {first[0]}" if first else ""
+        return f"{error}{origin}"
+    finally:
+        parts.update.naming, parts.update.broken = False, None
+        for hook in hooks:
+            hook.remove()
+    return "something was not finite that did not come again when the rounds were replayed"
+
+
+def _watcher(place: str, first: list[str]) -> Callable[[nn.Module, Any, Any], None]:
+    def watch(module: nn.Module, inputs: Any, output: Any) -> None:
+        if not first and isinstance(output, Tensor) and not torch.isfinite(output).all():
+            first.append(place)
+
+    return watch
+
+
+@contextlib.contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """Collect Ctrl-C and SIGTERM instead of dying in the middle of a round; a second one is obeyed at once."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def receive(number: int, frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

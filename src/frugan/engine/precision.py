@@ -1,0 +1,35 @@
+"""In which precision a run computes, and the memory layout that goes with it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import torch
+
+from frugan.registry import UserError, suggest
+
+PRECISIONS = ("auto", "float32", "bf16")
+
+
+def resolve(precision: str, device: torch.device) -> str:
+    """ "auto" becomes bf16 where the hardware computes it faster than float32, else float32."""
+    if precision not in PRECISIONS:
+        raise UserError(f"There is no precision '{precision}'. {suggest(precision, PRECISIONS)}")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bf16" if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else "float32"
+
+
+def autocast(precision: str, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[object]]:
+    """The context in which rounds are played."""
+    if precision == "float32":
+        return contextlib.nullcontext
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def memory_format(precision: str, device: torch.device) -> torch.memory_format:
+    """Channels last where matrix units want it: bf16; torch's default layout is faster for float32 on a CPU."""
+    return torch.channels_last if precision == "bf16" or device.type == "cuda" else torch.contiguous_format

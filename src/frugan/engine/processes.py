@@ -1,0 +1,67 @@
+"""Several processes, one run: what `torchrun` starts, and how they agree. Alone, everything here does nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed
+
+from frugan.registry import UserError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's number and how many there are."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the run folder and speaks to people."""
+        return self.rank == 0
+
+    def share(self, whole: Tensor) -> Tensor:
+        """This process's equal slice of something drawn for the whole batch. Raises UserError if it does not divide."""
+        if len(whole) % self.world:
+            raise UserError(f"A batch of {len(whole)} does not divide among {self.world} processes; set batch_size to a multiple.")
+        part = len(whole) // self.world
+        return whole[self.rank * part : (self.rank + 1) * part]
+
+    def mean_(self, flat: Tensor) -> Tensor:
+        """Average a tensor over all processes, in place."""
+        if self.world > 1:
+            distributed.all_reduce(flat)
+            flat /= self.world
+        return flat
+
+    def wait(self) -> None:
+        """Return once every process has come here."""
+        if self.world > 1:
+            distributed.barrier()
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any process."""
+        if self.world == 1:
+            return flag
+        flags = torch.tensor(float(flag))
+        distributed.all_reduce(flags)
+        return bool(flags > 0)
+
+
+def join(device: torch.device) -> Processes:
+    """Join the processes that `torchrun` started, if it did."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return Processes()
+    if not distributed.is_initialized():
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    return Processes(distributed.get_rank(), world)
+
+
+def leave() -> None:
+    """Part from the other processes; without it torchrun sometimes reports a failure at exit."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

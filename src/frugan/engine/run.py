@@ -1,0 +1,123 @@
+"""The run folder: the interface between training and everything that comes after it.
+
+    recipe.json      the recipe as resolved (format, frugan's version)
+    run.json         where it ran and on which data (name, split, count, content hash)
+    log.jsonl        one line per log point: images, rounds, seconds, scalars
+    metrics.jsonl    one line per value: metric, numbers, protocol
+    samples/         previews, images-000000060000.png, always of the same latents
+    checkpoints/     the newest whole state
+    report.html      what `frugan report` writes
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from frugan.engine.checkpoint import write_durably
+from frugan.registry import UserError
+
+FORMAT = 1
+
+
+class RunFolder:
+    """One run's folder and the files in it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.json"
+
+    @property
+    def facts(self) -> Path:
+        """Machine, data, versions."""
+        return self.path / "run.json"
+
+    @property
+    def log(self) -> Path:
+        """One JSON line per log point."""
+        return self.path / "log.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line per measured value."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """Preview pictures."""
+        return self.path / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The newest state."""
+        return self.path / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    def exists(self) -> bool:
+        """Whether a run lives here."""
+        return self.recipe.is_file()
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """A JSON file of this folder. Raises UserError if it is missing, broken or of a newer format."""
+        try:
+            value = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise UserError(f"{self.path} is not a run folder: it has no {path.name}.") from None
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path} is not whole JSON ({error}); the run cannot be read.") from None
+        if not 1 <= value.get("format", 0) <= FORMAT:
+            raise UserError(f"{path} has format {value.get('format')}; this frugan reads 1 to {FORMAT}. Update frugan.")
+        return value
+
+    def write_json(self, path: Path, value: Mapping[str, Any]) -> None:
+        """Write a JSON file of this folder, beside and renamed, so that it is always whole."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(path.name + ".tmp")
+        write_durably(beside, (json.dumps({"format": FORMAT, **value}, indent=2) + "\n").encode())
+        os.replace(beside, path)
+
+    def append(self, path: Path, line: Mapping[str, Any]) -> None:
+        """Add one JSON line."""
+        with path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def lines(self, path: Path) -> list[dict[str, Any]]:
+        """The JSON lines of a file; a last one cut short by a kill is left out."""
+        if not path.is_file():
+            return []
+        found = []
+        for text in path.read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                found.append(json.loads(text))
+        return found
+
+    def rewind(self, images: int) -> None:
+        """Drop log lines and previews later than `images`: the rounds after the checkpoint are about to be played again."""
+        kept = [line for line in self.lines(self.log) if line["images"] <= images]
+        beside = self.log.with_name("log.jsonl.tmp")
+        write_durably(beside, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        os.replace(beside, self.log)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process. Raises UserError if another one is training here."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"Another process is training in {self.path}; wait for it, or give another --out.") from None
+            yield

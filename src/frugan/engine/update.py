@@ -1,0 +1,239 @@
+"""How players are trained: one step each, no gradient computed to be thrown away, nothing non-finite ever stepped.
+
+A player is a named set of networks with one optimiser. While a player's losses are computed, only its parameters need
+gradients; the gradients of all processes are averaged in one flat buffer; a non-finite loss or gradient is never
+applied (the loop then finds out which tensor it was); clipping; one step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from frugan.engine.processes import Processes
+
+Loss = Callable[[], Tensor]
+MakeOptimiser = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
+
+
+class NonFinite(Exception):
+    """A loss or gradient of `player` was not finite; nothing was stepped."""
+
+    def __init__(self, player: str, what: str) -> None:
+        super().__init__(f"{what} of the player '{player}' is not finite")
+        self.player = player
+        self.what = what
+
+
+@dataclass
+class Player:
+    """A named set of networks with one optimiser.
+
+    Args:
+        make_optimiser: builds the optimiser for a list of parameters (a fork needs its own).
+        clip_norm: scale the gradient to at most this L2 norm; clip_value: cut each element to +-this.
+        rate: learning rate as a function of images seen, or None to leave it alone.
+    """
+
+    name: str
+    networks: Mapping[str, nn.Module]
+    make_optimiser: MakeOptimiser
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    rate: Callable[[int], float] | None = None
+    optimiser: torch.optim.Optimizer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.named = {
+            f"{network}.{name}": parameter
+            for network, module in self.networks.items()
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
+        self.optimiser = self.make_optimiser(self.parameters)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Everything this player trains."""
+        return list(self.named.values())
+
+
+class Update:
+    """Trains players; what a game is given as `update`.
+
+    The loop plays rounds under autocast where the precision asks for it; gradients are always taken outside it.
+    """
+
+    def __init__(self, players: Mapping[str, Player], processes: Processes | None = None) -> None:
+        self.players = dict(players)
+        self.processes = processes or Processes()
+        self.norms: dict[str, Tensor] = {}
+        # Set while a round is replayed: look at every gradient, to name the first that is not finite.
+        self.naming = False
+        self.broken: Tensor | None = None
+        self._everything = {id(p): p for player in self.players.values() for p in player.parameters}
+
+    def __call__(self, player: str, *losses: Loss) -> list[Tensor]:
+        """Step `player` once on the sum of `losses`; returns each loss's value, detached."""
+        return self._step(self.players[player], losses)
+
+    def together(self, losses: Mapping[str, Loss]) -> dict[str, Tensor]:
+        """Step several players at once, each on its own loss, all gradients taken before any step.
+
+        Every player's parameters need gradients meanwhile, so the losses may share one forward pass.
+        """
+        players = {name: self.players[name] for name in losses}
+        with self._needing([p for player in players.values() for p in player.parameters]):
+            values = {name: loss() for name, loss in losses.items()}
+            left = len(values)
+            for name, value in values.items():
+                left -= 1
+                with _outside_autocast(value):
+                    grads = torch.autograd.grad(value, players[name].parameters, retain_graph=left > 0, allow_unused=True)
+                for parameter, grad in zip(players[name].parameters, grads, strict=True):
+                    parameter.grad = grad
+        for name, player in players.items():
+            self._apply(player, [values[name].detach()])
+        return {name: value.detach() for name, value in values.items()}
+
+    def gradients(self, player: str, loss: Loss) -> dict[str, Tensor]:
+        """The gradient of `loss` for each parameter of `player`, averaged over processes; nothing is stepped."""
+        chosen = self.players[player]
+        with self._needing(chosen.parameters), torch.enable_grad():
+            value = loss()
+            with _outside_autocast(value):
+                grads = torch.autograd.grad(value, chosen.parameters, allow_unused=True)
+        full = [torch.zeros_like(p) if g is None else g for p, g in zip(chosen.parameters, grads, strict=True)]
+        self._average(full)
+        torch.clear_autocast_cache()
+        return dict(zip(chosen.named, full, strict=True))
+
+    def fork(self, player: str) -> Fork:
+        """A trial copy of `player`: weights, buffers and optimiser state, to be stepped, kept or dropped."""
+        return Fork(self, self.players[player])
+
+    def reset(self, player: str) -> None:
+        """Forget the optimiser's moments of `player`, as if it had just been built; its weights stay."""
+        chosen = self.players[player]
+        rates = [group["lr"] for group in chosen.optimiser.param_groups]
+        chosen.optimiser.state.clear()
+        for group, rate in zip(chosen.optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    def set_rates(self, images: int) -> None:
+        """Set every optimiser's learning rate to what its schedule says after `images` real images."""
+        for player in self.players.values():
+            if player.rate is not None:
+                for group in player.optimiser.param_groups:
+                    group["lr"] = player.rate(images)
+
+    def _step(self, player: Player, losses: Sequence[Loss]) -> list[Tensor]:
+        values = []
+        with self._needing(player.parameters), torch.enable_grad():
+            player.optimiser.zero_grad(set_to_none=True)
+            for loss in losses:
+                value = loss()
+                with _outside_autocast(value):
+                    value.backward()
+                values.append(value.detach())
+        self._apply(player, values)
+        return values
+
+    def _apply(self, player: Player, values: Sequence[Tensor]) -> None:
+        """Average, check, clip and step. The one place where weights change."""
+        grads = self._complete(player)
+        self._average(grads)
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        self.norms[player.name] = norm
+        self._check(player, values, grads, norm)
+        if player.clip_value is not None:
+            torch._foreach_clamp_max_(grads, player.clip_value)
+            torch._foreach_clamp_min_(grads, -player.clip_value)
+        if player.clip_norm is not None:
+            torch._foreach_mul_(grads, (player.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+        player.optimiser.step()
+        player.optimiser.zero_grad(set_to_none=True)
+        # Autocast keeps low-precision copies of weights until its outermost block ends; these have just become stale.
+        torch.clear_autocast_cache()
+
+    def _complete(self, player: Player) -> list[Tensor]:
+        """Every gradient of a player; one that is missing (on some processes, perhaps) counts as zero if others exist."""
+        grads = []
+        for parameter in player.parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            grads.append(parameter.grad)
+        return grads
+
+    def _average(self, grads: Sequence[Tensor]) -> None:
+        if self.processes.world > 1:
+            flat = self.processes.mean_(torch.cat([grad.reshape(-1) for grad in grads]))
+            parts = flat.split([grad.numel() for grad in grads])
+            torch._foreach_copy_(list(grads), [part.view_as(g) for part, g in zip(parts, grads, strict=True)])
+
+    def _check(self, player: Player, values: Sequence[Tensor], grads: Sequence[Tensor], norm: Tensor) -> None:
+        if self.naming:
+            for number, value in enumerate(values):
+                if not torch.isfinite(value):
+                    raise NonFinite(player.name, f"loss {number + 1} ({value.item()})")
+            for name, grad in zip(player.named, grads, strict=True):
+                if not torch.isfinite(grad).all():
+                    raise NonFinite(player.name, f"the gradient of '{name}'")
+        bad = ~torch.isfinite(norm + torch.stack([value.float() for value in values]).sum())
+        if norm.device.type == "cuda" and player.optimiser.defaults.get("fused"):
+            # Nobody waits for the device here: the fused step skips itself, and the loop looks at its next log point.
+            self.broken = bad.float() if self.broken is None else torch.maximum(self.broken, bad.float())
+            player.optimiser.found_inf = self.broken.reshape(1)  # type: ignore[attr-defined]
+        elif bad:
+            raise NonFinite(player.name, "a loss or gradient")
+
+    @contextlib.contextmanager
+    def _needing(self, wanted: Sequence[Tensor]) -> Iterator[None]:
+        """Only `wanted` need gradients inside; afterwards everything does again."""
+        keep = {id(parameter) for parameter in wanted}
+        others = [parameter for key, parameter in self._everything.items() if key not in keep]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in others:
+                parameter.requires_grad_(True)
+
+
+def _outside_autocast(value: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Backward passes keep the precision of each forward operation; autocast would lower that of float32 regions."""
+    return torch.autocast(value.device.type, enabled=False)
+
+
+class Fork:
+    """A trial copy of one player; its networks are `networks`, by the names they have in the player.
+
+    ``fork.update(*losses)`` steps the copy alone; ``fork.keep()`` makes it the player (or ``keep(into)`` another player of
+    the same shape); a fork that is not kept changes nothing.
+    """
+
+    def __init__(self, update: Update, player: Player) -> None:
+        self._update = update
+        self._origin = player
+        self.networks = {name: copy.deepcopy(network) for name, network in player.networks.items()}
+        self._player = Player(
+            player.name, self.networks, player.make_optimiser, player.clip_norm, player.clip_value, player.rate
+        )
+        self._player.optimiser.load_state_dict(copy.deepcopy(player.optimiser.state_dict()))
+
+    def update(self, *losses: Loss) -> list[Tensor]:
+        """Step the copy once on the sum of `losses`; no player's parameters need gradients meanwhile."""
+        return self._update._step(self._player, losses)
+
+    def keep(self, into: str | None = None) -> None:
+        """Give the copy's weights, buffers and optimiser state to its player, or to the player `into`."""
+        target = self._origin if into is None else self._update.players[into]
+        for mine, theirs in zip(self.networks.values(), target.networks.values(), strict=True):
+            theirs.load_state_dict(mine.state_dict())
+        target.optimiser.load_state_dict(copy.deepcopy(self._player.optimiser.state_dict()))

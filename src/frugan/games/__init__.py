@@ -1,0 +1,157 @@
+"""Games: the rules by which networks train each other.
+
+A game knows networks and losses, nothing of loops, devices, files or schedules. It plays one round at a time:
+
+    scalars = game.step(batches, progress, update)
+
+- `batches.take(stream, count)` gives the next `count` real images of a stream that the game declares in `streams`; the
+  count is over all processes, what comes back is this process's share.
+- `progress.images`, `progress.rounds`; `progress.generator(name)`, random numbers that follow from (seed, name, images);
+  `progress.share(tensor)`, this process's slice of something drawn for the whole batch.
+- `update(player, *losses)` trains one player: each loss is a function without arguments, called while only that
+  player's parameters need gradients; their sum is stepped once. Also `update.together({player: loss})` for gradients
+  from one shared forward pass, `update.gradients(player, loss)` which never steps, `update.fork(player)` for a trial
+  copy, `update.reset(player)` which forgets the optimiser's state.
+
+Outside an update every parameter needs gradients, so a fake batch made before it serves both players.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from frugan.batch import Batch
+from frugan.registry import Registry, check_options, options_of
+
+registry = Registry("game", "frugan.games")
+names = registry.names
+
+Loss = Callable[[], Tensor]
+
+
+class Batches(Protocol):
+    """Where real images come from, see `frugan.data.batches`."""
+
+    def take(self, stream: str, count: int) -> Batch: ...
+
+
+class Progress(Protocol):
+    """How far the run is, see `frugan.engine.clock`."""
+
+    images: int
+    rounds: int
+
+    def generator(self, name: str) -> torch.Generator: ...
+
+    def share(self, whole: Tensor) -> Tensor: ...
+
+
+class Fork(Protocol):
+    """A trial copy of a player, see `frugan.engine.update`."""
+
+    networks: Mapping[str, nn.Module]
+
+    def update(self, *losses: Loss) -> list[Tensor]: ...
+
+    def keep(self, into: str | None = None) -> None: ...
+
+
+class Update(Protocol):
+    """How a game trains its players, see `frugan.engine.update`."""
+
+    def __call__(self, player: str, *losses: Loss) -> list[Tensor]: ...
+
+    def together(self, losses: Mapping[str, Loss]) -> dict[str, Tensor]: ...
+
+    def gradients(self, player: str, loss: Loss) -> dict[str, Tensor]: ...
+
+    def fork(self, player: str) -> Fork: ...
+
+    def reset(self, player: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """Which network a finished run ships in a role, and whether its averaged copy is meant."""
+
+    network: str
+    averaged: bool = True
+
+
+class Game(Protocol):
+    """One set of rules, holding the networks that it trains."""
+
+    streams: tuple[str, ...]
+    networks: Mapping[str, nn.Module]
+
+    def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
+        """Play one round; returns named scalars that nobody waits for until they are logged."""
+        ...
+
+    def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:
+        """Images made by `networks` (live or averaged), as many as `like` holds and with its labels; pure."""
+        ...
+
+    def shipped(self) -> dict[str, Shipped]:
+        """Role (generator, translator, encoder, classifier) -> what is shipped in it."""
+        ...
+
+    def settle(self, network: nn.Module, seed: int) -> None:
+        """Recompute the buffers of `network` that follow from its weights, before it is evaluated or shipped."""
+        ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """One network that a game needs: which part of an architecture, and the outputs asked of it."""
+
+    part: str
+    outputs: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A game as the registry holds it.
+
+    `game` is called with the ready networks by name and ``batch_size, latents, loss, penalties, augment`` (the parts
+    that recipes choose) and its own options; `order` is called with those options and says which networks it needs.
+    """
+
+    game: Callable[..., Game]
+    order: Callable[..., dict[str, Order]]
+
+    def options(self) -> dict[str, Any]:
+        """The game's own options and their defaults."""
+        return options_of(self.game, without=("batch_size", "latents", "loss", "penalties", "augment"))
+
+    def check(self, name: str, given: Mapping[str, Any]) -> None:
+        """Raise UserError for an option that this game does not have."""
+        check_options(f"The game '{name}'", given, self.options())
+
+
+def find(name: str) -> Variant:
+    """The game called `name`. Raises UserError with the nearest name if there is none."""
+    return registry.find(name)
+
+
+def add(name: str, variant: Variant) -> Variant:
+    """Make a game of one's own known under `name`."""
+    return registry.add(name, variant)
+
+
+def settle(network: nn.Module, seed: int) -> None:
+    """What most games mean by settling: every module that says how (`settle()`) recomputes its own buffers."""
+    for module in network.modules():
+        own = getattr(module, "settle", None)
+        if callable(own):
+            own()
+
+
+def labels_for(network: nn.Module, labels: Tensor | None) -> Tensor | None:
+    """The labels, if `network` takes any; otherwise None."""
+    return labels if getattr(network, "classes", 0) else None

@@ -1,0 +1,51 @@
+"""Latents: the random vectors that a generator turns into images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from frugan.registry import UserError, suggest
+from frugan.seeds import generator
+
+DISTRIBUTIONS = ("normal", "uniform")
+_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Vectors of `size` independent numbers: standard normal, or uniform on [-1, 1] (the DCGAN paper's)."""
+
+    size: int
+    distribution: str = "normal"
+
+    def __post_init__(self) -> None:
+        if self.distribution not in DISTRIBUTIONS:
+            raise UserError(f"Latents cannot be '{self.distribution}'. {suggest(self.distribution, DISTRIBUTIONS)}")
+
+    def draw(self, count: int, random: torch.Generator) -> Tensor:
+        """`count` new vectors ``[count, size]`` from a CPU random generator."""
+        if self.distribution == "normal":
+            return torch.randn(count, self.size, generator=random)
+        return torch.rand(count, self.size, generator=random).mul_(2).sub_(1)
+
+    def rows(self, start: int, count: int, seed: int, truncation: float | None = None) -> Tensor:
+        """Vectors ``[count, size]`` number `start`, `start` + 1, ... of `seed`: vector i depends on (seed, i) alone.
+
+        `truncation` (normal latents only) maps each number to the normal distribution cut off at +-truncation, keeping
+        their order: a smaller value trades variety for typicality.
+        """
+        first, last = start // _ROWS, (start + count - 1) // _ROWS
+        chunks = [self.draw(_ROWS, generator(seed, "latents", chunk)) for chunk in range(first, last + 1)]
+        rows = torch.cat(chunks)[start - first * _ROWS :][:count]
+        return rows if truncation is None else self._truncated(rows, truncation)
+
+    def _truncated(self, rows: Tensor, truncation: float) -> Tensor:
+        if self.distribution != "normal" or truncation <= 0:
+            raise UserError(f"truncation={truncation} needs normal latents and a value above 0; these are {self.distribution}.")
+        tail = 0.5 * math.erfc(truncation / math.sqrt(2))
+        share = torch.special.ndtr(rows.double()).mul(1 - 2 * tail).add(tail)
+        return torch.special.ndtri(share).clamp(-truncation, truncation).float()

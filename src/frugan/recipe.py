@@ -1,0 +1,328 @@
+"""A recipe: everything that a run is made of, as names and numbers only.
+
+A recipe is a frozen record, most often another recipe with two fields changed. It goes to JSON and back without loss;
+the JSON beside a run replays it. `build` turns the names into objects; nothing here imports torch.
+
+Single values are changed by dotted keys, as typed after ``frugan train``:
+
+    batch_size=64   learning_rate=1e-4   loss=hinge   loss.smoothing=0.9   data.size=64   penalties=r1,weight=1
+    generator.width=0.5        an option of the network's architecture (any network's name)
+    architecture.width=0.5     the same for the networks that make images
+    players.discriminator.learning_rate=4e-4   game.discriminator_steps=5   averages.generator.half_life=20000
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from frugan.registry import UserError, suggest
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A variant by name, with its options."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Layers whose role matches `pattern` are built by `family` with these options."""
+
+    pattern: str
+    family: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which images: a source (see ``frugan data list``), its split, and the size that all are brought to.
+
+    `classes` is how many the source is expected to have (0: unlabelled); `only` keeps some of them; `image_range` is
+    what the discriminator sees, the generator's own range if left out.
+    """
+
+    source: str
+    size: int
+    channels: int
+    classes: int = 0
+    split: str = "train"
+    only: tuple[str | int, ...] = ()
+    limit: int | None = None
+    image_range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network: an architecture with options, family rules, and whether it takes labels.
+
+    `tables` are this network's own rules for a family's name: what ``--family NAME`` means here. Without one, the
+    family is used for every layer that has a role.
+    """
+
+    architecture: str
+    options: dict[str, Any] = field(default_factory=dict)
+    families: tuple[Rule, ...] = ()
+    labels: bool = False
+    tables: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
+
+    def with_family(self, name: str) -> Network:
+        """This network with its layers built by the family `name`, by its own table for it if it has one."""
+        return replace(self, families=self.tables.get(name, (Rule("*", name),)))
+
+
+@dataclass(frozen=True)
+class Player:
+    """Which networks are trained together, and how.
+
+    Adam's `betas`; RMSprop uses the second as its smoothing constant, SGD the first as momentum. `clip_norm` scales the
+    gradient, `clip_value` cuts each element. `schedule` is a factor on the rate over images seen.
+    """
+
+    networks: tuple[str, ...]
+    learning_rate: float = 2e-4
+    optimiser: str = "adam"
+    betas: tuple[float, float] = (0.5, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    schedule: Choice = field(default_factory=lambda: Choice("constant"))
+
+
+@dataclass(frozen=True)
+class Average:
+    """An averaged copy of a network: its half-life in images, and when it begins."""
+
+    half_life: float = 10_000.0
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class LatentsChoice:
+    """How many latents, and whether they are normal or uniform on [-1, 1]."""
+
+    size: int = 100
+    distribution: str = "normal"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a run is made of. `system`, `source` and `expects` are for people."""
+
+    name: str
+    system: str
+    source: str
+    expects: str
+    data: Data
+    networks: dict[str, Network]
+    players: dict[str, Player]
+    images: int
+    game: Choice = field(default_factory=lambda: Choice("adversarial"))
+    loss: Choice = field(default_factory=lambda: Choice("non_saturating"))
+    penalties: tuple[Choice, ...] = ()
+    augment: tuple[Choice, ...] = ()
+    latents: LatentsChoice = field(default_factory=LatentsChoice)
+    averages: dict[str, Average] = field(default_factory=dict)
+    streams: dict[str, dict[str, Any]] = field(default_factory=dict)
+    batch_size: int = 64
+    rounds: int | None = None
+    seed: int = 0
+    precision: str = "auto"
+
+    def with_family(self, name: str, network: str | None = None) -> Recipe:
+        """This recipe with one network (the one that makes images, if left out) built by the family `name`."""
+        targets = self.makers() if network is None else (network,)
+        for target in targets:
+            if target not in self.networks:
+                raise UserError(f"The recipe '{self.name}' has no network '{target}'. {suggest(target, self.networks)}")
+        changed = {target: self.networks[target].with_family(name) for target in targets}
+        return replace(self, networks={**self.networks, **changed})
+
+    def makers(self) -> tuple[str, ...]:
+        """The networks that make images: those not called a discriminator or an encoder."""
+        return tuple(name for name in self.networks if not name.startswith(("discriminator", "encoder")))
+
+    def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
+        """This recipe with dotted keys changed, see this module. Raises UserError with the nearest key for an unknown one."""
+        tree = to_dict(self)
+        for key, value in changes.items():
+            for path in self._paths(key):
+                _change(tree, path, value, key, self)
+        return from_dict(tree)
+
+    def _paths(self, key: str) -> list[list[str]]:
+        head, _, rest = key.partition(".")
+        if head == "architecture" and rest:
+            return [["networks", name, "options", *rest.split(".")] for name in self.makers()]
+        if head in self.networks and rest:
+            direct = rest.split(".")[0] in {item.name for item in dataclasses.fields(Network)}
+            return [["networks", head, *([] if direct else ["options"]), *rest.split(".")]]
+        if head in {item.name for item in dataclasses.fields(Player)} - {"networks"}:
+            return [["players", name, *key.split(".")] for name in self.players]
+        if head in ("game", "loss") and rest and rest.split(".")[0] not in ("name", "options"):
+            return [[head, "options", *rest.split(".")]]
+        return [key.split(".")]
+
+    def keys(self) -> dict[str, Any]:
+        """Every key that can be set, with this recipe's values (options that are not written out have their defaults)."""
+        flat: dict[str, Any] = {}
+        _flatten(to_dict(self), "", flat)
+        short = {}
+        for key, value in flat.items():
+            head, *rest = key.split(".")
+            if head == "networks" and len(rest) > 1:
+                key = ".".join([rest[0], *rest[2:]] if rest[1] == "options" else rest)
+            if head in ("game", "loss") and rest:
+                key = head if rest == ["name"] else ".".join([head, *rest[1:]])
+            if rest[-1:] == ["options"] and value == {}:
+                continue
+            if head not in ("name", "system", "source", "expects", "format", "frugan") and "tables" not in rest:
+                short[key] = value
+        return short
+
+
+def parse_value(text: str) -> Any:
+    """A value as typed on the command line: a number, true, false, none, JSON, else the text itself."""
+    lowered = text.strip().lower()
+    if lowered in ("none", "null"):
+        return None
+    try:
+        return json.loads(lowered if lowered in ("true", "false") else text)
+    except json.JSONDecodeError:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+
+def parse_count(text: str | int) -> int:
+    """A number of images as typed: 60000, 60k, 2M. Raises UserError."""
+    factors = {"k": 1_000, "m": 1_000_000}
+    stripped = str(text).strip().lower().replace("_", "").replace(",", "")
+    try:
+        number = float(stripped[:-1]) * factors[stripped[-1]] if stripped[-1:] in factors else float(stripped)
+    except ValueError:
+        number = -1.0
+    if number != int(number) or number < 1:
+        raise UserError(f"'{text}' is not a number of images. Accepted: a whole number above 0, such as 60000, 60k or 2M.")
+    return int(number)
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain values, ready for JSON."""
+    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+
+
+def from_dict(value: Mapping[str, Any], where: str = "recipe") -> Recipe:
+    """A recipe from plain values. Raises UserError for unknown, missing or wrongly typed fields."""
+    plain = {key: item for key, item in value.items() if key not in ("format", "frugan")}
+    version = value.get("format", FORMAT)
+    if not isinstance(version, int) or not 1 <= version <= FORMAT:
+        raise UserError(f"{where} has recipe format {version}; this frugan reads 1 to {FORMAT}. Update frugan.")
+    return _read(Recipe, plain, where)
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """`value` as the type `kind`, strictly: unknown keys and wrong types are errors, whole numbers serve as floats."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        options = [option for option in arguments if option is not type(None)]
+        for option in options:
+            if option is type(value):
+                return value
+        return _read(options[0], value, where)
+    if dataclasses.is_dataclass(kind):
+        if isinstance(value, str) and kind is Choice:
+            return Choice(value)
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where} is {value!r}; it takes {{{', '.join(f.name for f in dataclasses.fields(kind))}}}.")
+        hints = typing.get_type_hints(kind)
+        for key in value:
+            if key not in hints:
+                raise UserError(f"{where} has no field '{key}'. {suggest(key, hints)}")
+        missing = [
+            item.name for item in dataclasses.fields(kind)
+            if item.name not in value
+            and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        ]
+        if missing:
+            raise UserError(f"{where} lacks the field '{missing[0]}'.")
+        return kind(**{key: _read(hints[key], item, f"{where}.{key}") for key, item in value.items()})
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin is tuple and isinstance(value, (list, tuple)):
+        if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+            raise UserError(f"{where} is {list(value)}; it takes {len(arguments)} values.")
+        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+        return tuple(_read(each, item, f"{where}.{number}") for number, (each, item) in enumerate(zip(kinds, value, strict=True)))
+    if kind is Any:
+        return value
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    name = getattr(kind, "__name__", str(kind))
+    raise UserError(f"{where} is {value!r}; it takes a value of type {name}.")
+
+
+def _change(tree: dict[str, Any], path: list[str], value: Any, key: str, recipe: Recipe) -> None:
+    """Set one value in a recipe's tree; a Choice may be given as ``name,option=value,...``."""
+    parent: Any = tree
+    for number, step in enumerate(path[:-1]):
+        if isinstance(parent, list):
+            raise UserError(f"'{key}' reaches into a list; set the whole of '{'.'.join(path[:number])}' instead.")
+        if step not in parent:
+            raise UserError(f"The recipe '{recipe.name}' has no key '{key}'. {suggest(key, recipe.keys())}")
+        parent = parent[step]
+    last = path[-1]
+    free = len(path) > 1 and path[-2] == "options"
+    if not isinstance(parent, dict) or (last not in parent and not free):
+        raise UserError(f"The recipe '{recipe.name}' has no key '{key}'. {suggest(key, recipe.keys())}")
+    if last in ("penalties", "augment"):
+        items = [] if value in (None, "", "none") else value if isinstance(value, list) else str(value).split("+")
+        parent[last] = [_choice(item) for item in items]
+    elif last in ("game", "loss", "schedule") and not isinstance(value, Mapping):
+        parent[last] = _choice(value)
+    else:
+        parent[last] = value
+
+
+def _choice(value: Any) -> Any:
+    """``"r1,weight=10"`` as a name and its options."""
+    if not isinstance(value, str):
+        return value
+    name, *options = value.split(",")
+    pairs = [option.partition("=") for option in options]
+    return {"name": name, "options": {option: parse_value(given) for option, _, given in pairs}}
+
+
+def _flatten(value: Any, path: str, flat: dict[str, Any]) -> None:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            _flatten(item, f"{path}.{key}" if path else key, flat)
+    else:
+        flat[path] = value
+
+
+def differences(one: Recipe, other: Recipe, but: tuple[str, ...] = ()) -> list[str]:
+    """The keys in which two recipes differ, as ``key: this -> that`` lines; keys named in `but` are passed over."""
+    mine, theirs = one.keys(), other.keys()
+    return [
+        f"{key}: {mine.get(key)!r} -> {theirs.get(key)!r}"
+        for key in sorted({*mine, *theirs})
+        if mine.get(key) != theirs.get(key) and key not in but
+    ]

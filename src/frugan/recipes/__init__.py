@@ -1,0 +1,68 @@
+"""Recipes: points in the space of families, architectures and games, each a function of a line or two.
+
+One file holds a group of recipes; in it, each function marked with `recipe` returns a `Recipe`, most often another one
+with two fields changed, and says in its docstring what it is. The name users type is the function's, with dashes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from frugan.recipe import Recipe, from_dict
+from frugan.registry import UserError, load_entry_points, suggest
+
+_known: dict[str, Callable[[], Recipe]] = {}
+
+
+def recipe(function: Callable[[], Recipe]) -> Callable[[], Recipe]:
+    """Make the recipe that `function` returns known under the function's name (underscores become dashes)."""
+    add(function.__name__.replace("_", "-"), function)
+    return function
+
+
+def add(name: str, function: Callable[[], Recipe]) -> None:
+    """Make a recipe of one's own known under `name`."""
+    known = _known.get(name)
+    if known is not None and (known.__module__, known.__qualname__) != (function.__module__, function.__qualname__):
+        raise UserError(f"There is a recipe called '{name}' already; give yours another name.")
+    _known[name] = function
+
+
+def names() -> list[str]:
+    """Every known name, in the order of the files and within them."""
+    _load()
+    return list(_known)
+
+
+def find(name: str) -> Recipe:
+    """The recipe called `name`, or the one in a JSON file. Raises UserError with the nearest name if there is none."""
+    _load()
+    if name.endswith(".json"):
+        path = Path(name)
+        if not path.is_file():
+            raise UserError(f"There is no file '{name}'. A recipe file is what a run writes as recipe.json.")
+        try:
+            return from_dict(json.loads(path.read_text()), where=name)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{name} is not JSON: {error}.") from None
+    if name not in _known:
+        raise UserError(f"There is no recipe called '{name}'. {suggest(name, _known)}")
+    return replace(_known[name](), name=name)
+
+
+def explanation(name: str) -> str:
+    """What the recipe's function says about it."""
+    _load()
+    return (_known[name].__doc__ or "").strip() if name in _known else ""
+
+
+def _load() -> None:
+    for module in sorted(pkgutil.iter_modules(__path__), key=lambda module: module.name):
+        if not module.name.startswith("_"):
+            importlib.import_module(f"{__name__}.{module.name}")
+    load_entry_points()

@@ -1,0 +1,56 @@
+"""DCGAN: Radford, Metz, Chintala, arXiv 1511.06434, and the well-known 64-pixel form of the PyTorch examples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from frugan.recipe import Average, Data, LatentsChoice, Network, Player, Recipe
+from frugan.recipes import recipe
+
+SOURCE = "Radford, Metz, Chintala 2016, arXiv 1511.06434"
+ADAM = {"learning_rate": 2e-4, "betas": (0.5, 0.999)}
+
+
+@recipe
+def dcgan_paper() -> Recipe:
+    """DCGAN as in the paper: 64 x 64, 5 x 5 kernels, base width 128, 100 uniform latents, batch 128."""
+    options = {"channels": 128, "kernel": 5}
+    return Recipe(
+        name="dcgan-paper", system="DCGAN", source=SOURCE, expects="G 18,920,320 and D 17,236,352 parameters",
+        data=Data("glyphs:all", 64, 3, 36),
+        networks={"generator": Network("dcgan", options), "discriminator": Network("dcgan", options)},
+        players={"generator": Player(("generator",), **ADAM), "discriminator": Player(("discriminator",), **ADAM)},
+        images=3_000_000, latents=LatentsChoice(100, "uniform"), batch_size=128,
+        averages={"generator": Average(10_000.0)},
+    )
+
+
+@recipe
+def dcgan_64() -> Recipe:
+    """The well-known 64-pixel DCGAN: 4 x 4 kernels, base width 64, 100 normal latents.
+
+    ``frugan train dcgan-64 --data FOLDER``: any folder of images.
+    """
+    generator = {"channels": 64, "kernel": 4, "projection": "convolution", "projection_norm": "channel"}
+    discriminator = {"channels": 64, "kernel": 4, "head": "convolution"}
+    return replace(
+        dcgan_paper(), name="dcgan-64", latents=LatentsChoice(100), batch_size=128,
+        source=f"{SOURCE}; soumith/dcgan.torch and the DCGAN example of pytorch/examples",
+        networks={"generator": Network("dcgan", generator), "discriminator": Network("dcgan", discriminator)},
+        expects="G 3,578,624 and D 2,767,360 parameters",
+    )
+
+
+@recipe
+def dcgan_32() -> Recipe:
+    """The released 32-pixel ImageNet model: 3 x 3 kernels, two layers per resolution, 256 latents.
+
+    Its six-layer discriminator is the feature extractor of the paper's CIFAR-10 result (28,672 features).
+    """
+    options = {"channels": 128, "kernel": 3, "layers_per_stage": 2}
+    return replace(
+        dcgan_paper(), name="dcgan-32", latents=LatentsChoice(256, "uniform"), data=Data("cifar10", 32, 3, 10),
+        source=f"{SOURCE}; Newmu/dcgan_code",
+        networks={"generator": Network("dcgan", options), "discriminator": Network("dcgan", options)},
+        expects="G 6,709,632 and D 4,589,440 parameters",
+    )
