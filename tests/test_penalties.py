@@ -173,8 +173,9 @@ def test_penalties_send_no_gradient_to_images_and_follow_from_their_random_numbe
 def test_wrong_penalties_are_refused_with_what_to_type() -> None:
     with pytest.raises(UserError, match="Did you mean 'wgan_gp'"):
         penalties.find("wgan-gp")
-    with pytest.raises(UserError, match="every=16"):
-        penalties.find("r1", every=0)
+    for every in (0, 2.5):
+        with pytest.raises(UserError, match="every=16"):
+            penalties.find("r1", every=every)
     with pytest.raises(UserError, match="0 or more"):
         penalties.find("r1", weight=-1.0)
     with pytest.raises(UserError, match="as many fakes"):

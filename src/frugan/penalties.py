@@ -127,7 +127,7 @@ def find(name: str, **given: Any) -> Penalty:
     penalty = _builder(name)(**given)
     if penalty.weight < 0:
         raise UserError(f"The penalty '{name}' has weight {penalty.weight:g}; it must be 0 or more, e.g. weight=10.")
-    if penalty.every < 1 or penalty.every != int(penalty.every):
+    if penalty.every < 1 or penalty.every % 1:
         raise UserError(
             f"The penalty '{name}' has every={penalty.every}; it takes whole numbers from 1, e.g. every=16."
         )
