@@ -1,0 +1,66 @@
+"""The encoder that most architectures here return: stages that can be looked at, then one head per output asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor, nn
+
+from frugan.batch import ImageShape
+from frugan.nets._condition import Entrance
+from frugan.registry import UserError
+
+
+class Encoder(nn.Module):
+    """Images ``[n, c, h, w]``, and labels if it takes any, to a dict of outputs ``[n, size]``.
+
+    Args:
+        stages: modules that follow each other, each ending in a non-linearity (and its dropout).
+        neck: what stands between the last stage and the heads.
+        outputs: the heads that the game asks for and their sizes.
+        head: builds one head from its size.
+    """
+
+    def __init__(
+        self, image: ImageShape, outputs: Mapping[str, int], entrance: nn.Module, classes: int,
+        stages: Sequence[nn.Module], neck: nn.Module, head: Callable[[int], nn.Module],
+    ) -> None:
+        super().__init__()
+        self.image = image
+        self.classes = classes
+        self.entrance = entrance
+        self.stages = nn.ModuleList(stages)
+        self.neck = neck
+        self.heads = nn.ModuleDict({name: head(size) for name, size in outputs.items()})
+
+    def features(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        """The activations after each stage's non-linearity (in training also after its dropout), first to last."""
+        check_images(images, self.image)
+        x = self.entrance(images, condition)
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features
+
+    def forward(self, images: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+        last = self.neck(self.features(images, condition)[-1])
+        return {name: head(last).flatten(1) for name, head in self.heads.items()}
+
+
+def simple_encoder(
+    image: ImageShape, outputs: Mapping[str, int], entrance: Entrance, stages: Sequence[nn.Module], size: int, *,
+    dropout: nn.Module | None = None, bias: bool = True,
+) -> Encoder:
+    """An encoder whose last stage, `size` numbers for one image, is flattened and meets one dense layer per output."""
+    neck = nn.Flatten() if dropout is None else nn.Sequential(nn.Flatten(), dropout)
+    return Encoder(
+        image, outputs, entrance, entrance.classes, stages, neck, lambda outputs: nn.Linear(size, outputs, bias=bias)
+    )
+
+
+def check_images(images: Tensor, expected: ImageShape) -> None:
+    """Raise UserError if the images are not ``[n, channels, height, width]`` of the expected shape."""
+    if tuple(images.shape[1:]) != tuple(expected):
+        shape = ", ".join(map(str, expected))
+        raise UserError(f"Images of shape {list(images.shape)} were given; this network takes [count, {shape}].")
