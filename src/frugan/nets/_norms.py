@@ -1,0 +1,145 @@
+"""Norms by name, virtual batch norm, and spectral norm on every weight."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import init
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils import parametrizations
+
+from frugan.batch import ImageShape, Range
+from frugan.nets._choices import one_of
+from frugan.registry import UserError
+
+ENCODER_NORMS = ("none", "batch_norm", "layer_norm", "spectral")
+
+
+def encoder_norm(normalisation: str, channels: int) -> list[nn.Module]:
+    """The norm to stand after a convolution of an encoder: no module, or one ("spectral" is laid on the weights)."""
+    one_of("normalisation", normalisation, ENCODER_NORMS)
+    if normalisation == "batch_norm":
+        return [nn.BatchNorm2d(channels)]
+    if normalisation == "layer_norm":
+        return [nn.GroupNorm(1, channels)]
+    return []
+
+
+def spectral(module: nn.Module) -> None:
+    """Divide the weights of every convolution and dense layer by their largest singular value (Miyato et al. 2018).
+
+    One power iteration per training forward. A layer that a family splits is divided piece by piece.
+    """
+    for part in list(module.modules()):
+        if isinstance(part, (_ConvNd, nn.Linear)):
+            parametrizations.spectral_norm(part)
+
+
+def set_batch_norms(module: nn.Module, *, eps: float, momentum: float) -> None:
+    """Give all batch norms these settings, also those that a family put inside its layers.
+
+    `momentum` is the weight of the new value, as in torch; Keras states the weight of the old one.
+    """
+    for part in module.modules():
+        if isinstance(part, _BatchNorm):
+            part.eps, part.momentum = eps, momentum
+
+
+class VirtualBatchNorm(nn.Module):
+    """Batch norm against a fixed reference batch: no example depends on another of its batch (Salimans et al. 2016).
+
+    In training the first `count` rows of its input are the reference batch and the rest is live; the reference is
+    normalised by its own mean and mean of squares, each live example by 1 / (count + 1) of its own statistics over
+    space and the rest of the reference's. In eval mode all rows are live and the stored statistics of the reference
+    are used. Means of squares are mixed, not variances, because they are linear. Scale N(1, 0.02), shift 0.
+
+    Input and output: ``[count + n, features]`` or ``[count + n, features, h, w]``.
+    """
+
+    averaging: ClassVar = {"reference_mean": "copy", "reference_square": "copy"}
+    reference_mean: Tensor
+    reference_square: Tensor
+
+    def __init__(self, features: int, count: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.count = count
+        self.eps = eps
+        self.weight = nn.Parameter(init.normal_(torch.empty(features), 1.0, 0.02))
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.register_buffer("reference_mean", torch.zeros(features))
+        self.register_buffer("reference_square", torch.ones(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self._live(x, self.reference_mean, self.reference_square)
+        reference, live = x[: self.count], x[self.count :]
+        # Float32 whatever the precision: the difference of two means of squares is taken.
+        mean = reference.float().mean((0, *range(2, x.dim())))
+        square = reference.float().square().mean((0, *range(2, x.dim())))
+        with torch.no_grad():
+            self.reference_mean.copy_(mean)
+            self.reference_square.copy_(square)
+        return torch.cat([self._normalised(reference, mean[None], square[None]), self._live(live, mean, square)])
+
+    def _live(self, x: Tensor, reference_mean: Tensor, reference_square: Tensor) -> Tensor:
+        own, space = 1 / (self.count + 1), tuple(range(2, x.dim()))
+        wide = x.float()
+        mean = wide.mean(space) if space else wide
+        square = wide.square().mean(space) if space else wide.square()
+        return self._normalised(x, own * mean + (1 - own) * reference_mean, own * square + (1 - own) * reference_square)
+
+    def _normalised(self, x: Tensor, mean: Tensor, square: Tensor) -> Tensor:
+        scale = (square - mean.square()).clamp_min(0).add(self.eps).rsqrt() * self.weight
+        shift = self.bias - mean * scale
+        shape = (*scale.shape, *(1 for _ in range(2, x.dim())))
+        return x * scale.to(x.dtype).view(shape) + shift.to(x.dtype).view(shape)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.weight)}, count={self.count}, eps={self.eps}"
+
+
+class Referenced(nn.Module):
+    """A decoder with virtual batch norms and the reference batch that they need, latents (and labels) drawn once.
+
+    In training the reference batch travels in front of the live one, with gradients, so that each norm sees it under
+    the current weights. In eval mode the stored statistics stand in for it: after the weights have changed, `settle`
+    brings them up to date.
+    """
+
+    averaging: ClassVar = {"reference": "copy", "reference_labels": "copy"}
+    reference: Tensor
+    reference_labels: Tensor | None
+
+    def __init__(self, network: nn.Module, count: int) -> None:
+        super().__init__()
+        if count < 2:
+            raise UserError(f"reference={count}: virtual batch norm needs at least 2 examples, better 16 or more.")
+        self.network = network
+        self.image: ImageShape = network.image  # pyrefly: ignore
+        self.latents: int = network.latents  # pyrefly: ignore
+        self.classes: int = network.classes  # pyrefly: ignore
+        self.image_range: Range = network.image_range  # pyrefly: ignore
+        self.register_buffer("reference", torch.randn(count, self.latents))
+        self.register_buffer("reference_labels", torch.randint(self.classes, (count,)) if self.classes else None)
+
+    def forward(self, latents: Tensor, condition: Tensor | None = None) -> Tensor:
+        if not self.training:
+            return self.network(latents, condition)
+        latents = torch.cat([self.reference.to(latents.dtype), latents])
+        if self.reference_labels is not None and condition is not None:
+            labels = self.reference_labels
+            if condition.dim() == 2:
+                labels = torch.nn.functional.one_hot(labels, self.classes)
+            condition = torch.cat([labels.to(condition.dtype), condition])
+        return self.network(latents, condition)[len(self.reference) :]
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Compute the stored statistics of the reference batch anew, with the weights as they are."""
+        training = self.network.training
+        self.network.train()
+        self.network(self.reference, self.reference_labels)
+        self.network.train(training)
