@@ -1,0 +1,155 @@
+"""Every architecture and part that is registered keeps the contract of `frugan.nets`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from frugan import nets
+from frugan.batch import ImageShape
+from frugan.convs import Layers
+from frugan.registry import UserError
+
+IMAGES = {"28": ImageShape(1, 28, 28), "32": ImageShape(3, 32, 32)}
+NATURAL = {"dcgan": ImageShape(3, 64, 64), "chollet": ImageShape(3, 32, 32)}
+LATENTS, OUTPUTS = 12, {"score": 1, "classes": 5}
+
+PARTS = [(name, part) for name in nets.names() for part in nets.PARTS if getattr(nets.find(name), part) is not None]
+cases = pytest.mark.parametrize(("name", "part"), [pytest.param(*case, id=".".join(case)) for case in PARTS])
+images = pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
+classes_of = pytest.mark.parametrize("classes", [0, 4])
+
+
+def build(name, part, image, classes=0, width=0.25):
+    torch.manual_seed(0)
+    build_part = nets.find(name).part(part)
+    given = {"decoder": (LATENTS,), "encoder": (OUTPUTS,), "translator": ()}[part]
+    return build_part(image, *given, Layers(), classes, width=width)
+
+
+def inputs(part, image, classes, count=6):
+    """What the part is called with; seeded, so that every call gives the same."""
+    generator = torch.Generator().manual_seed(1)
+    shape = (LATENTS,) if part == "decoder" else tuple(image)
+    x = torch.randn(count, *shape, generator=generator)
+    return (x, torch.arange(count) % classes) if classes else (x,)
+
+
+def flat(output):
+    """The outputs of an encoder, or images, as one tensor [n, values]."""
+    return torch.cat(list(output.values()), dim=1) if isinstance(output, dict) else output.flatten(1)
+
+
+@cases
+@images
+@classes_of
+def test_shapes_ranges_and_attributes(name, part, image, classes):
+    network = build(name, part, image, classes)
+    output = network(*inputs(part, image, classes))
+    assert network.image == image
+    assert network.classes == classes
+    if part == "encoder":
+        assert {key: tuple(value.shape) for key, value in output.items()} == {"score": (6, 1), "classes": (6, 5)}
+        return
+    low, high = network.image_range
+    assert output.shape == (6, *image)
+    assert output.min() >= low
+    assert output.max() <= high
+    if part == "decoder":
+        assert network.latents == LATENTS
+
+
+@cases
+def test_the_natural_image_at_full_width(name, part):
+    """And a quarter of the width has fewer parameters, even with its options left alone."""
+    image = NATURAL.get(name, IMAGES["28"])
+    with torch.device("meta"):
+        full, quarter = (build(name, part, image, width=width) for width in (1.0, 0.25))
+    output = full(*(x.to("meta") for x in inputs(part, image, 0, count=2)))
+    assert flat(output).shape == (2, 6 if part == "encoder" else image.channels * image.height * image.width)
+    sizes = [sum(p.numel() for p in network.parameters()) for network in (quarter, full)]
+    assert sizes[0] < 0.4 * sizes[1]
+
+
+@cases
+@images
+@classes_of
+def test_every_parameter_gets_a_gradient(name, part, image, classes):
+    network = build(name, part, image, classes)
+    output = flat(network(*inputs(part, image, classes)))
+    (output * torch.randn_like(output)).sum().backward()
+    for parameter_name, parameter in network.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.isfinite().all(), parameter_name
+        if parameter.dim() > 1:
+            assert parameter.grad.any(), parameter_name
+
+
+@cases
+@images
+def test_one_image_or_64_in_eval_mode(name, part, image):
+    network = build(name, part, image)
+    many = inputs(part, image, 0, count=64)
+    network(*many)
+    network.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(flat(network(*many))[7:8], flat(network(many[0][7:8])), rtol=0, atol=1e-5)
+
+
+@cases
+@images
+@classes_of
+def test_a_state_dict_round_trip_gives_the_same_output(name, part, image, classes):
+    network = build(name, part, image, classes)
+    given = inputs(part, image, classes)
+    network(*given)  # moves running statistics
+    other = build(name, part, image, classes)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(1)
+    other.load_state_dict(network.state_dict())
+    assert torch.equal(flat(network.eval()(*given)), flat(other.eval()(*given)))
+
+
+@cases
+@images
+def test_a_condition_changes_the_output(name, part, image):
+    network = build(name, part, image, classes=4).eval()
+    x, labels = inputs(part, image, 4)
+    output = flat(network(x, labels))
+    assert (output != flat(network(x, (labels + 1) % 4))).any(1).all()
+    bits = torch.nn.functional.one_hot(labels, 4).float()
+    assert torch.equal(output, flat(network(x, bits)))
+
+
+@cases
+def test_a_condition_that_is_missing_or_not_wanted_is_refused(name, part):
+    image = IMAGES["28"]
+    x, labels = inputs(part, image, 4)
+    with pytest.raises(UserError, match="takes labels"):
+        build(name, part, image, classes=4)(x)
+    with pytest.raises(UserError, match="takes no labels"):
+        build(name, part, image)(x, labels)
+
+
+@cases
+def test_a_wrong_input_shape_is_answered_with_the_right_one(name, part):
+    network = build(name, part, IMAGES["28"])
+    wrong = torch.randn(2, 13) if part == "decoder" else torch.randn(2, 1, 27, 28)
+    with pytest.raises(UserError, match="this network takes"):
+        network(wrong)
+
+
+@cases
+def test_the_same_seed_gives_the_same_weights(name, part):
+    one, other = (build(name, part, IMAGES["32"]).state_dict() for _ in range(2))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", [name for name, part in PARTS if part == "encoder"])
+@images
+def test_features_of_encoders_are_maps_or_vectors(name, image):
+    network = build(name, "encoder", image).eval()
+    features = network.features(*inputs("encoder", image, 0))
+    assert len(features) >= 2
+    assert all(len(f) == 6 and f.dim() in (2, 4) for f in features)
