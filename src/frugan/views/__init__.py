@@ -1,0 +1,194 @@
+"""Views: from images to features, the numbers that metrics compare, and to class probabilities where a view has them.
+
+Each public file of this folder is one view: a `Builder` called ``variant`` whose function makes a `View`. A view knows
+no metric. Its `version` changes with everything that could change what it sees (weights, resizing), and belongs in the
+protocol of every value computed from it::
+
+    view = frugan.views.build("classifier", dataset=dataset)
+    real, fake = (frugan.views.extract(view, images) for images in (dataset.images, samples))
+    frugan.metrics.fid.compute(real=real.features, fake=fake.features)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frugan.registry import Registry, UserError, check_options, options_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from frugan.data import Dataset
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a view sees in images, float32 on the CPU, one row an image.
+
+    `features` are ``[count, width]``; `log_probabilities` are log-softmax values ``[count, classes]``, None if the view
+    knows no classes.
+    """
+
+    features: Tensor
+    log_probabilities: Tensor | None = None
+
+    @property
+    def count(self) -> int:
+        return len(self.features)
+
+
+@dataclass(frozen=True)
+class View:
+    """One ready way to look at images.
+
+    Args:
+        name: as users type it.
+        version: name, hash of weights and resizing in one word; equal versions give comparable features.
+        width: how many features an image has.
+        input_size: height and width that it looks at, after its own resizing.
+        look: uint8 images ``[count, channels, height, width]`` to what it sees; no randomness, no gradient.
+        classes: how many classes its probabilities are of; 0 if it has none.
+        description: facts for the protocol (resizing, hash of weights, accuracy, ...), as JSON has them.
+    """
+
+    name: str
+    version: str
+    width: int
+    input_size: tuple[int, int]
+    look: Callable[[Tensor], Seen]
+    classes: int
+    description: dict[str, Any]
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features ``[count, width]`` of uint8 images ``[count, channels, height, width]``; at once, so for a batch."""
+        return self.look(images).features
+
+    @property
+    def log_probabilities(self) -> Callable[[Tensor], Tensor | None] | None:
+        """The function from a batch of uint8 images to log-softmax values, None if the view knows no classes."""
+        return (lambda images: self.look(images).log_probabilities) if self.classes else None
+
+
+@dataclass(frozen=True)
+class Builder:
+    """How a view comes to be.
+
+    Args:
+        name: as users type it.
+        build: called with keyword arguments ``dataset`` (or None), ``cache`` (a folder), ``device``, ``announce`` (a
+            function that takes a line of text before something slow) and the view's own options, which have defaults.
+        needs: what it is built from, of "images" (the data set's shape at least), "labels", "weights" (converted ones).
+        weights_hash: how the SHA-256 of the published weights starts that `convert` takes; their file names contain it.
+        convert: from a published file of weights and a cache folder to the path of the converted file in that cache.
+    """
+
+    name: str
+    build: Callable[..., View]
+    needs: tuple[str, ...]
+    weights_hash: str = ""
+    convert: Callable[[Path, Path], Path] | None = None
+
+
+_registry = Registry("view", __name__)
+
+
+def names() -> list[str]:
+    """Every known view's name, sorted."""
+    return _registry.names()
+
+
+def find(name: str) -> Builder:
+    """The builder of the view called `name`. Raises UserError with the nearest name if there is none."""
+    return _registry.find(name)
+
+
+def add(name: str, builder: Builder) -> Builder:
+    """Make a view of one's own known by name."""
+    return _registry.add(name, builder)
+
+
+def cache_folder(cache: str | Path | None = None) -> Path:
+    """Where trained and converted weights are kept: `cache`, else $FRUGAN_CACHE/views, else ~/.cache/frugan/views."""
+    if cache is not None:
+        return Path(cache)
+    home = os.environ.get("FRUGAN_CACHE")
+    return (Path(home) if home else Path.home() / ".cache" / "frugan") / "views"
+
+
+def build(
+    name: str,
+    *,
+    dataset: Dataset | None = None,
+    cache: str | Path | None = None,
+    device: str = "cpu",
+    announce: Callable[[str], None] | None = None,
+    **options: Any,
+) -> View:
+    """The view called `name`, ready to look.
+
+    Args:
+        dataset: the data it is for; a view that learns does so on these images, so give those that were trained on.
+        cache: see `cache_folder`.
+        device: where it computes; what it sees is always returned on the CPU.
+        announce: called with one line before something slow, e.g. ``print``.
+        **options: the view's own.
+
+    Raises:
+        UserError: an unknown name or option, or something the view needs is missing.
+    """
+    builder = find(name)
+    check_options(
+        f"View '{name}'", options, options_of(builder.build, without=("dataset", "cache", "device", "announce"))
+    )
+    announce = announce or (lambda line: None)
+    return builder.build(dataset=dataset, cache=cache_folder(cache), device=device, announce=announce, **options)
+
+
+def convert_weights(path: str | Path, *, cache: str | Path | None = None) -> Path:
+    """Published weights of a view as safetensors in the cache, where the view finds them; returns the new file's path.
+
+    The file's name has to contain the known hash of one view's weights; its content is checked against it. Only tensors
+    are read from it, no code is run. Raises UserError with what is wrong.
+    """
+    path = Path(path)
+    builders = [builder for builder in map(find, names()) if builder.convert is not None]
+    for builder in builders:
+        if builder.convert is not None and builder.weights_hash in path.name:
+            return builder.convert(path, cache_folder(cache))
+    known = ", ".join(f"*{builder.weights_hash}* for the view '{builder.name}'" for builder in builders)
+    raise UserError(
+        f"{path.name} names no weights that frugan knows; it converts files called {known}. Keep that name."
+    )
+
+
+def extract(view: View, images: Tensor | Iterable[Tensor], batch_size: int = 256) -> Seen:
+    """What `view` sees in all `images`, each looked at once.
+
+    Args:
+        images: uint8 ``[count, channels, height, width]``, or chunks of such as they are made; a chunk may be dropped
+            as soon as it was looked at.
+        batch_size: images at a time. It is a matter of memory: another one moves a feature by its rounding in float32,
+            less than 1e-5 of the largest.
+
+    Raises:
+        UserError: no images, or tensors that are not bytes of that shape.
+    """
+    import torch
+
+    chunks = [images] if isinstance(images, torch.Tensor) else images
+    seen: list[Seen] = []
+    for chunk in chunks:
+        if chunk.dtype != torch.uint8 or chunk.ndim != 4:
+            raise UserError(
+                f"View '{view.name}' looks at bytes (uint8) [count, channels, height, width]; these images are "
+                f"{str(chunk.dtype).removeprefix('torch.')} {list(chunk.shape)}: frugan.batch.to_bytes makes bytes."
+            )
+        seen += [view.look(part) for part in chunk.split(batch_size) if len(part)]
+    if not seen:
+        raise UserError(f"View '{view.name}' was given no images.")
+    logs = [part.log_probabilities for part in seen if part.log_probabilities is not None]
+    return Seen(torch.cat([part.features for part in seen]), torch.cat(logs) if logs else None)

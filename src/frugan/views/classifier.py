@@ -1,0 +1,233 @@
+"""A small classifier, trained in place on the labelled data that is judged, as the eye for that data.
+
+ImageNet's classes say nothing about digits or letters; a net that tells the data's own classes apart does. Two 3 x 3
+convolutions (32, 64 channels, no padding), max pooling, 128 units: 1,199,882 parameters for ten classes of 28 x 28 grey
+images. Features are the 128 units after their ReLU. Values compare only under the same weights, so the weights are kept
+in the cache and their hash is part of the view's version.
+
+A tenth of the images is held back from training to measure its accuracy; data of a test split are never touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from frugan import seeds
+from frugan.batch import ImageShape, from_bytes
+from frugan.registry import UserError
+from frugan.views import Builder, Seen, View
+from frugan.views._resize import area
+
+if TYPE_CHECKING:
+    from frugan.data import Dataset
+
+FEATURES = 128
+LARGEST_SIDE = 32
+NET = "cnn1"
+"""Version of the net and of its training; another one is another view."""
+
+IMAGES, PASSES, BATCH, RATE = 60_000, 20, 128, 2e-3
+"""Training shows this many images, but none more often than so many times; batch size and Adam's highest rate."""
+
+FORMAT = 1
+
+
+def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callable[[str], None], seed: int = 0) -> View:
+    """The classifier for a labelled data set: from the cache, or trained now (about half a minute on two CPU cores).
+
+    What is trained follows from the images, the labels and `seed`; on one machine, with one number of threads, exactly.
+
+    Raises:
+        UserError: no data set, no labels of one class an image, fewer than 100 images or two classes, images under 6
+            pixels, a damaged cache.
+    """
+    classes = _classes(dataset)
+    assert dataset is not None  # else _classes has raised
+    folder = cache / f"classifier-{NET}-{dataset.content_hash[:16]}-seed{seed}"
+    if not (folder / "description.json").exists():
+        announce(f"Training the classifier that judges {dataset.name} (once; it is kept in {folder}).")
+        _keep(folder, *train(dataset, classes, seed=seed, device=device))
+    description = json.loads((folder / "description.json").read_text())
+    weights = folder / "weights.safetensors"
+    if description["format"] != FORMAT or _sha256(weights) != description["weights"]:
+        raise UserError(
+            f"The classifier kept in {folder} is damaged or of another version; delete that folder and run again."
+        )
+    with torch.device("meta"):  # no random numbers are drawn for weights that are read
+        net = network(dataset.shape, len(classes))
+    net.load_state_dict(load_file(weights), assign=True)
+    return _view(net, dataset.shape, description, device)
+
+
+def network(shape: ImageShape, classes: int) -> nn.Sequential:
+    """The untrained net: floats in -1..1 of the size of `looked_at` to logits ``[count, classes]``."""
+    height, width = looked_at(shape)
+    inner = 64 * ((height - 4) // 2) * ((width - 4) // 2)
+    return nn.Sequential(
+        nn.Conv2d(shape.channels, 32, 3),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.25),
+        nn.Flatten(),
+        nn.Linear(inner, FEATURES),
+        nn.ReLU(),
+        nn.Linear(FEATURES, classes),
+    )
+
+
+def looked_at(shape: ImageShape) -> tuple[int, int]:
+    """Height and width that the net sees: the images' own, or the longer side made 32 if it is longer than that."""
+    scale = min(1.0, LARGEST_SIDE / max(shape.height, shape.width))
+    return round(shape.height * scale), round(shape.width * scale)
+
+
+def train(dataset: Dataset, classes: list[str], *, seed: int, device: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights of a trained net, and what is to be known of them. The global random numbers stay as they were."""
+    assert dataset.labels is not None
+    order = torch.randperm(len(dataset.labels), generator=seeds.generator(seed, "classifier", "held back"))
+    held_back, shown = order.tensor_split([len(order) // 10])
+    count = min(IMAGES, PASSES * len(shown))
+    steps = max(1, count // BATCH)
+    draws = seeds.generator(seed, "classifier", "order")
+    passes = range(-(-steps * BATCH // len(shown)))
+    stream = torch.cat([shown[torch.randperm(len(shown), generator=draws)] for _ in passes])
+    place, half = torch.device(device), _in_half(device)
+    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.enable_grad():
+        torch.manual_seed(seeds.derive(seed, "classifier", "weights"))
+        net = network(dataset.shape, len(classes)).to(place)
+        optimiser = torch.optim.Adam(net.parameters(), RATE)
+        for step, chosen in enumerate(stream.split(BATCH)[:steps]):
+            for group in optimiser.param_groups:
+                # Up over a tenth of the steps, then down to nothing: so that even a single pass comes to rest.
+                group["lr"] = RATE * min((step + 1) / (steps / 10), (steps - step) / (steps * 0.9), 1.0)
+            images, labels = _prepare(dataset.images[chosen], place), dataset.labels[chosen].to(place)
+            with torch.autocast(place.type, torch.bfloat16) if half else contextlib.nullcontext():
+                logits = net(images)
+            optimiser.zero_grad()
+            functional.cross_entropy(logits.float(), labels).backward()
+            optimiser.step()
+    look = _look(net, dataset.shape, device)
+    right = 0
+    for chosen in held_back.split(BATCH):
+        logs = look(dataset.images[chosen]).log_probabilities
+        assert logs is not None
+        right += int((logs.argmax(1) == dataset.labels[chosen]).sum())
+    height, width = looked_at(dataset.shape)
+    resized = (height, width) != (dataset.shape.height, dataset.shape.width)
+    return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}, {
+        "format": FORMAT,
+        "net": NET,
+        "data": dataset.name,
+        "content_hash": dataset.content_hash,
+        "split": dataset.split,
+        "seed": seed,
+        "classes": classes,
+        "images": len(shown),
+        "images_seen": steps * BATCH,
+        "training_precision": "bfloat16" if half else "float32",
+        "accuracy": right / len(held_back),
+        "accuracy_on": f"{len(held_back)} images held back from training",
+        "resizing": f"area to {height}x{width}" if resized else "none",
+    }
+
+
+def _classes(dataset: Dataset | None) -> list[str]:
+    if dataset is None:
+        raise UserError("The view 'classifier' learns from labelled images: pass the data set with dataset=...")
+    where = f"The view 'classifier' cannot learn from {dataset.name}"
+    if dataset.labels is None or dataset.labels.ndim != 1:
+        found = "no labels" if dataset.labels is None else "several labels an image"
+        raise UserError(
+            f"{where}: it has {found}, one class an image is needed. Take the view 'pixels' or 'inception'."
+        )
+    classes = list(dataset.classes) if dataset.classes else [str(n) for n in range(int(dataset.labels.max()) + 1)]
+    if len(dataset.labels) < 100 or len(classes) < 2:
+        raise UserError(
+            f"{where}: {len(dataset.labels)} images of {len(classes)} classes; at least 100 of 2 are needed. "
+            "Take the view 'pixels' or 'inception'."
+        )
+    if min(looked_at(dataset.shape)) < 6:
+        raise UserError(f"{where}: {list(dataset.shape)} leaves a side under 6 pixels. Take the view 'pixels'.")
+    return classes
+
+
+def _prepare(images: Tensor, device: torch.device) -> Tensor:
+    """Bytes ``[count, channels, height, width]`` as the net takes them: resized if large, in -1..1."""
+    images = from_bytes(images.to(device))
+    height, width = looked_at(ImageShape(*images.shape[1:]))
+    if images.shape[2:] != (height, width):
+        images = area(images, height, width)
+    return images
+
+
+def _look(net: nn.Sequential, shape: ImageShape, device: str) -> Callable[[Tensor], Seen]:
+    place = torch.device(device)
+    net = net.to(place).eval()
+
+    def look(images: Tensor) -> Seen:
+        if tuple(images.shape[1:]) != tuple(shape):
+            raise UserError(f"This classifier learnt from images {list(shape)}; these are {list(images.shape[1:])}.")
+        # Always in float32: a caller's autocast must not change what is seen.
+        with torch.no_grad(), torch.autocast(place.type, enabled=False):
+            features = net[:-1](_prepare(images, place))
+            return Seen(features.cpu(), net[-1](features).log_softmax(1).cpu())
+
+    return look
+
+
+def _view(net: nn.Sequential, shape: ImageShape, description: dict[str, Any], device: str) -> View:
+    return View(
+        name="classifier",
+        version="-".join(["classifier", NET, description["weights"][:12], *map(str, looked_at(shape))]),
+        width=FEATURES,
+        input_size=looked_at(shape),
+        look=_look(net, shape, device),
+        classes=len(description["classes"]),
+        description=description,
+    )
+
+
+def _in_half(device: str) -> bool:
+    """Whether training in bfloat16 is faster here: twice on a CPU that has instructions for it, and on any GPU."""
+    if torch.device(device).type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+def _keep(folder: Path, weights: dict[str, Tensor], description: dict[str, Any]) -> None:
+    """Write both files beside and rename them into place at once; if another process was first, its net is the one."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
+    try:
+        save_file(weights, beside / "weights.safetensors")
+        description = {**description, "weights": _sha256(beside / "weights.safetensors")}
+        (beside / "description.json").write_text(json.dumps(description, indent=1) + "\n")
+        with contextlib.suppress(OSError):  # a folder that is there and not empty: the other process' net
+            beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+variant = Builder("classifier", build, needs=("images", "labels"))

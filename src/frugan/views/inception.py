@@ -1,0 +1,384 @@
+"""The network behind the FID and the Inception Score of the literature (Szegedy et al. 2015, arXiv 1512.00567).
+
+Its weights are those of a TensorFlow file of 2015-12-05 that others have turned into PyTorch tensors; they are not
+shipped. `convert_weights` reads such a file once and keeps it as safetensors. What differs from other Inception-v3
+nets: 1008 classes, no auxiliary head, averages that do not count padding, maximum pooling in the last block, and images
+brought to 299 x 299 by TensorFlow 1's bilinear rule and mapped by (x - 128) / 128.
+
+Features are the 2048 after global average pooling. Probabilities come, as in the original score, from the logits
+without their bias.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from frugan.registry import UserError
+from frugan.views import Builder, Seen, View
+from frugan.views._resize import tensorflow1_bilinear
+
+if TYPE_CHECKING:
+    from frugan.data import Dataset
+
+PUBLISHED = "6726825d"
+"""How the SHA-256 of the published file starts; it stands in the file's name."""
+
+SIDE, WIDTH, CLASSES = 299, 2048, 1008
+
+AT_ONCE = 32
+"""Images that pass the net together: 299 x 299 makes large activations of small images."""
+
+
+class Unit(NamedTuple):
+    """One convolution without bias, batch normalisation and ReLU, called `name` in the published files."""
+
+    name: str
+    channels: int
+    kernel: tuple[int, int] = (1, 1)
+    stride: int = 1
+    same: bool = True
+
+
+class Block(NamedTuple):
+    """Branches side by side, joined in this order: chains of units, of which the last may be two side by side."""
+
+    name: str
+    branches: tuple[tuple[Unit | tuple[Unit, Unit], ...], ...]
+    pool: str
+
+
+def _mixed_5(name: str, pooled: int) -> Block:
+    return Block(
+        name,
+        (
+            (Unit("branch1x1", 64),),
+            (Unit("branch5x5_1", 48), Unit("branch5x5_2", 64, (5, 5))),
+            (Unit("branch3x3dbl_1", 64), Unit("branch3x3dbl_2", 96, (3, 3)), Unit("branch3x3dbl_3", 96, (3, 3))),
+            (Unit("branch_pool", pooled),),
+        ),
+        "average",
+    )
+
+
+def _mixed_6(name: str, inner: int) -> Block:
+    across, down = (1, 7), (7, 1)
+    return Block(
+        name,
+        (
+            (Unit("branch1x1", 192),),
+            (Unit("branch7x7_1", inner), Unit("branch7x7_2", inner, across), Unit("branch7x7_3", 192, down)),
+            (
+                Unit("branch7x7dbl_1", inner),
+                Unit("branch7x7dbl_2", inner, down),
+                Unit("branch7x7dbl_3", inner, across),
+                Unit("branch7x7dbl_4", inner, down),
+                Unit("branch7x7dbl_5", 192, across),
+            ),
+            (Unit("branch_pool", 192),),
+        ),
+        "average",
+    )
+
+
+def _mixed_7(name: str, pool: str) -> Block:
+    across, down = (1, 3), (3, 1)
+    return Block(
+        name,
+        (
+            (Unit("branch1x1", 320),),
+            (Unit("branch3x3_1", 384), (Unit("branch3x3_2a", 384, across), Unit("branch3x3_2b", 384, down))),
+            (
+                Unit("branch3x3dbl_1", 448),
+                Unit("branch3x3dbl_2", 384, (3, 3)),
+                (Unit("branch3x3dbl_3a", 384, across), Unit("branch3x3dbl_3b", 384, down)),
+            ),
+            (Unit("branch_pool", 192),),
+        ),
+        pool,
+    )
+
+
+STEM: tuple[Unit | None, ...] = (  # None is maximum pooling, 3 x 3 with stride 2
+    Unit("Conv2d_1a_3x3", 32, (3, 3), stride=2, same=False),
+    Unit("Conv2d_2a_3x3", 32, (3, 3), same=False),
+    Unit("Conv2d_2b_3x3", 64, (3, 3)),
+    None,
+    Unit("Conv2d_3b_1x1", 80),
+    Unit("Conv2d_4a_3x3", 192, (3, 3), same=False),
+    None,
+)
+
+BLOCKS = (
+    _mixed_5("Mixed_5b", 32),
+    _mixed_5("Mixed_5c", 64),
+    _mixed_5("Mixed_5d", 64),
+    Block(
+        "Mixed_6a",
+        (
+            (Unit("branch3x3", 384, (3, 3), stride=2, same=False),),
+            (
+                Unit("branch3x3dbl_1", 64),
+                Unit("branch3x3dbl_2", 96, (3, 3)),
+                Unit("branch3x3dbl_3", 96, (3, 3), stride=2, same=False),
+            ),
+            (),
+        ),
+        "halve",
+    ),
+    _mixed_6("Mixed_6b", 128),
+    _mixed_6("Mixed_6c", 160),
+    _mixed_6("Mixed_6d", 160),
+    _mixed_6("Mixed_6e", 192),
+    Block(
+        "Mixed_7a",
+        (
+            (Unit("branch3x3_1", 192), Unit("branch3x3_2", 320, (3, 3), stride=2, same=False)),
+            (
+                Unit("branch7x7x3_1", 192),
+                Unit("branch7x7x3_2", 192, (1, 7)),
+                Unit("branch7x7x3_3", 192, (7, 1)),
+                Unit("branch7x7x3_4", 192, (3, 3), stride=2, same=False),
+            ),
+            (),
+        ),
+        "halve",
+    ),
+    _mixed_7("Mixed_7b", "average"),
+    _mixed_7("Mixed_7c", "maximum"),
+)
+"""Every block's last branch pools first, by its `pool`."""
+
+_POOLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "average": lambda x: functional.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False),
+    "maximum": lambda x: functional.max_pool2d(x, 3, stride=1, padding=1),
+    "halve": lambda x: functional.max_pool2d(x, 3, stride=2),
+}
+
+
+class ConvUnit(nn.Module):
+    """Convolution, batch normalisation (eps 0.001), ReLU."""
+
+    def __init__(self, in_channels: int, unit: Unit) -> None:
+        super().__init__()
+        padding = (unit.kernel[0] // 2, unit.kernel[1] // 2) if unit.same else 0
+        self.conv = nn.Conv2d(in_channels, unit.channels, unit.kernel, unit.stride, padding, bias=False)
+        self.bn = nn.BatchNorm2d(unit.channels, eps=0.001)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.bn(self.conv(x)), inplace=True)
+
+
+class Mixed(nn.Module):
+    """One block of `BLOCKS`, its units named as published."""
+
+    def __init__(self, in_channels: int, block: Block) -> None:
+        super().__init__()
+        self.block = block
+        self.out_channels = 0
+        for chain in block.branches:
+            channels = in_channels
+            for step in chain:
+                units = (step,) if isinstance(step, Unit) else step
+                for unit in units:
+                    self.add_module(unit.name, ConvUnit(channels, unit))
+                channels = sum(unit.channels for unit in units)
+            self.out_channels += channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        joined = []
+        last = len(self.block.branches) - 1
+        for number, chain in enumerate(self.block.branches):
+            y = _POOLS[self.block.pool](x) if number == last else x
+            for step in chain:
+                units = (step,) if isinstance(step, Unit) else step
+                parts = [self.get_submodule(unit.name)(y) for unit in units]
+                y = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+            joined.append(y)
+        return torch.cat(joined, 1)
+
+
+class Inception(nn.Module):
+    """The net with random weights: floats ``[n, 3, 299, 299]`` in -1..0.9922 to features ``[n, 2048]``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = 3
+        for unit in STEM:
+            if unit is not None:
+                self.add_module(unit.name, ConvUnit(channels, unit))
+                channels = unit.channels
+        for block in BLOCKS:
+            mixed = Mixed(channels, block)
+            self.add_module(block.name, mixed)
+            channels = mixed.out_channels
+        self.fc = nn.Linear(channels, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for unit in STEM:
+            x = functional.max_pool2d(x, 3, stride=2) if unit is None else self.get_submodule(unit.name)(x)
+        for block in BLOCKS:
+            x = self.get_submodule(block.name)(x)
+        return x.mean((2, 3))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits ``[n, 1008]`` without their bias, as the original score takes them."""
+        return functional.linear(features, self.fc.weight)
+
+
+def build(
+    *,
+    dataset: Dataset | None,
+    cache: Path,
+    device: str,
+    announce: Callable[[str], None],
+    weights: str | None = None,
+) -> View:
+    """The view of any images, grey (repeated to three channels) or colour, from the converted weights in the cache.
+
+    Args:
+        weights: another file that `convert_weights` has made.
+
+    Raises:
+        UserError: no converted weights, or a file that is none.
+    """
+    path = Path(weights) if weights is not None else _converted(cache, PUBLISHED)
+    if not path.is_file():
+        raise UserError(
+            f"The view 'inception' needs the published weights, converted, at {path}. Get the file "
+            f"pt_inception-2015-12-05-{PUBLISHED}.pth and type: frugan data convert-weights FILE"
+        )
+    announce(f"Loading {path}.")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise UserError(
+            f"{path} is no whole safetensors file ({error}); delete it and convert the weights again."
+        ) from error
+    with torch.device("meta"):
+        net = Inception()
+    _check_layout(path, tensors, net)
+    net.load_state_dict({**_counters(net), **tensors}, assign=True)
+    net = net.requires_grad_(False).to(device).eval()
+    place = torch.device(device)
+
+    def look(images: Tensor) -> Seen:
+        # Always in float32: a caller's autocast must not change what is seen.
+        with torch.no_grad(), torch.autocast(place.type, enabled=False):
+            ready = (prepare(part.to(place)) for part in images.split(AT_ONCE))
+            features = torch.cat([net(part) for part in ready])
+            return Seen(features.cpu(), net.logits(features).log_softmax(1).cpu())
+
+    return View(
+        name="inception",
+        version=f"inception-{digest[:12]}-tf1bilinear{SIDE}",
+        width=WIDTH,
+        input_size=(SIDE, SIDE),
+        look=look,
+        classes=CLASSES,
+        description={
+            "weights": digest,
+            "resizing": f"TensorFlow 1 bilinear to {SIDE}x{SIDE}",
+            "range": "(x - 128) / 128",
+            "probabilities": "logits without bias",
+        },
+    )
+
+
+def prepare(images: Tensor) -> Tensor:
+    """Bytes ``[n, 1 or 3, h, w]`` as the net takes them: float32 ``[n, 3, 299, 299]``, 0 to -1 and 255 to 0.9922."""
+    if images.shape[1] not in (1, 3):
+        raise UserError(f"The view 'inception' looks at 1 or 3 channels; these images have {images.shape[1]}.")
+    images = tensorflow1_bilinear(images.float(), SIDE, SIDE)
+    return ((images - 128) / 128).expand(-1, 3, -1, -1)
+
+
+def convert_weights(path: Path, cache: Path, known: str = PUBLISHED) -> Path:
+    """The published file at `path` as safetensors in `cache`; returns the new file's path.
+
+    Args:
+        path: the name contains `known`.
+        known: how the SHA-256 of the file has to start.
+
+    Raises:
+        UserError: no such file, another name or content, not a plain file of tensors, or tensors of another network.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file.")
+    if known not in path.name:
+        raise UserError(f"{path.name}: the published weights have {known} in their name, the start of their SHA-256.")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(known):
+        raise UserError(
+            f"{path.name}: its SHA-256 starts with {digest[:8]}, its name says {known}; the download is cut short or "
+            "another file, get it again."
+        )
+    tensors = {name: tensor for name, tensor in _read(path).items() if not name.endswith("num_batches_tracked")}
+    with torch.device("meta"):
+        net = Inception()
+    _check_layout(path, tensors, net)
+    target = _converted(cache, known)
+    cache.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    source = json.dumps({"file": path.name, "sha256": digest})
+    save_file({name: tensor.float().contiguous() for name, tensor in tensors.items()}, beside, {"source": source})
+    beside.replace(target)
+    return target
+
+
+def _converted(cache: Path, known: str) -> Path:
+    return cache / f"inception-{known}.safetensors"
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file that torch.save wrote, read without running anything in it."""
+    try:
+        tensors: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the reader stumbles over, this file is not what was asked for
+        raise UserError(
+            f"{path.name} cannot be read as tensors alone ({type(error).__name__}): it is cut short, a TorchScript "
+            "archive, or holds code. Take the .pth file of weights."
+        ) from error
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise UserError(f"{path.name} holds a {type(tensors).__name__} that is no table of named tensors.")
+    return dict(tensors)
+
+
+def _check_layout(path: Path, tensors: dict[str, Tensor], net: Inception) -> None:
+    expected = {name: tensor.shape for name, tensor in net.state_dict().items() if "num_batches" not in name}
+    missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    if missing or extra:
+        found = [
+            f"{len(names)} {word}, e.g. {names[0]}" for word, names in (("missing", missing), ("extra", extra)) if names
+        ]
+        raise UserError(
+            f"{path.name} is not the FID network: {len(expected)} tensors are expected, and {' and '.join(found)}."
+        )
+    for name, shape in expected.items():
+        if tensors[name].shape != shape:
+            raise UserError(f"{path.name}: {name} is {list(tensors[name].shape)}; the FID network has {list(shape)}.")
+        if not bool(torch.isfinite(tensors[name]).all()):
+            raise UserError(f"{path.name}: {name} has values that are not finite; get the file again.")
+
+
+def _counters(net: Inception) -> dict[str, Tensor]:
+    """Batch counters that no file needs to have: nothing reads them."""
+    return {
+        name: torch.zeros((), dtype=torch.long) for name in net.state_dict() if name.endswith("num_batches_tracked")
+    }
+
+
+variant = Builder("inception", build, needs=("weights",), weights_hash=PUBLISHED, convert=convert_weights)

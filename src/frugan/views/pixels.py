@@ -1,0 +1,63 @@
+"""The images themselves, made small: for a first look, for data without labels, and as a control that needs no weights.
+
+Means over areas (28 x 28 grey to 16 x 16, 32 x 32 colour to 8 x 8), as numbers from 0 to 1. Distances between them see
+brightness, colour and placement, and hardly sharpness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from frugan.registry import UserError
+from frugan.views import Builder, Seen, View
+from frugan.views._resize import area
+
+if TYPE_CHECKING:
+    from frugan.data import Dataset
+
+MOST = 256
+
+
+def build(
+    *, dataset: Dataset | None, cache: Path, device: str, announce: Callable[[str], None], side: int | None = None
+) -> View:
+    """The view for images of the data set's shape.
+
+    Each side becomes `side`, or stays if it is smaller; by default 16, halved until an image is at most 256 numbers.
+    """
+    if dataset is None:
+        raise UserError("The view 'pixels' is built for images of one shape: pass the data set with dataset=...")
+    channels, height, width = dataset.shape
+    if side is None:
+        side = 16
+        while channels * side * side > MOST and side > 1:
+            side //= 2
+    if side < 1:
+        raise UserError(f"View 'pixels': side={side}; it takes a whole number from 1.")
+    rows, columns = min(side, height), min(side, width)
+
+    def look(images: Tensor) -> Seen:
+        if tuple(images.shape[1:]) != (channels, height, width):
+            raise UserError(
+                f"This view of pixels is for images {[channels, height, width]}; these are {list(images.shape[1:])}."
+            )
+        return Seen(area(images.to(device, torch.float32) / 255, rows, columns).flatten(1).cpu())
+
+    resizing = f"area to {rows}x{columns}"
+    return View(
+        name="pixels",
+        version=f"pixels-{channels}x{rows}x{columns}-area",
+        width=channels * rows * columns,
+        input_size=(rows, columns),
+        look=look,
+        classes=0,
+        description={"resizing": resizing, "range": "0 to 1"},
+    )
+
+
+variant = Builder("pixels", build, needs=("images",))

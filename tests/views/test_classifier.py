@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+import frugan.views
+from frugan.batch import ImageShape
+from frugan.registry import UserError
+from frugan.views import View
+from frugan.views.classifier import looked_at, network
+
+
+def shapes(count: int = 300, channels: int = 1, side: int = 12) -> SimpleNamespace:
+    """A labelled data set of three classes: a bar across, a bar down, a square, somewhere and in noise."""
+    numbers = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) % 3
+    images = torch.randint(0, 60, (count, channels, side, side), dtype=torch.uint8, generator=numbers)
+    for image, label in zip(images, labels.tolist(), strict=True):
+        row, column = torch.randint(0, side - 4, (2,), generator=numbers).tolist()
+        high, wide = [(2, side), (side, 2), (4, 4)][label]
+        image[:, (0 if high == side else row) :, (0 if wide == side else column) :][:, :high, :wide] += 150
+    return SimpleNamespace(
+        images=images,
+        labels=labels,
+        classes=("across", "down", "square"),
+        shape=ImageShape(channels, side, side),
+        content_hash="a1b2c3d4e5f60718293a" + str(count),
+        name="shapes",
+        split="train",
+    )
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("views")
+
+
+@pytest.fixture(scope="module")
+def view(cache: Path) -> View:
+    return frugan.views.build("classifier", dataset=shapes(), cache=cache)
+
+
+def parameters(*shape: int, classes: int = 10) -> int:
+    return sum(tensor.numel() for tensor in network(ImageShape(*shape), classes).parameters())
+
+
+def test_metrics_sheet_2_14_parameters() -> None:
+    assert parameters(1, 28, 28) == 1_199_882
+    assert network(ImageShape(1, 28, 28), 10)[7].in_features == 9216
+
+
+def test_the_net_fits_other_images() -> None:
+    assert looked_at(ImageShape(3, 32, 32)) == (32, 32)
+    assert looked_at(ImageShape(1, 128, 128)) == (32, 32)
+    assert looked_at(ImageShape(3, 64, 48)) == (32, 24)
+    assert parameters(3, 64, 64, classes=4) == parameters(3, 32, 32, classes=4)
+
+
+def test_learns_and_says_how_well(view: View) -> None:
+    assert view.description["accuracy"] > 0.9
+    assert view.description["accuracy_on"] == "30 images held back from training"
+    assert view.description["images"] == 270
+    assert view.width == 128
+    assert view.classes == 3
+    assert view.description["weights"].startswith(view.version.split("-")[2])
+    data = shapes()
+    seen = frugan.views.extract(view, data.images)
+    assert seen.features.shape == (300, 128)
+    assert seen.features.dtype == torch.float32
+    assert seen.log_probabilities is not None
+    assert torch.allclose(seen.log_probabilities.exp().sum(1), torch.ones(300), atol=1e-5)
+    assert (seen.log_probabilities.argmax(1) == data.labels).float().mean() > 0.9
+
+
+def test_values_do_not_depend_on_the_batch_size(view: View) -> None:
+    images = shapes().images
+    one, other = (frugan.views.extract(view, images, batch_size=size) for size in (7, 256))
+    assert (one.features - other.features).abs().max() <= 1e-5 * one.features.abs().max()
+
+
+def test_is_not_moved_by_a_callers_settings(view: View) -> None:
+    images = shapes().images[:20]
+    before = view.features(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(view.features(images), before)
+    assert not view.features(images).requires_grad
+
+
+def test_is_kept_and_found_again(view: View, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frugan.views.classifier.train", lambda *_, **__: pytest.fail("it was trained again"))
+    again = frugan.views.build("classifier", dataset=shapes(), cache=cache)
+    assert again.version == view.version
+    assert again.description == view.description
+    assert torch.equal(again.features(shapes().images), view.features(shapes().images))
+    assert [path.name for path in cache.iterdir()] == ["classifier-cnn1-a1b2c3d4e5f60718-seed0"]
+
+
+def test_is_deterministic_and_leaves_the_random_numbers_alone(view: View, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    lines: list[str] = []
+    with torch.no_grad():
+        again = frugan.views.build("classifier", dataset=shapes(), cache=tmp_path, announce=lines.append)
+        other = frugan.views.build("classifier", dataset=shapes(), cache=tmp_path, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert again.version == view.version != other.version
+    assert len(lines) == 1
+    assert "Training the classifier that judges shapes" in lines[0]
+
+
+def test_the_first_of_two_processes_wins(view: View, cache: Path) -> None:
+    from frugan.views.classifier import _keep
+
+    folder = cache / "classifier-cnn1-a1b2c3d4e5f60718-seed0"
+    _keep(folder, {"other": Tensor([1.0])}, {})
+    assert json.loads((folder / "description.json").read_text()) == view.description
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_a_damaged_cache_is_said(view: View, cache: Path, tmp_path: Path) -> None:
+    shutil.copytree(cache, tmp_path / "copy")
+    weights = next((tmp_path / "copy").iterdir()) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match="is damaged or of another version; delete that folder"):
+        frugan.views.build("classifier", dataset=shapes(), cache=tmp_path / "copy")
+
+
+def test_data_it_cannot_learn_from_are_named(view: View, tmp_path: Path) -> None:
+    def build(**changes: object) -> None:
+        data = shapes()
+        data.__dict__.update(changes)
+        frugan.views.build("classifier", dataset=data, cache=tmp_path)
+
+    with pytest.raises(UserError, match="pass the data set"):
+        frugan.views.build("classifier", cache=tmp_path)
+    with pytest.raises(UserError, match=r"cannot learn from shapes: it has no labels.*'pixels' or 'inception'"):
+        build(labels=None)
+    with pytest.raises(UserError, match="several labels an image"):
+        build(labels=torch.zeros(300, 4))
+    with pytest.raises(UserError, match="99 images of 3 classes; at least 100"):
+        build(labels=torch.zeros(99, dtype=torch.int64))
+    with pytest.raises(UserError, match="a side under 6 pixels"):
+        build(shape=ImageShape(1, 5, 5))
+    with pytest.raises(UserError, match=r"learnt from images \[1, 12, 12\]; these are \[1, 28, 28\]"):
+        view.features(torch.zeros(2, 1, 28, 28, dtype=torch.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_colour_and_large_images_are_looked_at(tmp_path: Path) -> None:
+    data = shapes(count=120, channels=3, side=40)
+    view = frugan.views.build("classifier", dataset=data, cache=tmp_path)
+    assert view.input_size == (32, 32)
+    assert view.description["resizing"] == "area to 32x32"
+    assert replace(view, name="x").features(data.images[:3]).shape == (3, 128)
