@@ -50,6 +50,7 @@ class Dataset:
         content_hash: 16 hex digits over image bytes, labels and shape.
         skipped: images of the source that could not be used.
         notes: what the user should know about how it was read (images enlarged, labels missing).
+        folder: of the pack, with its manifest; None for what was never packed.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Dataset:
     content_hash: str
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    folder: Path | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -91,6 +93,7 @@ class Dataset:
             images=images,
             labels=torch.from_numpy(labels[kept]),
             classes=names,
+            folder=None,
             content_hash=content_hash([images.numpy()], labels[kept], images.shape),
         )
 
@@ -170,6 +173,7 @@ def open_dataset(
         content_hash=packed.content_hash,
         skipped=packed.skipped,
         notes=packed.notes,
+        folder=packed.folder,
     )
 
 

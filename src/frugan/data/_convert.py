@@ -9,9 +9,9 @@ The rules, in the order in which they act (they stand in every pack's manifest a
 - **transparency**: composited on white.
 - **colour**: palette, CMYK, YCbCr and HSV become RGB; asked for one channel, colour becomes ITU-R 601 luma; asked for
   three, grey is repeated. Not asked, grey stays grey and a source with any colour is RGB.
-- **size**: the centre is cropped to the target's proportions and resized with Lanczos, which averages over all pixels
-  when it shrinks (no aliasing). So the shorter side fits and what overhangs on the longer side is lost. An image
-  smaller than the target is enlarged the same way, and how many were is counted and said.
+- **size**: the shorter side is resized to the target with Lanczos, which averages over all pixels when it shrinks (no
+  aliasing), and what overhangs on the longer side is cut off at both ends. An image smaller than the target is enlarged
+  the same way, and how many were is counted and said.
 - **set aside, with a reason**: empty files, files that are no image, truncated or damaged images, and images over
   Pillow's limit of pixels (decompression bombs).
 """
@@ -32,7 +32,7 @@ RULES = {
     "depth": "16-bit scaled by 255/65535; 32-bit and float files set aside",
     "transparency": "composited on white",
     "colour": "RGB; to one channel by ITU-R 601 luma; grey repeated for three",
-    "size": "centre crop to the target's proportions, Lanczos with antialiasing; smaller images enlarged and counted",
+    "size": "shorter side to the target by Lanczos with antialiasing, centre crop; smaller images enlarged and counted",
     "set aside": "empty, not an image, truncated or damaged, over Pillow's limit of pixels",
 }
 
@@ -165,4 +165,5 @@ def _fit(image: Image.Image, size: tuple[int, int] | None) -> tuple[Image.Image,
     left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
     right, bottom = min(left + width * scale, image.width), min(top + height * scale, image.height)
     box = (max(left, 0.0), max(top, 0.0), right, bottom)
+    # The filter sees beyond the box, so this equals resizing the whole and cropping then.
     return image.resize((width, height), Image.Resampling.LANCZOS, box=box), scale < 1

@@ -277,7 +277,7 @@ class _Written:
 def _write_images(
     path: Path, found: Found, content: Content, numbers: np.ndarray, wanted: Wanted, progress: Progress | None
 ) -> _Written:
-    """Write the usable images one after the other, then the header again: its length is fixed, their count now known."""
+    """Write the usable images one by one, then the header again: its length is fixed, their count now known."""
     used: list[int] = []
     skipped: list[Skipped] = []
     enlarged, shape, first, header = 0, None, "", 0
