@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from frugan.augment import Augmentation
 from frugan.batch import Batch
-from frugan.games import Batches, Order, Progress, Shipped, Update, Variant, labels_for, settle
+from frugan.games import Batches, Progress, Shipped, Update, Variant, labels_for, settle
+from frugan.games._pair import Pair, accuracies, order
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
@@ -48,49 +48,25 @@ class Adversarial:
         fresh_latents: bool = False,
         labels: str = "real",
     ) -> None:
-        self.networks = {"generator": generator, "discriminator": discriminator}
-        self.batch_size = batch_size
-        self.latents = latents
+        self.pair = Pair(generator, discriminator, batch_size, latents, tuple(augment), labels)
+        self.networks = self.pair.networks()
         self.loss = loss
         self.penalties = tuple(penalties)
-        self.augment = tuple(augment)
         self.discriminator_steps = discriminator_steps
         self.fresh_latents = fresh_latents
-        self.labels = labels
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
         """One round: `discriminator_steps` of the discriminator, then one of the generator."""
         scalars: dict[str, Tensor] = {}
         for turn in range(self.discriminator_steps):
-            last = turn == self.discriminator_steps - 1
-            real = batches.take("train", self.batch_size)
-            fake = self.fake(real, progress, f"latents.{turn}", graph=last and not self.fresh_latents)
+            # The fake batch of the last turn also serves the generator: it is made once, with its graph.
+            serves_both = turn == self.discriminator_steps - 1 and not self.fresh_latents
+            real = batches.take("train", self.pair.batch_size)
+            fake = self.pair.fake(real, progress, f"latents.{turn}", graph=serves_both)
             scalars |= self._train_discriminator(real, fake, progress, update, turn)
         if self.fresh_latents:
-            fake = self.fake(real, progress, "latents.generator", graph=True)
+            fake = self.pair.fake(real, progress, "latents.generator")
         return scalars | self._train_generator(real, fake, progress, update)
-
-    def fake(self, real: Batch, progress: Progress, name: str, graph: bool) -> Batch:
-        """A fake batch as large as the real one, with its labels or with labels drawn evenly."""
-        generator = self.networks["generator"]
-        random = progress.generator(name)
-        latents = progress.share(self.latents.draw(self.batch_size, random)).to(real.images.device)
-        labels = real.labels
-        if labels is not None and self.labels == "uniform":
-            classes = max(getattr(network, "classes", 0) for network in self.networks.values())
-            drawn = torch.randint(classes, (self.batch_size,), generator=random)
-            labels = progress.share(drawn).to(labels.device)
-        with torch.set_grad_enabled(graph):
-            images = generator(latents, labels_for(generator, labels))
-        return Batch(images, labels)
-
-    def judge(self, batch: Batch, progress: Progress, name: str) -> Tensor:
-        """The discriminator's logits for a batch, augmented as every image it sees."""
-        images = batch.images
-        for number, augmentation in enumerate(self.augment):
-            images = augmentation(images, progress.generator(f"augment.{name}.{number}"))
-        discriminator = self.networks["discriminator"]
-        return discriminator(images, labels_for(discriminator, batch.labels))["score"]
 
     def _train_discriminator(
         self, real: Batch, fake: Batch, progress: Progress, update: Update, turn: int
@@ -99,17 +75,15 @@ class Adversarial:
         seen: dict[str, Tensor] = {}
 
         def adversarial() -> Tensor:
-            real_score = self.judge(real, progress, f"real.{turn}")
-            fake_score = self.judge(fake, progress, f"fake.{turn}")
-            seen["discriminator.accuracy_real"] = (real_score.detach() > 0).float().mean()
-            seen["discriminator.accuracy_fake"] = (fake_score.detach() < 0).float().mean()
+            real_score = self.pair.judge(real, progress, f"real.{turn}")
+            fake_score = self.pair.judge(fake, progress, f"fake.{turn}")
+            seen.update(accuracies(self.loss, real_score, fake_score))
             return self.loss.discriminator(real_score, fake_score, random=progress.generator(f"targets.{turn}"))
 
-        discriminator = self.networks["discriminator"]
+        discriminator = self.pair.discriminator
 
         def penalty(of: Penalty) -> Tensor:
-            labels = {"real": real.labels, "around": real.labels}.get(of.points, fake.labels)
-            condition = labels_for(discriminator, labels)
+            condition = labels_for(discriminator, real.labels if of.points in ("real", "around") else fake.labels)
             random = progress.generator(f"penalty.{of.name}.{turn}")
             return of(lambda images: discriminator(images, condition)["score"], real.images, fake.images, random)
 
@@ -121,17 +95,15 @@ class Adversarial:
 
     def _train_generator(self, real: Batch, fake: Batch, progress: Progress, update: Update) -> dict[str, Tensor]:
         def adversarial() -> Tensor:
-            fake_score = self.judge(fake, progress, "fake.generator")
-            real_score = self.judge(real, progress, "real.generator") if self.loss.needs_real else None
+            fake_score = self.pair.judge(fake, progress, "fake.generator")
+            real_score = self.pair.judge(real, progress, "real.generator") if self.loss.needs_real else None
             return self.loss.generator(fake_score, real_score, random=progress.generator("targets.generator"))
 
         return {"generator.loss": update("generator", adversarial)[0]}
 
     def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:
         """Images ``[n, c, h, w]`` from latents 0, 1, ... of `seed`, with the labels of `like`."""
-        generator = networks["generator"]
-        latents = self.latents.rows(0, like.count, seed).to(like.images.device)
-        return generator(latents, labels_for(generator, like.labels))
+        return self.pair.sample(networks, like, seed)
 
     def shipped(self) -> dict[str, Shipped]:
         """The generator."""
@@ -140,11 +112,6 @@ class Adversarial:
     def settle(self, network: nn.Module, seed: int) -> None:
         """Recompute virtual batch norm's reference statistics, where there are any."""
         settle(network, seed)
-
-
-def order(**options: object) -> dict[str, Order]:
-    """A decoder that makes images and an encoder that scores them."""
-    return {"generator": Order("decoder"), "discriminator": Order("encoder", {"score": 1})}
 
 
 variant = Variant(Adversarial, order)

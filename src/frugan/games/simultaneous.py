@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from frugan.augment import Augmentation
 from frugan.batch import Batch
-from frugan.games import Batches, Progress, Shipped, Update, Variant
-from frugan.games.adversarial import Adversarial, order
+from frugan.games import Batches, Progress, Shipped, Update, Variant, settle
+from frugan.games._pair import Pair, accuracies, order
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
@@ -41,10 +41,9 @@ class Simultaneous:
     ) -> None:
         if penalties:
             raise UserError("The game 'simultaneous' has no place for penalties; use game=adversarial.")
-        self.pair = Adversarial(
-            generator, discriminator, batch_size=batch_size, latents=latents, loss=loss, augment=augment, labels=labels
-        )
-        self.networks = self.pair.networks
+        self.pair = Pair(generator, discriminator, batch_size, latents, tuple(augment), labels)
+        self.networks = self.pair.networks()
+        self.loss = loss
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
         """One round: one forward pass of everything, two gradients, two steps."""
@@ -53,38 +52,33 @@ class Simultaneous:
 
         @functools.cache
         def scores() -> tuple[Tensor, Tensor]:
-            fake = pair.fake(real, progress, "latents.0", graph=True)
+            fake = pair.fake(real, progress, "latents.0")
             return pair.judge(real, progress, "real.0"), pair.judge(fake, progress, "fake.0")
 
         def discriminator_loss() -> Tensor:
             real_score, fake_score = scores()
-            return pair.loss.discriminator(real_score, fake_score, random=progress.generator("targets.0"))
+            return self.loss.discriminator(real_score, fake_score, random=progress.generator("targets.0"))
 
         def generator_loss() -> Tensor:
             real_score, fake_score = scores()
             random = progress.generator("targets.generator")
-            return pair.loss.generator(fake_score, real_score.detach(), random=random)
+            return self.loss.generator(fake_score, real_score.detach(), random=random)
 
         values = update.together({"discriminator": discriminator_loss, "generator": generator_loss})
-        real_score, fake_score = scores()
-        return {
-            "discriminator.accuracy_real": (real_score.detach() > 0).float().mean(),
-            "discriminator.accuracy_fake": (fake_score.detach() < 0).float().mean(),
-            "discriminator.loss": values["discriminator"],
-            "generator.loss": values["generator"],
-        }
+        losses = {"discriminator.loss": values["discriminator"], "generator.loss": values["generator"]}
+        return losses | accuracies(self.loss, *scores())
 
     def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:
-        """As `Adversarial.sample`."""
+        """Images ``[n, c, h, w]`` from latents 0, 1, ... of `seed`, with the labels of `like`."""
         return self.pair.sample(networks, like, seed)
 
     def shipped(self) -> dict[str, Shipped]:
         """The generator."""
-        return self.pair.shipped()
+        return {"generator": Shipped("generator")}
 
     def settle(self, network: nn.Module, seed: int) -> None:
-        """As `Adversarial.settle`."""
-        self.pair.settle(network, seed)
+        """Recompute virtual batch norm's reference statistics, where there are any."""
+        settle(network, seed)
 
 
 variant = Variant(Simultaneous, order)

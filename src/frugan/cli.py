@@ -1,0 +1,462 @@
+"""The command line: one thin function per verb. Nothing here imports torch before a verb needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import Positional, arg
+
+from frugan.registry import UserError
+
+_EXAMPLES = """
+A first run, without any download:   frugan demo
+The same by hand:                    frugan train mnist --data glyphs --images 60k --out runs/first
+Twins, side by side:                 frugan compare mnist --families standard,factorised --data glyphs --images 60k
+"""
+
+Text = Annotated[str | None, arg(metavar="NAME")]
+Count = Annotated[str | None, arg(metavar="N")]
+Number = Annotated[int | None, arg(metavar="N")]
+File = Annotated[Path | None, arg(metavar="PATH")]
+Keys = Positional[Annotated[tuple[str, ...], arg(metavar="KEY=VALUE")]]
+Out = Annotated[Path | None, arg(metavar="DIR", help="Where to write; see the verb's help for what is chosen if left out.")]
+Json = Annotated[bool, arg(name="json", help="Print JSON instead of a table.")]
+Code = Annotated[Path | None, arg(metavar="FILE", help="A Python file of your own that adds families, networks, games, metrics or recipes.")]
+
+
+def recipes(*, as_json: Json = False, code: Code = None) -> None:
+    """List every recipe: its system, architecture, game, families, data and source."""
+    from frugan import convs
+    from frugan import recipes as known
+
+    _read_code(code)
+    rows = []
+    for name in known.names():
+        found = known.find(name)
+        rows.append(
+            {
+                "name": name, "system": found.system, "game": found.game.name, "data": found.data.source,
+                "architecture": {network: spec.architecture for network, spec in found.networks.items()},
+                "families": convs.names(), "images": found.images, "source": found.source, "expects": found.expects,
+                "explanation": known.explanation(name),
+            }
+        )
+    if as_json:
+        _print_json(rows)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("recipe", "system", "architecture", "game", "data", "what it is", box=None, pad_edge=False)
+    for row in rows:
+        architectures = ", ".join(sorted(set(row["architecture"].values())))
+        summary = row["explanation"].splitlines()[0] if row["explanation"] else ""
+        table.add_row(row["name"], row["system"], architectures, row["game"], row["data"], summary)
+    Console().print(table)
+    print(f"\nEach takes --family {'|'.join(convs.names())}. One in detail: frugan train RECIPE --help")
+
+
+def train(
+    recipe: Positional[Annotated[str, arg(metavar="RECIPE")]],
+    keys: Keys = (),
+    *,
+    data: Text = None,
+    family: Text = None,
+    images: Count = None,
+    seed: Number = None,
+    out: Out = None,
+    discriminator_family: Text = None,
+    rounds: Number = None,
+    batch_size: Number = None,
+    device: Text = None,
+    precision: Text = None,
+    init: File = None,
+    code: Code = None,
+    allow_unusable: bool = False,
+) -> None:
+    """Train a recipe; the same command on an unfinished run continues it.
+
+    Args:
+        recipe: A recipe's name (frugan recipes), or the recipe.json of another run.
+        keys: key=value: any value of the recipe; "frugan train RECIPE --help" lists them.
+        data: Where images come from: glyphs, a folder, a .parquet, a .npz, hub:owner/name ... (frugan data list).
+        family: Convolution family of the network that makes images, e.g. factorised, depthwise.
+        images: Real images to show in all: 60000, 60k, 2M. A larger number trains a finished run further.
+        seed: Decides initial weights, order of images and latents.
+        discriminator_family: Convolution family of the discriminator.
+        rounds: Rounds instead of images, where equal updates are wanted.
+        batch_size: Real images in each step of the discriminator.
+        device: cpu, cuda, cuda:1 ...; the best there is if left out.
+        precision: auto, float32 or bf16.
+        init: An artefact or run whose weights the generator begins with.
+        allow_unusable: Train even if more than 5 % of the images cannot be used.
+    """
+    from frugan.training import train as run
+
+    run(
+        recipe, data=data, family=family, images=images, seed=seed, out=out, changes=_changes(keys), rounds=rounds,
+        discriminator_family=discriminator_family, batch_size=batch_size, device=device, precision=precision,
+        init=init, code=code, allow_unusable=allow_unusable,
+    )
+
+
+def sample(
+    run: Positional[Annotated[Path, arg(metavar="RUN")]], *, out: Path, count: int = 64, seed: int = 0, labels: Annotated[str | None, arg(metavar="0,1,...")] = None,
+    truncation: Annotated[float | None, arg(metavar="X")] = None, code: Code = None, overwrite: bool = False,
+) -> None:
+    """Make images with a trained generator: a PNG grid (FILE.png), an array (FILE.npz), or a folder of PNGs.
+
+    Args:
+        run: A run folder or an artefact.
+        out: FILE.png, FILE.npz, or a folder.
+        count: How many images.
+        seed: Image i depends on (seed, i) alone.
+        labels: For conditional generators: one class number, or several with commas; every class in turn if left out.
+        truncation: Cut normal latents off at this value: less variety, more typical images.
+        overwrite: Replace what is at OUT.
+    """
+    from frugan.artefact import load
+
+    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists; give another --out, or --overwrite.")
+    wanted = [int(label) for label in labels.split(",")] if labels else None
+    generator = load(run, code=code)
+    made = generator.sample(count, seed, wanted[0] if wanted and len(wanted) == 1 else wanted, truncation)
+    _write_images(made, out)
+    print(f"{count} images of {generator.config['recipe']} on {generator.config['data']['title']}: {out}")
+
+
+def evaluate(
+    run: Positional[Annotated[Path, arg(metavar="RUN")]], *, metrics: str = "fid,kid,class_coverage", view: Text = None, count: Number = None,
+    seed: int = 0, as_json: Json = False, code: Code = None,
+) -> None:
+    """Measure what a run makes, against held-out images where its data has any; every value carries its protocol.
+
+    Args:
+        run: A run folder.
+        metrics: Names, with commas.
+        view: Images to features: classifier, pixels, inception. Chosen by the data if left out.
+        count: How many images to make; 10,000, or as many as there are real ones.
+        seed: Of the latents.
+    """
+    from frugan.evaluation import evaluate as measure
+
+    _read_code(code)
+    values = measure(run, metrics=_names(metrics), view=view, count=count, seed=seed)
+    if as_json:
+        _print_json(values)
+        return
+    for value in values:
+        numbers = "  ".join(f"{name} {number:.4g}" for name, number in value["values"].items())
+        print(f"{value['metric']:18} {numbers}")
+    if values:
+        print("protocol: " + ", ".join(f"{key} {item}" for key, item in values[0]["protocol"].items()))
+
+
+def cost(
+    model: Positional[Annotated[str, arg(metavar="RECIPE|RUN")]], keys: Keys = (), *, family: Text = None,
+    discriminator_family: Text = None, layers: bool = False, latency: bool = False, as_json: Json = False,
+    code: Code = None,
+) -> None:
+    """Count parameters and multiply-accumulates of a recipe or run; measure its latency only if asked.
+
+    Args:
+        model: A recipe's name, a recipe.json, or a run folder.
+        keys: key=value, as for train.
+        family: Convolution family of the network that makes images.
+        discriminator_family: Convolution family of the discriminator.
+        layers: Also print every layer: what its role became, and what it costs.
+        latency: Also measure milliseconds per image at batch 1 and 64 on this machine.
+    """
+    from frugan.costing import cost_of
+
+    _read_code(code)
+    found = cost_of(
+        model, family=family, discriminator_family=discriminator_family, changes=_changes(keys), latency=latency
+    )
+    if as_json:
+        _print_json(found.as_dict(layers=layers))
+    else:
+        found.show(layers=layers)
+
+
+def report(folder: Positional[Annotated[Path, arg(metavar="FOLDER")]], *, code: Code = None) -> None:
+    """Write one self-contained HTML page about a run or a comparison."""
+    from frugan.reporting import report as write
+
+    _read_code(code)
+    print(f"Report: {write(folder)}")
+
+
+def compare(
+    arms: Positional[Annotated[tuple[str, ...], arg(metavar="ARM")]], *, families: Annotated[str | None, arg(metavar="A,B,...")] = None, seeds: str = "0-4", images: Count = None,
+    data: Text = None, out: Out = None, jobs: int = 1, metrics: str = "fid,kid", view: Text = None,
+    count: int = 10_000, code: Code = None,
+) -> None:
+    """Train arms beside each other on the same data and seeds, and say what was saved and what was lost.
+
+    Args:
+        arms: Each "[name:] RECIPE [key=value ...]", e.g. "thin: mnist architecture.width=0.7". The first is the baseline.
+        families: With a single recipe: one arm for each family, e.g. standard,factorised,depthwise.
+        seeds: e.g. 0-4 or 0,1,5. Fewer than five give a direction, not a verdict.
+        images: Real images each run is shown: 60k, 2M.
+        data: Where images come from, for all arms.
+        jobs: Runs at a time; the cores are shared out among them.
+        metrics: Names, with commas; the first decides.
+        view: Images to features; chosen by the data if left out.
+        count: Images made for each evaluation.
+    """
+    from frugan.comparison import compare as run
+
+    chosen = tuple(_names(families)) if families else None
+    run(
+        list(arms), families=chosen, seeds=_seeds(seeds), images=images, data=data, out=out, jobs=jobs,
+        metrics=_names(metrics), view=view, count=count, code=code,
+    )
+
+
+def demo(*, out: Path = Path("runs/demo"), images: str = "40k") -> None:
+    """Train a standard and a factorised generator on built-in glyphs for a few minutes, and compare them.
+
+    Args:
+        out: Where the runs and the report go.
+        images: Real images that each run is shown.
+    """
+    from frugan.comparison import compare as run
+
+    print(
+        "Two twins, one seed, a small budget: what a comparison looks like, not yet a result. "
+        f"Pictures appear in {out}/runs/*/seed-0/samples/ while they train."
+    )
+    run(
+        ["mnist"], families=("standard", "factorised"), seeds=(0,), images=images, data="glyphs", out=out, jobs=2,
+        metrics=("fid", "kid"), count=5000,
+    )
+
+
+def data_list() -> None:
+    """List the sources that are known by name, and whether they are found on this machine."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from frugan import data
+
+    table = Table("source", "what", "classes", "here", box=None, pad_edge=False)
+    for source in data.sources():
+        table.add_row(source.name, source.what, str(source.classes or ""), str(source.found or source.get))
+    Console().print(table)
+    print("\nAlso: a folder of images, a .parquet, an .npz, IDX or CIFAR-10 binary files, hub:owner/name. See docs/data.md.")
+
+
+def data_show(
+    source: Positional[Annotated[str, arg(metavar="SOURCE")]], *, out: Path = Path("contact-sheet.png"), split: str = "train", size: Number = None,
+    channels: Number = None, seed: int = 0,
+) -> None:
+    """Draw a contact sheet of a source and print what is in it.
+
+    Args:
+        source: As for train --data.
+        out: The PNG to write.
+        split: train or test.
+        size: Bring all images to this size; needed where theirs differ.
+        channels: 1 grey, 3 colour.
+        seed: Which images are shown.
+    """
+    from frugan import data
+
+    opened = data.open_dataset(source, split=split, size=size, channels=channels)
+    data.contact_sheet(opened, seed=seed).save(out)
+    print(f"{opened.title}: {opened.shape.height} x {opened.shape.width}, {opened.shape.channels} channels")
+    if opened.labels is not None:
+        counts = opened.labels.bincount(minlength=len(opened.classes)).tolist()
+        print("classes: " + ", ".join(f"{name} {count:,}" for name, count in zip(opened.classes, counts, strict=True)))
+    if opened.skipped:
+        print(f"{len(opened.skipped)} images cannot be used; see: frugan data check {source}")
+    print(f"Contact sheet: {out}")
+
+
+def data_check(source: Positional[Annotated[str, arg(metavar="SOURCE")]], *, split: str = "train", size: Number = None, channels: Number = None) -> None:
+    """List every image of a source that cannot be used, with its reason; nothing is packed.
+
+    Args:
+        source: As for train --data.
+        split: train or test.
+        size: Check as if all were brought to this size.
+        channels: 1 grey, 3 colour.
+    """
+    from frugan import data
+
+    found = data.check(source, split=split, size=size, channels=channels)
+    for skipped in found.skipped:
+        print(f"{skipped.path}: {skipped.reason}")
+    print(f"{found.usable:,} usable, {len(found.skipped):,} not.")
+
+
+def data_pack(
+    source: Positional[Annotated[str, arg(metavar="SOURCE")]], *, split: str = "train", size: Number = None, channels: Number = None,
+    allow_unusable: bool = False,
+) -> None:
+    """Pack a source into bytes now, so that later runs open it at once.
+
+    Args:
+        source: As for train --data.
+        split: train or test.
+        size: Bring all images to this size.
+        channels: 1 grey, 3 colour.
+        allow_unusable: Pack even if more than 5 % of the images cannot be used.
+    """
+    from frugan import data
+
+    opened = data.open_dataset(source, split=split, size=size, channels=channels, allow_unusable=allow_unusable)
+    print(f"Packed: {opened.title}, {len(opened.skipped)} images set aside.")
+
+
+def data_convert_weights(file: Positional[Annotated[Path, arg(metavar="FILE")]]) -> None:
+    """Turn the published FID weights into a file that is safe to load; needed once for --view inception.
+
+    Args:
+        file: pt_inception-2015-12-05-6726825d.pth or weights-inception-2015-12-05-6726825d.pth.
+    """
+    from frugan.views import convert_weights
+
+    print(f"Converted: {convert_weights('inception', file)}")
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "demo": demo, "recipes": recipes, "train": train, "sample": sample, "evaluate": evaluate, "compare": compare,
+    "report": report, "cost": cost,
+}
+DATA_VERBS: dict[str, Callable[..., None]] = {
+    "list": data_list, "show": data_show, "check": data_check, "pack": data_pack, "convert-weights": data_convert_weights,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """What ``frugan`` runs: the verb, or its help; mistakes of the user's end in one line and exit code 2."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _dispatch(given)
+    except UserError as error:
+        print(f"frugan: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("frugan: interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _dispatch(given: list[str]) -> None:
+    verbs, prog = VERBS, "frugan"
+    if given[:1] == ["data"]:
+        verbs, prog, given = DATA_VERBS, "frugan data", given[1:]
+    if not given or given[0] in ("-h", "--help"):
+        _print_verbs(verbs, prog)
+        return
+    if given[0] == "--version":
+        from frugan import __version__
+
+        print(__version__)
+        return
+    verb, rest = given[0], given[1:]
+    if verb not in verbs:
+        from frugan.registry import suggest
+
+        raise UserError(f"There is no verb '{verb}'. {suggest(verb, [*verbs, *(['data'] if verbs is VERBS else [])])}")
+    try:
+        tyro.cli(verbs[verb], args=rest, prog=f"{prog} {verb}", use_underscores=False)
+    except SystemExit as stop:
+        if verb == "train" and stop.code in (0, None) and {"-h", "--help"} & set(rest) and not rest[0].startswith("-"):
+            _print_keys(rest)
+        raise
+
+
+def _print_verbs(verbs: dict[str, Callable[..., None]], prog: str) -> None:
+    print(f"usage: {prog} VERB ...\n")
+    if verbs is VERBS:
+        print("Small, fast, honestly compared GAN image generators.\n")
+    listed = {verb: (function.__doc__ or "").strip().splitlines()[0] for verb, function in verbs.items()}
+    if verbs is VERBS:
+        listed["data"] = "Sources of images: list, show, check, pack."
+    for verb, line in listed.items():
+        print(f"  {verb:16} {line}")
+    print(f"\n{prog} VERB --help tells more." + (_EXAMPLES if verbs is VERBS else ""))
+
+
+def _print_keys(rest: list[str]) -> None:
+    """What can be set as key=value, with the values of the recipe named first on the command line."""
+    from frugan.training import resolve
+
+    options = {name: rest[rest.index(f"--{name}") + 1] for name in ("family", "data") if f"--{name}" in rest[:-1]}
+    recipe = resolve(rest[0], **options)  # type: ignore[arg-type]
+    print(f"\nKeys of the recipe '{recipe.name}', as key=value:")
+    for key, value in recipe.keys().items():
+        print(f"  {key}={json.dumps(value)}")
+    print("Options of its networks that are not listed have their defaults; see docs/tour.md.")
+
+
+def _changes(keys: Sequence[str]) -> dict[str, Any]:
+    from frugan.recipe import parse_value
+
+    changes = {}
+    for key in keys:
+        name, equals, value = key.partition("=")
+        if not equals or not name:
+            raise UserError(f"'{key}' is not of the form key=value, e.g. batch_size=64.")
+        changes[name] = parse_value(value)
+    return changes
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """ "0-4" or "0,1,5" as numbers. Raises UserError."""
+    found: list[int] = []
+    try:
+        for part in _names(text):
+            first, dash, last = part.partition("-")
+            found += range(int(first), int(last) + 1) if dash else [int(first)]
+    except ValueError:
+        found = []
+    if not found:
+        raise UserError(f"--seeds {text}: give a range such as 0-4, or a list such as 0,1,5.")
+    return tuple(dict.fromkeys(found))
+
+
+def _read_code(code: Path | None) -> None:
+    if code is not None:
+        from frugan.registry import load_code
+
+        load_code(code)
+
+
+def _write_images(made: Any, out: Path) -> None:
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from frugan.pictures import save_grid
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".npz":
+        np.savez_compressed(out, images=made)
+    elif out.suffix == ".png":
+        save_grid(torch.from_numpy(made).permute(0, 3, 1, 2), out)
+    elif out.suffix:
+        raise UserError(f"--out {out}: accepted are FILE.png, FILE.npz, or the name of a folder.")
+    else:
+        out.mkdir(exist_ok=True)
+        for number, image in enumerate(made):
+            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(out / f"{number:06d}.png")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))

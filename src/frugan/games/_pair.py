@@ -1,0 +1,68 @@
+"""What games between one generator and one discriminator share: how a fake batch is made, judged and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from frugan.augment import Augmentation
+from frugan.batch import Batch
+from frugan.games import Order, Progress, labels_for
+from frugan.latents import Latents
+from frugan.losses import AdversarialLoss
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A generator and a discriminator, and how their batches are made; see `Adversarial` for the arguments."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    batch_size: int
+    latents: Latents
+    augment: Sequence[Augmentation]
+    labels: str
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Both networks by name."""
+        return {"generator": self.generator, "discriminator": self.discriminator}
+
+    def fake(self, real: Batch, progress: Progress, name: str, graph: bool = True) -> Batch:
+        """A fake batch as large as the real one, with its labels or with labels drawn evenly; `graph` keeps gradients."""
+        random = progress.generator(name)
+        latents = progress.share(self.latents.draw(self.batch_size, random)).to(real.images.device)
+        labels = real.labels
+        if labels is not None and self.labels == "uniform":
+            classes = max(getattr(network, "classes", 0) for network in (self.generator, self.discriminator))
+            labels = progress.share(torch.randint(max(classes, 1), (self.batch_size,), generator=random)).to(labels.device)
+        with torch.set_grad_enabled(graph):
+            return Batch(self.generator(latents, labels_for(self.generator, labels)), labels)
+
+    def judge(self, batch: Batch, progress: Progress, name: str) -> Tensor:
+        """The discriminator's logits for a batch, augmented as every image that it sees."""
+        images = batch.images
+        for number, augmentation in enumerate(self.augment):
+            images = augmentation(images, progress.generator(f"augment.{name}.{number}"))
+        return self.discriminator(images, labels_for(self.discriminator, batch.labels))["score"]
+
+    def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:
+        """Images ``[n, c, h, w]`` from latents 0, 1, ... of `seed`, with the labels of `like`."""
+        generator = networks["generator"]
+        latents = self.latents.rows(0, like.count, seed).to(like.images.device)
+        return generator(latents, labels_for(generator, like.labels))
+
+
+def accuracies(loss: AdversarialLoss, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """The shares of real and of fake logits that the discriminator is right about."""
+    return {
+        "discriminator.accuracy_real": loss.takes_for_real(real.detach()).float().mean(),
+        "discriminator.accuracy_fake": 1 - loss.takes_for_real(fake.detach()).float().mean(),
+    }
+
+
+def order(**options: object) -> dict[str, Order]:
+    """A decoder that makes images and an encoder that scores them."""
+    return {"generator": Order("decoder"), "discriminator": Order("encoder", {"score": 1})}

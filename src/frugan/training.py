@@ -1,0 +1,382 @@
+"""Training: a recipe becomes a run folder. The same call on an unfinished run continues it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frugan import recipes
+from frugan.recipe import Recipe, differences, from_dict, parse_count, to_dict
+from frugan.registry import UserError, load_code
+
+if TYPE_CHECKING:
+    import torch
+
+    from frugan.data import Dataset
+    from frugan.engine.loop import Parts
+    from frugan.engine.observers import Bar, Observer
+    from frugan.engine.run import RunFolder
+
+PREVIEWS = 64
+HEALTH = 128
+
+
+def train(
+    recipe: str | Recipe,
+    *,
+    data: str | None = None,
+    family: str | None = None,
+    images: int | str | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+    discriminator_family: str | None = None,
+    rounds: int | None = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    init: str | Path | None = None,
+    code: str | Path | None = None,
+    allow_unusable: bool = False,
+    quiet: bool = False,
+) -> RunFolder:
+    """Train a recipe and return its run folder; called again on the same folder, continue it.
+
+    Args:
+        recipe: a recipe's name, a JSON file written by a run, or a `Recipe`.
+        data: a source, see ``frugan data list``; the recipe's own if left out.
+        family: convolution family of the networks that make images; `discriminator_family` of the other.
+        images: real images to show in all, e.g. 60000, "60k"; or `rounds` instead.
+        out: the run folder; ``runs/RECIPE-FAMILY-SEED`` if left out.
+        changes: dotted keys, e.g. ``{"generator.width": 0.5}``.
+        device: "cpu", "cuda", ...; the best there is if left out.
+        init: an artefact or run whose weights the generator begins with.
+        code: a file of one's own that adds variants.
+
+    Raises UserError for every mistake in the above, before any data is opened where possible.
+    """
+    if code is not None:
+        load_code(code)
+    settled = resolve(
+        recipe, data=data, family=family, images=images, seed=seed, changes=changes, rounds=rounds,
+        discriminator_family=discriminator_family, batch_size=batch_size, precision=precision,
+    )
+    # Told before torch allocates anything: keeping memory saves a tenth of a step in page faults.
+    _keep_memory()
+    from frugan.engine.processes import join, leave
+    from frugan.engine.run import RunFolder
+
+    folder = RunFolder(out or default_folder(settled, data, family))
+    chosen = _device(device)
+    processes = join(chosen)
+    try:
+        if not processes.leads:
+            _play(settled, folder, chosen, processes, init, code, allow_unusable, quiet=True)
+        else:
+            with folder.locked():
+                _play(settled, folder, chosen, processes, init, code, allow_unusable, quiet)
+    finally:
+        leave()
+    return folder
+
+
+def resolve(
+    recipe: str | Recipe,
+    *,
+    data: str | None = None,
+    family: str | None = None,
+    images: int | str | None = None,
+    seed: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+    discriminator_family: str | None = None,
+    rounds: int | None = None,
+    batch_size: int | None = None,
+    precision: str | None = None,
+) -> Recipe:
+    """The recipe that a call of `train` with these arguments means. Raises UserError for unknown names and keys."""
+    found = recipes.find(recipe) if isinstance(recipe, str) else recipe
+    if family is not None:
+        found = found.with_family(family)
+    if discriminator_family is not None:
+        found = found.with_family(discriminator_family, "discriminator")
+    if data is not None:
+        found = replace(found, data=replace(found.data, source=data))
+    if changes:
+        found = found.with_changes(changes)
+    if images is not None:
+        found = replace(found, images=parse_count(images), rounds=None)
+    if rounds is not None:
+        found = replace(found, rounds=rounds)
+    given = {"seed": seed, "batch_size": batch_size, "precision": precision}
+    return replace(found, **{name: value for name, value in given.items() if value is not None})
+
+
+def default_folder(recipe: Recipe, data: str | None, family: str | None) -> Path:
+    """``runs/mnist-factorised-seed-0``, with the data's name where it is not the recipe's own."""
+    source = "" if data is None else "-" + "".join(c if c.isalnum() else "-" for c in Path(data).name.lower())
+    return Path("runs") / f"{Path(recipe.name).stem}{source}{'-' + family if family else ''}-seed-{recipe.seed}"
+
+
+def _play(
+    recipe: Recipe, folder: RunFolder, device: torch.device, processes: Any, init: str | Path | None,
+    code: str | Path | None, allow_unusable: bool, quiet: bool,
+) -> None:
+    """Build, continue if there is something to continue, play, keep."""
+    from frugan import build
+    from frugan.engine import checkpoint
+    from frugan.engine.loop import play
+    from frugan.engine.observers import Bar
+
+    _check_folder(recipe, folder)
+    build.check(recipe)
+    streams = tuple(_streams(recipe))
+    sets = build.datasets(recipe, streams, allow_unusable=allow_unusable)
+    recipe = _with_classes(recipe, sets[streams[0]])
+    parts = build.parts(recipe, sets, device, processes)
+    if init is not None:
+        _initialise(parts, init)
+    start = _continue(recipe, folder, parts)
+    finished = recipe.images if recipe.rounds is None else None
+    if start is None:
+        if processes.leads:
+            _write_facts(recipe, folder, parts, sets, device, code)
+        start = 0
+    elif (finished is not None and start >= finished) or (recipe.rounds and parts.clock.rounds >= recipe.rounds):
+        if not quiet:
+            print(
+                f"{folder.path} is finished: {start:,} images. Train it further with --images {2 * start}, "
+                f"look at it with: frugan report {folder.path}"
+            )
+        return
+    elif processes.leads:
+        folder.write_json(folder.recipe, {"frugan": _version(), **to_dict(recipe)})
+    budget = recipe.images if recipe.rounds is None else recipe.rounds * recipe.batch_size
+    title = f"{recipe.name} on {sets[streams[0]].title}"
+    bar = Bar(title, start, budget, ("discriminator.loss", "generator.loss")) if not quiet else None
+    observers = _observers(recipe, folder, parts, sets, bar) if processes.leads else []
+    try:
+        came = play(
+            parts, images=budget if recipe.rounds is None else sys.maxsize, rounds=recipe.rounds,
+            folder=folder.checkpoints, observers=observers,
+        )
+    finally:
+        if bar:
+            bar.close()
+    if quiet:
+        return
+    if came:
+        newest = checkpoint.newest(folder.checkpoints)
+        size = newest.stat().st_size / 1e6 if newest else 0
+        print(f"Finished: {folder.path} (checkpoint {size:.0f} MB). Next: frugan sample {folder.path} | frugan evaluate {folder.path}")
+    else:
+        print(f"Interrupted after {parts.clock.images:,} images; everything is kept. Run the same command again to continue.")
+        raise SystemExit(130)
+
+
+def _streams(recipe: Recipe) -> tuple[str, ...]:
+    from frugan import games
+
+    return tuple(games.find(recipe.game.name).game.streams)  # type: ignore[attr-defined]
+
+
+def _with_classes(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """The recipe with as many classes as the data has. Raises UserError where labels are needed and there are none."""
+    classes = len(dataset.classes)
+    if not classes and any(network.labels for network in recipe.networks.values()):
+        raise UserError(
+            f"The recipe '{recipe.name}' needs labels and {dataset.title} has none. "
+            "Use class subfolders, a labelled source (frugan data list), or an unconditional recipe."
+        )
+    return replace(recipe, data=replace(recipe.data, classes=classes))
+
+
+def _check_folder(recipe: Recipe, folder: RunFolder) -> None:
+    """Refuse other settings in an existing folder, listing them. Raises UserError."""
+    from frugan.engine.clock import follows_the_end
+
+    if not folder.exists():
+        if folder.path.is_dir() and any(item.name != ".lock" for item in folder.path.iterdir()):
+            raise UserError(f"{folder.path} holds something that is not a run; give another --out.")
+        return
+    before = from_dict(folder.read_json(folder.recipe), where=str(folder.recipe))
+    changed = differences(before, recipe, but=("images", "rounds", "data.classes"))
+    if changed:
+        listed = "; ".join(changed)
+        raise UserError(
+            f"{folder.path} was begun with other settings ({listed}). Give another --out, or the settings it was begun with."
+        )
+    longer = before.images != recipe.images or before.rounds != recipe.rounds
+    bound = [
+        name for name, player in recipe.players.items() if follows_the_end(player.schedule.name, player.schedule.options)
+    ]
+    if longer and bound:
+        raise UserError(
+            f"{folder.path} cannot be trained to another length: the schedule of '{bound[0]}' depends on the end. "
+            "Give another --out, or a schedule with its own end, e.g. players.generator.schedule=linear,end=500000."
+        )
+
+
+def _continue(recipe: Recipe, folder: RunFolder, parts: Parts) -> int | None:
+    """Load the newest checkpoint, if there is one; the images it had seen, or None for a new run."""
+    from frugan.engine import checkpoint
+
+    if not folder.exists():
+        return None
+    newest = checkpoint.newest(folder.checkpoints)
+    if newest is None:
+        return None
+    tensors, rest = checkpoint.read(newest)
+    checkpoint.restore(parts.stateful(), tensors, rest)
+    if parts.processes.leads:
+        folder.rewind(parts.clock.images)
+        _warn_of_other_circumstances(folder)
+    parts.processes.wait()
+    return parts.clock.images
+
+
+def _initialise(parts: Parts, init: str | Path) -> None:
+    """Begin with the weights of an artefact. Raises UserError if its network is another."""
+    from frugan.artefact import load
+
+    shipped = parts.game.shipped()["generator"].network
+    state = load(init).module.state_dict()
+    network = parts.game.networks[shipped]
+    mine = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    theirs = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if mine != theirs:
+        odd = sorted({name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)})
+        raise UserError(f"--init {init}: its generator is another network ({odd[0]} differs); train the same recipe and family.")
+    network.load_state_dict(state)
+    if shipped in parts.averages:
+        parts.averages[shipped].load_state_dict(network.state_dict())
+
+
+def _observers(
+    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], bar: Bar | None
+) -> list[Observer]:
+    """Who looks at this run: the log, previews, health, the progress bar."""
+    import torch
+
+    from frugan.batch import Batch
+    from frugan.engine.health import Finding, Health
+    from frugan.engine.observers import Log, Previews
+
+    stream = next(iter(sets))
+    device = parts.device
+    classes = recipe.data.classes
+    batches = parts.batches
+
+    def like(count: int) -> Batch:
+        first = batches.first(stream, count)
+        labels = torch.arange(count, device=device) % classes if classes and first.labels is not None else None
+        return Batch(first.images, labels)
+
+    def tell(finding: Finding) -> None:
+        text = f"After {finding.images:,} images: {finding.text}"
+        if bar:
+            bar.say(text)
+
+    image_range = batches.image_range
+    observers: list[Observer] = [
+        Log(folder),
+        Previews(folder, like(PREVIEWS), image_range, recipe.seed),
+        Health(folder, like(HEALTH).images.float(), like(HEALTH), recipe.seed, tell),
+    ]
+    return [*observers, bar] if bar else observers
+
+
+def _write_facts(
+    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], device: torch.device,
+    code: str | Path | None,
+) -> None:
+    import torch
+
+    from frugan.engine.precision import resolve as resolve_precision
+
+    shipped = parts.game.shipped()
+    facts = {
+        "frugan": _version(),
+        "device": str(device),
+        "machine": machine(),
+        "precision": resolve_precision(recipe.precision, device),
+        "threads": torch.get_num_threads(),
+        "processes": parts.processes.world,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "code": str(Path(code).resolve()) if code else None,
+        "shipped": {role: {"network": item.network, "averaged": item.averaged} for role, item in shipped.items()},
+        "data": {
+            stream: {
+                "name": dataset.name, "split": dataset.split, "count": len(dataset.images), "hash": dataset.content_hash,
+                "title": dataset.title, "source": recipe.data.source, "classes": list(dataset.classes),
+            }
+            for stream, dataset in sets.items()
+        },
+    }
+    folder.write_json(folder.facts, facts)
+    folder.write_json(folder.recipe, {"frugan": _version(), **to_dict(recipe)})
+
+
+def _warn_of_other_circumstances(folder: RunFolder) -> None:
+    """Say what makes a continued run differ in its last bits from an unbroken one."""
+    import torch
+
+    facts = folder.read_json(folder.facts)
+    changed = [
+        f"{name} {facts[name]} -> {now}"
+        for name, now in (("threads", torch.get_num_threads()), ("machine", machine()))
+        if facts.get(name) != now
+    ]
+    if changed:
+        print(f"Continuing under other circumstances ({'; '.join(changed)}): results may differ in their last bits.", file=sys.stderr)
+
+
+def machine() -> str:
+    """The processor's name and its number of cores."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        models = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        name = models[0] if models else name
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def _device(device: str | None) -> torch.device:
+    import torch
+
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"There is no device '{device}'. Accepted: cpu, cuda, cuda:0, ...") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this machine has no CUDA device that torch can use; leave --device out.")
+    if chosen.type == "cuda" and "LOCAL_RANK" in os.environ:
+        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return chosen
+
+
+def _keep_memory() -> None:
+    """Tell glibc's allocator to keep freed memory instead of returning and faulting it in again each round."""
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return
+    trim_threshold, mmap_max = -1, -4
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+
+
+def _version() -> str:
+    from frugan import __version__
+
+    return __version__
