@@ -78,11 +78,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """The command line that all benchmarks have: `quick` and `record`."""
+def arguments(description: str, *, device: bool = False) -> argparse.Namespace:
+    """The command line that all benchmarks have: `quick`, `record`, and `device` for those that can use a GPU."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a short form that still checks the gate")
     parser.add_argument("--record", action="store_true", help=f"write the result to {RESULTS.name}/ beside this file")
+    if device:
+        parser.add_argument("--device", default="cpu", help="cpu (what the gate is about) or cuda")
     return parser.parse_args()
 
 

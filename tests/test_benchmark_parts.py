@@ -71,6 +71,14 @@ def test_a_plain_step_trains_both_networks_and_leaves_the_weights_it_was_given(p
     assert all(torch.equal(value, weights["generator"][name]) for name, value in before.items())
 
 
+def test_the_recipe_dcgan_64_and_the_plain_loop_do_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import dcgan_step
+
+    monkeypatch.setattr(dcgan_step, "IMAGES", 16)
+    assert dcgan_step.difference(torch.device("cpu"), torch.float64, steps=2, batch=4) < 1e-10
+
+
 def test_sides_run_in_turn_and_swap_places_every_round(report: ModuleType) -> None:
     called: list[str] = []
     seconds = report.in_turn({"a": lambda: called.append("a"), "b": lambda: called.append("b")}, repeats=3)
