@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from frugan import convs
-from frugan.convs._primitives import Convolution, Transposed
+from frugan.convs import Convolution, Transposed
 
 KINDS = ("same", "down", "up")
 FORMS = [

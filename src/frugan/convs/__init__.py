@@ -27,12 +27,14 @@ from typing import Any
 
 from torch import nn
 
-from frugan.registry import Registry, UserError, check_options, options_of
+from frugan.convs._primitives import Convolution as Convolution
+from frugan.convs._primitives import Pads as Pads
+from frugan.convs._primitives import Transposed as Transposed
+from frugan.registry import Registry, UserError, check_options, options_of, suggest
 
 registry = Registry("convolution family", "frugan.convs")
 names = registry.names
 
-Pads = tuple[int, int]
 NORMS: dict[str, Callable[[int], nn.Module]] = {"batch_norm": nn.BatchNorm2d, "instance_norm": nn.InstanceNorm2d}
 CONTRACT = ("stride", "bias", "inner_bias", "inner_norm", "padding", "padding_mode")
 
@@ -122,8 +124,11 @@ class Layers:
         for name, value in family.options.items():
             (contract if name == "kernel" or name in CONTRACT else own)[name] = value
         kernel = contract.pop("kernel")
-        if isinstance(contract.get("inner_norm"), str):
-            contract["inner_norm"] = NORMS[contract["inner_norm"]]
+        norm = contract.get("inner_norm")
+        if isinstance(norm, str):
+            if norm not in NORMS:
+                raise UserError(f"There is no inner_norm called '{norm}'. {suggest(norm, NORMS)}")
+            contract["inner_norm"] = NORMS[norm]
         accepted = options_of(getattr(family, kind), without=CONTRACT)
         own = {name: value for name, value in own.items() if name in accepted}
         built, declined = family, None

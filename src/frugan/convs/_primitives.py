@@ -9,8 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from frugan.convs import Pads
-
+Pads = tuple[int, int]
 NONE: Pads = (0, 0)
 
 
