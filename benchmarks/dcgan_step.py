@@ -8,9 +8,9 @@ step in float32 and for three in float64, or this program stops. (In float32 the
 updates are +-2e-4 whatever the gradient, all weights of 0.02 move together, and a difference of rounding grows a
 hundredfold each step. The plain loop differs from itself by 1e-3 after three steps if only its Adam is the fused one.)
 
-Gate: with AMX, where the recipe computes in bf16, at least 1.6 times faster; on a CPU without it both sides compute in
-float32 with the same kernels, and ours must be as fast. No compiler is used on either side. On a GPU
-(``--device cuda``) the ratio is printed and nothing is claimed.
+Gate: on a CPU with AMX, where the recipe computes in bf16, at least 1.6 times faster. On one without it both sides
+compute in float32 with the same kernels and take as long; there, and on a GPU (``--device cuda``), the ratio is printed
+and only the losses are held to anything. No compiler is used on either side.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from frugan.engine.loop import Parts, play_round
 BATCH = 128
 IMAGES = 2048
 TOLERANCE = 1e-4
+LEAST = 1.6
 
 
 def random_images() -> Dataset:
@@ -156,11 +157,8 @@ def main() -> None:
     show(["", "precision", "s a step", "quartiles", "images/s"], [row("plain", "float32"), row("frugan", resolved)])
     print(f"{faster.median:.2f} times faster (quartiles {faster.lower:.2f}-{faster.upper:.2f}; {repeats} rounds)")
     amx = "amx_bf16" in machine()["instructions"]
-    if device.type == "cuda":
-        least, gate = 0.0, "no claim is made for a GPU"
-    else:
-        least = 1.6 if amx else 0.9  # 0.9: as fast, within what neighbours on the machine do to a short measurement
-        gate = f"at least {least} times faster on a CPU {'with' if amx else 'without'} AMX"
+    claimed = device.type == "cpu" and amx
+    gate = f"equal losses, and at least {LEAST} times faster on a CPU with AMX{'' if claimed else ' (not this one)'}"
     result = {
         "seconds": seconds,
         "steps": steps,
@@ -168,7 +166,7 @@ def main() -> None:
         "times_faster": faster._asdict(),
         "loss_differences": differences,
     }
-    finish(options, result, met=faster.median >= least, gate=gate)
+    finish(options, result, met=not claimed or faster.median >= LEAST, gate=gate)
 
 
 if __name__ == "__main__":
