@@ -1,9 +1,9 @@
 """What a network costs: parameters, multiply-accumulates, activation memory, and time on this machine.
 
-`cost` counts almost without computing: the network runs once with its convolutions and matrix products left out
-(which starts faster than torch's tensors without data). It follows the formulas of the plain form: a convolution makes
-H_out W_out C_out (C_in / groups) K^2 multiply-accumulates, a transposed one H_in W_in C_in (C_out / groups) K^2, a dense
-layer in x out; norms, activations, additions and resizing are free.
+`cost` counts almost without computing: the network runs once with its convolutions and matrix products left out (which
+starts faster than torch's tensors without data). It follows the formulas of the plain form: a convolution makes
+H_out W_out C_out (C_in / groups) K^2 multiply-accumulates, a transposed one H_in W_in C_in (C_out / groups) K^2, a
+dense layer in x out; norms, activations, additions and resizing are free.
 `latency` measures, because fewer multiply-accumulates are a hypothesis and the clock decides.
 
 Any torch module will do. One that computes attention says so by a method ``macs_attention(input_shape) -> int``, the
