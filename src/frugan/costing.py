@@ -1,0 +1,190 @@
+"""Costing: what a recipe's or a run's networks cost, and what each of their layers became.
+
+No data are opened and nothing is trained. The networks are built with weights, since that is faster than loading what
+torch needs to build them without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frugan import recipes, training
+from frugan.recipe import Recipe, from_dict
+from frugan.registry import UserError, load_code, suggest
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from frugan.convs import LayerChoice
+    from frugan.costs import Cost, Latency, LayerCost
+
+BATCHES = (1, 64)
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """One network of a recipe: its cost, what each role became, and its measured times (none if not asked for)."""
+
+    cost: Cost
+    choices: tuple[LayerChoice, ...]
+    latency: tuple[Latency, ...] = ()
+
+
+@dataclass(frozen=True)
+class RecipeCost:
+    """What every network of a recipe costs, by name."""
+
+    recipe: Recipe
+    networks: Mapping[str, NetworkCost]
+
+    def as_dict(self, *, layers: bool = False) -> dict[str, Any]:
+        """For JSON: ``{"recipe", "families": {network: {role: family}}, "networks": {network: {"macs", ...}}}``."""
+        networks: dict[str, Any] = {}
+        for name, network in self.networks.items():
+            networks[name] = network.cost.as_dict(layers=layers)
+            if layers:
+                networks[name]["roles"] = [asdict(choice) for choice in network.choices]
+            if network.latency:
+                networks[name]["latency"] = [time.as_dict() for time in network.latency]
+        families = {
+            name: {choice.role: choice.family for choice in network.choices} for name, network in self.networks.items()
+        }
+        return {"recipe": self.recipe.name, "families": families, "networks": networks}
+
+    def show(self, *, layers: bool = False) -> None:
+        """Print a table of the networks; with `layers`, one of the layers of each before it."""
+        from rich.console import Console
+
+        console = Console()
+        if layers:
+            for name, network in self.networks.items():
+                console.print(_layer_table(name, network))
+                console.print()
+        console.print(_summary_table(self))
+        for name, network in self.networks.items():
+            for choice in network.choices:
+                if choice.declined:
+                    console.print(f"{name}, {choice.role}: {choice.asked} declined ({choice.declined}).", markup=False)
+            for note in network.cost.notes:
+                console.print(f"{name}: {note}", markup=False)
+            for time in network.latency:
+                console.print(f"{name}, {time}", markup=False, highlight=False)
+
+
+def cost_of(
+    model: str | Path | Recipe,
+    *,
+    family: str | None = None,
+    discriminator_family: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    latency: bool = False,
+) -> RecipeCost:
+    """Count what the networks of a recipe or run cost.
+
+    Args:
+        model: a recipe's name, a recipe.json, a run folder, or a `Recipe`.
+        family, discriminator_family, changes: as for `frugan.train`.
+        latency: also measure, on the CPU, the networks that make images, at batch 1 and 64.
+
+    Raises UserError if there is no such recipe or run, or for names, options and keys that do not exist.
+    """
+    import torch
+
+    from frugan import build, costs
+
+    recipe = training.resolve(_recipe(model), family=family, discriminator_family=discriminator_family, changes=changes)
+    build.check(recipe)
+    image = build.image_shape(recipe)
+    found = {}
+    for name, (module, layers) in build.networks(recipe).items():
+        makes_images_from_latents = build.orders(recipe)[name].part == "decoder"
+        inputs: list[Any] = [(1, recipe.latents.size) if makes_images_from_latents else (1, *image)]
+        if recipe.networks[name].labels and recipe.data.classes:
+            inputs.append(torch.zeros(1, dtype=torch.int64))
+        times = costs.latency(module, *inputs, batches=BATCHES) if latency and name in recipe.makers() else []
+        found[name] = NetworkCost(costs.cost(module, *inputs), tuple(layers.choices), tuple(times))
+    return RecipeCost(recipe, found)
+
+
+def _recipe(model: str | Path | Recipe) -> Recipe:
+    """The recipe that is meant; a folder is a run, anything else a name or file. Raises UserError."""
+    from frugan.engine.run import RunFolder
+
+    if isinstance(model, Recipe):
+        return model
+    if str(model).endswith(".json") or str(model) in recipes.names():
+        return recipes.find(str(model))
+    run = RunFolder(model)
+    if run.exists():
+        facts = run.read_json(run.facts) if run.facts.is_file() else {}
+        if facts.get("code"):
+            load_code(facts["code"])
+        return from_dict(run.read_json(run.recipe), where=str(run.recipe))
+    if (run.path / "config.json").is_file():
+        raise UserError(
+            f"{model} is an artefact, which ships one network; count it in Python: "
+            "frugan.cost(generator.module, (1, generator.latents.size)), generator being frugan.load of it."
+        )
+    if run.path.is_dir():
+        raise UserError(f"{model} has no recipe.json, so it is no run folder. Give one, or a recipe's name.")
+    raise UserError(f"There is neither a recipe nor a run called '{model}'. {suggest(str(model), recipes.names())}")
+
+
+def _summary_table(costed: RecipeCost) -> Table:
+    from rich.table import Table
+
+    table = Table(title=costed.recipe.name, title_justify="left", box=None, pad_edge=False)
+    for column, right in (
+        ("network", False), ("architecture", False), ("layers by family", False), ("parameters", True),
+        ("trainable", True), ("MACs", True), ("activations", True),
+    ):  # fmt: skip
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for name, network in costed.networks.items():
+        built = [choice.family for choice in network.choices]
+        families = ", ".join(f"{built.count(family)} {family}" for family in dict.fromkeys(built)) or "none has a role"
+        cost = network.cost
+        table.add_row(
+            name, costed.recipe.networks[name].architecture, families, f"{cost.parameters:,}", f"{cost.trainable:,}",
+            f"{cost.macs + cost.macs_attention:,}", f"{cost.activation_bytes / 1e6:.2f} MB",
+        )
+    return table
+
+
+def _layer_table(name: str, network: NetworkCost) -> Table:
+    from rich.table import Table
+
+    table = Table(title=name, title_justify="left", box=None, pad_edge=False)
+    for column, right in (
+        ("role", False), ("built by", False), ("layer", False), ("kernel", False), ("channels", False),
+        ("output", False), ("parameters", True), ("MACs", True),
+    ):  # fmt: skip
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    choices = {choice.role: choice for choice in network.choices}
+    before = None
+    for layer in network.cost.layers:
+        begins = layer.role is not None and layer.role != before
+        before = layer.role
+        table.add_row(
+            layer.role if begins and layer.role else "", _built(choices.get(layer.role or "")) if begins else "",
+            *_described(layer), f"{layer.parameters:,}", f"{layer.macs:,}",
+        )
+    table.add_row("total", "", "", "", "", "", f"{network.cost.parameters:,}", f"{network.cost.macs:,}", style="bold")
+    return table
+
+
+def _built(choice: LayerChoice | None) -> str:
+    if choice is None:
+        return ""
+    return choice.family if choice.declined is None else f"{choice.family}, {choice.asked} declined"
+
+
+def _described(layer: LayerCost) -> tuple[str, str, str, str]:
+    """Kind, kernel and stride, channels, output."""
+    kernel = "" if layer.kernel is None else " x ".join(map(str, layer.kernel))
+    if layer.stride is not None and any(step != 1 for step in layer.stride):
+        kernel += f" / {', '.join(map(str, dict.fromkeys(layer.stride)))}"
+    channels = "" if layer.in_channels is None else f"{layer.in_channels} -> {layer.out_channels}"
+    return layer.kind, kernel, channels, "" if layer.output is None else " x ".join(map(str, layer.output))
