@@ -6,11 +6,33 @@ calls, never these. Beside them stands the one upsampling without weights that t
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 Pads = tuple[int, int]
 NONE: Pads = (0, 0)
+
+
+def grouped_in_float32(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Run a grouped layer in float32 on a CPU even under autocast: its bf16 primitives have no fast path there.
+
+    A depthwise 5 x 5 step of the MNIST nets takes half as long this way. The result is rounded to the precision that
+    the layers around it compute in.
+    """
+
+    @functools.wraps(forward)
+    def chosen(self: nn.Conv2d | nn.ConvTranspose2d, input: Tensor, *rest: Any) -> Tensor:
+        if self.groups == 1 or input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return forward(self, input, *rest)
+        with torch.autocast("cpu", enabled=False):
+            return forward(self, input.float(), *rest).to(torch.get_autocast_dtype("cpu"))
+
+    return chosen
 
 
 def pad(images: Tensor, rows: Pads, columns: Pads, mode: str = "zeros") -> Tensor:
@@ -44,6 +66,7 @@ class Convolution(nn.Conv2d):
         self.rows, self.columns = rows, columns
         self.uneven = not even
 
+    @grouped_in_float32
     def forward(self, input: Tensor) -> Tensor:
         """Images ``[n, in, h, w]`` to ``[n, out, h', w']``."""
         if self.uneven:
@@ -72,6 +95,7 @@ class Transposed(nn.ConvTranspose2d):
         self.rows, self.columns = rows, columns
         self.rest = high[2], wide[2]
 
+    @grouped_in_float32
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Images ``[n, in, h, w]`` to ``[n, out, h', w']``."""
         (above, below), (left, right) = self.rest

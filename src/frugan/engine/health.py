@@ -26,6 +26,7 @@ from frugan.batch import Batch
 from frugan.engine.observers import Moment, Rhythm, every
 from frugan.engine.run import RunFolder
 
+WARM_UP = 20_000
 COLLAPSED_SPREAD = 0.5
 COLLAPSED_NEAREST = 0.4
 LOST_CLASSES = 0.5
@@ -110,10 +111,12 @@ class Health:
 def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
     """What the log of a run says is wrong with it now: a pure function of its lines.
 
-    A collapse must be seen at the two newest looks; a saturated discriminator (both accuracies above 0.99 and its loss
+    Nothing is said of the first 20,000 images, in which an averaged generator still makes nearly the same image of everything. A collapse
+    must be seen at the two newest looks; a saturated discriminator (both accuracies above 0.99 and its loss
     below 0.05) for 20,000 images; a flicker at the three newest looks.
     """
     found = []
+    lines = [line for line in lines if line["images"] >= WARM_UP]
     looks = [line for line in lines if "health.spread" in line]
     recent = looks[-2:]
     if len(recent) == 2 and all(_collapsed(line) for line in recent):
