@@ -64,12 +64,12 @@ def test_every_module_imports_without_a_warning_and_every_public_name_can_still_
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["compare", "--help"], ["recipes"]])
-def test_the_command_line_answers_without_torch(arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", ["--help", "train --help", "train mnist --help", "compare --help"])
+def test_the_command_line_answers_without_torch(arguments: str) -> None:
     code = f"""
 import sys
 from frugan.cli import main
-sys.argv = ["frugan", *{arguments!r}]
+sys.argv = ["frugan", *{arguments.split()!r}]
 try:
     code = main()
 except SystemExit as end:
@@ -79,7 +79,7 @@ assert "torch" not in sys.modules, "torch was imported"
 """
     done = python(code, "-W", "error")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    assert "usage" in done.stdout
 
 
 def test_the_package_itself_imports_neither_torch_nor_numpy() -> None:

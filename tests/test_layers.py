@@ -30,6 +30,8 @@ LEVELS = {
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 # Verbs are made of verbs (a comparison trains and evaluates) and the command line has two doors.
 SIDEWAYS = {7, 8}
+# Below them each pair is a decision of its own.
+SIDEWAYS_PAIRS = {("surgery", "costs")}  # a swap reports what it changed, in parameters and multiply-accumulates
 
 
 class Import(NamedTuple):
@@ -115,8 +117,9 @@ def test_every_module_has_a_level() -> None:
 
 def test_imports_point_down() -> None:
     def allowed(one: Import) -> bool:
-        own, other = LEVEL.get(top(one.source), 0), LEVEL.get(top(one.target), 0)
-        return top(one.source) == top(one.target) or other < own or (other == own and own in SIDEWAYS)
+        pair = top(one.source), top(one.target)
+        own, other = (LEVEL.get(name, 0) for name in pair)
+        return pair[0] == pair[1] or other < own or (other == own and own in SIDEWAYS) or pair in SIDEWAYS_PAIRS
 
     wrong = [str(one) for one in IMPORTS if not allowed(one)]
     assert not wrong, "\n".join(wrong)
