@@ -145,7 +145,9 @@ def test_data_it_cannot_learn_from_are_named(view: View, tmp_path: Path) -> None
     with pytest.raises(UserError, match="several labels an image"):
         build(labels=torch.zeros(300, 4))
     with pytest.raises(UserError, match="99 images of 3 classes; at least 100"):
-        build(labels=torch.zeros(99, dtype=torch.int64))
+        build(labels=torch.arange(99) % 3)
+    with pytest.raises(UserError, match="300 images of 1 class; at least 100 of 2"):
+        build(labels=torch.zeros(300, dtype=torch.int64))
     with pytest.raises(UserError, match="a side under 6 pixels"):
         build(shape=ImageShape(1, 5, 5))
     with pytest.raises(UserError, match=r"learnt from images \[1, 12, 12\]; these are \[1, 28, 28\]"):
