@@ -158,8 +158,8 @@ def _classes(dataset: Dataset | None) -> list[str]:
     present = len(dataset.labels.unique())  # a data set cut down to one class may still list all of them
     if len(dataset.labels) < 100 or present < 2:
         raise UserError(
-            f"{where}: {len(dataset.labels)} images of {present} {'class' if present == 1 else 'classes'}; at least 100 "
-            "of 2 are needed. Take the view 'pixels' or 'inception'."
+            f"{where}: {len(dataset.labels)} images of {present} {'class' if present == 1 else 'classes'}; at least "
+            "100 of 2 are needed. Take the view 'pixels' or 'inception'."
         )
     if min(looked_at(dataset.shape)) < 6:
         raise UserError(f"{where}: {list(dataset.shape)} leaves a side under 6 pixels. Take the view 'pixels'.")
