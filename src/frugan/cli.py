@@ -2,40 +2,55 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg
 
 from frugan.registry import UserError
 
 _EXAMPLES = """
+
 A first run, without any download:   frugan demo
 The same by hand:                    frugan train mnist --data glyphs --images 60k --out runs/first
-Twins, side by side:                 frugan compare mnist --families standard,factorised --data glyphs --images 60k
+Twins, side by side:                 frugan compare mnist --families standard,factorised --data glyphs --out runs/twins
 """
 
-Text = Annotated[str | None, arg(metavar="NAME")]
-Count = Annotated[str | None, arg(metavar="N")]
-Number = Annotated[int | None, arg(metavar="N")]
-File = Annotated[Path | None, arg(metavar="PATH")]
-Keys = Positional[Annotated[tuple[str, ...], arg(metavar="KEY=VALUE")]]
-Out = Annotated[Path | None, arg(metavar="DIR", help="Where to write; see the verb's help for what is chosen if left out.")]
-Json = Annotated[bool, arg(name="json", help="Print JSON instead of a table.")]
-Code = Annotated[Path | None, arg(metavar="FILE", help="A Python file of your own that adds families, networks, games, metrics or recipes.")]
+# What is left out has no default to be shown; the help says what happens then.
+Text = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
+Names = Annotated[str | None, arg(metavar="A,B,...", help_behavior_hint="")]
+Count = Annotated[str | None, arg(metavar="N", help_behavior_hint="")]
+Number = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
+Value = Annotated[float | None, arg(metavar="X", help_behavior_hint="")]
+File = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")]
+Flag = Annotated[bool, arg(help_behavior_hint="")]
+Many = Annotated[str, arg(metavar="N")]
+Keys = Positional[Annotated[tuple[str, ...], arg(metavar="[KEY=VALUE ...]", help_behavior_hint="")]]
+Run = Positional[Annotated[Path, arg(metavar="RUN")]]
+Source = Positional[Annotated[str, arg(metavar="SOURCE")]]
+Json = Annotated[bool, arg(help="Print JSON instead of a table.", help_behavior_hint="")]
+Code = Annotated[
+    Path | None,
+    arg(
+        metavar="FILE", help_behavior_hint="",
+        help="A Python file of your own that adds families, networks, games, metrics or recipes (docs/extending.md).",
+    ),
+]
 
 
-def recipes(*, as_json: Json = False, code: Code = None) -> None:
+def recipes(*, json: Json = False, code: Code = None) -> None:
     """List every recipe: its system, architecture, game, families, data and source."""
     from frugan import convs
     from frugan import recipes as known
 
     _read_code(code)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in known.names():
         found = known.find(name)
         rows.append(
@@ -46,7 +61,7 @@ def recipes(*, as_json: Json = False, code: Code = None) -> None:
                 "explanation": known.explanation(name),
             }
         )
-    if as_json:
+    if json:
         _print_json(rows)
         return
     from rich.console import Console
@@ -69,7 +84,7 @@ def train(
     family: Text = None,
     images: Count = None,
     seed: Number = None,
-    out: Out = None,
+    out: File = None,
     discriminator_family: Text = None,
     rounds: Number = None,
     batch_size: Number = None,
@@ -77,7 +92,7 @@ def train(
     precision: Text = None,
     init: File = None,
     code: Code = None,
-    allow_unusable: bool = False,
+    allow_unusable: Flag = False,
 ) -> None:
     """Train a recipe; the same command on an unfinished run continues it.
 
@@ -88,6 +103,7 @@ def train(
         family: Convolution family of the network that makes images, e.g. factorised, depthwise.
         images: Real images to show in all: 60000, 60k, 2M. A larger number trains a finished run further.
         seed: Decides initial weights, order of images and latents.
+        out: The run folder; runs/RECIPE-DATA-FAMILY-seed-SEED if left out.
         discriminator_family: Convolution family of the discriminator.
         rounds: Rounds instead of images, where equal updates are wanted.
         batch_size: Real images in each step of the discriminator.
@@ -106,8 +122,8 @@ def train(
 
 
 def sample(
-    run: Positional[Annotated[Path, arg(metavar="RUN")]], *, out: Path, count: int = 64, seed: int = 0, labels: Annotated[str | None, arg(metavar="0,1,...")] = None,
-    truncation: Annotated[float | None, arg(metavar="X")] = None, code: Code = None, overwrite: bool = False,
+    run: Run, *, out: Path, count: int = 64, seed: int = 0, labels: Names = None, truncation: Value = None,
+    code: Code = None, overwrite: Flag = False,
 ) -> None:
     """Make images with a trained generator: a PNG grid (FILE.png), an array (FILE.npz), or a folder of PNGs.
 
@@ -124,7 +140,11 @@ def sample(
 
     if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists; give another --out, or --overwrite.")
-    wanted = [int(label) for label in labels.split(",")] if labels else None
+    if out.suffix not in ("", ".png", ".npz"):
+        raise UserError(f"--out {out}: accepted are FILE.png, FILE.npz, or the name of a folder.")
+    if count < 1:
+        raise UserError(f"--count {count}: give a whole number above 0.")
+    wanted = None if labels is None else _whole_numbers("--labels", labels, "3, or 0,1,2")
     generator = load(run, code=code)
     made = generator.sample(count, seed, wanted[0] if wanted and len(wanted) == 1 else wanted, truncation)
     _write_images(made, out)
@@ -132,23 +152,28 @@ def sample(
 
 
 def evaluate(
-    run: Positional[Annotated[Path, arg(metavar="RUN")]], *, metrics: str = "fid,kid,class_coverage", view: Text = None, count: Number = None,
-    seed: int = 0, as_json: Json = False, code: Code = None,
+    run: Run, *, metrics: Names = None, view: Text = None, count: Many = "10000", seed: int = 0,
+    reference: Text = None, device: Text = None, json: Json = False, code: Code = None,
 ) -> None:
     """Measure what a run makes, against held-out images where its data has any; every value carries its protocol.
 
     Args:
         run: A run folder.
-        metrics: Names, with commas.
+        metrics: Names, with commas; fid,kid if left out, and class_coverage where the data has classes.
         view: Images to features: classifier, pixels, inception. Chosen by the data if left out.
-        count: How many images to make; 10,000, or as many as there are real ones.
+        count: How many images to make; as many real ones are drawn, or all if there are fewer.
         seed: Of the latents.
+        reference: test or train: the real images to compare with; the held-out ones if left out and there are enough.
+        device: cpu, cuda ...; the best there is if left out.
     """
     from frugan.evaluation import evaluate as measure
+    from frugan.recipe import parse_count
 
-    _read_code(code)
-    values = measure(run, metrics=_names(metrics), view=view, count=count, seed=seed)
-    if as_json:
+    values = measure(
+        run, metrics=_names(metrics), view=view, count=parse_count(count), seed=seed, reference=reference,
+        device=device, code=code, progress=_tell,
+    )
+    if json:
         _print_json(values)
         return
     for value in values:
@@ -160,7 +185,7 @@ def evaluate(
 
 def cost(
     model: Positional[Annotated[str, arg(metavar="RECIPE|RUN")]], keys: Keys = (), *, family: Text = None,
-    discriminator_family: Text = None, layers: bool = False, latency: bool = False, as_json: Json = False,
+    discriminator_family: Text = None, layers: Flag = False, latency: Flag = False, json: Json = False,
     code: Code = None,
 ) -> None:
     """Count parameters and multiply-accumulates of a recipe or run; measure its latency only if asked.
@@ -179,48 +204,66 @@ def cost(
     found = cost_of(
         model, family=family, discriminator_family=discriminator_family, changes=_changes(keys), latency=latency
     )
-    if as_json:
+    if json:
         _print_json(found.as_dict(layers=layers))
     else:
         found.show(layers=layers)
 
 
 def report(folder: Positional[Annotated[Path, arg(metavar="FOLDER")]], *, code: Code = None) -> None:
-    """Write one self-contained HTML page about a run or a comparison."""
+    """Write one self-contained HTML page about a run or a comparison.
+
+    Args:
+        folder: What train or compare wrote.
+    """
     from frugan.reporting import report as write
 
-    _read_code(code)
-    print(f"Report: {write(folder)}")
+    print(f"Report: {write(folder, code=code)}")
 
 
 def compare(
-    arms: Positional[Annotated[tuple[str, ...], arg(metavar="ARM")]], *, families: Annotated[str | None, arg(metavar="A,B,...")] = None, seeds: str = "0-4", images: Count = None,
-    data: Text = None, out: Out = None, jobs: int = 1, metrics: str = "fid,kid", view: Text = None,
-    count: int = 10_000, code: Code = None,
+    arms: Positional[Annotated[tuple[str, ...], arg(metavar="ARM [ARM ...] [KEY=VALUE ...]", help_behavior_hint="")]],
+    *, out: Path, families: Names = None, seeds: str = "0-4", images: Count = None, data: Text = None, jobs: int = 1,
+    metrics: Names = None, view: Text = None, count: Many = "10000", reference: Text = None, baseline: Text = None,
+    margin: Value = None, rounds: Number = None, batch_size: Number = None, device: Text = None, precision: Text = None,
+    retry_failed: Flag = False, code: Code = None,
 ) -> None:
     """Train arms beside each other on the same data and seeds, and say what was saved and what was lost.
 
     Args:
-        arms: Each "[name:] RECIPE [key=value ...]", e.g. "thin: mnist architecture.width=0.7". The first is the baseline.
+        arms: Each "[name:] RECIPE [--family F] [key=value ...]" in quotes, e.g. "thin: mnist architecture.width=0.7".
+            The first is the baseline. key=value outside of quotes is meant for all arms.
+        out: The comparison's folder; what is there already is continued.
         families: With a single recipe: one arm for each family, e.g. standard,factorised,depthwise.
         seeds: e.g. 0-4 or 0,1,5. Fewer than five give a direction, not a verdict.
-        images: Real images each run is shown: 60k, 2M.
+        images: Real images each run is shown: 60k, 2M; the recipes' own if left out.
         data: Where images come from, for all arms.
         jobs: Runs at a time; the cores are shared out among them.
-        metrics: Names, with commas; the first decides.
+        metrics: Names, with commas; the first decides. fid,kid if left out, and class_coverage where data has classes.
         view: Images to features; chosen by the data if left out.
         count: Images made for each evaluation.
+        reference: test or train: the real images to compare with.
+        baseline: The name of the arm that the others are compared with.
+        margin: How much worse in the first metric still counts as not worse; 5 % of the baseline's FID if left out.
+        rounds: Rounds instead of images, where equal updates are wanted.
+        batch_size: Real images in each step of the discriminator, for all arms.
+        device: cpu, cuda ...; the best there is if left out.
+        precision: auto, float32 or bf16.
+        retry_failed: Train failed runs once more, after the cause has been mended.
     """
     from frugan.comparison import compare as run
+    from frugan.recipe import parse_count
 
-    chosen = tuple(_names(families)) if families else None
+    shared = [arm for arm in arms if _is_key(arm)]
     run(
-        list(arms), families=chosen, seeds=_seeds(seeds), images=images, data=data, out=out, jobs=jobs,
-        metrics=_names(metrics), view=view, count=count, code=code,
+        [arm for arm in arms if not _is_key(arm)], changes=_changes(shared), families=_names(families) or (),
+        seeds=_seeds(seeds), images=images, data=data, out=out, jobs=jobs, metrics=_names(metrics), view=view,
+        count=parse_count(count), reference=reference, baseline=baseline, margin=margin, rounds=rounds,
+        batch_size=batch_size, device=device, precision=precision, retry_failed=retry_failed, code=code,
     )
 
 
-def demo(*, out: Path = Path("runs/demo"), images: str = "40k") -> None:
+def demo(*, out: Path = Path("runs/demo"), images: Many = "40k") -> None:
     """Train a standard and a factorised generator on built-in glyphs for a few minutes, and compare them.
 
     Args:
@@ -250,12 +293,12 @@ def data_list() -> None:
     for source in data.sources():
         table.add_row(source.name, source.what, str(source.classes or ""), str(source.found or source.get))
     Console().print(table)
-    print("\nAlso: a folder of images, a .parquet, an .npz, IDX or CIFAR-10 binary files, hub:owner/name. See docs/data.md.")
+    print("\ndocs/data.md says more about each.")
 
 
 def data_show(
-    source: Positional[Annotated[str, arg(metavar="SOURCE")]], *, out: Path = Path("contact-sheet.png"), split: str = "train", size: Number = None,
-    channels: Number = None, seed: int = 0,
+    source: Source, *, out: Path = Path("contact-sheet.png"), split: str = "train", size: Number = None,
+    channels: Number = None, seed: int = 0, overwrite: Flag = False,
 ) -> None:
     """Draw a contact sheet of a source and print what is in it.
 
@@ -266,9 +309,12 @@ def data_show(
         size: Bring all images to this size; needed where theirs differ.
         channels: 1 grey, 3 colour.
         seed: Which images are shown.
+        overwrite: Replace what is at OUT.
     """
     from frugan import data
 
+    if out.exists() and not overwrite:
+        raise UserError(f"{out} exists; give another --out, or --overwrite.")
     opened = data.open_dataset(source, split=split, size=size, channels=channels)
     data.contact_sheet(opened, seed=seed).save(out)
     print(f"{opened.title}: {opened.shape.height} x {opened.shape.width}, {opened.shape.channels} channels")
@@ -280,7 +326,9 @@ def data_show(
     print(f"Contact sheet: {out}")
 
 
-def data_check(source: Positional[Annotated[str, arg(metavar="SOURCE")]], *, split: str = "train", size: Number = None, channels: Number = None) -> None:
+def data_check(
+    source: Source, *, split: str = "train", size: Number = None, channels: Number = None
+) -> None:
     """List every image of a source that cannot be used, with its reason; nothing is packed.
 
     Args:
@@ -298,8 +346,8 @@ def data_check(source: Positional[Annotated[str, arg(metavar="SOURCE")]], *, spl
 
 
 def data_pack(
-    source: Positional[Annotated[str, arg(metavar="SOURCE")]], *, split: str = "train", size: Number = None, channels: Number = None,
-    allow_unusable: bool = False,
+    source: Source, *, split: str = "train", size: Number = None, channels: Number = None,
+    allow_unusable: Flag = False,
 ) -> None:
     """Pack a source into bytes now, so that later runs open it at once.
 
@@ -324,7 +372,7 @@ def data_convert_weights(file: Positional[Annotated[Path, arg(metavar="FILE")]])
     """
     from frugan.views import convert_weights
 
-    print(f"Converted: {convert_weights('inception', file)}")
+    print(f"Converted: {convert_weights(file)}")
 
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -332,7 +380,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "report": report, "cost": cost,
 }
 DATA_VERBS: dict[str, Callable[..., None]] = {
-    "list": data_list, "show": data_show, "check": data_check, "pack": data_pack, "convert-weights": data_convert_weights,
+    "list": data_list, "show": data_show, "check": data_check, "pack": data_pack,
+    "convert-weights": data_convert_weights,
 }
 
 
@@ -370,7 +419,10 @@ def _dispatch(given: list[str]) -> None:
 
         raise UserError(f"There is no verb '{verb}'. {suggest(verb, [*verbs, *(['data'] if verbs is VERBS else [])])}")
     try:
-        tyro.cli(verbs[verb], args=rest, prog=f"{prog} {verb}", use_underscores=False)
+        tyro.cli(
+            verbs[verb], args=_options_last(rest, verbs[verb]), prog=f"{prog} {verb}", use_underscores=False,
+            config=(FlagCreatePairsOff, DisallowNone),
+        )
     except SystemExit as stop:
         if verb == "train" and stop.code in (0, None) and {"-h", "--help"} & set(rest) and not rest[0].startswith("-"):
             _print_keys(rest)
@@ -393,12 +445,29 @@ def _print_keys(rest: list[str]) -> None:
     """What can be set as key=value, with the values of the recipe named first on the command line."""
     from frugan.training import resolve
 
-    options = {name: rest[rest.index(f"--{name}") + 1] for name in ("family", "data") if f"--{name}" in rest[:-1]}
-    recipe = resolve(rest[0], **options)  # type: ignore[arg-type]
+    given = {name: rest[rest.index(name) + 1] for name in ("--family", "--data", "--code") if name in rest[:-1]}
+    _read_code(Path(given["--code"]) if "--code" in given else None)
+    recipe = resolve(rest[0], family=given.get("--family"), data=given.get("--data"))
     print(f"\nKeys of the recipe '{recipe.name}', as key=value:")
     for key, value in recipe.keys().items():
         print(f"  {key}={json.dumps(value)}")
-    print("Options of its networks that are not listed have their defaults; see docs/tour.md.")
+    from frugan import augment, build, convs, games, losses, nets, penalties
+
+    defaults = {f"game.{key}": value for key, value in games.find(recipe.game.name).options().items()}
+    defaults |= {f"loss.{key}": value for key, value in losses.options(recipe.loss.name).items()}
+    for name, order in build.orders(recipe).items():
+        options = nets.options(recipe.networks[name].architecture, order.part)
+        defaults |= {f"{name}.{key}": value for key, value in options.items()}
+    print("\nOptions that have their defaults:")
+    for key, value in defaults.items():
+        if key not in recipe.keys():
+            print(f"  {key}={json.dumps(value)}")
+    print("\nNames that there are:")
+    for key, axis in (
+        ("--family", convs), ("architecture", nets), ("game", games), ("loss", losses), ("penalties", penalties),
+        ("augment", augment),
+    ):  # fmt: skip
+        print(f"  {key}: {', '.join(axis.names())}")
 
 
 def _changes(keys: Sequence[str]) -> dict[str, Any]:
@@ -413,22 +482,53 @@ def _changes(keys: Sequence[str]) -> dict[str, Any]:
     return changes
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def _is_key(token: str) -> bool:
+    """Whether a word is key=value, and not an arm ("mnist batch_size=32", "thin: mnist") or a file."""
+    return re.match(r"[A-Za-z_][\w.]*=", token) is not None
 
 
-def _seeds(text: str) -> tuple[int, ...]:
+def _options_last(given: list[str], verb: Callable[..., None]) -> list[str]:
+    """What was typed with all options behind everything else, since tyro wants the latter in one piece."""
+    parameters = inspect.signature(verb).parameters.values()
+    flags = {"--" + parameter.name.replace("_", "-") for parameter in parameters if parameter.default is False}
+    others: list[str] = []
+    options: list[str] = []
+    waiting = list(given)
+    while waiting:
+        word = waiting.pop(0)
+        if not word.startswith("-"):
+            others.append(word)
+            continue
+        options.append(word)
+        if waiting and "=" not in word and word not in {*flags, "-h", "--help"}:
+            options.append(waiting.pop(0))
+    return [*others, *options]
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _whole_numbers(option: str, text: str, such_as: str) -> tuple[int, ...]:
     """ "0-4" or "0,1,5" as numbers. Raises UserError."""
     found: list[int] = []
     try:
-        for part in _names(text):
+        for part in _names(text) or ():
             first, dash, last = part.partition("-")
             found += range(int(first), int(last) + 1) if dash else [int(first)]
     except ValueError:
         found = []
     if not found:
-        raise UserError(f"--seeds {text}: give a range such as 0-4, or a list such as 0,1,5.")
-    return tuple(dict.fromkeys(found))
+        raise UserError(f"{option} {text}: give whole numbers such as {such_as}.")
+    return tuple(found)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    return _whole_numbers("--seeds", text, "0-4, or 0,1,5")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _read_code(code: Path | None) -> None:
@@ -450,8 +550,6 @@ def _write_images(made: Any, out: Path) -> None:
         np.savez_compressed(out, images=made)
     elif out.suffix == ".png":
         save_grid(torch.from_numpy(made).permute(0, 3, 1, 2), out)
-    elif out.suffix:
-        raise UserError(f"--out {out}: accepted are FILE.png, FILE.npz, or the name of a folder.")
     else:
         out.mkdir(exist_ok=True)
         for number, image in enumerate(made):
