@@ -6,6 +6,7 @@ users receive they are bytes, 0 to 255. Labels are ``[count]`` int64 class numbe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class ImageShape(NamedTuple):
     width: int
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Batch:
     """Images ``[count, channels, height, width]`` and, where the data has them, labels ``[count]`` or ``[count, bits]``."""
 
     images: Tensor
@@ -32,6 +34,7 @@ class Batch(NamedTuple):
 
     @property
     def count(self) -> int:
+        """How many images."""
         return len(self.images)
 
 

@@ -54,7 +54,7 @@ class Registry:
 
     def add(self, name: str, variant: Any) -> Any:
         """Make a variant of one's own known under `name`; returns it. Raises UserError if the name is taken."""
-        if self._added.get(name, variant) is not variant and not _same_source(self._added[name], variant):
+        if self._added.get(name, variant) is not variant:
             raise UserError(f"The {self.kind} '{name}' was added twice; give one of them another name.")
         if importlib.util.find_spec(f"{self.package}.{name}") is not None:
             raise UserError(f"'{name}' is a {self.kind} of frugan's own; give yours another name.")
@@ -68,11 +68,6 @@ class Registry:
         if name in self._added:
             return self._added[name]
         return importlib.import_module(f"{self.package}.{name}").variant
-
-
-def _same_source(one: Any, other: Any) -> bool:
-    """Whether two variants come from one definition (a user's file that was executed twice in one process)."""
-    return type(one) is type(other) and getattr(one, "__module__", None) == getattr(other, "__module__", None)
 
 
 def options_of(function: Callable[..., Any], without: Iterable[str] = ()) -> dict[str, Any]:
