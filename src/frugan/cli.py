@@ -8,12 +8,15 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg
 
 from frugan.registry import UserError
+
+if TYPE_CHECKING:
+    from frugan.recipe import Recipe
 
 _EXAMPLES = """
 
@@ -44,14 +47,21 @@ Code = Annotated[
 ]
 
 
-def recipes(*, json: Json = False, code: Code = None) -> None:
-    """List every recipe: its system, architecture, game, families, data and source."""
+def recipes(
+    recipe: Positional[Annotated[str | None, arg(metavar="[RECIPE]", help_behavior_hint="")]] = None, *,
+    json: Json = False, code: Code = None,
+) -> None:
+    """List every recipe: its system, architecture, game, families, data and source; or one with all that can be set.
+
+    Args:
+        recipe: Show this one, with every key, every option and the names that may be chosen.
+    """
     from frugan import convs
     from frugan import recipes as known
 
     _read_code(code)
     rows: list[dict[str, Any]] = []
-    for name in known.names():
+    for name in known.names() if recipe is None else [recipe]:
         found = known.find(name)
         rows.append(
             {
@@ -61,19 +71,20 @@ def recipes(*, json: Json = False, code: Code = None) -> None:
                 "explanation": known.explanation(name),
             }
         )
+    if recipe is not None:
+        found = known.find(recipe)
+        rows[0] |= {"keys": found.keys(), "options": _default_options(found)}
     if json:
-        _print_json(rows)
+        _print_json(rows if recipe is None else rows[0])
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("recipe", "system", "architecture", "game", "data", "what it is", box=None, pad_edge=False)
+    if recipe is not None:
+        _print_recipe(rows[0])
+        return
     for row in rows:
         architectures = ", ".join(sorted(set(row["architecture"].values())))
-        summary = row["explanation"].splitlines()[0] if row["explanation"] else ""
-        table.add_row(row["name"], row["system"], architectures, row["game"], row["data"], summary)
-    Console().print(table)
-    print(f"\nEach takes --family {'|'.join(convs.names())}. One in detail: frugan train RECIPE --help")
+        print(f"{row['name']:24}{row['system']:17}{architectures:11} {row['game']:13} {row['data']}")
+        print(f"    {row['explanation'].partition(chr(10))[0]}")
+    print(f"\nEach takes --family {'|'.join(convs.names())}. One in detail: frugan recipes RECIPE")
 
 
 def train(
@@ -451,18 +462,35 @@ def _print_keys(rest: list[str]) -> None:
     print(f"\nKeys of the recipe '{recipe.name}', as key=value:")
     for key, value in recipe.keys().items():
         print(f"  {key}={json.dumps(value)}")
-    from frugan import augment, build, convs, games, losses, nets, penalties
+    print(f"\nOptions that are not listed have their defaults: frugan recipes {rest[0]}")
 
-    defaults = {f"game.{key}": value for key, value in games.find(recipe.game.name).options().items()}
-    defaults |= {f"loss.{key}": value for key, value in losses.options(recipe.loss.name).items()}
+
+def _default_options(recipe: Recipe) -> dict[str, Any]:
+    """The options of a recipe's game, loss and architectures that it leaves at their defaults, by dotted key."""
+    from frugan import build, games, losses, nets
+
+    found = {f"game.{key}": value for key, value in games.find(recipe.game.name).options().items()}
+    found |= {f"loss.{key}": value for key, value in losses.options(recipe.loss.name).items()}
     for name, order in build.orders(recipe).items():
         options = nets.options(recipe.networks[name].architecture, order.part)
-        defaults |= {f"{name}.{key}": value for key, value in options.items()}
+        found |= {f"{name}.{key}": value for key, value in options.items()}
+    given = recipe.keys()
+    return {key: value for key, value in found.items() if key not in given}
+
+
+def _print_recipe(row: dict[str, Any]) -> None:
+    """One recipe with everything that can be set, by the names and values that there are."""
+    from frugan import augment, convs, games, losses, nets, penalties
+
+    print(inspect.cleandoc(row["explanation"]))
+    print(f"\nsystem: {row['system']}\nsource: {row['source']}\nexpects: {row['expects']}")
+    print("\nWhat can be set, as key=value:")
+    for key, value in row["keys"].items():
+        print(f"  {key}={json.dumps(value)}")
     print("\nOptions that have their defaults:")
-    for key, value in defaults.items():
-        if key not in recipe.keys():
-            print(f"  {key}={json.dumps(value)}")
-    print("\nNames that there are:")
+    for key, value in row["options"].items():
+        print(f"  {key}={json.dumps(value)}")
+    print("\nNames that may be chosen:")
     for key, axis in (
         ("--family", convs), ("architecture", nets), ("game", games), ("loss", losses), ("penalties", penalties),
         ("augment", augment),
