@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import frugan.metrics
+from frugan import artefact, evaluation
+from frugan.engine.run import RunFolder
+from frugan.evaluation import evaluate, shared, unequal
+from frugan.metrics import Metric
+from frugan.registry import UserError
+from frugan.training import train
+
+SMALL = {"data.size": 12, "data.limit": 1200, "generator.hidden": [16], "discriminator.hidden": [16]}
+
+
+def tiny(out: Path, recipe: str = "vanilla", data: str = "glyphs:digits", **changes: Any) -> Path:
+    """A run of a few rounds, of dense networks on small glyphs."""
+    train(recipe, data=data, images=96, out=out, changes={**SMALL, **changes}, device="cpu", quiet=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny(tmp_path_factory.mktemp("evaluation") / "run")
+
+
+@pytest.fixture(scope="module")
+def values(run: Path) -> dict[str, dict[str, Any]]:
+    return {value["metric"]: value for value in evaluate(run, count=1000, device="cpu")}
+
+
+def test_labelled_data_are_looked_at_by_their_own_classifier_and_its_report_comes_too(
+    values: dict[str, dict[str, Any]],
+) -> None:
+    assert list(values) == ["fid", "kid", "class_coverage"]
+    assert values["fid"]["values"]["fid"] > 0
+    coverage = values["class_coverage"]["values"]
+    assert 0 <= coverage["confident_share"] <= 1 and 0 < coverage["classes_covered"] <= 1
+
+
+def test_a_value_carries_its_protocol(run: Path, values: dict[str, dict[str, Any]]) -> None:
+    value = values["fid"]
+    protocol = value["protocol"]
+    generator = artefact.load(run)
+    assert value["images"] == generator.config["images"]
+    assert (protocol["data"], protocol["split"]) == ("glyphs-digits", "test")
+    assert (protocol["real_count"], protocol["fake_count"], protocol["sampling_seed"]) == (1000, 1000, 0)
+    assert protocol["view"] == "classifier" and protocol["view_version"].startswith("classifier-")
+    assert protocol["weights"] == "live" and protocol["checkpoint"] == "last"
+    assert protocol["generator"] == generator.weights_hash
+    assert protocol["trained_on"] == generator.config["data"]["hash"] != protocol["content_hash"]
+    assert {"resizing", "precision", "truncation", "options", "view_accuracy"} <= protocol.keys()
+
+
+def test_what_is_there_with_an_equal_protocol_is_not_computed_again(
+    run: Path, values: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = RunFolder(run).metrics.read_text()
+
+    def forbidden(*given: Any) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(artefact.Generator, "sample", forbidden)
+    again = evaluate(run, count=1000, device="cpu")
+    assert again == [json.loads(json.dumps(value)) for value in values.values()]
+    assert RunFolder(run).metrics.read_text() == before
+    with pytest.raises(AssertionError, match="computed again"):
+        evaluate(run, count=1000, seed=1, device="cpu")
+
+
+def test_the_value_is_the_metric_of_what_the_view_sees(run: Path, values: dict[str, dict[str, Any]]) -> None:
+    from frugan import data, views
+
+    train_set = data.open_dataset("glyphs:digits", size=12, channels=1, limit=1200)
+    held_out = data.open_dataset("glyphs:digits", split="test", size=12, channels=1)
+    view = views.build("classifier", dataset=train_set)
+    fakes = torch.from_numpy(artefact.load(run).sample(1000, 0)).permute(0, 3, 1, 2).contiguous()
+    real = views.extract(view, held_out.images[evaluation.drawn(held_out, 1000)])
+    fake = views.extract(view, fakes)
+    expected = frugan.metrics.fid.compute(real=real.features, fake=fake.features)
+    assert values["fid"]["values"] == pytest.approx(expected, rel=1e-9)
+    covered = frugan.metrics.class_coverage.compute(probabilities=fake.log_probabilities)
+    assert values["class_coverage"]["values"] == pytest.approx(covered)
+
+
+def test_the_reference_may_be_the_training_images_and_is_named_so(run: Path) -> None:
+    value = evaluate(run, metrics=["fid"], view="pixels", count=1000, reference="train", device="cpu")[0]
+    assert value["protocol"]["split"] == "train"
+    assert value["protocol"]["content_hash"] == value["protocol"]["trained_on"]
+    other = evaluate(run, metrics=["fid"], view="pixels", count=1000, device="cpu")[0]
+    apart = unequal([value["protocol"], other["protocol"]])
+    assert any(line == "split: train | test" for line in apart)
+    with pytest.raises(UserError, match=r"no reference 'held_out'.*Accepted: test, train"):
+        evaluate(run, reference="held_out")
+
+
+def test_a_conditional_generator_gets_labels_as_the_data_have_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"generator.labels": True, "discriminator.labels": True}
+    path = tiny(tmp_path / "run", **{"data.only": [0, 0, 1][1:], **options})
+    asked: list[Any] = []
+    sample = artefact.Generator.sample
+
+    def listen(self: artefact.Generator, count: int, seed: int = 0, labels: Any = None, **rest: Any) -> Any:
+        asked.append(labels)
+        return sample(self, count, seed, labels, **rest)
+
+    monkeypatch.setattr(artefact.Generator, "sample", listen)
+    value = evaluate(path, metrics=["fid"], view="pixels", count=1000, device="cpu")[0]
+    assert value["protocol"]["labels"] == "drawn from the training labels"
+    assert asked[0].shape == (1000,)
+    assert 400 < int(asked[0].sum()) < 600  # two classes of equal size
+
+
+def test_metrics_of_every_kind_of_need_are_fed(run: Path) -> None:
+    seen: dict[str, Sequence[int]] = {}
+    needs = ("real", "fake", "held_out", "pixels", "real_pixels", "held_out_labels", "real_labels", "held_out_pixels",
+             "real_probabilities")  # fmt: skip
+
+    def compute(
+        *, real: Any, fake: Any, held_out: Any, pixels: Any, real_pixels: Any, held_out_labels: Any, real_labels: Any,
+        held_out_pixels: Any, real_probabilities: Any,
+    ) -> dict[str, float]:  # fmt: skip
+        seen.update({name: tuple(value.shape) for name, value in locals().items() if name in needs})
+        return {"everything": float(len(needs))}
+
+    frugan.metrics.add("everything", Metric("everything", compute, needs, "higher", "everything", 2))
+    value = evaluate(run, metrics=["everything"], count=1000, device="cpu")[0]
+    assert value["values"] == {"everything": 9.0}
+    assert seen["real"] == seen["fake"] == seen["held_out"] == (1000, 128)
+    assert seen["pixels"] == seen["real_pixels"] == seen["held_out_pixels"] == (1000, 1, 12, 12)
+    assert seen["held_out_labels"] == seen["real_labels"] == (1000,)
+    assert seen["real_probabilities"] == (1000, 10)
+    assert value["protocol"]["split"] == "train"  # with held-out images beside them, the real ones are the trained on
+
+
+def test_mistakes_are_named_before_anything_is_computed(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Did you mean 'fid'"):
+        evaluate(run, metrics=["fidd"])
+    with pytest.raises(UserError, match="Did you mean 'pixels'"):
+        evaluate(run, view="pixel")
+    with pytest.raises(UserError, match="at least 1000"):
+        evaluate(run, count=100, device="cpu")
+    with pytest.raises(UserError, match="knows no classes"):
+        evaluate(run, metrics=["class_coverage"], view="pixels", count=1000, device="cpu")
+    with pytest.raises(UserError, match="neither an artefact"):
+        evaluate(tmp_path / "nothing")
+
+
+def test_other_images_than_those_trained_on_are_refused(tmp_path: Path) -> None:
+    path = tiny(tmp_path / "run")
+    facts = json.loads((path / "run.json").read_text())
+    facts["data"]["train"]["hash"] = "0123456789abcdef"
+    (path / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(UserError, match="other images"):
+        evaluate(path, count=1000)
+
+
+def test_unequal_says_what_differs_and_passes_over_whose_it_is() -> None:
+    one = {"data": "mnist", "split": "test", "fake_count": 1000, "generator": "a", "sampling_seed": 0}
+    assert unequal([one, {**one, "generator": "b", "sampling_seed": 3}]) == []
+    assert unequal([one, {**one, "fake_count": 5000}]) == ["fake_count: 1000 | 5000"]
+    assert unequal([one, {key: value for key, value in one.items() if key != "split"}]) == ["split: test | None"]
+    assert shared(one) == {"data": "mnist", "split": "test", "fake_count": 1000}
