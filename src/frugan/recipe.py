@@ -153,7 +153,10 @@ class Recipe:
         return tuple(name for name in self.networks if not name.startswith(("discriminator", "encoder")))
 
     def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
-        """This recipe with dotted keys changed, see this module. Raises UserError with the nearest key for an unknown one."""
+        """This recipe with dotted keys changed, see this module.
+
+        Raises UserError with the nearest key for an unknown one.
+        """
         tree = to_dict(self)
         for key, value in changes.items():
             for path in self._paths(key):
@@ -174,7 +177,7 @@ class Recipe:
         return [key.split(".")]
 
     def keys(self) -> dict[str, Any]:
-        """Every key that can be set, with this recipe's values (options that are not written out have their defaults)."""
+        """Every key that can be set, with this recipe's values; options not written out have their defaults."""
         flat: dict[str, Any] = {}
         _flatten(to_dict(self), "", flat)
         short = {}
@@ -192,9 +195,9 @@ class Recipe:
 
 
 def parse_value(text: str) -> Any:
-    """A value as typed on the command line: a number, true, false, none, JSON, else the text itself."""
+    """A value as typed on the command line: a number, true, false, null, JSON, else the text itself."""
     lowered = text.strip().lower()
-    if lowered in ("none", "null"):
+    if lowered == "null":
         return None
     try:
         return json.loads(lowered if lowered in ("true", "false") else text)
@@ -213,8 +216,10 @@ def parse_count(text: str | int) -> int:
         number = float(stripped[:-1]) * factors[stripped[-1]] if stripped[-1:] in factors else float(stripped)
     except ValueError:
         number = -1.0
-    if number != int(number) or number < 1:
-        raise UserError(f"'{text}' is not a number of images. Accepted: a whole number above 0, such as 60000, 60k or 2M.")
+    if not (number >= 1 and number.is_integer()):
+        raise UserError(
+            f"'{text}' is not a number of images. Accepted: a whole number above 0, such as 60000, 60k or 2M."
+        )
     return int(number)
 
 
@@ -247,7 +252,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         if isinstance(value, str) and kind is Choice:
             return Choice(value)
         if not isinstance(value, Mapping):
-            raise UserError(f"{where} is {value!r}; it takes {{{', '.join(f.name for f in dataclasses.fields(kind))}}}.")
+            fields = ", ".join(item.name for item in dataclasses.fields(kind))
+            raise UserError(f"{where} is {value!r}; it takes {{{fields}}}.")
         hints = typing.get_type_hints(kind)
         for key in value:
             if key not in hints:
@@ -266,7 +272,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
             raise UserError(f"{where} is {list(value)}; it takes {len(arguments)} values.")
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
-        return tuple(_read(each, item, f"{where}.{number}") for number, (each, item) in enumerate(zip(kinds, value, strict=True)))
+        pairs = enumerate(zip(kinds, value, strict=True))
+        return tuple(_read(each, item, f"{where}.{number}") for number, (each, item) in pairs)
     if kind is Any:
         return value
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
