@@ -93,15 +93,15 @@ def cost_of(
     """
     import torch
 
-    from frugan import build, costs
+    from frugan import build, costs, nets
 
     recipe = training.resolve(_recipe(model), family=family, discriminator_family=discriminator_family, changes=changes)
-    build.check(recipe)
-    image = build.image_shape(recipe)
+    image, orders = build.image_shape(recipe), build.orders(recipe)
+    for name, order in orders.items():
+        nets.check(recipe.networks[name].architecture, order.part, recipe.networks[name].options)
     found = {}
     for name, (module, layers) in build.networks(recipe).items():
-        makes_images_from_latents = build.orders(recipe)[name].part == "decoder"
-        inputs: list[Any] = [(1, recipe.latents.size) if makes_images_from_latents else (1, *image)]
+        inputs: list[Any] = [(1, recipe.latents.size) if orders[name].part == "decoder" else (1, *image)]
         if recipe.networks[name].labels and recipe.data.classes:
             inputs.append(torch.zeros(1, dtype=torch.int64))
         times = costs.latency(module, *inputs, batches=BATCHES) if latency and name in recipe.makers() else []
@@ -137,18 +137,17 @@ def _summary_table(costed: RecipeCost) -> Table:
     from rich.table import Table
 
     table = Table(title=costed.recipe.name, title_justify="left", box=None, pad_edge=False)
-    for column, right in (
-        ("network", False), ("architecture", False), ("layers by family", False), ("parameters", True),
-        ("trainable", True), ("MACs", True), ("activations", True),
-    ):  # fmt: skip
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    table.add_column("network", no_wrap=True)
+    table.add_column("built by", overflow="fold")
+    for column in ("parameters", "trainable", "MACs", "memory"):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, network in costed.networks.items():
         built = [choice.family for choice in network.choices]
-        families = ", ".join(f"{built.count(family)} {family}" for family in dict.fromkeys(built)) or "none has a role"
+        families = ", ".join(f"{built.count(family)} {family}" for family in dict.fromkeys(built)) or "no role"
         cost = network.cost
         table.add_row(
-            name, costed.recipe.networks[name].architecture, families, f"{cost.parameters:,}", f"{cost.trainable:,}",
-            f"{cost.macs + cost.macs_attention:,}", f"{cost.activation_bytes / 1e6:.2f} MB",
+            name, families, f"{cost.parameters:,}", f"{cost.trainable:,}", f"{cost.macs + cost.macs_attention:,}",
+            f"{cost.activation_bytes / 1e6:.2f} MB",
         )
     return table
 
