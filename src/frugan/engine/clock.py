@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class Progress:
     images: int
     rounds: int
     seed: int
-    processes: Processes = Processes()
+    processes: Processes = field(default_factory=Processes)
 
     def generator(self, name: str) -> torch.Generator:
         """CPU random numbers that follow from (seed, name, images)."""

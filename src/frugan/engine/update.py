@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from frugan.engine.processes import Processes
+from frugan.registry import UserError, suggest
 
 Loss = Callable[[], Tensor]
 MakeOptimiser = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
@@ -30,7 +32,7 @@ class NonFinite(Exception):
         self.what = what
 
 
-@dataclass
+@dataclass(eq=False)
 class Player:
     """A named set of networks with one optimiser.
 
@@ -49,12 +51,14 @@ class Player:
     optimiser: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.named = {
-            f"{network}.{name}": parameter
-            for network, module in self.networks.items()
-            for name, parameter in module.named_parameters()
-            if parameter.requires_grad
-        }
+        self.named: dict[str, nn.Parameter] = {}
+        known: set[int] = set()
+        for network, module in self.networks.items():
+            for name, parameter in module.named_parameters():
+                # Networks of one player may share layers, whose weights are then trained once.
+                if parameter.requires_grad and id(parameter) not in known:
+                    known.add(id(parameter))
+                    self.named[f"{network}.{name}"] = parameter
         self.optimiser = self.make_optimiser(self.parameters)
 
     @property
@@ -76,34 +80,37 @@ class Update:
         # Set while a round is replayed: look at every gradient, to name the first that is not finite.
         self.naming = False
         self.broken: Tensor | None = None
-        self._everything = {id(p): p for player in self.players.values() for p in player.parameters}
+        self._forks: weakref.WeakSet[Player] = weakref.WeakSet()
 
     def __call__(self, player: str, *losses: Loss) -> list[Tensor]:
         """Step `player` once on the sum of `losses`; returns each loss's value, detached."""
-        return self._step(self.players[player], losses)
+        return self._step(self._player(player), losses)
 
     def together(self, losses: Mapping[str, Loss]) -> dict[str, Tensor]:
         """Step several players at once, each on its own loss, all gradients taken before any step.
 
         Every player's parameters need gradients meanwhile, so the losses may share one forward pass.
         """
-        players = {name: self.players[name] for name in losses}
-        with self._needing([p for player in players.values() for p in player.parameters]):
+        players = {name: self._player(name) for name in losses}
+        with self._needing([p for player in players.values() for p in player.parameters]), torch.enable_grad():
             values = {name: loss() for name, loss in losses.items()}
             left = len(values)
             for name, value in values.items():
                 left -= 1
+                wanted = players[name].parameters
                 with _outside_autocast(value):
-                    grads = torch.autograd.grad(value, players[name].parameters, retain_graph=left > 0, allow_unused=True)
-                for parameter, grad in zip(players[name].parameters, grads, strict=True):
+                    grads = torch.autograd.grad(value, wanted, retain_graph=left > 0, allow_unused=True)
+                for parameter, grad in zip(wanted, grads, strict=True):
                     parameter.grad = grad
         for name, player in players.items():
-            self._apply(player, [values[name].detach()])
+            self._prepare(player, [values[name].detach()])
+        for player in players.values():
+            self._move(player)
         return {name: value.detach() for name, value in values.items()}
 
     def gradients(self, player: str, loss: Loss) -> dict[str, Tensor]:
         """The gradient of `loss` for each parameter of `player`, averaged over processes; nothing is stepped."""
-        chosen = self.players[player]
+        chosen = self._player(player)
         with self._needing(chosen.parameters), torch.enable_grad():
             value = loss()
             with _outside_autocast(value):
@@ -115,11 +122,13 @@ class Update:
 
     def fork(self, player: str) -> Fork:
         """A trial copy of `player`: weights, buffers and optimiser state, to be stepped, kept or dropped."""
-        return Fork(self, self.players[player])
+        made = Fork(self, self._player(player))
+        self._forks.add(made.player)
+        return made
 
     def reset(self, player: str) -> None:
         """Forget the optimiser's moments of `player`, as if it had just been built; its weights stay."""
-        chosen = self.players[player]
+        chosen = self._player(player)
         rates = [group["lr"] for group in chosen.optimiser.param_groups]
         chosen.optimiser.state.clear()
         for group, rate in zip(chosen.optimiser.param_groups, rates, strict=True):
@@ -132,6 +141,11 @@ class Update:
                 for group in player.optimiser.param_groups:
                     group["lr"] = player.rate(images)
 
+    def _player(self, name: str) -> Player:
+        if name not in self.players:
+            raise UserError(f"The game trains a player '{name}' and the recipe has none. {suggest(name, self.players)}")
+        return self.players[name]
+
     def _step(self, player: Player, losses: Sequence[Loss]) -> list[Tensor]:
         values = []
         with self._needing(player.parameters), torch.enable_grad():
@@ -141,28 +155,34 @@ class Update:
                 with _outside_autocast(value):
                     value.backward()
                 values.append(value.detach())
-        self._apply(player, values)
+        self._prepare(player, values)
+        self._move(player)
         return values
 
-    def _apply(self, player: Player, values: Sequence[Tensor]) -> None:
-        """Average, check, clip and step. The one place where weights change."""
+    def _prepare(self, player: Player, values: Sequence[Tensor]) -> None:
+        """Average, check and clip the gradients of one player."""
         grads = self._complete(player)
-        self._average(grads)
+        # The losses' sum travels with the gradients, so that all processes agree whether everything is finite.
+        total = torch.stack([value.float() for value in values]).sum().reshape(1)
+        self._average([*grads, total])
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
         self.norms[player.name] = norm
-        self._check(player, values, grads, norm)
+        self._check(player, values, grads, norm, ~torch.isfinite(norm + total[0]))
         if player.clip_value is not None:
             torch._foreach_clamp_max_(grads, player.clip_value)
             torch._foreach_clamp_min_(grads, -player.clip_value)
         if player.clip_norm is not None:
             torch._foreach_mul_(grads, (player.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+
+    def _move(self, player: Player) -> None:
+        """Step one player. The one place where weights change."""
         player.optimiser.step()
         player.optimiser.zero_grad(set_to_none=True)
         # Autocast keeps low-precision copies of weights until its outermost block ends; these have just become stale.
         torch.clear_autocast_cache()
 
     def _complete(self, player: Player) -> list[Tensor]:
-        """Every gradient of a player; one that is missing (on some processes, perhaps) counts as zero if others exist."""
+        """Every gradient of a player; one that is missing (on some processes, perhaps) counts as zero."""
         grads = []
         for parameter in player.parameters:
             if parameter.grad is None:
@@ -176,27 +196,31 @@ class Update:
             parts = flat.split([grad.numel() for grad in grads])
             torch._foreach_copy_(list(grads), [part.view_as(g) for part, g in zip(parts, grads, strict=True)])
 
-    def _check(self, player: Player, values: Sequence[Tensor], grads: Sequence[Tensor], norm: Tensor) -> None:
-        if self.naming:
+    def _check(
+        self, player: Player, values: Sequence[Tensor], grads: Sequence[Tensor], norm: Tensor, bad: Tensor
+    ) -> None:
+        """Raise NonFinite if `bad`; where the device must not be waited for, note it there instead."""
+        if self.naming and bad:
             for number, value in enumerate(values):
                 if not torch.isfinite(value):
                     raise NonFinite(player.name, f"loss {number + 1} ({value.item()})")
             for name, grad in zip(player.named, grads, strict=True):
                 if not torch.isfinite(grad).all():
                     raise NonFinite(player.name, f"the gradient of '{name}'")
-        bad = ~torch.isfinite(norm + torch.stack([value.float() for value in values]).sum())
-        if norm.device.type == "cuda" and player.optimiser.defaults.get("fused"):
+        elif not self.naming and norm.device.type == "cuda" and player.optimiser.defaults.get("fused"):
             # Nobody waits for the device here: the fused step skips itself, and the loop looks at its next log point.
             self.broken = bad.float() if self.broken is None else torch.maximum(self.broken, bad.float())
             player.optimiser.found_inf = self.broken.reshape(1)  # type: ignore[attr-defined]
-        elif bad:
+            return
+        if bad:
             raise NonFinite(player.name, "a loss or gradient")
 
     @contextlib.contextmanager
     def _needing(self, wanted: Sequence[Tensor]) -> Iterator[None]:
         """Only `wanted` need gradients inside; afterwards everything does again."""
         keep = {id(parameter) for parameter in wanted}
-        others = [parameter for key, parameter in self._everything.items() if key not in keep]
+        everyone = [*self.players.values(), *self._forks]
+        others = [parameter for player in everyone for parameter in player.parameters if id(parameter) not in keep]
         for parameter in others:
             parameter.requires_grad_(False)
         try:
@@ -214,26 +238,26 @@ def _outside_autocast(value: Tensor) -> contextlib.AbstractContextManager[object
 class Fork:
     """A trial copy of one player; its networks are `networks`, by the names they have in the player.
 
-    ``fork.update(*losses)`` steps the copy alone; ``fork.keep()`` makes it the player (or ``keep(into)`` another player of
-    the same shape); a fork that is not kept changes nothing.
+    ``fork.update(*losses)`` steps the copy alone; ``fork.keep()`` makes it the player (or ``keep(into)`` another player
+    of the same shape); a fork that is not kept changes nothing.
     """
 
     def __init__(self, update: Update, player: Player) -> None:
         self._update = update
         self._origin = player
-        self.networks = {name: copy.deepcopy(network) for name, network in player.networks.items()}
-        self._player = Player(
+        self.networks: dict[str, nn.Module] = copy.deepcopy(dict(player.networks))
+        self.player = Player(
             player.name, self.networks, player.make_optimiser, player.clip_norm, player.clip_value, player.rate
         )
-        self._player.optimiser.load_state_dict(copy.deepcopy(player.optimiser.state_dict()))
+        self.player.optimiser.load_state_dict(copy.deepcopy(player.optimiser.state_dict()))
 
     def update(self, *losses: Loss) -> list[Tensor]:
         """Step the copy once on the sum of `losses`; no player's parameters need gradients meanwhile."""
-        return self._update._step(self._player, losses)
+        return self._update._step(self.player, losses)
 
     def keep(self, into: str | None = None) -> None:
         """Give the copy's weights, buffers and optimiser state to its player, or to the player `into`."""
-        target = self._origin if into is None else self._update.players[into]
+        target = self._origin if into is None else self._update._player(into)
         for mine, theirs in zip(self.networks.values(), target.networks.values(), strict=True):
             theirs.load_state_dict(mine.state_dict())
-        target.optimiser.load_state_dict(copy.deepcopy(self._player.optimiser.state_dict()))
+        target.optimiser.load_state_dict(copy.deepcopy(self.player.optimiser.state_dict()))

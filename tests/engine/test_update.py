@@ -1,0 +1,346 @@
+"""How players are trained: `update(...)`, `together`, `gradients`, `fork`, `reset`, clipping, what is not finite."""
+
+from __future__ import annotations
+
+import copy
+import functools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from frugan.engine.update import NonFinite, Player, Update
+from frugan.registry import UserError
+
+
+def adam(parameters):
+    return torch.optim.Adam(parameters, lr=0.1)
+
+
+def nets() -> dict[str, nn.Module]:
+    torch.manual_seed(0)
+    generator = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Linear(5, 2))
+    return {"generator": generator, "discriminator": nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))}
+
+
+def made(networks: dict[str, nn.Module], make=adam, **clip: float) -> Update:
+    return Update({name: Player(name, {name: network}, make, **clip) for name, network in networks.items()})
+
+
+def state(update: Update) -> dict[str, Tensor]:
+    """Everything that a player owns: weights, buffers, optimiser state."""
+    found = {}
+    for name, player in update.players.items():
+        for network in player.networks.values():
+            found |= {f"{name}.{key}": value.clone() for key, value in network.state_dict().items()}
+        for key, moments in player.optimiser.state_dict()["state"].items():
+            found |= {f"{name}.optimiser.{key}.{kind}": torch.as_tensor(one).clone() for kind, one in moments.items()}
+    return found
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor], prefix: str = "") -> bool:
+    keys = {key for key in one.keys() | other.keys() if key.startswith(prefix)}
+    assert keys or prefix
+    return all(key in one and key in other and torch.equal(one[key], other[key]) for key in keys)
+
+
+LATENTS = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+REAL = torch.randn(6, 2, generator=torch.Generator().manual_seed(2))
+
+
+def test_a_step_moves_one_player_and_no_gradient_is_computed_for_the_other():
+    networks = nets()
+    update = made(networks)
+    before = state(update)
+    needed = []
+
+    def loss():
+        needed.append([p.requires_grad for p in networks["discriminator"].parameters()])
+        assert all(p.requires_grad for p in networks["generator"].parameters())
+        return networks["discriminator"](networks["generator"](LATENTS)).mean()
+
+    (value,) = update("generator", loss)
+    assert needed == [[False] * 4]
+    assert not value.requires_grad
+    after = state(update)
+    assert same(before, after, "discriminator")
+    moved = [key for key in before if key.startswith("generator.") and not torch.equal(before[key], after[key])]
+    assert {"generator.0.weight", "generator.2.bias", "generator.1.running_mean"} <= set(moved)
+    everyone = [p for network in networks.values() for p in network.parameters()]
+    assert all(p.requires_grad and p.grad is None for p in everyone)
+
+
+def test_several_losses_are_accumulated_to_one_step():
+    two, one = made(nets(), lambda p: torch.optim.SGD(p, lr=0.1)), made(nets(), lambda p: torch.optim.SGD(p, lr=0.1))
+
+    def parts(update: Update):
+        network = update.players["discriminator"].networks["discriminator"]
+        return lambda: network(REAL).square().mean(), lambda: network(REAL + 1).mean()
+
+    values = two("discriminator", *parts(two))
+    first, second = parts(one)
+    (total,) = one("discriminator", lambda: first() + second())
+    torch.testing.assert_close(values[0] + values[1], total)
+    for mine, theirs in zip(state(two).values(), state(one).values(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_a_parameter_that_no_loss_reaches_stays_and_a_loss_without_it_is_no_error():
+    networks = {"one": nn.Linear(2, 1), "idle": nn.Linear(2, 1)}
+    update = Update({"both": Player("both", networks, lambda p: torch.optim.SGD(p, lr=0.1))})
+    before = networks["idle"].weight.clone()
+    update("both", lambda: networks["one"](REAL).mean())
+    assert torch.equal(networks["idle"].weight, before)
+
+
+def test_clipping_by_norm_and_by_value():
+    weight = nn.Linear(2, 1, bias=False)
+    start = weight.weight.detach().clone()
+
+    def moved(**clip: float) -> Tensor:
+        network = copy.deepcopy(weight)
+        update = made({"one": network}, lambda p: torch.optim.SGD(p, lr=1.0), **clip)
+        update("one", lambda: (network.weight * torch.tensor([[3.0, -4.0]])).sum())
+        torch.testing.assert_close(update.norms["one"], torch.tensor(5.0))  # logged before it is clipped
+        return start - network.weight.detach()
+
+    torch.testing.assert_close(moved(), torch.tensor([[3.0, -4.0]]))
+    torch.testing.assert_close(moved(clip_norm=1.0), torch.tensor([[0.6, -0.8]]))
+    torch.testing.assert_close(moved(clip_norm=10.0), torch.tensor([[3.0, -4.0]]))
+    torch.testing.assert_close(moved(clip_value=3.5), torch.tensor([[3.0, -3.5]]))
+
+
+def test_together_steps_both_players_from_one_forward_as_by_hand():
+    networks, calls = nets(), []
+    update = made(networks)
+
+    @functools.cache
+    def scores() -> tuple[Tensor, Tensor]:
+        calls.append(1)
+        fake = networks["generator"](LATENTS)
+        return networks["discriminator"](REAL), networks["discriminator"](fake)
+
+    values = update.together({
+        "discriminator": lambda: scores()[1].mean() - scores()[0].mean(), "generator": lambda: -scores()[1].mean(),
+    })
+    assert calls == [1]
+
+    hand = nets()
+    real, fake = hand["discriminator"](REAL), hand["discriminator"](hand["generator"](LATENTS))
+    losses = {"discriminator": fake.mean() - real.mean(), "generator": -fake.mean()}
+    gradients = {
+        name: torch.autograd.grad(loss, list(hand[name].parameters()), retain_graph=True)
+        for name, loss in losses.items()
+    }
+    for name, grads in gradients.items():
+        optimiser = adam(hand[name].parameters())
+        for parameter, grad in zip(hand[name].parameters(), grads, strict=True):
+            parameter.grad = grad
+        optimiser.step()
+        torch.testing.assert_close(values[name], losses[name].detach())
+        for mine, theirs in zip(networks[name].state_dict().values(), hand[name].state_dict().values(), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+def test_together_steps_nobody_if_one_of_them_is_not_finite():
+    update = made(nets())
+    generator, discriminator = (update.players[name].networks[name] for name in ("generator", "discriminator"))
+    before = {key: value.clone() for key, value in discriminator.state_dict().items()}
+    with pytest.raises(NonFinite, match="generator"):
+        update.together({
+            "discriminator": lambda: discriminator(REAL).mean(),
+            "generator": lambda: generator(LATENTS).mean() * float("nan"),
+        })
+    assert same(before, discriminator.state_dict())
+
+
+def test_gradients_never_step_and_equal_autograd_by_hand():
+    networks = nets()
+    update = made(networks)
+    discriminator = networks["discriminator"]
+    before = state(update)
+
+    def of_real():
+        assert not any(p.requires_grad for p in networks["generator"].parameters())
+        return nn.functional.softplus(-discriminator(REAL)).mean()
+
+    def of_fake():
+        return nn.functional.softplus(discriminator(REAL * 2 + 1)).mean()
+
+    real, fake = update.gradients("discriminator", of_real), update.gradients("discriminator", of_fake)
+    joint = update.gradients("discriminator", lambda: of_real() + of_fake())
+    assert same(before, state(update))
+    assert all(p.grad is None for p in discriminator.parameters())
+    hand = torch.autograd.grad(of_real_by_hand(discriminator), list(discriminator.parameters()))
+    assert list(real) == [f"discriminator.{name}" for name, _ in discriminator.named_parameters()]
+    for mine, theirs in zip(real.values(), hand, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    for name in joint:
+        torch.testing.assert_close(real[name] + fake[name], joint[name])
+
+
+def of_real_by_hand(discriminator: nn.Module) -> Tensor:
+    return nn.functional.softplus(-discriminator(REAL)).mean()
+
+
+def test_a_dropped_fork_changes_nothing_and_a_kept_one_moves_everything():
+    networks = nets()
+    update = made(networks)
+
+    def step_of(generator: nn.Module):
+        return lambda: networks["discriminator"](generator(LATENTS)).mean()
+
+    update("generator", step_of(networks["generator"]))  # so that there are moments and running statistics to copy
+    before = state(update)
+    fork = update.fork("generator")
+    fork.update(step_of(fork.networks["generator"]))
+    assert same(before, state(update))
+
+    # Stepped, the copy goes where the player itself would have gone.
+    twin = update.fork("generator")
+    twin.keep()
+    assert same(before, state(update))
+    update("generator", step_of(networks["generator"]))
+    itself = state(update)
+    fork.keep()
+    assert same(itself, state(update))
+    assert not same(before, state(update), "generator")
+    # After it was kept, the copy and the player are apart again.
+    fork.update(step_of(fork.networks["generator"]))
+    assert same(itself, state(update))
+
+
+def test_no_gradient_is_computed_for_a_fork_while_another_player_is_trained():
+    networks = nets()
+    update = made(networks)
+    fork = update.fork("generator")
+    needed = []
+
+    def loss():
+        needed.extend(p.requires_grad for p in fork.networks["generator"].parameters())
+        return networks["discriminator"](fork.networks["generator"](LATENTS)).mean()
+
+    update("discriminator", loss)
+    assert needed
+    assert not any(needed)
+    needed.clear()
+    fork.update(loss)
+    assert all(needed)
+    assert all(p.grad is None for p in fork.networks["generator"].parameters())
+
+
+def test_a_fork_of_networks_that_share_a_module_shares_it_too():
+    shared = nn.Linear(2, 2)
+    player = Player("both", {"one": nn.Sequential(shared), "other": nn.Sequential(shared)}, adam)
+    fork = Update({"both": player}).fork("both")
+    assert fork.networks["one"][0] is fork.networks["other"][0]  # type: ignore[index]
+
+
+def test_a_population_of_forks_and_keeping_one_into_another_player():
+    """As an evolutionary game plays: every parent has children, the best of all are the next parents."""
+    networks = nets()
+    parents = {name: copy.deepcopy(networks["generator"]) for name in ("parent.0", "parent.1")}
+    update = made({**parents, "discriminator": networks["discriminator"]})
+    children = []
+    for parent in parents:
+        for sign in (1, -1):
+            child = update.fork(parent)
+            generator = child.networks[parent]
+            child.update(lambda g=generator, s=sign: s * networks["discriminator"](g(LATENTS)).mean())
+            with torch.no_grad():
+                generator.eval()
+                fitness = networks["discriminator"](generator(LATENTS)).mean().item()
+                generator.train()
+            children.append((fitness, parent, child))
+    ranked = sorted(children, key=lambda one: one[0], reverse=True)
+    for place, (_, _, child) in zip(parents, ranked, strict=False):
+        child.keep(into=place)
+    for place, (_, parent, child) in zip(parents, ranked, strict=False):
+        kept, wanted = parents[place].state_dict(), child.networks[parent].state_dict()
+        assert same(kept, wanted)
+        moments = [update.players[place].optimiser.state_dict(), child.player.optimiser.state_dict()]
+        assert same(*({f"{k}{n}": v for k, one in m["state"].items() for n, v in one.items()} for m in moments))
+    first, second = ({id(p) for p in parent.parameters()} for parent in parents.values())
+    assert not first & second
+
+
+def test_reset_forgets_the_moments_and_keeps_weights_and_rates():
+    networks = nets()
+    update = made(networks)
+
+    def loss():
+        return networks["discriminator"](REAL).square().mean()
+
+    update("discriminator", loss)
+    weights = copy.deepcopy(networks["discriminator"].state_dict())
+    update.players["discriminator"].optimiser.param_groups[0]["lr"] = 0.01
+    update.reset("discriminator")
+    assert not update.players["discriminator"].optimiser.state
+    assert same(weights, networks["discriminator"].state_dict())
+    fresh = copy.deepcopy(networks["discriminator"])
+    optimiser = torch.optim.Adam(fresh.parameters(), lr=0.01)
+    fresh(REAL).square().mean().backward()
+    optimiser.step()
+    update("discriminator", loss)
+    assert same(fresh.state_dict(), networks["discriminator"].state_dict())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_nothing_that_is_not_finite_is_ever_stepped(bad, where):
+    networks = nets()
+    update = made(networks, clip_norm=1.0, clip_value=1.0)
+    update("discriminator", lambda: networks["discriminator"](REAL).mean())
+    before = state(update)
+
+    def loss():
+        value = networks["discriminator"](REAL).mean()
+        if where == "loss":
+            return value + bad
+        value.register_hook(lambda grad: grad * bad)
+        return value
+
+    with pytest.raises(NonFinite, match="discriminator"):
+        update("discriminator", loss)
+    assert same(before, state(update))
+    update.naming = True
+    with pytest.raises(NonFinite, match="loss 1" if where == "loss" else r"gradient of 'discriminator\.0\.weight'"):
+        update("discriminator", loss)
+
+
+def test_a_schedule_sets_the_rate_of_its_player_alone():
+    networks = nets()
+    update = made(networks)
+    update.players["generator"].rate = lambda images: 1.0 / (1 + images)
+    update.set_rates(3)
+    rates = {name: player.optimiser.param_groups[0]["lr"] for name, player in update.players.items()}
+    assert rates == {"generator": 0.25, "discriminator": 0.1}
+
+
+def test_an_unknown_player_is_answered_with_those_there_are():
+    update = made(nets())
+    with pytest.raises(UserError, match=r"player 'critic'.*discriminator, generator"):
+        update("critic", lambda: torch.zeros(()))
+
+
+def test_weights_that_are_frozen_from_the_start_stay_so():
+    network = nn.Linear(2, 1)
+    network.bias.requires_grad_(False)
+    update = made({"one": network, "other": nn.Linear(2, 1)})
+    before = network.bias.clone()
+    update("one", lambda: network(REAL).mean())
+    assert torch.equal(network.bias, before)
+    assert not network.bias.requires_grad
+    assert list(update.players["one"].named) == ["one.weight"]
+
+
+def test_under_autocast_a_stepped_weight_is_seen_in_the_next_forward():
+    """Autocast caches low-precision copies of weights until its block ends; a step must not leave them in use."""
+    network = nn.Linear(2, 1, bias=False)
+    update = made({"one": network}, lambda p: torch.optim.SGD(p, lr=1.0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        before = network(REAL).float()
+        update("one", lambda: network(REAL).mean())
+        after = network(REAL).float()
+    assert not torch.equal(before, after)
+    assert network.weight.dtype == torch.float32
