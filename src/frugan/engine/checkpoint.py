@@ -1,12 +1,13 @@
 """Checkpoints: everything with state in one file, written so that a kill at any moment never loses the last good one.
 
 A checkpoint is one safetensors file: every tensor under ``part/path``, everything else as JSON in its header. It is
-written beside, flushed to the disk, renamed to a name that carries its own checksum, read back and verified, and only then are
-older ones removed. No pickle is written or read.
+written beside, flushed to the disk, renamed to a name that carries its own checksum, read back and verified, and only
+then are older ones removed. No pickle is written or read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -52,8 +53,11 @@ def restore(parts: Mapping[str, Stateful], tensors: Mapping[str, Tensor], rest: 
 
 def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
-        tensors[path] = value.detach().clone().contiguous()
-        return {"tensor": path}
+        last = value.dim() == 4 and not value.is_contiguous() and value.is_contiguous(memory_format=torch.channels_last)
+        tensors[path] = value.detach().clone(memory_format=torch.contiguous_format)
+        # The file has one layout; an optimiser's moments must come back in that of their weights, or fused steps mix
+        # up their elements.
+        return {"tensor": path, "layout": "channels_last"} if last else {"tensor": path}
     if isinstance(value, Mapping):
         items = [[key, _split(item, f"{path}/{key}", tensors)] for key, item in value.items()]
         return {"items": items}
@@ -64,7 +68,8 @@ def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
 
 def _join(value: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
     if "tensor" in value:
-        return tensors[value["tensor"]].clone()
+        last = value.get("layout") == "channels_last"
+        return tensors[value["tensor"]].clone(memory_format=torch.channels_last if last else torch.contiguous_format)
     if "items" in value:
         return {key: _join(item, tensors) for key, item in value["items"]}
     if "list" in value:
@@ -73,19 +78,30 @@ def _join(value: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
 
 
 def write(folder: Path, parts: Mapping[str, Stateful], images: int) -> Path:
-    """Write a checkpoint into `folder` and remove those that it replaces; returns its path."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a checkpoint into `folder` and remove those that it replaces; returns its path.
+
+    Raises UserError if it cannot be written (a full disk, say); the checkpoint before it is then kept.
+    """
     tensors, rest = capture(parts)
     cpu = {name: tensor.cpu() for name, tensor in tensors.items()}
     data = save(cpu, metadata={"format": str(FORMAT), "state": json.dumps(rest)})
     digest = hashlib.sha256(data).hexdigest()[:16]
     path = folder / f"images-{images:012d}-{digest}.safetensors"
     beside = folder / f"{path.name}.tmp"
-    write_durably(beside, data)
-    os.replace(beside, path)
-    _flush_folder(folder)
-    if not _is_whole(path):
-        raise OSError(f"{path} could not be read back as it was written; the checkpoint before it is kept.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_durably(beside, data)
+        os.replace(beside, path)
+        _flush_folder(folder)
+        if not _is_whole(path):
+            raise OSError("it could not be read back as it was written")
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise UserError(
+            f"The checkpoint after {images:,} images ({len(data) / 1e6:.1f} MB) could not be written to {folder}: "
+            f"{error.strerror or error}. The one before it is kept. Make room, then run the same command again."
+        ) from error
     for old in folder.iterdir():
         if old != path and (_NAME.fullmatch(old.name) or old.name.endswith(".tmp")):
             old.unlink()
@@ -114,11 +130,20 @@ def _is_whole(path: Path) -> bool:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest checkpoint whose checksum holds, or None; a damaged one is passed over."""
+    """The newest checkpoint whose checksum holds, or None if there is none; a damaged one is passed over.
+
+    Raises UserError if there are checkpoints and all are damaged: a run must not begin anew without being asked to.
+    """
     if not folder.is_dir():
         return None
     found = sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
-    return next((path for path in found if _is_whole(path)), None)
+    whole = next((path for path in found if _is_whole(path)), None)
+    if found and whole is None:
+        raise UserError(
+            f"{found[0]} is damaged: its checksum does not hold. Bring it back from a copy, or begin anew with "
+            f"another --out."
+        )
+    return whole
 
 
 def images_of(path: Path) -> int:
@@ -130,13 +155,18 @@ def images_of(path: Path) -> int:
 
 
 def read(path: Path, device: torch.device | str = "cpu", only: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors (those whose name begins with `only`) and the rest of a checkpoint. Raises UserError if it cannot be read."""
+    """The tensors (those whose name begins with `only`) and the rest of a checkpoint.
+
+    Raises UserError if it cannot be read.
+    """
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             header = file.metadata() or {}
             version = int(header.get("format", "0"))
             if not 1 <= version <= FORMAT:
-                raise UserError(f"{path} has checkpoint format {version}; this frugan reads 1 to {FORMAT}. Update frugan.")
+                raise UserError(
+                    f"{path} has checkpoint format {version}; this frugan reads 1 to {FORMAT}. Update frugan."
+                )
             tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(only)}  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"{path} cannot be read as a checkpoint: {error}.") from error
