@@ -30,6 +30,7 @@ from torch import nn
 from frugan.convs._primitives import Convolution as Convolution
 from frugan.convs._primitives import Pads as Pads
 from frugan.convs._primitives import Transposed as Transposed
+from frugan.convs._primitives import narrower
 from frugan.registry import Registry, UserError, check_options, options_of, suggest
 
 registry = Registry("convolution family", "frugan.convs")
@@ -123,6 +124,12 @@ class Layers:
         own, contract = {}, {"kernel": kernel, **asked}
         for name, value in family.options.items():
             (contract if name == "kernel" or name in CONTRACT else own)[name] = value
+        if "padding" not in family.options and contract.get("padding") is not None:
+            # The architecture's padding was meant for its own kernel and stride.
+            if contract["stride"] != asked["stride"]:
+                contract["padding"] = None
+            elif contract["kernel"] != kernel:
+                contract["padding"] = narrower(contract["padding"], kernel, contract["kernel"])
         kernel = contract.pop("kernel")
         norm = contract.get("inner_norm")
         if isinstance(norm, str):
