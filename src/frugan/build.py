@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import _SpectralNorm
 
 from frugan import augment, convs, data, games, losses, nets, penalties, seeds
 from frugan.batch import SIGNED, ImageShape
@@ -29,19 +31,28 @@ from frugan.registry import UserError, suggest
 OPTIMISERS = ("adam", "rmsprop", "sgd")
 
 
-def check(recipe: Recipe) -> None:
-    """Check every name and option before any data is opened. Raises UserError."""
+def check(recipe: Recipe) -> list[str]:
+    """Check every name and option before any data is opened; returns what is known to go badly together, in words.
+
+    Raises UserError for whatever cannot work. The networks are built for it, without weights.
+    """
+    _check_numbers(recipe)
     games.find(recipe.game.name).check(recipe.game.name, recipe.game.options)
+    _check_streams(recipe)
     ordered = orders(recipe)
     for name, order in ordered.items():
         if name not in recipe.networks:
-            raise UserError(f"The game '{recipe.game.name}' needs a network '{name}'; the recipe '{recipe.name}' has none.")
+            raise UserError(
+                f"The game '{recipe.game.name}' needs a network '{name}'; the recipe '{recipe.name}' has none."
+            )
         nets.check(recipe.networks[name].architecture, order.part, recipe.networks[name].options)
         for rule in recipe.networks[name].families:
             convs.find(rule.family, **rule.options)
     for name in recipe.networks:
         if name not in ordered:
-            raise UserError(f"The game '{recipe.game.name}' has no place for a network '{name}'. {suggest(name, ordered)}")
+            raise UserError(
+                f"The game '{recipe.game.name}' has no place for a network '{name}'. {suggest(name, ordered)}"
+            )
     for name, player in recipe.players.items():
         for network in player.networks:
             if network not in recipe.networks:
@@ -53,6 +64,52 @@ def check(recipe: Recipe) -> None:
         if name not in recipe.networks:
             raise UserError(f"An average of '{name}' is asked for. {suggest(name, recipe.networks)}")
     values(recipe)
+    with torch.device("meta"):
+        built = {name: module for name, (module, _) in networks(recipe).items()}
+    game(recipe, built)
+    return _warnings(recipe, built)
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    """Numbers that no part would notice before it is too late."""
+    counts = {
+        "batch_size": recipe.batch_size, "images": recipe.images, "rounds": recipe.rounds,
+        "latents.size": recipe.latents.size, "data.size": recipe.data.size,
+    }
+    for key, count in counts.items():
+        if count is not None and count < 1:
+            raise UserError(f"{key}={count}: accepted is a whole number from 1.")
+    for name, player in recipe.players.items():
+        if not 0 < player.learning_rate < float("inf"):
+            raise UserError(
+                f"players.{name}.learning_rate={player.learning_rate}: accepted is a number above 0, e.g. 2e-4."
+            )
+
+
+def _check_streams(recipe: Recipe) -> None:
+    declared = games.find(recipe.game.name).game.streams  # type: ignore[attr-defined]
+    fields = [item.name for item in dataclasses.fields(recipe.data)]
+    for stream, changed in recipe.streams.items():
+        if stream not in declared:
+            raise UserError(f"The game '{recipe.game.name}' takes no stream '{stream}'. {suggest(stream, declared)}")
+        for key in changed:
+            if key not in fields:
+                raise UserError(f"streams.{stream} has no field '{key}'. {suggest(key, fields)}")
+
+
+def _warnings(recipe: Recipe, built: Mapping[str, nn.Module]) -> list[str]:
+    """What `losses.compatibility` says of the recipe's discriminator."""
+    player = next((one for one in recipe.players.values() if "discriminator" in one.networks), None)
+    if "discriminator" not in built or player is None:
+        return []
+    modules = list(built["discriminator"].modules())
+    return losses.compatibility(
+        recipe.loss.name, [choice.name for choice in recipe.penalties],
+        discriminator_has_batch_norm=any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules),
+        discriminator_has_spectral_norm=any(isinstance(module, _SpectralNorm) for module in modules),
+        beta1=player.betas[0] if player.optimiser == "adam" else 0.0,
+        real_count=recipe.batch_size, fake_count=recipe.batch_size, smoothing=recipe.loss.options.get("smoothing"),
+    )
 
 
 def values(recipe: Recipe) -> dict[str, Any]:
@@ -75,7 +132,9 @@ def image_shape(recipe: Recipe) -> ImageShape:
     return ImageShape(recipe.data.channels, recipe.data.size, recipe.data.size)
 
 
-def network(spec: Network, order: Order, image: ImageShape, latents: int, classes: int) -> tuple[nn.Module, convs.Layers]:
+def network(
+    spec: Network, order: Order, image: ImageShape, latents: int, classes: int
+) -> tuple[nn.Module, convs.Layers]:
     """One network of a recipe, on torch's current default device, and what each of its roles became."""
     rules = [(rule.pattern, convs.find(rule.family, **rule.options)) for rule in spec.families]
     layers = convs.Layers(rules)

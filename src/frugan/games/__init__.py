@@ -6,8 +6,8 @@ A game knows networks and losses, nothing of loops, devices, files or schedules.
 
 - `batches.take(stream, count)` gives the next `count` real images of a stream that the game declares in `streams`; the
   count is over all processes, what comes back is this process's share.
-- `progress.images`, `progress.rounds`; `progress.generator(name)`, random numbers that follow from (seed, name, images);
-  `progress.share(tensor)`, this process's slice of something drawn for the whole batch.
+- `progress.images`, `progress.rounds`; `progress.generator(name)`, random numbers that follow from (seed, name,
+  images); `progress.share(tensor)`, this process's slice of something drawn for the whole batch.
 - `update(player, *losses)` trains one player: each loss is a function without arguments, called while only that
   player's parameters need gradients; their sum is stepped once. Also `update.together({player: loss})` for gradients
   from one shared forward pass, `update.gradients(player, loss)` which never steps, `update.fork(player)` for a trial

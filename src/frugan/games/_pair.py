@@ -13,6 +13,9 @@ from frugan.batch import Batch
 from frugan.games import Order, Progress, labels_for
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
+from frugan.registry import UserError, suggest
+
+LABELS = ("real", "uniform")
 
 
 @dataclass(frozen=True)
@@ -26,18 +29,23 @@ class Pair:
     augment: Sequence[Augmentation]
     labels: str
 
+    def __post_init__(self) -> None:
+        if self.labels not in LABELS:
+            raise UserError(f"game.labels={self.labels}: {suggest(self.labels, LABELS)}")
+
     def networks(self) -> dict[str, nn.Module]:
         """Both networks by name."""
         return {"generator": self.generator, "discriminator": self.discriminator}
 
     def fake(self, real: Batch, progress: Progress, name: str, graph: bool = True) -> Batch:
-        """A fake batch as large as the real one, with its labels or with labels drawn evenly; `graph` keeps gradients."""
+        """A fake batch as large as the real one, with its labels or labels drawn evenly; `graph` keeps gradients."""
         random = progress.generator(name)
         latents = progress.share(self.latents.draw(self.batch_size, random)).to(real.images.device)
         labels = real.labels
         if labels is not None and self.labels == "uniform":
             classes = max(getattr(network, "classes", 0) for network in (self.generator, self.discriminator))
-            labels = progress.share(torch.randint(max(classes, 1), (self.batch_size,), generator=random)).to(labels.device)
+            drawn = torch.randint(max(classes, 1), (self.batch_size,), generator=random)
+            labels = progress.share(drawn).to(labels.device)
         with torch.set_grad_enabled(graph):
             return Batch(self.generator(latents, labels_for(self.generator, labels)), labels)
 

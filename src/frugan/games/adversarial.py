@@ -18,6 +18,7 @@ from frugan.games._pair import Pair, accuracies, order
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
+from frugan.registry import UserError
 
 
 class Adversarial:
@@ -48,6 +49,8 @@ class Adversarial:
         fresh_latents: bool = False,
         labels: str = "real",
     ) -> None:
+        if discriminator_steps < 1:
+            raise UserError(f"game.discriminator_steps={discriminator_steps}: accepted is a whole number from 1.")
         self.pair = Pair(generator, discriminator, batch_size, latents, tuple(augment), labels)
         self.networks = self.pair.networks()
         self.loss = loss
