@@ -45,7 +45,9 @@ class Latents:
 
     def _truncated(self, rows: Tensor, truncation: float) -> Tensor:
         if self.distribution != "normal" or truncation <= 0:
-            raise UserError(f"truncation={truncation} needs normal latents and a value above 0; these are {self.distribution}.")
+            raise UserError(
+                f"truncation={truncation} needs normal latents and a value above 0; these are {self.distribution}."
+            )
         tail = 0.5 * math.erfc(truncation / math.sqrt(2))
         share = torch.special.ndtr(rows.double()).mul(1 - 2 * tail).add(tail)
         return torch.special.ndtri(share).clamp(-truncation, truncation).float()

@@ -68,9 +68,13 @@ def train(
     )
     # Told before torch allocates anything: keeping memory saves a tenth of a step in page faults.
     _keep_memory()
+    from frugan import build
     from frugan.engine.processes import join, leave
     from frugan.engine.run import RunFolder
 
+    for warning in build.check(settled):
+        if int(os.environ.get("RANK", "0")) == 0:
+            print(f"frugan: {warning}", file=sys.stderr)
     folder = RunFolder(out or default_folder(settled, data, family))
     chosen = _device(device)
     processes = join(chosen)
@@ -133,20 +137,21 @@ def _play(
     from frugan.engine.observers import Bar
 
     _check_folder(recipe, folder)
-    build.check(recipe)
     streams = tuple(_streams(recipe))
     sets = build.datasets(recipe, streams, allow_unusable=allow_unusable)
     recipe = _with_classes(recipe, sets[streams[0]])
     parts = build.parts(recipe, sets, device, processes)
     if init is not None:
         _initialise(parts, init)
-    start = _continue(recipe, folder, parts)
-    finished = recipe.images if recipe.rounds is None else None
+    circumstances = _circumstances(recipe, parts)
+    start = _continue(folder, parts, sets, circumstances)
     if start is None:
         if processes.leads:
-            _write_facts(recipe, folder, parts, sets, device, code)
+            given = {"init": init and str(init), "code": code and str(Path(code).resolve())}
+            _write_facts(recipe, folder, parts, sets, {**circumstances, **given})
+            folder.rewind(0)
         start = 0
-    elif (finished is not None and start >= finished) or (recipe.rounds and parts.clock.rounds >= recipe.rounds):
+    elif start >= recipe.images if recipe.rounds is None else parts.clock.rounds >= recipe.rounds:
         if not quiet:
             print(
                 f"{folder.path} is finished: {start:,} images. Train it further with --images {2 * start}, "
@@ -161,21 +166,31 @@ def _play(
     observers = _observers(recipe, folder, parts, sets, bar) if processes.leads else []
     try:
         came = play(
-            parts, images=budget if recipe.rounds is None else sys.maxsize, rounds=recipe.rounds,
+            parts, images=recipe.images if recipe.rounds is None else None, rounds=recipe.rounds,
             folder=folder.checkpoints, observers=observers,
         )
+    except OSError as error:
+        raise UserError(
+            f"{folder.path} could not be written ({error.strerror or error}) after {parts.clock.images:,} images. The "
+            "newest checkpoint is kept. Make room, then run the same command again."
+        ) from error
     finally:
         if bar:
             bar.close()
-    if quiet:
-        return
-    if came:
+    if not came:
+        if not quiet:
+            print(
+                f"Interrupted after {parts.clock.images:,} images; everything is kept. Run the same command again to "
+                "continue."
+            )
+        raise SystemExit(130)
+    if not quiet:
         newest = checkpoint.newest(folder.checkpoints)
         size = newest.stat().st_size / 1e6 if newest else 0
-        print(f"Finished: {folder.path} (checkpoint {size:.0f} MB). Next: frugan sample {folder.path} | frugan evaluate {folder.path}")
-    else:
-        print(f"Interrupted after {parts.clock.images:,} images; everything is kept. Run the same command again to continue.")
-        raise SystemExit(130)
+        print(
+            f"Finished: {folder.path} (checkpoint: {size:.0f} MB). "
+            f"Next: frugan sample {folder.path} --out samples.png, or frugan evaluate {folder.path}"
+        )
 
 
 def _streams(recipe: Recipe) -> tuple[str, ...]:
@@ -200,7 +215,7 @@ def _check_folder(recipe: Recipe, folder: RunFolder) -> None:
     from frugan.engine.clock import follows_the_end
 
     if not folder.exists():
-        if folder.path.is_dir() and any(item.name != ".lock" for item in folder.path.iterdir()):
+        if not folder.is_free():
             raise UserError(f"{folder.path} holds something that is not a run; give another --out.")
         return
     before = from_dict(folder.read_json(folder.recipe), where=str(folder.recipe))
@@ -208,12 +223,12 @@ def _check_folder(recipe: Recipe, folder: RunFolder) -> None:
     if changed:
         listed = "; ".join(changed)
         raise UserError(
-            f"{folder.path} was begun with other settings ({listed}). Give another --out, or the settings it was begun with."
+            f"{folder.path} was begun with other settings ({listed}). Give another --out, or the settings it was begun "
+            "with."
         )
     longer = before.images != recipe.images or before.rounds != recipe.rounds
-    bound = [
-        name for name, player in recipe.players.items() if follows_the_end(player.schedule.name, player.schedule.options)
-    ]
+    schedules = {name: player.schedule for name, player in recipe.players.items()}
+    bound = [name for name, schedule in schedules.items() if follows_the_end(schedule.name, schedule.options)]
     if longer and bound:
         raise UserError(
             f"{folder.path} cannot be trained to another length: the schedule of '{bound[0]}' depends on the end. "
@@ -221,20 +236,35 @@ def _check_folder(recipe: Recipe, folder: RunFolder) -> None:
         )
 
 
-def _continue(recipe: Recipe, folder: RunFolder, parts: Parts) -> int | None:
+def _continue(
+    folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], circumstances: Mapping[str, Any]
+) -> int | None:
     """Load the newest checkpoint, if there is one; the images it had seen, or None for a new run."""
     from frugan.engine import checkpoint
 
-    if not folder.exists():
-        return None
-    newest = checkpoint.newest(folder.checkpoints)
+    newest = checkpoint.newest(folder.checkpoints) if folder.exists() else None
+    # No process may find what the first one is about to write.
+    parts.processes.wait()
     if newest is None:
         return None
+    facts = folder.read_json(folder.facts)
+    for stream, dataset in sets.items():
+        begun = facts["data"][stream]
+        if begun["hash"] != dataset.content_hash:
+            raise UserError(
+                f"{folder.path} was begun on {begun['title']}, which is now {dataset.title}. "
+                "Give another --out, or the data it was begun with."
+            )
     tensors, rest = checkpoint.read(newest)
     checkpoint.restore(parts.stateful(), tensors, rest)
     if parts.processes.leads:
         folder.rewind(parts.clock.images)
-        _warn_of_other_circumstances(folder)
+        changed = [f"{name} {facts.get(name)} -> {it}" for name, it in circumstances.items() if facts.get(name) != it]
+        if changed:
+            print(
+                f"Continuing under other circumstances ({'; '.join(changed)}): results may differ in their last bits.",
+                file=sys.stderr,
+            )
     parts.processes.wait()
     return parts.clock.images
 
@@ -250,7 +280,9 @@ def _initialise(parts: Parts, init: str | Path) -> None:
     theirs = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if mine != theirs:
         odd = sorted({name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)})
-        raise UserError(f"--init {init}: its generator is another network ({odd[0]} differs); train the same recipe and family.")
+        raise UserError(
+            f"--init {init}: its generator is another network ({odd[0]} differs); train the same recipe and family."
+        )
     network.load_state_dict(state)
     if shipped in parts.averages:
         parts.averages[shipped].load_state_dict(network.state_dict())
@@ -262,7 +294,8 @@ def _observers(
     """Who looks at this run: the log, previews, health, the progress bar."""
     import torch
 
-    from frugan.batch import Batch
+    from frugan import seeds
+    from frugan.batch import Batch, from_bytes
     from frugan.engine.health import Finding, Health
     from frugan.engine.observers import Log, Previews
 
@@ -282,57 +315,49 @@ def _observers(
             bar.say(text)
 
     image_range = batches.image_range
+    # Drawn from everywhere: the first images of a folder are all of one class.
+    drawn = torch.randperm(len(sets[stream]), generator=seeds.generator(recipe.seed, "health"))[:HEALTH]
+    real = from_bytes(sets[stream].images.index_select(0, drawn), image_range).to(device)
     observers: list[Observer] = [
         Log(folder),
         Previews(folder, like(PREVIEWS), image_range, recipe.seed),
-        Health(folder, like(HEALTH).images.float(), like(HEALTH), recipe.seed, tell),
+        Health(folder, real, like(HEALTH), recipe.seed, tell),
     ]
     return [*observers, bar] if bar else observers
 
 
-def _write_facts(
-    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], device: torch.device,
-    code: str | Path | None,
-) -> None:
+def _circumstances(recipe: Recipe, parts: Parts) -> dict[str, Any]:
+    """What a run's last bits depend on besides its recipe."""
     import torch
 
     from frugan.engine.precision import resolve as resolve_precision
 
-    shipped = parts.game.shipped()
-    facts = {
-        "frugan": _version(),
-        "device": str(device),
-        "machine": machine(),
-        "precision": resolve_precision(recipe.precision, device),
-        "threads": torch.get_num_threads(),
-        "processes": parts.processes.world,
+    return {
+        "device": str(parts.device), "machine": machine(), "processes": parts.processes.world,
+        "precision": resolve_precision(recipe.precision, parts.device), "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "code": str(Path(code).resolve()) if code else None,
+    }
+
+
+def _write_facts(
+    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], facts: Mapping[str, Any]
+) -> None:
+    """Begin a run folder: the recipe, and what is known about this run besides."""
+    shipped = parts.game.shipped()
+    folder.write_json(folder.recipe, {"frugan": _version(), **to_dict(recipe)})
+    more = {
         "shipped": {role: {"network": item.network, "averaged": item.averaged} for role, item in shipped.items()},
         "data": {
             stream: {
-                "name": dataset.name, "split": dataset.split, "count": len(dataset.images), "hash": dataset.content_hash,
-                "title": dataset.title, "source": recipe.data.source, "classes": list(dataset.classes),
+                "name": dataset.name, "split": dataset.split, "count": len(dataset.images),
+                "hash": dataset.content_hash, "title": dataset.title,
+                "source": recipe.streams.get(stream, {}).get("source", recipe.data.source),
+                "classes": list(dataset.classes),
             }
             for stream, dataset in sets.items()
         },
     }
-    folder.write_json(folder.facts, facts)
-    folder.write_json(folder.recipe, {"frugan": _version(), **to_dict(recipe)})
-
-
-def _warn_of_other_circumstances(folder: RunFolder) -> None:
-    """Say what makes a continued run differ in its last bits from an unbroken one."""
-    import torch
-
-    facts = folder.read_json(folder.facts)
-    changed = [
-        f"{name} {facts[name]} -> {now}"
-        for name, now in (("threads", torch.get_num_threads()), ("machine", machine()))
-        if facts.get(name) != now
-    ]
-    if changed:
-        print(f"Continuing under other circumstances ({'; '.join(changed)}): results may differ in their last bits.", file=sys.stderr)
+    folder.write_json(folder.facts, {"frugan": _version(), **facts, **more})
 
 
 def machine() -> str:
@@ -340,7 +365,8 @@ def machine() -> str:
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        models = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        lines = cpuinfo.read_text().splitlines()
+        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
         name = models[0] if models else name
     return f"{name}, {os.cpu_count()} cores"
 

@@ -27,6 +27,7 @@ from frugan.engine.observers import Moment, Rhythm, every
 from frugan.engine.run import RunFolder
 
 WARM_UP = 20_000
+TINY = 1e-6
 COLLAPSED_SPREAD = 0.5
 COLLAPSED_NEAREST = 0.4
 LOST_CLASSES = 0.5
@@ -53,11 +54,13 @@ def shrunk(images: Tensor) -> Tensor:
 def spread(points: Tensor) -> float:
     """Mean distance between two different points of ``[n, d]``."""
     count = len(points)
-    return float(torch.cdist(points, points).sum() / (count * (count - 1)))
+    return float(torch.cdist(points, points).sum() / max(count * (count - 1), 1))
 
 
 def nearest(points: Tensor) -> float:
-    """Median distance of a point of ``[n, d]`` to its nearest other one."""
+    """Median distance of a point of ``[n, d]`` to its nearest other one; 0 if there is no other."""
+    if len(points) < 2:
+        return 0.0
     distances = torch.cdist(points, points)
     distances.fill_diagonal_(float("inf"))
     return float(distances.amin(dim=1).median())
@@ -87,13 +90,16 @@ class Health:
 
     def __post_init__(self) -> None:
         real = self.features(self.real)
-        self._real_spread, self._real_nearest = spread(real), nearest(real)
+        # Real images that are all alike give large numbers, not a division by zero.
+        self._real_spread, self._real_nearest = max(spread(real), TINY), max(nearest(real), TINY)
 
     def look(self, moment: Moment) -> None:
         """Measure, write, and tell what is newly wrong."""
         images = moment.sample(self.like, self.seed)
         fake = self.features(images)
-        numbers = {"health.spread": spread(fake) / self._real_spread, "health.nearest": nearest(fake) / self._real_nearest}
+        numbers = {
+            "health.spread": spread(fake) / self._real_spread, "health.nearest": nearest(fake) / self._real_nearest,
+        }
         if self._before is not None:
             numbers["health.flicker"] = float((fake - self._before).norm(dim=1).mean()) / self._real_spread
         if self.classify is not None:
@@ -111,9 +117,9 @@ class Health:
 def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
     """What the log of a run says is wrong with it now: a pure function of its lines.
 
-    Nothing is said of the first 20,000 images, in which an averaged generator still makes nearly the same image of everything. A collapse
-    must be seen at the two newest looks; a saturated discriminator (both accuracies above 0.99 and its loss
-    below 0.05) for 20,000 images; a flicker at the three newest looks.
+    Nothing is said of the first 20,000 images, in which an averaged generator still makes nearly the same image of
+    everything. A collapse must be seen at the two newest looks; a saturated discriminator (both accuracies above 0.99
+    and its loss below 0.05) for 20,000 images; a flicker at the three newest looks.
     """
     found = []
     lines = [line for line in lines if line["images"] >= WARM_UP]
@@ -133,8 +139,8 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
         found.append(
             Finding(
                 "flicker", moving[0]["images"],
-                f"flicker: images of fixed latents move {moving[-1]['health.flicker']:.2f} of the distance between two real "
-                "images from look to look. Lower learning_rate or betas, or lengthen the average's half_life.",
+                f"flicker: images of fixed latents move {moving[-1]['health.flicker']:.2f} of the distance between two "
+                "real images from look to look. Lower learning_rate or betas, or lengthen the average's half_life.",
             )
         )
     losses = [line for line in lines if "discriminator.loss" in line]
@@ -159,4 +165,5 @@ def _collapsed(line: Mapping[str, Any]) -> bool:
 
 def _saturated(line: Mapping[str, Any]) -> bool:
     right = min(line.get("discriminator.accuracy_real", 0.0), line.get("discriminator.accuracy_fake", 0.0))
-    return right > 0.99 and line["discriminator.loss"] < SATURATED_LOSS
+    # Below zero there is no such end: a Wasserstein loss falls as far as it may.
+    return right > 0.99 and 0 <= line["discriminator.loss"] < SATURATED_LOSS

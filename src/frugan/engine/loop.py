@@ -102,29 +102,29 @@ class Stopped(UserError):
 def play(
     parts: Parts,
     *,
-    images: int,
+    images: int | None = None,
     rounds: int | None = None,
     folder: Path | None = None,
     observers: Sequence[Observer] = (),
 ) -> bool:
-    """Play until `images` real images (or `rounds` rounds) have been seen; True if it came that far.
+    """Play until `images` real images have been seen or `rounds` rounds played; True if it came that far.
 
     Checkpoints go to `folder` every minute, at the end, and when interrupted (Ctrl-C, SIGTERM), in which case False is
     returned. Every observer looks once more at the end. Raises `Stopped` when a loss or gradient is not finite.
     """
     clock, stateful = parts.clock, parts.stateful()
-    limit = math.inf if rounds is None else rounds
+    most, limit = math.inf if images is None else images, math.inf if rounds is None else rounds
     good, kept, newest = checkpoint.capture(stateful), time.monotonic(), parts.means.peek()
     for network in parts.game.networks.values():
         network.train()
     with _interruptions() as interrupted:
-        while clock.images < images and clock.rounds < limit:
+        while clock.images < most and clock.rounds < limit:
             before = Tick(clock.images, clock.rounds)
             try:
                 parts.means.add(play_round(parts))
             except NonFinite:
                 _stop(parts, good, folder)
-            done = clock.images >= images or clock.rounds >= limit
+            done = clock.images >= most or clock.rounds >= limit
             logging = clock.rounds % LOG_ROUNDS == 0
             if logging:
                 if parts.update.broken is not None and bool(parts.update.broken):
@@ -134,7 +134,9 @@ def play(
             now = Tick(clock.images, clock.rounds)
             looking = [observer for observer in observers if done or observer.due(before, now)]
             if looking:
-                moment = _moment(parts, newest, images)
+                # Rounds show as many images each; so a number of rounds is a budget in images, too.
+                budget = images if images is not None else int(limit * clock.images / clock.rounds)
+                moment = _moment(parts, newest, budget)
                 for observer in looking:
                     observer.look(moment)
             stopping = bool(interrupted)
@@ -158,7 +160,8 @@ def play_round(parts: Parts) -> dict[str, Tensor]:
     parts.update.set_rates(clock.images)
     taken = parts.batches.taken
     with parts.autocast():
-        scalars = parts.game.step(parts.batches, Progress(clock.images, clock.rounds, parts.seed, parts.processes), parts.update)
+        progress = Progress(clock.images, clock.rounds, parts.seed, parts.processes)
+        scalars = parts.game.step(parts.batches, progress, parts.update)
     shown = parts.batches.taken - taken
     clock.images += shown
     clock.rounds += 1

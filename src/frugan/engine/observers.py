@@ -18,7 +18,6 @@ from frugan.engine.run import RunFolder
 from frugan.games import Game
 from frugan.pictures import save_grid
 
-
 LOG_ROUNDS = 25
 
 
@@ -36,8 +35,8 @@ Rhythm = Callable[[Tick, Tick], bool]
 class Moment:
     """A read-only look at a run between two rounds.
 
-    `scalars` are means over the rounds up to the last log point; `averaged` holds the averaged copy of each network that
-    has one and the network itself otherwise.
+    `scalars` are means over the rounds up to the last log point; `averaged` holds the averaged copy of each network
+    that has one and the network itself otherwise.
     """
 
     images: int
@@ -165,7 +164,7 @@ class Bar:
         losses = "  ".join(f"{name} {moment.scalars[name]:.3f}" for name in self.headline if name in moment.scalars)
         if self.bar:
             numbers = f"{moment.images:,} / {moment.budget:,} images  {speed:,.0f}/s  {losses}"
-            self.bar.update(self.task, completed=moment.images, numbers=numbers)
+            self.bar.update(self.task, total=moment.budget, completed=moment.images, numbers=numbers)
             return
         left = (moment.budget - moment.images) / max(speed, 1e-6)
         print(

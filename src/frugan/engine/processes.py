@@ -26,7 +26,9 @@ class Processes:
     def share(self, whole: Tensor) -> Tensor:
         """This process's equal slice of something drawn for the whole batch. Raises UserError if it does not divide."""
         if len(whole) % self.world:
-            raise UserError(f"A batch of {len(whole)} does not divide among {self.world} processes; set batch_size to a multiple.")
+            raise UserError(
+                f"A batch of {len(whole)} does not divide among {self.world} processes; set batch_size to a multiple."
+            )
         part = len(whole) // self.world
         return whole[self.rank * part : (self.rank + 1) * part]
 

@@ -1,6 +1,6 @@
 """The run folder: the interface between training and everything that comes after it.
 
-    recipe.json      the recipe as resolved (format, frugan's version)
+    recipe.json      the recipe as resolved (format, frugan's version); written first, so it makes a folder a run
     run.json         where it ran and on which data (name, split, count, content hash)
     log.jsonl        one line per log point: images, rounds, seconds, scalars
     metrics.jsonl    one line per value: metric, numbers, protocol
@@ -23,6 +23,7 @@ from frugan.engine.checkpoint import write_durably
 from frugan.registry import UserError
 
 FORMAT = 1
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -70,6 +71,12 @@ class RunFolder:
         """Whether a run lives here."""
         return self.recipe.is_file()
 
+    def is_free(self) -> bool:
+        """Whether a new run may begin here: nothing is here, or what a run leaves that was killed at its very start."""
+        if not self.path.exists():
+            return True
+        return self.path.is_dir() and all(item.name in (LOCK, "recipe.json.tmp") for item in self.path.iterdir())
+
     def read_json(self, path: Path) -> dict[str, Any]:
         """A JSON file of this folder. Raises UserError if it is missing, broken or of a newer format."""
         try:
@@ -78,8 +85,9 @@ class RunFolder:
             raise UserError(f"{self.path} is not a run folder: it has no {path.name}.") from None
         except json.JSONDecodeError as error:
             raise UserError(f"{path} is not whole JSON ({error}); the run cannot be read.") from None
-        if not 1 <= value.get("format", 0) <= FORMAT:
-            raise UserError(f"{path} has format {value.get('format')}; this frugan reads 1 to {FORMAT}. Update frugan.")
+        version = value.get("format") if isinstance(value, dict) else None
+        if not isinstance(version, int) or not 1 <= version <= FORMAT:
+            raise UserError(f"{path} has format {version}; this frugan reads 1 to {FORMAT}. Update frugan.")
         return value
 
     def write_json(self, path: Path, value: Mapping[str, Any]) -> None:
@@ -105,19 +113,28 @@ class RunFolder:
         return found
 
     def rewind(self, images: int) -> None:
-        """Drop log lines and previews later than `images`: the rounds after the checkpoint are about to be played again."""
+        """Drop log lines and previews later than `images`: the rounds since then are about to be played again."""
         kept = [line for line in self.lines(self.log) if line["images"] <= images]
         beside = self.log.with_name("log.jsonl.tmp")
         write_durably(beside, "".join(json.dumps(line) + "\n" for line in kept).encode())
         os.replace(beside, self.log)
+        for picture in self.samples.glob("images-*.png"):
+            if picture.stem.removeprefix("images-") > f"{images:012d}":
+                picture.unlink()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process. Raises UserError if another one is training here."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / LOCK).open("w")
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be a run folder ({error.strerror}); give another --out.") from None
+        with lock:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise UserError(f"Another process is training in {self.path}; wait for it, or give another --out.") from None
+                raise UserError(
+                    f"Another process is training in {self.path}; wait for it, or give another --out."
+                ) from None
             yield
