@@ -74,7 +74,8 @@ class Generator:
         """`count` images as bytes ``[count, height, width, channels]``; image i depends on (seed, i) alone.
 
         Args:
-            labels: one class number for all, or one for each; left out, a conditional generator makes every class in turn.
+            labels: one class number for all, or one for each; left out, a conditional generator makes every class in
+                turn.
             truncation: see `Latents.rows`.
 
         Images are always computed in chunks of 32 in float32, so on one machine the bytes do not depend on `count`.
@@ -82,6 +83,8 @@ class Generator:
         """
         import numpy as np
 
+        if count < 0:
+            raise UserError(f"{count} images cannot be made; give a number from 0.")
         wanted = self._labels(count, labels)
         made = []
         for start in range(0, count, CHUNK):
@@ -101,19 +104,23 @@ class Generator:
         classes = int(getattr(self.module, "classes", 0))
         if not classes:
             if labels is not None:
-                raise UserError("This generator takes no labels; leave them out, or train a conditional recipe such as 'cgan'.")
+                raise UserError(
+                    "This generator takes no labels; leave them out, or train a conditional recipe such as 'cgan'."
+                )
             return None
         if labels is None:
             return torch.arange(count) % classes
         given = torch.as_tensor(labels, dtype=torch.int64)
         given = given.expand(count) if given.ndim == 0 else given
-        if given.shape != (count,) or given.numel() and not 0 <= int(given.min()) <= int(given.max()) < classes:
+        if given.shape != (count,) or (given.numel() and not 0 <= int(given.min()) <= int(given.max()) < classes):
             raise UserError(f"labels: {count} class numbers from 0 to {classes - 1} are wanted, one for each image.")
         return given
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write an artefact folder. Raises UserError if `path` holds something already and `overwrite` is False."""
         path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is a file; an artefact is a folder. Give another path.")
         if path.exists() and any(path.iterdir()) and not overwrite:
             raise UserError(f"{path} is not empty; give another path, or overwrite=True.")
         path.mkdir(parents=True, exist_ok=True)
@@ -135,17 +142,27 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", code: str | Pa
     path = Path(path)
     if code is not None:
         load_code(code)
-    if (path / "config.json").is_file():
+    from_run = not (path / "config.json").is_file()
+    if not from_run:
         config, tensors = _read_artefact(path)
     elif RunFolder(path).exists():
-        config, tensors = _read_run(RunFolder(path))
+        config, tensors = _read_run(RunFolder(path), read_code=code is None)
     else:
-        raise UserError(f"{path} is neither an artefact (config.json) nor a run folder (recipe.json). Train one: frugan train.")
-    module = _module(config)
+        raise UserError(
+            f"{path} is neither an artefact (config.json) nor a run folder (recipe.json). Train one: frugan train."
+        )
     try:
+        module = _module(config)
         module.load_state_dict(tensors)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path / 'config.json'} is not whole: {type(error).__name__} {error}.") from None
     except RuntimeError as error:
-        raise UserError(f"The weights in {path} do not fit its network: {str(error).splitlines()[-1].strip()}") from None
+        raise UserError(
+            f"The weights in {path} do not fit its network: {str(error).splitlines()[-1].strip()}"
+        ) from None
+    if from_run:
+        # What depends on the weights was last computed at some earlier round, and for the live ones.
+        games.settle(module, config["seed"])
     return Generator(module.to(device), config)
 
 
@@ -166,22 +183,25 @@ def _module(config: Mapping[str, Any]) -> nn.Module:
 def _read_artefact(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         config = json.loads((path / "config.json").read_text())
-        if not 1 <= config.get("format", 0) <= FORMAT:
-            raise UserError(f"{path} has artefact format {config.get('format')}; this frugan reads 1 to {FORMAT}. Update frugan.")
+        version = config.get("format") if isinstance(config, dict) else None
+        if not isinstance(version, int) or not 1 <= version <= FORMAT:
+            raise UserError(f"{path} has artefact format {version}; this frugan reads 1 to {FORMAT}. Update frugan.")
         with safe_open(path / "model.safetensors", framework="pt") as file:
             return config, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (json.JSONDecodeError, SafetensorError, FileNotFoundError) as error:
+    except (ValueError, SafetensorError, FileNotFoundError) as error:
         raise UserError(f"{path} is not a whole artefact: {error}.") from None
 
 
-def _read_run(run: RunFolder) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read_run(run: RunFolder, read_code: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
     facts = run.read_json(run.facts)
-    if facts.get("code"):
+    if read_code and facts.get("code"):
         load_code(facts["code"])
     recipe = from_dict(run.read_json(run.recipe), where=str(run.recipe))
     newest = checkpoint.newest(run.checkpoints)
     if newest is None:
-        raise UserError(f"{run.path} has no checkpoint yet; let it train longer: frugan train {recipe.name} --out {run.path}")
+        raise UserError(
+            f"{run.path} has no checkpoint yet; let it train longer: frugan train {recipe.name} --out {run.path}"
+        )
     role, shipped = "generator", facts["shipped"]["generator"]
     name = shipped["network"]
     averaged = shipped["averaged"] and name in recipe.averages
@@ -205,7 +225,8 @@ def _read_run(run: RunFolder) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _card(config: Mapping[str, Any]) -> str:
-    families = ", ".join(f"`{rule['pattern']}` {rule['family']}" for rule in config["network"]["families"]) or "standard"
+    rules = [f"`{rule['pattern']}` {rule['family']}" for rule in config["network"]["families"]]
+    families = ", ".join(rules) or "standard"
     conditional = f"\nIt takes labels: {', '.join(config['classes'])}.\n" if config["network"]["labels"] else ""
     size = "x".join(str(side) for side in config["image"][1:])
     return f"""---
