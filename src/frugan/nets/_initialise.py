@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 from torch.nn import init
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from frugan.nets._choices import one_of
 
@@ -31,7 +33,24 @@ def keras(module: nn.Module) -> None:
                 init.zeros_(part.bias)
 
 
-RULES = {"dcgan": dcgan, "keras": keras}
+def lecun(module: nn.Module) -> None:
+    """Weights from N(0, 1 / fan in), biases 0 (LeCun et al. 1998), which keeps the size of a signal in every family.
+
+    The fan in is the number of inputs that one output really sums: a depthwise kernel sees one channel, and a transposed
+    one is thinned by its stride. Glorot's rule counts a depthwise layer's fan out over all channels, and shrinks it.
+    """
+    for part in module.modules():
+        if isinstance(part, (_ConvNd, nn.Linear)):
+            seen = part.weight[0].numel()
+            if isinstance(part, _ConvTransposeNd):
+                size = math.prod(part.kernel_size) / math.prod(part.stride)
+                seen = part.in_channels // part.groups * max(size, 1.0)
+            init.normal_(part.weight, 0.0, seen**-0.5)
+            if part.bias is not None:
+                init.zeros_(part.bias)
+
+
+RULES = {"dcgan": dcgan, "keras": keras, "lecun": lecun}
 
 
 def initialise(module: nn.Module, rule: str) -> None:
