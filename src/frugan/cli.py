@@ -326,7 +326,7 @@ def data_show(
 
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists; give another --out, or --overwrite.")
-    opened = data.open_dataset(source, split=split, size=size, channels=channels)
+    opened = data.open_dataset(source, split=split, size=size, channels=channels, allow_unusable=True)
     data.contact_sheet(opened, seed=seed).save(out)
     print(f"{opened.title}: {opened.shape.height} x {opened.shape.width}, {opened.shape.channels} channels")
     if opened.labels is not None:
@@ -516,7 +516,7 @@ def _is_key(token: str) -> bool:
 
 
 def _options_last(given: list[str], verb: Callable[..., None]) -> list[str]:
-    """What was typed with all options behind everything else, since tyro wants the latter in one piece."""
+    """What was typed, sorted: names, then keys, then options, since tyro wants all that is no option in one piece."""
     parameters = inspect.signature(verb).parameters.values()
     flags = {"--" + parameter.name.replace("_", "-") for parameter in parameters if parameter.default is False}
     others: list[str] = []
@@ -530,7 +530,7 @@ def _options_last(given: list[str], verb: Callable[..., None]) -> list[str]:
         options.append(word)
         if waiting and "=" not in word and word not in {*flags, "-h", "--help"}:
             options.append(waiting.pop(0))
-    return [*others, *options]
+    return [*sorted(others, key=_is_key), *options]
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -1,0 +1,235 @@
+"""The command line as a newcomer meets it: help, mistakes, exit codes, and what is typed between options."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frugan import cli
+
+VERBS = [*cli.VERBS, *(f"data {verb}" for verb in cli.DATA_VERBS)]
+SMALL = "data.limit=200 architecture.width=0.05 discriminator.width=0.1"
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def typed(line: str) -> int:
+    """The exit code of what is typed after ``frugan``."""
+    try:
+        cli.main(shlex.split(line))
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two rounds, typed with keys before, between and behind the options."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    assert typed(f"train {SMALL} mnist --data glyphs batch_size=16 --out {out} generator.slope=0.2 --images 32") == 0
+    return out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed(f"{verb} --help") == 0
+    printed = capsys.readouterr().out
+    function = {**cli.VERBS, **{f"data {name}": of for name, of in cli.DATA_VERBS.items()}}[verb]
+    assert (function.__doc__ or "?").strip().splitlines()[0] in " ".join(printed.split())
+    assert "None" not in printed  # no default is shown where there is none
+
+
+def test_the_front_page_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed("--help") == 0
+    printed = capsys.readouterr().out
+    assert all(f"\n  {verb} " in printed for verb in [*cli.VERBS, "data"])
+
+
+def test_help_of_a_recipe_lists_its_keys_with_their_values(capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed("train mnist --family factorised --help") == 0
+    printed = capsys.readouterr().out
+    assert "\n  batch_size=128\n" in printed
+    assert '"family": "factorised"' in printed
+
+
+def test_one_recipe_in_detail_lists_options_at_their_defaults_and_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed("recipes mnist") == 0
+    printed = capsys.readouterr().out
+    assert "\n  generator.width=1.0\n" in printed
+    assert "\n  --family: bilinear_additive, depthwise, factorised, grouped, inception, standard\n" in printed
+    assert typed("recipes mnist --json") == 0
+    assert json.loads(capsys.readouterr().out)["options"]["discriminator.dropout"] == 0.3
+
+
+def test_recipes_as_json_hold_what_the_list_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed("recipes --json") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    row = rows["mnist-faithful"]
+    assert (row["game"], row["data"], row["architecture"]["generator"]) == ("simultaneous", "mnist", "tutorial")
+    assert all(row[key] for row in rows.values() for key in ("system", "source", "families", "explanation"))
+    assert typed("recipes") == 0
+    printed = capsys.readouterr().out
+    assert all(f"{name} " in printed for name in rows)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("trian mnist", "Did you mean 'train'?"),
+        ("data lsit", "Did you mean 'list'?"),
+        ("train mnsit", "Did you mean 'mnist'?"),
+        ("train nowhere.json", "no file 'nowhere.json'"),
+        ("train mnist --data nowhere", "--data nowhere: there is no such file or folder"),
+        ("train mnist --data glyphs --family factorized", "Did you mean 'factorised'?"),
+        ("train mnist --data glyphs bathc_size=3", "Did you mean 'batch_size'?"),
+        ("train mnist --data glyphs generator.widht=1", "Did you mean 'width'?"),
+        ("train mnist --data glyphs --images many", "'many' is not a number of images"),
+        ("train mnist --data glyphs --device gpu", "There is no device 'gpu'"),
+        ("train mnist --code nowhere.py", "there is no such file"),
+        ("train mnist word", "'word' is not of the form key=value"),
+        ("sample nowhere --out x.png", "neither an artefact"),
+        ("sample nowhere --out x.jpg", "accepted are FILE.png, FILE.npz"),
+        ("sample nowhere --out x.png --labels a", "--labels a: give whole numbers"),
+        ("sample nowhere --out x.png --count 0", "--count 0"),
+        ("evaluate nowhere", "nowhere"),
+        ("report nowhere", "neither a run"),
+        ("cost nowhere", "neither a recipe nor a run"),
+        ("cost mnist --family depthwize", "Did you mean 'depthwise'?"),
+        ("compare mnist --out c", "takes two arms or more"),
+        ("compare mnist --families standard,depthwise --seeds abc --out c", "--seeds abc: give whole numbers"),
+        ("compare mnist --families standard,depthwize --out c", "Did you mean 'depthwise'?"),
+        ("data show nowhere", "there is no such file or folder"),
+        ("data convert-weights nowhere.pth", "nowhere.pth"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_that_helps_and_code_2(
+    line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(line) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("frugan: ")
+    assert printed.count("\n") == 1
+    assert message in printed
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train", "Missing from frugan train"),
+        ("train mnist --dat glyphs", "--data"),
+        ("train mnist --seed x", "--seed"),
+        ("sample run", "--out"),
+        ("recipes --jsno", "--jsno"),
+    ],
+)
+def test_a_mistyped_option_is_explained_with_code_2(
+    line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(line) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_keys_may_stand_anywhere_between_options(run: Path) -> None:
+    recipe = json.loads((run / "recipe.json").read_text())
+    assert recipe["batch_size"] == 16
+    assert recipe["images"] == 32
+    assert recipe["data"]["limit"] == 200
+    assert recipe["networks"]["generator"]["options"]["slope"] == 0.2
+    assert recipe["networks"]["generator"]["options"]["width"] == 0.05
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("mnist --data g a=1 --seed 3 b=2", "mnist a=1 b=2 --data g --seed 3"),
+        ("a=1 --data g mnist", "mnist a=1 --data g"),
+        ("--json mnist a=1", "mnist a=1 --json"),
+        ("mnist --json --layers a=1 --family=f", "mnist a=1 --json --layers --family=f"),
+        ("mnist --out odd=name a=1", "mnist a=1 --out odd=name"),
+        ("mnist --dat glyphs", "mnist --dat glyphs"),
+        ("mnist a=1 --help", "mnist a=1 --help"),
+    ],
+)
+def test_options_are_moved_behind_the_rest_with_their_values(given: str, expected: str) -> None:
+    assert cli._options_last(given.split(), cli.cost) == expected.split()
+
+
+def test_a_run_is_sampled_costed_and_told_finished(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for out in ("grid.png", "many.npz", "folder"):
+        assert typed(f"sample {run} --count 3 --out {out}") == 0
+    assert np.load("many.npz")["images"].shape == (3, 28, 28, 1)
+    assert len(list(Path("folder").iterdir())) == 3
+    assert typed(f"sample {run} --out grid.png") == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert typed(f"sample {run} --out grid.png --overwrite") == 0
+    assert typed(f"sample {run} --out x.png --labels 1") == 2
+    assert "takes no labels" in capsys.readouterr().err
+
+    assert typed(f"cost {run} --json") == 0
+    assert json.loads(capsys.readouterr().out)["recipe"] == "mnist"
+    again = f"train mnist {SMALL} --data glyphs batch_size=16 generator.slope=0.2 --images 32 --out {run}"
+    assert typed(again) == 0
+    assert "is finished" in capsys.readouterr().out
+    assert typed(f"{again} --seed 1") == 2
+    assert "seed: 0 -> 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("recipe", "generator", "macs", "discriminator"),
+    [
+        ("mnist-faithful", 2_330_944, 51_744_000, 212_865),
+        ("mnist-faithful --family factorised", 1_588_805, 17_164_112, 212_865),
+        ("emnist-letters-faithful", 4_287_808, 53_700_864, 212_865),
+        ("emnist-letters-faithful --family factorised", 3_570_245, 21_529_424, 212_865),
+        ("cifar10-frog-faithful", 6_264_579, 3_873_177_600, 790_913),
+        ("cifar10-frog-faithful --family factorised", 3_971_587, 1_776_025_600, 790_913),
+    ],
+)
+def test_factorised_sheet_7_counts_as_frugan_cost_prints_them(
+    recipe: str, generator: int, macs: int, discriminator: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(f"cost {recipe} --json") == 0
+    networks = json.loads(capsys.readouterr().out)["networks"]
+    assert networks["generator"]["parameters"] == generator
+    assert networks["generator"]["macs"] == macs
+    assert networks["discriminator"]["parameters"] == discriminator
+
+
+def test_data_verbs_list_what_cannot_be_used_and_show_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("pictures")
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(30):
+        Image.fromarray(random.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(folder / f"{number:02}.png")
+    whole = (folder / "00.png").read_bytes()
+    (folder / "broken.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "notes.txt").write_text("no image")
+
+    assert typed("data check pictures") == 0
+    printed = capsys.readouterr().out
+    assert "broken.png: truncated" in printed
+    assert "notes.txt: not an image" in printed
+    assert "30 usable, 2 not." in printed
+
+    assert typed("data show pictures --out sheet.png") == 0
+    assert "2 images cannot be used" in capsys.readouterr().out
+    with Image.open("sheet.png") as sheet:
+        assert sheet.width > 16
+    assert typed("data show pictures --out sheet.png") == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+    assert typed("data pack pictures") == 2
+    assert "2 of 32 images cannot be used" in capsys.readouterr().err
+    assert typed("data pack pictures --allow-unusable") == 0
+    assert "2 images set aside" in capsys.readouterr().out
+    assert typed("data list") == 0
+    assert "glyphs" in capsys.readouterr().out
