@@ -334,7 +334,7 @@ def _check_share(name: str, split: str, skipped: Sequence[Skipped], usable: int,
     if not allowed and len(skipped) > UNUSABLE_SHARE * total:
         raise UserError(
             f"{name} ({split}): {len(skipped):,} of {total:,} images cannot be used, more than {UNUSABLE_SHARE:.0%}."
-            f" {_listed(skipped)} Mend or remove them, or go on without them with data.allow_unusable=true"
+            f" {_listed(skipped)} Mend or remove them, or go on without them: --allow-unusable"
         )
 
 
