@@ -120,7 +120,7 @@ def test_over_five_percent_unusable_stops_with_the_list_unless_allowed(tmp_path:
     for number in range(15):
         (tmp_path / f"bad{number:02}.png").write_bytes(b"")
     refusal = (
-        r"15 of 100 images cannot be used, more than 5%.*bad00.png: empty file;.*bad09.*and 5 more.*allow_unusable"
+        r"15 of 100 images cannot be used, more than 5%.*bad00.png: empty file;.*bad09.*and 5 more.*--allow-unusable"
     )
     with pytest.raises(UserError, match=refusal):
         open_dataset(str(tmp_path))
