@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from frugan.recipe import Average, Data, LatentsChoice, Network, Player, Recipe
 from frugan.recipes import recipe
+from frugan.recipes._tables import WHOLE_OUTPUT
 
 SOURCE = "e4-gan coursework, March 2019; eriklindernoren/Keras-GAN (inferred)"
 
@@ -31,7 +32,10 @@ def _dcgan(name: str, first: int, second: int, parameters: str) -> Recipe:
     generator = {"channels": [128, first, second]}
     return replace(
         vanilla(), name=name, source=SOURCE, expects=f"G {parameters} and D 393,729 parameters", images=1_200_000,
-        networks={"generator": Network("upsampling", generator), "discriminator": Network("upsampling")},
+        networks={
+            "generator": Network("upsampling", generator, tables=WHOLE_OUTPUT),
+            "discriminator": Network("upsampling"),
+        },
         averages={"generator": Average(5_000.0)},
     )
 

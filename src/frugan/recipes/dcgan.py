@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from frugan.recipe import Average, Data, LatentsChoice, Network, Player, Recipe
 from frugan.recipes import recipe
+from frugan.recipes._tables import WHOLE_OUTPUT
 
 SOURCE = "Radford, Metz, Chintala 2016, arXiv 1511.06434"
 ADAM = {"learning_rate": 2e-4, "betas": (0.5, 0.999)}
@@ -18,7 +19,10 @@ def dcgan_paper() -> Recipe:
     return Recipe(
         name="dcgan-paper", system="DCGAN", source=SOURCE, expects="G 18,920,320 and D 17,236,352 parameters",
         data=Data("glyphs:all", 64, 3, 36),
-        networks={"generator": Network("dcgan", options), "discriminator": Network("dcgan", options)},
+        networks={
+            "generator": Network("dcgan", options, tables=WHOLE_OUTPUT),
+            "discriminator": Network("dcgan", options),
+        },
         players={"generator": Player(("generator",), **ADAM), "discriminator": Player(("discriminator",), **ADAM)},
         images=3_000_000, latents=LatentsChoice(100, "uniform"), batch_size=128,
         averages={"generator": Average(10_000.0)},
@@ -36,7 +40,10 @@ def dcgan_64() -> Recipe:
     return replace(
         dcgan_paper(), name="dcgan-64", latents=LatentsChoice(100), batch_size=128,
         source=f"{SOURCE}; soumith/dcgan.torch and the DCGAN example of pytorch/examples",
-        networks={"generator": Network("dcgan", generator), "discriminator": Network("dcgan", discriminator)},
+        networks={
+            "generator": Network("dcgan", generator, tables=WHOLE_OUTPUT),
+            "discriminator": Network("dcgan", discriminator),
+        },
         expects="G 3,578,624 and D 2,767,360 parameters",
     )
 
@@ -51,6 +58,9 @@ def dcgan_32() -> Recipe:
     return replace(
         dcgan_paper(), name="dcgan-32", latents=LatentsChoice(256, "uniform"), data=Data("cifar10", 32, 3, 10),
         source=f"{SOURCE}; Newmu/dcgan_code",
-        networks={"generator": Network("dcgan", options), "discriminator": Network("dcgan", options)},
+        networks={
+            "generator": Network("dcgan", options, tables=WHOLE_OUTPUT),
+            "discriminator": Network("dcgan", options),
+        },
         expects="G 6,709,632 and D 4,589,440 parameters",
     )
