@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -55,9 +56,9 @@ def test_the_front_page_names_every_verb(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_help_of_a_recipe_lists_its_keys_with_their_values(capsys: pytest.CaptureFixture[str]) -> None:
-    assert typed("train mnist --family factorised --help") == 0
+    assert typed("train mnist-faithful --family factorised --help") == 0
     printed = capsys.readouterr().out
-    assert "\n  batch_size=128\n" in printed
+    assert re.search(r"\n  batch_size=\d+\n", printed)
     assert '"family": "factorised"' in printed
 
 
@@ -102,7 +103,7 @@ def test_recipes_as_json_hold_what_the_list_shows(capsys: pytest.CaptureFixture[
         ("sample nowhere --out x.png --count 0", "--count 0"),
         ("evaluate nowhere", "nowhere"),
         ("report nowhere", "neither a run"),
-        ("cost nowhere", "neither a recipe nor a run"),
+        ("cost nowhere", "no recipe or run called 'nowhere'"),
         ("cost mnist --family depthwize", "Did you mean 'depthwise'?"),
         ("compare mnist --out c", "takes two arms or more"),
         ("compare mnist --families standard,depthwise --seeds abc --out c", "--seeds abc: give whole numbers"),

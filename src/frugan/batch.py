@@ -27,7 +27,7 @@ class ImageShape(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images ``[count, channels, height, width]`` and, where the data has them, labels ``[count]`` or ``[count, bits]``."""
+    """Images ``[count, channels, height, width]``, and labels ``[count]`` or ``[count, bits]`` if there are any."""
 
     images: Tensor
     labels: Tensor | None = None

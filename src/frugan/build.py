@@ -190,7 +190,8 @@ def parts(
     resolved = precisions.resolve(recipe.precision, device)
     layout = precisions.memory_format(resolved, device)
     ready = {
-        name: module.to(device=device, memory_format=layout) for name, (module, _) in networks(recipe).items()
+        name: module.to(device).to(memory_format=layout)  # pyrefly: ignore
+        for name, (module, _) in networks(recipe).items()
     }
     played = game(recipe, ready)
     players = {name: player(name, record, ready, recipe.images) for name, record in recipe.players.items()}
@@ -209,7 +210,8 @@ def image_range(recipe: Recipe, ready: Mapping[str, nn.Module]) -> tuple[float, 
     """The range that real images are brought to: the recipe's, else that of the networks that make images."""
     if recipe.data.image_range is not None:
         return recipe.data.image_range
-    return next((ready[name].image_range for name in recipe.makers() if hasattr(ready[name], "image_range")), SIGNED)
+    stated: list[Any] = [getattr(ready[name], "image_range", None) for name in recipe.makers()]
+    return next((found for found in stated if found is not None), SIGNED)
 
 
 def player(name: str, record: PlayerRecord, ready: Mapping[str, nn.Module], budget: int) -> Player:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import recipes, training
 from frugan.recipe import Recipe, from_dict
-from frugan.registry import UserError, load_code, suggest
+from frugan.registry import UserError, load_code, unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -130,7 +130,7 @@ def _recipe(model: str | Path | Recipe) -> Recipe:
         )
     if run.path.is_dir():
         raise UserError(f"{model} has no recipe.json, so it is no run folder. Give one, or a recipe's name.")
-    raise UserError(f"There is neither a recipe nor a run called '{model}'. {suggest(str(model), recipes.names())}")
+    raise unknown("recipe or run", str(model), recipes.names())
 
 
 def _summary_table(costed: RecipeCost) -> Table:

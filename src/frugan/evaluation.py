@@ -83,7 +83,7 @@ def evaluate(
     if device is None:
         device = _best_device()
 
-    generator = artefact.load(folder.path, device=device)
+    generator = artefact.load(folder.path, device=device, code=code)
     real = _Real.open(folder, reference)
     if count is None:
         count = min(10_000, max(1000, len(real.reference)))

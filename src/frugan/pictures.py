@@ -21,7 +21,7 @@ def grid(images: Tensor, columns: int | None = None, scale: int | None = None, g
     import numpy as np
     from PIL import Image
 
-    count, channels, height, width = images.shape
+    count, _, height, width = images.shape
     columns = columns or max(1, math.ceil(math.sqrt(count)))
     rows = math.ceil(count / columns)
     scale = scale or max(1, round(56 / height))

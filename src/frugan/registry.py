@@ -32,6 +32,13 @@ def suggest(wrong: str, accepted: Iterable[str]) -> str:
     return f"{hint}Accepted: {', '.join(names) if names else '(none)'}."
 
 
+def unknown(kind: str, name: str, accepted: Iterable[str]) -> UserError:
+    """The error for a name that is not there: a slip most likely, else something of the user's own."""
+    tail = suggest(name, accepted)
+    own = "" if tail.startswith("Did you mean") else " If it is your own, name its file: --code FILE, in Python code=."
+    return UserError(f"There is no {kind} called '{name}'. {tail}{own}")
+
+
 class Registry:
     """The variants of one axis: those in the package's folder and those that users added.
 
@@ -64,7 +71,7 @@ class Registry:
     def find(self, name: str) -> Any:
         """The variant called `name`. Raises UserError with the nearest name if there is none."""
         if name not in self.names():
-            raise UserError(f"There is no {self.kind} called '{name}'. {suggest(name, self.names())}")
+            raise unknown(self.kind, name, self.names())
         if name in self._added:
             return self._added[name]
         return importlib.import_module(f"{self.package}.{name}").variant

@@ -116,7 +116,7 @@ def resolve(
         found = replace(found, images=parse_count(images), rounds=None)
     if rounds is not None:
         found = replace(found, rounds=rounds)
-    given = {"seed": seed, "batch_size": batch_size, "precision": precision}
+    given: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "precision": precision}
     return replace(found, **{name: value for name, value in given.items() if value is not None})
 
 

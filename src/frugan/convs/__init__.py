@@ -121,7 +121,8 @@ class Layers:
         self, kind: str, role: str, in_channels: int, out_channels: int, kernel: int, asked: dict[str, Any]
     ) -> nn.Module:
         family = next(family for pattern, family in reversed(self.rules) if fnmatch.fnmatchcase(role, pattern))
-        own, contract = {}, {"kernel": kernel, **asked}
+        own: dict[str, Any] = {}
+        contract: dict[str, Any] = {"kernel": kernel, **asked}
         for name, value in family.options.items():
             (contract if name == "kernel" or name in CONTRACT else own)[name] = value
         if "padding" not in family.options and contract.get("padding") is not None:

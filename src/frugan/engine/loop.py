@@ -79,12 +79,12 @@ class Parts:
 
     def stateful(self) -> dict[str, checkpoint.Stateful]:
         """Everything with state, by name."""
-        parts: dict[str, checkpoint.Stateful] = {"clock": self.clock, "batches": self.batches, "means": self.means}
+        parts: dict[str, Any] = {"clock": self.clock, "batches": self.batches, "means": self.means}
         parts |= {f"network.{name}": network for name, network in self.game.networks.items()}
         parts |= {f"optimiser.{name}": player.optimiser for name, player in self.update.players.items()}
         parts |= {f"average.{name}": average for name, average in self.averages.items()}
         if hasattr(self.game, "state_dict"):
-            parts["game"] = self.game  # type: ignore[assignment]
+            parts["game"] = self.game
         return parts
 
     def averaged(self) -> dict[str, nn.Module]:

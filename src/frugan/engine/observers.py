@@ -65,8 +65,9 @@ class Moment:
 class Observer(Protocol):
     """Something that looks at moments at its own rhythm."""
 
-    def due(self, before: Tick, now: Tick) -> bool:
-        """Whether it wants to look when a round takes the run from `before` to `now`; a pure function of both."""
+    @property
+    def due(self) -> Rhythm:
+        """Whether it wants to look when a round takes the run from one tick to another; a pure function of both."""
         ...
 
     def look(self, moment: Moment) -> None:

@@ -43,8 +43,11 @@ class Batches(Protocol):
 class Progress(Protocol):
     """How far the run is, see `frugan.engine.clock`."""
 
-    images: int
-    rounds: int
+    @property
+    def images(self) -> int: ...
+
+    @property
+    def rounds(self) -> int: ...
 
     def generator(self, name: str) -> torch.Generator: ...
 
@@ -54,7 +57,8 @@ class Progress(Protocol):
 class Fork(Protocol):
     """A trial copy of a player, see `frugan.engine.update`."""
 
-    networks: Mapping[str, nn.Module]
+    @property
+    def networks(self) -> Mapping[str, nn.Module]: ...
 
     def update(self, *losses: Loss) -> list[Tensor]: ...
 
@@ -86,8 +90,15 @@ class Shipped:
 class Game(Protocol):
     """One set of rules, holding the networks that it trains."""
 
-    streams: tuple[str, ...]
-    networks: Mapping[str, nn.Module]
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams of real images that it takes from."""
+        ...
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Every network by name."""
+        ...
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
         """Play one round; returns named scalars that nobody waits for until they are logged."""

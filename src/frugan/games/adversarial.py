@@ -60,13 +60,15 @@ class Adversarial:
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
         """One round: `discriminator_steps` of the discriminator, then one of the generator."""
-        scalars: dict[str, Tensor] = {}
-        for turn in range(self.discriminator_steps):
-            # The fake batch of the last turn also serves the generator: it is made once, with its graph.
-            serves_both = turn == self.discriminator_steps - 1 and not self.fresh_latents
+        for turn in range(self.discriminator_steps - 1):
             real = batches.take("train", self.pair.batch_size)
-            fake = self.pair.fake(real, progress, f"latents.{turn}", graph=serves_both)
-            scalars |= self._train_discriminator(real, fake, progress, update, turn)
+            fake = self.pair.fake(real, progress, f"latents.{turn}", graph=False)
+            self._train_discriminator(real, fake, progress, update, turn)
+        last = self.discriminator_steps - 1
+        real = batches.take("train", self.pair.batch_size)
+        # The fake batch of the last turn also serves the generator: it is made once, with its graph.
+        fake = self.pair.fake(real, progress, f"latents.{last}", graph=not self.fresh_latents)
+        scalars = self._train_discriminator(real, fake, progress, update, last)
         if self.fresh_latents:
             fake = self.pair.fake(real, progress, "latents.generator")
         return scalars | self._train_generator(real, fake, progress, update)

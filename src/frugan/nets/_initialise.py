@@ -36,8 +36,8 @@ def keras(module: nn.Module) -> None:
 def lecun(module: nn.Module) -> None:
     """Weights from N(0, 1 / fan in), biases 0 (LeCun et al. 1998), which keeps the size of a signal in every family.
 
-    The fan in is the number of inputs that one output really sums: a depthwise kernel sees one channel, and a transposed
-    one is thinned by its stride. Glorot's rule counts a depthwise layer's fan out over all channels, and shrinks it.
+    The fan in is the number of inputs that one output sums: a depthwise kernel sees one channel, a transposed one is
+    thinned by its stride. Glorot's rule counts a depthwise layer's fan out over all channels, and shrinks it.
     """
     for part in module.modules():
         if isinstance(part, (_ConvNd, nn.Linear)):

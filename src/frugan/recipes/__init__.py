@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from frugan.recipe import Recipe, from_dict
-from frugan.registry import UserError, load_entry_points, suggest
+from frugan.registry import UserError, load_entry_points, unknown
 
 _known: dict[str, Callable[[], Recipe]] = {}
 
@@ -51,7 +51,7 @@ def find(name: str) -> Recipe:
         except json.JSONDecodeError as error:
             raise UserError(f"{name} is not JSON: {error}.") from None
     if name not in _known:
-        raise UserError(f"There is no recipe called '{name}'. {suggest(name, _known)}")
+        raise unknown("recipe", name, _known)
     return replace(_known[name](), name=name)
 
 

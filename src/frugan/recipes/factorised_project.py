@@ -1,7 +1,7 @@
 """The factorised project's three pairs, each as published (`-faithful`) and in a corrected, dependable form.
 
 The project (josephjojoe/factorised-image-generation, 2021-22) trains naive and factorised generators beside each other
-on MNIST, EMNIST letters and CIFAR-10's frogs. ``--family factorised`` gives its factorised form through the tables here.
+on MNIST, EMNIST letters and CIFAR-10's frogs. ``--family factorised`` gives its factorised form, by the tables here.
 
 What the corrected forms change: strides are split, (2, 1) and (1, 2), so that no holes are written; tanh stands once;
 the output layer (1,600 of 2.3 million weights) stays whole, because the single channel between its halves cannot carry
@@ -17,7 +17,9 @@ from dataclasses import replace
 from frugan.recipe import Average, Choice, Data, LatentsChoice, Network, Player, Recipe, Rule
 from frugan.recipes import recipe
 
-SOURCE = "josephjojoe/factorised-image-generation (2021); TensorFlow's DCGAN tutorial; Chollet, Deep Learning with Python"
+SOURCE = (
+    "josephjojoe/factorised-image-generation (2021); TensorFlow's DCGAN tutorial; Chollet, Deep Learning with Python"
+)
 
 
 def _tutorial(name: str, latents: int, kernel: int, data: Data, faithful: bool) -> Recipe:
@@ -71,7 +73,7 @@ def mnist() -> Recipe:
 
 @recipe
 def mnist_faithful() -> Recipe:
-    """The MNIST pair as published: holes and a second tanh in the factorised net, Adam 1e-4 with beta1 0.9, no averages."""
+    """The MNIST pair as published: holes and a second tanh in the factorised net, Adam 1e-4 with beta1 0.9."""
     return replace(
         _tutorial("mnist-faithful", 100, 3, Data("mnist", 28, 1, 10), faithful=True),
         expects="1,588,805 parameters in the factorised generator, not the published 1,558,293",
@@ -127,7 +129,7 @@ def cifar10_frog() -> Recipe:
 
 @recipe
 def inceptiongan() -> Recipe:
-    """InceptionGAN, a name the project left for others: parallel branches after additive upsampling; the design is ours."""
+    """InceptionGAN, a name the project left to others: branches after additive upsampling; the design is ours."""
     plain = mnist()
     generator = replace(plain.networks["generator"], families=(Rule("block.*", "inception"), Rule("up.*", "inception")))
     return replace(
