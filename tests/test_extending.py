@@ -1,0 +1,199 @@
+"""docs/extending.md is run: every file of one's own on it, by every way that the page says it can be used."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from frugan import cli, convs, games, metrics, nets, recipes, registry
+from frugan.registry import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "extending.md").read_text()
+# What makes a run of the page a matter of a second.
+SMALL = {"data.limit": 200, "architecture.width": 0.1, "discriminator.width": 0.1, "batch_size": 16}
+SMALL_KEYS = " ".join(f"{key}={value}" for key, value in SMALL.items())
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One section of the page: the user's file, the commands, the use from Python."""
+
+    name: str
+    code: str
+    commands: list[str]
+    python: str
+
+
+def topics() -> dict[str, Topic]:
+    found = {}
+    for section in PAGE.split("\n## ")[1:]:
+        title = section.splitlines()[0].removeprefix("A ")
+        blocks = re.findall(r"```(\w+)\n(.*?)```", section, flags=re.DOTALL)
+        python = [text for kind, text in blocks if kind == "python"]
+        shell = [line for kind, text in blocks if kind == "sh" for line in text.splitlines()]
+        if python:
+            assert len(python) == 2, f"'{title}': the file and its use from Python"
+            found[title] = Topic(title, python[0], shell, python[1])
+    return found
+
+
+TOPICS = topics()
+ADDED = {
+    "convolution family": (convs, "squeezed"), "network": (nets, "brief"), "game": (games, "patient"),
+    "metric": (metrics, "brightness"), "recipe": (recipes, "thin-digits"),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _known_only_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Whatever a test adds is forgotten after it, as if each had a process of its own."""
+    registries = [convs.registry, nets.registry, games.registry, metrics._registry]
+    recipes.names()
+    kept = [dict(one._added) for one in registries], dict(recipes._known)
+    monkeypatch.chdir(tmp_path)
+    yield
+    for one, before in zip(registries, kept[0], strict=True):
+        one._added.clear()
+        one._added.update(before)
+    recipes._known.clear()
+    recipes._known.update(kept[1])
+    sys.modules.pop("frugan_user_my", None)
+
+
+def quick(text: str) -> str:
+    """A command or program of the page with a tiny budget."""
+    text = text.replace('images="60k"', f'images=32, changes={SMALL}').replace("--count 10k", "--count 1000")
+    text = re.sub(r'changes=({[^}]*}), (.*), changes=({[^}]*})', r"changes={**\1, **\3}, \2", text)
+    return text.replace("--images 60k", f"--images 32 {SMALL_KEYS}").replace("count=10_000", "count=100")
+
+
+def type_in(line: str) -> None:
+    """What the page says to type after ``frugan``."""
+    program, *rest = shlex.split(quick(line))
+    assert program == "frugan"
+    cli.main(rest)
+
+
+def write(topic: str) -> Topic:
+    Path("my.py").write_text(TOPICS[topic].code)
+    return TOPICS[topic]
+
+
+def use_from_python(topic: Topic) -> None:
+    exec(compile(quick(topic.python), f"docs/extending.md, {topic.name}", "exec"), {})
+
+
+def test_the_page_has_each_of_the_five() -> None:
+    assert set(TOPICS) == set(ADDED)
+    for topic in TOPICS.values():
+        assert len(topic.code.splitlines()) <= 60
+        assert topic.commands
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_without_its_file_the_name_is_unknown_and_with_it_known(topic: str) -> None:
+    axis, name = ADDED[topic]
+    assert name not in axis.names()
+    with pytest.raises(UserError, match=f"'{name}'"):
+        axis.find(name)
+    write(topic)
+    registry.load_code("my.py")
+    assert name in axis.names()
+    assert axis.find(name) is not None
+
+
+@pytest.mark.parametrize("topic", [name for name in TOPICS if name not in ("metric", "convolution family")])
+def test_the_commands_and_the_program_of_the_page_run(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
+    page = write(topic)
+    for line in page.commands:
+        type_in(line)
+    use_from_python(page)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_family_of_ones_own_is_counted_trained_swapped_and_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    page = write("convolution family")
+    cost, train, compare = page.commands
+    type_in(cost)
+    printed = capsys.readouterr().out
+    assert "squeezed declined" not in printed  # only layers with few channels are
+    assert "squeezed" in printed
+    type_in(train)
+    use_from_python(page)
+    assert "2 of 2 rewritten" not in (printed := capsys.readouterr().out)  # the first has 3 channels, too few
+    assert "1 of 2 rewritten" in printed
+    assert compare.startswith("frugan compare ")
+
+
+def test_without_code_a_shipped_network_of_ones_own_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import frugan
+
+    page = write("convolution family")
+    type_in(page.commands[1])
+    frugan.load("runs/squeezed").save("artefact")
+    convs.registry._added.clear()
+    sys.modules.pop("frugan_user_my")
+    with pytest.raises(UserError, match=r"no convolution family called 'squeezed'.*--code FILE"):
+        frugan.load("artefact")
+    assert frugan.load("artefact", code="my.py").sample(2).shape == (2, 28, 28, 1)
+
+    # A run remembers its file; where that has moved, the one given counts.
+    convs.registry._added.clear()
+    sys.modules.pop("frugan_user_my")
+    Path("elsewhere").mkdir()
+    Path("my.py").rename("elsewhere/my.py")
+    with pytest.raises(UserError, match="there is no such file"):
+        frugan.load("runs/squeezed")
+    assert frugan.load("runs/squeezed", code="elsewhere/my.py").sample(2).shape == (2, 28, 28, 1)
+
+
+def test_a_comparison_hands_the_file_to_every_run() -> None:
+    page = write("convolution family")
+    tiny = "--seeds 0 --count 1000 --view pixels --metrics fid data.limit=1000"
+    type_in(page.commands[2].replace("--seeds 0,1", tiny))
+    assert "squeezed" in Path("runs/families/comparison.json").read_text()
+
+
+def test_a_metric_of_ones_own_is_evaluated_with_its_protocol(capsys: pytest.CaptureFixture[str]) -> None:
+    type_in("frugan train mnist --data glyphs --images 60k --out runs/first")
+    page = write("metric")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "runs/first", "--metrics", "brightness", "--view", "pixels"])
+    assert "no metric called 'brightness'" in capsys.readouterr().err
+    type_in(page.commands[0].replace("brightness,fid --count 10k", "brightness --view pixels --count 200"))
+    assert capsys.readouterr().out.startswith("brightness ")
+    use_from_python(Topic("metric", "", [], page.python.replace("code=", 'view="pixels", code=')))
+    assert "glyphs" in capsys.readouterr().out
+
+
+def test_an_installed_package_is_known_without_code(tmp_path: Path) -> None:
+    package = tmp_path / "site" / "my_package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "my.py").write_text(TOPICS["convolution family"].code)
+    about = tmp_path / "site" / "my_package-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    toml = re.search(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL)
+    assert toml is not None
+    header, line = toml[1].splitlines()
+    assert header == "[project.entry-points.frugan]"
+    broken = 'broken = "no_such_module"'
+    (about / "entry_points.txt").write_text(f"[frugan]\n{line}\n{broken}\n".replace('"', ""))
+    done = subprocess.run(
+        [sys.executable, "-m", "frugan", "cost", "mnist", "--family", "squeezed"], capture_output=True, text=True,
+        check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(ROOT / "src")])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "squeezed" in done.stdout
+    assert "the plugin 'broken' could not be loaded" in done.stderr
