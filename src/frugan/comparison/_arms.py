@@ -1,0 +1,130 @@
+"""Arms: what is compared, as typed, and the plan that is written down before the first run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from frugan.recipe import Recipe, differences, from_dict, parse_value, to_dict
+from frugan.registry import UserError, suggest
+from frugan.training import resolve
+
+CONTROL = "damaged"
+"""An arm whose name begins so is a control: made worse on purpose, and to be found worse."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison: a name for people and the recipe that its runs train (their seed apart)."""
+
+    name: str
+    recipe: Recipe
+
+    @property
+    def folder(self) -> str:
+        """The name as that of a folder."""
+        return re.sub(r"[^a-z0-9.=_-]+", "-", self.name.lower()).strip("-.") or "arm"
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is meant to be found worse."""
+        return self.folder.startswith(CONTROL)
+
+
+def parse(text: str, common: Mapping[str, Any], changes: Mapping[str, Any]) -> Arm:
+    """An arm as typed: ``[name:] RECIPE [--family F] [--discriminator-family F] [key=value ...]``.
+
+    Args:
+        common: what all arms share, as keyword arguments of `frugan.training.resolve`.
+        changes: dotted keys that all arms share; the arm's own come after them.
+
+    Raises:
+        UserError: what is typed is none of this, or names what there is not.
+    """
+    named = re.fullmatch(r"([^=:]+):\s+(\S.*)", text.strip(), flags=re.DOTALL)
+    words = shlex.split(named[2] if named else text)
+    if not words or words[0].startswith("-") or "=" in words[0]:
+        raise UserError(
+            f"The arm '{text}' does not begin with a recipe. Type for example: \"thin: mnist architecture.width=0.7\""
+        )
+    recipe, *rest = words
+    families: dict[str, Any] = {}
+    own: dict[str, Any] = {}
+    spelt = [Path(recipe).stem if recipe.endswith(".json") else recipe]
+    while rest:
+        word = rest.pop(0)
+        key, equals, value = word.removeprefix("--").replace("-", "_", 1 if word.startswith("--") else 0).partition("=")
+        if not equals and word.startswith("--"):
+            if not rest:
+                raise UserError(f"The arm '{text}' ends with {word}, which takes a name.")
+            value = rest.pop(0)
+        elif not equals:
+            raise UserError(f"The arm '{text}': '{word}' is neither --family NAME nor key=value.")
+        if key in ("family", "discriminator_family"):
+            families[key] = value
+            spelt.append(value if key == "family" else f"discriminator {value}")
+        elif word.startswith("--"):
+            raise UserError(f"An arm has no option '{word}'. {suggest(word, ('--family', '--discriminator-family'))}")
+        else:
+            own[key] = parse_value(value)
+            spelt.append(f"{key.removeprefix('architecture.')}={value}")
+    settled = resolve(recipe, **families, **common, changes={**changes, **own})
+    return Arm(named[1].strip() if named else " ".join(spelt), settled)
+
+
+def gather(
+    arms: Sequence[str | Recipe | Arm], families: Sequence[str], common: Mapping[str, Any], changes: Mapping[str, Any]
+) -> list[Arm]:
+    """All arms, their names unlike. Raises UserError for fewer than two, or where they cannot be compared."""
+    if families:
+        if len(arms) != 1:
+            raise UserError(f"With families, one recipe is compared with itself; {len(arms)} arms were given.")
+        return gather([_settled(arms[0], common, changes, family, family) for family in families], (), common, changes)
+    found = [parse(arm, common, changes) if isinstance(arm, str) else _settled(arm, common, changes) for arm in arms]
+    if len(found) < 2:
+        raise UserError("A comparison takes two arms or more, e.g. frugan compare mnist --families standard,factorised")
+    folders = [arm.folder for arm in found]
+    for number, arm in enumerate(found):
+        if arm.folder in folders[:number]:
+            raise UserError(f"Two arms are called '{arm.name}'. Name one of them: \"other name: ...\".")
+    first = found[0]
+    for arm in found[1:]:
+        apart = [line for line in differences(first.recipe, arm.recipe) if line.startswith("data.")]
+        if apart:
+            raise UserError(
+                f"'{first.name}' and '{arm.name}' have different data ({'; '.join(apart)}), so their numbers could not "
+                "share a table. Give all arms the same data, e.g. with --data."
+            )
+    return found
+
+
+def _settled(
+    arm: str | Recipe | Arm, common: Mapping[str, Any], changes: Mapping[str, Any], family: str | None = None,
+    name: str | None = None,
+) -> Arm:
+    if isinstance(arm, Arm):
+        return arm
+    recipe = resolve(arm, family=family, **common, changes=changes)
+    return Arm(name or recipe.name, recipe)
+
+
+def plan_of(arms: Sequence[Arm], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What is fixed before the first run, ready for JSON."""
+    return {"arms": {arm.name: to_dict(replace(arm.recipe, seed=0)) for arm in arms}, **settings}
+
+
+def plan_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In what two plans differ, as ``setting: then -> now`` lines."""
+    lines = []
+    if list(before["arms"]) != list(now["arms"]):
+        lines.append(f"arms: {', '.join(before['arms'])} -> {', '.join(now['arms'])}")
+    for name in before["arms"].keys() & now["arms"].keys():
+        one, other = (from_dict(plan["arms"][name], where=f"the plan's arm '{name}'") for plan in (before, now))
+        lines += [f"{name}: {line}" for line in differences(one, other)]
+    keys = (before.keys() | now.keys()) - {"arms", "format"}
+    lines += [f"{key}: {before.get(key)} -> {now.get(key)}" for key in sorted(keys) if before.get(key) != now.get(key)]
+    return lines

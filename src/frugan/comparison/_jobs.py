@@ -1,0 +1,211 @@
+"""Jobs: each run is a process of its own in a folder of its own; some at a time, and all can be continued."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from frugan.registry import UserError
+
+EVERY_SECONDS = 10.0
+CONTINUE = "Run the same command again to continue."
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: its title for people, where it lives, what starts it, and how many images it is to see."""
+
+    title: str
+    folder: Path
+    command: tuple[str, ...]
+    images: int
+    whole: bool  # whether `images` says when it is finished (not so where rounds are counted)
+
+    @property
+    def output(self) -> Path:
+        """What it prints."""
+        return self.folder.with_name(self.folder.name + ".txt")
+
+    @property
+    def mark(self) -> Path:
+        """Where it is written that it failed; beside the folder, which belongs to the training."""
+        return self.folder.with_name(self.folder.name + ".failed.json")
+
+    def failure(self) -> str | None:
+        """Why it failed, None if it did not."""
+        if not self.mark.is_file():
+            return None
+        return str(json.loads(self.mark.read_text())["why"])
+
+    def seen(self) -> int:
+        """How many images it has seen, by the last line of its log."""
+        log = self.folder / "log.jsonl"
+        if not log.is_file():
+            return 0
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            lines = file.read().splitlines()
+        for line in reversed(lines):
+            with contextlib.suppress(ValueError, KeyError):
+                return int(json.loads(line)["images"])
+        return 0
+
+    def finished(self) -> bool:
+        """Whether its newest checkpoint has seen all its images."""
+        from frugan.engine import checkpoint
+
+        newest = checkpoint.newest(self.folder / "checkpoints")
+        return self.whole and newest is not None and checkpoint.images_of(newest) >= self.images
+
+
+def play(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool) -> None:
+    """Run every job that is neither finished nor failed, at most `at_once` at a time.
+
+    A job that stops with an error is marked as failed and never begun again by itself. On Ctrl-C (or SIGTERM) the jobs
+    are told to save and stop, and SystemExit is raised. Raises UserError if a job was killed from outside.
+    """
+    waiting = [job for job in jobs if not job.failure() and not job.finished()]
+    running: dict[Job, subprocess.Popen[bytes]] = {}
+    killed: list[str] = []
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    watch = _Watch(jobs, quiet)
+    with _terminated_is_interrupted():
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    job = waiting.pop(0)
+                    watch.say(f"Training {job.title}: {job.folder}")
+                    running[job] = _start(job, environment, watch)
+                time.sleep(0.2)
+                for job, process in list(running.items()):
+                    code = process.poll()
+                    if code is None:
+                        continue
+                    del running[job]
+                    if code < 0 or code in (128 + signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT):
+                        killed.append(job.title)
+                    elif code > 0:
+                        why = _last_line(job.output) or f"it ended with code {code}"
+                        job.mark.write_text(json.dumps({"code": code, "why": why}) + "\n")
+                        watch.say(f"{job.title} failed and counts as failed: {why}")
+                watch.look(running, waiting)
+        except KeyboardInterrupt:
+            watch.close()
+            _stop(running)
+            print(f"Interrupted; what was trained is kept. {CONTINUE}", file=sys.stderr)
+            raise SystemExit(130) from None
+        finally:
+            watch.close()
+    if killed:
+        raise UserError(f"Killed from outside: {', '.join(killed)} (too little memory, perhaps). {CONTINUE}")
+
+
+def _start(job: Job, environment: dict[str, str], watch: _Watch) -> subprocess.Popen[bytes]:
+    from frugan.engine.run import RunFolder
+
+    # A comparison that was killed may have left a run that is still training: its work is not thrown away.
+    told = False
+    while True:
+        try:
+            with RunFolder(job.folder).locked():
+                break
+        except UserError:
+            if not told:
+                watch.say(f"{job.title} is still being trained by an earlier comparison; waiting for it.")
+            told = True
+            time.sleep(1)
+    with job.output.open("ab") as output:
+        # A session of its own: Ctrl-C in the terminal reaches this process alone, which then asks the jobs to save.
+        return subprocess.Popen(
+            job.command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def _stop(running: dict[Job, subprocess.Popen[bytes]]) -> None:
+    """Ask the jobs to save and stop; a second Ctrl-C ends them at once."""
+    for process in running.values():
+        process.send_signal(signal.SIGINT)
+    try:
+        for process in running.values():
+            process.wait()
+    except KeyboardInterrupt:
+        for process in running.values():
+            process.kill()
+
+
+@contextlib.contextmanager
+def _terminated_is_interrupted() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _last_line(path: Path) -> str:
+    lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+class _Watch:
+    """Progress for people: one bar over all runs on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self, jobs: Sequence[Job], quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.jobs, self.quiet = jobs, quiet
+        self.total = sum(job.images for job in jobs)
+        self.done = {job: job.images for job in jobs if job.failure() or job.finished()}
+        self.start, self.began, self.last = sum(self.done.values()), time.monotonic(), time.monotonic()
+        self.console = Console(stderr=True)
+        self.bar: Any = None
+        if self.console.is_terminal and not quiet:
+            text, numbers = TextColumn("{task.description}"), TextColumn("{task.fields[numbers]}")
+            self.bar = Progress(text, BarColumn(), TimeRemainingColumn(), numbers, console=self.console)
+            self.task = self.bar.add_task("comparison", total=self.total, completed=self.start, numbers="")
+            self.bar.start()
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def look(self, running: dict[Job, Any], waiting: Sequence[Job]) -> None:
+        now = time.monotonic()
+        if self.quiet or now - self.last < (0.5 if self.bar else EVERY_SECONDS):
+            return
+        self.last = now
+        busy = {*running, *waiting}
+        seen = {job: min(job.seen(), job.images) if job in busy else job.images for job in self.jobs}
+        at = sum(seen.values())
+        ready = len(self.jobs) - len(busy)
+        parts = [f"{job.title} {seen[job]:,} of {job.images:,}" for job in running]
+        numbers = f"{ready} of {len(self.jobs)} runs done; {'; '.join(parts)}"
+        if self.bar:
+            self.bar.update(self.task, completed=at, numbers=numbers)
+            return
+        speed = (at - self.start) / (now - self.began)
+        left = f", about {(self.total - at) / speed / 60:.1f} min left" if speed > 0 else ""
+        self.say(f"{numbers} images{left}")
+
+    def close(self) -> None:
+        if self.bar:
+            self.bar.stop()

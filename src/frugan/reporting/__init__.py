@@ -1,0 +1,54 @@
+"""Reports: one self-contained HTML file for a run, or for a comparison of runs.
+
+What a page says is read from the folder: from a run's recipe, facts, log and values, from a comparison's
+``comparison.json``. Only the pictures are made anew, by the weights that lie there.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from frugan.registry import UserError
+from frugan.reporting._comparison import comparison_page, main_table, protocol_line, sayings, short_table
+from frugan.reporting._run import run_page
+
+__all__ = ["main_table", "protocol_line", "report", "sayings", "short_table"]
+
+
+def report(path: str | Path, *, code: str | Path | None = None) -> Path:
+    """Write ``report.html`` into the folder of a run or a comparison, and return its path.
+
+    Args:
+        code: a file of one's own that adds the families or networks used.
+
+    Raises:
+        UserError: `path` is neither.
+    """
+    folder = Path(path)
+    if (folder / "comparison.json").is_file():
+        name, values = comparison_page(folder, code)
+    elif (folder / "recipe.json").is_file():
+        name, values = run_page(folder, code)
+    elif (folder / "plan.json").is_file():
+        raise UserError(f"{folder} holds a comparison that is not finished; run the same frugan compare again.")
+    else:
+        raise UserError(f"{folder} is neither a run (recipe.json) nor a comparison (comparison.json).")
+    target = folder / "report.html"
+    beside = target.with_name(target.name + ".tmp")
+    beside.write_text(_rendered(name, values), encoding="utf-8")
+    os.replace(beside, target)
+    return target
+
+
+def _rendered(name: str, values: dict[str, Any]) -> str:
+    import jinja2
+
+    from frugan import __version__
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )  # fmt: skip
+    return environment.get_template(name).render(version=__version__, **values)

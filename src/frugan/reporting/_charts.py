@@ -1,0 +1,178 @@
+"""Charts as SVG for a page: drawn by matplotlib without its global state, coloured by the page.
+
+Text stays text and colours become the page's CSS variables, so that a chart follows the reader's light or dark theme:
+what is drawn in the stand-in colours below is replaced afterwards.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import itertools
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = 8
+_INK, _GRID = "#010203", "#040506"
+_ARMS = [f"#0102{16 + number:02x}" for number in range(COLOURS)]
+_MOST_POINTS = 240
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve over images seen; curves of one colour belong together, a faint one is a detail beside a strong one."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: int
+    faint: bool = False
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """An arm in a plot of quality against cost; `sd` is over seeds, None for one."""
+
+    x: float
+    y: float
+    sd: float | None
+    colour: int
+    name: str
+
+
+def curves(
+    lines: Sequence[Line], title: str, *, limits: tuple[float, float] | None = None,
+    rules: Sequence[tuple[float, str]] = (), marks: Sequence[float] = (),
+) -> str:
+    """Curves over images seen. `rules` are horizontal thresholds with their words, `marks` vertical ones."""
+    figure, axes = _new(4.5, 2.5)
+    for line in lines:
+        x, y = thinned(line.x, line.y)
+        axes.plot(
+            x, y, color=_ARMS[line.colour % COLOURS], linewidth=0.8 if line.faint else 1.5,
+            alpha=0.45 if line.faint else 1.0, linestyle="--" if line.dashed else "-",
+            marker="o" if len(x) == 1 else None, markersize=3,
+        )  # fmt: skip
+    low, high = axes.get_ylim()
+    for height, words in rules:
+        if low <= height <= high or limits is not None:
+            axes.axhline(height, color=_INK, linewidth=0.7, linestyle=":", alpha=0.7)
+            axes.annotate(
+                words, (1, height), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
+                ha="right", va="bottom", fontsize=6.5, color=_INK, alpha=0.8,
+            )  # fmt: skip
+    for mark in marks:
+        axes.axvline(mark, color=_INK, linewidth=0.8, linestyle="--", alpha=0.7)
+    if limits is not None:
+        axes.set_ylim(*limits)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("images seen")
+    axes.xaxis.set_major_formatter(lambda value, _: short(value))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    return _svg(figure, title)
+
+
+def quality(points: Sequence[Point], across: str, up: str, title: str) -> str:
+    """Quality against cost, the cost on a logarithmic scale, with error bars of one standard deviation over seeds."""
+    figure, axes = _new(3.3, 2.8)
+    for point in points:
+        colour = _ARMS[point.colour % COLOURS]
+        axes.errorbar(
+            point.x, point.y, yerr=point.sd, fmt="o", color=colour, markersize=6, capsize=3, elinewidth=1.3,
+            capthick=1.3,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    costs = [point.x for point in points]
+    low, high = min(costs) / 1.35, max(costs) * 1.35
+    axes.set_xlim(low, high)
+    ticks = round_numbers(low, high)
+    axes.set_xticks(ticks, [short(tick) for tick in ticks])
+    axes.set_xticks([], minor=True)
+    ends = [point.y + sign * (point.sd or 0) for point in points for sign in (-1, 1)]
+    if min(ends) > 0 and max(ends) > 20 * min(ends):
+        axes.set_yscale("log")
+        ticks = round_numbers(min(ends) / 1.3, max(ends) * 1.3)
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_yticks([], minor=True)
+    else:
+        axes.set_ylim(bottom=0 if min(ends) >= 0 else None, top=None if max(ends) <= 0 else 1.15 * max(ends))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    return _svg(figure, title)
+
+
+def short(value: float) -> str:
+    """A number in few letters: 60k, 2.3M, 0.4."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def round_numbers(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers for the ticks of a logarithmic axis from `low` to `high`, at most about `most`."""
+    tens = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    finest = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8]
+    found: list[float] = []
+    for steps in ([1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 5, 7], finest):
+        ticks = [step * 10.0**ten for ten in tens for step in steps if low <= step * 10.0**ten <= high]
+        if len(ticks) > most:
+            break
+        found = ticks
+    return found or [math.sqrt(low * high)]
+
+
+def thinned(x: Sequence[float], y: Sequence[float], most: int = _MOST_POINTS) -> tuple[list[float], list[float]]:
+    """A curve of at most `most` points, each the mean of its neighbours; values that are not finite are left out."""
+    pairs = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(b)]
+    step = max(1, math.ceil(len(pairs) / most))
+    chunks = [pairs[start : start + step] for start in range(0, len(pairs), step)]
+    return ([chunk[-1][0] for chunk in chunks], [sum(b for _, b in chunk) / len(chunk) for chunk in chunks])
+
+
+def _new(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    for spine in ("left", "bottom"):
+        axes.spines[spine].set_color(_GRID)
+    axes.tick_params(labelcolor=_INK, color=_GRID, labelsize=7.5, length=2.5)
+    axes.grid(True, color=_GRID, linewidth=0.5, alpha=0.6)
+    axes.set_axisbelow(True)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set(color=_INK, fontsize=8)
+    return figure, axes
+
+
+def _svg(figure: Figure, title: str) -> str:
+    """The figure as an ``<svg>`` element to stand in a page, with ids of its own and the page's colours."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "frugan"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    own = f"c{next(_numbers)}-"
+    text = re.sub(r'\bid="', f'id="{own}', text)
+    text = text.replace("url(#", f"url(#{own}").replace('xlink:href="#', f'xlink:href="#{own}')
+    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px var(--font)", text)
+    for number, colour in enumerate(_ARMS):
+        text = text.replace(colour, f"var(--arm-{number})")
+    text = text.replace(_INK, "var(--ink)").replace(_GRID, "var(--line)")
+    label = html.escape(title, quote=True)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

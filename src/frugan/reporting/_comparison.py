@@ -1,0 +1,350 @@
+"""What the page and the terminal say of a comparison, from its ``comparison.json``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from frugan.registry import UserError
+from frugan.reporting import _charts as charts
+from frugan.reporting import _words as words
+
+FORMAT = 1
+GRID = 36
+SAMPLE_SEED = 0
+TONES = {
+    "better": "good", "not worse": "good", "worse within margin": "bad", "worse beyond margin": "bad",
+}  # fmt: skip
+
+
+def main_table(data: Mapping[str, Any]) -> list[list[str]]:
+    """The head and a row for each arm; a cell's second line, if it has one, says less important things."""
+    primary, base = data["primary"], data["arms"][0]
+    about = data["metrics"][primary]
+    name = words.metric(primary, about["protocol"]["view"])
+    direction = "↓" if about["better"] == "lower" else "↑"
+    single = len(data["arms"]) == 1
+    head = [
+        "arm", "parameters of G", "MACs", "ms an image, batch 1", "ms an image, batch 64", "trained at",
+        f"{name} {direction}",
+        *([] if single else [f"difference from {base['name']}", "what may be said"]),
+        "collapsed",
+    ]  # fmt: skip
+    rows = []
+    for arm in data["arms"]:
+        own, other = arm["generator"] or {}, base["generator"] or {}
+        cells = [arm["name"]]
+        for key, show in (("parameters", words.large), ("macs", words.macs)):
+            cells.append(_two(show(own.get(key)), words.against(own.get(key), other.get(key))))
+        for batch in ("1", "64"):
+            times = [_each(side["latency"].get(batch), int(batch)) for side in (arm, base)]
+            cells.append(_two(words.number(times[0]), words.against(*times)))
+        speeds = [run["images_per_second"] for run in arm["runs"].values() if run["images_per_second"]]
+        seconds = [run["seconds"] for run in arm["runs"].values() if run["seconds"]]
+        cells.append(
+            _two(f"{sum(speeds) / len(speeds):,.0f} images/s", words.duration(sum(seconds) / len(seconds)))
+            if speeds else "–"
+        )  # fmt: skip
+        failed = sum(run["failed"] is not None for run in arm["runs"].values())
+        summary = arm["summary"][primary]
+        runs = summary["n"] if summary else 0
+        cells.append(
+            _two(words.measured(summary), f"sd of {runs} runs" if runs > 1 else f"{runs} run"
+                 + (f", {failed} failed" if failed else ""))
+        )  # fmt: skip
+        if not single:
+            cells += _difference(data, arm["name"])
+        cells.append(f"{_collapsed(arm)} of {len(arm['runs'])}")
+        rows.append(cells)
+    return [head, *rows]
+
+
+def short_table(data: Mapping[str, Any]) -> list[list[str]]:
+    """The part of the main table that fits into a terminal of 80 columns."""
+    head, *rows = main_table(data)
+    base = data["arms"][0]["name"]
+    names = ["arm", "parameters", "MACs", "ms/image\nbatch 1", "ms/image\nbatch 64", head[6], f"less {base}\n[95 %]"]
+    columns = [0, 1, 2, 3, 4, 6, *([7] if len(rows) > 1 else [])]
+    return [names[: len(columns)], *([row[column].replace("95 %: ", "") for column in columns] for row in rows)]
+
+
+def sayings(data: Mapping[str, Any]) -> list[str]:
+    """What may be said of each arm, and what went wrong in its runs, a line each."""
+    lines = []
+    for arm in data["arms"]:
+        said = [] if arm["name"] == data["baseline"] else [_difference(data, arm["name"])[1].replace("\n", ", ")]
+        failed = sum(run["failed"] is not None for run in arm["runs"].values())
+        collapsed = _collapsed(arm)
+        said += [f"{count} of {len(arm['runs'])} runs {what}" for count, what in
+                 ((failed, "failed"), (collapsed, "collapsed")) if count]  # fmt: skip
+        if said:
+            lines.append(f"{arm['name']}: {'; '.join(said)}")
+    return lines
+
+
+def _collapsed(arm: Mapping[str, Any]) -> int:
+    return sum(any(finding["kind"] == "collapse" for finding in run["findings"]) for run in arm["runs"].values())
+
+
+def protocol_line(data: Mapping[str, Any]) -> str:
+    """How the numbers of the main table were made, in one line."""
+    machine = data["machine"]
+    return (
+        f"{words.metric(data['primary'], data['metrics'][data['primary']]['protocol']['view'])}: "
+        f"{words.protocol(data['metrics'][data['primary']]['protocol'])}. Seeds {words.seeds(data['seeds'])}. Times: "
+        f"{machine['machine']}, {machine['device']}, {_threads(data)}; training with {data['threads']} "
+        f"thread{'s' if data['threads'] != 1 else ''} a run, {data['jobs']} at a time."
+    )
+
+
+def _difference(data: Mapping[str, Any], name: str) -> list[str]:
+    if name == data["baseline"]:
+        return ["baseline", ""]
+    found = data["differences"][data["primary"]].get(name)
+    if found is None:
+        return ["–", "no pair of runs"]
+    places = words.decimals(found["mean"], found["sd"] or 0)
+    mean = f"{found['mean']:+,.{places}f}"
+    interval = ""
+    if found["interval_95"]:
+        low, high = found["interval_95"]
+        interval = f"95 %: {low:+,.{places}f} to {high:+,.{places}f}"
+    text = found["text"]
+    if found["kind"] == "direction":
+        text = f"{_sided(data, found)}\ndirection only, no verdict"
+    return [_two(mean.replace("-", "−"), interval.replace("-", "−")), text]
+
+
+def _sided(data: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """``lower in 3 of 3 seeds (worse)``: what lower means depends on the metric."""
+    text, better = found["text"], data["metrics"][data["primary"]]["better"]
+    first = text.split()[0]
+    meaning = {("lower", "lower"): "better", ("higher", "higher"): "better"}.get((first, better), "worse")
+    return text if first not in ("lower", "higher") else f"{meaning} {text.removeprefix(first + ' ')}"
+
+
+def _two(first: str, second: str) -> str:
+    return f"{first}\n{second}" if second else first
+
+
+def _each(latency: Mapping[str, Any] | None, batch: int) -> float | None:
+    """Milliseconds for one image of the batch."""
+    return None if latency is None else latency["median_ms"] / batch
+
+
+def _threads(data: Mapping[str, Any]) -> str:
+    found = next((arm["latency"]["1"]["threads"] for arm in data["arms"] if "1" in arm["latency"]), None)
+    return "" if found is None else f"latency with {found} thread{'s' if found != 1 else ''}"
+
+
+def comparison_page(folder: Path, code: str | Path | None) -> tuple[str, dict[str, Any]]:
+    """The template's name and everything in it."""
+    data = json.loads((folder / "comparison.json").read_text())
+    version = data.get("format", 0)
+    if not 1 <= version <= FORMAT:
+        raise UserError(f"{folder} has comparison format {version}; this frugan reads 1 to {FORMAT}. Update frugan.")
+    head, *rows = main_table(data)
+    found = data["differences"][data["primary"]]
+    tones = [TONES.get(found.get(arm["name"], {}).get("kind", ""), "") for arm in data["arms"]]
+    recipes = sorted({arm["recipe"] for arm in data["arms"]})
+    runs = [(arm, seed, run) for arm in data["arms"] for seed, run in arm["runs"].items()]
+    return "comparison.html.jinja", {
+        "title": data["title"],
+        "lead": f"{'Recipe' if len(recipes) == 1 else 'Recipes'} {', '.join(recipes)} on {data['data']}. "
+        f"{words.large(data['arms'][0]['images'])} images seen by each run, seeds {words.seeds(data['seeds'])}.",
+        "arms": [{**arm, "recipe_text": _recipe_text(folder, arm)} for arm in data["arms"]],
+        "seeds": data["seeds"],
+        "head": head,
+        "words": head.index("what may be said") if "what may be said" in head else -1,
+        "rows": [{"cells": row, "tone": tone} for row, tone in zip(rows, tones, strict=True)],
+        "protocol": protocol_line(data),
+        "failures": [f"{arm['name']}, seed {seed} failed: {run['failed']}" for arm, seed, run in runs if run["failed"]],
+        "findings": [
+            f"{arm['name']}, seed {seed}, since {finding['images']:,} images: {finding['text']}"
+            for arm, seed, run in runs for finding in run["findings"]
+        ],
+        "plots": _plots(data),
+        "better": data["metrics"][data["primary"]]["better"],
+        "grids": _grids(folder, data, code),
+        "charts": _curves(folder, data),
+        "values": [_values(data, name) for name in data["metrics"]],
+        "facts": _facts(data),
+        "margin": f"{data['margin']:.3g}, {data['margin_rule']}" if data["margin"] else "none was set",
+        "command": _command(folder, data),
+    }  # fmt: skip
+
+
+def _plots(data: Mapping[str, Any]) -> list[dict[str, str]]:
+    primary = data["primary"]
+    about = data["metrics"][primary]
+    up = words.metric(primary, about["protocol"]["view"])
+    plots = []
+    for across, read in (
+        ("parameters of the generator", lambda arm: arm["generator"]["parameters"]),
+        ("MACs an image", lambda arm: arm["generator"]["macs"]),
+        ("ms an image, batch 64", lambda arm: arm["latency"]["64"]["median_ms"] / 64),
+    ):
+        points = [
+            charts.Point(read(arm), arm["summary"][primary]["mean"], arm["summary"][primary]["sd"], colour, arm["name"])
+            for colour, arm in enumerate(data["arms"])
+            if arm["summary"][primary] is not None and arm["generator"] is not None
+        ]
+        if points:
+            plots.append({"svg": charts.quality(points, across, up, f"{up} against {across}")})
+    return plots
+
+
+def _grids(folder: Path, data: Mapping[str, Any], code: str | Path | None) -> list[dict[str, Any]]:
+    """For each training seed, the same latents through every arm's generator."""
+    from frugan import artefact
+    from frugan.reporting import _pictures as pictures
+
+    found = []
+    for seed in data["seeds"]:
+        row = []
+        for arm in data["arms"]:
+            run = arm["runs"][str(seed)]
+            if run["failed"] is not None:
+                continue
+            images = artefact.load(folder / run["folder"], code=code).sample(GRID, seed=SAMPLE_SEED)
+            value = run["values"].get(data["primary"])
+            aside = "" if value is None else (
+                f"{words.metric(data['primary'], value['protocol']['view'])} "
+                f"{words.number(value['values'][value['headline']])}"
+            )
+            row.append(
+                {
+                    "address": pictures.of_images(images, 6), "name": arm["name"], "aside": aside,
+                    "alt": f"{GRID} images made by {arm['name']}, seed {seed}",
+                }
+            )  # fmt: skip
+        caption = (
+            f"Training seed {seed}: the same {GRID} latents (sampling seed {SAMPLE_SEED}, the first ones drawn, none "
+            "picked) through every generator."
+        )
+        if row:
+            found.append({"caption": caption, "pictures": row})
+    return found
+
+
+def _curves(folder: Path, data: Mapping[str, Any]) -> list[dict[str, str]]:
+    from frugan.engine.health import COLLAPSED_NEAREST, COLLAPSED_SPREAD
+    from frugan.engine.run import RunFolder
+
+    logs = []
+    for colour, arm in enumerate(data["arms"]):
+        for run in arm["runs"].values():
+            one = RunFolder(folder / run["folder"])
+            logs.append((colour, one.lines(one.log)))
+    wanted: list[tuple[str, str, dict[str, Any]]] = [
+        ("generator.loss", "Loss of the generator", {}),
+        ("discriminator.loss", "Loss of the discriminator", {}),
+        ("health.spread", "Health: spread of fakes over spread of real images",
+         {"rules": [(COLLAPSED_SPREAD, "collapse below")]}),
+        ("health.nearest", "Health: nearest neighbour of fakes over that of real images",
+         {"rules": [(COLLAPSED_NEAREST, "collapse below")]}),
+    ]  # fmt: skip
+    made = []
+    for key, title, options in wanted:
+        lines = [charts.Line(*series(log, key), colour, faint=len(data["seeds"]) > 1) for colour, log in logs]
+        lines = [line for line in lines if line.x]
+        if lines:
+            made.append({"title": title, "svg": charts.curves(lines, title, **options)})
+    return made
+
+
+def series(log: list[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    """Images seen and values of one scalar of a log."""
+    lines = [line for line in log if isinstance(line.get(key), (int, float))]
+    return [line["images"] for line in lines], [line[key] for line in lines]
+
+
+def _values(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    about = data["metrics"][name]
+    rows = []
+    for seed in data["seeds"]:
+        row = [str(seed)]
+        for arm in data["arms"]:
+            run = arm["runs"][str(seed)]
+            value = run["values"].get(name)
+            row.append("failed" if run["failed"] else "–" if value is None else _all(value))
+        rows.append(row)
+    for label, key in (("mean ± sd", None), ("median", "median"), ("lowest", "low"), ("highest", "high")):
+        cells = []
+        for arm in data["arms"]:
+            summary = arm["summary"][name]
+            if summary is None:
+                cells.append("–")
+            else:
+                cells.append(words.measured(summary, 4) if key is None else f"{summary[key]:.4g}")
+        rows.append([label, *cells])
+    notes = []
+    for arm, found in data["differences"][name].items():
+        interval = found["interval_95"]
+        within = f", 95 % {interval[0]:+.4g} to {interval[1]:+.4g}" if interval else ""
+        paired = f", correlation over seeds {found['correlation']:.2f}" if found["correlation"] is not None else ""
+        pairs = f"{found['n']} pair{'s' if found['n'] != 1 else ''}{paired}"
+        notes.append(f"{arm} minus {data['baseline']}: {found['mean']:+.4g}{within} ({pairs}); {found['text']}")
+    title = f"{words.metric(name, about['protocol']['view'])}, {about['better']} is better"
+    return {"title": title, "rows": rows, "notes": notes}
+
+
+def _all(value: Mapping[str, Any]) -> str:
+    """The headline, and what else the metric says beside it."""
+    numbers, headline = value["values"], value["headline"]
+    others = [
+        f"{key.replace('_', ' ')} {number:.3g}" for key, number in numbers.items()
+        if key != headline and not key.endswith("_std")
+    ]  # fmt: skip
+    return f"{numbers[headline]:.4g}" + (f" ({', '.join(others)})" if others else "")
+
+
+def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    machine = data["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    facts = [("trained on", data["data"]), ("seeds", words.seeds(data["seeds"]))]
+    for name, about in data["metrics"].items():
+        facts.append((words.metric(name, about["protocol"]["view"]), words.protocol(about["protocol"])))
+    latency = next((arm["latency"]["1"] for arm in data["arms"] if "1" in arm["latency"]), None)
+    if latency is not None:
+        facts.append(
+            ("latency", f"median of {latency['repeats']} forwards, all arms in turn in one process, "
+             f"{latency['precision']}, {latency['threads']} threads, {latency['machine']}")
+        )  # fmt: skip
+    facts += [
+        ("counting", "parameters with running means and variances; MACs of convolutions and dense layers, plain form"),
+        ("checkpoint", "the last one of each run, decided beforehand"),
+        ("machine", f"{machine['machine']}, {machine['device']}, {machine['precision']}; {versions}"),
+        ("runs", f"{data['jobs']} at a time with {data['threads']} threads each, alike for all arms"),
+        ("margin", f"{data['margin']:.4g} ({data['margin_rule']})" if data["margin"] else "none"),
+    ]
+    discriminators = {
+        arm["name"]: arm["parameters"]["discriminator"] for arm in data["arms"] if "discriminator" in arm["parameters"]
+    }
+    if discriminators:
+        same = len(set(discriminators.values())) == 1
+        text = f"{next(iter(discriminators.values())):,} parameters in every arm" if same else ", ".join(
+            f"{name} {count:,}" for name, count in discriminators.items()
+        )
+        facts.append(("discriminator", text))
+    return facts
+
+
+def _recipe_text(folder: Path, arm: Mapping[str, Any]) -> str:
+    return (folder / _recipe_path(arm)).read_text().strip()
+
+
+def _recipe_path(arm: Mapping[str, Any]) -> Path:
+    """Where the comparison keeps an arm's recipe: its runs' folder and the recipe bear the same name."""
+    run = next(iter(arm["runs"].values()))
+    return Path("arms") / f"{Path(run['folder']).parent.name}.json"
+
+
+def _command(folder: Path, data: Mapping[str, Any]) -> str:
+    arms = [shlex.quote(f"{arm['name']}: {folder / _recipe_path(arm)}") for arm in data["arms"]]
+    options = [f"--seeds {words.seeds(data['seeds'])}", "--out again"]
+    options += [f"--{name} {data[name]}" for name in ("count", "view") if data[name]]
+    return " \\\n  ".join(["frugan compare", *arms, " ".join(options)])

@@ -1,0 +1,49 @@
+"""Pictures inside a page: as data, in their own pixels (the page enlarges them), and never large."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MOST_BYTES = 100_000
+
+
+def of_images(images: Any, columns: int) -> str:
+    """A grid of bytes ``[n, h, w, c]`` as a data address."""
+    import torch
+
+    from frugan import pictures
+
+    stacked = torch.from_numpy(images).permute(0, 3, 1, 2)
+    return _address(pictures.grid(stacked, columns, scale=1, gap=1))
+
+
+def of_preview(path: Path, side: int) -> str:
+    """A preview of a run, whose images are `side` pixels high, back in its own pixels, as a data address."""
+    from PIL import Image
+
+    scale = max(1, round(56 / side))  # as `frugan.pictures.grid` enlarges them
+    with Image.open(path) as picture:
+        picture = picture.convert("RGB")
+    return _address(picture.resize((picture.width // scale, picture.height // scale), Image.Resampling.NEAREST))
+
+
+def _address(picture: Image.Image) -> str:
+    red, green, blue = picture.split()
+    if red.tobytes() == green.tobytes() == blue.tobytes():
+        picture = red
+    kind, data = "png", _encoded(picture, "PNG", optimize=True)
+    if len(data) > MOST_BYTES:
+        kind, data = "webp", _encoded(picture, "WEBP", quality=80)
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()

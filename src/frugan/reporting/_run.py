@@ -1,0 +1,199 @@
+"""What the page says of one run, from its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frugan.recipe import Recipe, from_dict
+from frugan.registry import load_code
+from frugan.reporting import _charts as charts
+from frugan.reporting import _words as words
+from frugan.reporting._comparison import series
+
+if TYPE_CHECKING:
+    from frugan.engine.run import RunFolder
+
+GRID = 64
+PREVIEWS = 5
+
+
+def run_page(path: Path, code: str | Path | None) -> tuple[str, dict[str, Any]]:
+    """The template's name and everything in it."""
+    from frugan.engine.health import findings
+    from frugan.engine.run import RunFolder
+
+    folder = RunFolder(path)
+    facts = folder.read_json(folder.facts)
+    for file in (code, facts.get("code")):
+        if file and Path(file).is_file():
+            load_code(file)
+    recipe = from_dict(folder.read_json(folder.recipe), where=str(folder.recipe))
+    log = folder.lines(folder.log)
+    data = next(iter(facts["data"].values()))
+    found = findings(log)
+    seen = log[-1]["images"] if log else 0
+    seconds = next((line["seconds"] for line in reversed(log) if "seconds" in line), None)
+    trained = f" in {words.duration(seconds)}" if seconds else ""
+    return "run.html.jinja", {
+        "title": f"Recipe {recipe.name} on {data['title']}",
+        "lead": f"{recipe.system}; {seen:,} of {_budget(recipe)} images seen{trained}, seed {recipe.seed}.",
+        "folder": str(path),
+        "findings": [f"Since {finding.images:,} images: {finding.text}" for finding in found],
+        "samples": _samples(folder, code),
+        "metrics": _metrics(folder),
+        "costs": _costs(recipe),
+        "players": list(recipe.players),
+        "charts": _curves(recipe, log, [finding.images for finding in found]),
+        "previews": _previews(folder, recipe),
+        "facts": _facts(recipe, facts),
+        "command": f"frugan train {path / 'recipe.json'} --out again",
+        "recipe_text": json.dumps(json.loads(folder.recipe.read_text()), indent=2),
+    }  # fmt: skip
+
+
+def _budget(recipe: Recipe) -> str:
+    return words.large(recipe.images if recipe.rounds is None else recipe.rounds * recipe.batch_size)
+
+
+def _samples(folder: RunFolder, code: str | Path | None) -> dict[str, str] | None:
+    from frugan import artefact
+    from frugan.engine import checkpoint
+    from frugan.reporting import _pictures as pictures
+
+    if checkpoint.newest(folder.checkpoints) is None:
+        return None
+    generator = artefact.load(folder.path, code=code)
+    weights = "averaged" if generator.config["averaged"] else "live"
+    return {
+        "address": pictures.of_images(generator.sample(GRID, seed=0), 8),
+        "alt": f"{GRID} generated images",
+        "caption": f"The first {GRID} images of seed 0, none picked; {weights} weights after "
+        f"{generator.config['images']:,} images seen ({generator.weights_hash}).",
+    }
+
+
+def _metrics(folder: RunFolder) -> list[dict[str, str]]:
+    rows = []
+    for line in reversed(folder.lines(folder.metrics)):
+        about = words.protocol(line["protocol"])
+        others = [
+            f"{key.replace('_', ' ')} {words.number(value)}"
+            for key, value in line["values"].items() if key != line["headline"]
+        ]  # fmt: skip
+        rows.append(
+            {
+                "name": words.metric(line["metric"], line["protocol"]["view"]),
+                "value": words.number(line["values"][line["headline"]], 4),
+                "others": ", ".join(others),
+                "better": line["better"],
+                "protocol": f"After {line['images']:,} images: {about}.",
+            }
+        )
+    return rows
+
+
+def _costs(recipe: Recipe) -> list[dict[str, str]]:
+    import torch
+
+    from frugan import build, costs
+
+    rows = []
+    ordered = build.orders(recipe)
+    for name, (module, _) in build.networks(recipe).items():
+        image = (1, *build.image_shape(recipe))
+        inputs: list[Any] = [(1, recipe.latents.size) if ordered[name].part == "decoder" else image]
+        if recipe.networks[name].labels:
+            inputs.append(torch.zeros(1, dtype=torch.int64))
+        found = costs.cost(module, *inputs)
+        families = ", ".join(f"{rule.pattern} → {rule.family}" for rule in recipe.networks[name].families) or "standard"
+        rows.append(
+            {
+                "name": name, "parameters": words.large(found.parameters), "trainable": words.large(found.trainable),
+                "macs": words.macs(found.macs), "activations": f"{found.activation_bytes / 1e6:.2f} MB",
+                "made_of": f"{recipe.networks[name].architecture}; {families}",
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _curves(recipe: Recipe, log: list[dict[str, Any]], marks: list[float]) -> list[dict[str, str]]:
+    from frugan.engine.health import COLLAPSED_NEAREST, COLLAPSED_SPREAD, FLICKERING
+
+    players = list(recipe.players)
+    plots: list[tuple[str, list[charts.Line], dict[str, Any], str]] = [
+        ("Losses", [charts.Line(*series(log, f"{name}.loss"), colour) for colour, name in enumerate(players)], {}, ""),
+        (
+            "Gradient norms",
+            [charts.Line(*series(log, f"{name}.gradient_norm"), colour) for colour, name in enumerate(players)], {}, "",
+        ),
+        (
+            "Accuracy of the discriminator",
+            [
+                charts.Line(*series(log, "discriminator.accuracy_real"), players.index("discriminator")),
+                charts.Line(*series(log, "discriminator.accuracy_fake"), players.index("discriminator"), dashed=True),
+            ] if "discriminator" in players else [],
+            {"limits": (0, 1.03)}, "On real images, and dashed on fakes. Both at 1: the generator learns little.",
+        ),
+        (
+            "Health",
+            [
+                charts.Line(*series(log, "health.spread"), 2),
+                charts.Line(*series(log, "health.nearest"), 3),
+                charts.Line(*series(log, "health.flicker"), 5, dashed=True),
+            ],
+            {
+                "rules": [(COLLAPSED_SPREAD, f"spread: collapse below {COLLAPSED_SPREAD}"),
+                          (COLLAPSED_NEAREST, f"nearest: below {COLLAPSED_NEAREST}"),
+                          (FLICKERING, f"flicker above {FLICKERING}")],
+                "marks": marks,
+            },
+            "Spread of the fakes over that of real images (green), the same for nearest neighbours (purple); dashed, "
+            "how far the images of fixed latents moved since the last look.",
+        ),
+    ]  # fmt: skip
+    made = []
+    for title, lines, options, caption in plots:
+        lines = [line for line in lines if line.x]
+        if lines:
+            made.append({"title": title, "svg": charts.curves(lines, title, **options), "caption": caption})
+    return made
+
+
+def _previews(folder: RunFolder, recipe: Recipe) -> list[dict[str, str]]:
+    """A few previews from the first to the last, evenly over those that there are (they come often at first)."""
+    from frugan.reporting import _pictures as pictures
+
+    files = sorted(folder.samples.glob("images-*.png")) if folder.samples.is_dir() else []
+    count = min(PREVIEWS, len(files))
+    picked = [files[round(place * (len(files) - 1) / max(1, count - 1))] for place in range(count)]
+    return [
+        {
+            "address": pictures.of_preview(file, recipe.data.size),
+            "images": f"{int(file.stem.removeprefix('images-')):,}",
+        }
+        for file in picked
+    ]
+
+
+def _facts(recipe: Recipe, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    several = len(facts["data"]) > 1
+    named = [(f"data ({stream})" if several else "data", about) for stream, about in facts["data"].items()]
+    penalties = ", ".join(choice.name for choice in recipe.penalties) or "none"
+    averages = [f"{name}, half-life {average.half_life:,.0f} images" for name, average in recipe.averages.items()]
+    return [
+        ("source of the recipe", recipe.source),
+        *((name, f"{about['title']}, source {about['source']}") for name, about in named),
+        ("game", f"{recipe.game.name}; loss {recipe.loss.name}; penalties {penalties}"),
+        ("averages", ", ".join(averages) or "none"),
+        *(
+            (f"player {name}", f"{player.optimiser}, rate {player.learning_rate:g}, betas {player.betas}")
+            for name, player in recipe.players.items()
+        ),
+        ("batch size", str(recipe.batch_size)),
+        ("machine", f"{facts['machine']}, {facts['device']}, {facts['precision']}, {facts['threads']} threads"),
+        ("versions", f"{versions}, frugan {facts['frugan']}"),
+    ]

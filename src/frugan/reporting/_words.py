@@ -1,0 +1,86 @@
+"""Numbers and protocols in words, alike on every page and in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A measured value: three figures, in full from 100 up; a dash for none."""
+    if value is None:
+        return "–"
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
+    return text.replace("-", "−")
+
+
+def measured(summary: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """Mean ± standard deviation over seeds, to the places that the deviation leaves meaningful."""
+    if summary is None:
+        return "–"
+    if summary["sd"] is None:
+        return number(summary["mean"], digits)
+    places = decimals(summary["mean"], summary["sd"])
+    return f"{summary['mean']:,.{places}f} ± {summary['sd']:,.{places}f}".replace("-", "−")
+
+
+def decimals(mean: float, sd: float) -> int:
+    """How many places after the point show two figures of `sd`, and no more than four of `mean`."""
+    places = 0
+    while places < 6 and abs(mean) * 10**places < 1000 and (not sd or sd * 10**places < 10):
+        places += 1
+    return places
+
+
+def large(value: int | None) -> str:
+    """A count with its thousands apart."""
+    return "–" if value is None else f"{value:,}"
+
+
+def macs(value: int | None) -> str:
+    """Multiply-accumulates in millions or billions."""
+    if value is None:
+        return "–"
+    return f"{value / 1e9:.2f} G" if value >= 1e9 else f"{value / 1e6:.2f} M"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them."""
+    if seconds is None:
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def against(value: float | None, base: float | None) -> str:
+    """How much more or less `value` is than `base`, in per cent."""
+    if not value or not base or value == base:
+        return ""
+    share = 100 * (value / base - 1)
+    return f"{'+' if share > 0 else '−'}{abs(share):.0f} %"
+
+
+def seeds(listed: Sequence[int]) -> str:
+    """``0-4`` or ``0,2,7``, as the command line takes them."""
+    if len(listed) > 1 and list(listed) == list(range(listed[0], listed[0] + len(listed))):
+        return f"{listed[0]}-{listed[-1]}"
+    return ",".join(map(str, listed))
+
+
+def metric(name: str, view: str) -> str:
+    """A metric's name with its view: a Fréchet distance of digits must not be taken for the FID of the literature."""
+    spoken = {"fid": "FID", "kid": "KID"}.get(name, name.replace("_", " "))
+    return spoken if name == "class_coverage" else f"{spoken} ({view})"
+
+
+def protocol(of: Mapping[str, Any]) -> str:
+    """A protocol in one line."""
+    accuracy = f", accuracy {100 * of['view_accuracy']:.1f} %" if of.get("view_accuracy") else ""
+    truncation = "no truncation" if of["truncation"] is None else f"truncation {of['truncation']}"
+    return (
+        f"{of['fake_count']:,} fakes against {of['real_count']:,} real images of {of['data']}, split {of['split']} "
+        f"({of['content_hash'][:8]}); view {of['view_version']}{accuracy}, resizing {of['resizing']}; "
+        f"{of['weights']} weights of the {of['checkpoint']} checkpoint, {of['precision']}, {truncation}, labels "
+        f"{of['labels']}"
+    )

@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frugan import comparison
+from frugan.comparison import Comparison, compare
+from frugan.comparison import _jobs as jobs
+from frugan.comparison._arms import gather, parse
+from frugan.comparison._jobs import Job
+from frugan.engine.run import RunFolder
+from frugan.registry import UserError
+from frugan.training import train
+
+SMALL = {"data.size": 12, "data.limit": 1200, "generator.hidden": [16], "discriminator.hidden": [16]}
+COMMON: dict[str, Any] = {
+    "data": "glyphs:digits", "images": 96, "changes": SMALL, "metrics": ["fid", "kid"], "view": "pixels", "count": 1000,
+    "device": "cpu", "quiet": True,
+}  # fmt: skip
+THIN = "thin: vanilla generator.hidden=[4]"
+
+
+def in_this_process(planned: Sequence[Job], at_once: int, threads: int, quiet: bool) -> None:
+    """Stands for `play` where processes are not what is tested: they need seconds to start."""
+    for job in planned:
+        arguments = dict(zip(job.command[5::2], job.command[6::2], strict=True))
+        if job.failure() is None and not job.finished():
+            seed, out = int(arguments["--seed"]), arguments["--out"]
+            train(job.command[4], seed=seed, out=out, device=arguments["--device"], quiet=True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    out = tmp_path_factory.mktemp("comparison") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "play", in_this_process)
+        return compare(["vanilla", THIN], seeds=(0, 1), out=out, **COMMON)
+
+
+# --------------------------------------------------------------------------------------------------------------- arms
+
+
+def test_an_arm_is_a_recipe_with_changes_named_if_wished() -> None:
+    arm = parse("thin one: mnist --family factorised architecture.width=0.7 loss=hinge", {"images": "60k"}, {})
+    assert (arm.name, arm.folder, arm.recipe.images) == ("thin one", "thin-one", 60_000)
+    assert arm.recipe.networks["generator"].options["width"] == 0.7
+    assert arm.recipe.networks["generator"].families == arm.recipe.networks["generator"].tables["factorised"]
+    assert arm.recipe.loss.name == "hinge"
+    same = parse("mnist family=factorised discriminator-family=depthwise".replace("r-f", "r_f"), {}, {"batch_size": 32})
+    assert same.name == "mnist factorised discriminator depthwise"
+    assert same.recipe.networks["discriminator"].families[0].family == "depthwise" and same.recipe.batch_size == 32
+    assert parse("mnist --discriminator-family depthwise", {}, {}).recipe.networks["discriminator"].families
+    assert parse("mnist architecture.width=0.5", {}, {}).name == "mnist width=0.5"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("--family factorised", "does not begin with a recipe"),
+        ("mnits", "Did you mean 'mnist'"),
+        ("mnist --family", "takes a name"),
+        ("mnist --famly factorised", "Did you mean '--family'"),
+        ("mnist factorised", "neither --family NAME nor key=value"),
+        ("mnist generator.widht=1 batchsize=3", "no key 'batchsize'"),
+    ],
+)
+def test_a_mistyped_arm_is_explained(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse(text, {}, {})
+
+
+def test_one_recipe_in_several_families_is_several_arms_called_by_them() -> None:
+    arms = gather(["mnist"], ["standard", "factorised"], {}, {})
+    assert [arm.name for arm in arms] == ["standard", "factorised"]
+    assert arms[0].recipe.networks["generator"] != arms[1].recipe.networks["generator"]
+    with pytest.raises(UserError, match="2 arms were given"):
+        gather(["mnist", "vanilla"], ["standard"], {}, {})
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(UserError, match="two arms or more"):
+        gather(["mnist"], [], {}, {})
+    with pytest.raises(UserError, match="Two arms are called 'mnist'"):
+        gather(["mnist", "mnist"], [], {}, {})
+    with pytest.raises(UserError, match="different data .*data.source"):
+        gather(["mnist", "cifar10-frog"], [], {}, {})
+    with pytest.raises(UserError, match="different whole numbers"):
+        compare("mnist", families=["standard", "factorised"], seeds=[0, 0], out="unused")
+    with pytest.raises(UserError, match="no arm 'x' to be the baseline. Accepted: standard, factorised"):
+        compare("mnist", families=["standard", "factorised"], baseline="x", out="unused")
+
+
+# --------------------------------------------------------------------------------------------------------- the result
+
+
+def test_the_result_holds_every_raw_value_cost_and_paired_difference(finished: Comparison) -> None:
+    data = json.loads((finished.folder / "comparison.json").read_text())
+    assert data["baseline"] == "vanilla" and data["seeds"] == [0, 1] and data["primary"] == "fid"
+    plain, thin = data["arms"]
+    assert plain["generator"]["parameters"] > thin["generator"]["parameters"]
+    assert set(thin["latency"]) == {"1", "64"} and thin["latency"]["64"]["median_ms"] > 0
+    by_seed = [[arm["runs"][seed]["values"]["fid"]["values"]["fid"] for seed in ("0", "1")] for arm in (plain, thin)]
+    found = data["differences"]["fid"]["thin"]
+    assert found["differences"] == [pytest.approx(t - p) for p, t in zip(*by_seed, strict=True)]
+    assert found["mean"] == pytest.approx(sum(found["differences"]) / 2) and found["n"] == 2
+    assert found["kind"] == "direction" and found["interval_95"][0] < found["mean"] < found["interval_95"][1]
+    assert plain["summary"]["kid"]["n"] == 2
+    assert data["metrics"]["fid"]["protocol"]["view"] == "pixels"
+    assert data["margin"] == pytest.approx(0.05 * plain["summary"]["fid"]["mean"])
+    assert thin["differences"] == ["generator.hidden: [16] -> [4]"]
+    assert (plain["runs"]["0"]["folder"], plain["runs"]["0"]["images"]) == ("runs/vanilla/seed-0", 96)
+
+
+def test_pairs_share_their_data_and_nothing_else_differs(finished: Comparison) -> None:
+    recipes = [json.loads((finished.folder / f"runs/{arm}/seed-1/recipe.json").read_text()) for arm in ("vanilla", "thin")]
+    assert recipes[0].pop("networks") != recipes[1].pop("networks")
+    assert recipes[0] == recipes[1] and recipes[0]["seed"] == 1
+
+
+def test_the_table_and_the_report_are_there(finished: Comparison) -> None:
+    from rich.console import Console
+
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(finished.table())
+    text = console.export_text()
+    assert all(word in text for word in ("FID", "(pixels)", "MACs", "thin", "baseline"))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "thin: " in finished.words()[0] and "direction only" in finished.words()[0]
+    assert "glyphs-digits" in finished.words()[-1] and "1,000 fakes" in finished.words()[-1]
+    assert finished.report.stat().st_size > 10_000
+
+
+def test_the_same_call_again_trains_and_measures_nothing(finished: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(planned: Sequence[Job], *rest: Any) -> None:
+        assert all(job.finished() for job in planned)
+
+    monkeypatch.setattr(comparison, "play", none_left)
+    times = {path: path.stat().st_mtime_ns for path in finished.folder.glob("runs/*/*/metrics.jsonl")}
+    assert len(times) == 4
+    compare(["vanilla", THIN], seeds=(0, 1), out=finished.folder, **COMMON)
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_another_plan_in_the_same_folder_is_refused_with_the_differences(finished: Comparison, tmp_path: Path) -> None:
+    changed = "thin: vanilla generator.hidden=[8]"
+    with pytest.raises(UserError, match=r"thin: generator.hidden: \[4\] -> \[8\]; seeds: \[0, 1\] -> \[0\]"):
+        compare(["vanilla", changed], seeds=(0,), out=finished.folder, **COMMON)
+    with pytest.raises(UserError, match="arms: vanilla, thin -> vanilla, slim"):
+        compare(["vanilla", "slim: vanilla generator.hidden=[4]"], seeds=(0, 1), out=finished.folder, **COMMON)
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds something that is no comparison"):
+        compare(["vanilla", THIN], seeds=(0, 1), out=tmp_path, **COMMON)
+
+
+def test_unequal_protocols_share_no_table(finished: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    out = tmp_path / "copy"
+    shutil.copytree(finished.folder, out)
+    folder = RunFolder(out / "runs/thin/seed-1")
+    lines = folder.lines(folder.metrics)
+
+    def other(run: Any, **given: Any) -> list[dict[str, Any]]:
+        own = RunFolder(run.path)
+        values = own.lines(own.metrics)
+        if run.path == folder.path:
+            values = [{**line, "protocol": {**line["protocol"], "weights": "averaged"}} for line in lines]
+        return values
+
+    monkeypatch.setattr(comparison.evaluation, "evaluate", other)
+    with pytest.raises(UserError, match=r"unequal protocols and share no table: weights: live \| averaged"):
+        compare(["vanilla", THIN], seeds=(0, 1), out=out, **COMMON)
+
+
+def test_a_failed_run_is_counted_named_and_stands_for_the_worst(finished: Comparison, tmp_path: Path) -> None:
+    import shutil
+
+    out = tmp_path / "copy"
+    shutil.copytree(finished.folder, out)
+    (out / "runs/thin/seed-1.failed.json").write_text(json.dumps({"code": 2, "why": "loss is not finite"}))
+    data = compare(["vanilla", THIN], seeds=(0, 1), out=out, **COMMON).data
+    thin = data["arms"][1]
+    assert thin["runs"]["1"]["failed"] == "loss is not finite"
+    assert thin["summary"]["fid"]["failed"] == 0 or thin["summary"]["fid"]["n"] == 1
+    values = [arm["runs"][seed]["values"]["fid"]["values"]["fid"] for arm, seed in
+              ((data["arms"][0], "0"), (data["arms"][0], "1"), (thin, "0"))]  # fmt: skip
+    assert data["differences"]["fid"]["thin"]["differences"][1] == pytest.approx(max(values) - values[1])
+    assert "thin, seed 1 failed: loss is not finite" in (out / "report.html").read_text()
+
+
+def result(values: dict[str, list[float]], control: str | None) -> dict[str, Any]:
+    def run(value: float) -> dict[str, Any]:
+        return {"failed": None, "values": {"fid": {"values": {"fid": value}, "headline": "fid"}}}
+
+    return {
+        "primary": "fid", "baseline": "plain", "margin": 0.3, "metrics": {"fid": {"better": "lower"}},
+        "arms": [
+            {"name": name, "control": name == control, "runs": {str(seed): run(v) for seed, v in enumerate(listed)}}
+            for name, listed in values.items()
+        ],
+    }  # fmt: skip
+
+
+def test_comparison_statistics_sheet_5_7_not_worse_takes_a_damaged_arm_that_was_found_worse() -> None:
+    values = {"plain": [12.4, 12.3, 12.5, 12.6, 12.2], "thin": [12.1, 11.8, 12.6, 12.0, 11.9]}
+    alone = comparison._differences(result(values, None), "fid")
+    assert alone["thin"]["kind"] == "unproven" and "no damaged arm" in alone["thin"]["text"]
+    damaged = {**values, "damaged": [20.1, 19.5, 21.0, 20.4, 20.2]}
+    shown = comparison._differences(result(damaged, "damaged"), "fid")
+    assert shown["damaged"]["kind"] == "worse beyond margin" and shown["thin"]["kind"] == "not worse"
+    blind = {**values, "damaged": [12.5, 12.2, 12.6, 12.4, 12.3]}
+    assert comparison._differences(result(blind, "damaged"), "fid")["thin"]["kind"] == "unproven"
+
+
+# ----------------------------------------------------------------------------------------------------------- processes
+
+
+def scripted(folder: Path, name: str, code: str) -> Job:
+    """A job that runs a small program instead of a training."""
+    own = folder / name
+    return Job(name, own, (sys.executable, "-c", f"import os, signal, sys, time\n{code}"), 100, whole=True)
+
+
+def test_a_failure_is_marked_with_its_reason_and_not_repeated(tmp_path: Path) -> None:
+    job = scripted(tmp_path, "seed-0", "print('first'); print('frugan: no such family', file=sys.stderr); sys.exit(2)")
+    jobs.play([job], 1, 1, quiet=True)
+    assert job.failure() == "frugan: no such family"
+    jobs.play([job], 1, 1, quiet=True)
+    assert job.output.read_text().count("no such family") == 1
+
+
+def test_a_run_killed_from_outside_has_not_failed_and_is_continued(tmp_path: Path) -> None:
+    code = "f = 'once'\nif not os.path.exists(f):\n    open(f, 'w'); os.kill(os.getpid(), signal.SIGKILL)\nprint('done')"
+    job = scripted(tmp_path, "seed-0", f"os.chdir({str(tmp_path)!r})\n{code}")
+    with pytest.raises(UserError, match="Killed from outside: seed-0.*same command again"):
+        jobs.play([job], 1, 1, quiet=True)
+    assert job.failure() is None
+    jobs.play([job], 1, 1, quiet=True)
+    assert job.output.read_text() == "done\n"
+
+
+def test_threads_are_divided_and_no_more_run_at_once_than_asked(tmp_path: Path) -> None:
+    code = "print(os.environ['OMP_NUM_THREADS'], time.monotonic()); time.sleep(0.4); print(time.monotonic())"
+    planned = [scripted(tmp_path, f"seed-{number}", code) for number in range(4)]
+    jobs.play(planned, 2, 3, quiet=True)
+    printed = [job.output.read_text().split() for job in planned]
+    assert {words[0] for words in printed} == {"3"}
+    spans = [(float(words[1]), float(words[2])) for words in printed]
+    overlapping = [sum(start <= at < end for start, end in spans) for at, _ in spans]
+    assert max(overlapping) == 2
+
+
+def test_ctrl_c_lets_the_jobs_save_and_says_how_to_continue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "def save(*_):\n    print('saved', flush=True); sys.exit(130)\nsignal.signal(signal.SIGINT, save)\n"
+        f"open({str(tmp_path / 'ready')!r}, 'w')\ntime.sleep(60)"
+    )
+    job = scripted(tmp_path, "seed-0", code)
+
+    def press() -> None:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    with pytest.raises(SystemExit) as stopped:
+        jobs.play([job], 1, 1, quiet=True)
+    pressing.join()
+    assert stopped.value.code == 130 and job.output.read_text() == "saved\n"
+    assert "Run the same command again to continue" in capsys.readouterr().err
+    assert job.failure() is None
+
+
+def test_a_run_left_over_from_a_killed_comparison_is_waited_for(tmp_path: Path) -> None:
+    job = scripted(tmp_path, "seed-0", "print('begun')")
+    hold = (
+        "import sys, time; from frugan.engine.run import RunFolder\n"
+        f"with RunFolder({str(job.folder)!r}).locked():\n    print('held', flush=True); time.sleep(1.5)"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        began = time.monotonic()
+        jobs.play([job], 1, 1, quiet=True)
+        assert time.monotonic() - began > 1.0
+    assert job.output.read_text() == "begun\n"
+
+
+def test_runs_are_processes_of_their_own(tmp_path: Path) -> None:
+    options = {**COMMON, "metrics": ["fid"]}
+    made = compare(["vanilla", THIN], seeds=(0,), out=tmp_path / "out", jobs=2, **options)
+    assert [arm["summary"]["fid"]["n"] for arm in made.data["arms"]] == [1, 1]
+    assert "Finished" in (tmp_path / "out/runs/thin/seed-0.txt").read_text()
+    facts = json.loads((tmp_path / "out/runs/thin/seed-0/run.json").read_text())
+    assert facts["threads"] == made.data["threads"]
