@@ -1,0 +1,69 @@
+"""Every program in examples/ is run with a tiny budget, each as a user would start it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
+A_PAGE = 60
+
+
+def start(name: str, *arguments: str, folder: Path) -> str:
+    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments], capture_output=True, text=True, check=False,
+        cwd=folder, env={**os.environ, "PYTHONPATH": path, "COLUMNS": "120"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_train_and_sample_ships_what_it_trained(tmp_path: Path) -> None:
+    printed = start("train_and_sample.py", "--images", "64", folder=tmp_path)
+    assert "(64, 28, 28, 1) uint8, trained on glyphs" in printed
+    assert "artefact: the same images" in printed
+
+
+def test_swap_any_module_reports_counts_and_times(tmp_path: Path) -> None:
+    printed = start("swap_any_module.py", "--seconds", "0.2", folder=tmp_path)
+    assert "left: dilation 2 x 2" in printed
+    assert "3 of 6 rewritten" in printed
+    assert "depthwise: batch 16: " in printed
+
+
+def test_compare_twins_says_what_may_be_said(tmp_path: Path) -> None:
+    arguments = ("--images", "64", "--seeds", "1", "--count", "1000", "--view", "pixels")
+    printed = start("compare_twins.py", *arguments, folder=tmp_path)
+    assert "factorised: " in printed
+    assert "damaged: " in printed
+    assert (tmp_path / "runs" / "example-twins" / "report.html").is_file()
+
+
+def test_own_images_names_what_cannot_be_used_and_trains_on_the_rest(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(12):
+        size = (24 + number, 30, 3)
+        Image.fromarray(random.integers(0, 255, size, dtype=np.uint8)).save(folder / f"{number:02}.png")
+    (folder / "broken.png").write_bytes((folder / "00.png").read_bytes()[:100])
+    printed = start("own_images.py", str(folder), "--images", "128", folder=tmp_path)
+    assert "12 of 13 pictures can be used." in printed
+    assert "broken.png" in printed
+    assert len(list((tmp_path / "runs" / "example-own").glob("made-*.png"))) == 16
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_an_example_is_under_a_page_and_tested(example: Path) -> None:
+    text = example.read_text()
+    assert len(text.splitlines()) <= A_PAGE
+    assert f"python examples/{example.name}" in text
+    assert f'"{example.name}"' in Path(__file__).read_text()
