@@ -163,7 +163,7 @@ def sample(
 
 
 def evaluate(
-    run: Run, *, metrics: Names = None, view: Text = None, count: Many = "10000", seed: int = 0,
+    run: Run, *, metrics: Names = None, view: Text = None, count: Count = None, seed: int = 0,
     reference: Text = None, device: Text = None, json: Json = False, code: Code = None,
 ) -> None:
     """Measure what a run makes, against held-out images where its data has any; every value carries its protocol.
@@ -172,7 +172,7 @@ def evaluate(
         run: A run folder.
         metrics: Names, with commas; fid,kid if left out, and class_coverage where the data has classes.
         view: Images to features: classifier, pixels, inception. Chosen by the data if left out.
-        count: How many images to make; as many real ones are drawn, or all if there are fewer.
+        count: How many images to make; 10,000 if left out, or as many as there are real ones but at least 1,000.
         seed: Of the latents.
         reference: test or train: the real images to compare with; the held-out ones if left out and there are enough.
         device: cpu, cuda ...; the best there is if left out.
@@ -181,8 +181,8 @@ def evaluate(
     from frugan.recipe import parse_count
 
     values = measure(
-        run, metrics=_names(metrics), view=view, count=parse_count(count), seed=seed, reference=reference,
-        device=device, code=code, progress=_tell,
+        run, metrics=_names(metrics), view=view, count=None if count is None else parse_count(count), seed=seed,
+        reference=reference, device=device, code=code, progress=_tell,
     )
     if json:
         _print_json(values)
@@ -234,17 +234,17 @@ def report(folder: Positional[Annotated[Path, arg(metavar="FOLDER")]], *, code: 
 
 def compare(
     arms: Positional[Annotated[tuple[str, ...], arg(metavar="ARM [ARM ...] [KEY=VALUE ...]", help_behavior_hint="")]],
-    *, out: Path, families: Names = None, seeds: str = "0-4", images: Count = None, data: Text = None, jobs: int = 1,
-    metrics: Names = None, view: Text = None, count: Many = "10000", reference: Text = None, baseline: Text = None,
-    margin: Value = None, rounds: Number = None, batch_size: Number = None, device: Text = None, precision: Text = None,
-    retry_failed: Flag = False, code: Code = None,
+    *, out: File = None, families: Names = None, seeds: str = "0-4", images: Count = None, data: Text = None,
+    jobs: int = 1, metrics: Names = None, view: Text = None, count: Count = None, reference: Text = None,
+    baseline: Text = None, margin: Value = None, rounds: Number = None, batch_size: Number = None, device: Text = None,
+    precision: Text = None, retry_failed: Flag = False, code: Code = None,
 ) -> None:
     """Train arms beside each other on the same data and seeds, and say what was saved and what was lost.
 
     Args:
         arms: Each "[name:] RECIPE [--family F] [key=value ...]" in quotes, e.g. "thin: mnist architecture.width=0.7".
             The first is the baseline. key=value outside of quotes is meant for all arms.
-        out: The comparison's folder; what is there already is continued.
+        out: The comparison's folder, in which what is there is continued; runs/compare-ARM-ARM if left out.
         families: With a single recipe: one arm for each family, e.g. standard,factorised,depthwise.
         seeds: e.g. 0-4 or 0,1,5. Fewer than five give a direction, not a verdict.
         images: Real images each run is shown: 60k, 2M; the recipes' own if left out.
@@ -252,7 +252,7 @@ def compare(
         jobs: Runs at a time; the cores are shared out among them.
         metrics: Names, with commas; the first decides. fid,kid if left out, and class_coverage where data has classes.
         view: Images to features; chosen by the data if left out.
-        count: Images made for each evaluation.
+        count: Images made for each evaluation; as for evaluate if left out.
         reference: test or train: the real images to compare with.
         baseline: The name of the arm that the others are compared with.
         margin: How much worse in the first metric still counts as not worse; 5 % of the baseline's FID if left out.
@@ -263,13 +263,12 @@ def compare(
         retry_failed: Train failed runs once more, after the cause has been mended.
     """
     from frugan.comparison import compare as run
-    from frugan.recipe import parse_count
 
     shared = [arm for arm in arms if _is_key(arm)]
     run(
         [arm for arm in arms if not _is_key(arm)], changes=_changes(shared), families=_names(families) or (),
         seeds=_seeds(seeds), images=images, data=data, out=out, jobs=jobs, metrics=_names(metrics), view=view,
-        count=parse_count(count), reference=reference, baseline=baseline, margin=margin, rounds=rounds,
+        count=count, reference=reference, baseline=baseline, margin=margin, rounds=rounds,
         batch_size=batch_size, device=device, precision=precision, retry_failed=retry_failed, code=code,
     )
 
