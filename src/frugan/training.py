@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,11 +131,8 @@ def _play(
     recipe: Recipe, folder: RunFolder, device: torch.device, processes: Any, init: str | Path | None,
     code: str | Path | None, allow_unusable: bool, quiet: bool,
 ) -> None:
-    """Build, continue if there is something to continue, play, keep."""
+    """Open the data, build, and play."""
     from frugan import build
-    from frugan.engine import checkpoint
-    from frugan.engine.loop import play
-    from frugan.engine.observers import Bar
 
     _check_folder(recipe, folder)
     streams = tuple(_streams(recipe))
@@ -143,6 +141,20 @@ def _play(
     parts = build.parts(recipe, sets, device, processes)
     if init is not None:
         _initialise(parts, init)
+    with _disk(folder, parts):
+        _play_on(recipe, folder, parts, sets, init, code, quiet)
+
+
+def _play_on(
+    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], init: str | Path | None,
+    code: str | Path | None, quiet: bool,
+) -> None:
+    """Continue if there is something to continue, play, keep."""
+    from frugan.engine import checkpoint
+    from frugan.engine.loop import play
+    from frugan.engine.observers import Bar
+
+    processes = parts.processes
     circumstances = _circumstances(recipe, parts)
     start = _continue(folder, parts, sets, circumstances)
     if start is None:
@@ -161,7 +173,7 @@ def _play(
     elif processes.leads:
         folder.write_json(folder.recipe, {"frugan": _version(), **to_dict(recipe)})
     budget = recipe.images if recipe.rounds is None else recipe.rounds * recipe.batch_size
-    title = f"{recipe.name} on {sets[streams[0]].title}"
+    title = f"{recipe.name} on {next(iter(sets.values())).title}"
     bar = Bar(title, start, budget, ("discriminator.loss", "generator.loss")) if not quiet else None
     observers = _observers(recipe, folder, parts, sets, bar) if processes.leads else []
     try:
@@ -169,11 +181,6 @@ def _play(
             parts, images=recipe.images if recipe.rounds is None else None, rounds=recipe.rounds,
             folder=folder.checkpoints, observers=observers,
         )
-    except OSError as error:
-        raise UserError(
-            f"{folder.path} could not be written ({error.strerror or error}) after {parts.clock.images:,} images. The "
-            "newest checkpoint is kept. Make room, then run the same command again."
-        ) from error
     finally:
         if bar:
             bar.close()
@@ -191,6 +198,18 @@ def _play(
             f"Finished: {folder.path} (checkpoint: {size:.0f} MB). "
             f"Next: frugan sample {folder.path} --out samples.png, or frugan evaluate {folder.path}"
         )
+
+
+@contextlib.contextmanager
+def _disk(folder: RunFolder, parts: Parts) -> Iterator[None]:
+    """Turn what the disk refuses into a line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{folder.path} could not be written ({error.strerror or error}) after {parts.clock.images:,} images. The "
+            "newest checkpoint is kept. Make room, then run the same command again."
+        ) from error
 
 
 def _streams(recipe: Recipe) -> tuple[str, ...]:

@@ -1,0 +1,208 @@
+"""Runs ``frugan`` commands in forked children, each with a fault of its choice; torch is imported once for all.
+
+One JSON object a line comes in on stdin, one goes out on stdout. In: `arguments` of ``frugan``, `keep` seconds between
+checkpoints, and a `fault`. Out: `status` (exit code, or minus the signal), `seconds`, `stdout`, `stderr`.
+
+Faults, by `kind`:
+    signal_in_training  the child gets `signal`, `seconds` after its first round began
+    signal_at_round     the child gets `signal` when round `number` begins
+    kill_at_event       die at event `number`: half a write, a write, a flush, an fsync, a rename, a removal
+    full_disk           the disk is full once `bytes` of checkpoints were written
+    streams_from_zero   positions of the streams are not restored (so that a test of resuming must fail)
+    other_loss          the generator's loss is `value` in round `number`
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+# Imported when first used, which would otherwise be in every child.
+import PIL.ImageDraw
+import PIL.ImageFont
+import PIL.PngImagePlugin
+import torch._dynamo
+
+import frugan.artefact
+import frugan.build
+import frugan.cli
+import frugan.recipes
+import frugan.training
+from frugan import convs, games, nets
+from frugan.data.batches import Batches
+from frugan.engine import checkpoint, health, loop
+from frugan.losses import AdversarialLoss
+
+for axis in (convs, games, nets):
+    for name in axis.names():
+        axis.find(name)
+frugan.recipes.names()
+readers = [PIL.ImageDraw, PIL.ImageFont, PIL.PngImagePlugin, torch._dynamo, health, checkpoint]
+
+
+class Events:
+    """Counts what is done to the disk, and dies at the one asked for."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.count = 0
+
+    def tick(self) -> None:
+        self.count += 1
+        if self.count == self.number:
+            os._exit(9)
+
+    def after(self, function: Any) -> Any:
+        def wrapped(*arguments: Any, **named: Any) -> Any:
+            result = function(*arguments, **named)
+            self.tick()
+            return result
+
+        return wrapped
+
+
+class Writing:
+    """A file whose writes can be cut short."""
+
+    def __init__(self, file: Any, write: Any, flushed: Any) -> None:
+        self.file, self.own, self.flushed = file, write, flushed
+
+    def write(self, data: Any) -> int:
+        return self.own(self.file, data)
+
+    def flush(self) -> None:
+        self.file.flush()
+        self.flushed()
+
+    def fileno(self) -> int:
+        return self.file.fileno()
+
+    def __enter__(self) -> Writing:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+
+def opening(write: Any, flushed: Any) -> None:
+    """Have `write(file, data)` do what ``Path.open(...).write`` does."""
+    usual = Path.open
+
+    def opened(self: Path, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+        file = usual(self, mode, *arguments, **named)
+        return Writing(file, write, flushed) if mode in ("wb", "a") else file
+
+    Path.open = opened  # type: ignore[assignment, method-assign]
+
+
+def commit(fault: dict[str, Any]) -> None:
+    kind = fault.get("kind")
+    if kind in ("signal_at_round", "signal_in_training"):
+        usual = loop.play_round
+        left = [fault.get("number", 1)]
+
+        def send() -> None:
+            time.sleep(fault.get("seconds", 0))
+            os.kill(os.getpid(), fault["signal"])
+
+        def play_round(parts: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0:
+                (threading.Thread(target=send, daemon=True).start if "seconds" in fault else send)()
+            return usual(parts)
+
+        loop.play_round = play_round
+    elif kind == "kill_at_event":
+        events = Events(fault["number"])
+
+        def write(file: Any, data: Any) -> int:
+            middle = len(data) // 2
+            file.write(data[:middle])
+            file.flush()
+            events.tick()
+            file.write(data[middle:])
+            events.tick()
+            return len(data)
+
+        opening(write, events.tick)
+        os.fsync, os.replace = events.after(os.fsync), events.after(os.replace)
+        Path.unlink = events.after(Path.unlink)  # type: ignore[method-assign]
+    elif kind == "full_disk":
+        left = [fault["bytes"]]
+
+        def write(file: Any, data: Any) -> int:
+            if isinstance(file, io.TextIOBase):
+                return file.write(data)
+            written = file.write(data[: left[0]])
+            left[0] -= written
+            if written < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return written
+
+        opening(write, lambda: None)
+    elif kind == "streams_from_zero":
+        Batches.load_state_dict = lambda self, state: None  # type: ignore[method-assign]
+    elif kind == "other_loss":
+        from frugan import losses
+
+        usual_find, rounds = losses.find, [0]
+
+        def find(name: str, **given: Any) -> AdversarialLoss:
+            found = usual_find(name, **given)
+
+            def generator(*arguments: Any, **named: Any) -> Any:
+                rounds[0] += 1
+                value = found.generator(*arguments, **named)
+                return value * float(fault["value"]) if rounds[0] >= fault["number"] else value
+
+            return AdversarialLoss(found.name, found.discriminator, generator)
+
+        losses.find = find  # type: ignore[assignment]
+
+
+def serve(order: dict[str, Any]) -> dict[str, Any]:
+    fault = order.get("fault") or {}
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        began = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            sys.stdout = os.fdopen(1, "w", closefd=False)
+            sys.stderr = os.fdopen(2, "w", closefd=False)
+            loop.KEEP_SECONDS = order["keep"]
+            status = 1
+            try:
+                commit(fault)
+                frugan.cli.main(order["arguments"])
+                status = 0
+            except SystemExit as stop:
+                status = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+        _, waited = os.waitpid(child, 0)
+        seconds = time.monotonic() - began
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode())
+    status = os.waitstatus_to_exitcode(waited)
+    return {"status": status, "seconds": seconds, "stdout": texts[0], "stderr": texts[1]}
+
+
+for line in sys.stdin:
+    print(json.dumps(serve(json.loads(line))), flush=True)

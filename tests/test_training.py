@@ -1,0 +1,529 @@
+"""Training as users meet it: run folders, continuing after whatever happened, and runs that cannot go on.
+
+Most runs are a command ``frugan train ...`` in a forked child (see fork_server.py), so that it can be killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from frugan import build, recipes, training
+from frugan.engine import checkpoint
+from frugan.engine.run import RunFolder
+from frugan.recipe import Choice, Recipe, from_dict
+from frugan.registry import UserError
+
+TESTS = Path(__file__).resolve().parent
+TINY = [
+    "generator.hidden=[8,8]", "discriminator.hidden=[8]", "latents.size=4", "data.size=8",
+    'averages={"generator":{"half_life":50}}', "batch_size=4", "precision=float32",
+]
+Served = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 small labelled pictures of noise."""
+    path = tmp_path_factory.mktemp("noise") / "noise.npz"
+    pictures = np.random.default_rng(0).integers(0, 255, (64, 8, 8), dtype=np.uint8)
+    np.savez(path, images=pictures, labels=np.arange(64) % 10)
+    return path
+
+
+@pytest.fixture(scope="module")
+def serve(data: Path) -> Iterator[Served]:
+    """``serve(arguments, fault=..., keep=...)`` runs ``frugan arguments`` in a forked child."""
+    path = os.pathsep.join(filter(None, [str(TESTS.parent / "src"), os.environ.get("PYTHONPATH")]))
+    server = subprocess.Popen(
+        [sys.executable, str(TESTS / "fork_server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+
+    def run(arguments: list[str], fault: dict[str, Any] | None = None, keep: float = 60.0) -> dict[str, Any]:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        print(json.dumps({"arguments": arguments, "fault": fault, "keep": keep}), file=server.stdin, flush=True)
+        return json.loads(server.stdout.readline())
+
+    yield run
+    server.stdin.close()
+    server.wait(30)
+    server.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def command(data: Path) -> Callable[..., list[str]]:
+    """The arguments of a tiny run into `out`, with more of them if wanted."""
+
+    def arguments(out: Path, *more: str, recipe: str = "vanilla", images: str | None = "1200") -> list[str]:
+        budget = [] if images is None else ["--images", images]
+        return ["train", recipe, *TINY, "--data", str(data), *budget, "--out", str(out), *more]
+
+    return arguments
+
+
+def ended(answer: dict[str, Any]) -> None:
+    assert answer["status"] == 0, answer["stderr"]
+
+
+def everything(out: Path) -> dict[str, Any]:
+    """All that a run ends with, but how long it took."""
+    newest = checkpoint.newest(out / "checkpoints")
+    assert newest is not None
+    tensors, rest = checkpoint.read(newest)
+    found: dict[str, Any] = {name: (one.dtype, one.numpy(force=True).tobytes()) for name, one in tensors.items()}
+    rest["clock"]["items"] = [item for item in rest["clock"]["items"] if item[0] != "seconds"]
+    found["rest"] = json.dumps(rest, sort_keys=True)
+    run = RunFolder(out)
+    # Flicker compares with the look before, which an interrupted run has forgotten.
+    found["log"] = [
+        {key: value for key, value in line.items() if key not in ("seconds", "health.flicker")}
+        for line in run.lines(run.log)
+    ]
+    found["pictures"] = {path.name: path.read_bytes() for path in run.samples.glob("*.png")}
+    found["files"] = sorted(path.name for path in out.rglob("*") if path.is_file() and path.suffix == ".tmp")
+    return found
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """The names of what differs."""
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+
+
+@pytest.fixture(scope="module")
+def unbroken(serve: Served, command: Callable[..., list[str]], tmp_path_factory: Any) -> dict[str, Any]:
+    """A run of 1200 images that nothing happened to, and how long its rounds took."""
+    out = tmp_path_factory.mktemp("unbroken") / "run"
+    answer = serve(command(out))
+    ended(answer)
+    run = RunFolder(out)
+    return {"seconds": run.lines(run.log)[-2]["seconds"], "out": out, **everything(out)}
+
+
+def same_as_unbroken(unbroken: dict[str, Any], out: Path) -> list[str]:
+    return [name for name in same(unbroken, everything(out)) if name not in ("seconds", "out")]
+
+
+# ------------------------------------------------------------------------------------------------------------- resume
+
+
+def test_killed_at_five_random_moments_a_run_ends_as_if_unbroken(serve, command, unbroken, tmp_path):
+    out, seen, chance = tmp_path / "run", 0, random.Random(0)
+    for _ in range(5):
+        moment = chance.uniform(0, 0.15) * unbroken["seconds"]
+        fault = {"kind": "signal_in_training", "signal": signal.SIGKILL, "seconds": moment}
+        answer = serve(command(out), fault, keep=0.02)
+        assert answer["status"] == -signal.SIGKILL, answer["stderr"]
+        kept = checkpoint.newest(out / "checkpoints")
+        now = 0 if kept is None else checkpoint.images_of(kept)
+        assert now >= seen  # what was kept once is never lost
+        seen = now
+    assert seen > 0
+    ended(serve(command(out)))
+    assert same_as_unbroken(unbroken, out) == []
+
+
+def test_with_streams_from_zero_the_same_comparison_differs(serve, command, unbroken, tmp_path):
+    """The negative control: were the positions of the streams not restored, the tests around this one would fail."""
+    ended(serve(command(tmp_path / "run", images="400")))
+    ended(serve(command(tmp_path / "run"), {"kind": "streams_from_zero"}))
+    differing = same_as_unbroken(unbroken, tmp_path / "run")
+    assert "network.generator/network.body.0.weight" in differing or any("network." in name for name in differing)
+    assert "rest" in differing
+
+
+def test_killed_after_every_write_flush_and_rename_a_run_ends_as_if_unbroken(serve, command, tmp_path):
+    whole = tmp_path / "whole"
+    ended(serve(command(whole, images="8"), keep=-1))
+    wanted, number, seen = everything(whole), 0, 0
+    while True:
+        number += 1
+        out = tmp_path / f"killed-{number}"
+        answer = serve(command(out, images="8"), {"kind": "kill_at_event", "number": number}, keep=-1)
+        if answer["status"] == 0:
+            break
+        assert answer["status"] == 9, answer["stderr"]
+        kept = checkpoint.newest(out / "checkpoints")
+        now = 0 if kept is None else checkpoint.images_of(kept)
+        assert now >= seen, number
+        seen = now
+        ended(serve(command(out, images="8"), keep=-1))
+        assert same(wanted, everything(out)) == [], number
+    assert seen == 8
+    assert number > 20  # recipe, facts, log, two checkpoints: each several events
+
+
+@pytest.mark.parametrize("room", [0, 20_000, 60_000])
+def test_a_disk_that_fills_up_costs_no_checkpoint(serve, command, unbroken, tmp_path, room):
+    out = tmp_path / "run"
+    assert serve(command(out), {"kind": "signal_at_round", "signal": signal.SIGTERM, "number": 99})["status"] == 130
+    before = checkpoint.newest(out / "checkpoints")
+    answer = serve(command(out), {"kind": "full_disk", "bytes": room}, keep=0.02)
+    assert answer["status"] == 2, answer["stderr"]
+    assert "No space left on device" in answer["stderr"]
+    assert "Make room, then run the same command again" in answer["stderr"]
+    assert "Traceback" not in answer["stderr"]
+    kept = checkpoint.newest(out / "checkpoints")
+    assert kept is not None
+    assert checkpoint.images_of(kept) >= checkpoint.images_of(before)
+    assert not list((out / "checkpoints").glob("*.tmp"))
+    ended(serve(command(out)))
+    assert same_as_unbroken(unbroken, out) == []
+
+
+CONV = [
+    "generator.channels=[4,4,4]", "discriminator.channels=[4,4,4,4]", "latents.size=4", "data.size=8", "batch_size=4",
+    "generator.reference=4",
+]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_convolutional_nets_resume_bit_for_bit_in_either_precision(serve, data, tmp_path, precision):
+    """With dropout, virtual batch norm and an average; bf16 computes in channels_last, also the optimiser's moments."""
+
+    def arguments(out: Path) -> list[str]:
+        keys = [*CONV, f"precision={precision}"]
+        return ["train", "vbn", *keys, "--data", str(data), "--images", "160", "--out", str(out)]
+
+    ended(serve(arguments(tmp_path / "unbroken")))
+    fault = {"kind": "signal_at_round", "signal": signal.SIGKILL, "number": 17}
+    answer = serve(arguments(tmp_path / "broken"), fault, keep=-1)
+    assert answer["status"] == -signal.SIGKILL, answer["stderr"]
+    ended(serve(arguments(tmp_path / "broken")))
+    assert same(everything(tmp_path / "unbroken"), everything(tmp_path / "broken")) == []
+
+
+@pytest.mark.parametrize("received", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_says_how_to_continue_and_ends_with_130(serve, command, unbroken, tmp_path, received):
+    out = tmp_path / "run"
+    answer = serve(command(out), {"kind": "signal_at_round", "signal": received, "number": 130})
+    assert answer["status"] == 130, answer["stderr"]
+    assert "everything is kept. Run the same command again to continue" in answer["stdout"]
+    kept = checkpoint.newest(out / "checkpoints")
+    assert kept is not None
+    assert checkpoint.images_of(kept) == 520
+    ended(serve(command(out)))
+    assert same_as_unbroken(unbroken, out) == []
+
+
+def test_the_command_line_itself_resumes_after_sigkill(command, unbroken, tmp_path):
+    """Once without the fork server: ``python -m frugan train ...`` as typed."""
+    out = tmp_path / "run"
+    path = os.pathsep.join(filter(None, [str(TESTS.parent / "src"), os.environ.get("PYTHONPATH")]))
+    typed = [sys.executable, "-m", "frugan", *command(out)]
+    environment = {**os.environ, "PYTHONPATH": path}
+    first = subprocess.Popen(typed, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    log = out / "log.jsonl"
+    while first.poll() is None and not (log.is_file() and log.stat().st_size > 300):
+        time.sleep(0.01)
+    first.kill()
+    first.communicate()
+    done = subprocess.run(typed, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Finished" in done.stdout
+    assert same_as_unbroken(unbroken, out) == []
+
+
+# --------------------------------------------------------------------------------------------------------- run folders
+
+
+def test_a_finished_run_says_so_and_a_larger_number_of_images_trains_it_further(serve, command, unbroken, tmp_path):
+    out = tmp_path / "run"
+    ended(serve(command(out, images="402")))  # not a multiple of the batch: rounds are whole
+    again = serve(command(out, images="402"))
+    ended(again)
+    assert "is finished: 404 images" in again["stdout"]
+    assert "--images" in again["stdout"]
+    ended(serve(command(out)))
+    assert [name for name in same_as_unbroken(unbroken, out) if name not in ("log", "pictures")] == []
+    assert from_dict(json.loads((out / "recipe.json").read_text())).images == 1200
+
+
+def test_rounds_instead_of_images(serve, command, unbroken, tmp_path):
+    answer = serve(command(tmp_path / "run", "--rounds", "300", images=None))
+    ended(answer)
+    assert "of 1,200 images" in answer["stderr"]
+    assert [name for name in same_as_unbroken(unbroken, tmp_path / "run") if name != "rest"] == []
+    again = serve(command(tmp_path / "run", "--rounds", "300", images=None))
+    assert "is finished" in again["stdout"]
+
+
+def test_other_settings_in_an_existing_folder_are_refused_with_the_differences(serve, command, tmp_path):
+    out = tmp_path / "run"
+    ended(serve(command(out, images="8")))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    answer = serve(command(out, "learning_rate=0.01", "--seed", "3", images="8"))
+    assert answer["status"] == 2
+    for difference in (
+        "players.discriminator.learning_rate: 0.0002 -> 0.01", "players.generator.learning_rate: 0.0002 -> 0.01",
+        "seed: 0 -> 3", "Give another --out",
+    ):
+        assert difference in answer["stderr"]
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_another_length_is_refused_where_a_schedule_follows_the_end(serve, command, tmp_path):
+    key = "players.generator.schedule=linear"
+    ended(serve(command(tmp_path / "run", key, images="8")))
+    answer = serve(command(tmp_path / "run", key, images="16"))
+    assert answer["status"] == 2
+    assert "the schedule of 'generator' depends on the end" in answer["stderr"]
+    ended(serve(command(tmp_path / "other", f"{key},end=40", images="8")))
+    ended(serve(command(tmp_path / "other", f"{key},end=40", images="16")))
+    ended(serve(command(tmp_path / "whole", f"{key},end=40", images="16")))
+    ended_weights = [everything(tmp_path / name) for name in ("other", "whole")]
+    assert [name for name in same(*ended_weights) if name not in ("log", "pictures")] == []
+
+
+def test_data_that_changed_since_is_refused(serve, command, data, tmp_path):
+    ended(serve(command(tmp_path / "run", images="8")))
+    arguments = command(tmp_path / "run", images="16")
+    kept = data.read_bytes()
+    try:
+        np.savez(data, images=np.zeros((64, 8, 8), dtype=np.uint8), labels=np.arange(64) % 10)
+        answer = serve(arguments)
+    finally:
+        data.write_bytes(kept)
+    assert answer["status"] == 2
+    assert "was begun on npz noise" in answer["stderr"]
+
+
+def test_a_folder_that_holds_something_else_is_refused(serve, command, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("chapter one")
+    answer = serve(command(tmp_path / "mine"))
+    assert answer["status"] == 2
+    assert "holds something that is not a run; give another --out" in answer["stderr"]
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [".lock", "thesis.tex"]
+    answer = serve(command(tmp_path / "mine" / "thesis.tex"))
+    assert answer["status"] == 2
+    assert "cannot be a run folder" in answer["stderr"]
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(serve, command, tmp_path):
+    with RunFolder(tmp_path / "run").locked():
+        answer = serve(command(tmp_path / "run"))
+    assert answer["status"] == 2
+    assert "Another process is training in" in answer["stderr"]
+    ended(serve(command(tmp_path / "run", images="8")))
+
+
+@pytest.mark.parametrize(("key", "told"), [
+    ("generator.widht=2", "has no option 'widht'. Did you mean 'width'"),
+    ("loss=hing", "Did you mean 'hinge'"),
+    ("penalties=dragn", "Did you mean 'dragan'"),
+    ("batch_size=0", "accepted is a whole number from 1"),
+    ("learning_rate=-1", "accepted is a number above 0"),
+    ("players.generator.optimiser=adm", "Did you mean 'adam'"),
+    ("game=adversrial", "Did you mean 'adversarial'"),
+    ("game.discriminator_steps=0", "accepted is a whole number from 1"),
+    ("players.generator.schedule=cosin", "Did you mean 'cosine'"),
+])
+def test_mistakes_are_told_before_any_data_is_opened(serve, command, tmp_path, key, told):
+    arguments = [*command(tmp_path / "run"), key]
+    arguments[arguments.index("--data") + 1] = "no-such-data"
+    answer = serve(arguments)
+    assert answer["status"] == 2
+    assert told in answer["stderr"]
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_known_to_go_badly_is_said_once_and_what_cannot_work_refused(serve, command, tmp_path):
+    answer = serve(command(tmp_path / "run", "loss=hinge", images="8"))
+    ended(answer)
+    assert answer["stderr"].count("hinge without spectral normalisation or r1") == 1
+    answer = serve(command(tmp_path / "other", "loss=hinge", "loss.smoothing=0.9", images="8"))
+    assert answer["status"] == 2
+    assert "smoothing" in answer["stderr"]
+
+
+def test_init_begins_with_the_weights_of_a_run(serve, command, tmp_path):
+    ended(serve(command(tmp_path / "first", images="400")))
+    ended(serve(command(tmp_path / "second", "--init", str(tmp_path / "first"), "learning_rate=1e-30", images="4")))
+    first, second = (everything(tmp_path / name) for name in ("first", "second"))
+    weights = [name for name in first if name.startswith("average.generator/") and name.endswith(".weight")]
+    assert weights
+    import torch
+
+    for name in weights:
+        mine, theirs = (
+            torch.frombuffer(bytearray(run[name][1]), dtype=torch.float32) for run in (first, second)
+        )
+        torch.testing.assert_close(mine, theirs)
+    assert json.loads((tmp_path / "second" / "run.json").read_text())["init"] == str(tmp_path / "first")
+    answer = serve(command(tmp_path / "third", "--init", str(tmp_path / "first"), "generator.hidden=[9,8]", images="4"))
+    assert answer["status"] == 2
+    assert "its generator is another network" in answer["stderr"]
+
+
+def test_a_run_folder_holds_what_the_design_says(unbroken):
+    out = unbroken["out"]
+    recipe, facts = (json.loads((out / name).read_text()) for name in ("recipe.json", "run.json"))
+    assert recipe["format"] == facts["format"] == 1
+    assert from_dict(recipe).name == "vanilla"
+    assert facts["data"]["train"]["count"] == 64
+    assert {"name", "split", "hash", "title", "classes", "source"} <= facts["data"]["train"].keys()
+    assert facts["shipped"] == {"generator": {"network": "generator", "averaged": True}}
+    lines = RunFolder(out).lines(out / "log.jsonl")
+    logged = [line for line in lines if "generator.loss" in line]
+    assert [line["images"] for line in logged] == list(range(100, 1201, 100))
+    assert logged[0].keys() >= {
+        "rounds", "seconds", "discriminator.loss", "discriminator.accuracy_real", "discriminator.accuracy_fake",
+        "generator.gradient_norm", "discriminator.gradient_norm",
+    }
+    assert any("health.spread" in line for line in lines)
+    assert (out / "samples" / "images-000000001200.png").is_file()
+    assert len(list((out / "checkpoints").iterdir())) == 1
+
+
+def test_images_seen_are_counted_whatever_a_round_takes(serve, command, tmp_path):
+    ended(serve(command(tmp_path / "run", "game.discriminator_steps=3", images="100")))
+    kept = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    assert kept is not None
+    assert checkpoint.images_of(kept) == 108  # 9 rounds of 3 batches of 4
+
+
+# --------------------------------------------------------------------------------------------------- what is not finite
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_loss_that_is_not_finite_never_reaches_the_weights(serve, command, unbroken, tmp_path, value):
+    out = tmp_path / "run"
+    answer = serve(command(out), {"kind": "other_loss", "number": 110, "value": value})
+    assert answer["status"] == 2
+    told = answer["stderr"]
+    assert f"loss 1 ({value}) of the player 'generator' is not finite; no weight was changed by it" in told
+    assert "Try a lower learning_rate, clip_norm=1" in told
+    assert "Traceback" not in told
+    kept = checkpoint.newest(out / "checkpoints")
+    assert kept is not None
+    assert checkpoint.images_of(kept) == 400  # the last log point before it
+    assert str(kept) in told
+    # Continued without the fault, it is the unbroken run.
+    ended(serve(command(out)))
+    assert same_as_unbroken(unbroken, out) == []
+
+
+def test_a_rate_that_blows_up_is_told_with_the_module_that_broke_first(serve, command, tmp_path):
+    keys = ["players.generator.learning_rate=1e38", "players.generator.optimiser=sgd"]
+    answer = serve(command(tmp_path / "run", *keys))
+    assert answer["status"] == 2
+    assert "is not finite" in answer["stderr"]
+    assert "first seen in the output of generator." in answer["stderr"]
+    kept = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    assert kept is not None
+    tensors, _ = checkpoint.read(kept)
+    assert all(tensor.isfinite().all() for tensor in tensors.values() if tensor.is_floating_point())
+
+
+# ---------------------------------------------------------------------------------------------------- several processes
+
+
+PAIR = [
+    "generator.channels=[2,4]", "discriminator.channels=4", "discriminator.normalisation=none",
+    "discriminator.dropout=0", "data.only=[]", "data.size=24", "data.channels=1", "latents.size=4", "batch_size=8",
+    "precision=float32", "penalties=r1",
+]
+
+
+def test_two_processes_of_torchrun_equal_one(serve, data, tmp_path):
+    def arguments(out: Path) -> list[str]:
+        return ["train", "cifar10-frog", *PAIR, "--data", str(data), "--images", "120", "--out", str(out)]
+
+    ended(serve(arguments(tmp_path / "one")))
+    path = os.pathsep.join(filter(None, [str(TESTS.parent / "src"), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "frugan",
+         *arguments(tmp_path / "two")],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False, timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Finished") == 1
+    import torch
+
+    weights = []
+    for name in ("one", "two"):
+        kept = checkpoint.newest(tmp_path / name / "checkpoints")
+        assert kept is not None
+        weights.append(checkpoint.read(kept)[0])
+    moved = build.networks(resolved(tmp_path / "one"))["generator"][0].state_dict()
+    for key, one in weights[0].items():
+        if not key.startswith("means/"):  # accuracies are each process's own
+            torch.testing.assert_close(weights[1][key], one, rtol=0, atol=1e-5, msg=key)
+    assert any(not torch.equal(weights[0][f"network.generator/{key}"], value) for key, value in moved.items())
+    lines = [RunFolder(tmp_path / name).lines(tmp_path / name / "log.jsonl") for name in ("one", "two")]
+    assert [line["images"] for line in lines[0]] == [line["images"] for line in lines[1]]
+    assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2
+
+
+def resolved(out: Path) -> Recipe:
+    return from_dict(json.loads((out / "recipe.json").read_text()))
+
+
+# -------------------------------------------------------------------------------------------------------- from Python
+
+
+def tiny(data: Path, name: str = "vanilla", **changes: Any) -> Recipe:
+    keys = {
+        "generator.hidden": [8, 8], "discriminator.hidden": [8], "latents.size": 4, "data.size": 8, "batch_size": 4,
+        "data.source": str(data), "precision": "float32", **changes,
+    }
+    return recipes.find(name).with_changes(keys)
+
+
+def test_the_python_call_and_a_recipe_file_give_the_run_of_the_command(data, unbroken, tmp_path):
+    recipe = tiny(data, averages={"generator": {"half_life": 50}})
+    folder = training.train(recipe, images="1.2k", out=tmp_path / "call", quiet=True)
+    assert same_as_unbroken(unbroken, folder.path) == []
+    again = training.train(str(unbroken["out"] / "recipe.json"), images=8, out=tmp_path / "file", quiet=True)
+    assert resolved(again.path).networks == recipe.networks
+
+
+def test_an_interrupted_call_is_not_taken_for_a_finished_one(data, tmp_path, monkeypatch):
+    from frugan.engine import loop
+
+    usual = loop.play_round
+
+    def interrupt(parts: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return usual(parts)
+
+    monkeypatch.setattr(loop, "play_round", interrupt)
+    with pytest.raises(SystemExit) as stop:
+        training.train(tiny(data), images=40, out=tmp_path / "run", quiet=True)
+    assert stop.value.code == 130
+    assert checkpoint.newest(tmp_path / "run" / "checkpoints") is not None
+
+
+def test_a_conditional_recipe_needs_labels(tmp_path):
+    path = tmp_path / "plain.npz"
+    np.savez(path, images=np.zeros((8, 8, 8), dtype=np.uint8))
+    keys = {"generator.channels": [4, 4, 4], "discriminator.channels": [4, 4, 4, 4], "data.size": 8}
+    with pytest.raises(UserError, match=r"'cgan' needs labels and .* has none"):
+        training.train("cgan", data=str(path), changes=keys, images=8, out=tmp_path / "run", quiet=True)
+
+
+def test_a_schedule_moves_the_rate_by_images_seen(data, tmp_path):
+    recipe = tiny(data)
+    schedule = Choice("linear", {"end": 40, "to": 0.5})
+    slow = {name: replace(player, schedule=schedule) for name, player in recipe.players.items()}
+    folder = training.train(replace(recipe, players=slow), images=80, out=tmp_path / "run", quiet=True)
+    kept = checkpoint.newest(folder.checkpoints)
+    assert kept is not None
+    _, rest = checkpoint.read(kept)
+    assert '"lr", {"value": 0.0001}' in json.dumps(rest["optimiser.generator"])
