@@ -41,7 +41,8 @@ def test_labelled_data_are_looked_at_by_their_own_classifier_and_its_report_come
     assert list(values) == ["fid", "kid", "class_coverage"]
     assert values["fid"]["values"]["fid"] > 0
     coverage = values["class_coverage"]["values"]
-    assert 0 <= coverage["confident_share"] <= 1 and 0 < coverage["classes_covered"] <= 1
+    assert 0 <= coverage["confident_share"] <= 1
+    assert 0 < coverage["classes_covered"] <= 1
 
 
 def test_a_value_carries_its_protocol(run: Path, values: dict[str, dict[str, Any]]) -> None:
@@ -51,8 +52,10 @@ def test_a_value_carries_its_protocol(run: Path, values: dict[str, dict[str, Any
     assert value["images"] == generator.config["images"]
     assert (protocol["data"], protocol["split"]) == ("glyphs-digits", "test")
     assert (protocol["real_count"], protocol["fake_count"], protocol["sampling_seed"]) == (1000, 1000, 0)
-    assert protocol["view"] == "classifier" and protocol["view_version"].startswith("classifier-")
-    assert protocol["weights"] == "live" and protocol["checkpoint"] == "last"
+    assert protocol["view"] == "classifier"
+    assert protocol["view_version"].startswith("classifier-")
+    assert protocol["weights"] == "live"
+    assert protocol["checkpoint"] == "last"
     assert protocol["generator"] == generator.weights_hash
     assert protocol["trained_on"] == generator.config["data"]["hash"] != protocol["content_hash"]
     assert {"resizing", "precision", "truncation", "options", "view_accuracy"} <= protocol.keys()

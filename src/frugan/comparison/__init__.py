@@ -382,8 +382,13 @@ def _margin(result: Mapping[str, Any], given: float | None) -> tuple[float | Non
     if result["primary"] != "fid" or summary is None:
         return None, "none"
     if result["metrics"]["fid"]["protocol"]["view"] == "inception":
-        return intervals.fid_margin(summary["mean"]), "the larger of 1 and 5 % of the baseline's mean"
-    return 0.05 * summary["mean"] or None, "5 % of the baseline's mean"
+        return _rounded(intervals.fid_margin(summary["mean"])), "the larger of 1 and 5 % of the baseline's mean"
+    return _rounded(0.05 * summary["mean"]) or None, "5 % of the baseline's mean"
+
+
+def _rounded(value: float) -> float:
+    """To three figures, so that the margin that is printed is the one that was used."""
+    return float(f"{value:.3g}")
 
 
 def _differences(result: Mapping[str, Any], metric: str) -> dict[str, Any]:

@@ -6,9 +6,9 @@ what is drawn in the stand-in colours below is replaced afterwards.
 
 from __future__ import annotations
 
+import hashlib
 import html
 import io
-import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -23,7 +23,6 @@ COLOURS = 8
 _INK, _GRID = "#010203", "#040506"
 _ARMS = [f"#0102{16 + number:02x}" for number in range(COLOURS)]
 _MOST_POINTS = 240
-_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def _svg(figure: Figure, title: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    own = f"c{next(_numbers)}-"
+    own = f"c{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}-"
     text = re.sub(r'\bid="', f'id="{own}', text)
     text = text.replace("url(#", f"url(#{own}").replace('xlink:href="#', f'xlink:href="#{own}')
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px var(--font)", text)

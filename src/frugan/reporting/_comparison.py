@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,8 @@ def sayings(data: Mapping[str, Any]) -> list[str]:
     """What may be said of each arm, and what went wrong in its runs, a line each."""
     lines = []
     for arm in data["arms"]:
-        said = [] if arm["name"] == data["baseline"] else [_difference(data, arm["name"])[1].replace("\n", ", ")]
+        _, text = _difference(data, arm["name"])
+        said = [text.replace("\n(", " (").replace("\n", ", ")] if text else []
         failed = sum(run["failed"] is not None for run in arm["runs"].values())
         collapsed = _collapsed(arm)
         said += [f"{count} of {len(arm['runs'])} runs {what}" for count, what in
@@ -95,8 +96,8 @@ def protocol_line(data: Mapping[str, Any]) -> str:
     return (
         f"{words.metric(data['primary'], data['metrics'][data['primary']]['protocol']['view'])}: "
         f"{words.protocol(data['metrics'][data['primary']]['protocol'])}. Seeds {words.seeds(data['seeds'])}. Times: "
-        f"{machine['machine']}, {machine['device']}, {_threads(data)}; training with {data['threads']} "
-        f"thread{'s' if data['threads'] != 1 else ''} a run, {data['jobs']} at a time."
+        f"{machine['machine']}, {machine['device']}, {_threads(data)}; training with "
+        f"{words.threads(data['threads'])} a run, {data['jobs']} at a time."
     )
 
 
@@ -112,7 +113,7 @@ def _difference(data: Mapping[str, Any], name: str) -> list[str]:
     if found["interval_95"]:
         low, high = found["interval_95"]
         interval = f"95 %: {low:+,.{places}f} to {high:+,.{places}f}"
-    text = found["text"]
+    text = found["text"].replace(" (", "\n(", 1)
     if found["kind"] == "direction":
         text = f"{_sided(data, found)}\ndirection only, no verdict"
     return [_two(mean.replace("-", "−"), interval.replace("-", "−")), text]
@@ -137,7 +138,7 @@ def _each(latency: Mapping[str, Any] | None, batch: int) -> float | None:
 
 def _threads(data: Mapping[str, Any]) -> str:
     found = next((arm["latency"]["1"]["threads"] for arm in data["arms"] if "1" in arm["latency"]), None)
-    return "" if found is None else f"latency with {found} thread{'s' if found != 1 else ''}"
+    return "" if found is None else f"latency with {words.threads(found)}"
 
 
 def comparison_page(folder: Path, code: str | Path | None) -> tuple[str, dict[str, Any]]:
@@ -235,10 +236,9 @@ def _curves(folder: Path, data: Mapping[str, Any]) -> list[dict[str, str]]:
     from frugan.engine.run import RunFolder
 
     logs = []
-    for colour, arm in enumerate(data["arms"]):
-        for run in arm["runs"].values():
-            one = RunFolder(folder / run["folder"])
-            logs.append((colour, one.lines(one.log)))
+    for arm in data["arms"]:
+        runs = [RunFolder(folder / run["folder"]) for run in arm["runs"].values()]
+        logs.append([run.lines(run.log) for run in runs])
     wanted: list[tuple[str, str, dict[str, Any]]] = [
         ("generator.loss", "Loss of the generator", {}),
         ("discriminator.loss", "Loss of the discriminator", {}),
@@ -249,8 +249,11 @@ def _curves(folder: Path, data: Mapping[str, Any]) -> list[dict[str, str]]:
     ]  # fmt: skip
     made = []
     for key, title, options in wanted:
-        lines = [charts.Line(*series(log, key), colour, faint=len(data["seeds"]) > 1) for colour, log in logs]
-        lines = [line for line in lines if line.x]
+        lines = []
+        for colour, arm_logs in enumerate(logs):
+            curves = [curve for curve in (series(log, key) for log in arm_logs) if curve[0]]
+            lines += [charts.Line(*curve, colour, faint=len(curves) > 1) for curve in curves]
+            lines += [charts.Line(*mean_curve(curves), colour)] if len(curves) > 1 else []
         if lines:
             made.append({"title": title, "svg": charts.curves(lines, title, **options)})
     return made
@@ -260,6 +263,13 @@ def series(log: list[dict[str, Any]], key: str) -> tuple[list[float], list[float
     """Images seen and values of one scalar of a log."""
     lines = [line for line in log if isinstance(line.get(key), (int, float))]
     return [line["images"] for line in lines], [line[key] for line in lines]
+
+
+def mean_curve(curves: Sequence[tuple[list[float], list[float]]]) -> tuple[list[float], list[float]]:
+    """The mean of several curves, at the places that all of them have."""
+    tables = [dict(zip(*curve, strict=True)) for curve in curves]
+    places = sorted(set.intersection(*map(set, tables)))
+    return places, [sum(table[place] for table in tables) / len(tables) for place in places]
 
 
 def _values(data: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -279,16 +289,19 @@ def _values(data: Mapping[str, Any], name: str) -> dict[str, Any]:
             if summary is None:
                 cells.append("–")
             else:
-                cells.append(words.measured(summary, 4) if key is None else f"{summary[key]:.4g}")
+                cells.append(words.measured(summary, 4) if key is None else words.number(summary[key], 4))
         rows.append([label, *cells])
     notes = []
     for arm, found in data["differences"][name].items():
         interval = found["interval_95"]
-        within = f", 95 % {interval[0]:+.4g} to {interval[1]:+.4g}" if interval else ""
-        paired = f", correlation over seeds {found['correlation']:.2f}" if found["correlation"] is not None else ""
+        within = f", 95 % {words.signed(interval[0])} to {words.signed(interval[1])}" if interval else ""
+        related = found["correlation"] if found["n"] > 2 else None  # of two pairs it is 1 or -1 whatever they are
+        paired = "" if related is None else f", correlation over seeds {words.number(related, 2)}"
         pairs = f"{found['n']} pair{'s' if found['n'] != 1 else ''}{paired}"
-        notes.append(f"{arm} minus {data['baseline']}: {found['mean']:+.4g}{within} ({pairs}); {found['text']}")
-    title = f"{words.metric(name, about['protocol']['view'])}, {about['better']} is better"
+        said = "no margin was set, so there is no verdict" if found["kind"] == "no margin" else found["text"]
+        notes.append(f"{arm} minus {data['baseline']}: {words.signed(found['mean'])}{within} ({pairs}); {said}")
+    headline = "" if about["headline"] == name else f": {about['headline'].replace('_', ' ')}"
+    title = f"{words.metric(name, about['protocol']['view'])}{headline}, {about['better']} is better"
     return {"title": title, "rows": rows, "notes": notes}
 
 
@@ -296,29 +309,32 @@ def _all(value: Mapping[str, Any]) -> str:
     """The headline, and what else the metric says beside it."""
     numbers, headline = value["values"], value["headline"]
     others = [
-        f"{key.replace('_', ' ')} {number:.3g}" for key, number in numbers.items()
+        f"{key.replace('_', ' ')} {words.number(number)}" for key, number in numbers.items()
         if key != headline and not key.endswith("_std")
     ]  # fmt: skip
-    return f"{numbers[headline]:.4g}" + (f" ({', '.join(others)})" if others else "")
+    return _two(words.number(numbers[headline], 4), ", ".join(others))
 
 
 def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     machine = data["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     facts = [("trained on", data["data"]), ("seeds", words.seeds(data["seeds"]))]
+    protocols: dict[str, list[str]] = {}
     for name, about in data["metrics"].items():
-        facts.append((words.metric(name, about["protocol"]["view"]), words.protocol(about["protocol"])))
+        spoken = words.metric(name, about["protocol"]["view"])
+        protocols.setdefault(words.protocol(about["protocol"]), []).append(spoken)
+    facts += [(", ".join(names), protocol) for protocol, names in protocols.items()]
     latency = next((arm["latency"]["1"] for arm in data["arms"] if "1" in arm["latency"]), None)
     if latency is not None:
         facts.append(
             ("latency", f"median of {latency['repeats']} forwards, all arms in turn in one process, "
-             f"{latency['precision']}, {latency['threads']} threads, {latency['machine']}")
+             f"{latency['precision']}, {words.threads(latency['threads'])}, {latency['machine']}")
         )  # fmt: skip
     facts += [
         ("counting", "parameters with running means and variances; MACs of convolutions and dense layers, plain form"),
         ("checkpoint", "the last one of each run, decided beforehand"),
         ("machine", f"{machine['machine']}, {machine['device']}, {machine['precision']}; {versions}"),
-        ("runs", f"{data['jobs']} at a time with {data['threads']} threads each, alike for all arms"),
+        ("runs", f"{data['jobs']} at a time with {words.threads(data['threads'])} each, alike for all arms"),
         ("margin", f"{data['margin']:.4g} ({data['margin_rule']})" if data["margin"] else "none"),
     ]
     discriminators = {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
 
 GRID = 64
-PREVIEWS = 5
+PREVIEWS = 6
 
 
 def run_page(path: Path, code: str | Path | None) -> tuple[str, dict[str, Any]]:
@@ -77,7 +77,7 @@ def _samples(folder: RunFolder, code: str | Path | None) -> dict[str, str] | Non
 
 def _metrics(folder: RunFolder) -> list[dict[str, str]]:
     rows = []
-    for line in reversed(folder.lines(folder.metrics)):
+    for line in sorted(folder.lines(folder.metrics), key=lambda line: -line["images"]):
         about = words.protocol(line["protocol"])
         others = [
             f"{key.replace('_', ' ')} {words.number(value)}"
@@ -194,6 +194,6 @@ def _facts(recipe: Recipe, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
             for name, player in recipe.players.items()
         ),
         ("batch size", str(recipe.batch_size)),
-        ("machine", f"{facts['machine']}, {facts['device']}, {facts['precision']}, {facts['threads']} threads"),
+        ("machine", f"{facts['machine']}, {facts['device']}, {facts['precision']}, {words.threads(facts['threads'])}"),
         ("versions", f"{versions}, frugan {facts['frugan']}"),
     ]

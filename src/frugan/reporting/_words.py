@@ -7,11 +7,16 @@ from typing import Any
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A measured value: three figures, in full from 100 up; a dash for none."""
+    """A measured value: so many figures, but its whole part in full; a dash for none."""
     if value is None:
         return "–"
-    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
+    text = f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}" if value else "0"
     return text.replace("-", "−")
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """A difference, with its sign also where it is above 0."""
+    return ("+" if value > 0 else "") + number(value, digits)
 
 
 def measured(summary: Mapping[str, Any] | None, digits: int = 3) -> str:
@@ -27,7 +32,7 @@ def measured(summary: Mapping[str, Any] | None, digits: int = 3) -> str:
 def decimals(mean: float, sd: float) -> int:
     """How many places after the point show two figures of `sd`, and no more than four of `mean`."""
     places = 0
-    while places < 6 and abs(mean) * 10**places < 1000 and (not sd or sd * 10**places < 10):
+    while (mean or sd) and places < 6 and abs(mean) * 10**places < 1000 and (not sd or sd * 10**places < 10):
         places += 1
     return places
 
@@ -66,6 +71,11 @@ def seeds(listed: Sequence[int]) -> str:
     if len(listed) > 1 and list(listed) == list(range(listed[0], listed[0] + len(listed))):
         return f"{listed[0]}-{listed[-1]}"
     return ",".join(map(str, listed))
+
+
+def threads(count: int) -> str:
+    """A number of threads."""
+    return f"{count} thread{'s' if count != 1 else ''}"
 
 
 def metric(name: str, view: str) -> str:

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from frugan import reporting
+from frugan.registry import UserError
+from frugan.reporting import _charts as charts
+from frugan.reporting import _words as words
+from frugan.reporting._comparison import mean_curve
+from frugan.training import train
+
+SMALL = {"data.size": 12, "data.limit": 200, "generator.hidden": [16], "discriminator.hidden": [16]}
+PROTOCOL = {
+    "data": "glyphs-digits", "split": "test", "content_hash": "0123456789abcdef", "real_count": 10_000,
+    "fake_count": 10_000, "view": "classifier", "view_version": "classifier-cnn1-89abcdef0123-28-28",
+    "resizing": "none", "view_accuracy": 0.991, "precision": "float32", "truncation": None, "labels": "none",
+    "weights": "averaged", "checkpoint": "last",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was really trained, a little, with the log of a longer one that collapsed."""
+    out = tmp_path_factory.mktemp("reporting") / "run"
+    train("vanilla", data="glyphs", images=96, out=out, changes=SMALL, device="cpu", quiet=True)
+    lines = []
+    for images in range(800, 60_000, 800):
+        scalars = {"generator.loss": 2.0, "discriminator.loss": 0.5, "generator.gradient_norm": 1.0}
+        accuracy = {"discriminator.accuracy_real": 0.8, "discriminator.accuracy_fake": 0.9}
+        lines.append({"images": images, "rounds": images // 32, "seconds": images / 500, **scalars, **accuracy})
+        lines.append({"images": images, "rounds": images // 32, "health.spread": 0.2, "health.nearest": 0.1})
+    (out / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    value = {"metric": "fid", "values": {"fid": 12.34}, "headline": "fid", "better": "lower", "images": 96}
+    (out / "metrics.jsonl").write_text(json.dumps({**value, "protocol": PROTOCOL}) + "\n")
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> str:
+    path = reporting.report(run)
+    assert path == run / "report.html"
+    return path.read_text()
+
+
+class Balanced(HTMLParser):
+    """Raises where an element is not closed by its own end."""
+
+    EMPTY = frozenset({"meta", "img", "br", "path", "use", "link"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: Any) -> None:
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: Any) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.EMPTY:
+            assert self.open.pop() == tag
+
+
+def test_the_page_stands_alone_and_is_whole(page: str) -> None:
+    assert len(page) < 1_500_000
+    addresses = re.findall(r'(?:src|href)="([^"]{0,40})', page)
+    assert addresses
+    assert all(address.startswith(("data:image/", "#")) for address in addresses)
+    assert "@import" not in page
+    assert "url(http" not in page
+    assert "<script" not in page
+    parser = Balanced()
+    parser.feed(page)
+    assert parser.open == []
+    names = re.findall(r'\bid="([^"]+)"', page)
+    assert names
+    assert len(names) == len(set(names))
+
+
+def test_the_title_names_the_data_so_that_nothing_is_taken_for_mnist(page: str, run: Path) -> None:
+    title = json.loads((run / "run.json").read_text())["data"]["train"]["title"]
+    assert re.fullmatch(r"glyphs-digits \(train, 200 images, [0-9a-f]{8}\)", title)
+    assert f"<h1>Recipe vanilla on {title}</h1>" in page
+
+
+def test_a_run_shows_costs_curves_findings_values_and_its_recipe(page: str) -> None:
+    assert page.count("<svg") == 4
+    assert "mode collapse" in page
+    assert "12.34" in page
+    assert "10,000 fakes against 10,000 real images" in page
+    assert "What it costs" in page
+    assert "discriminator</th>" in page
+    assert "What it makes" in page
+    assert "On the way" in page
+    recipe = re.search(r"<summary>The whole recipe</summary><pre>(.*?)</pre>", page, flags=re.DOTALL)
+    assert recipe is not None
+    assert json.loads(recipe[1].replace("&#34;", '"').replace("&#39;", "'"))["name"] == "vanilla"
+    assert "frugan train" in page
+    assert "recipe.json --out again" in page
+
+
+def test_what_users_named_is_text_and_never_markup(run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    recipe = json.loads((copy / "recipe.json").read_text())
+    (copy / "recipe.json").write_text(json.dumps({**recipe, "name": "<b>bold</b>"}))
+    page = reporting.report(copy).read_text()
+    assert "<b>bold</b>" not in page
+    assert "&lt;b&gt;bold&lt;/b&gt;" in page
+
+
+def test_a_run_without_log_values_or_checkpoint_has_a_page_too(run: Path, tmp_path: Path) -> None:
+    for name in ("recipe.json", "run.json"):
+        (tmp_path / name).write_text((run / name).read_text())
+    page = reporting.report(tmp_path).read_text()
+    assert "Nothing has been measured yet" in page
+    assert "What it makes" not in page
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="neither a run"):
+        reporting.report(tmp_path)
+    (tmp_path / "plan.json").write_text("{}")
+    with pytest.raises(UserError, match="not finished"):
+        reporting.report(tmp_path)
+    (tmp_path / "comparison.json").write_text('{"format": 99}')
+    with pytest.raises(UserError, match="format 99"):
+        reporting.report(tmp_path)
+
+
+# -------------------------------------------------------------------------------------------------------------- tables
+
+
+def arm(name: str, parameters: int, milliseconds: float, fid: float, sd: float | None, **run: Any) -> dict[str, Any]:
+    one = {"failed": None, "images_per_second": 1000.0, "seconds": 120.0, "findings": [], **run}
+    latency = {batch: {"median_ms": milliseconds, "threads": 2} for batch in ("1", "64")}
+    summary = {"n": 3, "mean": fid, "sd": sd, "median": fid, "low": fid, "high": fid, "failed": 0}
+    return {
+        "name": name, "control": False, "generator": {"parameters": parameters, "macs": 3 * parameters},
+        "latency": latency, "runs": {str(seed): one for seed in range(3)}, "summary": {"fid": summary},
+    }  # fmt: skip
+
+
+def data(kind: str, text: str, **run: Any) -> dict[str, Any]:
+    difference = {"mean": -1.5, "sd": 0.4, "n": 3, "interval_95": [-2.5, -0.5], "kind": kind, "text": text}
+    machine = {"machine": "a processor", "device": "cpu", "precision": "float32", "versions": {}}
+    return {
+        "title": "plain against thin", "baseline": "plain", "primary": "fid", "seeds": [0, 1, 2], "threads": 1,
+        "jobs": 2, "machine": machine,
+        "metrics": {"fid": {"better": "lower", "protocol": PROTOCOL}}, "differences": {"fid": {"thin": difference}},
+        "arms": [arm("plain", 1_000_000, 4.0, 20.0, 0.5), arm("thin", 500_000, 3.0, 18.5, None, **run)],
+    }  # fmt: skip
+
+
+def test_the_main_table_says_cost_quality_and_what_may_be_said() -> None:
+    head, plain, thin = reporting.main_table(data("direction", "lower in 3 of 3 seeds"))
+    assert head[6] == "FID (classifier) ↓"
+    assert plain[:4] == ["plain", "1,000,000", "3.00 M", "4.00"]
+    assert plain[6:] == [
+        "20.00 ± 0.50\nsd of 3 runs", "baseline", "", "0 of 3",
+    ]
+    assert thin[1:5] == ["500,000\n−50 %", "1.50 M\n−50 %", "3.00\n−25 %", "0.0469\n−25 %"]
+    assert thin[7:] == ["−1.50\n95 %: −2.50 to −0.50", "better in 3 of 3 seeds\ndirection only, no verdict", "0 of 3"]
+
+
+def test_a_verdict_and_what_went_wrong_are_said_in_lines() -> None:
+    collapsed = [{"kind": "collapse", "images": 5000, "text": "mode collapse"}]
+    found = data("not worse", "not worse (margin 1.2, 5 seeds)", findings=collapsed)
+    assert reporting.sayings(found) == ["thin: not worse (margin 1.2, 5 seeds); 3 of 3 runs collapsed"]
+    failed = data("direction", "lower in 3 of 3 seeds", failed="loss is not finite")
+    assert reporting.sayings(failed)[0].endswith("3 of 3 runs failed")
+
+
+def test_the_short_table_fits_a_terminal_and_the_protocol_is_one_line() -> None:
+    head, *rows = reporting.short_table(data("direction", "lower in 3 of 3 seeds"))
+    assert {len(head)} == {len(row) for row in rows} == {7}
+    line = reporting.protocol_line(data("direction", "lower in 3 of 3 seeds"))
+    facts = ("split test (01234567)", "accuracy 99.1 %", "averaged weights", "Seeds 0-2", "1 thread a run, 2 at a time")
+    assert [fact for fact in facts if fact not in line] == []
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "text"),
+    [(23.138, 0.93, "23.14 ± 0.93"), (24.81, 1.21, "24.8 ± 1.2"), (0.0771, 0.0031, "0.0771 ± 0.0031"),
+     (6053.2, 17.6, "6,053 ± 18"), (0.0, 0.0, "0 ± 0"), (12.3456, None, "12.3")],
+)  # fmt: skip
+def test_a_mean_has_the_places_that_its_deviation_leaves(mean: float, sd: float | None, text: str) -> None:
+    assert words.measured({"mean": mean, "sd": sd}) == text
+
+
+def test_words_for_numbers() -> None:
+    assert words.number(1234567.0) == "1,234,567"
+    assert words.number(-0.5) == "−0.500"
+    assert words.number(None) == "–"
+    assert words.signed(0.25) == "+0.2500"
+    assert words.signed(-0.25) == "−0.2500"
+    assert words.macs(2_500_000_000) == "2.50 G"
+    assert words.macs(1_234_000) == "1.23 M"
+    assert [words.duration(s) for s in (12, 300, 7200, None)] == ["12 s", "5 min", "2.0 h", "–"]
+    assert words.seeds([0, 1, 2]) == "0-2"
+    assert words.seeds([0, 2]) == "0,2"
+    assert words.seeds([3]) == "3"
+    assert words.against(50, 100) == "−50 %"
+    assert words.against(5, 5) == ""
+    assert words.against(None, 5) == ""
+
+
+# -------------------------------------------------------------------------------------------------------------- charts
+
+
+def test_a_chart_is_one_svg_with_the_pages_colours_and_no_size_of_its_own() -> None:
+    line = charts.Line([0, 1000, 2000], [1.0, 0.5, float("nan")], 1)
+    text = charts.curves([line], "A & B", rules=[(0.6, "below")], marks=[500])
+    root = ElementTree.fromstring(text)
+    assert root.attrib["aria-label"] == "A & B"
+    assert "width" not in root.attrib
+    assert "viewBox" in root.attrib
+    assert "var(--arm-1)" in text
+    assert "var(--ink)" in text
+    assert "#010" not in text
+    assert "images seen" in text  # text stays text
+    assert text == charts.curves([line], "A & B", rules=[(0.6, "below")], marks=[500])
+
+
+def test_quality_against_cost_takes_one_seed_and_several() -> None:
+    points = [charts.Point(2e6, 20.0, None, 0, "plain"), charts.Point(1e6, 500.0, 3.0, 1, "thin")]
+    text = charts.quality(points, "parameters", "FID", "FID against parameters")
+    assert ElementTree.fromstring(text) is not None
+    assert "1M" in text
+    assert "2M" in text
+
+
+def test_curves_are_thinned_by_means_and_averaged_where_all_have_a_point() -> None:
+    x, y = charts.thinned(list(range(1000)), [float(number % 2) for number in range(1000)], most=100)
+    assert len(x) == 100
+    assert x[-1] == 999
+    assert set(y) == {0.5}
+    assert mean_curve([([1, 2, 3], [1.0, 2.0, 3.0]), ([1, 3], [3.0, 5.0])]) == ([1, 3], [2.0, 4.0])
+
+
+def test_ticks_of_a_logarithmic_axis_are_round_and_few() -> None:
+    assert charts.round_numbers(1e5, 1e8) == [1e5, 1e6, 1e7, 1e8]
+    assert charts.round_numbers(1.2e6, 3.2e6) == [1.2e6, 1.5e6, 2e6, 2.5e6, 3e6]
+    assert charts.round_numbers(1.01, 1.02) == [pytest.approx(1.015, abs=1e-3)]
+    assert [charts.short(value) for value in (60_000, 2_330_944, 0.4, 1e9)] == ["60k", "2.33M", "0.4", "1G"]
