@@ -65,9 +65,29 @@ def check(recipe: Recipe) -> list[str]:
             raise UserError(f"An average of '{name}' is asked for. {suggest(name, recipe.networks)}")
     values(recipe)
     with torch.device("meta"):
-        built = {name: module for name, (module, _) in networks(recipe).items()}
-    game(recipe, built)
-    return _warnings(recipe, built)
+        built = networks(recipe)
+    ready = {name: module for name, (module, _) in built.items()}
+    game(recipe, ready)
+    left = [line for name, (_, layers) in built.items() for line in _left_as_they_are(recipe, name, layers.choices)]
+    return left + _warnings(recipe, ready)
+
+
+def _left_as_they_are(recipe: Recipe, name: str, choices: Sequence[convs.LayerChoice]) -> list[str]:
+    """The layers of one network for which a family was asked that did not build them, in words."""
+    asked = {rule.family for rule in recipe.networks[name].families} - {"standard"}
+    if asked and not choices:
+        return [
+            f"The {name} of '{recipe.name}' has no layers that a convolution family could build: "
+            f"{', '.join(sorted(asked))} changes nothing."
+        ]
+    declined: dict[tuple[str, str], list[str]] = {}
+    for choice in choices:
+        if choice.declined is not None:
+            declined.setdefault((choice.asked, choice.declined), []).append(choice.role)
+    return [
+        f"{name}: standard layers for {', '.join(roles)}; the family '{family}' declines: {reason}."
+        for (family, reason), roles in declined.items()
+    ]
 
 
 def _check_numbers(recipe: Recipe) -> None:
