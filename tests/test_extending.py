@@ -127,6 +127,8 @@ def test_a_family_of_ones_own_is_counted_trained_swapped_and_loaded(capsys: pyte
     printed = capsys.readouterr().out
     assert "squeezed declined" not in printed  # only layers with few channels are
     assert "squeezed" in printed
+    type_in("frugan recipes --code my.py")
+    assert "|squeezed|" in capsys.readouterr().out
     type_in(train)
     use_from_python(page)
     assert "2 of 2 rewritten" not in (printed := capsys.readouterr().out)  # the first has 3 channels, too few
