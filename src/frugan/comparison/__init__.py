@@ -57,9 +57,9 @@ class Comparison:
         from rich.table import Table
 
         head, *rows = reporting.short_table(self.data)
-        table = Table(title=self.data["title"], box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        table = Table(title=self.data["title"], box=box.SIMPLE_HEAD, padding=0, show_edge=False)
         for number, column in enumerate(head):
-            table.add_column(column, justify="left" if number == 0 else "right")
+            table.add_column(column, justify="right" if number else "left", no_wrap=number > 0)
         for row in rows:
             table.add_row(*row)
         return table
