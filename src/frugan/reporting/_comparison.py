@@ -68,7 +68,7 @@ def short_table(data: Mapping[str, Any]) -> list[list[str]]:
     base = data["arms"][0]["name"]
     quality, arrow = head[6].rsplit(" ", 1)
     quality = quality.replace(" (", f" {arrow}\n(") if " (" in quality else head[6]
-    names = ["arm", "parameters", "MACs", "ms/image\nbatch 1", "ms/image\nbatch 64", quality, f"less {base}\n[95 %]"]
+    names = ["arm", "parameters", "MACs", "ms/image\nbatch 1", "ms/image\nbatch 64", quality, f"minus {base}\n[95 %]"]
     columns = [0, 1, 2, 3, 4, 6, *([7] if len(rows) > 1 else [])]
     shorter = [[cell.replace("95 %: ", "").replace("sd of ", "") for cell in row] for row in rows]
     return [names[: len(columns)], *([row[column] for column in columns] for row in shorter)]
