@@ -1,0 +1,253 @@
+"""Every registered recipe builds; every family crosses with every architecture, trains, and is shipped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from frugan import build, convs, recipes
+from frugan.artefact import load
+from frugan.convs import LayerChoice
+from frugan.costs import Cost, cost
+from frugan.engine import checkpoint
+from frugan.recipe import Network, Recipe, Rule, from_dict, to_dict
+from frugan.registry import UserError
+from frugan.training import train
+
+FAMILIES = convs.names()
+NAMES = recipes.names()
+# One recipe for each architecture and form of it.
+FORMS = ["dcgan-medium", "vbn", "cgan", "dcgan-paper", "dcgan-64", "dcgan-32", "mnist", "cifar10-frog"]
+SMALL: dict[str, dict[str, Any]] = {
+    **{name: {"data.size": 8} for name in ("dcgan-medium", "vbn", "cgan")},
+    **{name: {"data.size": 16} for name in ("dcgan-paper", "dcgan-64", "dcgan-32")},
+    "mnist": {"data.size": 12}, "cifar10-frog": {"data.size": 24, "data.only": []},
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_is_checked_and_survives_json(name):
+    recipe = recipes.find(name)
+    assert recipe.name == name
+    assert build.check(recipe) == []
+    assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
+    assert recipe.system
+    assert recipe.source
+    assert recipe.expects
+    assert recipes.explanation(name)
+    assert set(recipe.averages) <= set(recipe.networks)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_recipe_takes_every_family_by_name(name, family):
+    recipe = recipes.find(name).with_family(family).with_family(family, "discriminator")
+    build.check(recipe)
+    assert from_dict(to_dict(recipe)) == recipe
+
+
+def test_a_table_of_a_recipe_is_what_its_family_means_there():
+    recipe = recipes.find("mnist-faithful")
+    roles = [rule.pattern for rule in recipe.with_family("factorised").networks["generator"].families]
+    assert roles == ["block.0", "up.0", "output"]
+    assert [rule.pattern for rule in recipe.with_family("grouped").networks["generator"].families] == ["*"]
+
+
+# -------------------------------------------------------------------------------- what a family saves, by the formulas
+
+
+def counted(recipe: Recipe, family: str) -> tuple[Cost, list[LayerChoice], dict[str, tuple[int, ...]], dict[str, int]]:
+    """The generator with `family` everywhere: its cost, its choices, each role's output and multiply-accumulates."""
+    generator = replace(recipe.networks["generator"], families=(Rule("*", family),))
+    spec: Network = generator
+    order = build.orders(recipe)["generator"]
+    module, layers = build.network(spec, order, build.image_shape(recipe), recipe.latents.size, recipe.data.classes)
+    labels = {"condition": torch.zeros(1, dtype=torch.int64)} if spec.labels else None
+    found = cost(module.eval(), torch.zeros(1, recipe.latents.size), *([labels] if labels else []))
+    by_role: dict[str, int] = {}
+    outputs: dict[str, tuple[int, ...]] = {}
+    roles = {path: getattr(part, "role", None) for path, part in module.named_modules()}
+    for layer in found.layers:
+        path = layer.name
+        while path and roles.get(path) is None:
+            path = path.rpartition(".")[0]
+        role = roles.get(path)
+        if role is not None:
+            by_role[role] = by_role.get(role, 0) + layer.macs
+            outputs[role] = layer.output or ()
+    return found, layers.choices, outputs, by_role
+
+
+def predicted(choice: LayerChoice, output: tuple[int, ...], family: str) -> int:
+    """Multiply-accumulates of one layer of the generator by the formulas of the plain form."""
+    given, made, kernel, stride = choice.in_channels, choice.out_channels, choice.kernel, choice.stride
+    pixels = output[-2] * output[-1]
+    # A transposed layer is counted where it reads, another where it writes.
+    here = pixels // stride**2 if choice.kind == "up" else pixels
+    if kernel == 1 or family == "standard":
+        return here * given * made * kernel**2
+    if family == "factorised":  # M = out: K x 1 with stride (s, 1), then 1 x K with stride (1, s)
+        between = here * stride if choice.kind == "up" else here
+        return here * given * made * kernel + between * made * made * kernel
+    assert family == "depthwise"
+    return here * given * kernel**2 + pixels * given * made
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("family", ["factorised", "depthwise"])
+def test_multiply_accumulates_fall_as_the_formula_says(name, family):
+    recipe = recipes.find(name).with_changes({"generator.width": 0.25})
+    standard, choices, outputs, plain = counted(recipe, "standard")
+    frugal, others, _, found = counted(recipe, family)
+    assert [choice.role for choice in choices] == [choice.role for choice in others]
+    for choice in choices:
+        assert plain[choice.role] == predicted(choice, outputs[choice.role], "standard"), choice.role
+        assert found[choice.role] == predicted(choice, outputs[choice.role], family), choice.role
+    assert frugal.macs < standard.macs
+    assert frugal.parameters < standard.parameters
+    assert frugal.macs - sum(found.values()) == standard.macs - sum(plain.values())  # all other layers are as they were
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "standard"])
+def test_a_family_changes_at_least_one_layer_or_says_that_it_did_not(name, family):
+    recipe = recipes.find(name).with_changes({"generator.width": 0.25})
+    standard, *_ = counted(recipe, "standard")
+    frugal, choices, *_ = counted(recipe, family)
+    changed = [choice for choice in choices if choice.family == family]
+    assert all(choice.declined for choice in choices if choice.family != family)
+    if changed:
+        assert frugal.parameters < standard.parameters
+    else:
+        assert family == "bilinear_additive"
+        assert all(choice.kind != "up" or choice.stride == 1 for choice in choices)
+        assert (frugal.parameters, frugal.macs) == (standard.parameters, standard.macs)
+
+
+# --------------------------------------------------------------------------------------------- trained, and shipped
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten labelled pictures of noise, 24 x 24."""
+    path = tmp_path_factory.mktemp("noise") / "noise.npz"
+    pictures = np.random.default_rng(0).integers(0, 255, (10, 24, 24, 3), dtype=np.uint8)
+    np.savez(path, images=pictures, labels=np.arange(10))
+    return path
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_step_moves_every_parameter_and_the_artefact_gives_the_same_images(name, family, noise, tmp_path):
+    width = {"generator.width": 0.25 if name in ("mnist", "cifar10-frog") else 0.125, "discriminator.width": 0.125}
+    keys = {
+        **SMALL[name], **width, "latents.size": 8, "batch_size": 8, "precision": "float32",
+        "averages.generator.half_life": 20, "data.source": str(noise),
+    }
+    if name == "vbn":
+        keys["generator.reference"] = 4
+    recipe = recipes.find(name).with_changes(keys).with_family(family)
+    recipe = recipe.with_family("standard" if family == "bilinear_additive" else family, "discriminator")
+    folder = train(recipe, images=8, out=tmp_path / "run", quiet=True)
+    begun = {key: module.state_dict() for key, (module, _) in build.networks(resolved(folder.recipe)).items()}
+
+    kept = checkpoint.newest(folder.checkpoints)
+    assert kept is not None
+    tensors, _ = checkpoint.read(kept)
+    for network, (module, _) in build.networks(resolved(folder.recipe)).items():
+        for key, _ in module.named_parameters():
+            assert not torch.equal(begun[network][key], tensors[f"network.{network}/{key}"]), f"{network}.{key}"
+
+    generator = load(folder.path)
+    images = generator.sample(5, seed=3)
+    assert images.shape == (5, recipe.data.size, recipe.data.size, recipe.data.channels)
+    again = load(generator.save(tmp_path / "artefact"))
+    assert np.array_equal(again.sample(5, seed=3), images)
+    latents, labels = torch.randn(4, 8), torch.arange(4) if name == "cgan" else None
+    made = generator(latents, labels)  # floats show what a hardly trained net's bytes may not
+    assert torch.equal(made, again(latents, labels))
+    assert not torch.equal(made[0], made[1])
+    assert again.weights_hash == generator.weights_hash
+
+
+def resolved(path: Path) -> Recipe:
+    return from_dict(json.loads(path.read_text()))
+
+
+# ---------------------------------------------------------------------------------------------------------------- rules
+
+
+@pytest.mark.parametrize(("kernel", "form"), [(3, "pair"), (4, "pair"), (7, "both")])
+def test_a_kernel_that_a_rule_replaces_keeps_the_size_where_an_architecture_pads_by_itself(kernel, form):
+    """DCGAN's 5 x 5 layers crop (2, 1): right for 5, wrong for any other kernel."""
+    recipe = recipes.find("dcgan-paper").with_changes({"generator.width": 0.05, "discriminator.width": 0.05})
+    rules = {
+        "generator": (Rule("up.*", "factorised", {"kernel": kernel, "form": form}),),
+        "discriminator": (Rule("down.*", "factorised", {"kernel": kernel, "form": form}),),
+    }
+    networks = {name: replace(network, families=rules[name]) for name, network in recipe.networks.items()}
+    built = build.networks(replace(recipe, networks=networks))
+    images = built["generator"][0].eval()(torch.randn(2, 100))
+    assert images.shape == (2, 3, 64, 64)
+    assert built["discriminator"][0].eval()(images)["score"].shape == (2, 1)
+    for name in rules:
+        assert {choice.kernel for choice in built[name][1].choices} == {kernel, 5}
+
+
+def test_a_rule_that_matches_no_layer_is_an_error_and_declines_are_told():
+    recipe = recipes.find("mnist")
+    generator = replace(recipe.networks["generator"], families=(Rule("pu.*", "factorised"),))
+    with pytest.raises(UserError, match=r"'pu\.\*' -> factorised matches no layer.*block\.0, up\.0, output"):
+        build.check(replace(recipe, networks={**recipe.networks, "generator": generator}))
+    (told,) = build.check(recipe.with_family("grouped"))
+    assert "generator: standard layers for output; the family 'grouped' declines" in told
+    (told,) = build.check(recipes.find("vanilla").with_family("factorised"))
+    assert "factorised changes nothing" in told
+
+
+def test_weights_follow_from_seed_and_network_alone():
+    """Twins that differ in the generator begin with the same discriminator."""
+    recipe = recipes.find("mnist").with_changes({"generator.width": 0.1, "discriminator.width": 0.1})
+    one, other = build.networks(recipe), build.networks(recipe.with_family("depthwise"))
+    states = [built["discriminator"][0].state_dict() for built in (one, other)]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    another = build.networks(replace(recipe, seed=1))["discriminator"][0].state_dict()
+    assert any(not torch.equal(states[0][key], another[key]) for key in another)
+
+
+@pytest.mark.parametrize(("changes", "told"), [
+    ({"streams": {"unlabelled": {}}}, "takes no stream 'unlabelled'"),
+    ({"streams": {"train": {"sorce": "x"}}}, "Did you mean 'source'"),
+])
+def test_streams_are_checked(changes, told):
+    with pytest.raises(UserError, match=told):
+        build.check(replace(recipes.find("mnist"), **changes))
+
+
+def test_players_and_networks_that_do_not_fit_are_named():
+    recipe = recipes.find("mnist")
+    players = {**recipe.players, "generator": replace(recipe.players["generator"], networks=("generatr",))}
+    with pytest.raises(UserError, match="Did you mean 'generator'"):
+        build.check(replace(recipe, players=players))
+    networks = {"generator": recipe.networks["generator"]}
+    with pytest.raises(UserError, match="needs a network 'discriminator'"):
+        build.check(replace(recipe, networks=networks))
+    more = {**recipe.networks, "critic": recipe.networks["discriminator"]}
+    with pytest.raises(UserError, match="has no place for a network 'critic'"):
+        build.check(replace(recipe, networks=more))
+
+
+def test_the_compatibility_table_is_asked():
+    recipe = recipes.find("mnist")
+    (told,) = build.check(recipe.with_changes({"penalties": "r1", "discriminator.normalisation": "batch_norm"}))
+    assert "batch normalisation" in told
+    assert build.check(recipe.with_changes({"penalties": "r1", "discriminator.normalisation": "none"})) == []
+    hinge = recipe.with_changes({"loss": "hinge", "discriminator.normalisation": "none"})
+    assert any("hinge" in line for line in build.check(hinge))
+    assert build.check(hinge.with_changes({"discriminator.normalisation": "spectral"})) == []
