@@ -34,7 +34,7 @@ OPTIMISERS = ("adam", "rmsprop", "sgd")
 def check(recipe: Recipe) -> list[str]:
     """Check every name and option before any data is opened; returns what is known to go badly together, in words.
 
-    Raises UserError for whatever cannot work. The networks are built for it, without weights.
+    Raises UserError for whatever cannot work. The networks are built for it, and dropped.
     """
     _check_numbers(recipe)
     games.find(recipe.game.name).check(recipe.game.name, recipe.game.options)
@@ -64,8 +64,8 @@ def check(recipe: Recipe) -> list[str]:
         if name not in recipe.networks:
             raise UserError(f"An average of '{name}' is asked for. {suggest(name, recipe.networks)}")
     values(recipe)
-    with torch.device("meta"):
-        built = networks(recipe)
+    # With their weights: on the meta device, which would spare them, spectral norm's first iterations cost seconds.
+    built = networks(recipe)
     ready = {name: module for name, (module, _) in built.items()}
     game(recipe, ready)
     left = [line for name, (_, layers) in built.items() for line in _left_as_they_are(recipe, name, layers.choices)]

@@ -139,8 +139,6 @@ class Referenced(nn.Module):
     @torch.no_grad()
     def settle(self) -> None:
         """Compute the stored statistics of the reference batch anew, with the weights as they are."""
-        if self.reference.is_meta:
-            return  # nothing to compute, and torch needs seconds to find that out
         training = self.network.training
         self.network.train()
         self.network(self.reference, self.reference_labels)
