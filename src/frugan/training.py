@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from frugan.registry import UserError, load_code
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from frugan.data import Dataset
     from frugan.engine.loop import Parts
@@ -340,9 +341,29 @@ def _observers(
     observers: list[Observer] = [
         Log(folder),
         Previews(folder, like(PREVIEWS), image_range, recipe.seed),
-        Health(folder, real, like(HEALTH), recipe.seed, tell),
+        Health(
+            folder, real, like(HEALTH), recipe.seed, tell,
+            classify=_classifier(sets[stream], image_range), classes=classes,
+        ),
     ]
     return [*observers, bar] if bar else observers
+
+
+def _classifier(dataset: Dataset, image_range: tuple[float, float]) -> Callable[[Tensor], Tensor] | None:
+    """Images to class numbers, if an evaluation has trained a classifier for these data; training waits for none."""
+    from frugan import views
+    from frugan.batch import to_bytes
+
+    if not views.is_kept("classifier", dataset):
+        return None
+    view = views.build("classifier", dataset=dataset)
+
+    def classify(images: Tensor) -> Tensor:
+        told = view.look(to_bytes(images, image_range)).log_probabilities
+        assert told is not None  # a classifier tells probabilities
+        return told.argmax(1)
+
+    return classify
 
 
 def _circumstances(recipe: Recipe, parts: Parts) -> dict[str, Any]:

@@ -83,6 +83,7 @@ class Builder:
             function that takes a line of text before something slow) and the view's own options, which have defaults.
         needs: what it is built from, of "images" (the data set's shape at least), "labels", "weights" (converted ones).
         weights_hash: how the SHA-256 of the published weights starts that `convert` takes; their file names contain it.
+        kept: whether a view that learns has been built for these data before, and lies in that cache.
         convert: from a published file of weights and a cache folder to the path of the converted file in that cache.
     """
 
@@ -91,6 +92,7 @@ class Builder:
     needs: tuple[str, ...]
     weights_hash: str = ""
     convert: Callable[[Path, Path], Path] | None = None
+    kept: Callable[[Dataset, Path], bool] | None = None
 
 
 _registry = Registry("view", __name__)
@@ -146,6 +148,12 @@ def build(
     )
     announce = announce or (lambda line: None)
     return builder.build(dataset=dataset, cache=cache_folder(cache), device=device, announce=announce, **options)
+
+
+def is_kept(name: str, dataset: Dataset, cache: str | Path | None = None) -> bool:
+    """Whether `build` would find a view that learns ready in the cache, so that it costs nothing to look through it."""
+    kept = find(name).kept
+    return kept is not None and kept(dataset, cache_folder(cache))
 
 
 def convert_weights(path: str | Path, *, cache: str | Path | None = None) -> Path:

@@ -55,7 +55,7 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
     """
     classes = _classes(dataset)
     assert dataset is not None  # else _classes has raised
-    folder = cache / f"classifier-{NET}-{dataset.content_hash[:16]}-seed{seed}"
+    folder = _folder(dataset, cache, seed)
     if not (folder / "description.json").exists():
         announce(f"Training the classifier that judges {dataset.name} (once; it is kept in {folder}).")
         _keep(folder, *train(dataset, classes, seed=seed, device=device))
@@ -69,6 +69,15 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
         net = network(dataset.shape, len(classes))
     net.load_state_dict(load_file(weights), assign=True)
     return _view(net, dataset.shape, description, device)
+
+
+def kept(dataset: Dataset, cache: Path) -> bool:
+    """Whether the classifier for this data set has been trained before."""
+    return (_folder(dataset, cache, 0) / "description.json").exists()
+
+
+def _folder(dataset: Dataset, cache: Path, seed: int) -> Path:
+    return cache / f"classifier-{NET}-{dataset.content_hash[:16]}-seed{seed}"
 
 
 def network(shape: ImageShape, classes: int) -> nn.Sequential:
@@ -231,4 +240,4 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-variant = Builder("classifier", build, needs=("images", "labels"))
+variant = Builder("classifier", build, needs=("images", "labels"), kept=kept)
