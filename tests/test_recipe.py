@@ -1,0 +1,177 @@
+"""Recipes as records: dotted keys, values as typed, JSON both ways, differences."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from frugan import recipes
+from frugan.recipe import Average, Choice, Data, Rule, differences, from_dict, parse_count, parse_value, to_dict
+from frugan.registry import UserError
+
+
+@pytest.fixture
+def mnist():
+    return recipes.find("mnist")
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("60000", 60_000), ("60k", 60_000), ("2M", 2_000_000), ("1.5k", 1500), ("60_000", 60_000), ("1,000", 1000),
+    (" 7 ", 7), (12, 12), ("2e3", 2000),
+])
+def test_numbers_of_images_as_typed(text, value):
+    assert parse_count(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "k", "many", "0", "-5", "1.5", "0.0001k", "nan", "inf", "1e999", "2G"])
+def test_what_is_no_number_of_images_is_answered_with_what_is(text):
+    with pytest.raises(UserError, match="such as 60000, 60k or 2M"):
+        parse_count(text)
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("64", 64), ("1e-4", 1e-4), ("0.5", 0.5), (".5", 0.5), ("true", True), ("False", False), ("null", None),
+    ("[1, 2]", [1, 2]), ('{"a": 1}', {"a": 1}), ("hinge", "hinge"), ("none", "none"), ("a b", "a b"), ("-3", -3),
+])
+def test_values_as_typed(text, value):
+    found = parse_value(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_keys_reach_every_part(mnist):
+    changed = mnist.with_changes({
+        "batch_size": 32, "learning_rate": 1e-3, "generator.width": 0.5, "discriminator.dropout": 0.1,
+        "loss": "lsgan,real_target=0.9", "loss.fake_target": 0.1, "penalties": "r1,weight=2,every=4", "augment": "flip",
+        "game.discriminator_steps": 2, "data.size": 32, "averages.generator.half_life": 7, "latents.size": 10,
+        "players.discriminator.betas": [0.0, 0.9], "players.generator.schedule": "cosine,end=1000",
+    })
+    assert changed.batch_size == 32
+    assert {player.learning_rate for player in changed.players.values()} == {1e-3}
+    assert changed.networks["generator"].options["width"] == 0.5
+    assert changed.networks["discriminator"].options["dropout"] == 0.1
+    assert changed.loss == Choice("lsgan", {"real_target": 0.9, "fake_target": 0.1})
+    assert changed.penalties == (Choice("r1", {"weight": 2, "every": 4}),)
+    assert changed.augment == (Choice("flip"),)
+    assert changed.game.options == {"discriminator_steps": 2}
+    assert changed.data.size == 32
+    assert changed.averages == {"generator": Average(7.0)}
+    assert changed.players["discriminator"].betas == (0.0, 0.9)
+    assert changed.players["generator"].betas == mnist.players["generator"].betas
+    assert changed.players["generator"].schedule == Choice("cosine", {"end": 1000})
+    assert mnist.batch_size == recipes.find("mnist").batch_size  # the first is as it was
+
+
+def test_architecture_reaches_the_networks_that_make_images_only(mnist):
+    changed = mnist.with_changes({"architecture.width": 0.5})
+    assert changed.networks["generator"].options["width"] == 0.5
+    assert changed.networks["discriminator"] == mnist.networks["discriminator"]
+    assert mnist.makers() == ("generator",)
+
+
+def test_several_penalties_and_none(mnist):
+    changed = mnist.with_changes({"penalties": "r1+r2,weight=3"})
+    assert changed.penalties == (Choice("r1"), Choice("r2", {"weight": 3}))
+    assert changed.with_changes({"penalties": "none"}).penalties == ()
+
+
+@pytest.mark.parametrize(("key", "told"), [
+    ("batchsize", "Did you mean 'batch_size'"), ("data.sise", "Did you mean 'data.size'"),
+    ("generator", "has no key 'generator'"), ("architecture", "has no key 'architecture'"),
+    ("player.generator.betas", "Did you mean 'players.generator.betas'"),
+    ("averages.discriminator.half_life", "has no key"), ("networks.critic.options.width", "has no key"),
+    ("batch_size.x", "has no key"), ("data.only.0", "has no key|list"),
+])
+def test_an_unknown_key_is_answered_with_the_nearest(mnist, key, told):
+    with pytest.raises(UserError, match=told):
+        mnist.with_changes({key: 1})
+
+
+@pytest.mark.parametrize(("key", "value", "told"), [
+    ("batch_size", "many", r"recipe\.batch_size is 'many'; it takes a value of type int"),
+    ("batch_size", 1.5, "type int"), ("batch_size", True, "type int"), ("learning_rate", "fast", "type float"),
+    ("players.generator.betas", [0.5], "it takes 2 values"), ("data.source", 3, "type str"),
+    ("averages", {"generator": {"halflife": 3}}, "Did you mean 'half_life'"), ("networks", {}, ""),
+])
+def test_a_value_of_another_kind_is_refused_with_the_place(mnist, key, value, told):
+    if not told:
+        assert mnist.with_changes({key: value}).networks == {}  # `build.check` says what is missing
+        return
+    with pytest.raises(UserError, match=told):
+        mnist.with_changes({key: value})
+
+
+def test_whole_numbers_serve_as_floats_and_back(mnist):
+    changed = mnist.with_changes({"learning_rate": 1, "batch_size": 64.0})
+    assert (type(changed.players["generator"].learning_rate), type(changed.batch_size)) == (float, int)
+
+
+def test_json_of_everything_at_once(mnist):
+    rules = (Rule("up.*", "factorised", {"kernel": 3}), Rule("output", "standard"))
+    odd = replace(
+        mnist, streams={"train": {"source": "x"}}, rounds=7,
+        data=Data("d", 8, 1, only=("a", 3), image_range=(0.0, 1.0)),
+        networks={**mnist.networks, "generator": replace(mnist.networks["generator"], families=rules)},
+    )
+    assert from_dict(json.loads(json.dumps(to_dict(odd)))) == odd
+
+
+def test_strange_json_is_refused_with_the_place(mnist):
+    tree = to_dict(mnist)
+    with pytest.raises(UserError, match=r"has recipe format 2; this frugan reads 1 to 1\. Update"):
+        from_dict({**tree, "format": 2})
+    with pytest.raises(UserError, match="has recipe format 1"):
+        from_dict({**tree, "format": "1"})
+    with pytest.raises(UserError, match=r"file has no field 'nets'\. Did you mean"):
+        from_dict({**tree, "nets": {}}, "file")
+    with pytest.raises(UserError, match="lacks the field 'players'"):
+        from_dict({key: value for key, value in tree.items() if key != "players"})
+    tree["networks"]["generator"] = "dcgan"
+    with pytest.raises(UserError, match=r"recipe\.networks\.generator is 'dcgan'; it takes \{architecture, options"):
+        from_dict(tree)
+
+
+def test_differences_name_key_and_both_values(mnist):
+    other = mnist.with_changes({"batch_size": 3, "generator.width": 0.5})
+    assert differences(mnist, other) == [
+        f"batch_size: {mnist.batch_size} -> 3", "generator.width: None -> 0.5",
+    ]
+    assert differences(mnist, replace(mnist, images=1), but=("images",)) == []
+    assert differences(mnist, replace(mnist, name="called otherwise")) == []
+
+
+def test_every_listed_key_can_be_set_to_its_own_value():
+    for name in recipes.names():
+        recipe = recipes.find(name)
+        assert recipe.with_changes(recipe.keys()) == recipe
+
+
+def test_a_family_for_a_network_that_is_not_there(mnist):
+    with pytest.raises(UserError, match="no network 'critic'"):
+        mnist.with_family("factorised", "critic")
+
+
+def test_a_recipe_of_ones_own_and_a_name_that_is_taken(mnist, monkeypatch):
+    monkeypatch.setattr(recipes, "_known", dict(recipes._known))
+
+    @recipes.recipe
+    def my_digits():
+        """Mine."""
+        return replace(mnist, batch_size=3)
+
+    assert recipes.find("my-digits").batch_size == 3
+    assert recipes.explanation("my-digits") == "Mine."
+    with pytest.raises(UserError, match="Did you mean 'my-digits'"):
+        recipes.find("my-digit")
+    with pytest.raises(UserError, match="There is a recipe called 'mnist' already"):
+        recipes.add("mnist", my_digits)
+
+
+def test_recipe_files_that_are_not(tmp_path):
+    with pytest.raises(UserError, match="There is no file"):
+        recipes.find(str(tmp_path / "none.json"))
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(UserError, match="is not JSON"):
+        recipes.find(str(tmp_path / "broken.json"))
