@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from frugan import build, games
@@ -125,7 +125,8 @@ class Generator:
             raise UserError(f"{path} is not empty; give another path, or overwrite=True.")
         path.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.state_dict().items()}
-        save_file(tensors, path / "model.safetensors", metadata={"format": str(FORMAT)})
+        # Not `save_file`, whose files only their owner may read.
+        (path / "model.safetensors").write_bytes(save(tensors, metadata={"format": str(FORMAT)}))
         (path / "config.json").write_text(json.dumps({**self.config, "format": FORMAT}, indent=2) + "\n")
         (path / "README.md").write_text(_card(self.config))
         return path
