@@ -140,8 +140,6 @@ def _play(
     sets = build.datasets(recipe, streams, allow_unusable=allow_unusable)
     recipe = _with_classes(recipe, sets[streams[0]])
     parts = build.parts(recipe, sets, device, processes)
-    if init is not None:
-        _initialise(parts, init)
     with _disk(folder, parts):
         _play_on(recipe, folder, parts, sets, init, code, quiet)
 
@@ -159,6 +157,8 @@ def _play_on(
     circumstances = _circumstances(recipe, parts)
     start = _continue(folder, parts, sets, circumstances)
     if start is None:
+        if init is not None:
+            _initialise(parts, init)
         if processes.leads:
             given = {"init": init and str(init), "code": code and str(Path(code).resolve())}
             _write_facts(recipe, folder, parts, sets, {**circumstances, **given})

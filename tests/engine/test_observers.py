@@ -1,0 +1,149 @@
+"""Observers: when they look, what they write, and that they leave no trace in what they look at."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from frugan import games
+from frugan.batch import Batch
+from frugan.engine.observers import LOG_ROUNDS, Bar, Log, Moment, Previews, Tick, every, growing, log_points
+from frugan.engine.run import RunFolder
+from frugan.registry import UserError
+
+
+def looks(rhythm: Any, batch: int, rounds: int) -> list[int]:
+    """After how many images a rhythm is due."""
+    ticks = [Tick(batch * number, number) for number in range(rounds + 1)]
+    return [now.images for before, now in itertools.pairwise(ticks) if rhythm(before, now)]
+
+
+def test_rhythms_follow_from_images_alone():
+    assert looks(every(100), 64, 8) == [128, 256, 320, 448, 512]
+    assert looks(every(100), 250, 3) == [250, 500, 750]
+    assert looks(log_points, 4, 2 * LOG_ROUNDS) == [4 * LOG_ROUNDS, 8 * LOG_ROUNDS]
+    slow = looks(growing(first=100, factor=2, longest=300), 50, 40)
+    assert slow == [100, 300, 600, 900, 1200, 1500, 1800]
+    # Whatever the batch, the first round after each point is taken; asked twice, the answer is the same.
+    assert looks(growing(first=100, factor=2, longest=300), 70, 12) == [140, 350, 630]
+
+
+class Settling(nn.Module):
+    """A network with a buffer that follows from its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.register_buffer("twice", torch.zeros(1))
+
+    def settle(self) -> None:
+        self.twice.copy_(2 * self.weight.detach())
+
+    def forward(self, count: int) -> torch.Tensor:
+        assert not self.training
+        return self.twice.expand(count, 1, 2, 2).double()
+
+
+class Showing:
+    """As much of a game as a moment needs."""
+
+    def sample(self, networks: Any, like: Batch, seed: int) -> torch.Tensor:
+        assert not torch.is_grad_enabled()
+        return networks["generator"](like.count)
+
+    def settle(self, network: nn.Module, seed: int) -> None:
+        games.settle(network, seed)
+
+
+def moment(images: int = 100, rounds: int = LOG_ROUNDS, **scalars: float) -> Moment:
+    networks = {"generator": Settling().train()}
+    return Moment(images, rounds, 1.23456, 1000, scalars, Showing(), networks, networks)  # type: ignore[arg-type]
+
+
+def test_a_sample_is_of_the_settled_network_in_evaluation_mode_and_float32():
+    taken = moment()
+    images = taken.sample(Batch(torch.zeros(3, 1, 2, 2)), 0)
+    assert images.dtype == torch.float32
+    assert torch.equal(images, torch.full((3, 1, 2, 2), 2.0))
+    assert taken.networks["generator"].training
+
+
+def test_the_log_has_one_line_for_each_log_point(tmp_path):
+    folder = RunFolder(tmp_path)
+    log = Log(folder)
+    log.look(moment(100, LOG_ROUNDS, **{"generator.loss": 0.123456789}))
+    log.look(moment(104, LOG_ROUNDS + 1))
+    assert folder.lines(folder.log) == [
+        {"images": 100, "rounds": LOG_ROUNDS, "seconds": 1.235, "generator.loss": 0.123457}
+    ]
+
+
+def test_previews_are_pictures_named_by_images(tmp_path):
+    folder = RunFolder(tmp_path)
+    Previews(folder, Batch(torch.zeros(4, 1, 2, 2)), (-2.0, 2.0), 0).look(moment(12_345))
+    (picture,) = folder.samples.iterdir()
+    assert picture.name == "images-000000012345.png"
+
+
+def test_the_bar_prints_speed_time_left_and_losses_where_there_is_no_terminal(capsys):
+    bar = Bar("digits on noise", 0, 1000, ("generator.loss",))
+    bar.look(moment(**{"generator.loss": 0.5}))
+    bar.look(moment(200))  # too soon for another line
+    bar.say("something else")
+    bar.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    for part in ("digits on noise: 100 of 1,000 images", "images/s", "min left", "generator.loss 0.500"):
+        assert part in lines[0]
+
+
+# --------------------------------------------------------------------------------------------------------- run folders
+
+
+def test_lines_cut_short_by_a_kill_are_left_out_and_later_ones_rewound(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.rewind(0)
+    for images in (100, 200, 300):
+        folder.append(folder.log, {"images": images})
+        folder.samples.mkdir(exist_ok=True)
+        (folder.samples / f"images-{images:012d}.png").write_bytes(b"")
+    with folder.log.open("a") as file:
+        file.write('{"images": 400, "gen')
+    assert [line["images"] for line in folder.lines(folder.log)] == [100, 200, 300]
+    folder.rewind(200)
+    folder.append(folder.log, {"images": 250})
+    assert [json.loads(line)["images"] for line in folder.log.read_text().splitlines()] == [100, 200, 250]
+    assert sorted(path.name for path in folder.samples.iterdir()) == [
+        "images-000000000100.png", "images-000000000200.png"
+    ]
+
+
+def test_json_files_are_whole_and_of_a_known_format(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    assert folder.is_free()
+    assert not folder.exists()
+    folder.write_json(folder.recipe, {"name": "x"})
+    assert folder.exists()
+    assert not folder.is_free()
+    assert folder.read_json(folder.recipe) == {"format": 1, "name": "x"}
+    with pytest.raises(UserError, match=r"is not a run folder: it has no run\.json"):
+        folder.read_json(folder.facts)
+    for text, told in (("{", "is not whole JSON"), ('{"format": 9}', "has format 9"), ("[]", "has format None")):
+        folder.facts.write_text(text)
+        with pytest.raises(UserError, match=told):
+            folder.read_json(folder.facts)
+
+
+def test_a_lock_is_held_once_and_let_go(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked():
+        with pytest.raises(UserError, match="Another process is training"), RunFolder(tmp_path / "run").locked():
+            pass
+        assert folder.is_free()
+    with folder.locked():
+        pass
