@@ -9,8 +9,8 @@ updates are +-2e-4 whatever the gradient, all weights of 0.02 move together, and
 hundredfold each step. The plain loop differs from itself by 1e-3 after three steps if only its Adam is the fused one.)
 
 Gate: on a CPU where the recipe computes in bf16 (AMX or AVX-512 bf16), at least 1.6 times faster. On another both
-sides compute in float32 with the same kernels; there, and on a GPU (``--device cuda``), the ratio is printed and only the
-losses are held to anything. No compiler is used on either side, and the allocator is left as it is.
+sides compute in float32 with the same kernels; there, and on a GPU (``--device cuda``), the ratio is printed and only
+the losses are held to anything. No compiler is used on either side, and the allocator is left as it is.
 """
 
 from __future__ import annotations
