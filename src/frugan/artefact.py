@@ -24,7 +24,7 @@ from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
 from frugan.games import Order
 from frugan.latents import Latents
-from frugan.recipe import Network, Rule, from_dict
+from frugan.recipe import Network, Rule, from_run
 from frugan.registry import UserError, load_code
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _read_run(run: RunFolder, read_code: bool) -> tuple[dict[str, Any], dict[str
     facts = run.read_json(run.facts)
     if read_code and facts.get("code"):
         load_code(facts["code"])
-    recipe = from_dict(run.read_json(run.recipe), where=str(run.recipe))
+    recipe = from_run(run)
     newest = checkpoint.newest(run.checkpoints)
     if newest is None:
         raise UserError(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -107,7 +105,7 @@ def _check_numbers(recipe: Recipe) -> None:
 
 
 def _check_streams(recipe: Recipe) -> None:
-    declared = games.find(recipe.game.name).game.streams  # type: ignore[attr-defined]
+    declared = games.find(recipe.game.name).streams
     fields = [item.name for item in dataclasses.fields(recipe.data)]
     for stream, changed in recipe.streams.items():
         if stream not in declared:
@@ -188,16 +186,14 @@ def game(recipe: Recipe, ready: Mapping[str, nn.Module]) -> Game:
     return variant.game(**ready, batch_size=recipe.batch_size, **values(recipe), **recipe.game.options)
 
 
-def datasets(
-    recipe: Recipe, streams: Sequence[str], cache: Path | None = None, allow_unusable: bool = False
-) -> dict[str, Dataset]:
-    """The data of every stream of a game. A recipe's `streams` say in what a stream differs from its `data`."""
+def datasets(recipe: Recipe, *, allow_unusable: bool = False) -> dict[str, Dataset]:
+    """The data of every stream of the recipe's game."""
     found: dict[str, Dataset] = {}
-    for stream in streams:
-        wanted = replace(recipe.data, **recipe.streams.get(stream, {}))
+    for stream in games.find(recipe.game.name).streams:
+        wanted = recipe.data_of(stream)
         found[stream] = data.open_dataset(
             wanted.source, split=wanted.split, size=wanted.size, channels=wanted.channels, only=wanted.only,
-            limit=wanted.limit, allow_unusable=allow_unusable, cache=cache,
+            limit=wanted.limit, allow_unusable=allow_unusable,
         )
     return found
 

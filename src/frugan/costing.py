@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import recipes, training
-from frugan.recipe import Recipe, from_dict
+from frugan.recipe import Recipe, from_run
 from frugan.registry import UserError, load_code, unknown
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _recipe(model: str | Path | Recipe) -> Recipe:
         facts = run.read_json(run.facts) if run.facts.is_file() else {}
         if facts.get("code"):
             load_code(facts["code"])
-        return from_dict(run.read_json(run.recipe), where=str(run.recipe))
+        return from_run(run)
     if (run.path / "config.json").is_file():
         raise UserError(
             f"{model} is an artefact, which ships one network; count it in Python: "

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,13 +146,13 @@ class _Real:
     @classmethod
     def open(cls, folder: RunFolder, reference: str | None) -> _Real:
         from frugan import data
-        from frugan.recipe import from_dict
+        from frugan.recipe import from_run
 
         if reference not in (None, "train", "test"):
             raise UserError(f"There is no reference '{reference}'. {suggest(str(reference), ('train', 'test'))}")
-        recipe = from_dict(folder.read_json(folder.recipe), where=str(folder.recipe))
+        recipe = from_run(folder)
         stream, facts = next(iter(folder.read_json(folder.facts)["data"].items()))
-        wanted = replace(recipe.data, **recipe.streams.get(stream, {}))
+        wanted = recipe.data_of(stream)
         options = {"size": wanted.size, "channels": wanted.channels, "only": wanted.only, "allow_unusable": True}
         train = data.open_dataset(wanted.source, split=wanted.split, limit=wanted.limit, **options)
         if train.content_hash != facts["hash"]:

@@ -19,9 +19,12 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from frugan.registry import UserError, suggest
+
+if TYPE_CHECKING:
+    from frugan.engine.run import RunFolder
 
 FORMAT = 1
 
@@ -139,6 +142,15 @@ class Recipe:
     seed: int = 0
     precision: str = "auto"
 
+    @property
+    def budget(self) -> int:
+        """Real images to be shown; where rounds are counted, as many as each shows with one batch."""
+        return self.images if self.rounds is None else self.rounds * self.batch_size
+
+    def data_of(self, stream: str) -> Data:
+        """The data of one of the game's streams: `data`, but for what `streams` says of it."""
+        return replace(self.data, **self.streams.get(stream, {}))
+
     def with_family(self, name: str, network: str | None = None) -> Recipe:
         """This recipe with one network (the one that makes images, if left out) built by the family `name`."""
         targets = self.makers() if network is None else (network,)
@@ -235,6 +247,11 @@ def from_dict(value: Mapping[str, Any], where: str = "recipe") -> Recipe:
     if not isinstance(version, int) or not 1 <= version <= FORMAT:
         raise UserError(f"{where} has recipe format {version}; this frugan reads 1 to {FORMAT}. Update frugan.")
     return _read(Recipe, plain, where)
+
+
+def from_run(run: RunFolder) -> Recipe:
+    """The recipe of a run folder. Raises UserError if it is missing or cannot be read."""
+    return from_dict(run.read_json(run.recipe), where=str(run.recipe))
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import recipes
-from frugan.recipe import Recipe, differences, from_dict, parse_count, to_dict
+from frugan.recipe import Recipe, differences, from_run, parse_count, to_dict
 from frugan.registry import UserError, load_code
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def train(
         data: a source, see ``frugan data list``; the recipe's own if left out.
         family: convolution family of the networks that make images; `discriminator_family` of the other.
         images: real images to show in all, e.g. 60000, "60k"; or `rounds` instead.
-        out: the run folder; ``runs/RECIPE-FAMILY-SEED`` if left out.
+        out: the run folder; ``runs/RECIPE-DATA-FAMILY-seed-SEED`` if left out.
         changes: dotted keys, e.g. ``{"generator.width": 0.5}``.
         device: "cpu", "cuda", ...; the best there is if left out.
         init: an artefact or run whose weights the generator begins with.
@@ -136,9 +136,8 @@ def _play(
     from frugan import build
 
     _check_folder(recipe, folder)
-    streams = tuple(_streams(recipe))
-    sets = build.datasets(recipe, streams, allow_unusable=allow_unusable)
-    recipe = _with_classes(recipe, sets[streams[0]])
+    sets = build.datasets(recipe, allow_unusable=allow_unusable)
+    recipe = _with_classes(recipe, next(iter(sets.values())))
     parts = build.parts(recipe, sets, device, processes)
     with _disk(folder, parts):
         _play_on(recipe, folder, parts, sets, init, code, quiet)
@@ -173,9 +172,8 @@ def _play_on(
         return
     elif processes.leads:
         folder.write_json(folder.recipe, {"frugan": _version(), **to_dict(recipe)})
-    budget = recipe.images if recipe.rounds is None else recipe.rounds * recipe.batch_size
     title = f"{recipe.name} on {next(iter(sets.values())).title}"
-    bar = Bar(title, start, budget, ("discriminator.loss", "generator.loss")) if not quiet else None
+    bar = Bar(title, start, recipe.budget, ("discriminator.loss", "generator.loss")) if not quiet else None
     observers = _observers(recipe, folder, parts, sets, bar) if processes.leads else []
     try:
         came = play(
@@ -213,12 +211,6 @@ def _disk(folder: RunFolder, parts: Parts) -> Iterator[None]:
         ) from error
 
 
-def _streams(recipe: Recipe) -> tuple[str, ...]:
-    from frugan import games
-
-    return tuple(games.find(recipe.game.name).game.streams)  # type: ignore[attr-defined]
-
-
 def _with_classes(recipe: Recipe, dataset: Dataset) -> Recipe:
     """The recipe with as many classes as the data has. Raises UserError where labels are needed and there are none."""
     classes = len(dataset.classes)
@@ -238,7 +230,7 @@ def _check_folder(recipe: Recipe, folder: RunFolder) -> None:
         if not folder.is_free():
             raise UserError(f"{folder.path} holds something that is not a run; give another --out.")
         return
-    before = from_dict(folder.read_json(folder.recipe), where=str(folder.recipe))
+    before = from_run(folder)
     changed = differences(before, recipe, but=("images", "rounds", "data.classes"))
     if changed:
         listed = "; ".join(changed)
@@ -391,8 +383,7 @@ def _write_facts(
             stream: {
                 "name": dataset.name, "split": dataset.split, "count": len(dataset.images),
                 "hash": dataset.content_hash, "title": dataset.title,
-                "source": recipe.streams.get(stream, {}).get("source", recipe.data.source),
-                "classes": list(dataset.classes),
+                "source": recipe.data_of(stream).source, "classes": list(dataset.classes),
             }
             for stream, dataset in sets.items()
         },

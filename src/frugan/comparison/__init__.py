@@ -174,7 +174,7 @@ def _baseline(arms: Sequence[Arm], baseline: str | None) -> str:
 
 def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Callable[[str], None]) -> None:
     """Whatever can be found wrong is found before hours of training: names, options, data, a view's weights."""
-    from frugan import build, games, views
+    from frugan import build, views
     from frugan import metrics as known
 
     for name in settings["metrics"] or ():
@@ -184,8 +184,7 @@ def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Callable[[str]
     for arm in arms:
         for warning in build.check(arm.recipe):
             say(f"{arm.name}: {warning}")
-    recipe = arms[0].recipe
-    sets = build.datasets(recipe, games.find(recipe.game.name).game.streams)  # type: ignore[attr-defined]
+    sets = build.datasets(arms[0].recipe)
     if settings["view"] is not None and "weights" in views.find(settings["view"]).needs:
         views.build(settings["view"], dataset=next(iter(sets.values())))
 
@@ -224,9 +223,8 @@ def _plan_jobs(out: Path, arms: Sequence[Arm], seeds: Sequence[int], device: str
             recipe = arm.recipe
             train = [sys.executable, "-m", "frugan", "train", str(out / "arms" / f"{arm.folder}.json")]
             command = (*train, "--seed", str(seed), "--out", str(folder), *extra)
-            images = recipe.images if recipe.rounds is None else recipe.rounds * recipe.batch_size
             planned[arm.name, seed] = Job(
-                f"{arm.name} seed {seed}", folder, command, images, whole=recipe.rounds is None
+                f"{arm.name} seed {seed}", folder, command, recipe.budget, whole=recipe.rounds is None
             )
     return planned
 

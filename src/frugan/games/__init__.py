@@ -136,6 +136,11 @@ class Variant:
     game: Callable[..., Game]
     order: Callable[..., dict[str, Order]]
 
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams of real images that the game takes from, known before it is built."""
+        return tuple(self.game.streams)  # type: ignore[attr-defined]
+
     def options(self) -> dict[str, Any]:
         """The game's own options and their defaults."""
         return options_of(self.game, without=("batch_size", "latents", "loss", "penalties", "augment"))

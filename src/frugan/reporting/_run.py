@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan.recipe import Recipe, from_dict
+from frugan.recipe import Recipe, from_run
 from frugan.registry import load_code
 from frugan.reporting import _charts as charts
 from frugan.reporting import _words as words
@@ -30,7 +30,7 @@ def run_page(path: Path, code: str | Path | None) -> tuple[str, dict[str, Any]]:
     for file in (code, facts.get("code")):
         if file and Path(file).is_file():
             load_code(file)
-    recipe = from_dict(folder.read_json(folder.recipe), where=str(folder.recipe))
+    recipe = from_run(folder)
     log = folder.lines(folder.log)
     data = next(iter(facts["data"].values()))
     found = findings(log)
@@ -39,7 +39,7 @@ def run_page(path: Path, code: str | Path | None) -> tuple[str, dict[str, Any]]:
     trained = f" in {words.duration(seconds)}" if seconds else ""
     return "run.html.jinja", {
         "title": f"Recipe {recipe.name} on {data['title']}",
-        "lead": f"{recipe.system}; {seen:,} of {_budget(recipe)} images seen{trained}, seed {recipe.seed}.",
+        "lead": f"{recipe.system}; {seen:,} of {recipe.budget:,} images seen{trained}, seed {recipe.seed}.",
         "folder": str(path),
         "findings": [f"Since {finding.images:,} images: {finding.text}" for finding in found],
         "samples": _samples(folder, code),
@@ -52,10 +52,6 @@ def run_page(path: Path, code: str | Path | None) -> tuple[str, dict[str, Any]]:
         "command": f"frugan train {path / 'recipe.json'} --out again",
         "recipe_text": json.dumps(json.loads(folder.recipe.read_text()), indent=2),
     }  # fmt: skip
-
-
-def _budget(recipe: Recipe) -> str:
-    return words.large(recipe.images if recipe.rounds is None else recipe.rounds * recipe.batch_size)
 
 
 def _samples(folder: RunFolder, code: str | Path | None) -> dict[str, str] | None:
