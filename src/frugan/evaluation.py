@@ -9,12 +9,12 @@ What is in `protocol` decides which numbers may stand in one table; `unequal` sa
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from frugan.cache import cache_root, written_whole
 from frugan.registry import UserError, load_code, options_of, suggest
 
 if TYPE_CHECKING:
@@ -282,18 +282,14 @@ class _Task:
         import numpy as np
         import torch
 
-        from frugan import views
 
         name = f"{dataset.content_hash}-{dataset.split}-{len(images)}-{self.view.version}.npy"
-        path = views.cache_folder().parent / "features" / name
+        path = cache_root() / "features" / name
         if not path.exists():
             seen = self._look(images)
             columns = [seen.features] if seen.log_probabilities is None else [seen.features, seen.log_probabilities]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f"{name}.{os.getpid()}.tmp")
-            with beside.open("wb") as file:
+            with written_whole(path) as beside, beside.open("wb") as file:
                 np.save(file, torch.cat(columns, 1).numpy())
-            beside.replace(path)
         return _split(torch.from_numpy(np.load(path, allow_pickle=False)), self.view.width)
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from frugan.data.pack import cache_root
+from frugan.cache import cache_root
 from frugan.registry import UserError
 
 

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from frugan import seeds
 from frugan.batch import ImageShape
+from frugan.cache import cache_root
 from frugan.data._convert import RULES, Converted, Skipped, Unusable, convert, formats
 from frugan.data.readers import Content, Found, Item
 from frugan.registry import UserError, suggest
@@ -77,20 +78,6 @@ class Looked(NamedTuple):
 
 class _Colour(Exception):
     """The source began grey and goes on in colour: packing starts again with three channels."""
-
-
-def cache_root() -> Path:
-    """The folder of everything that can be made again: ``$FRUGAN_CACHE``, or ``~/.cache/frugan``."""
-    return Path(os.environ.get("FRUGAN_CACHE") or Path.home() / ".cache" / "frugan").expanduser()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file beside and rename it, so that nobody reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    os.replace(beside, path)
 
 
 def open_pack(

@@ -11,12 +11,12 @@ protocol of every value computed from it::
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from frugan.cache import cache_root
 from frugan.registry import Registry, UserError, check_options, options_of
 
 if TYPE_CHECKING:
@@ -115,10 +115,7 @@ def add(name: str, builder: Builder) -> Builder:
 
 def cache_folder(cache: str | Path | None = None) -> Path:
     """Where trained and converted weights are kept: `cache`, else $FRUGAN_CACHE/views, else ~/.cache/frugan/views."""
-    if cache is not None:
-        return Path(cache)
-    home = os.environ.get("FRUGAN_CACHE")
-    return (Path(home) if home else Path.home() / ".cache" / "frugan") / "views"
+    return cache_root() / "views" if cache is None else Path(cache)
 
 
 def build(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -224,7 +224,9 @@ def _keep(folder: Path, weights: dict[str, Tensor], description: dict[str, Any])
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
     try:
-        save_file(weights, beside / "weights.safetensors")
+        # Not `save_file`, whose files only their owner may read, as the folders of mkdtemp are; a cache may be shared.
+        (beside / "weights.safetensors").write_bytes(save(weights))
+        beside.chmod(0o755)
         description = {**description, "weights": _sha256(beside / "weights.safetensors")}
         (beside / "description.json").write_text(json.dumps(description, indent=1) + "\n")
         with contextlib.suppress(OSError):  # a folder that is there and not empty: the other process' net

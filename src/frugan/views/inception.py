@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from frugan.cache import written_whole
 from frugan.registry import UserError
 from frugan.views import Builder, Seen, View
 from frugan.views._resize import tensorflow1_bilinear
@@ -331,11 +331,11 @@ def convert_weights(path: Path, cache: Path, known: str = PUBLISHED) -> Path:
         net = Inception()
     _check_layout(path, tensors, net)
     target = _converted(cache, known)
-    cache.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     source = json.dumps({"file": path.name, "sha256": digest})
-    save_file({name: tensor.float().contiguous() for name, tensor in tensors.items()}, beside, {"source": source})
-    beside.replace(target)
+    plain = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
+    with written_whole(target) as beside:
+        # Not `save_file`, whose files only their owner may read; a cache may be shared.
+        beside.write_bytes(save(plain, {"source": source}))
     return target
 
 

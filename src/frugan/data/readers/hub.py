@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from frugan.data.pack import cache_root, write_text
+from frugan.cache import cache_root, written_whole
 from frugan.data.readers import SPLIT_NAMES, Content, Found, Item, Reader
 from frugan.data.readers._features import columns, numbered
 from frugan.registry import UserError
@@ -48,7 +48,8 @@ def _theirs(source: str) -> dict[str, str]:
             called = list(datasets.get_dataset_split_names(name, configuration))
         except Exception as error:  # no network, no such name, several configurations: the library's words say which
             raise UserError(f"--data {source}: the Hub's data set cannot be reached: {error}") from error
-        write_text(remembered, json.dumps(called))
+        with written_whole(remembered) as beside:
+            beside.write_text(json.dumps(called))
     found = {split: next((name for name in names if name in called), None) for split, names in SPLIT_NAMES.items()}
     if not any(found.values()):
         raise UserError(f"--data {source}: has the splits {', '.join(called)}; accepted is one called train or test.")
