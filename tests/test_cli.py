@@ -68,7 +68,7 @@ def test_one_recipe_in_detail_lists_options_at_their_defaults_and_names(capsys: 
     assert "\n  generator.width=1.0\n" in printed
     assert "\n  --family: bilinear_additive, depthwise, factorised, grouped, inception, standard\n" in printed
     assert typed("recipes mnist --json") == 0
-    assert json.loads(capsys.readouterr().out)["options"]["discriminator.dropout"] == 0.3
+    assert json.loads(capsys.readouterr().out)["options"]["discriminator.slope"] == 0.3
 
 
 def test_recipes_as_json_hold_what_the_list_shows(capsys: pytest.CaptureFixture[str]) -> None:
