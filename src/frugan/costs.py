@@ -504,19 +504,19 @@ def latencies(
     return found
 
 
+def processor() -> str:
+    """The processor's name and its number of cores."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {os.cpu_count()} cores"
+
+
 def machine(device: torch.device | str = "cpu") -> str:
     """The processor, or the card, and torch's version: what a measured time must be read with."""
     device = torch.device(device)
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    else:
-        name = platform.processor() or platform.machine()
-        with contextlib.suppress(OSError):
-            for line in Path("/proc/cpuinfo").read_text().splitlines():
-                if line.startswith("model name"):
-                    name = line.partition(":")[2].strip()
-                    break
-        name = f"{name}, {os.cpu_count()} cores"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return f"{name}, torch {torch.__version__}"
 
 

@@ -71,6 +71,7 @@ def evaluate(
     """
     from frugan import artefact, views
     from frugan import metrics as known
+    from frugan.engine.precision import choose_device
     from frugan.engine.run import RunFolder
 
     if code is not None:
@@ -80,8 +81,7 @@ def evaluate(
     if isinstance(view, str):
         views.find(view)
     announce = progress or (lambda line: None)
-    if device is None:
-        device = _best_device()
+    device = str(choose_device(device))
 
     generator = artefact.load(folder.path, device=device, code=code)
     real = _Real.open(folder, reference)
@@ -333,9 +333,3 @@ def _sensible(metrics: list[Metric], real: _Real, count: int, announce: Callable
     if not kept:
         raise UserError(f"No metric can be computed with {real.reference.title}; it takes more real images.")
     return kept
-
-
-def _best_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import recipes
+from frugan import __version__, recipes
 from frugan.recipe import Recipe, differences, from_run, parse_count, to_dict
 from frugan.registry import UserError, load_code
 
@@ -71,6 +71,7 @@ def train(
     # Told before torch allocates anything: keeping memory saves a tenth of a step in page faults.
     _keep_memory()
     from frugan import build
+    from frugan.engine.precision import choose_device
     from frugan.engine.processes import join, leave
     from frugan.engine.run import RunFolder
 
@@ -78,7 +79,7 @@ def train(
         if int(os.environ.get("RANK", "0")) == 0:
             print(f"frugan: {warning}", file=sys.stderr)
     folder = RunFolder(out or default_folder(settled, data, family))
-    chosen = _device(device)
+    chosen = choose_device(device)
     processes = join(chosen)
     try:
         if not processes.leads:
@@ -171,7 +172,7 @@ def _play_on(
             )
         return
     elif processes.leads:
-        folder.write_json(folder.recipe, {"frugan": _version(), **to_dict(recipe)})
+        folder.write_json(folder.recipe, {"frugan": __version__, **to_dict(recipe)})
     title = f"{recipe.name} on {next(iter(sets.values())).title}"
     bar = Bar(title, start, recipe.budget, ("discriminator.loss", "generator.loss")) if not quiet else None
     observers = _observers(recipe, folder, parts, sets, bar) if processes.leads else []
@@ -362,10 +363,11 @@ def _circumstances(recipe: Recipe, parts: Parts) -> dict[str, Any]:
     """What a run's last bits depend on besides its recipe."""
     import torch
 
+    from frugan import costs
     from frugan.engine.precision import resolve as resolve_precision
 
     return {
-        "device": str(parts.device), "machine": machine(), "processes": parts.processes.world,
+        "device": str(parts.device), "machine": costs.processor(), "processes": parts.processes.world,
         "precision": resolve_precision(recipe.precision, parts.device), "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
@@ -376,7 +378,7 @@ def _write_facts(
 ) -> None:
     """Begin a run folder: the recipe, and what is known about this run besides."""
     shipped = parts.game.shipped()
-    folder.write_json(folder.recipe, {"frugan": _version(), **to_dict(recipe)})
+    folder.write_json(folder.recipe, {"frugan": __version__, **to_dict(recipe)})
     more = {
         "shipped": {role: {"network": item.network, "averaged": item.averaged} for role, item in shipped.items()},
         "data": {
@@ -388,34 +390,7 @@ def _write_facts(
             for stream, dataset in sets.items()
         },
     }
-    folder.write_json(folder.facts, {"frugan": _version(), **facts, **more})
-
-
-def machine() -> str:
-    """The processor's name and its number of cores."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = cpuinfo.read_text().splitlines()
-        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        name = models[0] if models else name
-    return f"{name}, {os.cpu_count()} cores"
-
-
-def _device(device: str | None) -> torch.device:
-    import torch
-
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise UserError(f"There is no device '{device}'. Accepted: cpu, cuda, cuda:0, ...") from None
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: this machine has no CUDA device that torch can use; leave --device out.")
-    if chosen.type == "cuda" and "LOCAL_RANK" in os.environ:
-        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    return chosen
+    folder.write_json(folder.facts, {"frugan": __version__, **facts, **more})
 
 
 def _keep_memory() -> None:
@@ -431,9 +406,3 @@ def _keep_memory() -> None:
     trim_threshold, mmap_max = -1, -4
     mallopt(mmap_max, 0)
     mallopt(trim_threshold, 2**31 - 1)
-
-
-def _version() -> str:
-    from frugan import __version__
-
-    return __version__

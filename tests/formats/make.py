@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from frugan import artefact, recipes, training
+from frugan import artefact, costs, recipes, training
 
 SOURCE = "noise.npz"
 KEYS = {
@@ -30,7 +30,7 @@ def write_noise(path: Path) -> None:
 
 def make(folder: Path) -> None:
     """A labelled DCGAN of a few hundred weights, trained for thirty rounds."""
-    training.machine = lambda: "a machine"
+    costs.processor = lambda: "a machine"
     with tempfile.TemporaryDirectory() as here:
         os.chdir(here)
         write_noise(Path(SOURCE))

@@ -5,5 +5,5 @@
     average      averaged weights                         checkpoint   state on disk that survives a kill
     observers    log, progress bar, previews              health       what goes wrong, in numbers
     run          the run folder                           processes    several processes, started by torchrun
-    precision    bf16 or float32, memory layout
+    precision    device, bf16 or float32, memory layout
 """

@@ -1,8 +1,9 @@
-"""In which precision a run computes, and the memory layout that goes with it."""
+"""Where something computes and in which precision, and the memory layout that goes with it."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 
 import torch
@@ -10,6 +11,22 @@ import torch
 from frugan.registry import UserError, suggest
 
 PRECISIONS = ("auto", "float32", "bf16")
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of that name, or the best there is; under `torchrun`, this process's own card.
+
+    Raises UserError for a name that is none, and for CUDA where there is none.
+    """
+    try:
+        chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise UserError(f"There is no device '{name}'. Accepted: cpu, cuda, cuda:0, ...") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: this machine has no CUDA device that torch can use; leave --device out.")
+    if chosen.type == "cuda" and "LOCAL_RANK" in os.environ:
+        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return chosen
 
 
 def resolve(precision: str, device: torch.device) -> str:
