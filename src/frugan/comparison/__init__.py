@@ -27,15 +27,16 @@ from typing import TYPE_CHECKING, Any
 from frugan import evaluation, intervals, reporting
 from frugan.comparison._arms import CONTROL, Arm, gather, plan_differences, plan_of
 from frugan.comparison._jobs import Job, play
-from frugan.recipe import Recipe, parse_count, to_dict
+from frugan.recipe import Recipe, differences, parse_count, to_dict
 from frugan.registry import UserError, load_code
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from frugan.engine.run import RunFolder
+
 __all__ = ["Arm", "Comparison", "compare"]
 
-FORMAT = 1
 LATENCY_BATCHES = (1, 64)
 
 
@@ -130,9 +131,11 @@ def compare(
         "count": None if count is None else parse_count(count), "reference": reference, "margin": margin,
     }  # fmt: skip
     say = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr, flush=True))
-    _check(found, settings, say)
-
+    from frugan.engine.precision import choose_device
     from frugan.engine.run import RunFolder
+
+    choose_device(device)
+    _check(found, settings, say)
 
     folder = RunFolder(out or Path("runs") / "-".join(["compare", *(arm.folder for arm in found)]))
     with folder.locked():
@@ -189,8 +192,10 @@ def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Callable[[str]
         views.build(settings["view"], dataset=next(iter(sets.values())))
 
 
-def _keep_plan(folder: Any, arms: Sequence[Arm], settings: Mapping[str, Any]) -> None:
+def _keep_plan(folder: RunFolder, arms: Sequence[Arm], settings: Mapping[str, Any]) -> None:
     """Write the plan and the arms' recipes, or refuse another plan than the one that is there."""
+    from frugan.engine.run import LOCK
+
     path = folder.path / "plan.json"
     plan = json.loads(json.dumps(plan_of(arms, settings)))
     if path.is_file():
@@ -201,7 +206,7 @@ def _keep_plan(folder: Any, arms: Sequence[Arm], settings: Mapping[str, Any]) ->
                 "nothing is decided by the results: give another --out, or the settings it was begun with."
             )
     else:
-        if any(item.name != ".lock" for item in folder.path.iterdir()):
+        if any(item.name != LOCK for item in folder.path.iterdir()):
             raise UserError(f"{folder.path} holds something that is no comparison; give another --out.")
         folder.write_json(path, plan)
     for arm in arms:
@@ -213,7 +218,9 @@ def _keep_plan(folder: Any, arms: Sequence[Arm], settings: Mapping[str, Any]) ->
 Jobs = dict[tuple[str, int], Job]
 
 
-def _plan_jobs(out: Path, arms: Sequence[Arm], seeds: Sequence[int], device: str | None, code: Any) -> Jobs:
+def _plan_jobs(
+    out: Path, arms: Sequence[Arm], seeds: Sequence[int], device: str | None, code: str | Path | None
+) -> Jobs:
     """Every run, seed by seed, so that what there is at any time is paired."""
     extra = [*(["--device", device] if device else []), *(["--code", str(code)] if code else [])]
     planned = {}
@@ -238,8 +245,8 @@ def _cores() -> int:
 
 
 def _measure(
-    arms: Sequence[Arm], planned: Jobs, settings: Mapping[str, Any], device: str | None, code: Any,
-    say: Callable[[str], None],
+    arms: Sequence[Arm], planned: Jobs, settings: Mapping[str, Any], device: str | None,
+    code: str | Path | None, say: Callable[[str], None],
 ) -> dict[str, dict[int, dict[str, Any]]]:
     """What is to be known of each run, by arm and seed."""
     from frugan.engine.health import findings
@@ -302,7 +309,7 @@ def _result(
         "arms": [
             {
                 "name": arm.name, "recipe": arm.recipe.name, "control": arm.is_control, "images": arm.recipe.images,
-                "differences": _own(arm, arms[0]), **costs[arm.name],
+                "differences": differences(arms[0].recipe, arm.recipe), **costs[arm.name],
                 "runs": {str(seed): run for seed, run in measured[arm.name].items()},
                 "summary": {name: _summary(measured[arm.name], name) for name in metrics},
             }
@@ -312,13 +319,6 @@ def _result(
     result["margin"], result["margin_rule"] = _margin(result, settings["margin"])
     result["differences"] = {name: _differences(result, name) for name in metrics}
     return json.loads(json.dumps(result))
-
-
-def _own(arm: Arm, baseline: Arm) -> list[str]:
-    """In what an arm's recipe differs from the baseline's."""
-    from frugan.recipe import differences
-
-    return differences(baseline.recipe, arm.recipe)
 
 
 def _facts(planned: Jobs) -> dict[str, Any]:
