@@ -90,12 +90,16 @@ class RunFolder:
             raise UserError(f"{path} has format {version}; this frugan reads 1 to {FORMAT}. Update frugan.")
         return value
 
-    def write_json(self, path: Path, value: Mapping[str, Any]) -> None:
-        """Write a JSON file of this folder, beside and renamed, so that it is always whole."""
+    def write(self, path: Path, text: str) -> None:
+        """Write a file of this folder, beside and renamed, so that it is always whole."""
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(path.name + ".tmp")
-        write_durably(beside, (json.dumps({"format": FORMAT, **value}, indent=2) + "\n").encode())
+        write_durably(beside, text.encode())
         os.replace(beside, path)
+
+    def write_json(self, path: Path, value: Mapping[str, Any]) -> None:
+        """Write a JSON file of this folder, with the format's version."""
+        self.write(path, json.dumps({"format": FORMAT, **value}, indent=2) + "\n")
 
     def append(self, path: Path, line: Mapping[str, Any]) -> None:
         """Add one JSON line."""
@@ -115,9 +119,7 @@ class RunFolder:
     def rewind(self, images: int) -> None:
         """Drop log lines and previews later than `images`: the rounds since then are about to be played again."""
         kept = [line for line in self.lines(self.log) if line["images"] <= images]
-        beside = self.log.with_name("log.jsonl.tmp")
-        write_durably(beside, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        os.replace(beside, self.log)
+        self.write(self.log, "".join(json.dumps(line) + "\n" for line in kept))
         for picture in self.samples.glob("images-*.png"):
             if picture.stem.removeprefix("images-") > f"{images:012d}":
                 picture.unlink()

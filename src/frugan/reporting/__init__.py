@@ -6,7 +6,6 @@ What a page says is read from the folder: from a run's recipe, facts, log and va
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,8 @@ def report(path: str | Path, *, code: str | Path | None = None) -> Path:
     Raises:
         UserError: `path` is neither.
     """
+    from frugan.engine.run import RunFolder
+
     folder = Path(path)
     if (folder / "comparison.json").is_file():
         name, values = comparison_page(folder, code)
@@ -35,11 +36,9 @@ def report(path: str | Path, *, code: str | Path | None = None) -> Path:
         raise UserError(f"{folder} holds a comparison that is not finished; run the same frugan compare again.")
     else:
         raise UserError(f"{folder} is neither a run (recipe.json) nor a comparison (comparison.json).")
-    target = folder / "report.html"
-    beside = target.with_name(target.name + ".tmp")
-    beside.write_text(_rendered(name, values), encoding="utf-8")
-    os.replace(beside, target)
-    return target
+    run = RunFolder(folder)  # a comparison's is written as a run's is
+    run.write(run.report, _rendered(name, values))
+    return run.report
 
 
 def _rendered(name: str, values: dict[str, Any]) -> str:
