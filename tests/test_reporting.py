@@ -13,7 +13,6 @@ from frugan import reporting
 from frugan.registry import UserError
 from frugan.reporting import _charts as charts
 from frugan.reporting import _words as words
-from frugan.reporting._comparison import mean_curve
 from frugan.training import train
 
 SMALL = {"data.size": 12, "data.limit": 200, "generator.hidden": [16], "discriminator.hidden": [16]}
@@ -247,7 +246,7 @@ def test_curves_are_thinned_by_means_and_averaged_where_all_have_a_point() -> No
     assert len(x) == 100
     assert x[-1] == 999
     assert set(y) == {0.5}
-    assert mean_curve([([1, 2, 3], [1.0, 2.0, 3.0]), ([1, 3], [3.0, 5.0])]) == ([1, 3], [2.0, 4.0])
+    assert charts.mean_curve([([1, 2, 3], [1.0, 2.0, 3.0]), ([1, 3], [3.0, 5.0])]) == ([1, 3], [2.0, 4.0])
 
 
 def test_ticks_of_a_logarithmic_axis_are_round_and_few() -> None:

@@ -1,8 +1,7 @@
-"""Pictures of images: grids as PNG, and the same grid as bytes for a page."""
+"""Pictures of images: grids for people to look at."""
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
+
+
+def enlargement(height: int) -> int:
+    """How many times the pixels of small images are enlarged for people: to about 56, by a whole number."""
+    return max(1, round(56 / height))
 
 
 def grid(images: Tensor, columns: int | None = None, scale: int | None = None, gap: int = 2) -> Image.Image:
@@ -24,7 +28,7 @@ def grid(images: Tensor, columns: int | None = None, scale: int | None = None, g
     count, _, height, width = images.shape
     columns = columns or max(1, math.ceil(math.sqrt(count)))
     rows = math.ceil(count / columns)
-    scale = scale or max(1, round(56 / height))
+    scale = scale or enlargement(height)
     canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, dtype=np.uint8)
     for number, image in enumerate(images.cpu().numpy()):
         row, column = divmod(number, columns)
@@ -38,10 +42,3 @@ def save_grid(images: Tensor, path: Path, columns: int | None = None, scale: int
     """Save `grid` as a PNG, making the folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     grid(images, columns, scale).save(path)
-
-
-def png(images: Tensor, columns: int | None = None, scale: int | None = None) -> bytes:
-    """`grid` as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    grid(images, columns, scale).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()

@@ -11,9 +11,9 @@ import html
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,6 +107,19 @@ def quality(points: Sequence[Point], across: str, up: str, title: str) -> str:
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     return _svg(figure, title)
+
+
+def series(log: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    """Images seen and values of one scalar of a log."""
+    lines = [line for line in log if isinstance(line.get(key), (int, float))]
+    return [line["images"] for line in lines], [line[key] for line in lines]
+
+
+def mean_curve(curves: Sequence[tuple[list[float], list[float]]]) -> tuple[list[float], list[float]]:
+    """The mean of several curves, at the places that all of them have."""
+    tables = [dict(zip(*curve, strict=True)) for curve in curves]
+    places = sorted(set.intersection(*map(set, tables)))
+    return places, [sum(table[place] for table in tables) / len(tables) for place in places]
 
 
 def short(value: float) -> str:

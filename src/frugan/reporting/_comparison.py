@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from frugan.registry import UserError
 from frugan.reporting import _charts as charts
 from frugan.reporting import _words as words
 
-FORMAT = 1
 GRID = 36
 SAMPLE_SEED = 0
 TONES = {
@@ -146,10 +143,9 @@ def _threads(data: Mapping[str, Any]) -> str:
 
 def comparison_page(folder: Path, code: str | Path | None) -> tuple[str, dict[str, Any]]:
     """The template's name and everything in it."""
-    data = json.loads((folder / "comparison.json").read_text())
-    version = data.get("format", 0)
-    if not 1 <= version <= FORMAT:
-        raise UserError(f"{folder} has comparison format {version}; this frugan reads 1 to {FORMAT}. Update frugan.")
+    from frugan.engine.run import RunFolder
+
+    data = RunFolder(folder).read_json(folder / "comparison.json")
     head, *rows = main_table(data)
     found = data["differences"][data["primary"]]
     tones = [TONES.get(found.get(arm["name"], {}).get("kind", ""), "") for arm in data["arms"]]
@@ -254,25 +250,12 @@ def _curves(folder: Path, data: Mapping[str, Any]) -> list[dict[str, str]]:
     for key, title, options in wanted:
         lines = []
         for colour, arm_logs in enumerate(logs):
-            curves = [curve for curve in (series(log, key) for log in arm_logs) if curve[0]]
+            curves = [curve for curve in (charts.series(log, key) for log in arm_logs) if curve[0]]
             lines += [charts.Line(*curve, colour, faint=len(curves) > 1) for curve in curves]
-            lines += [charts.Line(*mean_curve(curves), colour)] if len(curves) > 1 else []
+            lines += [charts.Line(*charts.mean_curve(curves), colour)] if len(curves) > 1 else []
         if lines:
             made.append({"title": title, "svg": charts.curves(lines, title, **options)})
     return made
-
-
-def series(log: list[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
-    """Images seen and values of one scalar of a log."""
-    lines = [line for line in log if isinstance(line.get(key), (int, float))]
-    return [line["images"] for line in lines], [line[key] for line in lines]
-
-
-def mean_curve(curves: Sequence[tuple[list[float], list[float]]]) -> tuple[list[float], list[float]]:
-    """The mean of several curves, at the places that all of them have."""
-    tables = [dict(zip(*curve, strict=True)) for curve in curves]
-    places = sorted(set.intersection(*map(set, tables)))
-    return places, [sum(table[place] for table in tables) / len(tables) for place in places]
 
 
 def _values(data: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -27,7 +27,9 @@ def of_preview(path: Path, side: int) -> str:
     """A preview of a run, whose images are `side` pixels high, back in its own pixels, as a data address."""
     from PIL import Image
 
-    scale = max(1, round(56 / side))  # as `frugan.pictures.grid` enlarges them
+    from frugan import pictures
+
+    scale = pictures.enlargement(side)
     with Image.open(path) as picture:
         picture = picture.convert("RGB")
     return _address(picture.resize((picture.width // scale, picture.height // scale), Image.Resampling.NEAREST))

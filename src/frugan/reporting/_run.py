@@ -11,7 +11,6 @@ from frugan.recipe import Recipe, from_run
 from frugan.registry import load_code
 from frugan.reporting import _charts as charts
 from frugan.reporting import _words as words
-from frugan.reporting._comparison import series
 
 if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
@@ -92,24 +91,17 @@ def _metrics(folder: RunFolder) -> list[dict[str, str]]:
 
 
 def _costs(recipe: Recipe) -> list[dict[str, str]]:
-    import torch
-
-    from frugan import build, costs
+    from frugan.costing import cost_of
 
     rows = []
-    ordered = build.orders(recipe)
-    for name, (module, _) in build.networks(recipe).items():
-        image = (1, *build.image_shape(recipe))
-        inputs: list[Any] = [(1, recipe.latents.size) if ordered[name].part == "decoder" else image]
-        if recipe.networks[name].labels:
-            inputs.append(torch.zeros(1, dtype=torch.int64))
-        found = costs.cost(module, *inputs)
-        families = ", ".join(f"{rule.pattern} → {rule.family}" for rule in recipe.networks[name].families) or "standard"
+    for name, counted in cost_of(recipe).networks.items():
+        network, found = recipe.networks[name], counted.cost
+        families = ", ".join(f"{rule.pattern} → {rule.family}" for rule in network.families) or "standard"
         rows.append(
             {
                 "name": name, "parameters": words.large(found.parameters), "trainable": words.large(found.trainable),
                 "macs": words.macs(found.macs), "activations": f"{found.activation_bytes / 1e6:.2f} MB",
-                "made_of": f"{recipe.networks[name].architecture}; {families}",
+                "made_of": f"{network.architecture}; {families}",
             }
         )  # fmt: skip
     return rows
@@ -118,27 +110,30 @@ def _costs(recipe: Recipe) -> list[dict[str, str]]:
 def _curves(recipe: Recipe, log: list[dict[str, Any]], marks: list[float]) -> list[dict[str, str]]:
     from frugan.engine.health import COLLAPSED_NEAREST, COLLAPSED_SPREAD, FLICKERING
 
+    def line(key: str, colour: int, dashed: bool = False) -> charts.Line:
+        return charts.Line(*charts.series(log, key), colour, dashed=dashed)
+
     players = list(recipe.players)
     plots: list[tuple[str, list[charts.Line], dict[str, Any], str]] = [
-        ("Losses", [charts.Line(*series(log, f"{name}.loss"), colour) for colour, name in enumerate(players)], {}, ""),
+        ("Losses", [line(f"{name}.loss", colour) for colour, name in enumerate(players)], {}, ""),
         (
             "Gradient norms",
-            [charts.Line(*series(log, f"{name}.gradient_norm"), colour) for colour, name in enumerate(players)], {}, "",
+            [line(f"{name}.gradient_norm", colour) for colour, name in enumerate(players)], {}, "",
         ),
         (
             "Accuracy of the discriminator",
             [
-                charts.Line(*series(log, "discriminator.accuracy_real"), players.index("discriminator")),
-                charts.Line(*series(log, "discriminator.accuracy_fake"), players.index("discriminator"), dashed=True),
+                line("discriminator.accuracy_real", players.index("discriminator")),
+                line("discriminator.accuracy_fake", players.index("discriminator"), dashed=True),
             ] if "discriminator" in players else [],
             {"limits": (0, 1.03)}, "On real images, and dashed on fakes. Both at 1: the generator learns little.",
         ),
         (
             "Health",
             [
-                charts.Line(*series(log, "health.spread"), 2),
-                charts.Line(*series(log, "health.nearest"), 3),
-                charts.Line(*series(log, "health.flicker"), 5, dashed=True),
+                line("health.spread", 2),
+                line("health.nearest", 3),
+                line("health.flicker", 5, dashed=True),
             ],
             {
                 "rules": [(COLLAPSED_SPREAD, f"spread: collapse below {COLLAPSED_SPREAD}"),
@@ -152,7 +147,7 @@ def _curves(recipe: Recipe, log: list[dict[str, Any]], marks: list[float]) -> li
     ]  # fmt: skip
     made = []
     for title, lines, options, caption in plots:
-        lines = [line for line in lines if line.x]
+        lines = [one for one in lines if one.x]
         if lines:
             made.append({"title": title, "svg": charts.curves(lines, title, **options), "caption": caption})
     return made
