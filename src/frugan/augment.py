@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from frugan.registry import UserError, check_options, options_of, suggest
+from frugan.registry import Catalogue, UserError
 
 
 @dataclass(frozen=True)
@@ -72,32 +71,8 @@ def diff_augment(*, colour: bool = True, translation: float = 0.125, cutout: flo
     return Augmentation("diff_augment", change)
 
 
-_AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {build.__name__: build for build in (flip, diff_augment)}
-
-
-def names() -> list[str]:
-    """Every augmentation that `find` knows, sorted."""
-    return sorted(_AUGMENTATIONS)
-
-
-def options(name: str) -> dict[str, Any]:
-    """The options of the augmentation called `name`, and their defaults.
-
-    Raises UserError if there is none of that name.
-    """
-    return options_of(_builder(name))
-
-
-def find(name: str, **given: Any) -> Augmentation:
-    """The augmentation called `name`, with options. Raises UserError for an unknown name or option."""
-    check_options(f"The augmentation '{name}'", given, options(name))
-    return _builder(name)(**given)
-
-
-def _builder(name: str) -> Callable[..., Augmentation]:
-    if name not in _AUGMENTATIONS:
-        raise UserError(f"There is no augmentation called '{name}'. {suggest(name, _AUGMENTATIONS)}")
-    return _AUGMENTATIONS[name]
+_known = Catalogue("augmentation", flip, diff_augment)
+names, options, find = _known.names, _known.options, _known.find
 
 
 def _recolour(images: Tensor, random: torch.Generator) -> Tensor:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
-from frugan.registry import UserError, check_options, options_of, suggest
+from frugan.registry import Catalogue, UserError, suggest
 
 
 def _above_zero(logits: Tensor) -> Tensor:
@@ -178,31 +178,11 @@ def ra_hinge() -> AdversarialLoss:
 
 # -------------------------------------------------------------------------------------------------------- found by name
 
-_LOSSES: dict[str, Callable[..., AdversarialLoss]] = {
-    build.__name__: build
-    for build in (
-        minimax,
-        non_saturating,
-        lsgan,
-        hinge,
-        wgan,
-        binary_targets,
-        relativistic,
-        relativistic_average,
-        ra_lsgan,
-        ra_hinge,
-    )
-}
-
-
-def names() -> list[str]:
-    """Every loss that `find` knows, sorted."""
-    return sorted(_LOSSES)
-
-
-def options(name: str) -> dict[str, Any]:
-    """The options of the loss called `name`, and their defaults. Raises UserError if there is none of that name."""
-    return options_of(_builder(name))
+_known = Catalogue(
+    "loss", minimax, non_saturating, lsgan, hinge, wgan, binary_targets, relativistic, relativistic_average, ra_lsgan,
+    ra_hinge,
+)  # fmt: skip
+names, options = _known.names, _known.options
 
 
 def find(name: str, **given: Any) -> AdversarialLoss:
@@ -210,11 +190,9 @@ def find(name: str, **given: Any) -> AdversarialLoss:
 
     Raises UserError for an unknown name or option, or smoothing without targets.
     """
-    accepted = options(name)
-    if "smoothing" in given and "smoothing" not in accepted:
+    if "smoothing" in given and "smoothing" not in options(name):
         _refuse_smoothing(name, given["smoothing"])
-    check_options(f"The loss '{name}'", given, accepted)
-    return _builder(name)(**given)
+    return _known.find(name, **given)
 
 
 def compatibility(
@@ -362,14 +340,8 @@ def _wide(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def _builder(name: str) -> Callable[..., AdversarialLoss]:
-    if name not in _LOSSES:
-        raise UserError(f"There is no loss called '{name}'. {suggest(name, _LOSSES)}")
-    return _LOSSES[name]
-
-
 def _refuse_smoothing(name: str, smoothing: float) -> NoReturn:
-    if _builder(name)().has_targets:
+    if _known.find(name).has_targets:
         raise UserError(
             f"The loss '{name}' takes its targets directly: write real_target={smoothing} for smoothing={smoothing}."
         )

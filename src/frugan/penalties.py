@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frugan.registry import UserError, check_options, options_of, suggest
+from frugan.registry import Catalogue, UserError, suggest
 
 Discriminator = Callable[[Tensor], Tensor]
 """Images ``[count, ...]`` to logits, of any shape. A function closes over labels where the discriminator takes them."""
@@ -105,17 +105,8 @@ def r2(*, weight: float = 10.0, every: int = 1) -> Penalty:
     return Penalty("r2", "fake", lambda real, fake, random: fake, _half, weight, every)
 
 
-_PENALTIES: dict[str, Callable[..., Penalty]] = {build.__name__: build for build in (wgan_gp, wgan_lp, dragan, r1, r2)}
-
-
-def names() -> list[str]:
-    """Every penalty that `find` knows, sorted."""
-    return sorted(_PENALTIES)
-
-
-def options(name: str) -> dict[str, Any]:
-    """The options of the penalty called `name`, and their defaults. Raises UserError if there is none of that name."""
-    return options_of(_builder(name))
+_known = Catalogue("penalty", wgan_gp, wgan_lp, dragan, r1, r2)
+names, options = _known.names, _known.options
 
 
 def find(name: str, **given: Any) -> Penalty:
@@ -123,8 +114,7 @@ def find(name: str, **given: Any) -> Penalty:
 
     Raises UserError for an unknown name or option, or a value that cannot be.
     """
-    check_options(f"The penalty '{name}'", given, options(name))
-    penalty = _builder(name)(**given)
+    penalty = _known.find(name, **given)
     if penalty.weight < 0:
         raise UserError(f"The penalty '{name}' has weight {penalty.weight:g}; it must be 0 or more, e.g. weight=10.")
     if penalty.every < 1 or penalty.every % 1:
@@ -132,12 +122,6 @@ def find(name: str, **given: Any) -> Penalty:
             f"The penalty '{name}' has every={penalty.every}; it takes whole numbers from 1, e.g. every=16."
         )
     return penalty
-
-
-def _builder(name: str) -> Callable[..., Penalty]:
-    if name not in _PENALTIES:
-        raise UserError(f"There is no penalty called '{name}'. {suggest(name, _PENALTIES)}")
-    return _PENALTIES[name]
 
 
 # --------------------------------------------------------------------------------------------------------------- prices

@@ -17,7 +17,9 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(Exception):
@@ -75,6 +77,37 @@ class Registry:
         if name in self._added:
             return self._added[name]
         return importlib.import_module(f"{self.package}.{name}").variant
+
+
+class Catalogue(Generic[T]):
+    """Variants of a few lines, side by side in one file: functions that make a value, found by their names.
+
+    Args:
+        kind: what one is called in messages, e.g. ``"penalty"``.
+        functions: their keyword-only arguments are their options.
+    """
+
+    def __init__(self, kind: str, *functions: Callable[..., T]) -> None:
+        self.kind = kind
+        self._functions = {function.__name__: function for function in functions}
+
+    def names(self) -> list[str]:
+        """Every name that `find` knows, sorted."""
+        return sorted(self._functions)
+
+    def options(self, name: str) -> dict[str, Any]:
+        """The options of the one called `name` and their defaults. Raises UserError if there is none of that name."""
+        return options_of(self._function(name))
+
+    def find(self, name: str, **given: Any) -> T:
+        """The one called `name`, with options. Raises UserError for an unknown name or option."""
+        check_options(f"The {self.kind} '{name}'", given, self.options(name))
+        return self._function(name)(**given)
+
+    def _function(self, name: str) -> Callable[..., T]:
+        if name not in self._functions:
+            raise UserError(f"There is no {self.kind} called '{name}'. {suggest(name, self._functions)}")
+        return self._functions[name]
 
 
 def options_of(function: Callable[..., Any], without: Iterable[str] = ()) -> dict[str, Any]:
