@@ -56,7 +56,7 @@ ADDED = {
 @pytest.fixture(autouse=True)
 def _known_only_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Whatever a test adds is forgotten after it, as if each had a process of its own."""
-    registries = [convs.registry, nets.registry, games.registry, metrics._registry]
+    registries = [convs.registry, nets.registry, games.registry, metrics.registry]
     recipes.names()
     kept = [dict(one._added) for one in registries], dict(recipes._known)
     monkeypatch.chdir(tmp_path)

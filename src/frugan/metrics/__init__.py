@@ -85,22 +85,18 @@ def parse_need(need: str) -> Need:
     return accepted[need]
 
 
-_registry = Registry("metric", __name__)
-
-
-def names() -> list[str]:
-    """Every known metric's name, sorted."""
-    return _registry.names()
+registry = Registry("metric", "frugan.metrics")
+names = registry.names
 
 
 def find(name: str) -> Metric:
     """The metric called `name`. Raises UserError with the nearest name if there is none."""
-    return _registry.find(name)
+    return registry.find(name)
 
 
 def add(name: str, metric: Metric) -> Metric:
     """Make a metric of one's own known by name."""
-    return _registry.add(name, metric)
+    return registry.add(name, metric)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -95,22 +95,18 @@ class Builder:
     kept: Callable[[Dataset, Path], bool] | None = None
 
 
-_registry = Registry("view", __name__)
-
-
-def names() -> list[str]:
-    """Every known view's name, sorted."""
-    return _registry.names()
+registry = Registry("view", "frugan.views")
+names = registry.names
 
 
 def find(name: str) -> Builder:
     """The builder of the view called `name`. Raises UserError with the nearest name if there is none."""
-    return _registry.find(name)
+    return registry.find(name)
 
 
 def add(name: str, builder: Builder) -> Builder:
     """Make a view of one's own known by name."""
-    return _registry.add(name, builder)
+    return registry.add(name, builder)
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 from frugan.registry import Registry
 
 registry = Registry("data reader", "frugan.data.readers")
+names = registry.names
 
 SPLITS = ("train", "test")
 # What folders and files of a split are called elsewhere; the first that is there is taken.
@@ -84,11 +85,6 @@ class Reader:
     find: Callable[[str, str, tuple[int, int] | None], Found]
     built_in: tuple[tuple[str, str, int], ...] = ()
     loose: bool = False
-
-
-def names() -> list[str]:
-    """Every kind of source there is a reader for."""
-    return registry.names()
 
 
 def find(name: str) -> Reader:
