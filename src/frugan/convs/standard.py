@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -16,16 +17,11 @@ def down(
     padding_mode: str = "zeros",
 ) -> nn.Module:
     """A K x K convolution of stride `stride`. There is no seam, so `inner_bias` and `inner_norm` have no effect."""
-    around = padding or exact(kernel, stride)
+    around = exact(kernel, stride) if padding is None else padding
     return Convolution(
         in_channels, out_channels, (kernel, kernel), stride=(stride, stride), rows=around, columns=around, bias=bias,
         padding_mode=padding_mode,
     )
-
-
-def same(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, **contract: object) -> nn.Module:
-    """A K x K convolution of stride 1; arguments as for `down`."""
-    return down(in_channels, out_channels, kernel, stride=stride, **contract)  # pyrefly: ignore
 
 
 def up(
@@ -34,10 +30,11 @@ def up(
     padding_mode: str = "zeros",
 ) -> nn.Module:
     """A K x K transposed convolution of stride `stride`."""
-    crop = padding or exact(kernel, stride)
+    crop = exact(kernel, stride) if padding is None else padding
     return Transposed(
         in_channels, out_channels, (kernel, kernel), stride=(stride, stride), rows=crop, columns=crop, bias=bias
     )
 
 
+same = partial(down, stride=1)
 variant = ConvFamily("standard", same=same, down=down, up=up)
