@@ -127,12 +127,8 @@ class Update:
         return made
 
     def reset(self, player: str) -> None:
-        """Forget the optimiser's moments of `player`, as if it had just been built; its weights stay."""
-        chosen = self._player(player)
-        rates = [group["lr"] for group in chosen.optimiser.param_groups]
-        chosen.optimiser.state.clear()
-        for group, rate in zip(chosen.optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate
+        """Forget the optimiser's moments of `player`, as if it had just been built; weights and rates stay."""
+        self._player(player).optimiser.state.clear()
 
     def set_rates(self, images: int) -> None:
         """Set every optimiser's learning rate to what its schedule says after `images` real images."""
