@@ -118,8 +118,9 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
     """What the log of a run says is wrong with it now: a pure function of its lines.
 
     Nothing is said of the first 20,000 images, in which an averaged generator still makes nearly the same image of
-    everything. A collapse must be seen at the two newest looks; a saturated discriminator (both accuracies above 0.99
-    and its loss below 0.05) for 20,000 images; a flicker at the three newest looks.
+    everything. A collapse (too little spread, too near neighbours, or too few classes) must be seen at the two newest
+    looks; a saturated discriminator (both accuracies above 0.99 and its loss below 0.05) for 20,000 images; a flicker
+    at the three newest looks.
     """
     found = []
     lines = [line for line in lines if line["images"] >= WARM_UP]
@@ -131,7 +132,8 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
             Finding(
                 "collapse", since["images"],
                 f"mode collapse: fakes are {recent[-1]['health.spread']:.2f} as far apart as real images, nearest "
-                f"neighbours {recent[-1]['health.nearest']:.2f}. Lower learning_rate, or add penalties=r1.",
+                f"neighbours {recent[-1]['health.nearest']:.2f}{_classes(recent[-1])}. Lower learning_rate, or add "
+                "penalties=r1.",
             )
         )
     moving = looks[-3:]
@@ -161,6 +163,12 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
 def _collapsed(line: Mapping[str, Any]) -> bool:
     few = line.get("health.classes", 1.0) < LOST_CLASSES
     return line["health.spread"] < COLLAPSED_SPREAD or line["health.nearest"] < COLLAPSED_NEAREST or few
+
+
+def _classes(line: Mapping[str, Any]) -> str:
+    """What a line knows of the classes, to be added to a sentence."""
+    covered = line.get("health.classes")
+    return "" if covered is None else f", and {covered:.0%} of the classes are made"
 
 
 def _saturated(line: Mapping[str, Any]) -> bool:
