@@ -49,9 +49,12 @@ class Job:
 
     def seen(self) -> int:
         """How many images it has seen, by the last line of its log."""
-        log = self.folder / "log.jsonl"
+        from frugan.engine.run import RunFolder
+
+        log = RunFolder(self.folder).log
         if not log.is_file():
             return 0
+        # Not `RunFolder.lines`: this is asked for twice a second, and a log grows long.
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 4096))
             lines = file.read().splitlines()
@@ -63,8 +66,9 @@ class Job:
     def finished(self) -> bool:
         """Whether its newest checkpoint has seen all its images."""
         from frugan.engine import checkpoint
+        from frugan.engine.run import RunFolder
 
-        newest = checkpoint.newest(self.folder / "checkpoints")
+        newest = checkpoint.newest(RunFolder(self.folder).checkpoints)
         return self.whole and newest is not None and checkpoint.images_of(newest) >= self.images
 
 
