@@ -30,6 +30,19 @@ def test_metrics_sheet_5_11_closed_forms(rows: list[list[float]], expected: floa
     assert value["inception_score_std"] == 0
 
 
+def test_factorised_sheet_9_11_inception_score() -> None:
+    rows = torch.tensor([[0.9, 0.1], [0.2, 0.8]], dtype=torch.float64)
+    for probabilities, expected in ((torch.eye(10), 10), (torch.full((10, 10), 0.1), 1), (rows, 1.317052)):
+        assert score(probabilities)["inception_score"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_coursework_sheet_6_8_classifier_score_of_perfect_uniform_and_collapsed_predictions() -> None:
+    sure = torch.eye(10)
+    collapsed = sure[:1].expand(10, -1)
+    for probabilities, expected in ((sure, 10), (torch.full((10, 10), 0.1), 1), (collapsed, 1)):
+        assert score(probabilities)["inception_score"] == pytest.approx(expected, abs=1e-6)
+
+
 def test_is_the_mean_over_splits_of_the_formula() -> None:
     logits = torch.randn(103, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
     probabilities = logits.softmax(1)
