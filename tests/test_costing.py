@@ -32,6 +32,26 @@ def test_factorised_sheet_7_counts_of_a_recipe(
     assert networks["discriminator"]["parameters"] == discriminator
 
 
+@pytest.mark.parametrize(
+    ("recipe", "saved", "percent", "percent_trainable"),
+    [
+        ("mnist-faithful", 742_139, 31.84, 32.20),
+        ("emnist-letters-faithful", 717_563, 16.73, 16.84),
+        ("cifar10-frog-faithful", 2_292_992, 36.60, 36.60),
+    ],
+)
+def test_factorised_sheet_9_1_what_each_pair_saves(
+    recipe: str, saved: int, percent: float, percent_trainable: float
+) -> None:
+    """Differences of the ten counts, which the test above holds to the unit."""
+    naive, factorised = (
+        cost_of(recipe, family=family).networks["generator"].cost for family in ("standard", "factorised")
+    )
+    assert naive.parameters - factorised.parameters == saved
+    assert round(100 * saved / naive.parameters, 2) == percent
+    assert round(100 - 100 * factorised.trainable / naive.trainable, 2) == percent_trainable
+
+
 def test_without_a_family_a_recipe_keeps_its_own() -> None:
     assert cost_of("mnist-faithful").as_dict()["networks"]["generator"]["parameters"] == 2_330_944
 
@@ -61,8 +81,19 @@ def test_the_printed_tables_name_roles_families_and_totals(
     monkeypatch.setenv("COLUMNS", "150")
     cost_of("mnist", family="grouped").show(layers=True)
     printed = capsys.readouterr().out
-    for text in ("up.0", "standard, grouped declined", "64 x 14 x 14", "1,562,944", "14,112,000", "do not divide"):
+    for text in ("up.0", "standard, grouped declined", "64×14×14", "1,562,944", "14,112,000", "do not divide"):
         assert text in printed
+
+
+def test_a_terminal_of_80_columns_breaks_no_number(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    cost_of("vbn").show(layers=True)
+    printed = capsys.readouterr().out
+    for text in ("standard", "256×14×14", "1,225,601", "290,544,128"):
+        assert text in printed
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 def test_changes_and_the_other_family_count() -> None:

@@ -155,12 +155,13 @@ def _summary_table(costed: RecipeCost) -> Table:
 def _layer_table(name: str, network: NetworkCost) -> Table:
     from rich.table import Table
 
-    table = Table(title=name, title_justify="left", box=None, pad_edge=False)
-    for column, right in (
-        ("role", False), ("built by", False), ("layer", False), ("kernel", False), ("channels", False),
-        ("output", False), ("parameters", True), ("MACs", True),
-    ):  # fmt: skip
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    # Written close, to fit a terminal of 80 columns; where that is too narrow still, names fold and numbers never.
+    table = Table(title=name, title_justify="left", box=None, pad_edge=False, collapse_padding=True)
+    for column in ("role", "built by", "layer", "kernel", "channels", "output", "parameters", "MACs"):
+        table.add_column(
+            column, justify="right" if column in ("parameters", "MACs") else "left", overflow="fold",
+            no_wrap=column not in ("built by", "layer"), min_width=8 if column == "built by" else None,
+        )
     choices = {choice.role: choice for choice in network.choices}
     before = None
     for layer in network.cost.layers:
@@ -182,8 +183,8 @@ def _built(choice: LayerChoice | None) -> str:
 
 def _described(layer: LayerCost) -> tuple[str, str, str, str]:
     """Kind, kernel and stride, channels, output."""
-    kernel = "" if layer.kernel is None else " x ".join(map(str, layer.kernel))
+    kernel = "" if layer.kernel is None else "×".join(map(str, layer.kernel))
     if layer.stride is not None and any(step != 1 for step in layer.stride):
-        kernel += f" / {', '.join(map(str, dict.fromkeys(layer.stride)))}"
-    channels = "" if layer.in_channels is None else f"{layer.in_channels} -> {layer.out_channels}"
-    return layer.kind, kernel, channels, "" if layer.output is None else " x ".join(map(str, layer.output))
+        kernel += f"/{','.join(map(str, dict.fromkeys(layer.stride)))}"
+    channels = "" if layer.in_channels is None else f"{layer.in_channels}→{layer.out_channels}"
+    return layer.kind, kernel, channels, "" if layer.output is None else "×".join(map(str, layer.output))
