@@ -152,7 +152,7 @@ def test_no_usable_image_at_all(tmp_path: Path) -> None:
 def test_different_sizes_ask_for_one(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", size=(8, 8))
     picture(tmp_path / "b.png", size=(16, 12))
-    with pytest.raises(UserError, match=r"8 x 8: a.png; 12 x 16: b.png.*data.size=64"):
+    with pytest.raises(UserError, match=r"8 x 8: a.png; 12 x 16: b.png.*data.size=64 .* --size 64"):
         open_dataset(str(tmp_path))
     dataset = open_dataset(str(tmp_path), size=10)
     assert dataset.shape == (1, 10, 10)
@@ -360,7 +360,7 @@ def test_idx_of_mnist(tmp_path: Path, ending: str) -> None:
         assert dataset.classes == tuple("0123456789")
 
 
-def test_data_sheet_factorised_9_10_emnist_is_transposed_and_its_letters_count_from_zero(tmp_path: Path) -> None:
+def test_factorised_sheet_9_10_emnist_is_transposed_and_its_letters_count_from_zero(tmp_path: Path) -> None:
     images = pixels(26, 28, 28, 1)[..., 0]
     write_idx(tmp_path / "emnist-letters-train-images-idx3-ubyte.gz", images)
     write_idx(tmp_path / "emnist-letters-train-labels-idx1-ubyte.gz", np.arange(1, 27))

@@ -310,6 +310,7 @@ def _agree(found: Found, pixels: np.ndarray, path: str, shape: tuple[int, ...], 
         raise UserError(
             f"{found.name} holds images of different sizes ({height} x {width}: {first};"
             f" {other_height} x {other_width}: {path}). Say what size they shall have, e.g. data.size=64"
+            " (in frugan data: --size 64)."
         )
     if pixels.shape[0] == 3:
         raise _Colour
