@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from frugan import build, recipes, training
 from frugan.engine import checkpoint
@@ -261,6 +262,7 @@ def test_rounds_instead_of_images(serve, command, unbroken, tmp_path):
     assert [name for name in same_as_unbroken(unbroken, tmp_path / "run") if name != "rest"] == []
     again = serve(command(tmp_path / "run", "--rounds", "300", images=None))
     assert "is finished" in again["stdout"]
+    assert "--rounds 600" in again["stdout"]
 
 
 def test_other_settings_in_an_existing_folder_are_refused_with_the_differences(serve, command, tmp_path):
@@ -341,6 +343,19 @@ def test_mistakes_are_told_before_any_data_is_opened(serve, command, tmp_path, k
     assert answer["status"] == 2
     assert told in answer["stderr"]
     assert not (tmp_path / "run").exists()
+
+
+def test_images_that_were_set_aside_are_told_when_training_begins(serve, command, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(30):
+        Image.new("L", (8, 8), number).save(pictures / f"{number}.png")
+    (pictures / "cut-off.png").write_bytes((pictures / "0.png").read_bytes()[:40])
+    arguments = command(tmp_path / "run", images="8")
+    arguments[arguments.index("--data") + 1] = str(pictures)
+    answer = serve(arguments)
+    ended(answer)
+    assert f"1 of 31 images cannot be used and are set aside; frugan data check {pictures}" in answer["stderr"]
 
 
 def test_what_is_known_to_go_badly_is_said_once_and_what_cannot_work_refused(serve, command, tmp_path):

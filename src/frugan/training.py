@@ -139,6 +139,13 @@ def _play(
     _check_folder(recipe, folder)
     sets = build.datasets(recipe, allow_unusable=allow_unusable)
     recipe = _with_classes(recipe, next(iter(sets.values())))
+    for stream, dataset in sets.items():
+        if dataset.skipped and not quiet:
+            print(
+                f"frugan: {dataset.title}: {len(dataset.skipped):,} of {len(dataset.skipped) + len(dataset):,} images "
+                f"cannot be used and are set aside; frugan data check {recipe.data_of(stream).source} lists them.",
+                file=sys.stderr,
+            )
     parts = build.parts(recipe, sets, device, processes)
     with _disk(folder, parts):
         _play_on(recipe, folder, parts, sets, init, code, quiet)
@@ -166,8 +173,9 @@ def _play_on(
         start = 0
     elif start >= recipe.images if recipe.rounds is None else parts.clock.rounds >= recipe.rounds:
         if not quiet:
+            further = f"--images {2 * start}" if recipe.rounds is None else f"--rounds {2 * recipe.rounds}"
             print(
-                f"{folder.path} is finished: {start:,} images. Train it further with --images {2 * start}, "
+                f"{folder.path} is finished: {start:,} images. Train it further with {further}, "
                 f"look at it with: frugan report {folder.path}"
             )
         return
