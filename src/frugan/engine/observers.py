@@ -167,7 +167,7 @@ class Bar:
             numbers = f"{moment.images:,} / {moment.budget:,} images  {speed:,.0f}/s  {losses}"
             self.bar.update(self.task, total=moment.budget, completed=moment.images, numbers=numbers)
             return
-        left = (moment.budget - moment.images) / max(speed, 1e-6)
+        left = max(moment.budget - moment.images, 0) / max(speed, 1e-6)
         print(
             f"{self.title}: {moment.images:,} of {moment.budget:,} images, {speed:,.0f} images/s, "
             f"{left / 60:.1f} min left  {losses}",
