@@ -236,7 +236,7 @@ tags: [gan, image-generation]
 ---
 # {config["recipe"]}: {size} images
 
-A {config["system"]} generator, architecture `{config["network"]["architecture"]}`, convolutions: {families}.
+System "{config["system"]}", architecture `{config["network"]["architecture"]}`, convolutions: {families}.
 Trained on {config["data"]["title"]} until {config["images"]:,} real images had been shown, seed {config["seed"]};
 {"averaged" if config["averaged"] else "live"} weights.
 {conditional}
