@@ -92,7 +92,7 @@ def evaluate(
     if isinstance(view, str):
         view = views.build(view, dataset=real.train, device=device, announce=announce)
     if chosen is None:
-        own_classes = view.name == "classifier"
+        own_classes = view.classes > 0 and view.classes == len(real.train.classes)
         chosen = [known.find(name) for name in ("fid", "kid", *(("class_coverage",) if own_classes else ()))]
     chosen = _sensible(chosen, real, count, announce)
 
@@ -111,9 +111,9 @@ def evaluate(
 
 def default_view(dataset: Dataset) -> str:
     """The view that data are looked at with unless another is asked for."""
-    large_enough = min(dataset.shape[1:]) >= 6 and len(dataset) >= 100
-    one_label = dataset.labels is not None and dataset.labels.ndim == 1
-    return "classifier" if one_label and len(dataset.classes) >= 2 and large_enough else "pixels"
+    from frugan import views
+
+    return "classifier" if views.find("classifier").suits(dataset) else "pixels"
 
 
 def unequal(protocols: Iterable[Mapping[str, Any]]) -> list[str]:

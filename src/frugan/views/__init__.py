@@ -36,10 +36,6 @@ class Seen:
     features: Tensor
     log_probabilities: Tensor | None = None
 
-    @property
-    def count(self) -> int:
-        return len(self.features)
-
 
 @dataclass(frozen=True)
 class View:
@@ -67,11 +63,6 @@ class View:
         """Features ``[count, width]`` of uint8 images ``[count, channels, height, width]``; at once, so for a batch."""
         return self.look(images).features
 
-    @property
-    def log_probabilities(self) -> Callable[[Tensor], Tensor | None] | None:
-        """The function from a batch of uint8 images to log-softmax values, None if the view knows no classes."""
-        return (lambda images: self.look(images).log_probabilities) if self.classes else None
-
 
 @dataclass(frozen=True)
 class Builder:
@@ -83,6 +74,7 @@ class Builder:
             function that takes a line of text before something slow) and the view's own options, which have defaults.
         needs: what it is built from, of "images" (the data set's shape at least), "labels", "weights" (converted ones).
         weights_hash: how the SHA-256 of the published weights starts that `convert` takes; their file names contain it.
+        suits: whether the view can be built for these data; any, if left out.
         kept: whether a view that learns has been built for these data before, and lies in that cache.
         convert: from a published file of weights and a cache folder to the path of the converted file in that cache.
     """
@@ -92,6 +84,7 @@ class Builder:
     needs: tuple[str, ...]
     weights_hash: str = ""
     convert: Callable[[Path, Path], Path] | None = None
+    suits: Callable[[Dataset], bool] = lambda dataset: True
     kept: Callable[[Dataset, Path], bool] | None = None
 
 

@@ -154,25 +154,35 @@ def train(dataset: Dataset, classes: list[str], *, seed: int, device: str) -> tu
     }
 
 
-def _classes(dataset: Dataset | None) -> list[str]:
-    if dataset is None:
-        raise UserError("The view 'classifier' learns from labelled images: pass the data set with dataset=...")
-    where = f"The view 'classifier' cannot learn from {dataset.name}"
+def suits(dataset: Dataset) -> bool:
+    """Whether a classifier can learn from these data."""
+    return _refusal(dataset) is None
+
+
+def _refusal(dataset: Dataset) -> str | None:
+    """Why a classifier cannot learn from these data, if it cannot."""
     if dataset.labels is None or dataset.labels.ndim != 1:
         found = "no labels" if dataset.labels is None else "several labels an image"
-        raise UserError(
-            f"{where}: it has {found}, one class an image is needed. Take the view 'pixels' or 'inception'."
-        )
-    classes = list(dataset.classes) if dataset.classes else [str(n) for n in range(int(dataset.labels.max()) + 1)]
+        return f"it has {found}, one class an image is needed. Take the view 'pixels' or 'inception'."
     present = len(dataset.labels.unique())  # a data set cut down to one class may still list all of them
     if len(dataset.labels) < 100 or present < 2:
-        raise UserError(
-            f"{where}: {len(dataset.labels)} images of {present} {'class' if present == 1 else 'classes'}; at least "
+        return (
+            f"{len(dataset.labels)} images of {present} {'class' if present == 1 else 'classes'}; at least "
             "100 of 2 are needed. Take the view 'pixels' or 'inception'."
         )
     if min(looked_at(dataset.shape)) < 6:
-        raise UserError(f"{where}: {list(dataset.shape)} leaves a side under 6 pixels. Take the view 'pixels'.")
-    return classes
+        return f"{list(dataset.shape)} leaves a side under 6 pixels. Take the view 'pixels'."
+    return None
+
+
+def _classes(dataset: Dataset | None) -> list[str]:
+    if dataset is None:
+        raise UserError("The view 'classifier' learns from labelled images: pass the data set with dataset=...")
+    refusal = _refusal(dataset)
+    if refusal is not None:
+        raise UserError(f"The view 'classifier' cannot learn from {dataset.name}: {refusal}")
+    assert dataset.labels is not None  # else it was refused
+    return list(dataset.classes) if dataset.classes else [str(n) for n in range(int(dataset.labels.max()) + 1)]
 
 
 def _prepare(images: Tensor, device: torch.device) -> Tensor:
@@ -242,4 +252,4 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-variant = Builder("classifier", build, needs=("images", "labels"), kept=kept)
+variant = Builder("classifier", build, needs=("images", "labels"), suits=suits, kept=kept)
