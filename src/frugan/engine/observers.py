@@ -152,7 +152,7 @@ class Bar:
             self.bar.start()
 
     def due(self, before: Tick, now: Tick) -> bool:
-        """Every round, but at most twenty times a second."""
+        """Every round; `look` itself passes over most."""
         return True
 
     def look(self, moment: Moment) -> None:
@@ -176,7 +176,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """Print a line without disturbing the bar."""
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
