@@ -24,12 +24,10 @@ MakeOptimiser = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
 
 
 class NonFinite(Exception):
-    """A loss or gradient of `player` was not finite; nothing was stepped."""
+    """A loss or gradient of a player was not finite; nothing was stepped."""
 
     def __init__(self, player: str, what: str) -> None:
         super().__init__(f"{what} of the player '{player}' is not finite")
-        self.player = player
-        self.what = what
 
 
 @dataclass(eq=False)
