@@ -321,7 +321,7 @@ def equivalent(difference: PairedDifference, margin: float) -> bool:
 
 
 def fid_margin(baseline_mean: float, evaluation_sd: float = 0.0) -> float:
-    """The margin for Frechet distances, to be fixed before looking: the largest of 1, 5 % of the baseline's mean, and
+    """The margin for Fréchet distances, to be fixed before looking: the largest of 1, 5 % of the baseline's mean, and
     twice the standard deviation of repeated evaluations of one checkpoint."""
     return max(1.0, 0.05 * baseline_mean, 2 * evaluation_sd)
 
