@@ -186,14 +186,16 @@ def game(recipe: Recipe, ready: Mapping[str, nn.Module]) -> Game:
     return variant.game(**ready, batch_size=recipe.batch_size, **values(recipe), **recipe.game.options)
 
 
-def datasets(recipe: Recipe, *, allow_unusable: bool = False) -> dict[str, Dataset]:
-    """The data of every stream of the recipe's game."""
+def datasets(
+    recipe: Recipe, *, allow_unusable: bool = False, progress: data.Progress | None = None
+) -> dict[str, Dataset]:
+    """The data of every stream of the recipe's game; `progress` is called as by `frugan.data.open_dataset`."""
     found: dict[str, Dataset] = {}
     for stream in games.find(recipe.game.name).streams:
         wanted = recipe.data_of(stream)
         found[stream] = data.open_dataset(
             wanted.source, split=wanted.split, size=wanted.size, channels=wanted.channels, only=wanted.only,
-            limit=wanted.limit, allow_unusable=allow_unusable,
+            limit=wanted.limit, allow_unusable=allow_unusable, progress=progress,
         )
     return found
 

@@ -368,9 +368,12 @@ def data_pack(
         channels: 1 grey, 3 colour.
         allow_unusable: Pack even if more than 5 % of the images cannot be used.
     """
-    from frugan import data
+    from frugan import data, training
 
-    opened = data.open_dataset(source, split=split, size=size, channels=channels, allow_unusable=allow_unusable)
+    opened = data.open_dataset(
+        source, split=split, size=size, channels=channels, allow_unusable=allow_unusable,
+        progress=training.tell_packing(source),
+    )
     print(f"Packed: {opened.title}, {len(opened.skipped)} images set aside.")
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +130,19 @@ def default_folder(recipe: Recipe, data: str | None, family: str | None) -> Path
     return Path("runs") / f"{Path(recipe.name).stem}{source}{'-' + family if family else ''}-seed-{recipe.seed}"
 
 
+def tell_packing(source: str, every: float = 5.0) -> Callable[[int, int], None]:
+    """What to call with the images done and their number while a source is packed: a line each `every` seconds."""
+    told = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= every:
+            told = time.monotonic()
+            print(f"Packing {source} (once): {done:,} of {total:,} images", file=sys.stderr, flush=True)
+
+    return tell
+
+
 def _play(
     recipe: Recipe, folder: RunFolder, device: torch.device, processes: Any, init: str | Path | None,
     code: str | Path | None, allow_unusable: bool, quiet: bool,
@@ -137,7 +151,8 @@ def _play(
     from frugan import build
 
     _check_folder(recipe, folder)
-    sets = build.datasets(recipe, allow_unusable=allow_unusable)
+    packing = None if quiet else tell_packing(recipe.data.source)
+    sets = build.datasets(recipe, allow_unusable=allow_unusable, progress=packing)
     recipe = _with_classes(recipe, next(iter(sets.values())))
     for stream, dataset in sets.items():
         if dataset.skipped and not quiet:
