@@ -252,6 +252,14 @@ def _measure(
     from frugan.engine.health import findings
     from frugan.engine.run import RunFolder
 
+    told: set[str] = set()
+
+    def say_once(line: str) -> None:
+        """Every evaluation says the same but the first, which may have a view to train or a metric to leave out."""
+        if line not in told:
+            told.add(line)
+            say(line)
+
     measured: dict[str, dict[int, dict[str, Any]]] = {arm.name: {} for arm in arms}
     for (name, seed), job in planned.items():
         folder = RunFolder(job.folder)
@@ -270,8 +278,7 @@ def _measure(
             say(f"Evaluating {job.title}.")
             values = evaluation.evaluate(
                 folder, metrics=settings["metrics"], view=settings["view"], count=settings["count"],
-                reference=settings["reference"], device=device, code=code,
-                progress=lambda line: say(line) if line.startswith("Training") else None,
+                reference=settings["reference"], device=device, code=code, progress=say_once,
             )  # fmt: skip
             run["values"] = {value["metric"]: value for value in values}
         measured[name][seed] = run

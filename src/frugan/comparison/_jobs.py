@@ -78,6 +78,8 @@ def play(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool) -> None:
     A job that stops with an error is marked as failed and never begun again by itself. On Ctrl-C (or SIGTERM) the jobs
     are told to save and stop, and SystemExit is raised. Raises UserError if a job was killed from outside.
     """
+    from frugan.engine.run import RunFolder
+
     waiting = [job for job in jobs if not job.failure() and not job.finished()]
     running: dict[Job, subprocess.Popen[bytes]] = {}
     killed: list[str] = []
@@ -100,7 +102,7 @@ def play(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool) -> None:
                         killed.append(job.title)
                     elif code > 0:
                         why = _last_line(job.output) or f"it ended with code {code}"
-                        job.mark.write_text(json.dumps({"code": code, "why": why}) + "\n")
+                        RunFolder(job.folder).write(job.mark, json.dumps({"code": code, "why": why}) + "\n")
                         watch.say(f"{job.title} failed and counts as failed: {why}")
                 watch.look(running, waiting)
         except KeyboardInterrupt:
