@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from frugan.data import Dataset
     from frugan.engine.loop import Parts
     from frugan.engine.observers import Bar, Observer
+    from frugan.engine.processes import Processes
     from frugan.engine.run import RunFolder
 
 PREVIEWS = 64
@@ -144,7 +145,7 @@ def tell_packing(source: str, every: float = 5.0) -> Callable[[int, int], None]:
 
 
 def _play(
-    recipe: Recipe, folder: RunFolder, device: torch.device, processes: Any, init: str | Path | None,
+    recipe: Recipe, folder: RunFolder, device: torch.device, processes: Processes, init: str | Path | None,
     code: str | Path | None, allow_unusable: bool, quiet: bool,
 ) -> None:
     """Open the data, build, and play."""
