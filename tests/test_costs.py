@@ -169,6 +169,9 @@ def test_factorised_sheet_7_macs_of_the_mnist_pair() -> None:
 def test_mistakes_are_answered() -> None:
     with pytest.raises(UserError, match="does not run on an input \\(1, 4, 8, 8\\)"):
         cost(nn.Conv2d(3, 4, 3), (1, 4, 8, 8))
+    with pytest.raises(UserError, match="does not run on 'image'") as error:
+        cost(nn.Conv2d(3, 4, 3), "image")
+    assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="shape with its batch"):
         cost(nn.Conv2d(3, 4, 3))
     with pytest.raises(UserError, match="lazy layers"):

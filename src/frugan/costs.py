@@ -203,8 +203,9 @@ def observe(module: nn.Module, *inputs: Any) -> Observation:
             return _run(copied, positional, keyword, device)
     except Exception as error:
         given = ", ".join(_described(value) for value in (*positional, *keyword.values()))
+        reason = (str(error) or type(error).__name__).splitlines()[0]  # torch adds every signature it knows below
         raise UserError(
-            f"{type(module).__name__} does not run on {given}: {error}. Give what it is called with, "
+            f"{type(module).__name__} does not run on {given}: {reason}. Give what it is called with, "
             "tensors or shapes with their batch, e.g. (1, 3, 64, 64)."
         ) from error
 
