@@ -134,5 +134,5 @@ def inceptiongan() -> Recipe:
     generator = replace(plain.networks["generator"], families=(Rule("block.*", "inception"), Rule("up.*", "inception")))
     return replace(
         plain, name="inceptiongan", networks={**plain.networks, "generator": generator}, system="InceptionGAN",
-        expects="G 1,377,600 parameters and 6.4 M multiply-accumulates, a fourteenth of the convolutions' weights",
+        expects="G 1,377,600 parameters; a fourteenth of the convolutions' weights, 6.4 M multiply-accumulates",
     )
