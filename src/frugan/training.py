@@ -89,6 +89,8 @@ def train(
         else:
             with folder.locked():
                 _play(settled, folder, chosen, processes, init, code, allow_unusable, quiet)
+        # The others wait while the leader writes: a process that parts from one still at work can die in its threads.
+        processes.wait()
     finally:
         leave()
     return folder
