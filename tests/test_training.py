@@ -551,3 +551,18 @@ def test_a_schedule_moves_the_rate_by_images_seen(data, tmp_path):
     assert kept is not None
     _, rest = checkpoint.read(kept)
     assert '"lr", {"value": 0.0001}' in json.dumps(rest["optimiser.generator"])
+
+
+def test_previews_show_what_a_run_samples_also_where_real_images_have_another_range(serve, data, tmp_path):
+    """The faithful frogs see real images in 0..1 and make them in -1..1: a preview must not cut off the lower half."""
+    out = tmp_path / "run"
+    arguments = ["train", "cifar10-frog-faithful", *PAIR, "--data", str(data), "--images", "40", "--out", str(out)]
+    ended(serve([*arguments, "--precision", "float32", "--batch-size", "20"]))
+    import torch
+
+    from frugan import artefact, pictures
+
+    made = artefact.load(out).sample(64, seed=0)
+    shown = np.asarray(Image.open(sorted((out / "samples").iterdir())[-1])).astype(int)
+    wanted = np.asarray(pictures.grid(torch.from_numpy(made).permute(0, 3, 1, 2))).astype(int)
+    assert np.abs(shown - wanted).max() <= 1

@@ -226,8 +226,11 @@ def parts(
 
 def image_range(recipe: Recipe, ready: Mapping[str, nn.Module]) -> tuple[float, float]:
     """The range that real images are brought to: the recipe's, else that of the networks that make images."""
-    if recipe.data.image_range is not None:
-        return recipe.data.image_range
+    return recipe.data.image_range or made_range(recipe, ready)
+
+
+def made_range(recipe: Recipe, ready: Mapping[str, nn.Module]) -> tuple[float, float]:
+    """The range of the images that are made, which a faithful recipe may not share with the real ones."""
     stated: list[Any] = [getattr(ready[name], "image_range", None) for name in recipe.makers()]
     return next((found for found in stated if found is not None), SIGNED)
 

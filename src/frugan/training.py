@@ -70,7 +70,7 @@ def train(
         recipe, data=data, family=family, images=images, seed=seed, changes=changes, rounds=rounds,
         discriminator_family=discriminator_family, batch_size=batch_size, precision=precision,
     )
-    # Told before torch allocates anything: keeping memory saves a tenth of a step in page faults.
+    # Told before torch allocates anything.
     _keep_memory()
     from frugan import build
     from frugan.engine.precision import choose_device
@@ -333,7 +333,7 @@ def _observers(
     """Who looks at this run: the log, previews, health, the progress bar."""
     import torch
 
-    from frugan import seeds
+    from frugan import build, seeds
     from frugan.batch import Batch, from_bytes
     from frugan.engine.health import Finding, Health
     from frugan.engine.observers import Log, Previews
@@ -353,7 +353,8 @@ def _observers(
         if bar:
             bar.say(text)
 
-    image_range = batches.image_range
+    # What is looked at are made images, and real ones beside them: both in the range of the made ones.
+    image_range = build.made_range(recipe, parts.game.networks)
     # Drawn from everywhere: the first images of a folder are all of one class.
     drawn = torch.randperm(len(sets[stream]), generator=seeds.generator(recipe.seed, "health"))[:HEALTH]
     real = from_bytes(sets[stream].images.index_select(0, drawn), image_range).to(device)
