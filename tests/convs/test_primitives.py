@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from frugan import convs
 from frugan.convs._primitives import AdditiveUpsample, Convolution, Transposed, exact
 
 RAMP = [1.0, 10.0, 100.0, 1000.0, 10000.0]
@@ -98,3 +99,16 @@ def test_factorised_sheet_9_9_bilinear_without_aligned_corners() -> None:
     one = torch.tensor([[0.0, 4.0], [8.0, 12.0]])
     images = torch.stack([one, *[torch.zeros(2, 2)] * 3])[None]
     assert AdditiveUpsample(2)(images)[0, 0, 0].tolist() == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize("kind", ["same", "down", "up"])
+def test_a_depthwise_layer_computes_in_float32_on_a_cpu_even_under_autocast(kind):
+    torch.manual_seed(0)
+    layer = getattr(convs.Layers([("*", convs.find("depthwise"))]), kind)("role", 8, 8, 5, bias=False)
+    images = torch.randn(2, 8, 8, 8)
+    spatial = layer.depthwise
+    exact = spatial(images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = spatial(images)
+    assert low.dtype == torch.bfloat16
+    assert torch.equal(low, exact.bfloat16())  # rounded once, at the end: nothing was computed in less
