@@ -144,6 +144,18 @@ def test_metrics_of_every_kind_of_need_are_fed(run: Path) -> None:
     assert value["protocol"]["split"] == "train"  # with held-out images beside them, the real ones are the trained on
 
 
+def test_noise_is_the_spread_over_latents_of_one_checkpoint(run: Path) -> None:
+    settings: dict[str, Any] = {"view": "pixels", "count": 1000, "device": "cpu"}
+    noise = evaluation.noise(run, metrics=["fid"], seeds=(0, 1, 2), **settings)["fid"]
+    alone = [evaluate(run, metrics=["fid"], seed=seed, **settings)[0]["values"]["fid"] for seed in (0, 1, 2)]
+    assert noise.values == tuple(alone)
+    assert noise.sd == pytest.approx(torch.tensor(alone, dtype=torch.float64).std().item())
+    assert noise.sd > 0
+    assert "sampling_seed" not in noise.protocol
+    with pytest.raises(UserError, match="at least two different"):
+        evaluation.noise(run, seeds=(1, 1))
+
+
 def test_mistakes_are_named_before_anything_is_computed(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Did you mean 'fid'"):
         evaluate(run, metrics=["fidd"])

@@ -9,10 +9,11 @@ What is in `protocol` decides which numbers may stand in one table; `unequal` sa
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frugan.cache import cache_root, written_whole
 from frugan.registry import UserError, load_code, options_of, suggest
@@ -107,6 +108,47 @@ def evaluate(
             folder.append(folder.metrics, value)
         values.append(value)
     return values
+
+
+class Noise(NamedTuple):
+    """How far a value moves when one and the same checkpoint is evaluated with other latents.
+
+    `sd` is the sample deviation (over count - 1) of the headline `values`, in the order of the seeds. Training seeds
+    are another matter: where this is over a third of their deviation, evaluate more images or train more seeds.
+    """
+
+    mean: float
+    sd: float
+    values: tuple[float, ...]
+    protocol: dict[str, Any]
+
+
+def noise(
+    run: str | Path | RunFolder,
+    *,
+    metrics: Sequence[str] | None = None,
+    seeds: Sequence[int] = range(5),
+    **settings: Any,
+) -> dict[str, Noise]:
+    """The noise of evaluation itself: one checkpoint measured with several sampling seeds, by metric.
+
+    Args:
+        run: what `evaluate` takes that makes its images: a run or an artefact.
+        metrics: names; as for `evaluate` if left out.
+        seeds: of the latents, at least two.
+        **settings: what else `evaluate` takes (view, count, real, reference, device, code, progress, ...).
+
+    Each value is kept as `evaluate` keeps it, so what is known is not computed again. Raises UserError as it does.
+    """
+    if len(set(seeds)) < 2:
+        raise UserError(f"Noise of {len(set(seeds))} seeds cannot be told; give at least two different ones.")
+    rounds = [evaluate(run, metrics=metrics, seed=seed, **settings) for seed in seeds]
+    found = {}
+    for values in zip(*rounds, strict=True):
+        numbers = tuple(value["values"][value["headline"]] for value in values)
+        protocol = shared(values[0]["protocol"])
+        found[values[0]["metric"]] = Noise(statistics.fmean(numbers), statistics.stdev(numbers), numbers, protocol)
+    return found
 
 
 def default_view(dataset: Dataset) -> str:
