@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import random
 import statistics
 
 import pytest
 
-from frugan import intervals
+from frugan import intervals, metrics
 from frugan.registry import UserError
 
 A = (12.1, 11.8, 12.6, 12.0, 11.9)
@@ -51,8 +52,24 @@ def test_comparison_statistics_sheet_2_smallest_sign_flip_probabilities() -> Non
 
 def test_comparison_statistics_sheet_2_seeds_for_80_percent_power() -> None:
     for dz, seeds in {0.5: 34, 0.8: 15, 1.0: 10, 1.5: 6, 2.0: 5, 3.0: 4}.items():
-        assert intervals.power(dz, seeds) >= 0.80 - 0.005
-        assert intervals.power(dz, seeds - 1) < 0.80
+        assert intervals.pairs_for_power(dz) == seeds
+
+
+def test_pairs_for_a_margin_follow_the_half_width_and_the_one_sided_power() -> None:
+    """t(0.95, n - 1) sd / sqrt(n) < margin, and the power of non-inferiority where nothing differs."""
+    stats = pytest.importorskip("scipy.stats")
+    for ratio in (0.4, 1.0, 2.5):
+        n = intervals.pairs_for_width(1.0, ratio)
+        widths = [stats.t.ppf(0.95, pairs - 1) / math.sqrt(pairs) for pairs in (n - 1, n) if pairs > 1]
+        assert widths[-1] < ratio
+        assert all(width >= ratio for width in widths[:-1])
+        n = intervals.pairs_for_power(ratio, 0.9, sides=1)
+        powers = [
+            stats.nct.sf(stats.t.ppf(0.95, pairs - 1), pairs - 1, ratio * math.sqrt(pairs)) for pairs in (n - 1, n)
+        ]
+        assert powers[0] < 0.9 <= powers[1]
+    with pytest.raises(UserError, match="take a larger margin"):
+        intervals.pairs_for_width(1.0, 1e-6)
 
 
 def test_comparison_statistics_sheet_5_10_power_table() -> None:
@@ -287,9 +304,12 @@ def test_verdicts_refuse_a_margin_that_allows_nothing() -> None:
 
 
 def test_comparison_statistics_sheet_3_margin() -> None:
-    assert intervals.fid_margin(10.0) == 1.0
-    assert intervals.fid_margin(40.0) == pytest.approx(2.0)
-    assert intervals.fid_margin(40.0, evaluation_sd=1.5) == 3.0
+    margin = metrics.find("fid").margin
+    assert margin is not None
+    assert margin(10.0, "inception") == 1.0
+    assert margin(40.0, "inception") == pytest.approx(2.0)
+    assert margin(10.0, "pixels") == pytest.approx(0.5)  # 1 is a convention of the Inception view alone
+    assert metrics.find("kid").margin is None
 
 
 def test_comparison_statistics_sheet_2_failed_runs_count_as_the_worst_observed() -> None:
@@ -301,6 +321,44 @@ def test_comparison_statistics_sheet_2_failed_runs_count_as_the_worst_observed()
     assert intervals.failed_as_worst((1.0, math.inf), better="higher") == [{0: 1.0, 1: 1.0}]
     with pytest.raises(UserError, match="nothing to compare"):
         intervals.failed_as_worst((math.nan,))
+
+
+@pytest.mark.parametrize("table", [(0, 5, 0, 5), (1, 5, 0, 5), (5, 5, 0, 5), (4, 5, 1, 5), (2, 10, 7, 9), (3, 4, 3, 8)])
+def test_failure_rates_are_compared_exactly(table: tuple[int, int, int, int]) -> None:
+    one, of, other, of_other = table
+    reference = pytest.importorskip("scipy.stats").fisher_exact([[one, of - one], [other, of_other - other]])
+    assert intervals.fisher(*table) == pytest.approx(reference.pvalue)
+
+
+def test_comparison_statistics_sheet_3_ratios_are_compared_by_their_logarithms() -> None:
+    found = intervals.paired_ratio((2.0, 8.0), (1.0, 2.0))
+    assert math.exp(found.mean) == pytest.approx(math.sqrt(8))
+    with pytest.raises(UserError, match="above 0"):
+        intervals.paired_ratio((0.0, 1.0), (1.0, 1.0))
+    assert intervals.skewed((1.0, 3.1), (1.0, 1.0))
+    assert not intervals.skewed((1.0, 2.9), (10.0, 10.0))
+    assert not intervals.skewed((-1.0, 3.1))
+
+
+def test_comparison_statistics_sheet_4_front_with_uncertain_quality() -> None:
+    costs, quality = (1.0, 2.0, 2.0, 3.0), (20.0, 10.0, 11.0, 30.0)
+    sure = {(1, 3), (0, 3)}
+    found = intervals.places(costs, quality, lambda one, other: (one, other) in sure)
+    assert found == ["front", "front", "undecided", "dominated"]
+    assert intervals.places((3.0, 1.0), (1.0, 2.0), lambda one, other: (one, other) == (0, 1)) == ["front", "front"]
+
+
+def test_comparison_statistics_sheet_3_a_variant_with_itself_is_found_different_in_five_of_a_hundred() -> None:
+    source = random.Random(0)
+    claimed = worse = 0
+    for _ in range(2000):
+        base = [source.gauss(20, 1) for _ in range(5)]
+        again = [source.gauss(20, 1) for _ in range(5)]
+        found = intervals.verdict(intervals.paired(again, base), 1e6)  # a margin that no difference can reach
+        claimed += found.kind in ("better", "worse within margin")
+        worse += intervals.verdict(intervals.paired(again, base), 1.0).kind.startswith("worse beyond")
+    assert claimed / 2000 == pytest.approx(0.05, abs=0.015)  # three standard errors
+    assert worse / 2000 < 0.02
 
 
 def test_correlation_of_the_pairs() -> None:

@@ -383,12 +383,14 @@ def _margin(result: Mapping[str, Any], given: float | None) -> tuple[float | Non
     """The margin of the primary metric, and the rule that it follows, which was fixed before the first run."""
     if given is not None:
         return given, "given beforehand"
+    from frugan import metrics
+
     summary = result["arms"][0]["summary"][result["primary"]]
-    if result["primary"] != "fid" or summary is None:
+    rule = metrics.find(result["primary"]).margin
+    if rule is None or summary is None:
         return None, "none"
-    if result["metrics"]["fid"]["protocol"]["view"] == "inception":
-        return _rounded(intervals.fid_margin(summary["mean"])), "the larger of 1 and 5 % of the baseline's mean"
-    return _rounded(0.05 * summary["mean"]) or None, "5 % of the baseline's mean"
+    least = rule(summary["mean"], result["metrics"][result["primary"]]["protocol"]["view"])
+    return _rounded(least) or None, f"the convention of {result['primary']} for the baseline's mean"
 
 
 def _rounded(value: float) -> float:

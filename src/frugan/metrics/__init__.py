@@ -55,6 +55,8 @@ class Metric:
         better: "lower" or "higher".
         headline: which of the returned numbers goes into tables.
         least: below this many images of any set it has no meaning worth a table.
+        margin: the least margin of a comparison, from a baseline's mean and the name of the view; none where there is
+            no convention.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Metric:
     better: Literal["lower", "higher"]
     headline: str
     least: int
+    margin: Callable[[float, str], float] | None = None
 
     def __post_init__(self) -> None:
         for need in self.needs:
