@@ -150,6 +150,22 @@ def test_sampling_leaves_torchs_random_numbers_and_the_module_alone(plain):
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_batches_are_the_images_of_sample_as_they_are_made(plain, labelled):
+    for run in (plain, labelled):
+        generator = load(run)
+        made = list(generator.batches(70, seed=3))
+        assert [len(batch) for batch in made] == [32, 32, 6]
+        assert np.array_equal(torch.cat(made).permute(0, 2, 3, 1).numpy(), generator.sample(70, seed=3))
+
+
+def test_the_config_says_how_to_open_data_of_a_known_name_and_nobodys_folders(plain, tmp_path):
+    assert "source" not in load(plain).config["data"]  # a file of somebody's
+    recipe = tiny(tmp_path / "unused", "dcgan-medium", **{"data.source": "glyphs", "data.limit": 12})
+    run = train(recipe, images=8, out=tmp_path / "run", quiet=True).path
+    data = load(run).config["data"]
+    assert (data["source"], data["size"], data["limit"], data["count"]) == ("glyphs", 8, 12, 12)
+
+
 def test_the_card_says_what_it_is(labelled, tmp_path):
     text = (load(labelled).save(tmp_path / "a") / "README.md").read_text()
     for part in ("library_name: frugan", "cgan: 8x8 images", "npz noise (train, 12 images", "It takes labels: 0, 1, 2",

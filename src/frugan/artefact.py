@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from frugan import build, games
+from frugan import build, data, games
 from frugan.batch import ImageShape, to_bytes
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
 from frugan.games import Order
 from frugan.latents import Latents
-from frugan.recipe import Network, Rule, from_run
+from frugan.recipe import Data, Network, Rule, from_run
 from frugan.registry import UserError, load_code
 
 if TYPE_CHECKING:
@@ -83,10 +83,17 @@ class Generator:
         """
         import numpy as np
 
+        made = list(self.batches(count, seed, labels, truncation))
+        stacked = torch.cat(made) if made else torch.empty(0, *self.config["image"], dtype=torch.uint8)
+        return np.ascontiguousarray(stacked.permute(0, 2, 3, 1).numpy())
+
+    def batches(
+        self, count: int, seed: int = 0, labels: Any = None, truncation: float | None = None
+    ) -> Iterator[Tensor]:
+        """The images of `sample`, as they are made: bytes ``[up to 32, channels, height, width]`` on the CPU."""
         if count < 0:
             raise UserError(f"{count} images cannot be made; give a number from 0.")
         wanted = self._labels(count, labels)
-        made = []
         for start in range(0, count, CHUNK):
             latents = self.latents.rows(start, CHUNK, seed, truncation).to(self.device)
             chunk = None
@@ -95,10 +102,7 @@ class Generator:
                 chunk = torch.cat([part, part.new_zeros(CHUNK - len(part))]).to(self.device)
             with torch.no_grad():
                 images = self(latents, chunk)
-            made.append(to_bytes(images, self.module.image_range)[: count - start].cpu())  # type: ignore[arg-type]
-        shape = self.config["image"]
-        stacked = torch.cat(made) if made else torch.empty(0, *shape, dtype=torch.uint8)
-        return np.ascontiguousarray(stacked.permute(0, 2, 3, 1).numpy())
+            yield to_bytes(images, self.module.image_range)[: count - start].cpu()  # type: ignore[arg-type]
 
     def _labels(self, count: int, labels: Any) -> Tensor | None:
         classes = int(getattr(self.module, "classes", 0))
@@ -152,16 +156,27 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", code: str | Pa
         raise UserError(
             f"{path} is neither an artefact (config.json) nor a run folder (recipe.json). Train one: frugan train."
         )
+    return revive(config, tensors, device=device, settle=from_run, name=str(path))
+
+
+def revive(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], *, device: str | torch.device = "cpu",
+    settle: bool = True, name: str = "this generator",
+) -> Generator:
+    """A generator from its config and weights; with `settle`, what depends on the weights is computed anew.
+
+    Raises UserError, naming `name`, if the weights are not those of the network that the config describes.
+    """
     try:
         module = _module(config)
         module.load_state_dict(tensors)
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path / 'config.json'} is not whole: {type(error).__name__} {error}.") from None
+        raise UserError(f"{Path(name) / 'config.json'} is not whole: {type(error).__name__} {error}.") from None
     except RuntimeError as error:
         raise UserError(
-            f"The weights in {path} do not fit its network: {str(error).splitlines()[-1].strip()}"
+            f"The weights in {name} do not fit its network: {str(error).splitlines()[-1].strip()}"
         ) from None
-    if from_run:
+    if settle:
         # What depends on the weights was last computed at some earlier round, and for the live ones.
         games.settle(module, config["seed"])
     return Generator(module.to(device), config)
@@ -203,26 +218,43 @@ def _read_run(run: RunFolder, read_code: bool) -> tuple[dict[str, Any], dict[str
         raise UserError(
             f"{run.path} has no checkpoint yet; let it train longer: frugan train {recipe.name} --out {run.path}"
         )
-    role, shipped = "generator", facts["shipped"]["generator"]
-    name = shipped["network"]
-    averaged = shipped["averaged"] and name in recipe.averages
-    part = f"{'average' if averaged else 'network'}.{name}"
+    config = config_of(run, checkpoint.images_of(newest))
+    name = facts["shipped"]["generator"]["network"]
+    part = f"{'average' if config['averaged'] else 'network'}.{name}"
     tensors, _ = checkpoint.read(newest, only=f"{part}/")
-    spec = recipe.networks[name]
-    order = games.find(recipe.game.name).order(**recipe.game.options)[name]
-    stream = next(iter(facts["data"].values()))
-    config = {
-        "format": FORMAT, "role": role, "recipe": recipe.name, "system": recipe.system, "part": order.part,
+    return config, {key.removeprefix(f"{part}/"): tensor for key, tensor in tensors.items()}
+
+
+def config_of(run: RunFolder, images: int) -> dict[str, Any]:
+    """What a run's generator is and how it was made, after so many `images`: the ``config.json`` of its artefact."""
+    facts, recipe = run.read_json(run.facts), from_run(run)
+    shipped = facts["shipped"]["generator"]
+    spec = recipe.networks[shipped["network"]]
+    order = games.find(recipe.game.name).order(**recipe.game.options)[shipped["network"]]
+    stream, trained_on = next(iter(facts["data"].items()))
+    return {
+        "format": FORMAT, "role": "generator", "recipe": recipe.name, "system": recipe.system, "part": order.part,
         "outputs": dict(order.outputs) if order.outputs else None,
         "network": {
             "architecture": spec.architecture, "options": spec.options, "labels": spec.labels,
             "families": [asdict(rule) for rule in spec.families],
         },
-        "image": list(build.image_shape(recipe)), "latents": asdict(recipe.latents), "classes": stream["classes"],
-        "averaged": averaged, "images": checkpoint.images_of(newest), "seed": recipe.seed,
-        "data": {key: stream[key] for key in ("name", "split", "count", "hash", "title")},
-    }
-    return config, {key.removeprefix(f"{part}/"): tensor for key, tensor in tensors.items()}
+        "image": list(build.image_shape(recipe)), "latents": asdict(recipe.latents), "classes": trained_on["classes"],
+        "averaged": shipped["averaged"] and shipped["network"] in recipe.averages, "images": images,
+        "seed": recipe.seed,
+        "data": {
+            **{key: trained_on[key] for key in ("name", "split", "count", "hash", "title")},
+            **_where(recipe.data_of(stream)),
+        },
+    }  # fmt: skip
+
+
+def _where(wanted: Data) -> dict[str, Any]:
+    """How to open the data again where they have a name that means the same anywhere; nobody's folders are told."""
+    known = {source.name.partition(":")[0] for source in data.sources()}
+    if wanted.source.partition(":")[0] not in known:
+        return {}
+    return {key: getattr(wanted, key) for key in ("source", "size", "channels", "only", "limit")}
 
 
 def _card(config: Mapping[str, Any]) -> str:
