@@ -18,7 +18,7 @@ def test_every_metric_declares_what_it_takes(name: str) -> None:
     parameters = inspect.signature(metric.compute).parameters
     assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in parameters.values())
     required = {key for key, value in parameters.items() if value.default is inspect.Parameter.empty}
-    assert required == set(metric.needs)
+    assert required == {need.removesuffix("?") for need in metric.needs}
     assert set(options_of(metric.compute)) == set(parameters) - required
     assert metric.least >= 2
 
@@ -40,6 +40,10 @@ def test_needs_are_words_of_one_list() -> None:
     assert parse_need("pixels") == Need("fake", "pixels")
     assert parse_need("real_labels") == Need("real", "labels")
     assert parse_need("held_out_pixels") == Need("held_out", "pixels")
+    assert parse_need("labels?") == Need("fake", "labels", optional=True)
+    assert parse_need("real_labels?") == Need("real", "labels", optional=True)
+    with pytest.raises(UserError, match="cannot need 'pixels\\?'"):
+        parse_need("pixels?")
     with pytest.raises(UserError, match=r"cannot need 'reel'. Did you mean 'real'"):
         Metric("mine", lambda *, reel: {}, needs=("reel",), better="lower", headline="mine", least=2)
     with pytest.raises(UserError, match="'lower' or 'higher'"):
