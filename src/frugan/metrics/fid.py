@@ -7,6 +7,8 @@ itself: d/N + d(d+1)/(4N)), so only values of equal counts compare.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -29,17 +31,34 @@ def compute(*, real: Tensor, fake: Tensor) -> dict[str, float]:
 
 
 def frechet(real: Statistics, fake: Statistics) -> float:
-    """|m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2), in float64.
+    """|m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2), in float64. Raises UserError if the value is not finite."""
+    return Rooted.of(real).distance(fake)
 
-    The last trace is the sum of the roots of the eigenvalues of R S2 R with R = S1^(1/2): a symmetric matrix, so
-    nothing complex can come out and singular covariances need no nudge. Raises UserError if the value is not finite.
+
+class Rooted(NamedTuple):
+    """One side of the distance with the root of its covariance, which is half the work: for several other sides.
+
+    The trace of (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of R S2 R with R = S1^(1/2): a symmetric
+    matrix, so nothing complex can come out and singular covariances need no nudge.
     """
-    (_, m1, s1), (_, m2, s2) = (_double(one) for one in (real, fake))
-    apart = _finite((m1 - m2).square().sum() + s1.trace() + s2.trace())
-    values, vectors = torch.linalg.eigh(_symmetric(s1))
-    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    shared = torch.linalg.eigvalsh(_symmetric(root @ s2 @ root)).clamp_min(0).sqrt().sum()
-    return _difference(apart, shared)
+
+    mean: Tensor
+    root: Tensor
+    trace: Tensor
+
+    @classmethod
+    def of(cls, statistics: Statistics) -> Rooted:
+        _, mean, covariance = _double(statistics)
+        trace = _finite(covariance.trace())
+        values, vectors = torch.linalg.eigh(_symmetric(covariance))
+        return cls(mean, (vectors * values.clamp_min(0).sqrt()) @ vectors.T, trace)
+
+    def distance(self, other: Statistics) -> float:
+        """As `frechet`."""
+        _, mean, covariance = _double(other)
+        apart = _finite((self.mean - mean).square().sum() + self.trace + covariance.trace())
+        shared = torch.linalg.eigvalsh(_symmetric(self.root @ covariance @ self.root)).clamp_min(0).sqrt().sum()
+        return _difference(apart, shared)
 
 
 def _from_few(real: Tensor, fake: Tensor) -> float:

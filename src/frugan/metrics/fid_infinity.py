@@ -1,0 +1,73 @@
+"""The Fréchet distance that infinitely many fakes would have (Chong & Forsyth 2020, arXiv 1911.07023, section 3).
+
+FID is biased upwards by about a constant over the number of fakes, and the constant depends on the generator, so that
+even at equal counts the worse one can have the lower FID. Here FID is taken of growing random subsets, and the line
+through its values over 1 / count is followed to 0. What stays is the bias by the number of real images: all of them are
+used each time, and values of unequal counts of them do not compare. Small negative values are legitimate.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from frugan import seeds
+from frugan.metrics import Metric
+from frugan.metrics._features import accept_pair, collect
+from frugan.metrics.fid import Rooted
+from frugan.registry import UserError
+
+_CHUNK = 8192
+
+
+def compute(*, real: Tensor, fake: Tensor, sizes: int = 15, smallest: int = 5000, seed: int = 0) -> dict[str, float]:
+    """``{"fid_infinity": value, "fid_infinity_residual": deviation}`` of features ``[n, d]`` and ``[m, d]``.
+
+    The residual is the root mean square by which the distances lie off the line; where it is not small against them,
+    the value means little. Subsets smaller than the width of the features bend the line.
+
+    Args:
+        sizes: how many subsets of the fakes, their sizes evenly spaced up to all of them.
+        smallest: size of the smallest one, or a tenth of the fakes (but 2) if that is less.
+        seed: of the subsets, each drawn without replacement.
+
+    Raises:
+        UserError: too few images for that many sizes, unequal widths, non-finite or all equal real features.
+    """
+    if sizes < 2 or smallest < 2:
+        raise UserError(
+            f"fid_infinity: sizes={sizes}, smallest={smallest}; a line takes at least 2 sizes of at least 2 images."
+        )
+    real, fake = accept_pair("fid_infinity", real, fake)
+    counts = subset_sizes(len(fake), sizes, smallest)
+    if len(set(counts)) < sizes:
+        raise UserError(
+            f"fid_infinity: {len(fake)} images in 'fake' make no {sizes} subsets of unequal sizes; make more."
+        )
+    draws = seeds.generator(seed, "fid_infinity")
+    known = Rooted.of(collect(real.split(_CHUNK)))
+    distances = []
+    for count in counts:
+        rows = torch.randperm(len(fake), generator=draws)[:count]
+        distances.append(known.distance(collect(fake[part] for part in rows.split(_CHUNK))))
+    return dict(zip(("fid_infinity", "fid_infinity_residual"), extrapolate(counts, distances), strict=True))
+
+
+def subset_sizes(count: int, sizes: int, smallest: int) -> list[int]:
+    """`sizes` numbers evenly spaced from `smallest`, or a tenth of `count` but 2 if that is less, to `count`."""
+    first = min(smallest, max(count // 10, 2))
+    return [first + round((count - first) * step / (sizes - 1)) for step in range(sizes)]
+
+
+def extrapolate(counts: list[int], distances: list[float]) -> tuple[float, float]:
+    """Where the least-squares line of the distances over 1 / count meets 0, and how far they lie off it (rms)."""
+    inverse = 1 / torch.tensor(counts, dtype=torch.float64)
+    values = torch.tensor(distances, dtype=torch.float64)
+    centred = inverse - inverse.mean()
+    slope = (centred * values).sum() / centred.square().sum()
+    intercept = values.mean() - slope * inverse.mean()
+    residual = (values - intercept - slope * inverse).square().mean().sqrt()
+    return float(intercept), float(residual)
+
+
+variant = Metric("fid_infinity", compute, needs=("real", "fake"), better="lower", headline="fid_infinity", least=5000)
