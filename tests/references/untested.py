@@ -68,7 +68,9 @@ ITEMS: dict[str, list[str]] = {
     ],
     "metrics": [
         "2.1 bias",
-        *[f"5.{item}" for item in range(1, 12)],  # FID, KID, Inception Score
+        "2.1 infinity",
+        "2.4 expected_coverage",
+        *[f"5.{item}" for item in range(1, 16)],  # FID, KID, Inception Score, neighbours
         "5.22",
         "5.23",
         "5.24",
@@ -82,7 +84,6 @@ LATER: dict[str, dict[str, str]] = {
     "dcgan": {"4": "latents", "5": "probe", "7.2": "probe", "7.5": "latents", "7.6": "latents"},
     "losses": {"3": "R3GAN", "4 minibatch_discrimination": "SGAN", "4 minibatch_standard_deviation": "growing"},
     "metrics": {
-        **{f"5.{item}": "neighbours" for item in range(12, 16)},
         "5.16": "CMMD",
         "5.17": "MIND",
         "5.18": "memorisation",

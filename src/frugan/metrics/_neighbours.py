@@ -1,0 +1,120 @@
+"""Who lies within whose k nearest neighbours, decided as if every distance had been taken one by one in float64.
+
+Most distances come from a product of matrices, ten times faster. That cancels between near duplicates, so its largest
+possible error is known for each pair, and where it could decide, the distance is taken again by differences: ties are
+ties and copies are at distance 0, whatever the blocks. Features are ``[count, width]`` in float64, as
+`frugan.metrics._features.accept` gives them; a block of distances takes some 100 MB, however many features there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from frugan import seeds
+from frugan.metrics._features import accept_pair
+from frugan.registry import UserError
+
+_BLOCK = 2**22  # distances at a time
+_EPSILON = torch.finfo(torch.float64).eps
+
+
+class Inside(NamedTuple):
+    """In how many balls each point lies ``[points]``, and how many points each ball holds ``[balls]``."""
+
+    of_points: Tensor
+    of_balls: Tensor
+
+
+def accept_neighbours(
+    metric: str, real: Tensor, fake: Tensor, k: int, equal_counts: bool, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Real and fake features in which each has `k` others, of one count if `equal_counts`: the larger set is thinned.
+
+    Raises UserError, in the name of `metric`, for features without a value and a `k` below 1.
+    """
+    if k < 1:
+        raise UserError(f"{metric}: k={k}; it takes the distance to the k-th nearest neighbour, k at least 1.")
+    real, fake = accept_pair(metric, real, fake, least=k + 1)
+    for name, features in (("real", real), ("fake", fake)):
+        if not bool(torch.isfinite(_squares(features)).all()):
+            raise UserError(
+                f"{metric}: the features of '{name}' are too large for float64; "
+                "a generator that has diverged makes such."
+            )
+    if equal_counts:
+        count = min(len(real), len(fake))
+        real, fake = (_thinned(features, count, seed) for features in (real, fake))
+    return real, fake
+
+
+def radii(features: Tensor, k: int) -> Tensor:
+    """Distance ``[count]`` of each feature to its k-th nearest other one; a copy of it is another one."""
+    found, squares = [], _squares(features)
+    for rows in _blocks(len(features), len(features)):
+        squared, slack = _roughly(features[rows], features, squares[rows], squares)
+        squared[torch.arange(len(squared)), torch.arange(rows.start, rows.start + len(squared))] = torch.inf
+        kth = squared.topk(k, largest=False).values[:, -1:]
+        # Three times the error: what is left out is nearer or farther than the k-th for certain.
+        close = (squared - kth).abs_() <= slack.mul_(3)
+        distances = squared.clamp_min_(0).sqrt_()
+        distances[close] = _one_by_one(features[rows], features, close)
+        found.append(distances.topk(k, largest=False).values[:, -1])
+    return torch.cat(found)
+
+
+def inside(points: Tensor, centres: Tensor, radii: Tensor) -> Inside:
+    """Counts of the points nearer to a centre than its radius; those at the radius are outside."""
+    of_points, of_balls = [], torch.zeros(len(centres), dtype=torch.int64)
+    point_squares, centre_squares = _squares(points), _squares(centres)
+    for rows in _blocks(len(points), len(centres)):
+        squared, slack = _roughly(points[rows], centres, point_squares[rows], centre_squares)
+        squared -= radii.square()
+        held = squared < 0
+        close = squared.abs_() <= slack
+        nearer = _one_by_one(points[rows], centres, close) < radii.expand_as(close)[close]
+        held[close] = nearer
+        of_points.append(held.sum(1))
+        of_balls += held.sum(0)
+    return Inside(torch.cat(of_points), of_balls)
+
+
+def _thinned(features: Tensor, count: int, seed: int) -> Tensor:
+    """`count` of the features; all of them, untouched, if there are no more."""
+    if len(features) == count:
+        return features
+    return features[torch.randperm(len(features), generator=seeds.generator(seed, "equal counts"))[:count]]
+
+
+def _blocks(rows: int, columns: int) -> Iterator[slice]:
+    step = max(1, _BLOCK // columns)
+    return (slice(start, start + step) for start in range(0, rows, step))
+
+
+def _squares(features: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(features, dim=1).square()
+
+
+def _roughly(one: Tensor, other: Tensor, one_squares: Tensor, other_squares: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distances by |a|^2 + |b|^2 - 2 a'b, and by how much each can differ from one taken by differences.
+
+    A sum of d products is off by at most d times half an epsilon of the sum of their sizes; both ways are counted, and
+    a few roundings more.
+    """
+    squared = torch.addmm(other_squares, one, other.T, alpha=-2).add_(one_squares[:, None])
+    slack = (one_squares[:, None] + other_squares).mul_((2 * one.shape[1] + 16) * _EPSILON)
+    return squared, slack
+
+
+def _one_by_one(one: Tensor, other: Tensor, chosen: Tensor) -> Tensor:
+    """Distances by differences of the `chosen` pairs ``[len(one), len(other)]``, in the order of `chosen.nonzero()`."""
+    direct = "donot_use_mm_for_euclid_dist"
+    rows, columns = chosen.nonzero(as_tuple=True)
+    if len(rows) * 16 > chosen.numel():  # so many copies that picking the pairs would cost more than taking all
+        return torch.cdist(one, other, compute_mode=direct)[chosen]
+    size = max(1, _BLOCK // one.shape[1])
+    pairs = zip(rows.split(size), columns.split(size), strict=True)
+    return torch.cat([torch.cdist(one[i, None], other[j, None], compute_mode=direct).flatten() for i, j in pairs])
