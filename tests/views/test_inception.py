@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
 import frugan.views
 from frugan.registry import UserError
 from frugan.views import View
+from frugan.views._resize import clean_bicubic
 from frugan.views.inception import CLASSES, Inception, convert_weights, prepare
 
 
@@ -53,15 +61,24 @@ def weights() -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def view(weights: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> View:
-    folder = tmp_path_factory.mktemp("weights")
-    path = stored(folder, weights)
-    converted = convert_weights(path, folder / "cache", known=digest(path))
+def view(converted: Path) -> View:
     return frugan.views.build("inception", weights=str(converted))
 
 
-def images(channels: int = 3) -> Tensor:
-    return torch.randint(0, 256, (2, channels, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+@pytest.fixture(scope="module")
+def published(weights: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file as publishers have it."""
+    return stored(tmp_path_factory.mktemp("weights"), weights)
+
+
+@pytest.fixture(scope="module")
+def converted(published: Path) -> Path:
+    return convert_weights(published, published.parent / "cache", known=digest(published))
+
+
+def images(channels: int = 3, count: int = 2) -> Tensor:
+    numbers = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (count, channels, 32, 32), dtype=torch.uint8, generator=numbers)
 
 
 def test_metrics_sheet_3_parameters_per_module() -> None:
@@ -111,8 +128,26 @@ def test_metrics_sheet_5_23_two_small_images(view: View, weights: dict[str, Tens
     unbiased = (seen.features @ weights["fc.weight"].T).log_softmax(1)
     assert torch.allclose(seen.log_probabilities, unbiased, atol=1e-5)
     assert view.description["resizing"] == "TensorFlow 1 bilinear to 299x299"
-    alone = frugan.views.extract(view, images(), batch_size=1)
-    assert (alone.features - seen.features).abs().max() <= 1e-5 * seen.features.abs().max()
+
+
+def test_values_do_not_depend_on_the_batch(view: View) -> None:
+    many = images(count=9)  # one by one, 7 and a last batch of 2, one batch that is not full
+    one, some, all_at_once = (frugan.views.extract(view, many, batch_size).features for batch_size in (1, 7, 64))
+    for other in (one, some):
+        assert (other - all_at_once).abs().max() <= 1e-5 * all_at_once.abs().max()
+
+
+def test_a_callers_precision_moves_nothing(view: View) -> None:
+    before = view.features(images())
+    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    try:
+        matmul.fp32_precision = "bf16"
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(view.features(images()), before)
+        assert matmul.fp32_precision == "bf16"  # and the caller has it as before
+    finally:
+        matmul.fp32_precision = "none"
+    assert not view.features(images()).requires_grad
 
 
 def test_metrics_sheet_3_input_range_and_grey() -> None:
@@ -201,6 +236,99 @@ def test_metrics_sheet_3_layout_written_out_plainly(weights: dict[str, Tensor]) 
     assert (features.double() - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
+def tensorflow1(image: np.ndarray, side: int) -> np.ndarray:
+    """TensorFlow 1's bilinear rule for ``[channels, height, width]`` in float64, written out from its definition."""
+    for axis in (1, 2):
+        old = image.shape[axis]
+        places = np.arange(side) * old / side
+        low = places.astype(int)
+        part = (places - low).reshape((1, -1, 1) if axis == 1 else (1, 1, -1))
+        upper = image.take(np.minimum(low + 1, old - 1), axis)
+        image = image.take(low, axis) * (1 - part) + upper * part
+    return image
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_bytes_to_features_written_out_plainly(view: View, weights: dict[str, Tensor], channels: int) -> None:
+    resized = np.stack([tensorflow1(image.astype(np.float64), 299) for image in images(channels).numpy()])
+    with torch.no_grad():
+        expected = plainly(weights, torch.from_numpy((resized - 128) / 128).expand(-1, 3, -1, -1))
+    assert (view.features(images(channels)).double() - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def torch_fidelity() -> ModuleType:
+    """Its Inception network alone: the package's front page asks for torchvision, which is not installed here."""
+    spec = importlib.util.find_spec("torch_fidelity")
+    if spec is None:
+        pytest.skip("needs torch-fidelity: pip install --no-deps --target FOLDER torch-fidelity; PYTHONPATH=FOLDER")
+    package = ModuleType("torch_fidelity")
+    package.__path__ = list(spec.submodule_search_locations or [])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "torch_fidelity", package)
+        return importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
+
+
+def test_agrees_with_torch_fidelity_resizing_included(view: View, published: Path) -> None:
+    taps = ["2048", "logits_unbiased"]
+    theirs = torch_fidelity().FeatureExtractorInceptionV3("ours", taps, feature_extractor_weights_path=str(published))
+    for channels in (1, 3):
+        features, logits = theirs(images(channels).expand(-1, 3, -1, -1))
+        seen = view.look(images(channels))
+        assert (seen.features - features).abs().max() <= 1e-5 * features.abs().max()
+        assert seen.log_probabilities is not None
+        expected = logits.log_softmax(1)
+        assert (seen.log_probabilities - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_clean_resizing_is_a_view_of_its_own(view: View, converted: Path, weights: dict[str, Tensor]) -> None:
+    clean = frugan.views.build("inception_clean", weights=str(converted))
+    assert clean.name == "inception_clean"
+    assert clean.version == view.version.replace("tf1bilinear", "cleanbicubic") != view.version
+    assert clean.description["weights"] == view.description["weights"]
+    assert clean.description["resizing"] == "Pillow bicubic (clean-FID) to 299x299"
+    resized = [
+        [Image.fromarray(channel.astype(np.float32)).resize((299, 299), Image.Resampling.BICUBIC) for channel in image]
+        for image in images().numpy()
+    ]
+    pixels = torch.from_numpy(np.clip(np.array([[np.asarray(c) for c in i] for i in resized], np.float64), 0, 255))
+    with torch.no_grad():
+        expected = plainly(weights, (pixels - 128) / 128)
+    seen = clean.features(images())
+    assert (seen.double() - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert (seen - view.features(images())).abs().max() > 1e-3 * seen.abs().max()
+    with pytest.raises(UserError, match=r"no resizing 'cleen'. Did you mean 'clean'"):
+        frugan.views.build("inception", weights=str(converted), resizing="cleen")
+    with pytest.raises(UserError, match=r"view 'inception_clean' needs the published weights"):
+        frugan.views.build("inception_clean", cache=converted / "nowhere")
+
+
+def cubic(x: np.ndarray) -> np.ndarray:
+    """Keys' kernel (1981) with a = -1/2."""
+    x = np.abs(x)
+    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0))
+
+
+@pytest.mark.parametrize(("old", "new"), [((32, 32), (299, 299)), ((40, 24), (9, 17))])
+def test_clean_resizing_is_cubic_in_float_and_clipped(old: tuple[int, int], new: tuple[int, int]) -> None:
+    pixels = torch.randint(0, 2, (2, 3, *old), generator=torch.Generator().manual_seed(3)).float() * 255
+    expected = pixels.double().numpy()
+    for axis in (2, 3):
+        count, size = expected.shape[axis], new[axis - 2]
+        step = count / size
+        spread = max(step, 1.0)
+        centres = (np.arange(size) + 0.5) * step - 0.5
+        shares = cubic((np.arange(count) - centres[:, None]) / spread)
+        shares /= shares.sum(1, keepdims=True)
+        expected = np.moveaxis(np.moveaxis(expected, axis, -1) @ shares.T, -1, axis)
+    made = clean_bicubic(pixels, *new)
+    assert made.min() == 0
+    assert np.abs(made.numpy() - expected.clip(0, 255)).max() < 1e-3
+    assert not torch.equal(made, made.round())
+    if new[0] > old[0]:
+        assert expected.min() < -10  # what clipping is for
+
+
 def test_batch_counters_may_be_there_or_not(weights: dict[str, Tensor], tmp_path: Path) -> None:
     with torch.device("meta"):
         names = [name for name in Inception().state_dict() if name.endswith("num_batches_tracked")]
@@ -217,7 +345,7 @@ def test_each_mistake_with_the_weights_is_said(weights: dict[str, Tensor], tmp_p
     with pytest.raises(UserError, match="no such file"):
         convert_weights(tmp_path / "none-6726825d.pth", tmp_path)
     path = stored(tmp_path, {"fc.bias": weights["fc.bias"]})
-    with pytest.raises(UserError, match="have 6726825d in their name"):
+    with pytest.raises(UserError, match="name ends in -6726825d, the start of their SHA-256"):
         convert_weights(path, tmp_path)
     renamed = path.rename(tmp_path / "pt_inception-2015-12-05-6726825d.pth")
     with pytest.raises(UserError, match=r"SHA-256 starts with .* its name says 6726825d; the download is cut short"):
@@ -244,6 +372,21 @@ def test_each_mistake_with_the_weights_is_said(weights: dict[str, Tensor], tmp_p
 def test_without_weights_it_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"frugan data convert-weights FILE"):
         frugan.views.build("inception", cache=tmp_path)
-    (tmp_path / "inception-6726825d.safetensors").write_bytes(b"cut short")
-    with pytest.raises(UserError, match=r"no whole safetensors file.*delete it and convert"):
+
+
+def test_converted_weights_are_checked_at_every_use(converted: Path, tmp_path: Path) -> None:
+    def build() -> None:
         frugan.views.build("inception", cache=tmp_path)
+
+    kept = tmp_path / "inception-6726825d.safetensors"
+    kept.write_bytes(b"cut short")
+    with pytest.raises(UserError, match=r"no whole safetensors file.*delete it and convert"):
+        build()
+    data = bytearray(converted.read_bytes())
+    data[-1] ^= 1
+    kept.write_bytes(data)
+    with pytest.raises(UserError, match=r"is damaged: its tensors no longer have the checksum .*delete it and convert"):
+        build()
+    save_file(load_file(converted), kept)
+    with pytest.raises(UserError, match=r"was not written by this version of frugan; delete it and convert"):
+        build()

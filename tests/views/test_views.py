@@ -29,7 +29,7 @@ def test_every_view_is_a_builder_of_its_name(name: str) -> None:
     builder = frugan.views.find(name)
     assert builder.name == name
     assert set(builder.needs) <= {"images", "labels", "weights"}
-    assert (builder.convert is None) == (builder.weights_hash == "")
+    assert (builder.convert is None) == (builder.weights_name == "")
 
 
 def test_listing_views_imports_no_torch() -> None:

@@ -5,13 +5,15 @@ no metric. Its `version` changes with everything that could change what it sees 
 protocol of every value computed from it::
 
     view = frugan.views.build("classifier", dataset=dataset)
-    real, fake = (frugan.views.extract(view, images) for images in (dataset.images, samples))
+    real = frugan.views.features(view, dataset)   # kept in the cache, the same images are looked at once
+    fake = frugan.views.extract(view, samples)
     frugan.metrics.fid.compute(real=real.features, fake=fake.features)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from frugan.data import Dataset
+
+    Images = Tensor | Iterable[Tensor]
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,11 @@ class View:
         version: name, hash of weights and resizing in one word; equal versions give comparable features.
         width: how many features an image has.
         input_size: height and width that it looks at, after its own resizing.
-        look: uint8 images ``[count, channels, height, width]`` to what it sees; no randomness, no gradient.
+        look: images ``[count, channels, height, width]`` on the scale of bytes (uint8, or float32 from 0 to 255, levels
+            between them included) to what it sees; no randomness, no gradient.
         classes: how many classes its probabilities are of; 0 if it has none.
         description: facts for the protocol (resizing, hash of weights, accuracy, ...), as JSON has them.
+        takes_floats: whether `look` takes floats as well as bytes.
     """
 
     name: str
@@ -58,10 +64,25 @@ class View:
     look: Callable[[Tensor], Seen]
     classes: int
     description: dict[str, Any]
+    takes_floats: bool = True
 
     def features(self, images: Tensor) -> Tensor:
         """Features ``[count, width]`` of uint8 images ``[count, channels, height, width]``; at once, so for a batch."""
         return self.look(images).features
+
+    def features_of_floats(self, images: Tensor) -> Tensor:
+        """Features ``[count, width]`` of float images in -1..1 that were never rounded to bytes; at once.
+
+        For what asks how features move with the smallest change of an image, which bytes would hide or exaggerate. Of
+        images that are bytes, the same as `features` of those, to rounding in float32. Raises UserError for a view that
+        looks at nothing but bytes.
+        """
+        if not self.takes_floats:
+            raise UserError(
+                f"The view '{self.name}' looks at bytes alone, and floats were to be looked at; take another view, "
+                "e.g. 'classifier' or 'pixels'."
+            )
+        return self.features(images.float().add(1).mul(127.5))  # a new tensor: a view may work in place
 
 
 @dataclass(frozen=True)
@@ -73,7 +94,7 @@ class Builder:
         build: called with keyword arguments ``dataset`` (or None), ``cache`` (a folder), ``device``, ``announce`` (a
             function that takes a line of text before something slow) and the view's own options, which have defaults.
         needs: what it is built from, of "images" (the data set's shape at least), "labels", "weights" (converted ones).
-        weights_hash: how the SHA-256 of the published weights starts that `convert` takes; their file names contain it.
+        weights_name: what the names of the published files contain that `convert` takes.
         suits: whether the view can be built for these data; any, if left out.
         kept: whether a view that learns has been built for these data before, and lies in that cache.
         convert: from a published file of weights and a cache folder to the path of the converted file in that cache.
@@ -82,7 +103,7 @@ class Builder:
     name: str
     build: Callable[..., View]
     needs: tuple[str, ...]
-    weights_hash: str = ""
+    weights_name: str = ""
     convert: Callable[[Path, Path], Path] | None = None
     suits: Callable[[Dataset], bool] = lambda dataset: True
     kept: Callable[[Dataset, Path], bool] | None = None
@@ -145,44 +166,114 @@ def is_kept(name: str, dataset: Dataset, cache: str | Path | None = None) -> boo
 def convert_weights(path: str | Path, *, cache: str | Path | None = None) -> Path:
     """Published weights of a view as safetensors in the cache, where the view finds them; returns the new file's path.
 
-    The file's name has to contain the known hash of one view's weights; its content is checked against it. Only tensors
-    are read from it, no code is run. Raises UserError with what is wrong.
+    The file's published name tells whose weights they are; where it ends in a hash, the content is checked against it.
+    Only tensors are read, no code is run. Raises UserError with what is wrong.
     """
     path = Path(path)
     builders = [builder for builder in map(find, names()) if builder.convert is not None]
     for builder in builders:
-        if builder.convert is not None and builder.weights_hash in path.name:
+        if builder.convert is not None and builder.weights_name in path.name:
             return builder.convert(path, cache_folder(cache))
-    known = ", ".join(f"*{builder.weights_hash}* for the view '{builder.name}'" for builder in builders)
+    known = ", ".join(f"*{builder.weights_name}* for the view '{builder.name}'" for builder in builders)
     raise UserError(
         f"{path.name} names no weights that frugan knows; it converts files called {known}. Keep that name."
     )
 
 
-def extract(view: View, images: Tensor | Iterable[Tensor], batch_size: int = 256) -> Seen:
+def extract(view: View, images: Images, batch_size: int = 256) -> Seen:
     """What `view` sees in all `images`, each looked at once.
 
     Args:
         images: uint8 ``[count, channels, height, width]``, or chunks of such as they are made; a chunk may be dropped
-            as soon as it was looked at.
+            as soon as it was looked at. What was seen goes to a temporary file of its own, so that memory does not grow
+            with the number of images.
         batch_size: images at a time. It is a matter of memory: another one moves a feature by its rounding in float32,
             less than 1e-5 of the largest.
 
     Raises:
         UserError: no images, or tensors that are not bytes of that shape.
     """
+    from frugan.views import _store
+
+    return _split(view, _store.passing(_rows(view, images, batch_size)))
+
+
+def features(
+    view: View,
+    dataset: Dataset,
+    rows: Tensor | None = None,
+    *,
+    batch_size: int = 256,
+    cache: str | Path | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> Seen:
+    """What `view` sees in images of a data set: looked at once, then read from the cache.
+
+    What is kept is found again by all that it depends on: content hash and split of the data, the rows and their
+    number, the view's version (weights and resizing) and this cache's own format. Whatever differs is looked at anew,
+    and so is what was damaged. Memory does not grow with the number of images, neither at the first time nor later.
+
+    Args:
+        rows: int64 ``[count]``, which images, in this order; all if left out.
+        batch_size: see `extract`.
+        cache: a folder; left out, ``$FRUGAN_CACHE/features``, else ``~/.cache/frugan/features``.
+        announce: called with one line before images are looked at, and if something kept was damaged.
+
+    Raises:
+        UserError: no images.
+    """
+    from frugan.views import _store
+
+    say = announce or (lambda line: None)
+    count = len(dataset) if rows is None else len(rows)
+    if not count:
+        raise _no_images(view)
+    of = {
+        "view": view.version,
+        "resizing": view.description.get("resizing", "none"),
+        "content_hash": dataset.content_hash,
+        "split": dataset.split,
+        "count": count,
+        "rows": "all" if rows is None else hashlib.sha256(rows.long().numpy().tobytes()).hexdigest()[:16],
+    }
+
+    def look() -> Iterator[Tensor]:
+        say(f"Looking at {count:,} images of {dataset.name} ({view.name}).")
+        return _rows(view, _chunks(dataset, rows, count), batch_size)
+
+    return _split(view, _store.kept(cache_root() / "features" if cache is None else Path(cache), of, look, say))
+
+
+CHUNK = 1024
+"""Images of a data set that are read together."""
+
+
+def _chunks(dataset: Dataset, rows: Tensor | None, count: int) -> Iterator[Tensor]:
+    for start in range(0, count, CHUNK):
+        part = slice(start, start + CHUNK)
+        yield dataset.images[part] if rows is None else dataset.images.index_select(0, rows[part])
+
+
+def _rows(view: View, images: Images, batch_size: int) -> Iterator[Tensor]:
+    """A row for each image, batch by batch: its features, then its log-probabilities if the view has any."""
     import torch
 
-    chunks = [images] if isinstance(images, torch.Tensor) else images
-    seen: list[Seen] = []
-    for chunk in chunks:
+    for chunk in [images] if isinstance(images, torch.Tensor) else images:
         if chunk.dtype != torch.uint8 or chunk.ndim != 4:
             raise UserError(
                 f"View '{view.name}' looks at bytes (uint8) [count, channels, height, width]; these images are "
                 f"{str(chunk.dtype).removeprefix('torch.')} {list(chunk.shape)}: frugan.batch.to_bytes makes bytes."
             )
-        seen += [view.look(part) for part in chunk.split(batch_size) if len(part)]
-    if not seen:
-        raise UserError(f"View '{view.name}' was given no images.")
-    logs = [part.log_probabilities for part in seen if part.log_probabilities is not None]
-    return Seen(torch.cat([part.features for part in seen]), torch.cat(logs) if logs else None)
+        for seen in (view.look(part) for part in chunk.split(batch_size) if len(part)):
+            logs = seen.log_probabilities
+            yield seen.features if logs is None else torch.cat([seen.features, logs], 1)
+
+
+def _split(view: View, rows: Tensor | None) -> Seen:
+    if rows is None:
+        raise _no_images(view)
+    return Seen(rows[:, : view.width], rows[:, view.width :] if rows.shape[1] > view.width else None)
+
+
+def _no_images(view: View) -> UserError:
+    return UserError(f"View '{view.name}' was given no images.")

@@ -1,26 +1,15 @@
-"""Two exact ways to resize images; which one is used belongs to a view's version."""
+"""Three exact ways to resize images; which one is used belongs to a view's version."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from frugan.resizing import area
 
-def area(images: Tensor, height: int, width: int) -> Tensor:
-    """Every new pixel is the mean of the area that it covers, parts of pixels counted as parts. For smaller sizes.
-
-    Float images ``[count, channels, h, w]`` give ``[count, channels, height, width]``.
-    """
-    rows, columns = _cover(images.shape[2], height), _cover(images.shape[3], width)
-    return rows.to(images) @ images @ columns.to(images).T
-
-
-def _cover(old: int, new: int) -> Tensor:
-    """What share of each of `new` intervals each of `old` ones fills ``[new, old]``; rows add up to 1."""
-    step = old / new
-    starts = torch.arange(new, dtype=torch.float64)[:, None] * step
-    pixels = torch.arange(old, dtype=torch.float64)[None]
-    return (torch.minimum(starts + step, pixels + 1) - torch.maximum(starts, pixels)).clamp_min(0) / step
+__all__ = ["area", "clean_bicubic", "tensorflow1_bilinear"]
 
 
 def tensorflow1_bilinear(images: Tensor, height: int, width: int) -> Tensor:
@@ -43,3 +32,16 @@ def _places(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor, T
     place = torch.arange(new, dtype=torch.float32, device=device) * (torch.tensor(old, dtype=torch.float32) / new)
     low = place.floor()
     return low.long(), (low.long() + 1).clamp_max(old - 1), place - low
+
+
+def clean_bicubic(images: Tensor, height: int, width: int) -> Tensor:
+    """Bicubic as Pillow has it, each channel alone in float32, clipped to 0..255 (Parmar et al. 2022, 2104.11222).
+
+    The kernel grows with the step where an image shrinks, so nothing aliases; nothing is rounded to bytes on the way.
+    Float images ``[count, channels, h, w]`` in 0..255 give ``[count, channels, height, width]``.
+    """
+    planes = images.detach().to("cpu", torch.float32).flatten(0, 1).numpy()
+    resized = np.empty((len(planes), height, width), np.float32)
+    for old, new in zip(planes, resized, strict=True):
+        new[:] = np.asarray(Image.fromarray(old).resize((width, height), Image.Resampling.BICUBIC))
+    return torch.from_numpy(resized).clamp_(0, 255).unflatten(0, images.shape[:2]).to(images.device)

@@ -5,28 +5,25 @@ shipped. `convert_weights` reads such a file once and keeps it as safetensors. W
 nets: 1008 classes, no auxiliary head, averages that do not count padding, maximum pooling in the last block, and images
 brought to 299 x 299 by TensorFlow 1's bilinear rule and mapped by (x - 128) / 128.
 
-Features are the 2048 after global average pooling. Probabilities come, as in the original score, from the logits
-without their bias.
+The view `inception_clean` is this one with another resizing. Features are the 2048 after global average pooling.
+Probabilities come, as in the original score, from the logits without their bias.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from frugan.cache import written_whole
-from frugan.registry import UserError
+from frugan.registry import UserError, suggest
 from frugan.views import Builder, Seen, View
-from frugan.views._resize import tensorflow1_bilinear
+from frugan.views._exact import exact
+from frugan.views._resize import clean_bicubic, tensorflow1_bilinear
+from frugan.views._weights import Layout, check_layout, keep, read_kept, read_published
 
 if TYPE_CHECKING:
     from frugan.data import Dataset
@@ -34,7 +31,25 @@ if TYPE_CHECKING:
 PUBLISHED = "6726825d"
 """How the SHA-256 of the published file starts; it stands in the file's name."""
 
+NETWORK = "the FID network"
+
 SIDE, WIDTH, CLASSES = 299, 2048, 1008
+
+
+class Resizing(NamedTuple):
+    """A way to 299 x 299: the view's name with it, its word in the version, what it is, and the function."""
+
+    view: str
+    short: str
+    words: str
+    resize: Callable[[Tensor, int, int], Tensor]
+
+
+RESIZING = {
+    "tensorflow1": Resizing("inception", "tf1bilinear", "TensorFlow 1 bilinear", tensorflow1_bilinear),
+    "clean": Resizing("inception_clean", "cleanbicubic", "Pillow bicubic (clean-FID)", clean_bicubic),
+}
+"""What values under different rules can be compared with: nothing but themselves."""
 
 AT_ONCE = 32
 """Images that pass the net together: 299 x 299 makes large activations of small images."""
@@ -243,66 +258,63 @@ def build(
     device: str,
     announce: Callable[[str], None],
     weights: str | None = None,
+    resizing: str = "tensorflow1",
 ) -> View:
     """The view of any images, grey (repeated to three channels) or colour, from the converted weights in the cache.
 
     Args:
         weights: another file that `convert_weights` has made.
+        resizing: "tensorflow1", as in the literature, or "clean", Pillow's bicubic, which the literature calls
+            clean-FID; the view is then called ``inception_clean``.
 
     Raises:
-        UserError: no converted weights, or a file that is none.
+        UserError: no converted weights, or a damaged file, or another resizing.
     """
+    if resizing not in RESIZING:
+        raise UserError(f"There is no resizing '{resizing}'. {suggest(resizing, RESIZING)}")
+    name, short, words, resize = RESIZING[resizing]
     path = Path(weights) if weights is not None else _converted(cache, PUBLISHED)
     if not path.is_file():
         raise UserError(
-            f"The view 'inception' needs the published weights, converted, at {path}. Get the file "
+            f"The view '{name}' needs the published weights, converted, at {path}. Get the file "
             f"pt_inception-2015-12-05-{PUBLISHED}.pth and type: frugan data convert-weights FILE"
         )
     announce(f"Loading {path}.")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise UserError(
-            f"{path} is no whole safetensors file ({error}); delete it and convert the weights again."
-        ) from error
+    tensors, checksum = read_kept(path)
     with torch.device("meta"):
         net = Inception()
-    _check_layout(path, tensors, net)
+    check_layout(path, NETWORK, tensors, _layout(net))
     net.load_state_dict({**_counters(net), **tensors}, assign=True)
     net = net.requires_grad_(False).to(device).eval()
     place = torch.device(device)
 
     def look(images: Tensor) -> Seen:
-        # Always in float32: a caller's autocast must not change what is seen.
-        with torch.no_grad(), torch.autocast(place.type, enabled=False):
-            ready = (prepare(part.to(place)) for part in images.split(AT_ONCE))
+        with exact(place):
+            ready = (prepare(part.to(place), resize) for part in images.split(AT_ONCE))
             features = torch.cat([net(part) for part in ready])
             return Seen(features.cpu(), net.logits(features).log_softmax(1).cpu())
 
     return View(
-        name="inception",
-        version=f"inception-{digest[:12]}-tf1bilinear{SIDE}",
+        name=name,
+        version=f"inception-{checksum[:12]}-{short}{SIDE}",
         width=WIDTH,
         input_size=(SIDE, SIDE),
         look=look,
         classes=CLASSES,
         description={
-            "weights": digest,
-            "resizing": f"TensorFlow 1 bilinear to {SIDE}x{SIDE}",
+            "weights": checksum,
+            "resizing": f"{words} to {SIDE}x{SIDE}",
             "range": "(x - 128) / 128",
             "probabilities": "logits without bias",
         },
     )
 
 
-def prepare(images: Tensor) -> Tensor:
-    """Bytes ``[n, 1 or 3, h, w]`` as the net takes them: float32 ``[n, 3, 299, 299]``, 0 to -1 and 255 to 0.9922."""
+def prepare(images: Tensor, resize: Callable[[Tensor, int, int], Tensor] = tensorflow1_bilinear) -> Tensor:
+    """Images ``[n, 1 or 3, h, w]`` in 0..255 as the net takes them: float32 ``[n, 3, 299, 299]`` in -1..0.9922."""
     if images.shape[1] not in (1, 3):
         raise UserError(f"The view 'inception' looks at 1 or 3 channels; these images have {images.shape[1]}.")
-    images = tensorflow1_bilinear(images.float(), SIDE, SIDE)
-    return ((images - 128) / 128).expand(-1, 3, -1, -1)
+    return ((resize(images.float(), SIDE, SIDE) - 128) / 128).expand(-1, 3, -1, -1)
 
 
 def convert_weights(path: Path, cache: Path, known: str = PUBLISHED) -> Path:
@@ -315,63 +327,22 @@ def convert_weights(path: Path, cache: Path, known: str = PUBLISHED) -> Path:
     Raises:
         UserError: no such file, another name or content, not a plain file of tensors, or tensors of another network.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file.")
-    if known not in path.name:
-        raise UserError(f"{path.name}: the published weights have {known} in their name, the start of their SHA-256.")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if not digest.startswith(known):
-        raise UserError(
-            f"{path.name}: its SHA-256 starts with {digest[:8]}, its name says {known}; the download is cut short or "
-            "another file, get it again."
-        )
-    tensors = {name: tensor for name, tensor in _read(path).items() if not name.endswith("num_batches_tracked")}
+    if path.is_file() and not path.stem.endswith(f"-{known}"):
+        raise UserError(f"{path.name}: the published weights' name ends in -{known}, the start of their SHA-256.")
+    tensors, digest = read_published(path)
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
     with torch.device("meta"):
         net = Inception()
-    _check_layout(path, tensors, net)
-    target = _converted(cache, known)
-    source = json.dumps({"file": path.name, "sha256": digest})
-    plain = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
-    with written_whole(target) as beside:
-        # Not `save_file`, whose files only their owner may read; a cache may be shared.
-        beside.write_bytes(save(plain, {"source": source}))
-    return target
+    check_layout(path, NETWORK, tensors, _layout(net))
+    return keep(_converted(cache, known), tensors, path, digest)
 
 
 def _converted(cache: Path, known: str) -> Path:
     return cache / f"inception-{known}.safetensors"
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file that torch.save wrote, read without running anything in it."""
-    try:
-        tensors: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the reader stumbles over, this file is not what was asked for
-        raise UserError(
-            f"{path.name} cannot be read as tensors alone ({type(error).__name__}): it is cut short, a TorchScript "
-            "archive, or holds code. Take the .pth file of weights."
-        ) from error
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise UserError(f"{path.name} holds a {type(tensors).__name__} that is no table of named tensors.")
-    return dict(tensors)
-
-
-def _check_layout(path: Path, tensors: dict[str, Tensor], net: Inception) -> None:
-    expected = {name: tensor.shape for name, tensor in net.state_dict().items() if "num_batches" not in name}
-    missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
-    if missing or extra:
-        found = [
-            f"{len(names)} {word}, e.g. {names[0]}" for word, names in (("missing", missing), ("extra", extra)) if names
-        ]
-        raise UserError(
-            f"{path.name} is not the FID network: {len(expected)} tensors are expected, and {' and '.join(found)}."
-        )
-    for name, shape in expected.items():
-        if tensors[name].shape != shape:
-            raise UserError(f"{path.name}: {name} is {list(tensors[name].shape)}; the FID network has {list(shape)}.")
-        if not bool(torch.isfinite(tensors[name]).all()):
-            raise UserError(f"{path.name}: {name} has values that are not finite; get the file again.")
+def _layout(net: Inception) -> Layout:
+    return {name: tensor.shape for name, tensor in net.state_dict().items() if "num_batches" not in name}
 
 
 def _counters(net: Inception) -> dict[str, Tensor]:
@@ -381,4 +352,4 @@ def _counters(net: Inception) -> dict[str, Tensor]:
     }
 
 
-variant = Builder("inception", build, needs=("weights",), weights_hash=PUBLISHED, convert=convert_weights)
+variant = Builder("inception", build, needs=("weights",), weights_name=PUBLISHED, convert=convert_weights)

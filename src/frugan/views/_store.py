@@ -1,0 +1,81 @@
+"""Where what was seen lies: rows of float32 in a file, mapped into memory as they are asked for.
+
+What is kept in the cache has a JSON file beside it that says what it is of, in words, and its checksum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frugan.cache import written_whole
+
+FORMAT = 1
+"""Of these files and of the way that images are looked at; what another version has kept is not found."""
+
+
+def passing(parts: Iterator[Tensor]) -> Tensor | None:
+    """All rows of `parts` (float32 ``[any count, width]``), in a temporary file that goes with them; None if no row."""
+    with tempfile.TemporaryFile() as file:
+        shape, _ = _write(parts, file)
+        return _mapped(file, shape) if shape[0] else None
+
+
+def kept(
+    folder: Path, of: Mapping[str, Any], parts: Callable[[], Iterator[Tensor]], announce: Callable[[str], None]
+) -> Tensor:
+    """The rows in `folder` that are `of` just this; if none are there whole, those of `parts`, which then lie there.
+
+    `parts` gives one row at least.
+    """
+    of = {"format": FORMAT, **of}
+    name = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:32]
+    rows, facts = folder / f"{name}.f32", folder / f"{name}.json"
+    if facts.exists():
+        found = _read(of, rows, facts)
+        if found is not None:
+            return found
+        announce(f"{rows} is damaged; its images are looked at again.")
+    with written_whole(rows) as beside, beside.open("w+b") as file:
+        shape, checksum = _write(parts(), file)
+        found = _mapped(file, shape)
+    with written_whole(facts) as beside:
+        beside.write_text(json.dumps({"of": of, "shape": shape, "checksum": checksum}, indent=1) + "\n")
+    return found
+
+
+def _read(of: Mapping[str, Any], rows: Path, facts: Path) -> Tensor | None:
+    """The rows that lie there, if they are what `facts` says, to the last byte."""
+    try:
+        known = json.loads(facts.read_text())
+        with rows.open("rb") as file:
+            whole = known["of"] == of and hashlib.file_digest(file, "sha256").hexdigest() == known["checksum"]
+            return _mapped(file, known["shape"]) if whole else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(parts: Iterator[Tensor], file: IO[bytes]) -> tuple[tuple[int, int], str]:
+    """Add all rows to `file`; returns their count and width, and their checksum."""
+    digest, count, width = hashlib.sha256(), 0, 0
+    for part in parts:
+        data = part.detach().to("cpu", torch.float32).numpy().tobytes()
+        file.write(data)
+        digest.update(data)
+        count, width = count + len(part), part.shape[1]
+    file.flush()
+    return (count, width), digest.hexdigest()
+
+
+def _mapped(file: IO[bytes], shape: tuple[int, int]) -> Tensor:
+    """The rows of an open file; it may be closed, removed or replaced afterwards."""
+    # Mode c: pages that someone writes to become that process's own, the file never changes.
+    return torch.from_numpy(np.memmap(file, np.float32, "c", shape=tuple(shape)))

@@ -1,0 +1,101 @@
+"""Published weights: read once without running anything in them, kept as safetensors, checked at every use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from frugan.cache import written_whole
+from frugan.registry import UserError
+
+Layout = Mapping[str, torch.Size]
+"""The names and shapes of a network's tensors."""
+
+
+def read_published(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a file that torch.save wrote, and the file's SHA-256.
+
+    Where the name ends in the hash, as publishers have it (``name-6726825d.pth``), the content has to agree.
+
+    Raises:
+        UserError: no such file, another content than its name says, or more than plain named tensors.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file.")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    named = re.search(r"-([0-9a-f]{8,64})$", path.stem)
+    if named and not digest.startswith(named[1]):
+        raise UserError(
+            f"{path.name}: its SHA-256 starts with {digest[:8]}, its name says {named[1]}; the download is cut short "
+            "or another file, get it again."
+        )
+    try:
+        tensors: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the reader stumbles over, this file is not what was asked for
+        raise UserError(
+            f"{path.name} cannot be read as tensors alone ({type(error).__name__}): it is cut short, a TorchScript "
+            "archive, or holds code. Take the .pth file of weights."
+        ) from error
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise UserError(f"{path.name} holds a {type(tensors).__name__} that is no table of named tensors.")
+    return dict(tensors), digest
+
+
+def check_layout(path: Path, network: str, tensors: Mapping[str, Tensor], layout: Layout) -> None:
+    """Raise UserError unless `tensors` are those of `network`: every name and shape, all finite."""
+    missing, extra = sorted(layout.keys() - tensors.keys()), sorted(tensors.keys() - layout.keys())
+    if missing or extra:
+        found = [
+            f"{len(names)} {word}, e.g. {names[0]}" for word, names in (("missing", missing), ("extra", extra)) if names
+        ]
+        raise UserError(f"{path.name} is not {network}: {len(layout)} tensors are expected, and {' and '.join(found)}.")
+    for name, shape in layout.items():
+        if tensors[name].shape != shape:
+            raise UserError(f"{path.name}: {name} is {list(tensors[name].shape)}; {network} has {list(shape)}.")
+        if not bool(torch.isfinite(tensors[name]).all()):
+            raise UserError(f"{path.name}: {name} has values that are not finite; get the file again.")
+
+
+def keep(target: Path, tensors: Mapping[str, Tensor], source: Path, digest: str) -> Path:
+    """Write `tensors` to `target` in float32, with their checksum and what they were read from; returns `target`."""
+    plain = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
+    facts = {"checksum": checksum(plain), "source": json.dumps({"file": source.name, "sha256": digest})}
+    with written_whole(target) as beside:
+        # Not `save_file`, whose files only their owner may read; a cache may be shared.
+        beside.write_bytes(save(plain, facts))
+    return target
+
+
+def read_kept(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a file that `keep` wrote, and their checksum. Raises UserError if they are no longer the same."""
+    again = "delete it and convert the weights again: frugan data convert-weights FILE"
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            written = (file.metadata() or {}).get("checksum")
+    except SafetensorError as error:
+        raise UserError(f"{path} is no whole safetensors file ({error}); {again}") from error
+    if written is None:
+        raise UserError(f"{path} was not written by this version of frugan; {again}")
+    if checksum(tensors) != written:
+        raise UserError(f"{path} is damaged: its tensors no longer have the checksum {written[:12]}; {again}")
+    return tensors, written
+
+
+def checksum(tensors: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of tensors by name, kind, shape and content."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
