@@ -24,8 +24,8 @@ LEVELS = {
     4: ["engine", "recipe"],  # the loop; knows the Game contract, no game
     3: ["games", "metrics"],  # siblings: neither knows the other
     2: ["nets", "surgery", "costs", "views"],  # know the ConvFamily record, no family
-    1: ["convs", "losses", "penalties", "augment", "data", "latents", "intervals", "pictures"],  # leaves
-    0: ["batch", "cache", "registry", "seeds"],  # words shared by all
+    1: ["convs", "losses", "penalties", "augment", "data", "classifying", "latents", "intervals", "pictures"],  # leaves
+    0: ["batch", "cache", "registry", "resizing", "seeds"],  # words shared by all
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 # Verbs are made of verbs (a comparison trains and evaluates) and the command line has two doors.

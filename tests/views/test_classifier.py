@@ -14,7 +14,6 @@ import frugan.views
 from frugan.batch import ImageShape
 from frugan.registry import UserError
 from frugan.views import View
-from frugan.views.classifier import looked_at, network
 
 
 def shapes(count: int = 300, channels: int = 1, side: int = 12) -> SimpleNamespace:
@@ -45,22 +44,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def view(cache: Path) -> View:
     return frugan.views.build("classifier", dataset=shapes(), cache=cache)
-
-
-def parameters(*shape: int, classes: int = 10) -> int:
-    return sum(tensor.numel() for tensor in network(ImageShape(*shape), classes).parameters())
-
-
-def test_metrics_sheet_2_14_parameters() -> None:
-    assert parameters(1, 28, 28) == 1_199_882
-    assert network(ImageShape(1, 28, 28), 10)[7].in_features == 9216
-
-
-def test_the_net_fits_other_images() -> None:
-    assert looked_at(ImageShape(3, 32, 32)) == (32, 32)
-    assert looked_at(ImageShape(1, 128, 128)) == (32, 32)
-    assert looked_at(ImageShape(3, 64, 48)) == (32, 24)
-    assert parameters(3, 64, 64, classes=4) == parameters(3, 32, 32, classes=4)
 
 
 def test_learns_and_says_how_well(view: View) -> None:

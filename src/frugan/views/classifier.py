@@ -1,9 +1,8 @@
 """A small classifier, trained in place on the labelled data that is judged, as the eye for that data.
 
-ImageNet's classes say nothing about digits or letters; a net that tells the data's own classes apart does. Two 3 x 3
-convolutions (32, 64 channels, no padding), max pooling, 128 units: 1,199,882 parameters for ten classes of 28 x 28 grey
-images. Features are the 128 units after their ReLU. Values compare only under the same weights, so the weights are kept
-in the cache and their hash is part of the view's version.
+ImageNet's classes say nothing about digits or letters; a net that tells the data's own classes apart does: that of
+`frugan.classifying`. Features are its 128 units after their ReLU. Values compare only under the same weights, so the
+weights are kept in the cache and their hash is part of the view's version.
 
 A tenth of the images is held back from training to measure its accuracy; data of a test split are never touched.
 """
@@ -22,24 +21,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.nn import functional
 
-from frugan import seeds
-from frugan.batch import ImageShape, from_bytes
+from frugan import classifying, seeds
+from frugan.batch import ImageShape
+from frugan.classifying import BATCH, FEATURES, NET, SMALLEST_SIDE, images_seen, looked_at
 from frugan.registry import UserError
 from frugan.views import Builder, Seen, View
-from frugan.views._resize import area
 
 if TYPE_CHECKING:
     from frugan.data import Dataset
-
-FEATURES = 128
-LARGEST_SIDE = 32
-NET = "cnn1"
-"""Version of the net and of its training; another one is another view."""
-
-IMAGES, PASSES, BATCH, RATE = 60_000, 20, 128, 2e-3
-"""Training shows this many images, but none more often than so many times; batch size and Adam's highest rate."""
 
 FORMAT = 1
 
@@ -66,7 +56,7 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
             f"The classifier kept in {folder} is damaged or of another version; delete that folder and run again."
         )
     with torch.device("meta"):  # no random numbers are drawn for weights that are read
-        net = network(dataset.shape, len(classes))
+        net = classifying.network(dataset.shape, len(classes))
     net.load_state_dict(load_file(weights), assign=True)
     return _view(net, dataset.shape, description, device)
 
@@ -80,61 +70,15 @@ def _folder(dataset: Dataset, cache: Path, seed: int) -> Path:
     return cache / f"classifier-{NET}-{dataset.content_hash[:16]}-seed{seed}"
 
 
-def network(shape: ImageShape, classes: int) -> nn.Sequential:
-    """The untrained net: floats in -1..1 of the size of `looked_at` to logits ``[count, classes]``."""
-    height, width = looked_at(shape)
-    inner = 64 * ((height - 4) // 2) * ((width - 4) // 2)
-    return nn.Sequential(
-        nn.Conv2d(shape.channels, 32, 3),
-        nn.ReLU(),
-        nn.Conv2d(32, 64, 3),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Dropout(0.25),
-        nn.Flatten(),
-        nn.Linear(inner, FEATURES),
-        nn.ReLU(),
-        nn.Linear(FEATURES, classes),
-    )
-
-
-def looked_at(shape: ImageShape) -> tuple[int, int]:
-    """Height and width that the net sees: the images' own, or the longer side made 32 if it is longer than that."""
-    scale = min(1.0, LARGEST_SIDE / max(shape.height, shape.width))
-    return round(shape.height * scale), round(shape.width * scale)
-
-
 def train(dataset: Dataset, classes: list[str], *, seed: int, device: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights of a trained net, and what is to be known of them. The global random numbers stay as they were."""
     assert dataset.labels is not None
     order = torch.randperm(len(dataset.labels), generator=seeds.generator(seed, "classifier", "held back"))
     held_back, shown = order.tensor_split([len(order) // 10])
-    count = min(IMAGES, PASSES * len(shown))
-    steps = max(1, count // BATCH)
-    draws = seeds.generator(seed, "classifier", "order")
-    passes = range(-(-steps * BATCH // len(shown)))
-    stream = torch.cat([shown[torch.randperm(len(shown), generator=draws)] for _ in passes])
-    place, half = torch.device(device), _in_half(device)
-    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.enable_grad():
-        torch.manual_seed(seeds.derive(seed, "classifier", "weights"))
-        net = network(dataset.shape, len(classes)).to(place)
-        optimiser = torch.optim.Adam(net.parameters(), RATE)
-        for step, chosen in enumerate(stream.split(BATCH)[:steps]):
-            for group in optimiser.param_groups:
-                # Up over a tenth of the steps, then down to nothing: so that even a single pass comes to rest.
-                group["lr"] = RATE * min((step + 1) / (steps / 10), (steps - step) / (steps * 0.9), 1.0)
-            images, labels = _prepare(dataset.images[chosen], place), dataset.labels[chosen].to(place)
-            with torch.autocast(place.type, torch.bfloat16) if half else contextlib.nullcontext():
-                logits = net(images)
-            optimiser.zero_grad()
-            functional.cross_entropy(logits.float(), labels).backward()
-            optimiser.step()
-    look = _look(net, dataset.shape, device)
+    net = classifying.train(dataset.images, dataset.labels, shown, len(classes), seed=seed, device=device)
     right = 0
     for chosen in held_back.split(BATCH):
-        logs = look(dataset.images[chosen]).log_probabilities
-        assert logs is not None
-        right += int((logs.argmax(1) == dataset.labels[chosen]).sum())
+        right += int((classifying.classify(net, dataset.images[chosen]) == dataset.labels[chosen]).sum())
     height, width = looked_at(dataset.shape)
     resized = (height, width) != (dataset.shape.height, dataset.shape.width)
     return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}, {
@@ -146,8 +90,8 @@ def train(dataset: Dataset, classes: list[str], *, seed: int, device: str) -> tu
         "seed": seed,
         "classes": classes,
         "images": len(shown),
-        "images_seen": steps * BATCH,
-        "training_precision": "bfloat16" if half else "float32",
+        "images_seen": images_seen(len(shown)),
+        "training_precision": "bfloat16" if classifying.in_half(device) else "float32",
         "accuracy": right / len(held_back),
         "accuracy_on": f"{len(held_back)} images held back from training",
         "resizing": f"area to {height}x{width}" if resized else "none",
@@ -170,8 +114,8 @@ def _refusal(dataset: Dataset) -> str | None:
             f"{len(dataset.labels)} images of {present} {'class' if present == 1 else 'classes'}; at least "
             "100 of 2 are needed. Take the view 'pixels' or 'inception'."
         )
-    if min(looked_at(dataset.shape)) < 6:
-        return f"{list(dataset.shape)} leaves a side under 6 pixels. Take the view 'pixels'."
+    if min(looked_at(dataset.shape)) < SMALLEST_SIDE:
+        return f"{list(dataset.shape)} leaves a side under {SMALLEST_SIDE} pixels. Take the view 'pixels'."
     return None
 
 
@@ -185,26 +129,13 @@ def _classes(dataset: Dataset | None) -> list[str]:
     return list(dataset.classes) if dataset.classes else [str(n) for n in range(int(dataset.labels.max()) + 1)]
 
 
-def _prepare(images: Tensor, device: torch.device) -> Tensor:
-    """Bytes ``[count, channels, height, width]`` as the net takes them: resized if large, in -1..1."""
-    images = from_bytes(images.to(device))
-    height, width = looked_at(ImageShape(*images.shape[1:]))
-    if images.shape[2:] != (height, width):
-        images = area(images, height, width)
-    return images
-
-
 def _look(net: nn.Sequential, shape: ImageShape, device: str) -> Callable[[Tensor], Seen]:
-    place = torch.device(device)
-    net = net.to(place).eval()
+    net = net.to(device).eval()
 
     def look(images: Tensor) -> Seen:
         if tuple(images.shape[1:]) != tuple(shape):
             raise UserError(f"This classifier learnt from images {list(shape)}; these are {list(images.shape[1:])}.")
-        # Always in float32: a caller's autocast must not change what is seen.
-        with torch.no_grad(), torch.autocast(place.type, enabled=False):
-            features = net[:-1](_prepare(images, place))
-            return Seen(features.cpu(), net[-1](features).log_softmax(1).cpu())
+        return Seen(*classifying.look(net, images))
 
     return look
 
@@ -219,14 +150,6 @@ def _view(net: nn.Sequential, shape: ImageShape, description: dict[str, Any], de
         classes=len(description["classes"]),
         description=description,
     )
-
-
-def _in_half(device: str) -> bool:
-    """Whether training in bfloat16 is faster here: twice on a CPU that has instructions for it, and on any GPU."""
-    if torch.device(device).type == "cpu":
-        able = torch.cpu.get_capabilities()
-        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-    return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def _keep(folder: Path, weights: dict[str, Tensor], description: dict[str, Any]) -> None:

@@ -1,0 +1,129 @@
+"""A small net that tells the classes of labelled images apart, and the one recipe by which it learns.
+
+Two 3 x 3 convolutions (32, 64 channels, no padding), max pooling, 128 units: 1,199,882 parameters for ten classes of
+28 x 28 grey images. It judges: as the view `classifier`, through which the metrics look at images of labelled data, and
+in the metric `classification_accuracy`, which asks what can be learnt from generated images. Nothing of it is a choice
+of the user's, so that values compare.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from frugan import seeds
+from frugan.batch import ImageShape, from_bytes
+from frugan.resizing import area
+
+NET = "cnn1"
+"""Version of the net and of its training; what another one tells does not compare."""
+
+FEATURES = 128
+LARGEST_SIDE = 32
+SMALLEST_SIDE = 6
+
+IMAGES, PASSES, BATCH, RATE = 60_000, 20, 128, 2e-3
+"""Training shows this many images, but none more often than so many times; batch size and Adam's highest rate."""
+
+
+class Told(NamedTuple):
+    """What a net sees, a row an image, on the CPU: 128 features after their ReLU, and log-softmax values."""
+
+    features: Tensor
+    log_probabilities: Tensor
+
+
+def network(shape: ImageShape, classes: int) -> nn.Sequential:
+    """The untrained net: floats in -1..1 of the size of `looked_at` to logits ``[count, classes]``."""
+    height, width = looked_at(shape)
+    inner = 64 * ((height - 4) // 2) * ((width - 4) // 2)
+    return nn.Sequential(
+        nn.Conv2d(shape.channels, 32, 3),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.25),
+        nn.Flatten(),
+        nn.Linear(inner, FEATURES),
+        nn.ReLU(),
+        nn.Linear(FEATURES, classes),
+    )
+
+
+def looked_at(shape: ImageShape) -> tuple[int, int]:
+    """Height and width that the net sees: the images' own, or the longer side made 32 if it is longer than that."""
+    scale = min(1.0, LARGEST_SIDE / max(shape.height, shape.width))
+    return round(shape.height * scale), round(shape.width * scale)
+
+
+def images_seen(count: int) -> int:
+    """How many images training shows where there are `count` different ones: whole batches, one at least."""
+    return max(1, min(IMAGES, PASSES * count) // BATCH) * BATCH
+
+
+def train(images: Tensor, labels: Tensor, rows: Tensor, classes: int, *, seed: int, device: str) -> nn.Sequential:
+    """A net trained on some of the images. The global random numbers stay as they were.
+
+    What is trained follows from what is given; on one machine, with one number of threads, exactly.
+
+    Args:
+        images: uint8 ``[count, channels, height, width]``, each side 6 pixels or more.
+        labels: int64 ``[count]``, from 0 to `classes` - 1.
+        rows: int64, the images to learn from, in the order that the seed then shuffles.
+    """
+    steps = images_seen(len(rows)) // BATCH
+    draws = seeds.generator(seed, "classifier", "order")
+    passes = range(-(-steps * BATCH // len(rows)))
+    stream = torch.cat([rows[torch.randperm(len(rows), generator=draws)] for _ in passes])
+    place, half = torch.device(device), in_half(device)
+    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.enable_grad():
+        torch.manual_seed(seeds.derive(seed, "classifier", "weights"))
+        net = network(ImageShape(*images.shape[1:]), classes).to(place)
+        optimiser = torch.optim.Adam(net.parameters(), RATE)
+        for step, chosen in enumerate(stream.split(BATCH)[:steps]):
+            for group in optimiser.param_groups:
+                # Up over a tenth of the steps, then down to nothing: so that even a single pass comes to rest.
+                group["lr"] = RATE * min((step + 1) / (steps / 10), (steps - step) / (steps * 0.9), 1.0)
+            shown, answers = _prepare(images[chosen], place), labels[chosen].to(place)
+            with torch.autocast(place.type, torch.bfloat16) if half else contextlib.nullcontext():
+                logits = net(shown)
+            optimiser.zero_grad()
+            functional.cross_entropy(logits.float(), answers).backward()
+            optimiser.step()
+    return net.eval()
+
+
+def look(net: nn.Sequential, images: Tensor) -> Told:
+    """What `net`, in its evaluating mode, sees in images like those that it learnt from; at once, so for a batch."""
+    place = next(net.parameters()).device
+    # Always in float32: a caller's autocast must not change what is seen.
+    with torch.no_grad(), torch.autocast(place.type, enabled=False):
+        features = net[:-1](_prepare(images, place))
+        return Told(features.cpu(), net[-1](features).log_softmax(1).cpu())
+
+
+def classify(net: nn.Sequential, images: Tensor) -> Tensor:
+    """The likeliest class of each image, int64 ``[count]``."""
+    return torch.cat([look(net, part).log_probabilities.argmax(1) for part in images.split(BATCH)])
+
+
+def in_half(device: str) -> bool:
+    """Whether training in bfloat16 is faster here: twice on a CPU that has instructions for it, and on any GPU."""
+    if torch.device(device).type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+def _prepare(images: Tensor, device: torch.device) -> Tensor:
+    """Bytes ``[count, channels, height, width]`` as the net takes them: resized if large, in -1..1."""
+    images = from_bytes(images.to(device))
+    height, width = looked_at(ImageShape(*images.shape[1:]))
+    if images.shape[2:] != (height, width):
+        images = area(images, height, width)
+    return images
