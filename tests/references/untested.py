@@ -70,6 +70,12 @@ ITEMS: dict[str, list[str]] = {
         "2.1 bias",
         "2.1 infinity",
         "2.4 expected_coverage",
+        "2.10 linear",  # latent path length
+        "2.10 bytes",
+        "3 parameters",  # the Inception network
+        "3 tensors",
+        "3 layout",
+        "3 input_range",
         *[f"5.{item}" for item in range(1, 16)],  # FID, KID, Inception Score, neighbours
         "5.22",
         "5.23",

@@ -26,6 +26,7 @@ KINDS = {
     "labels": "class numbers: int64 [count], or attributes [count, bits]",
     "probabilities": "natural logarithms of class probabilities, that is log-softmax values: float [count, classes]",
     "generator": "what frugan.load returns: called on latents, or .sample(count, seed=...)",
+    "look": "a view's function: float images in -1..1, never rounded to bytes, to float features [count, width]",
 }
 """What a metric can ask to see."""
 
@@ -55,8 +56,8 @@ class Metric:
             and raises UserError for input that has no value (too few images, non-finite features).
         needs: what it has to see, each name read by `parse_need`: ``real``, ``fake``, ``held_out`` are features of
             those images; ``pixels``, ``labels`` and ``probabilities`` are those of the fakes, and with ``real_`` or
-            ``held_out_`` before them those of the other sets; ``generator``. A ``?`` behind labels (``labels?``, the
-            argument is still called `labels`) takes None where a set has no labels.
+            ``held_out_`` before them those of the other sets; ``generator``; ``look``. A ``?`` behind
+            labels (``labels?``, the argument is still called `labels`) takes None where a set has no labels.
         better: "lower" or "higher".
         headline: which of the returned numbers goes into tables.
         least: below this many images of any set it has no meaning worth a table.
@@ -88,7 +89,7 @@ def parse_need(need: str) -> Need:
     for kind in ("pixels", "labels", "probabilities"):
         accepted |= {kind: Need("fake", kind), **{f"{of}_{kind}": Need(of, kind) for of in ("real", "held_out")}}
     accepted |= {f"{word}?": asked._replace(optional=True) for word, asked in accepted.items() if "labels" in asked}
-    accepted["generator"] = Need("fake", "generator")
+    accepted |= {kind: Need("fake", kind) for kind in ("generator", "look")}
     if need not in accepted:
         raise UserError(f"A metric cannot need '{need}'. {suggest(need, accepted)}")
     return accepted[need]

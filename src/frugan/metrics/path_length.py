@@ -1,0 +1,113 @@
+"""Latent path length: how far features move for a small step of the latents (after Karras et al. 2019, 1812.04948).
+
+Low means that the latents change images smoothly. What the literature calls PPL is this over one perceptual distance
+(LPIPS), which is not used here, so the values compare with none of those: only with others through the same view.
+
+For each path two latents are drawn, and images are made at the first one and a share `epsilon` of the way to the
+second (the literature's end point, t = 0). The path's length is the squared distance of their features over epsilon
+squared. Paths below the 1st and above the 99th percentile are left out. The images stay floats: rounding to bytes
+moves them by steps that no longer shrink with epsilon, and then the value is mostly that of the rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frugan import seeds
+from frugan.metrics import Metric
+from frugan.registry import UserError, suggest
+
+TOGETHER = 64
+"""Paths whose images are made together."""
+
+
+def compute(
+    *,
+    generator: Any,
+    look: Callable[[Tensor], Tensor],
+    paths: int = 1000,
+    epsilon: float = 1e-2,
+    path: str = "lerp",
+    seed: int = 0,
+) -> dict[str, float]:
+    """``{"path_length": mean}`` of a generator whose images `look` turns into features.
+
+    Args:
+        generator: what `frugan.load` gives: called on latents ``[n, size]`` (and labels ``[n]``, if it takes any; both
+            ends of a path have one label), with `latents`, `device` and a `module` that knows its `image_range`.
+        look: float images ``[n, channels, height, width]`` in -1..1 to features ``[n, width]``.
+        paths: how many.
+        epsilon: the step, as a share of the path. Much smaller ones drown in float32's rounding.
+        path: "lerp", straight, for latents of any distribution; or "slerp", along the circle on which the latents'
+            directions lie while the norm changes evenly, which never leaves the shell where normal latents are.
+        seed: of the latents and labels.
+
+    Raises:
+        UserError: fewer than 100 paths, no such path, a step outside 0..1, features that are not finite.
+    """
+    if paths < 100 or not 0 < epsilon <= 1:
+        raise UserError(
+            f"path_length: paths={paths}, epsilon={epsilon:g}; it takes at least 100 paths (the outermost percents are "
+            "left out) and a step above 0, at most 1."
+        )
+    if path not in PATHS:
+        raise UserError(f"path_length: there is no path '{path}'. {suggest(path, PATHS)}")
+    draws = seeds.generator(seed, "path_length")
+    classes = int(getattr(generator.module, "classes", 0))
+    lengths = []
+    for start in range(0, paths, TOGETHER):
+        count = min(TOGETHER, paths - start)
+        first, second = (generator.latents.draw(count, draws) for _ in range(2))
+        labels = torch.randint(classes, (count,), generator=draws) if classes else None
+        seen = [_features(generator, look, latents, labels) for latents in (first, PATHS[path](first, second, epsilon))]
+        lengths.append((seen[1] - seen[0]).square().sum(1) / epsilon**2)
+    return {"path_length": float(_without_extremes(torch.cat(lengths)).mean())}
+
+
+def lerp(first: Tensor, second: Tensor, share: float) -> Tensor:
+    """The latents ``[n, size]`` that lie `share` of the straight way from `first` to `second`."""
+    return first + (second - first) * share
+
+
+def slerp(first: Tensor, second: Tensor, share: float) -> Tensor:
+    """The same along a great circle, the norm changing evenly; straight where both lie on one line through 0."""
+    norms = [latents.norm(dim=1, keepdim=True) for latents in (first, second)]
+    one, other = first / norms[0], second / norms[1]
+    cosine = (one * other).sum(1, keepdim=True).clamp(-1, 1)
+    across = other - one * cosine  # what of the other direction is at right angles to the first
+    sine = across.norm(dim=1, keepdim=True)
+    angle = torch.atan2(sine, cosine) * share
+    direction = one * angle.cos() + across / sine * angle.sin()
+    turned = direction * lerp(norms[0], norms[1], share)
+    return torch.where(sine > 1e-6, turned, lerp(first, second, share))
+
+
+PATHS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"lerp": lerp, "slerp": slerp}
+
+
+def _features(generator: Any, look: Callable[[Tensor], Tensor], latents: Tensor, labels: Tensor | None) -> Tensor:
+    """What is seen in the images of these latents, float64 on the CPU."""
+    with torch.no_grad():
+        images = generator(latents.to(generator.device), None if labels is None else labels.to(generator.device))
+        low, high = generator.module.image_range
+        features = look((images.float() - low) * (2 / (high - low)) - 1).to("cpu", torch.float64)
+    if not bool(torch.isfinite(features).all()):
+        raise UserError(
+            "path_length: the features of some images are not finite; look at the generator's images, one that has "
+            "diverged makes such."
+        )
+    return features
+
+
+def _without_extremes(lengths: Tensor) -> Tensor:
+    """Those from the 1st to the 99th percentile, each taken outwards to the nearest length that there is."""
+    low = lengths.quantile(0.01, interpolation="lower")
+    high = lengths.quantile(0.99, interpolation="higher")
+    return lengths[(lengths >= low) & (lengths <= high)]
+
+
+variant = Metric("path_length", compute, needs=("generator", "look"), better="lower", headline="path_length", least=2)
