@@ -11,7 +11,10 @@ from frugan.convs import Layers
 from frugan.registry import UserError
 
 IMAGES = {"28": ImageShape(1, 28, 28), "32": ImageShape(3, 32, 32)}
-NATURAL = {"dcgan": ImageShape(3, 64, 64), "chollet": ImageShape(3, 32, 32)}
+NATURAL = {
+    "dcgan": ImageShape(3, 64, 64), "chollet": ImageShape(3, 32, 32), "stargan": ImageShape(3, 64, 64),
+    "cyclegan": ImageShape(3, 64, 64), "patch": ImageShape(3, 64, 64),
+}
 LATENTS, OUTPUTS = 12, {"score": 1, "classes": 5}
 
 PARTS = [(name, part) for name in nets.names() for part in nets.PARTS if getattr(nets.find(name), part) is not None]
@@ -36,8 +39,9 @@ def inputs(part, image, classes, count=6):
 
 
 def flat(output):
-    """The outputs of an encoder, or images, as one tensor [n, values]."""
-    return torch.cat(list(output.values()), dim=1) if isinstance(output, dict) else output.flatten(1)
+    """The outputs of an encoder, scores of every place one after the other, or images, as one tensor [n, values]."""
+    whole = list(output.values()) if isinstance(output, dict) else [output]
+    return torch.cat([one.flatten(1) for one in whole], dim=1)
 
 
 @cases
@@ -49,7 +53,9 @@ def test_shapes_ranges_and_attributes(name, part, image, classes):
     assert network.image == image
     assert network.classes == classes
     if part == "encoder":
-        assert {key: tuple(value.shape) for key, value in output.items()} == {"score": (6, 1), "classes": (6, 5)}
+        assert {key: tuple(value.shape[:2]) for key, value in output.items()} == {"score": (6, 1), "classes": (6, 5)}
+        assert output["score"].dim() in (2, 4)
+        assert output["classes"].dim() == 2
         return
     low, high = network.image_range
     assert output.shape == (6, *image)
@@ -66,7 +72,10 @@ def test_the_natural_image_at_full_width(name, part):
     with torch.device("meta"):
         full, quarter = (build(name, part, image, width=width) for width in (1.0, 0.25))
     output = full(*(x.to("meta") for x in inputs(part, image, 0, count=2)))
-    assert flat(output).shape == (2, 6 if part == "encoder" else image.channels * image.height * image.width)
+    if part == "encoder":
+        assert {key: tuple(value.shape[:2]) for key, value in output.items()} == {"score": (2, 1), "classes": (2, 5)}
+    else:
+        assert output.shape == (2, *image)
     sizes = [sum(p.numel() for p in network.parameters()) for network in (quarter, full)]
     assert sizes[0] < 0.4 * sizes[1]
 

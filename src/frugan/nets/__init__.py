@@ -4,12 +4,14 @@ An architecture offers up to three parts, each a function that returns an `nn.Mo
 
     decoder(image, latents, layers, classes, *, width=1.0, ...)     latents [n, latents]         -> images [n, c, h, w]
     encoder(image, outputs, layers, classes, *, width=1.0, ...)     images [n, c, h, w]          -> {output: [n, size]}
+                                                                    or, for each place, ["score"]: [n, 1, h', w']
     translator(image, layers, classes, *, width=1.0, ...)           images [n, c, h, w]          -> images [n, c, h, w]
 
 `image` is an `ImageShape`; `layers` builds every swappable layer, each under its role (``stem``, ``down.0``,
 ``block.2.1``, ``up.0``, ``output``); `classes` is how many values a condition can take, 0 for none; `outputs` names the
-heads that the game asks for and their sizes, e.g. ``{"score": 1}``. Keyword-only arguments are the architecture's
-options; `width` multiplies every inner channel count (rounded, at least 1).
+heads that the game asks for and their sizes, e.g. ``{"score": 1}``; an encoder that judges patches gives a map of
+scores. Keyword-only arguments are the architecture's options; `width` multiplies every inner channel count (rounded, at
+least 1).
 
 Networks are called ``network(x, condition=None)``, the condition being labels ``[n]`` int64 (or bits ``[n, classes]``);
 how it enters is an option of the architecture. A network that makes images says their range in `image_range`. Each part

@@ -12,26 +12,29 @@ from frugan.registry import UserError
 
 
 class Encoder(nn.Module):
-    """Images ``[n, c, h, w]``, and labels if it takes any, to a dict of outputs ``[n, size]``.
+    """Images ``[n, c, h, w]``, and labels if it takes any, to a dict of outputs.
+
+    An output is ``[n, size]``, or a map ``[n, size, h, w]`` where its head judges more than one place.
 
     Args:
         stages: modules that follow each other, each ending in a non-linearity (and its dropout).
         neck: what stands between the last stage and the heads.
         outputs: the heads that the game asks for and their sizes.
-        head: builds one head from its size.
+        head: builds one head from its name and size.
     """
 
     def __init__(
         self, image: ImageShape, outputs: Mapping[str, int], entrance: nn.Module, classes: int,
-        stages: Sequence[nn.Module], neck: nn.Module, head: Callable[[int], nn.Module],
+        stages: Sequence[nn.Module], neck: nn.Module, head: Callable[[str, int], nn.Module],
     ) -> None:
         super().__init__()
         self.image = image
         self.classes = classes
+        self.outputs = dict(outputs)
         self.entrance = entrance
         self.stages = nn.ModuleList(stages)
         self.neck = neck
-        self.heads = nn.ModuleDict({name: head(size) for name, size in outputs.items()})
+        self.heads = nn.ModuleDict({name: head(name, size) for name, size in outputs.items()})
 
     def features(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
         """The activations after each stage's non-linearity (in training also after its dropout), first to last."""
@@ -45,7 +48,12 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         last = self.neck(self.features(images, condition)[-1])
-        return {name: head(last).flatten(1) for name, head in self.heads.items()}
+        return {name: _places(head(last)) for name, head in self.heads.items()}
+
+
+def _places(output: Tensor) -> Tensor:
+    """A map of a single place as the numbers of that place."""
+    return output if output.dim() == 4 and output.shape[2:].numel() > 1 else output.flatten(1)
 
 
 def simple_encoder(
@@ -55,7 +63,8 @@ def simple_encoder(
     """An encoder whose last stage, `size` numbers for one image, is flattened and meets one dense layer per output."""
     neck = nn.Flatten() if dropout is None else nn.Sequential(nn.Flatten(), dropout)
     return Encoder(
-        image, outputs, entrance, entrance.classes, stages, neck, lambda outputs: nn.Linear(size, outputs, bias=bias)
+        image, outputs, entrance, entrance.classes, stages, neck,
+        lambda name, outputs: nn.Linear(size, outputs, bias=bias),
     )
 
 

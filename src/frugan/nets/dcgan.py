@@ -125,7 +125,7 @@ def encoder(
                 built.append(after_norm(keep(f"block.{stage}", now, 2 * now), 2 * now))
                 now *= 2
 
-    def head_of(size: int) -> nn.Module:
+    def head_of(name: str, size: int) -> nn.Module:
         if head == "dense":
             return nn.Linear(now * height * width_, size, bias=False)
         return nn.Conv2d(now, size, (height, width_), bias=False)

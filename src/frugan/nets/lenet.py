@@ -49,7 +49,7 @@ def encoder(
         nn.MaxPool2d(2), nn.Flatten(),
         nn.Linear(second * height * width_, third), nn.ReLU(), nn.Linear(third, fourth), nn.ReLU(),
     )
-    network = Encoder(image, outputs, entrance, classes, stages, neck, lambda size: nn.Linear(fourth, size))
+    network = Encoder(image, outputs, entrance, classes, stages, neck, lambda name, size: nn.Linear(fourth, size))
     initialise_by(network, initialise)
     return network
 
