@@ -18,7 +18,7 @@ from frugan.training import train
 SMALL = {"data.size": 12, "data.limit": 200, "generator.hidden": [16], "discriminator.hidden": [16]}
 PROTOCOL = {
     "data": "glyphs-digits", "split": "test", "content_hash": "0123456789abcdef", "real_count": 10_000,
-    "fake_count": 10_000, "view": "classifier", "view_version": "classifier-cnn1-89abcdef0123-28-28",
+    "fake_count": 10_000, "view": "classifier", "view_version": "classifier-cnn2-89abcdef0123-28-28",
     "resizing": "none", "view_accuracy": 0.991, "precision": "float32", "truncation": None, "labels": "none",
     "weights": "averaged", "checkpoint": "last",
 }  # fmt: skip

@@ -19,7 +19,7 @@ from frugan import seeds
 from frugan.batch import ImageShape, from_bytes
 from frugan.resizing import area
 
-NET = "cnn1"
+NET = "cnn2"
 """Version of the net and of its training; what another one tells does not compare."""
 
 FEATURES = 128
@@ -27,7 +27,7 @@ LARGEST_SIDE = 32
 SMALLEST_SIDE = 6
 
 IMAGES, PASSES, BATCH, RATE = 60_000, 20, 128, 2e-3
-"""Training shows this many images, but none more often than so many times; batch size and Adam's highest rate."""
+"""Training shows this many images unless told, none more often than so many times; batch size; Adam's highest rate."""
 
 
 class Told(NamedTuple):
@@ -61,12 +61,14 @@ def looked_at(shape: ImageShape) -> tuple[int, int]:
     return round(shape.height * scale), round(shape.width * scale)
 
 
-def images_seen(count: int) -> int:
-    """How many images training shows where there are `count` different ones: whole batches, one at least."""
-    return max(1, min(IMAGES, PASSES * count) // BATCH) * BATCH
+def images_seen(count: int, budget: int = IMAGES) -> int:
+    """How many of `budget` images training shows where `count` are different: whole batches, one at least."""
+    return max(1, min(budget, PASSES * count) // BATCH) * BATCH
 
 
-def train(images: Tensor, labels: Tensor, rows: Tensor, classes: int, *, seed: int, device: str) -> nn.Sequential:
+def train(
+    images: Tensor, labels: Tensor, rows: Tensor, classes: int, *, seed: int, device: str, budget: int = IMAGES
+) -> nn.Sequential:
     """A net trained on some of the images. The global random numbers stay as they were.
 
     What is trained follows from what is given; on one machine, with one number of threads, exactly.
@@ -75,8 +77,9 @@ def train(images: Tensor, labels: Tensor, rows: Tensor, classes: int, *, seed: i
         images: uint8 ``[count, channels, height, width]``, each side 6 pixels or more.
         labels: int64 ``[count]``, from 0 to `classes` - 1.
         rows: int64, the images to learn from, in the order that the seed then shuffles.
+        budget: how many images it is shown, repeats included.
     """
-    steps = images_seen(len(rows)) // BATCH
+    steps = images_seen(len(rows), budget) // BATCH
     draws = seeds.generator(seed, "classifier", "order")
     passes = range(-(-steps * BATCH // len(rows)))
     stream = torch.cat([rows[torch.randperm(len(rows), generator=draws)] for _ in passes])

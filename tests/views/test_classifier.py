@@ -8,12 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import frugan.views
 from frugan.batch import ImageShape
 from frugan.registry import UserError
 from frugan.views import View
+from frugan.views.classifier import train
 
 
 def shapes(count: int = 300, channels: int = 1, side: int = 12) -> SimpleNamespace:
@@ -82,7 +83,7 @@ def test_is_kept_and_found_again(view: View, cache: Path, monkeypatch: pytest.Mo
     assert again.version == view.version
     assert again.description == view.description
     assert torch.equal(again.features(shapes().images), view.features(shapes().images))
-    assert [path.name for path in cache.iterdir()] == ["classifier-cnn1-a1b2c3d4e5f60718-seed0"]
+    assert [path.name for path in cache.iterdir()] == ["classifier-cnn2-a1b2c3d4e5f60718-seed0"]
 
 
 def test_is_deterministic_and_leaves_the_random_numbers_alone(view: View, tmp_path: Path) -> None:
@@ -98,10 +99,29 @@ def test_is_deterministic_and_leaves_the_random_numbers_alone(view: View, tmp_pa
     assert "Training the classifier that judges shapes" in lines[0]
 
 
+def test_a_net_that_is_too_often_wrong_is_followed_by_one_that_is_shown_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, budgets = shapes(), []
+
+    def learn(*_: object, budget: int, **__: object) -> nn.Sequential:
+        budgets.append(budget)
+        return nn.Sequential()
+
+    def tell(net: nn.Sequential, images: Tensor) -> Tensor:
+        rows = [int((data.images == image).flatten(1).all(1).nonzero()[0]) for image in images]
+        return data.labels[rows] if len(budgets) == 2 else torch.full((len(images),), -1)
+
+    monkeypatch.setattr("frugan.classifying.train", learn)
+    monkeypatch.setattr("frugan.classifying.classify", tell)
+    monkeypatch.setattr("frugan.views.classifier.BUDGETS", (1280, 2560, 5120))
+    _, description = train(data, ["a", "b", "c"], seed=0, device="cpu")
+    assert budgets == [1280, 2560]
+    assert (description["images_seen"], description["accuracy"]) == (2560, 1.0)
+
+
 def test_the_first_of_two_processes_wins(view: View, cache: Path) -> None:
     from frugan.views.classifier import _keep
 
-    folder = cache / "classifier-cnn1-a1b2c3d4e5f60718-seed0"
+    folder = cache / "classifier-cnn2-a1b2c3d4e5f60718-seed0"
     _keep(folder, {"other": Tensor([1.0])}, {})
     assert json.loads((folder / "description.json").read_text()) == view.description
     assert len(list(cache.iterdir())) == 1

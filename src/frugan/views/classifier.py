@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from frugan import classifying, seeds
 from frugan.batch import ImageShape
-from frugan.classifying import BATCH, FEATURES, NET, SMALLEST_SIDE, images_seen, looked_at
+from frugan.classifying import BATCH, FEATURES, IMAGES, NET, SMALLEST_SIDE, images_seen, looked_at
 from frugan.registry import UserError
 from frugan.views import Builder, Seen, View
 
@@ -33,9 +33,16 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
+BUDGETS, ENOUGH = (IMAGES, 5 * IMAGES), 0.99
+"""How many images training shows, and then, where fewer of those held back are told right, shows to another net.
+
+One pass over MNIST gives a net that is right on 98.3 % and sure of 96.3 % of the real test digits; what it is not sure
+of in generated ones would be blamed on the generator. Five passes give 99.2 % and 98.5 %.
+"""
+
 
 def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callable[[str], None], seed: int = 0) -> View:
-    """The classifier for a labelled data set: from the cache, or trained now (about half a minute on two CPU cores).
+    """The classifier for a labelled data set: from the cache, or trained now, in half a minute or two on two cores.
 
     What is trained follows from the images, the labels and `seed`; on one machine, with one number of threads, exactly.
 
@@ -75,10 +82,19 @@ def train(dataset: Dataset, classes: list[str], *, seed: int, device: str) -> tu
     assert dataset.labels is not None
     order = torch.randperm(len(dataset.labels), generator=seeds.generator(seed, "classifier", "held back"))
     held_back, shown = order.tensor_split([len(order) // 10])
-    net = classifying.train(dataset.images, dataset.labels, shown, len(classes), seed=seed, device=device)
-    right = 0
-    for chosen in held_back.split(BATCH):
-        right += int((classifying.classify(net, dataset.images[chosen]) == dataset.labels[chosen]).sum())
+    seen = 0
+    for budget in BUDGETS:
+        if images_seen(len(shown), budget) == seen:  # so few images that a longer training would be the same one
+            break
+        seen = images_seen(len(shown), budget)
+        net = classifying.train(
+            dataset.images, dataset.labels, shown, len(classes), seed=seed, device=device, budget=budget
+        )
+        right = 0
+        for chosen in held_back.split(BATCH):
+            right += int((classifying.classify(net, dataset.images[chosen]) == dataset.labels[chosen]).sum())
+        if right >= ENOUGH * len(held_back):
+            break
     height, width = looked_at(dataset.shape)
     resized = (height, width) != (dataset.shape.height, dataset.shape.width)
     return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}, {
@@ -90,7 +106,7 @@ def train(dataset: Dataset, classes: list[str], *, seed: int, device: str) -> tu
         "seed": seed,
         "classes": classes,
         "images": len(shown),
-        "images_seen": images_seen(len(shown)),
+        "images_seen": seen,
         "training_precision": "bfloat16" if classifying.in_half(device) else "float32",
         "accuracy": right / len(held_back),
         "accuracy_on": f"{len(held_back)} images held back from training",
