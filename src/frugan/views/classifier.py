@@ -80,21 +80,21 @@ def _folder(dataset: Dataset, cache: Path, seed: int) -> Path:
 def train(dataset: Dataset, classes: list[str], *, seed: int, device: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights of a trained net, and what is to be known of them. The global random numbers stay as they were."""
     assert dataset.labels is not None
+    labels = dataset.labels
     order = torch.randperm(len(dataset.labels), generator=seeds.generator(seed, "classifier", "held back"))
     held_back, shown = order.tensor_split([len(order) // 10])
-    seen = 0
-    for budget in BUDGETS:
-        if images_seen(len(shown), budget) == seen:  # so few images that a longer training would be the same one
-            break
-        seen = images_seen(len(shown), budget)
-        net = classifying.train(
-            dataset.images, dataset.labels, shown, len(classes), seed=seed, device=device, budget=budget
-        )
-        right = 0
-        for chosen in held_back.split(BATCH):
-            right += int((classifying.classify(net, dataset.images[chosen]) == dataset.labels[chosen]).sum())
-        if right >= ENOUGH * len(held_back):
-            break
+
+    def learn(budget: int) -> tuple[nn.Sequential, int]:
+        """A net, and how many of those held back it tells right."""
+        net = classifying.train(dataset.images, labels, shown, len(classes), seed=seed, device=device, budget=budget)
+        parts = held_back.split(BATCH)
+        return net, sum(int((classifying.classify(net, dataset.images[part]) == labels[part]).sum()) for part in parts)
+
+    (net, right), seen = learn(BUDGETS[0]), images_seen(len(shown), BUDGETS[0])
+    for budget in BUDGETS[1:]:
+        # Of few images a longer training may be the same one.
+        if right < ENOUGH * len(held_back) and images_seen(len(shown), budget) > seen:
+            (net, right), seen = learn(budget), images_seen(len(shown), budget)
     height, width = looked_at(dataset.shape)
     resized = (height, width) != (dataset.shape.height, dataset.shape.width)
     return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}, {
