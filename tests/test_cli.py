@@ -62,6 +62,15 @@ def test_help_of_a_recipe_lists_its_keys_with_their_values(capsys: pytest.Captur
     assert '"family": "factorised"' in printed
 
 
+def test_help_of_evaluate_says_what_each_metric_and_view_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed("evaluate --help") == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"\n  fid +Fréchet distance ", printed)
+    assert re.search(r"\n  pixels +The images themselves", printed)
+    assert typed("train mnist --help") == 0
+    assert "Names for --metrics" not in capsys.readouterr().out
+
+
 def test_one_recipe_in_detail_lists_options_at_their_defaults_and_names(capsys: pytest.CaptureFixture[str]) -> None:
     assert typed("recipes mnist") == 0
     printed = capsys.readouterr().out

@@ -12,6 +12,7 @@ import frugan.metrics
 from frugan import artefact, evaluation
 from frugan.engine.run import RunFolder
 from frugan.evaluation import evaluate, shared, unequal
+from frugan.evaluation._fakes import drawn
 from frugan.metrics import Metric
 from frugan.registry import UserError
 from frugan.training import train
@@ -69,7 +70,7 @@ def test_what_is_there_with_an_equal_protocol_is_not_computed_again(
     def forbidden(*given: Any) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(artefact.Generator, "sample", forbidden)
+    monkeypatch.setattr(artefact.Generator, "batches", forbidden)
     again = evaluate(run, count=1000, device="cpu")
     assert again == [json.loads(json.dumps(value)) for value in values.values()]
     assert RunFolder(run).metrics.read_text() == before
@@ -84,7 +85,7 @@ def test_the_value_is_the_metric_of_what_the_view_sees(run: Path, values: dict[s
     held_out = data.open_dataset("glyphs:digits", split="test", size=12, channels=1)
     view = views.build("classifier", dataset=train_set)
     fakes = torch.from_numpy(artefact.load(run).sample(1000, 0)).permute(0, 3, 1, 2).contiguous()
-    real = views.extract(view, held_out.images[evaluation.drawn(held_out, 1000)])
+    real = views.extract(view, held_out.images[drawn(held_out, 1000)])
     fake = views.extract(view, fakes)
     expected = frugan.metrics.fid.compute(real=real.features, fake=fake.features)
     assert values["fid"]["values"] == pytest.approx(expected, rel=1e-9)
@@ -109,13 +110,13 @@ def test_a_conditional_generator_gets_labels_as_the_data_have_them(
     options = {"generator.labels": True, "discriminator.labels": True}
     path = tiny(tmp_path / "run", **{"data.only": [0, 0, 1][1:], **options})
     asked: list[Any] = []
-    sample = artefact.Generator.sample
+    batches = artefact.Generator.batches
 
     def listen(self: artefact.Generator, count: int, seed: int = 0, labels: Any = None, **rest: Any) -> Any:
         asked.append(labels)
-        return sample(self, count, seed, labels, **rest)
+        return batches(self, count, seed, labels, **rest)
 
-    monkeypatch.setattr(artefact.Generator, "sample", listen)
+    monkeypatch.setattr(artefact.Generator, "batches", listen)
     value = evaluate(path, metrics=["fid"], view="pixels", count=1000, device="cpu")[0]
     assert value["protocol"]["labels"] == "drawn from the training labels"
     assert asked[0].shape == (1000,)
@@ -165,7 +166,7 @@ def test_mistakes_are_named_before_anything_is_computed(run: Path, tmp_path: Pat
         evaluate(run, count=100, device="cpu")
     with pytest.raises(UserError, match="knows no classes"):
         evaluate(run, metrics=["class_coverage"], view="pixels", count=1000, device="cpu")
-    with pytest.raises(UserError, match="neither an artefact"):
+    with pytest.raises(UserError, match="neither a run nor an artefact"):
         evaluate(tmp_path / "nothing")
 
 

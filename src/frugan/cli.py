@@ -27,6 +27,7 @@ Twins, side by side:                 frugan compare mnist --families standard,fa
 
 # What is left out has no default to be shown; the help says what happens then.
 Text = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
+Reals = Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="")]
 Names = Annotated[str | None, arg(metavar="A,B,...", help_behavior_hint="")]
 Count = Annotated[str | None, arg(metavar="N", help_behavior_hint="")]
 Number = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
@@ -163,35 +164,51 @@ def sample(
 
 
 def evaluate(
-    run: Run, *, metrics: Names = None, view: Text = None, count: Count = None, seed: int = 0,
-    reference: Text = None, device: Text = None, json: Json = False, code: Code = None,
+    fakes: Positional[Annotated[Path, arg(metavar="FAKES")]], *, real: Reals = None, metrics: Names = None,
+    view: Text = None, count: Count = None, reference: Text = None, allow_few: Names = None, seed: int = 0,
+    size: Number = None, channels: Number = None, allow_unusable: Flag = False, device: Text = None, json: Json = False,
+    code: Code = None,
 ) -> None:
-    """Measure what a run makes, against held-out images where its data has any; every value carries its protocol.
+    """Measure fakes against real images, beside what real images themselves reach; every value carries its protocol.
+
+    A run of your own:            frugan evaluate runs/thin
+
+    An artefact, other images:    frugan evaluate thin.frugan --real mnist --metrics fid,kid,precision_recall
+
+    Images of any program:        frugan evaluate samples/ --real photos/ --view inception
+
+    Against known statistics:     frugan evaluate samples.npz --real fid_stats.npz --metrics fid
+
+    The column "floor" is the same metric of real images against real images: no generator is seen to be better. Values
+    compare only if their protocols are equal; the view (which network looks) and the counts change them most. Where
+    fewer than 20,000 training images are the reference, copies of them score well, and memorisation is measured too.
 
     Args:
-        run: A run folder.
-        metrics: Names, with commas; fid,kid if left out, and class_coverage where the data has classes.
-        view: Images to features: classifier, pixels, inception. Chosen by the data if left out.
-        count: How many images to make; 10,000 if left out, or as many as there are real ones but at least 1,000.
-        seed: Of the latents.
+        fakes: A run, an artefact, or images: a folder (PNG, not JPEG), an .npz of uint8, a .parquet.
+        real: A folder, .parquet, .npz, a name (frugan data list), or an .npz of mu and sigma. A run knows its own.
+        metrics: Names, with commas; if left out fid,kid, and class_coverage where the data has classes.
+        view: Images to features. Chosen by the data if left out.
+        count: How many fakes, and real images at most; if left out all given ones; of a generator 10,000 at most.
         reference: test or train: the real images to compare with; the held-out ones if left out and there are enough.
+        allow_few: Metrics to compute even of too few images, with commas. Such a value shares no table with others.
+        seed: Of the latents.
+        size: Bring the images of --real to this side first, as training would.
+        channels: Bring the images of --real to 1 (grey) or 3 (colour) channels first.
+        allow_unusable: Go on even if more than 5 % of the given images cannot be used.
         device: cpu, cuda ...; the best there is if left out.
     """
     from frugan.evaluation import evaluate as measure
     from frugan.recipe import parse_count
 
     values = measure(
-        run, metrics=_names(metrics), view=view, count=None if count is None else parse_count(count), seed=seed,
-        reference=reference, device=device, code=code, progress=_tell,
+        fakes, real=real, metrics=_names(metrics), view=view, count=None if count is None else parse_count(count),
+        seed=seed, reference=reference, allow_few=_names(allow_few) or (), size=size, channels=channels,
+        allow_unusable=allow_unusable, device=device, code=code, progress=_tell,
     )
     if json:
         _print_json(values)
-        return
-    for value in values:
-        numbers = "  ".join(f"{name} {number:.4g}" for name, number in value["values"].items())
-        print(f"{value['metric']:18} {numbers}")
-    if values:
-        print("protocol: " + ", ".join(f"{key} {item}" for key, item in values[0]["protocol"].items()))
+    else:
+        _print_values(values)
 
 
 def cost(
@@ -439,6 +456,8 @@ def _dispatch(given: list[str]) -> None:
     except SystemExit as stop:
         if verb == "train" and stop.code in (0, None) and {"-h", "--help"} & set(rest) and not rest[0].startswith("-"):
             _print_keys(rest)
+        if verb == "evaluate" and stop.code in (0, None) and {"-h", "--help"} & set(rest):
+            _print_first_lines()
         raise
 
 
@@ -465,6 +484,21 @@ def _print_keys(rest: list[str]) -> None:
     for key, value in recipe.keys().items():
         print(f"  {key}={json.dumps(value)}")
     print(f"\nOptions that are not listed have their defaults: frugan recipes {rest[0]}")
+
+
+def _print_first_lines() -> None:
+    """What each metric and view says that it is, read from its file: importing it would import torch."""
+    import ast
+    import importlib.util
+
+    from frugan import metrics, views
+
+    for title, axis in (("--metrics", metrics), ("--view", views)):
+        print(f"\nNames for {title}:")
+        for name in axis.names():
+            spec = importlib.util.find_spec(f"{axis.__name__}.{name}")
+            said = ast.get_docstring(ast.parse(Path(spec.origin).read_text())) if spec and spec.origin else None
+            print(f"  {name:24} {(said or 'your own').splitlines()[0]}")
 
 
 def _default_options(recipe: Recipe) -> dict[str, Any]:
@@ -584,6 +618,27 @@ def _write_images(made: Any, out: Path) -> None:
         out.mkdir(exist_ok=True)
         for number, image in enumerate(made):
             Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(out / f"{number:06d}.png")
+
+
+def _print_values(values: Sequence[dict[str, Any]]) -> None:
+    """Each metric's headline, its floor and what else it told; then what all protocols say, and where one differs."""
+    print(f"{'metric':20} {'value':>10} {'floor':>10}  better")
+    for value in values:
+        floor = value.get("floor")
+        numbers = [value["values"][value["headline"]], *([] if floor is None else [floor["value"]])]
+        shown = [f"{number:.4g}" for number in numbers] + ["-"] * (2 - len(numbers))
+        others = [f"{key} {number:.4g}" for key, number in value["values"].items() if key != value["headline"]]
+        print(f"{value['metric']:20} {shown[0]:>10} {shown[1]:>10}  {value['better']:8}{'  '.join(others)}".rstrip())
+    protocols = [value["protocol"] for value in values]
+    for of in dict.fromkeys(value["floor"]["protocol"]["of"] for value in values if value.get("floor")):
+        names = [v["metric"] for v in values if v.get("floor") and v["floor"]["protocol"]["of"] == of]
+        print(f"floor of {', '.join(names)}: {of}")
+    same = {key: item for key, item in protocols[0].items() if all(key in p and p[key] == item for p in protocols)}
+    print("protocol: " + ", ".join(f"{key} {item}" for key, item in same.items() if item not in (None, {})))
+    for value in values:
+        own = [f"{key} {item}" for key, item in value["protocol"].items() if key not in same and item not in (None, {})]
+        if own:
+            print(f"protocol of {value['metric']}: {', '.join(own)}")
 
 
 def _print_json(value: Any) -> None:

@@ -309,6 +309,9 @@ def test_npz_in_both_layouts_and_depths(tmp_path: Path) -> None:
     assert train.labels is not None
     assert np.array_equal(train.images.numpy(), images.transpose(0, 3, 1, 2))
     assert torch.equal(test.images, train.images[:2])
+    np.savez(tmp_path / "unnamed.npz", images, labels)  # numpy calls them arr_0 and arr_1
+    unnamed = open_dataset(str(tmp_path / "unnamed.npz"))
+    assert (unnamed.content_hash, unnamed.classes) == (train.content_hash, train.classes)
     np.savez(tmp_path / "b.npz", images=images.astype(np.float32) / 255)
     assert torch.equal(open_dataset(str(tmp_path / "b.npz")).images, train.images)
     np.savez(tmp_path / "c.npz", images=images.astype(np.uint16) * 257)

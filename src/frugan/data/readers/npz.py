@@ -14,9 +14,12 @@ import numpy as np
 from frugan.data.readers import Content, Found, Reader, array_content, stamp
 from frugan.registry import UserError
 
-# Split -> names of the arrays of images and of labels; the first that is there is taken.
+# Split -> names of the arrays of images and of labels; the first that is there is taken. `arr_0` is what numpy calls
+# an array that was given no name, as several programs write their samples.
 _NAMES = {
-    "train": (("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels"), ("x", "y")),
+    "train": (
+        ("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels"), ("x", "y"), ("arr_0", "arr_1"),
+    ),
     "test": (("x_test", "y_test"), ("test_images", "test_labels"), ("x_val", "y_val"), ("val_images", "val_labels")),
 }
 

@@ -1,0 +1,118 @@
+"""What an evaluation does with what was left open: how many images, through which view, by which metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from frugan import metrics, views
+from frugan.data import Dataset
+from frugan.evaluation._fakes import Fakes
+from frugan.evaluation._reals import Reals, Statistics
+from frugan.evaluation._task import Task, asks_for
+from frugan.metrics import parse_need
+from frugan.registry import UserError
+
+if TYPE_CHECKING:
+    from frugan.metrics import Metric
+    from frugan.views import View
+
+
+SMALL = 20_000
+"""Against fewer training images than these, distances reward their copies, and memorisation is measured beside them."""
+
+
+def default_view(dataset: Dataset) -> str:
+    """The view that data are looked at with unless another is asked for."""
+    return "classifier" if views.find("classifier").suits(dataset) else "pixels"
+
+
+def count_of(fakes: Fakes, reals: Reals | Statistics, count: int | None) -> int:
+    """How many fakes to look at. Raises UserError if so many were not given."""
+    if fakes.dataset is not None:
+        there = len(fakes.dataset)
+        if count is not None and count > there:
+            raise UserError(f"{fakes.name} holds {there:,} images; give a --count of at most so many, or leave it out.")
+        return count or there
+    if count is not None:
+        return count
+    return min(10_000, max(1000, len(reals.reference))) if isinstance(reals, Reals) else 10_000
+
+
+def view_of(
+    view: str | None, fakes: Fakes, reals: Reals | Statistics, device: str, announce: Callable[[str], None]
+) -> View:
+    """The view called so, or the one that suits. Raises UserError where nothing tells which."""
+    if isinstance(reals, Reals):
+        return views.build(view or default_view(reals.train), dataset=reals.train, device=device, announce=announce)
+    if view is None and len(reals.mean) != 2048:
+        raise UserError(
+            f"--real {reals.name} describes {len(reals.mean)} features an image; say which view saw them with --view "
+            f"({', '.join(views.names())})."
+        )
+    return views.build(view or "inception", dataset=fakes.dataset, device=device, announce=announce)
+
+
+def sensible(named: list[Metric] | None, task: Task) -> list[Metric]:
+    """The metrics to be computed. Raises UserError for a named one that cannot be, or if none is left."""
+    chosen = named
+    if chosen is None:
+        reals = task.reals
+        classes = len(reals.train.classes) if isinstance(reals, Reals) else 0
+        more = ("kid",) if isinstance(reals, Reals) else ()
+        own = ("class_coverage",) if classes and classes == task.view.classes else ()
+        chosen = [metrics.find(name) for name in ("fid", *more, *own)]
+    kept, first = [], ""
+    for metric in chosen:
+        refusal = _refusal(metric, task)
+        if not refusal:
+            kept.append(metric)
+        elif named is not None:
+            raise UserError(refusal)
+        else:
+            first = first or refusal
+            task.announce(f"{metric.name} is left out: {refusal}")
+    if not kept:
+        raise UserError(first or "No metric was named; leave --metrics out, or name some, e.g. fid,kid.")
+    return [*kept, *_memorisation(kept, task)]
+
+
+def _refusal(metric: Metric, task: Task) -> str:
+    """Why `metric` cannot be computed, in a line that says what to do; empty if it can. Warns of what was allowed."""
+    kinds = {parse_need(word).kind for word in metric.needs}
+    if task.fakes.generator is None and kinds & {"generator", "look"}:
+        return f"{metric.name} asks a generator for images of its own; {task.fakes.name} holds images alone."
+    if not isinstance(task.reals, Reals):
+        if metric.name != "fid" and (asks_for(metric, "real") or asks_for(metric, "held_out")):
+            return f"{metric.name} needs real images; the statistics {task.reals.name} serve fid alone."
+    elif asks_for(metric, "held_out") and task.reals.held_out is None:
+        return f"{metric.name} needs held-out images, and {task.reals.train.name} has no split test."
+    short = task.short_of(metric)
+    if not short:
+        return ""
+    if metric.name in task.few:
+        task.announce(
+            f"{metric.name}: {short}. Of so few it is far from what more images would give, and compares with values "
+            "of the same counts alone; its protocol says so."
+        )
+        return ""
+    return (
+        f"{metric.name} takes at least {metric.least} images: there are {short.partition(' images')[0]}. Give more "
+        f"(--count, for fakes of a generator), or allow it by name: --allow-few {metric.name}"
+    )
+
+
+def _memorisation(chosen: list[Metric], task: Task) -> list[Metric]:
+    """What is to be measured unasked beside distances to few training images, which reward copies of them."""
+    name, reals = "memorisation", task.reals
+    if not isinstance(reals, Reals) or reals.reference is not reals.train or len(reals.train) >= SMALL:
+        return []
+    if any(metric.name == name for metric in chosen) or not any(asks_for(metric, "real") for metric in chosen):
+        return []
+    if name not in metrics.names():
+        return []
+    metric = metrics.find(name)
+    refusal = _refusal(metric, task)
+    if refusal:
+        task.announce(f"{name} is not measured beside: {refusal}")
+    return [] if refusal else [metric]

@@ -1,0 +1,192 @@
+"""What is judged: a generator that makes its images as they are asked for, or images that another program made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frugan import artefact, data, seeds
+from frugan.batch import ImageShape
+from frugan.data import Dataset
+from frugan.engine.run import RunFolder
+from frugan.registry import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from frugan.artefact import Generator
+
+BEST = "best"
+"""The folder of a run in which training keeps the best checkpoint, if it was asked to."""
+
+_LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp")
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images that can be looked at: `rows` of a data set (all if None), or what `batches` makes.
+
+    `key` is equal for equal images; `labels` are ``[count]``, named by `classes`, None where there are none.
+    """
+
+    key: str
+    count: int
+    labels: torch.Tensor | None
+    classes: tuple[str, ...]
+    batches: Callable[[], Iterator[torch.Tensor]]
+    dataset: Dataset | None = None
+    rows: torch.Tensor | None = None
+
+
+def drawn(dataset: Dataset, count: int, skip: int = 0) -> torch.Tensor:
+    """The rows of `count` images of a data set, always the same ones, after `skip` others; fewer if there are fewer."""
+    import torch
+
+    order = torch.randperm(len(dataset), generator=seeds.generator(0, "reference"))
+    return order[skip : skip + count].sort().values
+
+
+def some_of(dataset: Dataset, count: int, skip: int = 0) -> Images:
+    """`count` images of a data set, those of `drawn`."""
+    rows = drawn(dataset, count, skip)
+    labels = None if dataset.labels is None else dataset.labels.index_select(0, rows)
+    return Images(
+        f"{dataset.content_hash} {dataset.split} {skip}+{len(rows)}", len(rows), labels, dataset.classes,
+        lambda: (dataset.images.index_select(0, part) for part in rows.split(1024)), dataset, rows,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Fakes:
+    """What was given to be judged.
+
+    Args:
+        name: as it was given, for messages.
+        shape: of one image.
+        generator: what makes the images, or None where the images themselves were given.
+        dataset: those images, or None.
+        run: where values are kept, and what tells which data the generator was trained on; None if it is no run's.
+        how: for the protocol, how the images came.
+    """
+
+    name: str
+    shape: ImageShape
+    generator: Generator | None
+    dataset: Dataset | None
+    run: RunFolder | None
+    how: str
+
+    def images(self, count: int, seed: int, like: Dataset | None) -> Images:
+        """The first `count` images of `seed`; a conditional generator gets labels drawn from those of `like`."""
+        if self.generator is None:
+            assert self.dataset is not None  # one of the two was given
+            return some_of(self.dataset, count)
+        generator, labels = self.generator, _labels(self.generator, count, seed, like)
+
+        def batches() -> Iterator[torch.Tensor]:
+            import torch
+
+            waiting: list[torch.Tensor] = []
+            for batch in generator.batches(count, seed, labels):  # of 32: a view is faster on more
+                waiting.append(batch)
+                if len(waiting) == 16:
+                    yield torch.cat(waiting)
+                    waiting = []
+            if waiting:
+                yield torch.cat(waiting)
+
+        return Images(f"made {count} of seed {seed}", count, labels, tuple(generator.config["classes"]), batches)
+
+    def facts(self, count: int, seed: int, like: Dataset | None) -> dict[str, Any]:
+        """What a protocol says of them."""
+        if self.generator is None:
+            assert self.dataset is not None  # one of the two was given
+            labels = "none" if self.dataset.labels is None else "as given"
+            return {
+                "fakes": self.how, "fake_count": count, "trained_on": None, "labels": labels, "weights": None,
+                "checkpoint": None, "sampling_seed": None, "generator": self.dataset.content_hash,
+            }  # fmt: skip
+        config = self.generator.config
+        labels = "none"
+        if getattr(self.generator.module, "classes", 0):
+            labels = "drawn from the training labels" if _drawn_like(self.generator, like) else "every class in turn"
+        return {
+            "fakes": self.how, "fake_count": count, "trained_on": config["data"]["hash"], "labels": labels,
+            "weights": "averaged" if config["averaged"] else "live", "checkpoint": config.get("checkpoint", "last"),
+            "sampling_seed": seed, "generator": self.generator.weights_hash,
+        }  # fmt: skip
+
+
+def _drawn_like(generator: Generator, like: Dataset | None) -> bool:
+    classes = int(getattr(generator.module, "classes", 0))
+    return like is not None and like.labels is not None and len(like.classes) == classes > 0
+
+
+def _labels(generator: Generator, count: int, seed: int, like: Dataset | None) -> torch.Tensor | None:
+    import torch
+
+    classes = int(getattr(generator.module, "classes", 0))
+    if not classes:
+        return None
+    if like is None or like.labels is None or not _drawn_like(generator, like):
+        return torch.arange(count) % classes
+    rows = torch.randint(len(like.labels), (count,), generator=seeds.generator(seed, "labels"))
+    return like.labels.index_select(0, rows)
+
+
+def of_generator(generator: Generator, name: str, run: RunFolder | None) -> Fakes:
+    """Fakes that a generator makes."""
+    return Fakes(name, ImageShape(*generator.config["image"]), generator, None, run, "made by the generator")
+
+
+def open_fakes(
+    given: str | Path | RunFolder, *, device: str, code: str | Path | None, allow_unusable: bool,
+    announce: Callable[[str], None],
+) -> Fakes:  # fmt: skip
+    """A run, an artefact, or images that any program made: a folder, .npz or parquet.
+
+    Raises UserError if it is none of these.
+    """
+    path = given.path if isinstance(given, RunFolder) else Path(given).expanduser()
+    if RunFolder(path).exists() or (path / "config.json").is_file():
+        home = path if RunFolder(path).exists() else path.parent if path.name == BEST else None
+        run = RunFolder(home) if home is not None and RunFolder(home).exists() else None
+        return of_generator(artefact.load(path, device=device, code=code), str(path), run)
+    if not path.exists():
+        raise UserError(
+            f"{path} is neither a run nor an artefact, nor a folder or .npz of images: there is nothing of that name."
+        )
+    dataset = open_images("", str(path), ("train", "test"), allow_unusable=allow_unusable)
+    for note in dataset.notes:
+        announce(f"{path}: {note}.")
+    if dataset.skipped:
+        announce(f"{path}: {len(dataset.skipped):,} images cannot be used and are left out.")
+    how, lossy = "images", _lossy(path)
+    if lossy:
+        how = f"images, {lossy}"
+        announce(f"{path}: {lossy}. Losses of compression move FID by whole points; write PNGs to be sure.")
+    return Fakes(str(path), dataset.shape, None, dataset, None, how)
+
+
+def open_images(label: str, source: str, splits: tuple[str, ...], **options: Any) -> Dataset:
+    """The first of the `splits` that a source has. Raises UserError in the words of the option called `label`."""
+    try:
+        split = next((split for split in splits if data.has_split(source, split)), splits[0])
+        return data.open_dataset(source, split=split, **options)
+    except UserError as error:
+        raise UserError(str(error).replace(f"--data {source}", f"{label} {source}".strip())) from None
+
+
+def _lossy(path: Path) -> str:
+    """How many files of a folder are of a kind that loses detail when it is written; empty if none is."""
+    if not path.is_dir():
+        return ""
+    suffixes = [
+        Path(name).suffix.lower() for _, _, files in os.walk(path) for name in files if not name.startswith(".")
+    ]
+    lossy = [suffix for suffix in suffixes if suffix in _LOSSY]
+    kinds = " and ".join(sorted({"WebP" if suffix == ".webp" else "JPEG" for suffix in lossy}))
+    return f"{len(lossy):,} of {len(suffixes):,} files are {kinds}" if lossy else ""

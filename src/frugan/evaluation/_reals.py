@@ -1,0 +1,171 @@
+"""What fakes are compared with: real images, trained on or held out, or published statistics of such images."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from frugan import data
+from frugan.data import Dataset
+from frugan.evaluation._fakes import Fakes, open_images
+from frugan.recipe import from_run
+from frugan.registry import UserError, suggest
+
+if TYPE_CHECKING:
+    import torch
+
+ENOUGH = 1000
+"""A handful of held-out images would be a worse yardstick than the many that were trained on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reals:
+    """The real images of an evaluation: those trained on, those held out, and which of them are the reference."""
+
+    train: Dataset
+    held_out: Dataset | None
+    reference: Dataset
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Mean ``[width]`` and covariance ``[width, width]`` of features that another program saw; float64."""
+
+    name: str
+    sha256: str
+    mean: torch.Tensor
+    covariance: torch.Tensor
+
+
+def open_reals(
+    fakes: Fakes, real: str | None, reference: str | None, *, size: int | None = None, channels: int | None = None,
+    allow_unusable: bool = False,
+) -> Reals | Statistics:  # fmt: skip
+    """The data set `real`, the statistics in that file, or the data that the generator was trained on.
+
+    Raises UserError if there are none, they are other than they were, or their images are not of the fakes' shape.
+    """
+    if reference not in (None, "train", "test"):
+        raise UserError(f"There is no reference '{reference}'. {suggest(str(reference), ('train', 'test'))}")
+    if real is None:
+        if size is not None or channels is not None:
+            raise UserError("--size and --channels are for the images of --real; a run's own data need neither.")
+        reals = _trained_on(fakes, reference)
+    elif _holds_statistics(Path(real).expanduser()):
+        if reference is not None:
+            raise UserError(f"--real {real} holds statistics and no images; leave --reference out.")
+        return read_statistics(Path(real).expanduser())
+    else:
+        options: dict[str, Any] = {"size": size, "channels": channels, "allow_unusable": allow_unusable}
+        train = open_images("--real", real, ("train", "test"), **options)
+        held_out = None
+        if train.split != "test" and data.has_split(real, "test"):
+            held_out = open_images("--real", real, ("test",), **options)
+        reals = _referring(real, train, held_out, reference)
+    _check_shapes(fakes, reals, real)
+    return reals
+
+
+def _trained_on(fakes: Fakes, reference: str | None) -> Reals:
+    if fakes.run is not None:
+        recipe = from_run(fakes.run)
+        stream, facts = next(iter(fakes.run.read_json(fakes.run.facts)["data"].items()))
+        wanted = recipe.data_of(stream)
+        keys = ("source", "size", "channels", "only", "limit", "split")
+        where = {key: getattr(wanted, key) for key in keys}
+    elif fakes.generator is not None:
+        facts = fakes.generator.config["data"]
+        where = dict(facts)
+        if "source" not in facts:
+            raise UserError(
+                f"{fakes.name} was trained on {facts['title']} and does not say where they lie; name them: "
+                "--real SOURCE"
+            )
+    else:
+        raise UserError(
+            f"{fakes.name} holds images and nothing tells which real ones they should resemble; name them: --real "
+            "SOURCE (a folder, a file, or a name from: frugan data list)."
+        )
+    return _opened(fakes.name, where, facts, reference)
+
+
+def _opened(name: str, where: Mapping[str, Any], facts: Mapping[str, Any], reference: str | None) -> Reals:
+    source = where["source"]
+    options: dict[str, Any] = {key: where[key] for key in ("size", "channels")}
+    options |= {"only": tuple(where["only"]), "allow_unusable": True}
+    train = data.open_dataset(source, split=where["split"], limit=where["limit"], **options)
+    if train.content_hash != facts["hash"]:
+        raise UserError(
+            f"{name} was trained on {facts['title']}, and '{source}' is {train.title} now: other images. Put the data "
+            "back as they were, train again, or say --real SOURCE to compare with others."
+        )
+    held_out = None
+    if where["split"] != "test" and data.has_split(source, "test"):
+        held_out = data.open_dataset(source, split="test", **options)
+    return _referring(source, train, held_out, reference)
+
+
+def _referring(source: str, train: Dataset, held_out: Dataset | None, reference: str | None) -> Reals:
+    if reference == "test" and held_out is None and train.split != "test":
+        raise UserError(f"The data '{source}' have no held-out images (split test); use reference 'train'.")
+    enough = held_out is not None and len(held_out) >= min(ENOUGH, len(train))
+    use_held_out = reference == "test" or (reference is None and enough)
+    return Reals(train, held_out, held_out if use_held_out and held_out is not None else train)
+
+
+def _check_shapes(fakes: Fakes, reals: Reals, real: str | None) -> None:
+    if fakes.shape == reals.reference.shape:
+        return
+    channels, height, width = fakes.shape
+    found = reals.reference.shape
+    wanted = ""
+    if found[1:] != fakes.shape[1:] and height == width:
+        wanted += f" --size {height}"
+    if found.channels != channels:
+        wanted += f" --channels {channels}"
+    how = f" (--real {real}{wanted} converts the real ones)" if wanted else ""
+    raise UserError(
+        f"The images of {fakes.name} are {channels} x {height} x {width} and those of {reals.reference.title} are "
+        f"{found.channels} x {found.height} x {found.width}; only equal shapes are compared. Make the fakes in that "
+        f"shape, or bring the real ones to theirs{how}."
+    )
+
+
+def _holds_statistics(path: Path) -> bool:
+    """Whether a file is what FID programs write: mean and covariance, and no images beside them."""
+    if path.suffix != ".npz" or not path.is_file():
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile):
+        return False  # the reader of data sets says what is wrong with it
+    return {"mu", "sigma"} <= names and not names & {"images", "x", "x_train", "train_images", "arr_0"}
+
+
+def read_statistics(path: Path) -> Statistics:
+    """The arrays ``mu`` and ``sigma`` of an .npz file. Raises UserError if they are not a mean and a covariance."""
+    import torch
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            mean, covariance = (np.asarray(arrays[name], np.float64) for name in ("mu", "sigma"))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"--real {path}: its statistics cannot be read: {error}") from None
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+        raise UserError(
+            f"--real {path}: mu is {list(mean.shape)} and sigma {list(covariance.shape)}; a mean [width] and a "
+            "covariance [width, width] are accepted."
+        )
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        raise UserError(f"--real {path}: mu or sigma holds numbers that are not finite; make the file anew.")
+    if not np.allclose(covariance, covariance.T, atol=1e-6 * float(np.abs(covariance).max(initial=0))):
+        raise UserError(f"--real {path}: sigma is not symmetric, so it is no covariance; make the file anew.")
+    return Statistics(path.name, digest, torch.from_numpy(mean), torch.from_numpy(covariance))

@@ -1,0 +1,328 @@
+"""Images that any program made, against any real ones, statistics of them, or too few of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import frugan.metrics
+from frugan import artefact, cli, data, views
+from frugan.evaluation import evaluate, unequal
+from frugan.evaluation._fakes import drawn
+from frugan.metrics import Metric
+from frugan.registry import UserError
+from frugan.training import train
+
+SIDE = 10
+
+
+def worsened(images: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
+    """Images with grey noise, as a poor generator leaves it."""
+    noise = np.random.default_rng(seed).normal(0, strength, images.shape)
+    return np.clip(np.rint(images + noise), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with real images of two splits, noisy ones as .npz and PNGs, and statistics."""
+    folder = tmp_path_factory.mktemp("given")
+    train_set = data.open_dataset("glyphs:digits", size=SIDE, limit=3300)
+    images, labels = train_set.images.numpy()[:, 0], train_set.labels.numpy()  # pyrefly: ignore
+    np.savez(
+        folder / "real.npz", x_train=images[:1100], y_train=labels[:1100], x_test=images[1100:2200],
+        y_test=labels[1100:2200],
+    )  # fmt: skip
+    np.savez(folder / "unlabelled.npz", images=images[:2100])
+    fakes = worsened(images[2200:], 20)
+    np.savez(folder / "fakes.npz", fakes)  # without a name: arr_0
+    np.savez(folder / "colour.npz", images=np.repeat(fakes[:1000, ..., None], 3, -1))
+    (folder / "fakes").mkdir()
+    for number, image in enumerate(fakes):
+        Image.fromarray(image).save(folder / "fakes" / f"{number:05d}.png")
+    return folder
+
+
+def fid(fakes: Path, real: Path | str, **more: Any) -> dict[str, Any]:
+    return evaluate(fakes, real=str(real), metrics=["fid"], view="pixels", device="cpu", **more)[0]
+
+
+@pytest.fixture(scope="module")
+def of_npz(made: Path) -> dict[str, Any]:
+    return fid(made / "fakes.npz", made / "real.npz")
+
+
+# ---------------------------------------------------------------------------------------------------------- any images
+
+
+def test_a_folder_and_an_npz_of_the_same_images_have_the_same_value(made: Path, of_npz: dict[str, Any]) -> None:
+    folder = fid(made / "fakes", made / "real.npz")
+    assert folder["values"] == of_npz["values"]
+    assert unequal([folder["protocol"], of_npz["protocol"]]) == []
+    protocol = of_npz["protocol"]
+    assert (protocol["split"], protocol["real_count"], protocol["fake_count"]) == ("test", 1100, 1100)
+    assert (protocol["fakes"], protocol["trained_on"], protocol["sampling_seed"]) == ("images", None, None)
+    assert of_npz["images"] is None
+    assert not list(made.glob("**/*.json*"))  # nothing is written beside the user's images
+
+
+def test_the_value_is_that_of_all_given_images(made: Path, of_npz: dict[str, Any]) -> None:
+    held_out = data.open_dataset(str(made / "real.npz"), split="test")
+    view = views.build("pixels", dataset=held_out)
+    fakes = torch.from_numpy(np.load(made / "fakes.npz")["arr_0"])[:, None]
+    expected = frugan.metrics.fid.compute(
+        real=view.features(held_out.images), fake=view.features(fakes)
+    )["fid"]  # fmt: skip
+    assert of_npz["values"]["fid"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_of_more_images_than_are_wanted_a_fixed_draw_is_taken(made: Path) -> None:
+    value = fid(made / "fakes.npz", made / "real.npz", count=1000)
+    assert (value["protocol"]["fake_count"], value["protocol"]["real_count"]) == (1000, 1000)
+    with pytest.raises(UserError, match=r"fakes.npz holds 1,100 images; give a --count of at most"):
+        fid(made / "fakes.npz", made / "real.npz", count=1200)
+
+
+def test_jpeg_is_warned_of_and_stands_in_the_protocol(made: Path, tmp_path: Path, of_npz: dict[str, Any]) -> None:
+    folder = tmp_path / "jpegs"
+    folder.mkdir()
+    for path in sorted((made / "fakes").iterdir()):
+        Image.open(path).save(folder / f"{path.stem}.jpg", quality=90)
+    told: list[str] = []
+    value = fid(folder, made / "real.npz", progress=told.append)
+    assert value["protocol"]["fakes"] == "images, 1,100 of 1,100 files are JPEG"
+    assert any("Losses of compression move FID" in line for line in told)
+    assert any(line.startswith("fakes:") for line in unequal([value["protocol"], of_npz["protocol"]]))
+
+
+def test_labels_of_given_images_are_their_folders(made: Path, tmp_path: Path) -> None:
+    def compute(*, labels: Any, real_labels: Any) -> dict[str, float]:
+        return {"labels_in_common": float((labels.bincount(minlength=10) > 0).sum() + real_labels.min())}
+
+    needs = ("labels", "real_labels")
+    frugan.metrics.add(
+        "labels_in_common", Metric("labels_in_common", compute, needs, "higher", "labels_in_common", 5)
+    )  # fmt: skip
+    for number, path in enumerate(sorted((made / "fakes").iterdir())[:60]):
+        (tmp_path / "classes" / str(number % 10)).mkdir(parents=True, exist_ok=True)
+        Image.open(path).save(tmp_path / "classes" / str(number % 10) / path.name)
+    settings: dict[str, Any] = {"real": str(made / "real.npz"), "metrics": ["labels_in_common"], "view": "pixels"}
+    value = evaluate(tmp_path / "classes", **settings)[0]
+    assert value["values"] == {"labels_in_common": 10.0}
+    assert value["protocol"]["labels"] == "as given"
+    (tmp_path / "classes" / "9").rename(tmp_path / "classes" / "nine")
+    with pytest.raises(UserError, match="name the fakes' folders as the real ones are"):
+        evaluate(tmp_path / "classes", **settings)
+    with pytest.raises(UserError, match="needs the labels of the fake images, and they have none"):
+        evaluate(made / "fakes.npz", **settings)
+
+
+# --------------------------------------------------------------------------------------------------------------- floor
+
+
+def test_the_floor_is_what_real_images_reach_against_real_ones(made: Path, of_npz: dict[str, Any]) -> None:
+    parts = {split: data.open_dataset(str(made / "real.npz"), split=split) for split in ("train", "test")}
+    view = views.build("pixels", dataset=parts["train"])
+    features = {split: view.features(part.images) for split, part in parts.items()}
+    expected = frugan.metrics.fid.compute(real=features["test"], fake=features["train"])["fid"]
+    floor = of_npz["floor"]
+    assert floor["value"] == pytest.approx(expected, rel=1e-6)
+    assert floor["value"] < of_npz["values"]["fid"] / 2
+    assert floor["protocol"]["of"] == f"{parts['train'].title} against {parts['test'].title}"
+    assert (floor["protocol"]["fake_count"], floor["protocol"]["real_count"]) == (1100, 1100)
+
+
+def test_without_a_second_split_the_floor_is_of_disjoint_halves(made: Path) -> None:
+    whole = data.open_dataset(str(made / "unlabelled.npz"))
+    one, other = drawn(whole, 1050), drawn(whole, 1050, 1050)
+    assert sorted([*one.tolist(), *other.tolist()]) == list(range(2100))
+    view = views.build("pixels", dataset=whole)
+    expected = frugan.metrics.fid.compute(
+        real=view.features(whole.images[one]), fake=view.features(whole.images[other])
+    )["fid"]  # fmt: skip
+    floor = fid(made / "fakes.npz", made / "unlabelled.npz")["floor"]
+    assert floor["value"] == pytest.approx(expected, rel=1e-6)
+    assert floor["protocol"]["of"] == f"two disjoint halves of {whole.title}"
+    assert floor["protocol"]["fake_count"] == 1050
+
+
+def test_a_floor_is_computed_once_for_all_fakes(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def compute(*, real: Any, fake: Any) -> dict[str, float]:
+        calls.append(len(fake))
+        return {"counted": 1.0}
+
+    frugan.metrics.add("counted", Metric("counted", compute, ("real", "fake"), "lower", "counted", 5))
+    settings: dict[str, Any] = {"real": str(made / "real.npz"), "metrics": ["counted"], "view": "pixels"}
+    assert evaluate(made / "fakes.npz", **settings)[0]["floor"]["value"] == 1.0
+    evaluate(made / "fakes", **settings)
+    assert len(calls) == 3  # twice the fakes, once the floor
+    for path in (Path(views.cache_folder()).parent / "floors").iterdir():
+        path.write_text("cut sho")
+    assert evaluate(made / "fakes", **settings)[0]["floor"]["value"] == 1.0  # what is damaged is computed again
+    assert len(calls) == 5
+
+
+def test_what_asks_a_generator_has_no_floor_and_wants_one(made: Path) -> None:
+    frugan.metrics.add(
+        "asks", Metric("asks", lambda *, generator: {"asks": 1.0}, ("generator",), "lower", "asks", 5)
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"asks asks a generator for images of its own; .*fakes.npz holds images alone"):
+        evaluate(made / "fakes.npz", real=str(made / "real.npz"), metrics=["asks"], view="pixels")
+
+
+# ------------------------------------------------------------------------------------------------------------- too few
+
+
+def test_too_few_are_refused_with_the_number_or_allowed_by_name(made: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "few.npz", images=np.load(made / "fakes.npz")["arr_0"][:50])
+    with pytest.raises(UserError, match=r"fid takes at least 1000 images: there are 50 fake.*--allow-few fid"):
+        fid(tmp_path / "few.npz", made / "real.npz")
+    with pytest.raises(UserError, match="Did you mean 'fid'"):
+        fid(tmp_path / "few.npz", made / "real.npz", allow_few=["fidd"])
+    told: list[str] = []
+    value = fid(tmp_path / "few.npz", made / "real.npz", allow_few=["fid"], progress=told.append)
+    assert value["protocol"]["few_images"] == "50 fake and 50 real images, and fid takes 1,000"
+    assert any("compares with values of the same counts alone" in line for line in told)
+    other = {key: item for key, item in value["protocol"].items() if key != "few_images"}
+    assert unequal([value["protocol"], other]) != []
+    kid = evaluate(
+        tmp_path / "few.npz", real=str(made / "real.npz"), metrics=["kid"], view="pixels", allow_few=["kid"]
+    )[0]  # fmt: skip
+    assert kid["protocol"]["options"]["subset_size"] == 50  # no subset can be larger than the set
+
+
+def test_one_image_is_too_few_however_allowed(made: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "one.npz", images=np.load(made / "fakes.npz")["arr_0"][:1])
+    with pytest.raises(UserError, match="fid: 1 image in 'real'; it takes at least 2"):
+        fid(tmp_path / "one.npz", made / "real.npz", allow_few=["fid"])
+
+
+# ---------------------------------------------------------------------------------------------------------- statistics
+
+
+def statistics(made: Path, path: Path, **more: Any) -> Path:
+    reals = data.open_dataset(str(made / "real.npz"), split="test")
+    features = views.build("pixels", dataset=reals).features(reals.images).double().numpy()
+    np.savez(path, **{"mu": features.mean(0), "sigma": np.cov(features, rowvar=False), **more})
+    return path
+
+
+def test_statistics_of_another_program_serve_fid(made: Path, tmp_path: Path, of_npz: dict[str, Any]) -> None:
+    path = statistics(made, tmp_path / "stats.npz")
+    value = fid(made / "fakes.npz", path)
+    assert value["values"]["fid"] == pytest.approx(of_npz["values"]["fid"], rel=1e-6)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    assert value["protocol"]["data"] == f"statistics of stats.npz, sha256 {digest}, count unknown"
+    assert value["protocol"]["real_count"] is None
+    assert value["floor"] is None
+    with pytest.raises(UserError, match=r"kid needs real images; the statistics stats.npz serve fid alone"):
+        evaluate(made / "fakes.npz", real=str(path), metrics=["kid"], view="pixels")
+    with pytest.raises(UserError, match=r"describes 100 features an image; say which view saw them with --view"):
+        evaluate(made / "fakes.npz", real=str(path))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"mu": np.zeros((3, 3))}, r"mu is \[3, 3\]"),
+        ({"sigma": np.full((100, 100), np.nan)}, "not finite"),
+        ({"sigma": np.triu(np.ones((100, 100)))}, "not symmetric"),
+        ({"mu": np.zeros(7), "sigma": np.eye(7)}, "describes 7 features an image and the view 'pixels' has 100"),
+    ],
+)
+def test_statistics_that_are_none(made: Path, tmp_path: Path, arrays: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        fid(made / "fakes.npz", statistics(made, tmp_path / "stats.npz", **arrays))
+
+
+# ------------------------------------------------------------------------------------------------------------ mistakes
+
+
+def test_shapes_that_differ_are_refused_and_can_be_brought_together(made: Path) -> None:
+    said = r"colour.npz are 3 x 10 x 10 and those of npz real .* are 1 x 10 x 10; .*--channels 3 converts the real ones"
+    with pytest.raises(UserError, match=said):
+        fid(made / "colour.npz", made / "real.npz")
+    value = fid(made / "colour.npz", made / "real.npz", channels=3)
+    assert value["protocol"]["real_count"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("fakes.npz", "nothing tells which real ones they should resemble; name them: --real SOURCE"),
+        ("nowhere --real real.npz", "nowhere is neither a run nor an artefact, nor a folder or .npz of images"),
+        ("fakes.npz --real nowhere", "--real nowhere: there is no such file or folder, and no source of that name"),
+        ("fakes.npz --real mnits", "Did you mean 'mnist'?"),
+        ("empty.npz --real real.npz", "empty.npz: holds the arrays weights; accepted are images"),
+        ("fakes.npz --real real.npz --metrics fidd", "Did you mean 'fid'?"),
+        ("fakes.npz --real real.npz --view pixel", "Did you mean 'pixels'?"),
+        ("fakes.npz --real real.npz --reference held", "There is no reference 'held'"),
+        ("fakes.npz --real unlabelled.npz --reference test", "have no held-out images"),
+        ("fakes.npz --size 3", "--size and --channels are for the images of --real"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    line: str, said: str, made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(made)
+    np.savez("empty.npz", weights=np.zeros(3))
+    with pytest.raises(SystemExit) as end:
+        cli.main(["evaluate", *shlex.split(line)])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_the_command_prints_values_beside_floors_and_the_protocol(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], of_npz: dict[str, Any]
+) -> None:
+    def compute(*, real_pixels: Any, pixels: Any, step: int = 2) -> dict[str, float]:
+        return {"lighter": float(pixels.float().mean() - real_pixels.float().mean()), "step": step}
+
+    frugan.metrics.add("lighter", Metric("lighter", compute, ("real_pixels", "pixels"), "lower", "lighter", 5))
+    monkeypatch.chdir(made)
+    cli.main(shlex.split("evaluate fakes.npz --real real.npz --view pixels --metrics fid,lighter"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["metric", "value", "floor", "better"]
+    numbers = [of_npz["values"]["fid"], of_npz["floor"]["value"]]
+    assert lines[1].split() == ["fid", *(f"{number:.4g}" for number in numbers), "lower"]
+    assert any(line.startswith("floor of fid, lighter: npz real (train") for line in lines)
+    assert any(line.startswith("protocol: data npz real, split test, ") for line in lines)
+    assert lines[2].split()[3:] == ["lower", "step", "2"]
+    assert "protocol of lighter: options {'step': 2}" in lines
+    cli.main(shlex.split("evaluate fakes.npz --real real.npz --view pixels --metrics fid --json"))
+    assert json.loads(capsys.readouterr().out) == [json.loads(json.dumps(of_npz))]
+
+
+# ----------------------------------------------------------------------------------------------------------- artefacts
+
+
+def test_an_artefact_opens_the_data_that_it_names_or_asks_for_them(made: Path, tmp_path: Path) -> None:
+    keys = {"data.size": 12, "data.limit": 1200, "generator.hidden": [16], "discriminator.hidden": [16]}
+    run = train("vanilla", data="glyphs:digits", images=96, out=tmp_path / "run", changes=keys, quiet=True).path
+    own = evaluate(run, metrics=["fid"], view="pixels", count=1000, device="cpu")[0]
+    artefact.load(run).save(tmp_path / "artefact")
+    shipped = evaluate(tmp_path / "artefact", metrics=["fid"], view="pixels", count=1000, device="cpu")[0]
+    assert shipped == own
+    assert sorted(path.name for path in (tmp_path / "artefact").iterdir()) == [
+        "README.md", "config.json", "model.safetensors",
+    ]  # fmt: skip
+    config = json.loads((tmp_path / "artefact" / "config.json").read_text())
+    del config["data"]["source"]
+    (tmp_path / "artefact" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="does not say where they lie; name them: --real SOURCE"):
+        evaluate(tmp_path / "artefact", metrics=["fid"], view="pixels")
+    with pytest.raises(UserError, match=r"are 1 x 12 x 12 and those of npz real .* --size 12 converts the real ones"):
+        evaluate(tmp_path / "artefact", real=str(made / "real.npz"), metrics=["fid"], view="pixels")
+    other = evaluate(run, real=str(made / "real.npz"), size=12, metrics=["fid"], view="pixels", count=1000)[0]
+    assert (other["protocol"]["data"], other["protocol"]["trained_on"]) == ("npz real", config["data"]["hash"])
