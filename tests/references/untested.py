@@ -77,6 +77,9 @@ ITEMS: dict[str, list[str]] = {
         "3 layout",
         "3 input_range",
         *[f"5.{item}" for item in range(1, 16)],  # FID, KID, Inception Score, neighbours
+        "2.12",  # memorisation
+        "5.18",
+        "5.20",
         "5.22",
         "5.23",
         "5.24",
@@ -92,9 +95,7 @@ LATER: dict[str, dict[str, str]] = {
     "metrics": {
         "5.16": "CMMD",
         "5.17": "MIND",
-        "5.18": "memorisation",
         "5.19": "modes",
-        "5.20": "memorisation",
         "5.21": "Vendi",
         "5.25": "similarity",
     },

@@ -29,6 +29,13 @@ class Inside(NamedTuple):
     of_balls: Tensor
 
 
+class Nearest(NamedTuple):
+    """Distance of each point to the nearest centre, and which one that is (the first of equals), both ``[points]``."""
+
+    distances: Tensor
+    rows: Tensor
+
+
 def accept_neighbours(
     metric: str, real: Tensor, fake: Tensor, k: int, equal_counts: bool, seed: int
 ) -> tuple[Tensor, Tensor]:
@@ -64,6 +71,20 @@ def radii(features: Tensor, k: int) -> Tensor:
         distances[close] = _one_by_one(features[rows], features, close)
         found.append(distances.topk(k, largest=False).values[:, -1])
     return torch.cat(found)
+
+
+def nearest(points: Tensor, centres: Tensor) -> Nearest:
+    """The nearest centre of each point; a point's copy among the centres counts, at distance 0."""
+    distances, found = [], []
+    point_squares, centre_squares = _squares(points), _squares(centres)
+    for rows in _blocks(len(points), len(centres)):
+        squared, slack = _roughly(points[rows], centres, point_squares[rows], centre_squares)
+        close = squared - slack <= (squared + slack).min(1, keepdim=True).values  # whoever could be the nearest
+        squared.fill_(torch.inf)[close] = _one_by_one(points[rows], centres, close)
+        first = squared.argmin(1, keepdim=True)
+        distances.append(squared.gather(1, first)[:, 0])
+        found.append(first[:, 0])
+    return Nearest(torch.cat(distances), torch.cat(found))
 
 
 def inside(points: Tensor, centres: Tensor, radii: Tensor) -> Inside:

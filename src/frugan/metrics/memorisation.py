@@ -1,0 +1,175 @@
+"""Whether fakes are copies of the training images: how near they lie to them, against real images held out.
+
+Three ways to ask, none of them dependable (Stein et al. 2023, arXiv 2306.04675): look at the pairs of `neighbours` as
+well. `real` are the images that were trained on, all of them; a copy of one that is left out goes unseen.
+
+None of these numbers says that images are good. What lies far from everything real is no copy, so a bad generator looks
+innocent; held-out images say how far a new real image lies, and nothing beyond that is better. The number for tables is
+therefore by how much fakes fall short of held-out images in authenticity, and 0 where they do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from frugan import seeds
+from frugan.metrics import Metric
+from frugan.metrics._features import accept, accept_pair, collect
+from frugan.metrics._neighbours import Nearest, nearest, radii
+from frugan.registry import UserError
+
+WIDEST = 64
+"""Cells are sought in so many principal components of the training features where these are wider."""
+
+FEWEST = 20
+"""A cell counts that holds more fakes than this."""
+
+_RESTARTS, _ROUNDS = 5, 100
+
+
+def compute(*, real: Tensor, fake: Tensor, held_out: Tensor, cells: int = 3, seed: int = 0) -> dict[str, float]:
+    """How near fakes lie to training images, from features ``[n, d]``, ``[m, d]`` and ``[l, d]``; these numbers:
+
+    - `nearest_fake`, `nearest_held_out`: the median distance to the nearest training image.
+    - `authenticity`: the per cent of fakes that are authentic (Alaa et al. 2022, arXiv 2102.08921): they
+      lie farther from their nearest training image than that one from its nearest other training image.
+      `authenticity_held_out`: the same of held-out images. `authenticity_shortfall`: how many points the fakes' is
+      lower, 0 if it is not.
+    - `c_t`: whether fakes lie nearer to training images than held-out ones do, cell by cell (Meehan et al. 2020, arXiv
+      2004.05675), in standard deviations: far below 0 means copies, far above 0 fakes that miss the data. It
+      grows with the square root of the counts. Left out where no cell holds fakes enough and a held-out image.
+      `c_t_cells`: in how many cells it was measured.
+
+    Args:
+        real: of the images that the generator was trained on.
+        held_out: of real images that it was not trained on.
+        cells: of k-means over the training features.
+        seed: of where k-means begins.
+
+    Raises:
+        UserError: fewer than two images in a set, unequal widths, non-finite or all equal real features, no cell.
+    """
+    if cells < 1:
+        raise UserError(f"memorisation: cells={cells}; it takes at least 1.")
+    real, fake, held_out = _accept(real, fake, held_out)
+    spacing = radii(real, 1)
+    of_fake, of_held_out = nearest(fake, real), nearest(held_out, real)
+    authentic, expected = authenticity(of_fake, spacing), authenticity(of_held_out, spacing)
+    numbers = {
+        "nearest_fake": float(of_fake.distances.quantile(0.5)),
+        "nearest_held_out": float(of_held_out.distances.quantile(0.5)),
+        "authenticity": authentic,
+        "authenticity_held_out": expected,
+        "authenticity_shortfall": max(0.0, expected - authentic),
+    }
+    reduce = _components(real)
+    centres = k_means(reduce(real), cells, seed)
+    of_cell = [nearest(reduce(one), centres).rows for one in (fake, held_out)]
+    scores, weights = [], []
+    for cell in range(len(centres)):
+        near = [one.distances[rows == cell] for one, rows in zip((of_fake, of_held_out), of_cell, strict=True)]
+        if len(near[0]) > FEWEST and len(near[1]):
+            scores.append(nearer(*near))
+            weights.append(len(near[1]))
+    if scores:
+        numbers["c_t"] = sum(z * weight for z, weight in zip(scores, weights, strict=True)) / sum(weights)
+    return {**numbers, "c_t_cells": float(len(scores))}
+
+
+def neighbours(real: Tensor, fake: Tensor) -> Nearest:
+    """The nearest training image of each fake, for a picture of the pairs: distances and rows of `real`, ``[m]``.
+
+    Features ``[n, d]`` and ``[m, d]``, or pixels as such (``images.flatten(1)``). Raises UserError as `compute` does.
+    """
+    real, fake = accept_pair("memorisation", real, fake, least=1)
+    return nearest(fake, real)
+
+
+def authenticity(found: Nearest, spacing: Tensor) -> float:
+    """The per cent of images that are authentic, by their nearest training images and those images' own `spacing`."""
+    return 100 * float((spacing[found.rows] < found.distances).double().mean())
+
+
+def nearer(fake: Tensor, held_out: Tensor) -> float:
+    """Mann and Whitney's U of distances ``[n]`` and ``[m]``, in standard deviations; below 0 the fakes are nearer.
+
+    U is the number of pairs in which the fake is the farther one, ties counting half. Half a pair is taken off its
+    mean, as in the authors' code, so swapping the sets does not quite swap the sign.
+    """
+    ordered = held_out.sort().values
+    u = sum(int(torch.searchsorted(ordered, fake, right=right).sum()) for right in (False, True)) / 2
+    n, m = len(fake), len(held_out)
+    return (u - (n * m / 2 - 0.5)) / (n * m * (n + m + 1) / 12) ** 0.5
+
+
+def k_means(features: Tensor, cells: int, seed: int) -> Tensor:
+    """Centres ``[cells, d]`` of features ``[n, d]`` in float64, fewer if there are fewer different ones.
+
+    The best of a few searches, each begun with centres far apart (Arthur & Vassilvitskii 2007, k-means++).
+    """
+    draws = seeds.generator(seed, "memorisation", "cells")
+    best, least = features[:1], torch.inf
+    for _ in range(_RESTARTS):
+        centres = _far_apart(features, cells, draws)
+        squared = torch.cdist(features, centres).square()
+        for _ in range(_ROUNDS):
+            of = squared.argmin(1)
+            counts = torch.bincount(of, minlength=len(centres))
+            sums = torch.zeros_like(centres).index_add_(0, of, features)
+            moved = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], centres)
+            settled = torch.equal(moved, centres)
+            centres, squared = moved, torch.cdist(features, moved).square()
+            if settled:
+                break
+        spread = float(squared.min(1).values.sum())
+        if spread < least:
+            best, least = centres, spread
+    return best
+
+
+def _far_apart(features: Tensor, cells: int, draws: torch.Generator) -> Tensor:
+    """Features to begin with, each drawn with odds by its squared distance to those drawn before."""
+    chosen = features[torch.randint(len(features), (1,), generator=draws)]
+    while len(chosen) < cells:
+        squared = torch.cdist(features, chosen, compute_mode="donot_use_mm_for_euclid_dist").min(1).values.square()
+        if not squared.any():
+            break
+        places = squared.cumsum(0)
+        drawn = torch.searchsorted(places, torch.rand(1, generator=draws, dtype=torch.float64) * places[-1], right=True)
+        chosen = torch.cat([chosen, features[drawn]])
+    return chosen
+
+
+def _components(real: Tensor) -> Callable[[Tensor], Tensor]:
+    """What turns features into those that cells are sought in: principal components of wide ones, else themselves."""
+    if real.shape[1] <= WIDEST:
+        return lambda features: features
+    _, mean, covariance = collect(real.split(8192))
+    vectors = torch.linalg.eigh(covariance).eigenvectors[:, -WIDEST:]
+    return lambda features: (features - mean) @ vectors
+
+
+def _accept(real: Tensor, fake: Tensor, held_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    real, fake = accept_pair("memorisation", real, fake)
+    held_out = accept("memorisation", "held_out", held_out)
+    if held_out.shape[1] != real.shape[1]:
+        raise UserError(
+            f"memorisation: 'real' has {real.shape[1]} features an image and 'held_out' has {held_out.shape[1]}; "
+            "take both from one view."
+        )
+    for name, features in (("real", real), ("fake", fake), ("held_out", held_out)):
+        if not bool(torch.isfinite(features.square().sum(1)).all()):
+            raise UserError(
+                f"memorisation: the features of '{name}' are too large for float64; "
+                "a generator that has diverged makes such."
+            )
+    return real, fake, held_out
+
+
+variant = Metric(
+    "memorisation", compute, needs=("real", "fake", "held_out"), better="lower", headline="authenticity_shortfall",
+    least=1000,
+)  # fmt: skip
