@@ -1,0 +1,51 @@
+"""Images as metrics take them that look at pixels themselves: bytes on the CPU, enough of them, of one shape."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from frugan.registry import UserError
+
+
+def accept_pixels(metric: str, name: str, images: Tensor, *, side: int) -> Tensor:
+    """Bytes ``[count, channels, height, width]`` of the set called `name`: two images at least, no side below `side`.
+
+    Raises UserError in the name of `metric`.
+    """
+    if images.ndim != 4 or images.dtype != torch.uint8:
+        raise UserError(
+            f"{metric}: '{name}' is {images.dtype} {list(images.shape)}; it takes images as bytes, torch.uint8 [count, "
+            "channels, height, width] (frugan.batch.to_bytes makes them)."
+        )
+    if len(images) < 2:
+        found = "1 image" if len(images) == 1 else "no images"
+        raise UserError(f"{metric}: {found} in '{name}'; it takes at least 2, make more.")
+    height, width = images.shape[2:]
+    if min(height, width) < side:
+        raise UserError(
+            f"{metric}: the images of '{name}' are {height} x {width}; it takes sides of at least {side} pixels. "
+            "For smaller ones take a metric of features (--view pixels)."
+        )
+    return images.detach().cpu()
+
+
+def accept_pixel_pair(metric: str, real: Tensor, fake: Tensor, *, side: int) -> tuple[Tensor, Tensor]:
+    """Real and fake images of one shape, each as `accept_pixels` gives them.
+
+    Fakes may all be equal, as a collapsed generator makes them; if the real ones are, nothing compares with them.
+    """
+    real = accept_pixels(metric, "real_pixels", real, side=side)
+    fake = accept_pixels(metric, "pixels", fake, side=side)
+    shapes = [" x ".join(map(str, images.shape[1:])) for images in (real, fake)]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"{metric}: the real images are {shapes[0]} and the fakes {shapes[1]} (channels, height, width); make them "
+            "of one shape."
+        )
+    if bool((real == real[0]).all()):
+        raise UserError(
+            f"{metric}: all {len(real)} real images are equal, so nothing can be compared with them; check the data "
+            "with `frugan data show`."
+        )
+    return real, fake

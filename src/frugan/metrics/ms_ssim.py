@@ -1,0 +1,125 @@
+"""Diversity of the fakes: multi-scale structural similarity of pairs of them, within a class if labels are known.
+
+Lower is more varied (Odena et al. 2017, arXiv 1610.09585, section 4.2; the similarity: Wang et al. 2003, eq. 7). It
+finds a generator that repeats itself and little else: noise has the lowest value of all, so set that of real images
+beside it, and never read it without a distance to the real ones.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from frugan import seeds
+from frugan.metrics import Metric
+from frugan.metrics._pixels import accept_pixels
+from frugan.registry import UserError
+
+_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the full size first
+_WINDOW, _SIGMA = 11, 1.5  # of the Gaussian, in pixels
+_ALL_SCALES_FROM = 128  # pixels; there the window of the last scale shrinks to 8
+_STABLE = ((0.01 * 255) ** 2, (0.03 * 255) ** 2)
+_PIXELS_AT_ONCE = 2**22
+
+
+def compute(*, pixels: Tensor, labels: Tensor | None, seed: int = 0) -> dict[str, float]:
+    """``{"ms_ssim": mean, "ms_ssim_worst_class": highest mean of a class}`` of bytes ``[count, c, h, w]``.
+
+    The mean is over random pairs in which every image stands once; both images of a pair have equal labels, and without
+    labels all images are one class. See `similarity` for how many scales images of a size have; values of unequal sizes
+    do not compare.
+
+    Args:
+        labels: class numbers ``[count]``, or attributes ``[count, bits]``, of which each combination is a class.
+        seed: of the pairs.
+
+    Raises:
+        UserError: no bytes, fewer than 2 images, sides under 11 pixels, no two images of one class.
+    """
+    images = accept_pixels("ms_ssim", "pixels", pixels, side=_WINDOW)
+    means, counts = [], []
+    for pairs in _pairs(_classes(labels, len(images)), seed):
+        step = max(1, _PIXELS_AT_ONCE // images[0].numel())
+        values = torch.cat([similarity(*(images[side] for side in part.T)) for part in pairs.split(step)])
+        means.append(float(values.mean()))
+        counts.append(len(values))
+    mean = sum(mean * count for mean, count in zip(means, counts, strict=True)) / sum(counts)
+    return {"ms_ssim": mean, "ms_ssim_worst_class": max(means)}
+
+
+def similarity(one: Tensor, other: Tensor) -> Tensor:
+    """Of each image ``[n, c, h, w]``, 0 to 255, to its partner: ``[n]``, at most 1, float64.
+
+    From 128 pixels there are five scales, as published; below, as many as the window of 11 pixels fits in, with the
+    first weights divided by their sum: three from 44, two from 22. Maps are averaged over pixels and channels.
+    """
+    one, other = one.double(), other.double()
+    scales = scales_of(*one.shape[2:])
+    score = one.new_ones(len(one))
+    for scale in range(scales):
+        whole, contrast = _similarity_maps(one, other)
+        weight = _WEIGHTS[scale] / (1 if scales == len(_WEIGHTS) else sum(_WEIGHTS[:scales]))
+        factor = (whole if scale == scales - 1 else contrast).flatten(1).mean(1)
+        score *= factor.clamp_min(0) ** weight
+        if scale < scales - 1:
+            one, other = avg_pool2d(one, 2), avg_pool2d(other, 2)
+    return score
+
+
+def scales_of(height: int, width: int) -> int:
+    """How many scales images of this size have, one to five. An odd last row or column is left out in halving."""
+    side = min(height, width)
+    if side >= _ALL_SCALES_FROM:
+        return len(_WEIGHTS)
+    return max(scales for scales in range(1, len(_WEIGHTS) + 1) if side >> (scales - 1) >= _WINDOW)
+
+
+def _similarity_maps(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Structural similarity, and its factor of contrast and structure, at every place where the window fits."""
+    height, width = one.shape[2:]
+    size = min(_WINDOW, height, width)
+    rows, columns = _window(height, size), _window(width, size).T
+    mean_one, mean_other = (rows @ images @ columns for images in (one, other))
+    products = mean_one * mean_other
+    squares = mean_one.square() + mean_other.square()
+    shared = rows @ (one * other) @ columns - products
+    spread = rows @ (one.square() + other.square()) @ columns - squares
+    contrast = (2 * shared + _STABLE[1]) / (spread + _STABLE[1])
+    return contrast * (2 * products + _STABLE[0]) / (squares + _STABLE[0]), contrast
+
+
+def _window(length: int, size: int) -> Tensor:
+    """``[length - size + 1, length]``: a Gaussian of `size` pixels at every place, for one axis of the image."""
+    place = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    kernel = (-0.5 * (place / (_SIGMA * size / _WINDOW)).square()).exp()
+    matrix = torch.zeros(length - size + 1, length, dtype=torch.float64)
+    for row, values in enumerate(matrix):
+        values[row : row + size] = kernel / kernel.sum()
+    return matrix
+
+
+def _classes(labels: Tensor | None, count: int) -> Tensor:
+    """The class ``[count]`` of each image, numbered from 0."""
+    if labels is None:
+        return torch.zeros(count, dtype=torch.int64)
+    if len(labels) != count:
+        raise UserError(f"ms_ssim: {count} images and {len(labels)} labels; it takes one for each image, or None.")
+    return labels.detach().cpu().unique(dim=0, return_inverse=True)[1]
+
+
+def _pairs(classes: Tensor, seed: int) -> list[Tensor]:
+    """For each class with at least two images, all of them but an odd one in random pairs ``[count, 2]``."""
+    order = torch.randperm(len(classes), generator=seeds.generator(seed, "ms_ssim"))
+    order = order[classes[order].argsort(stable=True)]
+    found = [
+        part[: len(part) // 2 * 2].view(-1, 2) for part in order.split(classes.bincount().tolist()) if len(part) > 1
+    ]
+    if not found:
+        raise UserError(
+            f"ms_ssim: no two of the {len(classes)} images are of one class; make more, or drop the labels."
+        )
+    return found
+
+
+variant = Metric("ms_ssim", compute, needs=("pixels", "labels?"), better="lower", headline="ms_ssim", least=1000)
