@@ -173,7 +173,7 @@ def test_a_metric_of_ones_own_is_evaluated_with_its_protocol(capsys: pytest.Capt
         cli.main(["evaluate", "runs/first", "--metrics", "brightness", "--view", "pixels"])
     assert "no metric called 'brightness'" in capsys.readouterr().err
     type_in(page.commands[0].replace("brightness,fid --count 10k", "brightness --view pixels --count 200"))
-    assert capsys.readouterr().out.startswith("brightness ")
+    assert "\nbrightness " in capsys.readouterr().out
     use_from_python(Topic("metric", "", [], page.python.replace("code=", 'view="pixels", code=')))
     assert "glyphs" in capsys.readouterr().out
 
