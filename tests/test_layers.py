@@ -25,7 +25,7 @@ LEVELS = {
     3: ["games", "metrics"],  # siblings: neither knows the other
     2: ["nets", "surgery", "costs", "views"],  # know the ConvFamily record, no family
     1: ["convs", "losses", "penalties", "augment", "data", "classifying", "latents", "intervals", "pictures"],  # leaves
-    0: ["batch", "cache", "registry", "resizing", "seeds"],  # words shared by all
+    0: ["arithmetic", "batch", "cache", "registry", "resizing", "seeds"],  # words shared by all
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 # Verbs are made of verbs (a comparison trains and evaluates) and the command line has two doors.

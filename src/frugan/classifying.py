@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from frugan import seeds
+from frugan.arithmetic import exact
 from frugan.batch import ImageShape, from_bytes
 from frugan.resizing import area
 
@@ -104,8 +105,7 @@ def train(
 def look(net: nn.Sequential, images: Tensor) -> Told:
     """What `net`, in its evaluating mode, sees in images like those that it learnt from; at once, so for a batch."""
     place = next(net.parameters()).device
-    # Always in float32: a caller's autocast must not change what is seen.
-    with torch.no_grad(), torch.autocast(place.type, enabled=False):
+    with exact(place):
         features = net[:-1](_prepare(images, place))
         return Told(features.cpu(), net[-1](features).log_softmax(1).cpu())
 

@@ -11,7 +11,8 @@ import torch
 import frugan.views
 from frugan.batch import ImageShape
 from frugan.registry import UserError
-from frugan.views._resize import area, tensorflow1_bilinear
+from frugan.resizing import area
+from frugan.views._resize import tensorflow1_bilinear
 from frugan.views.pixels import MOST
 
 
@@ -60,6 +61,13 @@ def test_pixels_are_few_and_keep_their_mean(shape: tuple[int, int, int], width: 
     assert seen.log_probabilities is None
     # Areas of one size: the mean of means is the mean of the image.
     assert torch.allclose(seen.features.mean(1), images.float().mean((1, 2, 3)) / 255, atol=1e-6)
+
+
+def test_pixels_are_not_moved_by_a_callers_precision() -> None:
+    view, images = frugan.views.build("pixels", dataset=unlabelled(1, 28, 28)), noise(5, 1, 28, 28)
+    before = view.features(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(view.features(images), before)
 
 
 def test_pixels_of_another_shape_are_refused() -> None:

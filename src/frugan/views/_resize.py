@@ -1,4 +1,4 @@
-"""Three exact ways to resize images; which one is used belongs to a view's version."""
+"""Two exact ways to resize images; which one is used belongs to a view's version."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-
-from frugan.resizing import area
-
-__all__ = ["area", "clean_bicubic", "tensorflow1_bilinear"]
 
 
 def tensorflow1_bilinear(images: Tensor, height: int, width: int) -> Tensor:

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from frugan.arithmetic import exact
 from frugan.registry import UserError, suggest
 from frugan.views import Builder, Seen, View
-from frugan.views._exact import exact
 from frugan.views._resize import clean_bicubic, tensorflow1_bilinear
 from frugan.views._weights import Layout, check_layout, keep, read_kept, read_published
 

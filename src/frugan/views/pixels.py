@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from frugan.arithmetic import exact
 from frugan.registry import UserError
+from frugan.resizing import area
 from frugan.views import Builder, Seen, View
-from frugan.views._resize import area
 
 if TYPE_CHECKING:
     from frugan.data import Dataset
@@ -40,13 +41,15 @@ def build(
     if side < 1:
         raise UserError(f"View 'pixels': side={side}; it takes a whole number from 1.")
     rows, columns = min(side, height), min(side, width)
+    place = torch.device(device)
 
     def look(images: Tensor) -> Seen:
         if tuple(images.shape[1:]) != (channels, height, width):
             raise UserError(
                 f"This view of pixels is for images {[channels, height, width]}; these are {list(images.shape[1:])}."
             )
-        return Seen(area(images.to(device, torch.float32) / 255, rows, columns).flatten(1).cpu())
+        with exact(place):
+            return Seen(area(images.to(place, torch.float32) / 255, rows, columns).flatten(1).cpu())
 
     resizing = f"area to {rows}x{columns}"
     return View(

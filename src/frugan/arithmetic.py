@@ -1,4 +1,4 @@
-"""The arithmetic that views look with: float32 throughout, whatever a caller has set."""
+"""The arithmetic that images are judged with: float32 throughout, whatever a caller has set."""
 
 from __future__ import annotations
 
