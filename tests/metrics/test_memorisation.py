@@ -90,8 +90,7 @@ def test_agrees_with_scikit_learn_and_scipy(width: int, copied: float) -> None:
     # Four groups of unequal size, far enough apart that every k-means finds them.
     middles = 20 * draw(4, width, 9)
     real, fake, held_out = (
-        draw(count, width, seed) + middles[torch.arange(count) % 7 % 4]
-        for seed, count in enumerate((300, 210, 160))
+        draw(count, width, seed) + middles[torch.arange(count) % 7 % 4] for seed, count in enumerate((300, 210, 160))
     )
     taken = int(copied * len(fake))
     fake[:taken] = real[:taken] + 1e-3 * fake[:taken]

@@ -78,7 +78,9 @@ ITEMS: dict[str, list[str]] = {
         "3 input_range",
         *[f"5.{item}" for item in range(1, 16)],  # FID, KID, Inception Score, neighbours
         "2.12",  # memorisation
+        "2.13",  # modes
         "5.18",
+        "5.19",
         "5.20",
         "5.22",
         "5.23",
@@ -98,7 +100,6 @@ LATER: dict[str, dict[str, str]] = {
     "metrics": {
         "5.16": "CMMD",
         "5.17": "MIND",
-        "5.19": "modes",
         "5.21": "Vendi",
         "5.25 lpips": "LPIPS",
     },

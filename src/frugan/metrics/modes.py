@@ -1,0 +1,87 @@
+"""How many of the data's classes the fakes fall into, and how unevenly (Metz et al. 2017, arXiv 1611.02163).
+
+Each fake counts for the class that a classifier finds likeliest. On stacked digits (data ``stacked:mnist``, view
+`stacked`) these are the 1000 modes of the literature, which draws 26,000 images; with the view `classifier` they are
+the classes of any labelled data.
+
+A class is covered by a single image, a misjudged one among them, so the count soon says no more; the divergence goes on
+telling, and is the number for tables. A perfect generator does not reach 0 either, as it draws by chance:
+`reverse_kl_floor` is what it has on average, and `modes_expected` how many classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from frugan.metrics import Metric
+from frugan.registry import UserError
+
+
+def compute(*, probabilities: Tensor, shares: Sequence[float] | None = None) -> dict[str, float]:
+    """``{"reverse_kl", "reverse_kl_floor", "modes", "modes_expected"}`` of the fakes.
+
+    `reverse_kl` is the sum of p log(p / q) over the classes, in natural logarithms, p the fakes' shares of the classes
+    and q those that are right; total collapse to one of K equally frequent classes is log K.
+
+    Args:
+        probabilities: natural logarithms ``[count, classes]`` (log-softmax values).
+        shares: q, how frequent each class should be, in any unit; equally if left out.
+
+    Raises:
+        UserError: no images, fewer than two classes, NaN, rows that are not the logarithms of probabilities, or shares
+            that are not one number above 0 for each class.
+    """
+    if probabilities.ndim != 2 or probabilities.shape[1] < 2 or not len(probabilities):
+        raise UserError(
+            f"modes: probabilities of the shape {list(probabilities.shape)}; it takes [count, classes] of a classifier "
+            "with at least two classes, e.g. --view classifier, or --view stacked for stacked digits."
+        )
+    logs = probabilities.detach().to("cpu")
+    if not bool((logs.logsumexp(1).abs() < 1e-3).all()):  # NaN fails as well
+        raise UserError("modes: the rows are not logarithms of probabilities; pass log-softmax values.")
+    return covered(torch.bincount(logs.argmax(1), minlength=logs.shape[1]), shares)
+
+
+def covered(counts: Tensor, shares: Sequence[float] | None = None) -> dict[str, float]:
+    """The numbers of `compute` from how many images fall into each class, int64 ``[classes]``."""
+    right = torch.ones(len(counts), dtype=torch.float64) if shares is None else torch.tensor(shares).double()
+    if right.shape != counts.shape or not bool((torch.isfinite(right) & (right > 0)).all()):
+        raise UserError(
+            f"modes: shares of the shape {list(right.shape)} for {len(counts)} classes; it takes one finite number "
+            "above 0 for each class."
+        )
+    right = right / right.sum()
+    total = int(counts.sum())
+    found = counts.double() / total
+    floor, expected = _by_chance(total, right)
+    return {
+        "reverse_kl": max(0.0, float((torch.xlogy(found, found) - torch.xlogy(found, right)).sum())),
+        "reverse_kl_floor": floor,
+        "modes": float((counts > 0).sum()),
+        "modes_expected": expected,
+    }
+
+
+def _by_chance(total: int, right: Tensor) -> tuple[float, float]:
+    """Mean divergence and mean number of classes of `total` images drawn with exactly these shares.
+
+    Each class holds a binomial number k of images, so the means are sums over k. With many images of K classes the
+    divergence is about (K - 1) / (2 total).
+    """
+    k = torch.arange(total + 1, dtype=torch.float64)
+    ways = math.lgamma(total + 1) - torch.lgamma(k + 1) - torch.lgamma(total - k + 1)
+    held = k / total
+    divergence = classes = 0.0
+    values, multiplicities = right.unique(return_counts=True)
+    for share, times in zip(values.tolist(), multiplicities.tolist(), strict=True):
+        odds = torch.exp(ways + k * math.log(share) + (total - k) * math.log1p(-share))
+        divergence += times * float((odds * (torch.xlogy(held, held) - held * math.log(share))).sum())
+        classes += times * (1 - float(odds[0]))
+    return divergence, classes
+
+
+variant = Metric("modes", compute, needs=("probabilities",), better="lower", headline="reverse_kl", least=1000)
