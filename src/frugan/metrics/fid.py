@@ -36,10 +36,10 @@ def frechet(real: Statistics, fake: Statistics) -> float:
 
 
 class Rooted(NamedTuple):
-    """One side of the distance with the root of its covariance, which is half the work: for several other sides.
+    """One side of the distance with a root of its covariance, R with R R' = S1: it serves against several other sides.
 
-    The trace of (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of R S2 R with R = S1^(1/2): a symmetric
-    matrix, so nothing complex can come out and singular covariances need no nudge.
+    The trace of (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of R' S2 R: a symmetric matrix, so nothing
+    complex can come out and singular covariances need no nudge.
     """
 
     mean: Tensor
@@ -50,14 +50,17 @@ class Rooted(NamedTuple):
     def of(cls, statistics: Statistics) -> Rooted:
         _, mean, covariance = _double(statistics)
         trace = _finite(covariance.trace())
-        values, vectors = torch.linalg.eigh(_symmetric(covariance))
-        return cls(mean, (vectors * values.clamp_min(0).sqrt()) @ vectors.T, trace)
+        root, failed = torch.linalg.cholesky_ex(_symmetric(covariance))
+        if failed:  # singular; by eigenvectors it takes many times as long
+            values, vectors = torch.linalg.eigh(_symmetric(covariance))
+            root = vectors * values.clamp_min(0).sqrt()
+        return cls(mean, root, trace)
 
     def distance(self, other: Statistics) -> float:
         """As `frechet`."""
         _, mean, covariance = _double(other)
         apart = _finite((self.mean - mean).square().sum() + self.trace + covariance.trace())
-        shared = torch.linalg.eigvalsh(_symmetric(self.root @ covariance @ self.root)).clamp_min(0).sqrt().sum()
+        shared = torch.linalg.eigvalsh(_symmetric(self.root.T @ covariance @ self.root)).clamp_min(0).sqrt().sum()
         return _difference(apart, shared)
 
 
