@@ -105,6 +105,8 @@ def train(
     init: File = None,
     code: Code = None,
     allow_unusable: Flag = False,
+    evaluate_every: Count = None,
+    keep_best: Text = None,
 ) -> None:
     """Train a recipe; the same command on an unfinished run continues it.
 
@@ -123,13 +125,15 @@ def train(
         precision: auto, float32 or bf16.
         init: An artefact or run whose weights the generator begins with.
         allow_unusable: Train even if more than 5 % of the images cannot be used.
+        evaluate_every: Measure every N images (20k), small and fast: fid_2k is of 2,000 images and no final FID.
+        keep_best: fid or class_coverage: keep the best checkpoint by it in OUT/best, and evaluate that one anew.
     """
     from frugan.training import train as run
 
     run(
         recipe, data=data, family=family, images=images, seed=seed, out=out, changes=_changes(keys), rounds=rounds,
         discriminator_family=discriminator_family, batch_size=batch_size, device=device, precision=precision,
-        init=init, code=code, allow_unusable=allow_unusable,
+        init=init, code=code, allow_unusable=allow_unusable, evaluate_every=evaluate_every, keep_best=keep_best,
     )
 
 

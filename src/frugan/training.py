@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frugan import __version__, recipes
 from frugan.recipe import Recipe, differences, from_run, parse_count, to_dict
@@ -30,6 +30,13 @@ PREVIEWS = 64
 HEALTH = 128
 
 
+class Looks(NamedTuple):
+    """Evaluation while training: every so many images, and the metric whose best checkpoint is kept, if any."""
+
+    every: int
+    keep_best: str | None
+
+
 def train(
     recipe: str | Recipe,
     *,
@@ -47,6 +54,8 @@ def train(
     init: str | Path | None = None,
     code: str | Path | None = None,
     allow_unusable: bool = False,
+    evaluate_every: int | str | None = None,
+    keep_best: str | None = None,
     quiet: bool = False,
 ) -> RunFolder:
     """Train a recipe and return its run folder; called again on the same folder, continue it.
@@ -61,6 +70,10 @@ def train(
         device: "cpu", "cuda", ...; the best there is if left out.
         init: an artefact or run whose weights the generator begins with.
         code: a file of one's own that adds variants.
+        evaluate_every: measure what would be shipped whenever so many images were seen, small and fast: see
+            `frugan.evaluation.approximate`.
+        keep_best: keep the checkpoint that was best by this metric ("fid", "class_coverage") as an artefact in the
+            folder ``best``, and evaluate it anew in the end, by other latents. What trains on stays the last one.
 
     Raises UserError for every mistake in the above, before any data is opened where possible.
     """
@@ -70,6 +83,7 @@ def train(
         recipe, data=data, family=family, images=images, seed=seed, changes=changes, rounds=rounds,
         discriminator_family=discriminator_family, batch_size=batch_size, precision=precision,
     )
+    looks = _looks(evaluate_every, keep_best)
     # Told before torch allocates anything.
     _keep_memory()
     from frugan import build
@@ -85,10 +99,10 @@ def train(
     processes = join(chosen)
     try:
         if not processes.leads:
-            _play(settled, folder, chosen, processes, init, code, allow_unusable, quiet=True)
+            _play(settled, folder, chosen, processes, init, code, allow_unusable, looks, quiet=True)
         else:
             with folder.locked():
-                _play(settled, folder, chosen, processes, init, code, allow_unusable, quiet)
+                _play(settled, folder, chosen, processes, init, code, allow_unusable, looks, quiet)
         # The others wait while the leader writes: a process that parts from one still at work can die in its threads.
         processes.wait()
     finally:
@@ -148,7 +162,7 @@ def tell_packing(source: str, every: float = 5.0) -> Callable[[int, int], None]:
 
 def _play(
     recipe: Recipe, folder: RunFolder, device: torch.device, processes: Processes, init: str | Path | None,
-    code: str | Path | None, allow_unusable: bool, quiet: bool,
+    code: str | Path | None, allow_unusable: bool, looks: Looks | None, quiet: bool,
 ) -> None:
     """Open the data, build, and play."""
     from frugan import build
@@ -166,12 +180,12 @@ def _play(
             )
     parts = build.parts(recipe, sets, device, processes)
     with _disk(folder, parts):
-        _play_on(recipe, folder, parts, sets, init, code, quiet)
+        _play_on(recipe, folder, parts, sets, init, code, looks, quiet)
 
 
 def _play_on(
     recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], init: str | Path | None,
-    code: str | Path | None, quiet: bool,
+    code: str | Path | None, looks: Looks | None, quiet: bool,
 ) -> None:
     """Continue if there is something to continue, play, keep."""
     from frugan.engine import checkpoint
@@ -201,8 +215,8 @@ def _play_on(
         folder.write_json(folder.recipe, {"frugan": __version__, **to_dict(recipe)})
     title = f"{recipe.name} on {next(iter(sets.values())).title}"
     bar = Bar(title, start, recipe.budget, ("discriminator.loss", "generator.loss")) if not quiet else None
-    observers = _observers(recipe, folder, parts, sets, bar) if processes.leads else []
     try:
+        observers = _observers(recipe, folder, parts, sets, looks, bar) if processes.leads else []
         came = play(
             parts, images=recipe.images if recipe.rounds is None else None, rounds=recipe.rounds,
             folder=folder.checkpoints, observers=observers,
@@ -217,6 +231,8 @@ def _play_on(
                 "continue."
             )
         raise SystemExit(130)
+    if looks is not None and looks.keep_best is not None and processes.leads:
+        _evaluate_best(folder, looks.keep_best, parts.device, code, quiet)
     if not quiet:
         newest = checkpoint.newest(folder.checkpoints)
         size = newest.stat().st_size / 1e6 if newest else 0
@@ -328,7 +344,8 @@ def _initialise(parts: Parts, init: str | Path) -> None:
 
 
 def _observers(
-    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], bar: Bar | None
+    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], looks: Looks | None,
+    bar: Bar | None,
 ) -> list[Observer]:
     """Who looks at this run: the log, previews, health, the progress bar."""
     import torch
@@ -390,8 +407,45 @@ def _circumstances(recipe: Recipe, parts: Parts) -> dict[str, Any]:
     """What a run's last bits depend on besides its recipe."""
     import torch
 
+    if looks is not None:
+        from frugan.engine.observers import every
+        from frugan.evaluation import approximate
+
+        observers.append(
+            approximate.observer(
+                folder, sets[stream], recipe.seed, every(looks.every), best_by=looks.keep_best, device=str(device),
+                tell=bar.say if bar else lambda line: None,
+            )
+        )  # fmt: skip
     from frugan import costs
     from frugan.engine.precision import resolve as resolve_precision
+
+def _looks(evaluate_every: int | str | None, keep_best: str | None) -> Looks | None:
+    """What was asked of evaluation while training. Raises UserError."""
+    if evaluate_every is None:
+        if keep_best is not None:
+            raise UserError(f"--keep-best {keep_best} chooses among evaluations; say how often: --evaluate-every 50k")
+        return None
+    from frugan.evaluation import approximate
+
+    approximate.check(keep_best)
+    return Looks(parse_count(evaluate_every), keep_best)
+
+
+def _evaluate_best(
+    folder: RunFolder, metric: str, device: torch.device, code: str | Path | None, quiet: bool
+) -> None:
+    """Measure the best checkpoint on fresh samples: it was chosen for its luck with the others, too."""
+    from frugan.evaluation import approximate, evaluate
+
+    if not (folder.path / approximate.BEST).is_dir():
+        return
+    for value in evaluate(folder.path / approximate.BEST, metrics=[metric], device=str(device), code=code):
+        if not quiet:
+            number = value["values"][value["headline"]]
+            chosen = f"{value['protocol']['checkpoint']}, after {value['images']:,} images"
+            print(f"{folder.path / approximate.BEST} ({chosen}), on fresh samples: {value['metric']} {number:.4g}")
+
 
     return {
         "device": str(parts.device), "machine": costs.processor(), "processes": parts.processes.world,

@@ -6,6 +6,7 @@
     metrics.jsonl    one line per value: metric, numbers, protocol
     samples/         previews, images-000000060000.png, always of the same latents
     checkpoints/     the newest whole state
+    best/            the best generator so far as an artefact, where training was asked to keep it
     report.html      what `frugan report` writes
 """
 

@@ -1,0 +1,165 @@
+"""Values while a run trains: small and fast, with names of their own, so that nobody takes them for final ones.
+
+They stand in the run's ``log.jsonl``, so a run that is resumed drops those that it is about to measure again, each with
+its protocol under "evaluations"::
+
+    {"images": 20000, "rounds": 625, "fid_2k": 31.2, "evaluations": [{"metric": "fid_2k", "values": {...}, ...}]}
+
+What they are compared with are images that were trained on: held-out ones stay unseen until the end, also by the choice
+of a best checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from frugan import artefact, metrics, seeds, views
+from frugan.data import Dataset
+from frugan.engine.observers import Moment, Rhythm
+from frugan.engine.run import RunFolder
+from frugan.evaluation._choice import default_view
+from frugan.evaluation._fakes import BEST, of_generator
+from frugan.evaluation._reals import Reals
+from frugan.evaluation._task import Task
+from frugan.metrics import Metric
+from frugan.registry import UserError, suggest
+from frugan.views import View
+
+COUNT = 2000
+"""Images of each side: FID of so few is biased upwards by much, but equally so at every look."""
+
+SUFFIX = "_2k"
+"""What the name of every value of `COUNT` images ends in."""
+
+METRICS = ("fid", "class_coverage")
+"""What is measured; the second where the view knows the classes of the data."""
+
+
+@dataclass
+class Evaluation:
+    """An observer that measures what would be shipped, and keeps the best of it where it is asked to.
+
+    It draws no random numbers of the run's, so a run with it and one without it have the same weights.
+
+    Args:
+        folder: of the run, begun already.
+        dataset: what is trained on.
+        view: through which to look.
+        seed: of the run; the latents follow from it, and are others than those of any later evaluation.
+        due: when to look.
+        tell: called with a line where something could not be measured.
+        best_by: the metric whose best checkpoint is kept in the folder ``best``, if any.
+    """
+
+    folder: RunFolder
+    dataset: Dataset
+    view: View
+    seed: int
+    due: Rhythm
+    tell: Callable[[str], None]
+    best_by: str | None = None
+
+    def look(self, moment: Moment) -> None:
+        """Measure, log, and keep the generator if it is the best so far."""
+        config = artefact.config_of(self.folder, moment.images)
+        name = self.folder.read_json(self.folder.facts)["shipped"]["generator"]["network"]
+        network = (moment.averaged if config["averaged"] else moment.networks)[name]
+        # A copy: what depends on the weights is settled in it, and nothing in the run.
+        generator = artefact.revive(config, network.state_dict(), device=next(network.parameters()).device)
+        task = Task(
+            of_generator(generator, str(self.folder.path), None), Reals(self.dataset, None, self.dataset), self.view,
+            COUNT, seeds.derive(self.seed, "evaluation while training"), 256, lambda line: None,
+        )  # fmt: skip
+        values = []
+        for metric in chosen(self.dataset, self.view):
+            try:
+                values.append(_renamed(task.measure(metric, task.protocol(metric), with_floor=False)))
+            except UserError as error:
+                self.tell(f"After {moment.images:,} images {metric.name} could not be measured: {error}")
+        headlines = {value["metric"]: value["values"][value["headline"]] for value in values}
+        line = {"images": moment.images, "rounds": moment.rounds, **headlines, "evaluations": values}
+        self.folder.append(self.folder.log, line)
+        if self.best_by is not None and self.best_by + SUFFIX in headlines:
+            self._keep(generator, headlines[self.best_by + SUFFIX])
+
+    def _keep(self, generator: artefact.Generator, value: float) -> None:
+        """Bring the folder ``best`` up to date; it is whole at every moment, or not there."""
+        name, place = f"{self.best_by}{SUFFIX}", self.folder.path / BEST
+        looks = len({line["images"] for line in self.folder.lines(self.folder.log) if name in line})
+        told = {"checkpoint": f"best of {looks} by {name}"}
+        kept = _config(self.folder)
+        if kept is not None and kept["best_by"]["metric"] == name:
+            known = kept["best_by"]["value"]
+            if not (value < known if metrics.find(self.best_by or "").better == "lower" else value > known):
+                self.folder.write(place / "config.json", json.dumps({**kept, **told}, indent=2) + "\n")
+                return
+        config = {**generator.config, **told, "best_by": {"metric": name, "value": value}}
+        beside, old = place.with_name(f".{BEST}.new"), place.with_name(f".{BEST}.old")
+        for leftover in (beside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        artefact.Generator(generator.module, config).save(beside)
+        if place.exists():
+            place.rename(old)
+        beside.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def chosen(dataset: Dataset, view: View) -> list[Metric]:
+    """The metrics that are measured of these data."""
+    own_classes = view.classes > 0 and view.classes == len(dataset.classes)
+    return [metrics.find(name) for name in METRICS if name != "class_coverage" or own_classes]
+
+
+def check(best_by: str | None) -> None:
+    """Raise UserError for a metric that no best checkpoint can be chosen by."""
+    if best_by is not None and best_by not in METRICS:
+        raise UserError(f"--keep-best {best_by}: not measured while training. {suggest(best_by, METRICS)}")
+
+
+def observer(
+    folder: RunFolder, dataset: Dataset, seed: int, due: Rhythm, *, best_by: str | None, device: str,
+    tell: Callable[[str], None],
+) -> Evaluation:  # fmt: skip
+    """An `Evaluation` through the view that suits the data, which may have to be trained first.
+
+    Raises UserError if there are too few images to be measured against, or `best_by` is not measured of them.
+    """
+    shipped = folder.read_json(folder.facts)["shipped"]
+    if "generator" not in shipped:
+        raise UserError(f"--evaluate-every measures a generator; this game ships {', '.join(shipped)}. Leave it out.")
+    least = metrics.find("fid").least
+    if len(dataset) < least:
+        raise UserError(f"--evaluate-every takes {least:,} images at least, and {dataset.title} has fewer.")
+    view = views.build(default_view(dataset), dataset=dataset, device=device, announce=tell)
+    names = [metric.name for metric in chosen(dataset, view)]
+    if best_by is not None and best_by not in names:
+        raise UserError(f"--keep-best {best_by}: {dataset.title} has no labels for it. {suggest(best_by, names)}")
+    return Evaluation(folder, dataset, view, seed, due, tell, best_by)
+
+
+def values_of(folder: RunFolder) -> list[dict[str, Any]]:
+    """Every value that was measured while the run trained, in order; none if nobody asked for any."""
+    return [value for line in folder.lines(folder.log) for value in line.get("evaluations", ())]
+
+
+def _renamed(value: dict[str, Any]) -> dict[str, Any]:
+    """A value under a name that says of how many images it is, with a protocol that equals no final one."""
+    name = value["metric"]
+    values = {f"{key}{SUFFIX}" if key == name else key: number for key, number in value["values"].items()}
+    headline = f"{name}{SUFFIX}" if value["headline"] == name else value["headline"]
+    protocol = {**value["protocol"], "checkpoint": "while training", "approximate": f"of {COUNT:,} images"}
+    del value["floor"]
+    return {**value, "metric": f"{name}{SUFFIX}", "values": values, "headline": headline, "protocol": protocol}
+
+
+def _config(folder: RunFolder) -> dict[str, Any] | None:
+    """The config of the best checkpoint that is kept; None if there is none, or it is not whole."""
+    try:
+        found = json.loads((folder.path / BEST / "config.json").read_text())
+        return found if isinstance(found, dict) and "best_by" in found else None
+    except (OSError, ValueError):
+        return None
