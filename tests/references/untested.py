@@ -22,7 +22,7 @@ ITEMS: dict[str, list[str]] = {
         *[f"9.{item}" for item in range(1, 12)],
     ],
     "dcgan": ["2.6 count|param|total", "2.6 mac", "7.1", "7.3", "7.4", "7.7", "7.8"],
-    "coursework": ["2.3", "2.4", *[f"6.{item}" for item in range(1, 9)]],
+    "coursework": ["2.3", "2.4", "5 mixtures", *[f"6.{item}" for item in range(1, 9)]],
     "losses": [
         *[
             f"1.{name}"
@@ -77,6 +77,7 @@ ITEMS: dict[str, list[str]] = {
         "3 layout",
         "3 input_range",
         *[f"5.{item}" for item in range(1, 16)],  # FID, KID, Inception Score, neighbours
+        "2.11",  # classification accuracy score
         "2.12",  # memorisation
         "2.13",  # modes
         "5.18",

@@ -1,0 +1,172 @@
+"""Classification accuracy score: what can be learnt from fakes made for labels, tested on real images held out.
+
+A small classifier is trained on the fakes alone and must tell real images (Ravuri & Vinyals 2019, arXiv 1905.10887): it
+fails where fakes are bad, all alike or of another class than asked for. It is trained on mixtures of real and generated
+images too, always equally many, so the curve shows how much of the real data fakes can stand in for; and the nets that
+saw real images alone judge the fakes, class by class.
+
+The number for tables is the accuracy after training on fakes alone. It depends on the data and on how many images there
+are, so read it beside the accuracy at 0, what real images in their place teach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from frugan import classifying, seeds
+from frugan.batch import ImageShape
+from frugan.metrics import Metric
+from frugan.metrics._pixels import accept_pixel_pair, accept_pixels
+from frugan.registry import UserError
+
+FEWEST_NETS = 3
+
+
+def compute(
+    *,
+    pixels: Tensor,
+    labels: Tensor,
+    real_pixels: Tensor,
+    real_labels: Tensor,
+    held_out_pixels: Tensor,
+    held_out_labels: Tensor,
+    shares: Sequence[float] = (0, 0.25, 0.5, 0.75, 1),
+    nets: int = FEWEST_NETS,
+    seed: int = 0,
+) -> dict[str, float]:
+    """The curve, its gap and how well the fakes are told, from bytes ``[count, c, h, w]`` and classes ``[count]``:
+
+    - `accuracy_at_0` ... `accuracy_at_1`: the share of held-out images told right by nets that learnt from so large a
+      share of fakes, the rest real; means over the nets, and `_std` behind them their population deviation.
+    - `gap`, `gap_std`: accuracy at 0 less that at 1, net by net.
+    - `accuracy_of_fakes`: the share of fakes that the nets of share 0 tell for what was asked for; `_of_class_3`: of
+      those that should be of class 3. No fake can be told better than the judges tell real images: see `accuracy_at_0`.
+
+    Every net learns by the one recipe of `frugan.classifying` from as many images as the smaller set has. Nets of one
+    number begin with the same weights at every share, and with a larger share keep the fakes of the smaller one. All
+    nets of all shares are trained here, some minutes for fifteen of them on 10,000 images; on the device of
+    `real_pixels`.
+
+    Args:
+        labels: what the fakes were asked to be.
+        shares: of fakes, from 0 to 1, both among them.
+        nets: how many are trained for each share, 3 or more: one net's luck is no result.
+        seed: of their weights, and of which images they learn from.
+
+    Raises:
+        UserError: labels missing, several for an image or of no class of the real images; fewer than two images in a
+            set or classes in the real ones; images that are no bytes, too small, of unequal shapes or all equal.
+    """
+    if nets < FEWEST_NETS or not {0, 1} <= set(shares) or not all(0 <= share <= 1 for share in shares):
+        raise UserError(
+            f"classification_accuracy: nets={nets}, shares={list(shares)}; it takes {FEWEST_NETS} nets or more, and "
+            "shares of generated images from 0 to 1, both among them."
+        )
+    device = str(real_pixels.device)
+    real, fake, held_out = _accept_pixels(real_pixels, pixels, held_out_pixels)
+    answers = _accept_labels("real_labels", real_labels, len(real), None)
+    classes = int(answers.max()) + 1
+    if len(answers.unique()) < 2:
+        raise UserError("classification_accuracy: all real images are of one class; there is nothing to tell apart.")
+    asked = _accept_labels("labels", labels, len(fake), classes)
+    expected = _accept_labels("held_out_labels", held_out_labels, len(held_out), classes)
+
+    images, known = torch.cat([real, fake]), torch.cat([answers, asked])
+    accuracies: dict[float, list[float]] = {share: [] for share in sorted(set(shares))}
+    told = []
+    for number in range(nets):
+        orders = _orders(len(real), len(fake), seed, number)
+        for share, found in accuracies.items():
+            rows = mixture(*orders, share)
+            start = seeds.derive(seed, "classification_accuracy", number)
+            net = classifying.train(images, known, rows, classes, seed=start, device=device)
+            found.append(float((classifying.classify(net, held_out) == expected).double().mean()))
+            if share == 0:
+                told.append(classifying.classify(net, fake))
+    gaps = [at_0 - at_1 for at_0, at_1 in zip(accuracies[0], accuracies[1], strict=True)]
+    of_class = [by_class(one, asked) for one in told]
+    return {
+        **{key: value for share, found in accuracies.items() for key, value in _over(f"accuracy_at_{share:g}", found)},
+        **dict(_over("gap", gaps)),
+        "accuracy_of_fakes": _mean([float((one == asked).double().mean()) for one in told]),
+        **{f"accuracy_of_class_{number}": _mean([one[number] for one in of_class]) for number in of_class[0]},
+    }
+
+
+def by_class(told: Tensor, asked: Tensor) -> dict[int, float]:
+    """Of each class that was asked for, the share of images told for it; both int64 ``[count]``."""
+    return {number: float((told[asked == number] == number).double().mean()) for number in asked.unique().tolist()}
+
+
+def mixture(real: Tensor, fake: Tensor, share: float) -> Tensor:
+    """The first rows of both orders, as many as the shorter one has, of which `share` are fakes (rounded)."""
+    total = min(len(real), len(fake))
+    fakes = round(share * total)
+    return torch.cat([real[: total - fakes], fake[:fakes]])
+
+
+def _orders(real: int, fake: int, seed: int, number: int) -> tuple[Tensor, Tensor]:
+    """Rows of the real images and of the fakes behind them, each in random order."""
+    draws = seeds.generator(seed, "classification_accuracy", number, "images")
+    return torch.randperm(real, generator=draws), real + torch.randperm(fake, generator=draws)
+
+
+def _over(name: str, values: list[float]) -> list[tuple[str, float]]:
+    mean = _mean(values)
+    return [(name, mean), (f"{name}_std", _mean([(value - mean) ** 2 for value in values]) ** 0.5)]
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _accept_pixels(real: Tensor, fake: Tensor, held_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    side = classifying.SMALLEST_SIDE
+    real, fake = accept_pixel_pair("classification_accuracy", real, fake, side=side)
+    held_out = accept_pixels("classification_accuracy", "held_out_pixels", held_out, side=side)
+    shape = ImageShape(*real.shape[1:])
+    if held_out.shape[1:] != real.shape[1:]:
+        raise UserError(
+            f"classification_accuracy: the real images are {' x '.join(map(str, shape))} and those held out "
+            f"{' x '.join(map(str, held_out.shape[1:]))} (channels, height, width); make them of one shape."
+        )
+    if min(classifying.looked_at(shape)) < side:
+        raise UserError(
+            f"classification_accuracy: images of {shape.height} x {shape.width} leave the classifier, which sees the "
+            f"longer side as {classifying.LARGEST_SIDE} pixels, less than {side}."
+        )
+    return real, fake, held_out
+
+
+def _accept_labels(name: str, labels: Tensor | None, images: int, classes: int | None) -> Tensor:
+    """One class an image, below `classes` if they are known."""
+    if labels is None:
+        raise UserError(
+            f"classification_accuracy: '{name}' are missing; it takes labelled data and a generator that was asked for "
+            "labels. Without them take the metric modes."
+        )
+    if labels.ndim != 1 or labels.is_floating_point() or len(labels) != images:
+        raise UserError(
+            f"classification_accuracy: '{name}' are {labels.dtype} {list(labels.shape)} for {images} images; it takes "
+            "one whole number for each, its class."
+        )
+    labels = labels.detach().cpu().long()
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or (classes is not None and high >= classes):
+        wrong = low if low < 0 else high
+        known = "classes are numbered from 0" if classes is None else f"the real images have classes 0 to {classes - 1}"
+        raise UserError(f"classification_accuracy: '{name}' hold the class {wrong}; {known}.")
+    return labels
+
+
+variant = Metric(
+    "classification_accuracy",
+    compute,
+    needs=("pixels", "labels", "real_pixels", "real_labels", "held_out_pixels", "held_out_labels"),
+    better="higher",
+    headline="accuracy_at_1",
+    least=1000,
+)
