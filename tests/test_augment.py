@@ -48,6 +48,18 @@ def test_flip_mirrors_some_images_left_to_right() -> None:
     assert torch.equal(augment.find("flip", probability=1.0)(images, seeded()), images.flip(-1))
 
 
+def test_crop_shows_a_part_of_each_image_enlarged() -> None:
+    ramp = torch.linspace(-0.9, 0.9, 32).expand(40, 1, 32, 32)
+    changed = augment.find("crop", enlarge=1.25)(ramp, seeded())
+    width = changed[:, 0, 0, -1] - changed[:, 0, 0, 0]
+    assert torch.allclose(width, torch.tensor(1.8 / 1.25), atol=0.08)
+    assert len((changed[:, 0, 0, 0] * 100).round().unique()) == 9  # of 40 columns 32 are kept, from 0, 1 ... or 8 on
+    assert torch.equal(augment.find("crop", enlarge=1.0)(ramp, seeded()), ramp)
+    assert changed.abs().max() <= 1
+    with pytest.raises(UserError, match=r"enlarge=0\.5"):
+        augment.find("crop", enlarge=0.5)
+
+
 def test_diff_augment_with_everything_off_changes_nothing() -> None:
     images = torch.randn(4, 3, 8, 8)
     still = augment.find("diff_augment", colour=False, translation=0.0, cutout=0.0)

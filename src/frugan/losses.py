@@ -73,12 +73,17 @@ def non_saturating(*, smoothing: float = 1.0, halved: bool = False) -> Adversari
     )
 
 
-def lsgan(*, real_target: float = 1.0, fake_target: float = 0.0, generator_target: float = 1.0) -> AdversarialLoss:
-    """Least squares, Mao et al. 2017 (1611.04076, eq. 9). Targets (-1 for fake, 0 for the generator) give its eq. 8."""
+def lsgan(
+    *, real_target: float = 1.0, fake_target: float = 0.0, generator_target: float = 1.0, generator_weight: float = 0.5
+) -> AdversarialLoss:
+    """Least squares, Mao et al. 2017 (1611.04076, eq. 9). Targets (-1 for fake, 0 for the generator) give its eq. 8.
+
+    `generator_weight` is the factor on the generator's square; CycleGAN has 1.
+    """
     return _apart(
         "lsgan",
         lambda real, fake: 0.5 * ((real - real_target) ** 2).mean() + 0.5 * ((fake - fake_target) ** 2).mean(),
-        lambda fake: 0.5 * ((fake - generator_target) ** 2).mean(),
+        lambda fake: generator_weight * ((fake - generator_target) ** 2).mean(),
         has_targets=True,
         takes_for_real=_nearer(real_target, fake_target),
     )
@@ -237,9 +242,11 @@ def compatibility(
             f"{', '.join(slopes)} with batch normalisation in the discriminator: each image's slope then depends on "
             "the other images; use layer, instance or no normalisation there."
         )
-    if loss == "wgan" and beta1 > 0:
+    # With a penalty it is in everyday use: StarGAN trains with beta1=0.5.
+    if loss == "wgan" and beta1 > 0 and not {"wgan_gp", "wgan_lp"} & set(penalties):
         warnings.append(
-            f"wgan with momentum (Adam's beta1 is {beta1:g}): known to be unstable; use beta1=0 or RMSprop."
+            f"wgan with momentum (Adam's beta1 is {beta1:g}) and without penalty: known to be unstable; use beta1=0, "
+            "RMSprop or penalties=wgan_gp."
         )
     if loss == "hinge" and not discriminator_has_spectral_norm and "r1" not in penalties:
         warnings.append(
@@ -274,6 +281,18 @@ def feature_matching(real: Tensor, fake: Tensor, *, reduction: str = "sum") -> T
     if reduction not in reductions:
         raise UserError(f"feature_matching has no reduction '{reduction}'. {suggest(reduction, reductions)}")
     return reductions[reduction]()
+
+
+def classification(logits: Tensor, labels: Tensor) -> Tensor:
+    """How badly logits ``[n, size]`` say which classes images have, as StarGAN counts (1711.09020, eq. 2 and 3).
+
+    Labels ``[n]`` are class numbers: the softmax cross-entropy. Bits ``[n, size]`` are independent attributes: binary
+    cross-entropy, *summed* over the attributes. Both are means over the batch.
+    """
+    if labels.dim() == 1:
+        return torch.nn.functional.cross_entropy(_wide(logits), labels)
+    wide = _wide(logits)
+    return (softplus(wide) - labels.to(wide) * wide).sum(1).mean()
 
 
 # --------------------------------------------------------------------------------------------------------------- pieces

@@ -25,6 +25,17 @@ def test_schedules_by_images_seen():
     assert scheduled("cosine", {}, 250, 1000) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
 
 
+def test_schedules_that_hold_and_go_in_steps():
+    late = [scheduled("linear", {"hold": 0.5}, images, 1000) for images in (0, 500, 750, 1000)]
+    assert late == pytest.approx([1, 1, 0.5, 0])
+    late = [scheduled("cosine", {"hold": 0.5, "to": 0.5}, images, 1000) for images in (400, 750, 1000)]
+    assert late == pytest.approx([1, 0.75, 0.5])
+    steps = [scheduled("linear", {"steps": 4}, images, 1000) for images in (0, 249, 250, 999, 2000)]
+    assert steps == pytest.approx([0.8, 0.8, 0.6, 0.2, 0.2])
+    with pytest.raises(UserError, match="from 0 to below 1"):
+        check_schedule("linear", {"hold": 1.0})
+
+
 def test_which_schedules_follow_the_end():
     assert not follows_the_end("constant", {})
     assert follows_the_end("linear", {"start": 100})

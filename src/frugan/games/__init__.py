@@ -81,14 +81,27 @@ class Update(Protocol):
 
 @dataclass(frozen=True)
 class Shipped:
-    """Which network a finished run ships in a role, and whether its averaged copy is meant."""
+    """Which network a finished run ships in a role, and whether its averaged copy is meant.
+
+    Of a translator also the streams that it leads from and to, if it has one direction; the network that can read an
+    image's labels (its output ``classes``), if it must be told all of them to change one; and the labels of which an
+    image has at most one (hair colours), by number.
+    """
 
     network: str
     averaged: bool = True
+    direction: tuple[str, str] | None = None
+    reader: str | None = None
+    exclusive: tuple[tuple[int, ...], ...] = ()
 
 
 class Game(Protocol):
-    """One set of rules, holding the networks that it trains."""
+    """One set of rules, holding the networks that it trains.
+
+    Two methods more are used where a game has them: `state_dict` and `load_state_dict`, for state of its own that a
+    resumed run needs; and ``preview(networks, first, seed)``, pure like `sample`, from stream -> its first images (with
+    their own labels) to (images, columns): the pictures that people are shown, row by row, if not those of `sample`.
+    """
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -109,7 +122,10 @@ class Game(Protocol):
         ...
 
     def shipped(self) -> dict[str, Shipped]:
-        """Role (generator, translator, encoder, classifier) -> what is shipped in it."""
+        """Role (generator, translator, encoder, classifier) -> what is shipped in it, the main one first.
+
+        Where there are two of one role, each has its direction in its name: ``translator_ab``, ``translator_ba``.
+        """
         ...
 
     def settle(self, network: nn.Module, seed: int) -> None:
@@ -118,11 +134,23 @@ class Game(Protocol):
 
 
 @dataclass(frozen=True)
+class Classes:
+    """A size that follows from the data: as many as the classes (or attributes) of these streams, and `more`."""
+
+    streams: tuple[str, ...]
+    more: int = 0
+
+
+@dataclass(frozen=True)
 class Order:
-    """One network that a game needs: which part of an architecture, and the outputs asked of it."""
+    """One network that a game needs: which part of an architecture, and the outputs asked of it.
+
+    `condition` is how many values a network that takes labels is told; the classes of the recipe's data if left out.
+    """
 
     part: str
-    outputs: Mapping[str, int] | None = None
+    outputs: Mapping[str, int | Classes] | None = None
+    condition: int | Classes | None = None
 
 
 @dataclass(frozen=True)
