@@ -383,30 +383,6 @@ def _observers(
             classify=_classifier(sets[stream], image_range), classes=classes,
         ),
     ]
-    return [*observers, bar] if bar else observers
-
-
-def _classifier(dataset: Dataset, image_range: tuple[float, float]) -> Callable[[Tensor], Tensor] | None:
-    """Images to class numbers, if an evaluation has trained a classifier for these data; training waits for none."""
-    from frugan import views
-    from frugan.batch import to_bytes
-
-    if not views.is_kept("classifier", dataset):
-        return None
-    view = views.build("classifier", dataset=dataset)
-
-    def classify(images: Tensor) -> Tensor:
-        told = view.look(to_bytes(images, image_range)).log_probabilities
-        assert told is not None  # a classifier tells probabilities
-        return told.argmax(1)
-
-    return classify
-
-
-def _circumstances(recipe: Recipe, parts: Parts) -> dict[str, Any]:
-    """What a run's last bits depend on besides its recipe."""
-    import torch
-
     if looks is not None:
         from frugan.engine.observers import every
         from frugan.evaluation import approximate
@@ -417,8 +393,8 @@ def _circumstances(recipe: Recipe, parts: Parts) -> dict[str, Any]:
                 tell=bar.say if bar else lambda line: None,
             )
         )  # fmt: skip
-    from frugan import costs
-    from frugan.engine.precision import resolve as resolve_precision
+    return [*observers, bar] if bar else observers
+
 
 def _looks(evaluate_every: int | str | None, keep_best: str | None) -> Looks | None:
     """What was asked of evaluation while training. Raises UserError."""
@@ -446,6 +422,30 @@ def _evaluate_best(
             chosen = f"{value['protocol']['checkpoint']}, after {value['images']:,} images"
             print(f"{folder.path / approximate.BEST} ({chosen}), on fresh samples: {value['metric']} {number:.4g}")
 
+
+def _classifier(dataset: Dataset, image_range: tuple[float, float]) -> Callable[[Tensor], Tensor] | None:
+    """Images to class numbers, if an evaluation has trained a classifier for these data; training waits for none."""
+    from frugan import views
+    from frugan.batch import to_bytes
+
+    if not views.is_kept("classifier", dataset):
+        return None
+    view = views.build("classifier", dataset=dataset)
+
+    def classify(images: Tensor) -> Tensor:
+        told = view.look(to_bytes(images, image_range)).log_probabilities
+        assert told is not None  # a classifier tells probabilities
+        return told.argmax(1)
+
+    return classify
+
+
+def _circumstances(recipe: Recipe, parts: Parts) -> dict[str, Any]:
+    """What a run's last bits depend on besides its recipe."""
+    import torch
+
+    from frugan import costs
+    from frugan.engine.precision import resolve as resolve_precision
 
     return {
         "device": str(parts.device), "machine": costs.processor(), "processes": parts.processes.world,
