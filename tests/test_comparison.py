@@ -36,8 +36,8 @@ def in_this_process(planned: Sequence[Job], at_once: int, threads: int, quiet: b
     for job in planned:
         arguments = dict(zip(job.command[5::2], job.command[6::2], strict=True))
         if job.failure() is None and not job.finished():
-            seed, out = int(arguments["--seed"]), arguments["--out"]
-            train(job.command[4], seed=seed, out=out, device=arguments["--device"], quiet=True)
+            seed, out, images = int(arguments["--seed"]), arguments["--out"], arguments.get("--images")
+            train(job.command[4], seed=seed, out=out, images=images, device=arguments["--device"], quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +98,16 @@ def test_what_cannot_be_compared_is_refused() -> None:
         gather(["mnist", "cifar10-frog"], [], {}, {})
     with pytest.raises(UserError, match="different whole numbers"):
         compare("mnist", families=["standard", "factorised"], seeds=[0, 0], out="unused")
+    with pytest.raises(UserError, match=r"pilot seed 3 is one of the test's"):
+        compare("mnist", families=["standard", "factorised"], pilot_seeds=[3, 1000], out="unused")
+    with pytest.raises(UserError, match=r"no --match mac. Did you mean 'macs'"):
+        compare("mnist", families=["standard", "factorised"], match="mac", out="unused", data="glyphs", quiet=True)
+    with pytest.raises(UserError, match=r"accepted are images, seconds .*600s"):
+        compare("mnist", families=["standard", "factorised"], equal="time", out="unused", data="glyphs", quiet=True)
+    with pytest.raises(UserError, match=r"sets the images of each arm, and 'standard' counts rounds"):
+        compare(
+            "mnist", families=["standard", "factorised"], equal="60s", rounds=5, out="unused", data="glyphs", quiet=True
+        )
     with pytest.raises(UserError, match=r"no arm 'x' to be the baseline\. Accepted: standard, factorised"):
         compare("mnist", families=["standard", "factorised"], baseline="x", out="unused")
 
@@ -209,32 +219,6 @@ def test_a_failed_run_is_counted_named_and_stands_for_the_worst(finished: Compar
               ((data["arms"][0], "0"), (data["arms"][0], "1"), (thin, "0"))]  # fmt: skip
     assert data["differences"]["fid"]["thin"]["differences"][1] == pytest.approx(max(values) - values[1])
     assert "thin, seed 1 failed: loss is not finite" in (out / "report.html").read_text()
-
-
-def result(values: dict[str, list[float]], control: str | None) -> dict[str, Any]:
-    def run(value: float) -> dict[str, Any]:
-        return {"failed": None, "values": {"fid": {"values": {"fid": value}, "headline": "fid"}}}
-
-    return {
-        "primary": "fid", "baseline": "plain", "margin": 0.3, "metrics": {"fid": {"better": "lower"}},
-        "arms": [
-            {"name": name, "control": name == control, "runs": {str(seed): run(v) for seed, v in enumerate(listed)}}
-            for name, listed in values.items()
-        ],
-    }  # fmt: skip
-
-
-def test_comparison_statistics_sheet_5_7_not_worse_takes_a_damaged_arm_that_was_found_worse() -> None:
-    values = {"plain": [12.4, 12.3, 12.5, 12.6, 12.2], "thin": [12.1, 11.8, 12.6, 12.0, 11.9]}
-    alone = comparison._differences(result(values, None), "fid")
-    assert alone["thin"]["kind"] == "unproven"
-    assert "no damaged arm" in alone["thin"]["text"]
-    damaged = {**values, "damaged": [20.1, 19.5, 21.0, 20.4, 20.2]}
-    shown = comparison._differences(result(damaged, "damaged"), "fid")
-    assert shown["damaged"]["kind"] == "worse beyond margin"
-    assert shown["thin"]["kind"] == "not worse"
-    blind = {**values, "damaged": [12.5, 12.2, 12.6, 12.4, 12.3]}
-    assert comparison._differences(result(blind, "damaged"), "fid")["thin"]["kind"] == "unproven"
 
 
 # ----------------------------------------------------------------------------------------------------------- processes

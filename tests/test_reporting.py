@@ -136,6 +136,36 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "comparison.json").write_text('{"format": 99}')
     with pytest.raises(UserError, match="format 99"):
         reporting.report(tmp_path)
+    (tmp_path / "comparison.json").write_text('{"format": 1}')
+    with pytest.raises(UserError, match="another frugan"):
+        reporting.report(tmp_path)
+
+
+def test_nearest_training_images_are_found_over_all_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from frugan.reporting import _neighbours as neighbours
+
+    monkeypatch.setattr(neighbours, "CHUNK", 7)
+    real = torch.randint(0, 256, (50, 1, 6, 6), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    rows = [3, 0, 49, 13]
+    near = (real[rows].int() + 1).clamp(max=255).to(torch.uint8)
+    assert neighbours.nearest(near.permute(0, 2, 3, 1).numpy(), real).tolist() == rows
+
+
+def test_a_run_shows_the_training_images_that_are_nearest_and_the_floor(page: str) -> None:
+    assert "Nearest training images" in page
+    assert "the training image of 200 that is nearest in pixels" in page
+    assert "real against real" in page
+
+
+def test_numbers_of_every_class_are_told_apart_from_others() -> None:
+    values = {"accuracy": 0.9, "accuracy_cat": 0.8, "accuracy_dog": 1.0, "recall_0": 0.5, "recall_1": 0.7, "swd_16": 3}
+    found = words.per_class(values, ["cat", "dog"])
+    assert found == {"accuracy": {"cat": 0.8, "dog": 1.0}, "recall": {"cat": 0.5, "dog": 0.7}}
+    assert words.per_class({"accuracy_0": 1.0, "accuracy_1": 0.5}, ["0", "1"]) == {"accuracy": {"0": 1.0, "1": 0.5}}
+    assert words.per_class({"accuracy_0": 1.0}, ["0", "1"]) == {}
+    assert words.per_class({"accuracy_0": 1.0}, []) == {}
 
 
 # -------------------------------------------------------------------------------------------------------------- tables
@@ -146,7 +176,7 @@ def arm(name: str, parameters: int, milliseconds: float, fid: float, sd: float |
     latency = {batch: {"median_ms": milliseconds, "threads": 2} for batch in ("1", "64")}
     summary = {"n": 3, "mean": fid, "sd": sd, "median": fid, "low": fid, "high": fid, "failed": 0}
     return {
-        "name": name, "control": False, "generator": {"parameters": parameters, "macs": 3 * parameters},
+        "name": name, "damaged": False, "apart": [], "generator": {"parameters": parameters, "macs": 3 * parameters},
         "latency": latency, "runs": {str(seed): one for seed in range(3)}, "summary": {"fid": summary},
     }  # fmt: skip
 
@@ -156,7 +186,7 @@ def data(kind: str, text: str, **run: Any) -> dict[str, Any]:
     machine = {"machine": "a processor", "device": "cpu", "precision": "float32", "versions": {}}
     return {
         "title": "plain against thin", "baseline": "plain", "primary": "fid", "seeds": [0, 1, 2], "threads": 1,
-        "jobs": 2, "machine": machine,
+        "jobs": 2, "machine": machine, "controls": [], "fixed": {}, "evaluation_sd": None, "margin": None,
         "metrics": {"fid": {"better": "lower", "protocol": PROTOCOL}}, "differences": {"fid": {"thin": difference}},
         "arms": [arm("plain", 1_000_000, 4.0, 20.0, 0.5), arm("thin", 500_000, 3.0, 18.5, None, **run)],
     }  # fmt: skip

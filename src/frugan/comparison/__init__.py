@@ -2,14 +2,16 @@
 
 A comparison's folder holds
 
-    plan.json          arms, seeds, budget, metrics, margin: written before the first run, and kept to
+    plan.json          arms, seeds, budget, metrics, margin: written before the first run of the test, and kept to
     arms/ARM.json      each arm's recipe
+    pilots/seed-S/     runs of the baseline with seeds outside the test, from which the margin follows
     runs/ARM/seed-S/   each run, a folder of its own (`seed-S.txt` beside it is what it printed)
     comparison.json    every raw value, cost and difference
     report.html        the same for people
 
-An arm whose name begins with "damaged" is a control, made worse on purpose: as long as no control has been found worse,
-the comparison has not shown that it would notice, and no arm is called "not worse".
+An arm whose name begins with "damaged" was made worse on purpose, and there is always one where there are seeds enough
+for a verdict: as long as none has been found worse, the comparison has not shown that it would notice, and no arm is
+called "not worse". With fewer than five seeds there is a direction and no verdict, so no pilots and no damaged arm.
 """
 
 from __future__ import annotations
@@ -17,27 +19,32 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import evaluation, intervals, reporting
-from frugan.comparison._arms import CONTROL, Arm, gather, plan_differences, plan_of
-from frugan.comparison._jobs import Job, play
+from frugan.comparison import _beforehand as beforehand
+from frugan.comparison import _controls, _measure, _verdicts
+from frugan.comparison import _plan as plans
+from frugan.comparison._arms import DAMAGED, Arm, damaged, gather
+from frugan.comparison._jobs import job_of, play
+from frugan.comparison._planning import Needed, plan
 from frugan.recipe import Recipe, differences, parse_count, to_dict
 from frugan.registry import UserError, load_code
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from frugan.comparison._measure import Jobs, Measured, Say
     from frugan.engine.run import RunFolder
 
-__all__ = ["Arm", "Comparison", "compare"]
+__all__ = ["Arm", "Comparison", "Needed", "compare", "plan"]
 
-LATENCY_BATCHES = (1, 64)
+VERSION = 2
+PILOTS = (1000, 1001, 1002)
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,10 @@ def compare(
     reference: str | None = None,
     baseline: str | None = None,
     margin: float | None = None,
+    pilot_seeds: Iterable[int] | None = None,
+    match: str | None = None,
+    equal: str = "images",
+    no_damaged: bool = False,
     changes: Mapping[str, Any] | None = None,
     rounds: int | None = None,
     batch_size: int | None = None,
@@ -104,10 +115,16 @@ def compare(
         out: the comparison's folder; ``runs/compare-ARM-ARM`` if left out.
         data: a source for all arms.
         jobs: how many runs are trained at a time; the machine's threads are divided between them, alike for all.
-        metrics, view, count, reference: see `frugan.evaluate`. The first metric is the primary one.
+        metrics, view, count, reference: see `frugan.evaluate`. The first metric is the primary one, on which the
+            verdict rests; the others describe.
         baseline: the name of the arm that the others are compared with; the first if left out.
-        margin: how much worse (in the primary metric) still counts as not worse. Left out, for a Fréchet distance 5 %
-            of the baseline's mean, and at least 1 with the view "inception"; none for other metrics.
+        margin: how much worse (in the primary metric) still counts as not worse. Left out, it follows from runs of the
+            baseline with `pilot_seeds`: what a tenth less training costs, and no less than the metric's convention.
+        pilot_seeds: seeds outside the test; 1000 to 1002 if left out, an empty sequence for no pilots.
+        match: also train for each frugal arm its control, the baseline made thinner until it has the same
+            "parameters", "macs" or "latency".
+        equal: what the arms have the same of: "images", "seconds" (those that the baseline takes), or e.g. "600s".
+        no_damaged: add no damaged arm where there is none; then nothing can be called "not worse".
         changes: dotted keys for all arms; also `rounds`, `batch_size`, `precision`, see `frugan.train`.
         device: where to train and evaluate; the best there is if left out.
         code: a file of one's own that adds variants.
@@ -126,11 +143,20 @@ def compare(
     found = gather(listed, families, common, changes or {})
     chosen_seeds, first = _seeds(seeds), _baseline(found, baseline)
     found.sort(key=lambda arm: arm.name != first)
-    settings = {
+    say: Say = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr, flush=True))
+    verdicts = len(chosen_seeds) >= intervals.SEEDS_FOR_A_VERDICT
+    if verdicts and not any(arm.is_damaged for arm in found):
+        if no_damaged:
+            say(f"There is no {DAMAGED} arm, so no arm can be called not worse.")
+        else:
+            found.append(damaged(found[0]))
+            say(f"Added the arm '{found[-1].name}': a comparison that does not find it worse proves nothing.")
+    pilots = _pilots(pilot_seeds, chosen_seeds, margin, verdicts, say)
+    settings: dict[str, Any] = {
         "baseline": first, "seeds": chosen_seeds, "metrics": None if metrics is None else list(metrics), "view": view,
         "count": None if count is None else parse_count(count), "reference": reference, "margin": margin,
+        "pilot_seeds": pilots, "match": match, "equal": None if equal == "images" else equal,
     }  # fmt: skip
-    say = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr, flush=True))
     from frugan.engine.precision import choose_device
     from frugan.engine.run import RunFolder
 
@@ -138,16 +164,46 @@ def compare(
     _check(found, settings, say)
 
     folder = RunFolder(out or Path("runs") / "-".join(["compare", *(arm.folder for arm in found)]))
+    extra = [*(["--device", device] if device else []), *(["--code", str(code)] if code else [])]
+    evaluating = {key: settings[key] for key in ("metrics", "view", "count", "reference")}
+    evaluating |= {"device": device, "code": code}
+    threads = max(1, _cores() // max(1, jobs))
+    say_once = _measure.once(say)
+
+    def train(planned: Sequence[Any]) -> None:
+        play(list(planned), max(1, jobs), threads, quiet)
+
     with folder.locked():
-        _keep_plan(folder, found, settings)
-        planned = _plan_jobs(folder.path, found, chosen_seeds, device, code)
+        written = plans.keep(folder, found, settings)
+        if "fixed" not in written:
+            found, fixed = _fix(folder, found, settings, extra, train, evaluating, say_once)
+            _write_recipes(folder, found)
+            plans.complete(folder, written, found, fixed)
+        else:
+            fixed = written["fixed"]
+            found = plans.arms_of(fixed)
+        planned: Jobs = {
+            (arm.name, seed): job_of(
+                folder.path, folder.path / "runs" / arm.folder / f"seed-{seed}", arm.name, arm.recipe, arm.folder,
+                seed, extra,
+            )
+            for seed in chosen_seeds for arm in found
+        }  # fmt: skip
         if retry_failed:
             for job in planned.values():
                 job.mark.unlink(missing_ok=True)
-        threads = max(1, _cores() // max(1, jobs))
-        play(list(planned.values()), max(1, jobs), threads, quiet)
-        measured = _measure(found, planned, settings, device, code, say)
-        result = _result(found, measured, settings, planned, jobs, threads, say)
+        if verdicts and beforehand.stageable(found):
+            for stop in range(len(_measure.ON_THE_WAY)):
+                train([job.until(_measure.stops(job.images)[stop]) for job in planned.values()])
+                _measure.look_on_the_way(planned, stop, evaluating, say_once)
+        train(list(planned.values()))
+        measured = _measure.runs(found, planned, evaluating, say_once)
+        _measure.add_way(measured, planned)
+        if verdicts:
+            _measure.add_judges(measured, found, planned, evaluating, say_once)
+        sd = _evaluation_sd(fixed, measured, planned, first, evaluating, say_once) if verdicts else None
+        settings["evaluation_sd"] = sd
+        result = _result(found, measured, settings, fixed, planned, (jobs, threads), device, say)
         folder.write_json(folder.path / "comparison.json", result)
         comparison = Comparison(folder.path, result)
         reporting.report(folder.path, code=code)
@@ -168,6 +224,21 @@ def _seeds(seeds: Iterable[int]) -> list[int]:
     return listed
 
 
+def _pilots(
+    asked: Iterable[int] | None, seeds: Sequence[int], margin: float | None, verdicts: bool, say: Say
+) -> list[int]:
+    """The seeds of the pilots; none where the margin is given or no verdict is possible."""
+    if margin is not None or not verdicts:
+        return []
+    pilots = list(PILOTS if asked is None else asked)
+    inside = sorted(set(pilots) & set(seeds))
+    if inside:
+        raise UserError(f"The pilot seed {inside[0]} is one of the test's; pilots must lie outside, e.g. 1000-1002.")
+    if not pilots:
+        say("No pilots: the margin is the metric's convention, its number from the baseline's runs of the test itself.")
+    return pilots
+
+
 def _baseline(arms: Sequence[Arm], baseline: str | None) -> str:
     names = [arm.name for arm in arms]
     if baseline is not None and baseline not in names:
@@ -175,7 +246,7 @@ def _baseline(arms: Sequence[Arm], baseline: str | None) -> str:
     return baseline or names[0]
 
 
-def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Callable[[str], None]) -> None:
+def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Say) -> None:
     """Whatever can be found wrong is found before hours of training: names, options, data, a view's weights."""
     from frugan import build, views
     from frugan import metrics as known
@@ -184,56 +255,50 @@ def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Callable[[str]
         metric = known.find(name)
         if settings["count"] is not None and settings["count"] < metric.least:
             raise UserError(f"{name} takes at least {metric.least} images; the count is {settings['count']}.")
+    _controls.check(settings["match"], arms[0])
+    if settings["equal"] is not None:
+        beforehand.seconds_asked(settings["equal"], arms)
     for arm in arms:
         for warning in build.check(arm.recipe):
             say(f"{arm.name}: {warning}")
+        if arm.recipe.budget != arms[0].recipe.budget and not arm.is_damaged:
+            say(
+                f"'{arm.name}' sees {arm.recipe.budget:,} images and the baseline {arms[0].recipe.budget:,}: not an "
+                "equal comparison, and said so in its verdict. Give --images for all."
+            )
     sets = build.datasets(arms[0].recipe)
     if settings["view"] is not None and "weights" in views.find(settings["view"]).needs:
         views.build(settings["view"], dataset=next(iter(sets.values())))
 
 
-def _keep_plan(folder: RunFolder, arms: Sequence[Arm], settings: Mapping[str, Any]) -> None:
-    """Write the plan and the arms' recipes, or refuse another plan than the one that is there."""
-    from frugan.engine.run import LOCK
-
-    path = folder.path / "plan.json"
-    plan = json.loads(json.dumps(plan_of(arms, settings)))
-    if path.is_file():
-        apart = plan_differences(folder.read_json(path), plan)
-        if apart:
-            raise UserError(
-                f"{folder.path} holds a comparison with another plan ({'; '.join(apart)}). A plan is kept to, so that "
-                "nothing is decided by the results: give another --out, or the settings it was begun with."
-            )
-    else:
-        if any(item.name != LOCK for item in folder.path.iterdir()):
-            raise UserError(f"{folder.path} holds something that is no comparison; give another --out.")
-        folder.write_json(path, plan)
+def _write_recipes(folder: RunFolder, arms: Sequence[Arm]) -> None:
     for arm in arms:
-        recipe = folder.path / "arms" / f"{arm.folder}.json"
-        if not recipe.is_file():
-            folder.write_json(recipe, to_dict(arm.recipe))
+        folder.write_json(folder.path / "arms" / f"{arm.folder}.json", to_dict(arm.recipe))
 
 
-Jobs = dict[tuple[str, int], Job]
-
-
-def _plan_jobs(
-    out: Path, arms: Sequence[Arm], seeds: Sequence[int], device: str | None, code: str | Path | None
-) -> Jobs:
-    """Every run, seed by seed, so that what there is at any time is paired."""
-    extra = [*(["--device", device] if device else []), *(["--code", str(code)] if code else [])]
-    planned = {}
-    for seed in seeds:
-        for arm in arms:
-            folder = out / "runs" / arm.folder / f"seed-{seed}"
-            recipe = arm.recipe
-            train = [sys.executable, "-m", "frugan", "train", str(out / "arms" / f"{arm.folder}.json")]
-            command = (*train, "--seed", str(seed), "--out", str(folder), *extra)
-            planned[arm.name, seed] = Job(
-                f"{arm.name} seed {seed}", folder, command, recipe.budget, whole=recipe.rounds is None
-            )
-    return planned
+def _fix(
+    folder: RunFolder, arms: list[Arm], settings: Mapping[str, Any], extra: Sequence[str],
+    train: beforehand.Play, evaluating: Mapping[str, Any], say: Say,
+) -> tuple[list[Arm], dict[str, Any]]:
+    """All arms with their final recipes, and what else is measured before the test begins."""
+    fixed: dict[str, Any] = {"margin": settings["margin"], "margin_rule": None}
+    if settings["margin"] is not None:
+        fixed["margin_rule"] = "given beforehand"
+    if settings["match"] is not None:
+        made, fixed["matched"] = _controls.controls(arms, settings["match"], say)
+        arms = [*arms, *made]
+    _write_recipes(folder, arms)
+    if settings["equal"] is not None:
+        seconds = beforehand.seconds_asked(settings["equal"], arms)
+        arms, fixed["equal_seconds"] = beforehand.equal_seconds(folder.path, arms, seconds, extra, train)
+        _write_recipes(folder, arms)
+    if settings["pilot_seeds"]:
+        say(f"Training the baseline with the seeds {settings['pilot_seeds']}, outside the test, for the margin.")
+        fixed |= beforehand.margin_of_pilots(
+            folder.path, arms[0], settings["pilot_seeds"], extra, train, evaluating, say
+        )
+        say(f"The margin is {fixed['margin']}, {fixed['margin_rule']}.")
+    return arms, fixed
 
 
 def _cores() -> int:
@@ -244,50 +309,24 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _measure(
-    arms: Sequence[Arm], planned: Jobs, settings: Mapping[str, Any], device: str | None,
-    code: str | Path | None, say: Callable[[str], None],
-) -> dict[str, dict[int, dict[str, Any]]]:
-    """What is to be known of each run, by arm and seed."""
-    from frugan.engine.health import findings
-    from frugan.engine.run import RunFolder
-
-    told: set[str] = set()
-
-    def say_once(line: str) -> None:
-        """Every evaluation says the same but the first, which may have a view to train or a metric to leave out."""
-        if line not in told:
-            told.add(line)
-            say(line)
-
-    measured: dict[str, dict[int, dict[str, Any]]] = {arm.name: {} for arm in arms}
-    for (name, seed), job in planned.items():
-        folder = RunFolder(job.folder)
-        lines = folder.lines(folder.log)
-        timed = [line for line in lines if "seconds" in line]
-        run: dict[str, Any] = {
-            "folder": str(job.folder.relative_to(job.folder.parents[2])),
-            "failed": job.failure(),
-            "images": lines[-1]["images"] if lines else 0,
-            "seconds": timed[-1]["seconds"] if timed else None,
-            "images_per_second": timed[-1]["images"] / timed[-1]["seconds"] if timed else None,
-            "findings": [{"kind": f.kind, "images": f.images, "text": f.text} for f in findings(lines)],
-            "values": {},
-        }
-        if run["failed"] is None:
-            say(f"Evaluating {job.title}.")
-            values = evaluation.evaluate(
-                folder, metrics=settings["metrics"], view=settings["view"], count=settings["count"],
-                reference=settings["reference"], device=device, code=code, progress=say_once,
-            )  # fmt: skip
-            run["values"] = {value["metric"]: value for value in values}
-        measured[name][seed] = run
-    return measured
+def _evaluation_sd(
+    fixed: Mapping[str, Any], measured: Measured, planned: Jobs, baseline: str, evaluating: Mapping[str, Any], say: Say
+) -> float | None:
+    """The deviation of repeated evaluations of one checkpoint, from a pilot or else from a run of the baseline."""
+    if "pilots" in fixed:
+        return float(fixed["pilots"]["evaluation_sd"])
+    for seed, run in measured[baseline].items():
+        if run["values"]:
+            primary = next(iter(run["values"]))
+            say("Measuring the noise of evaluation.")
+            own = {**evaluating, "metrics": [primary]}
+            return evaluation.noise(planned[baseline, seed].folder, **own, progress=say)[primary].sd
+    return None
 
 
 def _result(
-    arms: Sequence[Arm], measured: Mapping[str, Mapping[int, dict[str, Any]]], settings: Mapping[str, Any],
-    planned: Jobs, jobs: int, threads: int, say: Callable[[str], None],
+    arms: Sequence[Arm], measured: Measured, settings: Mapping[str, Any], fixed: Mapping[str, Any], planned: Jobs,
+    how: tuple[int, int], device: str | None, say: Say,
 ) -> dict[str, Any]:
     """Everything that ``comparison.json`` holds. Raises UserError for values that may not stand in one table."""
     values = [run["values"] for runs in measured.values() for run in runs.values() if run["failed"] is None]
@@ -301,21 +340,27 @@ def _result(
         if apart:
             raise UserError(f"The values of {name} have unequal protocols and share no table: {'; '.join(apart)}.")
         shared = evaluation.shared(protocols[0])
-        metrics[name] = {"headline": value["headline"], "better": value["better"], "protocol": shared}
+        floor = (value.get("floor") or {}).get("value")
+        metrics[name] = {
+            "headline": value["headline"], "better": value["better"], "protocol": shared, "floor": floor,
+        }  # fmt: skip
     facts = _facts(planned)
-    costs = _costs(arms, measured, planned, say)
+    costs = _measure.costs(arms, measured, planned, device, say)
     result: dict[str, Any] = {
-        "title": " against ".join(arm.name for arm in arms),
+        "version": VERSION,
+        "title": " against ".join(arm.name for arm in arms if arm.control_of is None),
         "data": next(iter(facts["data"].values()))["title"],
         "machine": {key: facts[key] for key in ("machine", "device", "precision", "versions")},
-        "jobs": jobs,
-        "threads": threads,
+        "jobs": how[0],
+        "threads": how[1],
         **settings,
+        "fixed": {key: value for key, value in fixed.items() if key != "arms"},
         "primary": next(iter(metrics)),
         "metrics": metrics,
         "arms": [
             {
-                "name": arm.name, "recipe": arm.recipe.name, "control": arm.is_control, "images": arm.recipe.images,
+                "name": arm.name, "recipe": arm.recipe.name, "damaged": arm.is_damaged, "control_of": arm.control_of,
+                "images": arm.recipe.budget,
                 "differences": differences(arms[0].recipe, arm.recipe), **costs[arm.name],
                 "runs": {str(seed): run for seed, run in measured[arm.name].items()},
                 "summary": {name: _summary(measured[arm.name], name) for name in metrics},
@@ -323,8 +368,14 @@ def _result(
             for arm in arms
         ],
     }  # fmt: skip
-    result["margin"], result["margin_rule"] = _margin(result, settings["margin"])
-    result["differences"] = {name: _differences(result, name) for name in metrics}
+    for arm in result["arms"]:
+        arm["apart"] = _measure.apart(arm, result["primary"])
+    result["margin"], result["margin_rule"] = _margin(result, fixed)
+    result["differences"] = {name: _verdicts.differences(result, name) for name in metrics}
+    _verdicts.adjust_secondary(result)
+    result["failures"], result["slopes"] = _verdicts.failures(result), _verdicts.slopes(result)
+    result["controls"] = _verdicts.against_controls(result, fixed.get("matched", ()))
+    result["fronts"] = _verdicts.fronts(result)
     return json.loads(json.dumps(result))
 
 
@@ -336,95 +387,22 @@ def _facts(planned: Jobs) -> dict[str, Any]:
     return next(folder.read_json(folder.facts) for folder in folders if folder.facts.is_file())
 
 
-def _costs(
-    arms: Sequence[Arm], measured: Mapping[str, Mapping[int, dict[str, Any]]], planned: Jobs, say: Callable[[str], None]
-) -> dict[str, dict[str, Any]]:
-    """Counts and times of each arm's trained generator, the times taken in turn (A B A B ...)."""
-    import torch
-
-    from frugan import artefact, build, costs
-
-    calls: dict[str, tuple[Any, ...]] = {}
-    found: dict[str, dict[str, Any]] = {arm.name: {"generator": None, "latency": {}} for arm in arms}
-    for arm in arms:
-        nets = build.networks(arm.recipe)
-        found[arm.name]["parameters"] = {name: costs.parameters(net) for name, (net, _) in nets.items()}
-        seed = next((seed for seed, run in measured[arm.name].items() if run["failed"] is None), None)
-        if seed is None:
-            continue
-        generator = artefact.load(planned[arm.name, seed].folder)
-        labels = [torch.zeros(1, dtype=torch.int64)] if getattr(generator.module, "classes", 0) else []
-        calls[arm.name] = (generator.module, (1, generator.latents.size), *labels)
-        found[arm.name]["generator"] = costs.cost(*calls[arm.name]).as_dict()
-    say("Measuring how long each generator takes.")
-    for name, times in costs.latencies(calls, batches=LATENCY_BATCHES).items():
-        found[name]["latency"] = {str(time.batch): time.as_dict() for time in times}
-    return found
-
-
-def _values(runs: Mapping[Any, dict[str, Any]], metric: str) -> dict[int, float]:
-    """Seed -> headline number; NaN for a failed run."""
-    values = {}
-    for seed, run in runs.items():
-        value = run["values"].get(metric)
-        if value is not None:
-            values[int(seed)] = float(value["values"][value["headline"]])
-        elif run["failed"] is not None:
-            values[int(seed)] = math.nan
-    return values
-
-
 def _summary(runs: Mapping[int, dict[str, Any]], metric: str) -> dict[str, Any] | None:
-    values = list(_values(runs, metric).values())
+    values = list(_verdicts.values(runs, metric).values())
     return intervals.summary(values)._asdict() if any(map(math.isfinite, values)) else None
 
 
-def _margin(result: Mapping[str, Any], given: float | None) -> tuple[float | None, str]:
-    """The margin of the primary metric, and the rule that it follows, which was fixed before the first run."""
-    if given is not None:
-        return given, "given beforehand"
+def _margin(result: Mapping[str, Any], fixed: Mapping[str, Any]) -> tuple[float | None, str]:
+    """The margin that was fixed; without pilots the convention, whose number is that of the test's own baseline."""
     from frugan import metrics
 
+    if fixed["margin_rule"] is not None:
+        return fixed["margin"], fixed["margin_rule"]
     summary = result["arms"][0]["summary"][result["primary"]]
     rule = metrics.find(result["primary"]).margin
     if rule is None or summary is None:
         return None, "none"
     least = rule(summary["mean"], result["metrics"][result["primary"]]["protocol"]["view"])
-    return _rounded(least) or None, f"the convention of {result['primary']} for the baseline's mean"
-
-
-def _rounded(value: float) -> float:
-    """To three figures, so that the margin that is printed is the one that was used."""
-    return float(f"{value:.3g}")
-
-
-def _differences(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    """Each arm's paired difference from the baseline in one metric, and what may be said of it."""
-    better = result["metrics"][metric]["better"]
-    by_arm = {arm["name"]: _values(arm["runs"], metric) for arm in result["arms"]}
-    margin = result["margin"] if metric == result["primary"] else None
-    filled = dict(zip(by_arm, intervals.failed_as_worst(*by_arm.values(), better=better), strict=True))
-    base = filled[result["baseline"]]
-    found: dict[str, Any] = {}
-    for name, values in filled.items():
-        if name == result["baseline"] or not values.keys() & base.keys():
-            continue
-        difference = intervals.paired(values, base)
-        kind, text = intervals.verdict(difference, margin, better=better)
-        found[name] = {
-            "mean": difference.mean, "sd": difference.sd, "n": difference.n, "p": difference.p,
-            "interval_95": difference.interval_95, "interval_90": difference.interval_90,
-            "correlation": difference.correlation, "missing": difference.missing, "kind": kind, "text": text,
-            "seeds": difference.seeds, "differences": difference.differences,
-        }  # fmt: skip
-    controls = [arm["name"] for arm in result["arms"] if arm["control"]]
-    worse = [name for name, one in found.items() if one["kind"].startswith("worse")]
-    proven = any(name in worse for name in controls)
-    for one in found.values():
-        if one["kind"] == "not worse" and not proven:
-            one["kind"] = "unproven"
-            one["text"] = (
-                f"not seen to be worse, but no {CONTROL} arm shows that this comparison would see it "
-                f"({re.sub(r'^[^(]*[(]|[)]$', '', one['text'])})"
-            )
-    return found
+    least = max(least, 2 * (result["evaluation_sd"] or 0.0))
+    # To three figures, so that the margin that is printed is the one that was used.
+    return float(f"{least:.3g}") or None, f"the convention of {result['primary']} for the baseline's mean, no pilots"

@@ -1,4 +1,4 @@
-"""Arms: what is compared, as typed, and the plan that is written down before the first run."""
+"""Arms: what is compared, as typed, and the arm damaged on purpose that every comparison carries."""
 
 from __future__ import annotations
 
@@ -9,20 +9,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from frugan.recipe import Recipe, differences, from_dict, parse_value, to_dict
+from frugan.recipe import Recipe, differences, parse_value
 from frugan.registry import UserError, suggest
 from frugan.training import resolve
 
-CONTROL = "damaged"
-"""An arm whose name begins so is a control: made worse on purpose, and to be found worse."""
+DAMAGED = "damaged"
+"""An arm whose name begins so was made worse on purpose, and is to be found worse."""
+
+DAMAGE = 0.25
+"""What is left of the baseline in the damaged arm that is added unasked: of its width, or else of its images."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One side of a comparison: a name for people and the recipe that its runs train (their seed apart)."""
+    """One side of a comparison: a name for people and the recipe that its runs train (their seed apart).
+
+    `control_of` names the frugal arm whose thinner standard control this is.
+    """
 
     name: str
     recipe: Recipe
+    control_of: str | None = None
 
     @property
     def folder(self) -> str:
@@ -30,9 +37,9 @@ class Arm:
         return re.sub(r"[^a-z0-9.=_-]+", "-", self.name.lower()).strip("-.") or "arm"
 
     @property
-    def is_control(self) -> bool:
+    def is_damaged(self) -> bool:
         """Whether it is meant to be found worse."""
-        return self.folder.startswith(CONTROL)
+        return self.folder.startswith(DAMAGED)
 
 
 def parse(text: str, common: Mapping[str, Any], changes: Mapping[str, Any]) -> Arm:
@@ -112,19 +119,26 @@ def _settled(
     return Arm(name or recipe.name, recipe)
 
 
-def plan_of(arms: Sequence[Arm], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What is fixed before the first run, ready for JSON."""
-    return {"arms": {arm.name: to_dict(replace(arm.recipe, seed=0)) for arm in arms}, **settings}
+def width_of(recipe: Recipe) -> float | None:
+    """How wide the network that makes images is, as a factor; None if its architecture has no such option."""
+    from frugan import build, nets
+
+    orders = build.orders(recipe)
+    for name in recipe.makers():
+        spec = recipe.networks[name]
+        known = nets.options(spec.architecture, orders[name].part)
+        if "width" not in known:
+            return None
+        return float(spec.options.get("width", known["width"]))
+    return None
 
 
-def plan_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what two plans differ, as ``setting: then -> now`` lines."""
-    lines = []
-    if list(before["arms"]) != list(now["arms"]):
-        lines.append(f"arms: {', '.join(before['arms'])} -> {', '.join(now['arms'])}")
-    for name in before["arms"].keys() & now["arms"].keys():
-        one, other = (from_dict(plan["arms"][name], where=f"the plan's arm '{name}'") for plan in (before, now))
-        lines += [f"{name}: {line}" for line in differences(one, other)]
-    keys = (before.keys() | now.keys()) - {"arms", "format"}
-    lines += [f"{key}: {before.get(key)} -> {now.get(key)}" for key in sorted(keys) if before.get(key) != now.get(key)]
-    return lines
+def damaged(baseline: Arm) -> Arm:
+    """The baseline made worse: its generator at a quarter of its width, or trained on a quarter of the images."""
+    recipe, width = baseline.recipe, width_of(baseline.recipe)
+    if width is not None:
+        thin = float(f"{DAMAGE * width:.3g}")
+        return Arm(f"{DAMAGED} (width {thin:g})", recipe.with_changes({"architecture.width": thin}))
+    rounds = None if recipe.rounds is None else max(1, int(DAMAGE * recipe.rounds))
+    images = max(recipe.batch_size, int(DAMAGE * recipe.images))
+    return Arm(f"{DAMAGED} ({100 * DAMAGE:g} % of the training)", replace(recipe, images=images, rounds=rounds))

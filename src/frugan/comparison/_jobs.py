@@ -11,10 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from frugan.recipe import Recipe
 from frugan.registry import UserError
 
 EVERY_SECONDS = 10.0
@@ -30,6 +31,10 @@ class Job:
     command: tuple[str, ...]
     images: int
     whole: bool  # whether `images` says when it is finished (not so where rounds are counted)
+
+    def until(self, images: int) -> Job:
+        """The same run, stopped after so many images; the job itself then continues it."""
+        return replace(self, images=images, command=(*self.command, "--images", str(images)))
 
     @property
     def output(self) -> Path:
@@ -70,6 +75,15 @@ class Job:
 
         newest = checkpoint.newest(RunFolder(self.folder).checkpoints)
         return self.whole and newest is not None and checkpoint.images_of(newest) >= self.images
+
+
+def job_of(
+    out: Path, folder: Path, title: str, recipe: Recipe, arm_folder: str, seed: int, extra: Sequence[str]
+) -> Job:
+    """The job that trains an arm's recipe, which lies in ``arms/`` of the comparison `out`, with one seed."""
+    train = [sys.executable, "-m", "frugan", "train", str(out / "arms" / f"{arm_folder}.json")]
+    command = (*train, "--seed", str(seed), "--out", str(folder), *extra)
+    return Job(f"{title} seed {seed}", folder, command, recipe.budget, whole=recipe.rounds is None)
 
 
 def play(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool) -> None:

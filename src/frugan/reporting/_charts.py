@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from frugan.intervals import pareto
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -79,9 +81,15 @@ def curves(
     return _svg(figure, title)
 
 
-def quality(points: Sequence[Point], across: str, up: str, title: str) -> str:
-    """Quality against cost, the cost on a logarithmic scale, with error bars of one standard deviation over seeds."""
+def quality(points: Sequence[Point], across: str, up: str, title: str, *, better: str = "lower") -> str:
+    """Quality against cost, the cost on a logarithmic scale, with error bars of one standard deviation over seeds.
+
+    The Pareto front of the means is drawn as steps; which points it really leaves behind, the intervals say.
+    """
     figure, axes = _new(3.3, 2.8)
+    sign = 1 if better == "lower" else -1
+    kept = sorted((points[place].x, points[place].y) for place in pareto([(p.x, sign * p.y) for p in points]))
+    axes.step(*zip(*kept, strict=True), where="post", color=_INK, linewidth=0.8, linestyle=":", alpha=0.7)
     for point in points:
         colour = _ARMS[point.colour % COLOURS]
         axes.errorbar(

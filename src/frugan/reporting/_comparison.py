@@ -1,4 +1,4 @@
-"""What the page and the terminal say of a comparison, from its ``comparison.json``."""
+"""What the page of a comparison shows, from its folder."""
 
 from __future__ import annotations
 
@@ -9,143 +9,21 @@ from typing import Any
 
 from frugan.reporting import _charts as charts
 from frugan.reporting import _words as words
+from frugan.reporting._neighbours import panel
+from frugan.reporting._tables import all_numbers, main_table, protocol_line, read_comparison, remarks
 
 GRID = 36
 SAMPLE_SEED = 0
 TONES = {
     "better": "good", "not worse": "good", "worse within margin": "bad", "worse beyond margin": "bad",
+    "beats its control": "good", "saves nothing": "bad",
 }  # fmt: skip
-
-
-def main_table(data: Mapping[str, Any]) -> list[list[str]]:
-    """The head and a row for each arm; a cell's second line, if it has one, says less important things."""
-    primary, base = data["primary"], data["arms"][0]
-    about = data["metrics"][primary]
-    name = words.metric(primary, about["protocol"]["view"])
-    direction = "↓" if about["better"] == "lower" else "↑"
-    single = len(data["arms"]) == 1
-    head = [
-        "arm", "parameters of G", "MACs", "ms an image, batch 1", "ms an image, batch 64", "trained at",
-        f"{name} {direction}",
-        *([] if single else [f"difference from {base['name']}", "what may be said"]),
-        "collapsed",
-    ]  # fmt: skip
-    rows = []
-    for arm in data["arms"]:
-        own, other = arm["generator"] or {}, base["generator"] or {}
-        cells = [arm["name"]]
-        for key, show in (("parameters", words.large), ("macs", words.macs)):
-            cells.append(_two(show(own.get(key)), words.against(own.get(key), other.get(key))))
-        for batch in ("1", "64"):
-            times = [_each(side["latency"].get(batch), int(batch)) for side in (arm, base)]
-            cells.append(_two(words.number(times[0]), words.against(*times)))
-        speeds = [run["images_per_second"] for run in arm["runs"].values() if run["images_per_second"]]
-        seconds = [run["seconds"] for run in arm["runs"].values() if run["seconds"]]
-        cells.append(
-            _two(f"{sum(speeds) / len(speeds):,.0f} images/s", words.duration(sum(seconds) / len(seconds)))
-            if speeds else "–"
-        )  # fmt: skip
-        failed = sum(run["failed"] is not None for run in arm["runs"].values())
-        summary = arm["summary"][primary]
-        runs = summary["n"] if summary else 0
-        cells.append(
-            _two(words.measured(summary), f"sd of {runs} runs" if runs > 1 else f"{runs} run"
-                 + (f", {failed} failed" if failed else ""))
-        )  # fmt: skip
-        if not single:
-            cells += _difference(data, arm["name"])
-        cells.append(f"{_collapsed(arm)} of {len(arm['runs'])}")
-        rows.append(cells)
-    return [head, *rows]
-
-
-def short_table(data: Mapping[str, Any]) -> list[list[str]]:
-    """The part of the main table that fits into a terminal of 80 columns."""
-    head, *rows = main_table(data)
-    base = data["arms"][0]["name"]
-    quality, arrow = head[6].rsplit(" ", 1)
-    quality = quality.replace(" (", f" {arrow}\n(") if " (" in quality else head[6]
-    names = ["arm", "parameters", "MACs", "ms/image\nbatch 1", "ms/image\nbatch 64", quality, f"minus {base}\n[95 %]"]
-    columns = [0, 1, 2, 3, 4, 6, *([7] if len(rows) > 1 else [])]
-    shorter = [[cell.replace("95 %: ", "").replace("sd of ", "") for cell in row] for row in rows]
-    return [names[: len(columns)], *([row[column] for column in columns] for row in shorter)]
-
-
-def sayings(data: Mapping[str, Any]) -> list[str]:
-    """What may be said of each arm, and what went wrong in its runs, a line each."""
-    lines = []
-    for arm in data["arms"]:
-        _, text = _difference(data, arm["name"])
-        said = [text.replace("\n(", " (").replace("\n", ", ")] if text else []
-        failed = sum(run["failed"] is not None for run in arm["runs"].values())
-        collapsed = _collapsed(arm)
-        said += [f"{count} of {len(arm['runs'])} runs {what}" for count, what in
-                 ((failed, "failed"), (collapsed, "collapsed")) if count]  # fmt: skip
-        if said:
-            lines.append(f"{arm['name']}: {'; '.join(said)}")
-    return lines
-
-
-def _collapsed(arm: Mapping[str, Any]) -> int:
-    return sum(any(finding["kind"] == "collapse" for finding in run["findings"]) for run in arm["runs"].values())
-
-
-def protocol_line(data: Mapping[str, Any]) -> str:
-    """How the numbers of the main table were made, in one line."""
-    machine = data["machine"]
-    return (
-        f"{words.metric(data['primary'], data['metrics'][data['primary']]['protocol']['view'])}: "
-        f"{words.protocol(data['metrics'][data['primary']]['protocol'])}. Seeds {words.seeds(data['seeds'])}. Times: "
-        f"{machine['machine']}, {machine['device']}, {_threads(data)}; training with "
-        f"{words.threads(data['threads'])} a run, {data['jobs']} at a time."
-    )
-
-
-def _difference(data: Mapping[str, Any], name: str) -> list[str]:
-    if name == data["baseline"]:
-        return ["baseline", ""]
-    found = data["differences"][data["primary"]].get(name)
-    if found is None:
-        return ["–", "no pair of runs"]
-    places = words.decimals(found["mean"], found["sd"] or 0)
-    mean = f"{found['mean']:+,.{places}f}"
-    interval = ""
-    if found["interval_95"]:
-        low, high = found["interval_95"]
-        interval = f"95 %: {low:+,.{places}f} to {high:+,.{places}f}"
-    text = found["text"].replace(" (", "\n(", 1)
-    if found["kind"] == "direction":
-        text = f"{_sided(data, found)}\ndirection only, no verdict"
-    return [_two(mean.replace("-", "−"), interval.replace("-", "−")), text]
-
-
-def _sided(data: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """``lower in 3 of 3 seeds (worse)``: what lower means depends on the metric."""
-    text, better = found["text"], data["metrics"][data["primary"]]["better"]
-    first = text.split()[0]
-    meaning = {("lower", "lower"): "better", ("higher", "higher"): "better"}.get((first, better), "worse")
-    return text if first not in ("lower", "higher") else f"{meaning} {text.removeprefix(first + ' ')}"
-
-
-def _two(first: str, second: str) -> str:
-    return f"{first}\n{second}" if second else first
-
-
-def _each(latency: Mapping[str, Any] | None, batch: int) -> float | None:
-    """Milliseconds for one image of the batch."""
-    return None if latency is None else latency["median_ms"] / batch
-
-
-def _threads(data: Mapping[str, Any]) -> str:
-    found = next((arm["latency"]["1"]["threads"] for arm in data["arms"] if "1" in arm["latency"]), None)
-    return "" if found is None else f"latency with {words.threads(found)}"
+PLACES = {"front": "on the front", "dominated": "surely dominated", "undecided": "undecided"}
 
 
 def comparison_page(folder: Path, code: str | Path | None) -> tuple[str, dict[str, Any]]:
     """The template's name and everything in it."""
-    from frugan.engine.run import RunFolder
-
-    data = RunFolder(folder).read_json(folder / "comparison.json")
+    data = read_comparison(folder)
     head, *rows = main_table(data)
     found = data["differences"][data["primary"]]
     tones = [TONES.get(found.get(arm["name"], {}).get("kind", ""), "") for arm in data["arms"]]
@@ -166,6 +44,12 @@ def comparison_page(folder: Path, code: str | Path | None) -> tuple[str, dict[st
             f"{arm['name']}, seed {seed}, since {finding['images']:,} images: {finding['text']}"
             for arm, seed, run in runs for finding in run["findings"]
         ],
+        "remarks": remarks(data),
+        "controls": _controls(data),
+        "fronts": _fronts(data),
+        "slopes": _slopes(data),
+        "neighbours": _neighbours(folder, data, code),
+        "classes": _classes(folder, data),
         "plots": _plots(data),
         "better": data["metrics"][data["primary"]]["better"],
         "grids": _grids(folder, data, code),
@@ -177,6 +61,89 @@ def comparison_page(folder: Path, code: str | Path | None) -> tuple[str, dict[st
     }  # fmt: skip
 
 
+def _controls(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each frugal arm: its control, what both cost, the difference and what may be said."""
+    rows = []
+    for row in data["controls"]:
+        one = row["difference"]
+        interval = one["interval_95"]
+        within = f"95 %: {words.signed(interval[0])} to {words.signed(interval[1])}" if interval else ""
+        cells = [
+            row["control"], f"{row['match']}, width {row['width']:.3g}",
+            f"{words.number(row['wanted'], 4)} and {words.number(row['reached'], 4)}",
+            f"{words.signed(one['mean'])}\n{within}",
+        ]  # fmt: skip
+        rows.append({"arm": row["arm"], "cells": cells, "text": row["text"], "tone": TONES.get(row["kind"], "")})
+    return rows
+
+
+def _fronts(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Where each arm stands against each cost."""
+    if not data["fronts"]:
+        return None
+    rows = []
+    for arm in data["arms"]:
+        cells = []
+        for front in data["fronts"]:
+            price = front["costs"].get(arm["name"])
+            cells.append("–" if price is None else f"{words.number(price, 4)}\n{PLACES[front['places'][arm['name']]]}")
+        rows.append({"arm": arm["name"], "cells": cells})
+    areas = [
+        f"{front['words']}: {front['hypervolume']:.4g} to ({front['reference'][0]:.4g}, {front['reference'][1]:.4g})"
+        for front in data["fronts"]
+    ]
+    return {"head": [front["words"] for front in data["fronts"]], "rows": rows, "areas": areas}
+
+
+def _slopes(data: Mapping[str, Any]) -> list[str]:
+    """How each arm moved over its last quarter, a line each."""
+    lines = []
+    for name, one in data["slopes"].items():
+        interval = one["interval_95"]
+        within = f", 95 % {words.signed(interval[0])} to {words.signed(interval[1])}" if interval else ""
+        means = " → ".join(words.number(mean, 4) for mean in one["means"])
+        state = "still improving, so the budget is unfinished" if one["improving"] else "not surely improving"
+        lines.append(f"{name}: {means}, {words.signed(one['change'])} over its last quarter{within}; {state}")
+    return lines
+
+
+def _neighbours(folder: Path, data: Mapping[str, Any], code: str | Path | None) -> list[dict[str, str]]:
+    """Fakes of each arm's first run over the training images that are nearest to them."""
+    found = []
+    for arm in data["arms"]:
+        run = next((run for run in arm["runs"].values() if run["failed"] is None), None)
+        made = None if run is None else panel(folder / run["folder"], code)
+        if made is not None:
+            found.append({**made, "name": arm["name"]})
+    return found
+
+
+def _classes(folder: Path, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A table for each number that a metric has of every class: means over an arm's runs."""
+    tables: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for arm in data["arms"]:
+        for run in arm["runs"].values():
+            if run["failed"] is not None:
+                continue
+            for metric, value in run["values"].items():
+                for what, numbers in words.per_class(value["values"], words.classes_of(folder / run["folder"])).items():
+                    table = tables.setdefault(f"{metric.replace('_', ' ')}: {what}", {})
+                    for name, number in numbers.items():
+                        table.setdefault(name, {}).setdefault(arm["name"], []).append(number)
+    names = [arm["name"] for arm in data["arms"]]
+
+    def mean(numbers: list[float] | None) -> str:
+        return words.number(sum(numbers) / len(numbers)) if numbers else "–"
+
+    return [
+        {
+            "title": title,
+            "rows": [[of, *(mean(by_arm.get(name)) for name in names)] for of, by_arm in table.items()],
+        }
+        for title, table in tables.items()
+    ]
+
+
 def _plots(data: Mapping[str, Any]) -> list[dict[str, str]]:
     primary = data["primary"]
     about = data["metrics"][primary]
@@ -186,14 +153,16 @@ def _plots(data: Mapping[str, Any]) -> list[dict[str, str]]:
         ("parameters of the generator", lambda arm: arm["generator"]["parameters"]),
         ("MACs an image", lambda arm: arm["generator"]["macs"]),
         ("ms an image, batch 64", lambda arm: arm["latency"]["64"]["median_ms"] / 64),
+        ("bytes of the file that ships", lambda arm: arm["file_bytes"]),
     ):
         points = [
             charts.Point(read(arm), arm["summary"][primary]["mean"], arm["summary"][primary]["sd"], colour, arm["name"])
             for colour, arm in enumerate(data["arms"])
-            if arm["summary"][primary] is not None and arm["generator"] is not None
+            if arm["summary"][primary] is not None and arm["generator"] is not None and not arm["apart"]
         ]
         if points:
-            plots.append({"svg": charts.quality(points, across, up, f"{up} against {across}")})
+            title = f"{up} against {across}"
+            plots.append({"svg": charts.quality(points, across, up, title, better=about["better"])})
     return plots
 
 
@@ -266,7 +235,7 @@ def _values(data: Mapping[str, Any], name: str) -> dict[str, Any]:
         for arm in data["arms"]:
             run = arm["runs"][str(seed)]
             value = run["values"].get(name)
-            row.append("failed" if run["failed"] else "–" if value is None else _all(value))
+            row.append("failed" if run["failed"] else "–" if value is None else all_numbers(value))
         rows.append(row)
     for label, key in (("mean ± sd", None), ("median", "median"), ("lowest", "low"), ("highest", "high")):
         cells = []
@@ -286,24 +255,42 @@ def _values(data: Mapping[str, Any], name: str) -> dict[str, Any]:
         pairs = f"{found['n']} pair{'s' if found['n'] != 1 else ''}{paired}"
         said = "no margin was set, so there is no verdict" if found["kind"] == "no margin" else found["text"]
         notes.append(f"{arm} minus {data['baseline']}: {words.signed(found['mean'])}{within} ({pairs}); {said}")
+        if found["n"] > 1:
+            notes.append(_beside(found, name == data["primary"]))
     headline = "" if about["headline"] == name else f": {about['headline'].replace('_', ' ')}"
     title = f"{words.metric(name, about['protocol']['view'])}{headline}, {about['better']} is better"
     return {"title": title, "rows": rows, "notes": notes}
 
 
-def _all(value: Mapping[str, Any]) -> str:
-    """The headline, and what else the metric says beside it."""
-    numbers, headline = value["values"], value["headline"]
-    others = [
-        f"{key.replace('_', ' ')} {words.number(number)}" for key, number in numbers.items()
-        if key != headline and not key.endswith("_std")
-    ]  # fmt: skip
-    return _two(words.number(numbers[headline], 4), ", ".join(others))
+def _beside(found: Mapping[str, Any], primary: bool) -> str:
+    """What is printed beside a difference: it does not decide, but it should not say otherwise either."""
+    low, high = found["unpaired_95"]
+    parts = [f"median {words.signed(found['median'])}", f"unpaired 95 % {words.signed(low)} to {words.signed(high)}"]
+    low, high = found["bootstrap_95"]
+    parts.append(f"bootstrap 95 % {words.signed(low)} to {words.signed(high)} (too narrow for few seeds)")
+    if found["sign_flip_p"] is not None:
+        parts.append(f"sign-flip p {found['sign_flip_p']:.3g}")
+    adjusted = "" if found.get("p_adjusted") is None else f", {found['p_adjusted']:.3g} after Holm's adjustment"
+    parts.append(f"t p {found['p']:.3g}{adjusted}")
+    shares = 100 * found["win_rate"], 100 * found["chance_better"]
+    parts.append(f"better in {shares[0]:.0f} % of pairs, {shares[1]:.0f} % of crossings")
+    if found["equivalent"] is not None:
+        parts.append(f"{'equivalent' if found['equivalent'] else 'not shown equivalent'} within the margin "
+                     f"(p {found['equivalence_p']:.3g})")  # fmt: skip
+    if found["skewed"]:
+        parts.append("skewed values: look at the medians")
+    return ("beside it: " if primary else "descriptive: ") + ", ".join(parts)
 
 
 def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     machine = data["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    failing = [
+        f"{name} {one['failed']} failed (p {one['failed_p']:.2g}), {one['collapsed']} collapsed "
+        f"(p {one['collapsed_p']:.2g}) of {one['runs']}"
+        for name, one in data["failures"].items() if one["failed_p"] is not None
+    ]  # fmt: skip
+    base = data["failures"][data["baseline"]]
     facts = [("trained on", data["data"]), ("seeds", words.seeds(data["seeds"]))]
     protocols: dict[str, list[str]] = {}
     for name, about in data["metrics"].items():
@@ -322,7 +309,11 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("machine", f"{machine['machine']}, {machine['device']}, {machine['precision']}; {versions}"),
         ("runs", f"{data['jobs']} at a time with {words.threads(data['threads'])} each, alike for all arms"),
         ("margin", f"{data['margin']:.4g} ({data['margin_rule']})" if data["margin"] else "none"),
+        ("plan", "plan.json: arms, seeds, metric and margin as they stood before the first run of the test"),
     ]
+    if any(one["failed"] or one["collapsed"] for one in data["failures"].values()):
+        baseline = f"{data['baseline']} {base['failed']} failed, {base['collapsed']} collapsed of {base['runs']}"
+        facts.append(("failures, compared exactly", "; ".join([baseline, *failing])))
     discriminators = {
         arm["name"]: arm["parameters"]["discriminator"] for arm in data["arms"] if "discriminator" in arm["parameters"]
     }

@@ -23,6 +23,13 @@ def of_images(images: Any, columns: int) -> str:
     return _address(pictures.grid(stacked, columns, scale=1, gap=1))
 
 
+def of_rows(*rows: Any) -> str:
+    """Rows of bytes ``[n, h, w, c]``, each as long as the others, one under the other as a data address."""
+    import numpy as np
+
+    return of_images(np.concatenate(rows), len(rows[0]))
+
+
 def of_preview(path: Path, side: int) -> str:
     """A preview of a run, whose images are `side` pixels high, back in its own pixels, as a data address."""
     from PIL import Image

@@ -42,7 +42,9 @@ def run_page(path: Path, code: str | Path | None) -> tuple[str, dict[str, Any]]:
         "folder": str(path),
         "findings": [f"Since {finding.images:,} images: {finding.text}" for finding in found],
         "samples": _samples(folder, code),
+        "neighbours": _neighbours(folder, code),
         "metrics": _metrics(folder),
+        "classes": _classes(folder),
         "costs": _costs(recipe),
         "players": list(recipe.players),
         "charts": _curves(recipe, log, [finding.images for finding in found]),
@@ -70,9 +72,28 @@ def _samples(folder: RunFolder, code: str | Path | None) -> dict[str, str] | Non
     }
 
 
+def _neighbours(folder: RunFolder, code: str | Path | None) -> dict[str, str] | None:
+    from frugan.engine import checkpoint
+    from frugan.reporting._neighbours import panel
+
+    return None if checkpoint.newest(folder.checkpoints) is None else panel(folder.path, code)
+
+
+def _classes(folder: RunFolder) -> list[dict[str, Any]]:
+    """A table for each number that the newest value of a metric has of every class."""
+    newest = {line["metric"]: line for line in folder.lines(folder.metrics)}
+    return [
+        {"title": f"{metric.replace('_', ' ')}: {what}",
+         "rows": [[name, words.number(number)] for name, number in numbers.items()]}
+        for metric, line in newest.items()
+        for what, numbers in words.per_class(line["values"], words.classes_of(folder.path)).items()
+    ]  # fmt: skip
+
+
 def _metrics(folder: RunFolder) -> list[dict[str, str]]:
     rows = []
     for line in sorted(folder.lines(folder.metrics), key=lambda line: -line["images"]):
+        floor = line.get("floor")
         about = words.protocol(line["protocol"])
         others = [
             f"{key.replace('_', ' ')} {words.number(value)}"
@@ -83,6 +104,7 @@ def _metrics(folder: RunFolder) -> list[dict[str, str]]:
                 "name": words.metric(line["metric"], line["protocol"]["view"]),
                 "value": words.number(line["values"][line["headline"]], 4),
                 "others": ", ".join(others),
+                "floor": words.number(floor["value"] if floor else None, 3),
                 "better": line["better"],
                 "protocol": f"After {line['images']:,} images: {about}.",
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -82,6 +83,27 @@ def metric(name: str, view: str) -> str:
     """A metric's name with its view: a Fréchet distance of digits must not be taken for the FID of the literature."""
     spoken = {"fid": "FID", "kid": "KID"}.get(name, name.replace("_", " "))
     return spoken if name == "class_coverage" else f"{spoken} ({view})"
+
+
+def per_class(values: Mapping[str, float], classes: Sequence[str]) -> dict[str, dict[str, float]]:
+    """The numbers that a metric has of every class, by what they are: ``accuracy_cat``, or ``accuracy_3`` by place."""
+    found: dict[str, dict[str, float]] = {}
+    for key in values:
+        for ending in dict.fromkeys((f"_{classes[0]}", "_0")) if classes else ():
+            what = key.removesuffix(ending)
+            endings = [f"_{name}" if ending != "_0" else f"_{place}" for place, name in enumerate(classes)]
+            if what != key and len(classes) > 1 and all(what + one in values for one in endings):
+                numbers = [values[what + one] for one in endings]
+                found[what.replace("_", " ")] = dict(zip(classes, numbers, strict=True))
+    return found
+
+
+def classes_of(run: Path) -> list[str]:
+    """The classes of the data that a run was trained on."""
+    from frugan.engine.run import RunFolder
+
+    folder = RunFolder(run)
+    return list(next(iter(folder.read_json(folder.facts)["data"].values()))["classes"])
 
 
 def protocol(of: Mapping[str, Any]) -> str:

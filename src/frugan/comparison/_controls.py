@@ -1,0 +1,124 @@
+"""Controls: the standard network made thinner until it costs what a frugal arm costs.
+
+A frugal family that does not beat such a control has saved nothing that fewer channels would not have saved as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from frugan.comparison._arms import Arm, width_of
+from frugan.recipe import Recipe
+from frugan.registry import UserError, suggest
+
+MEASURES = {
+    "parameters": "parameters of the generator",
+    "macs": "multiply-accumulates an image",
+    "latency": "measured time of an image in batches of 64, where a network's own work outweighs the calling of it",
+}
+"""What a control can be matched in."""
+
+THINNEST = 1 / 64
+STEPS = 14
+CLOSE = 0.01
+BATCH = 64
+
+
+def check(match: str | None, baseline: Arm) -> None:
+    """Raise UserError if there is no such measure, or if the baseline cannot be made thinner."""
+    if match is None:
+        return
+    if match not in MEASURES:
+        raise UserError(f"There is no --match {match}. {suggest(match, MEASURES)}")
+    if width_of(baseline.recipe) is None:
+        raise UserError(
+            f"--match {match} makes the baseline '{baseline.name}' thinner, and its architecture takes no width. Name "
+            "an architecture that does, or leave --match out."
+        )
+
+
+def controls(arms: Sequence[Arm], match: str, say: Callable[[str], None]) -> tuple[list[Arm], list[dict[str, Any]]]:
+    """A control for each frugal arm; the first of `arms` is the baseline, which is made thinner.
+
+    Returns:
+        The controls, and for each frugal arm what was reached: ``{"arm", "control", "match", "width", "wanted",
+        "reached"}``. An arm that costs no less than the baseline has the baseline itself as its control.
+    """
+    baseline, *others = arms
+    width = width_of(baseline.recipe)
+    assert width is not None  # checked before
+    made, facts = [], []
+    for arm in others:
+        if arm.is_damaged:
+            continue
+        say(f"Looking for the width at which {baseline.name} has the {match} of {arm.name}.")
+        share, wanted, reached = thinner(baseline.recipe, arm.recipe, match, width)
+        fact = {"arm": arm.name, "match": match, "width": share * width, "wanted": wanted, "reached": reached}
+        if share >= 1:
+            facts.append({**fact, "control": baseline.name})
+            continue
+        control = Arm(f"{arm.name} control ({match})", at(baseline.recipe, share * width), arm.name)
+        if control.recipe.networks != arm.recipe.networks:
+            made.append(control)
+            facts.append({**fact, "control": control.name})
+    return made, facts
+
+
+def at(recipe: Recipe, width: float) -> Recipe:
+    """The recipe with its generator at another width, as a factor of the architecture's channels."""
+    return recipe.with_changes({"architecture.width": float(f"{width:.4g}")})
+
+
+def thinner(standard: Recipe, frugal: Recipe, match: str, width: float) -> tuple[float, float, float]:
+    """The share of `width` at which `standard` costs what `frugal` costs, and what both cost, found by bisection.
+
+    The share is 1 if the frugal network costs no less than the whole standard one.
+    """
+
+    def measured(share: float) -> tuple[float, float]:
+        return price(frugal, at(standard, share * width), match)
+
+    wanted, reached = measured(1.0)
+    if reached <= wanted:
+        return 1.0, wanted, reached
+    low, high = THINNEST, 1.0
+    best = (float("inf"), 1.0, wanted, reached)
+    for _ in range(STEPS):
+        middle = (low * high) ** 0.5
+        wanted, reached = measured(middle)
+        best = min(best, (abs(reached / wanted - 1), middle, wanted, reached))
+        if best[0] < CLOSE and match == "latency":  # closer than the clock can tell
+            break
+        low, high = (low, middle) if reached > wanted else (middle, high)
+    return best[1:]
+
+
+def price(one: Recipe, other: Recipe, match: str) -> tuple[float, float]:
+    """What the generators of two recipes cost, in one measure; times are taken in turn (A B A B ...)."""
+    from frugan import costs
+
+    calls = {"one": generator(one), "other": generator(other)}
+    if match == "parameters":
+        return tuple(float(costs.parameters(call[0])) for call in calls.values())  # type: ignore[return-value]
+    if match == "macs":
+        return tuple(float(costs.cost(*call).macs) for call in calls.values())  # type: ignore[return-value]
+    times = costs.latencies(calls, batches=(BATCH,), repeats=30, seconds=6.0)
+    return times["one"][0].median_ms / BATCH, times["other"][0].median_ms / BATCH
+
+
+def generator(recipe: Recipe) -> tuple[Any, ...]:
+    """The untrained network that makes images, and what it is called with, as `frugan.costs.cost` takes them."""
+    import torch
+
+    from frugan import build
+
+    name = recipe.makers()[0]
+    order, spec = build.orders(recipe)[name], recipe.networks[name]
+    image = build.image_shape(recipe)
+    with torch.random.fork_rng(devices=[]):
+        module, _ = build.network(spec, order, image, recipe.latents.size, recipe.data.classes)
+    inputs: list[Any] = [(1, recipe.latents.size) if order.part == "decoder" else (1, *image)]
+    if spec.labels and recipe.data.classes:
+        inputs.append(torch.zeros(1, dtype=torch.int64))
+    return (module, *inputs)

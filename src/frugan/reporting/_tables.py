@@ -1,0 +1,193 @@
+"""What the page and the terminal say of a comparison, from its ``comparison.json``: tables and lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from frugan.registry import UserError
+from frugan.reporting import _words as words
+
+VERSION = 2
+
+
+def read_comparison(folder: Path) -> dict[str, Any]:
+    """A finished comparison's values. Raises UserError if there is none, or one that an earlier frugan wrote."""
+    from frugan.engine.run import RunFolder
+
+    if not (folder / "comparison.json").is_file():
+        raise UserError(f"{folder} holds no finished comparison (comparison.json); run the same frugan compare again.")
+    data = RunFolder(folder).read_json(folder / "comparison.json")
+    if data.get("version") != VERSION:
+        raise UserError(
+            f"{folder / 'comparison.json'} was written by another frugan (version {data.get('version', 1)}, this one "
+            f"reads {VERSION}); run the same frugan compare again, which trains nothing anew."
+        )
+    return data
+
+
+def main_table(data: Mapping[str, Any]) -> list[list[str]]:
+    """The head and a row for each arm; a cell's second line, if it has one, says less important things."""
+    primary, base = data["primary"], data["arms"][0]
+    about = data["metrics"][primary]
+    name = words.metric(primary, about["protocol"]["view"])
+    direction = "↓" if about["better"] == "lower" else "↑"
+    single = len(data["arms"]) == 1
+    head = [
+        "arm", "parameters of G", "MACs", "ms an image, batch 1", "ms an image, batch 64", "trained at",
+        f"{name} {direction}",
+        *([] if single else [f"difference from {base['name']}", "what may be said"]),
+        "collapsed",
+    ]  # fmt: skip
+    rows = []
+    for arm in data["arms"]:
+        # Cost and quality share a row only if they are of one network, precision and kernels.
+        own, other = ({} if side["apart"] else side["generator"] or {} for side in (arm, base))
+        cells = [arm["name"]]
+        for key, show in (("parameters", words.large), ("macs", words.macs)):
+            cells.append(_two(show(own.get(key)), words.against(own.get(key), other.get(key))))
+        for batch in ("1", "64"):
+            times = [None if side["apart"] else _each(side["latency"].get(batch), int(batch)) for side in (arm, base)]
+            cells.append(_two(words.number(times[0]), words.against(*times)))
+        speeds = [run["images_per_second"] for run in arm["runs"].values() if run["images_per_second"]]
+        seconds = [run["seconds"] for run in arm["runs"].values() if run["seconds"]]
+        cells.append(
+            _two(f"{sum(speeds) / len(speeds):,.0f} images/s", words.duration(sum(seconds) / len(seconds)))
+            if speeds else "–"
+        )  # fmt: skip
+        failed = sum(run["failed"] is not None for run in arm["runs"].values())
+        summary = arm["summary"][primary]
+        runs = summary["n"] if summary else 0
+        floor = "" if about.get("floor") is None else f", real against real {words.number(about['floor'])}"
+        cells.append(
+            _two(words.measured(summary), f"sd of {runs} runs" if runs > 1 else f"{runs} run"
+                 + (f", {failed} failed" if failed else "") + floor)
+        )  # fmt: skip
+        if not single:
+            cells += _difference(data, arm["name"])
+        cells.append(f"{_collapsed(arm)} of {len(arm['runs'])}")
+        rows.append(cells)
+    return [head, *rows]
+
+
+def short_table(data: Mapping[str, Any]) -> list[list[str]]:
+    """The part of the main table that fits into a terminal of 80 columns."""
+    head, *rows = main_table(data)
+    base = data["arms"][0]["name"]
+    quality, arrow = head[6].rsplit(" ", 1)
+    quality = quality.replace(" (", f" {arrow}\n(") if " (" in quality else head[6]
+    names = ["arm", "parameters", "MACs", "ms/image\nbatch 1", "ms/image\nbatch 64", quality, f"minus {base}\n[95 %]"]
+    columns = [0, 1, 2, 3, 4, 6, *([7] if len(rows) > 1 else [])]
+    shorter = [[cell.replace("95 %: ", "").replace("sd of ", "") for cell in row] for row in rows]
+    return [names[: len(columns)], *([row[column] for column in columns] for row in shorter)]
+
+
+def sayings(data: Mapping[str, Any]) -> list[str]:
+    """What may be said of each arm, what went wrong in its runs, and what the verdicts rest on, a line each."""
+    lines = []
+    controls = {row["arm"]: row["text"] for row in data["controls"]}
+    for arm in data["arms"]:
+        _, text = _difference(data, arm["name"])
+        said = [text.replace("\n(", " (").replace("\n", ", ")] if text else []
+        said += [controls[arm["name"]]] if arm["name"] in controls else []
+        failed = sum(run["failed"] is not None for run in arm["runs"].values())
+        collapsed = _collapsed(arm)
+        said += [f"{count} of {len(arm['runs'])} runs {what}" for count, what in
+                 ((failed, "failed"), (collapsed, "collapsed")) if count]  # fmt: skip
+        said += [f"its cost is not in its row ({'; '.join(arm['apart'])})"] if arm["apart"] else []
+        if said:
+            lines.append(f"{arm['name']}: {'; '.join(said)}")
+    return [*lines, *remarks(data)]
+
+
+def remarks(data: Mapping[str, Any]) -> list[str]:
+    """What all verdicts of a comparison rest on: the margin, the noise of evaluation, how seconds were divided."""
+    lines = []
+    if data["margin"] and any(arm["damaged"] or data["fixed"].get("pilots") for arm in data["arms"]):
+        lines.append(f"Margin {data['margin']:.3g}: {data['margin_rule']}.")
+    sds = [arm["summary"][data["primary"]]["sd"] for arm in data["arms"] if arm["summary"][data["primary"]]]
+    seed_sd = max((sd for sd in sds if sd is not None), default=None)
+    if data["evaluation_sd"] is not None and seed_sd is not None:
+        own = data["evaluation_sd"]
+        note = ", over a third: evaluate more images (--count)" if own > seed_sd / 3 else ""
+        lines.append(
+            f"Evaluation noise: sd {own:.3g} over the sampling seeds of one checkpoint, {seed_sd:.3g} at most over "
+            f"training seeds{note}."
+        )
+    equal = data["fixed"].get("equal_seconds")
+    if equal:
+        took = {arm["name"]: [run["seconds"] for run in arm["runs"].values() if run["seconds"]] for arm in data["arms"]}
+        means = ", ".join(
+            f"{name} {words.duration(sum(seconds) / len(seconds))} ({equal['images'][name]:,} images)"
+            for name, seconds in took.items() if seconds
+        )  # fmt: skip
+        lines.append(f"Equal in seconds ({words.duration(equal['seconds'])} meant); really used: {means}.")
+    return lines
+
+
+def _collapsed(arm: Mapping[str, Any]) -> int:
+    return sum(any(finding["kind"] == "collapse" for finding in run["findings"]) for run in arm["runs"].values())
+
+
+def protocol_line(data: Mapping[str, Any]) -> str:
+    """How the numbers of the main table were made, in one line."""
+    machine = data["machine"]
+    return (
+        f"{words.metric(data['primary'], data['metrics'][data['primary']]['protocol']['view'])}: "
+        f"{words.protocol(data['metrics'][data['primary']]['protocol'])}. Seeds {words.seeds(data['seeds'])}. Times: "
+        f"{machine['machine']}, {machine['device']}, {_threads(data)}; training with "
+        f"{words.threads(data['threads'])} a run, {data['jobs']} at a time."
+    )
+
+
+def _difference(data: Mapping[str, Any], name: str) -> list[str]:
+    if name == data["baseline"]:
+        return ["baseline", ""]
+    found = data["differences"][data["primary"]].get(name)
+    if found is None:
+        return ["–", "no pair of runs"]
+    places = words.decimals(found["mean"], found["sd"] or 0)
+    mean = f"{found['mean']:+,.{places}f}"
+    interval = ""
+    if found["interval_95"]:
+        low, high = found["interval_95"]
+        interval = f"95 %: {low:+,.{places}f} to {high:+,.{places}f}"
+    text = found["text"].replace(" (", "\n(", 1)
+    if found["kind"] == "direction":
+        text = f"{_sided(data, found)}\ndirection only, no verdict"
+    return [_two(mean.replace("-", "−"), interval.replace("-", "−")), text]
+
+
+def _sided(data: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """``lower in 3 of 3 seeds (worse)``: what lower means depends on the metric."""
+    text, better = found["text"], data["metrics"][data["primary"]]["better"]
+    first = text.split()[0]
+    meaning = {("lower", "lower"): "better", ("higher", "higher"): "better"}.get((first, better), "worse")
+    return text if first not in ("lower", "higher") else f"{meaning} {text.removeprefix(first + ' ')}"
+
+
+def _two(first: str, second: str) -> str:
+    return f"{first}\n{second}" if second else first
+
+
+def _each(latency: Mapping[str, Any] | None, batch: int) -> float | None:
+    """Milliseconds for one image of the batch."""
+    return None if latency is None else latency["median_ms"] / batch
+
+
+def _threads(data: Mapping[str, Any]) -> str:
+    found = next((arm["latency"]["1"]["threads"] for arm in data["arms"] if "1" in arm["latency"]), None)
+    return "" if found is None else f"latency with {words.threads(found)}"
+
+
+def all_numbers(value: Mapping[str, Any]) -> str:
+    """The headline, and what else the metric says beside it."""
+    numbers, headline = value["values"], value["headline"]
+    others = [
+        f"{key.replace('_', ' ')} {words.number(number)}" for key, number in numbers.items()
+        if key != headline and not key.endswith("_std")
+    ]  # fmt: skip
+    floor = value.get("floor")
+    others = [*others, *([f"real against real {words.number(floor['value'], 3)}"] if floor else [])]
+    return _two(words.number(numbers[headline], 4), ", ".join(others))

@@ -1,0 +1,336 @@
+"""What a comparison measures before its test, and a whole one with values that are made up: five seeds are too slow."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from frugan import comparison, costs, evaluation
+from frugan.artefact import load
+from frugan.comparison import Comparison, compare, plan
+from frugan.comparison import _beforehand as beforehand
+from frugan.comparison import _controls as controls
+from frugan.comparison import _measure as measure
+from frugan.comparison._arms import damaged, gather, parse, width_of
+from frugan.comparison._jobs import Job
+from frugan.engine import checkpoint
+from frugan.engine.run import RunFolder
+from frugan.registry import UserError
+from frugan.training import train
+
+SMALL = {"data.size": 12, "data.limit": 200, "generator.hidden": [64], "discriminator.hidden": [16]}
+COMMON: dict[str, Any] = {
+    "data": "glyphs:digits", "images": 320, "changes": SMALL, "batch_size": 16, "metrics": ["fid"], "view": "pixels",
+    "count": 1000, "device": "cpu", "quiet": True,
+}  # fmt: skip
+PROTOCOL = {
+    "data": "glyphs-digits", "split": "test", "content_hash": "0123456789abcdef", "real_count": 1000,
+    "fake_count": 1000, "view": "pixels", "view_version": "pixels-1", "resizing": "none", "view_accuracy": None,
+    "precision": "float32", "truncation": None, "labels": "none", "weights": "live", "checkpoint": "last",
+}  # fmt: skip
+QUALITY = {"vanilla": 20.0, "thin": 20.0, "thin-control-parameters": 23.0, "damaged-width-0.25": 30.0, "pilots": 20.0}
+
+
+def made_up(run: Any, **given: Any) -> list[dict[str, Any]]:
+    """An evaluation without images: the arm's quality, what is still to be learnt, and a little that the seed adds."""
+    folder = run if isinstance(run, RunFolder) else RunFolder(run)
+    newest = checkpoint.newest(folder.checkpoints)
+    assert newest is not None
+    images = checkpoint.images_of(newest)
+    arm, seed = folder.path.parent.name, folder.path.name
+    luck = random.Random(f"{arm} {seed} {given.get('seed', 0)}").gauss(0, 0.1) + 0.2 * random.Random(seed).random()
+    number = QUALITY[arm] + 10 * (1 - images / 320) + luck
+    value = {
+        "metric": "fid", "values": {"fid": number}, "headline": "fid", "better": "lower", "images": images,
+        "protocol": {**PROTOCOL, "generator": load(folder.path).weights_hash, "sampling_seed": given.get("seed", 0)},
+        "floor": {"value": 0.4, "values": {"fid": 0.4}, "protocol": {}},
+    }  # fmt: skip
+    if value not in folder.lines(folder.metrics):
+        folder.append(folder.metrics, value)
+    return [value]
+
+
+def at_once(planned: Sequence[Job], *rest: Any) -> None:
+    """Stands for `play`: the same trainings, in this process."""
+    for job in planned:
+        given = dict(zip(job.command[5::2], job.command[6::2], strict=True))
+        if job.failure() is None and not job.finished():
+            train(
+                job.command[4], seed=int(given["--seed"]), out=given["--out"], images=given.get("--images"),
+                device="cpu", quiet=True,
+            )
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(comparison, "play", at_once)
+    monkeypatch.setattr(evaluation, "evaluate", made_up)
+    return monkeypatch
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    """Five seeds of a frugal arm with its control, the damaged arm that is added, and pilots."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "play", at_once)
+        patch.setattr(evaluation, "evaluate", made_up)
+        out = tmp_path_factory.mktemp("plan") / "out"
+        return compare(["vanilla", "thin: vanilla generator.hidden=[16]"], match="parameters", out=out, **COMMON)
+
+
+# ----------------------------------------------------------------------------------------------------------- beforehand
+
+
+def test_the_damaged_arm_is_the_baseline_at_a_quarter_of_its_width_or_of_its_training() -> None:
+    arm = damaged(parse("mnist architecture.width=0.8", {}, {}))
+    assert (arm.name, arm.is_damaged) == ("damaged (width 0.2)", True)
+    assert width_of(arm.recipe) == 0.2
+    plain = parse("mnist", {"images": "60k"}, {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("frugan.comparison._arms.width_of", lambda recipe: None)
+        short = damaged(plain)
+    assert short.recipe.images == 15_000
+    assert short.is_damaged
+
+
+@pytest.mark.parametrize("match", ["parameters", "macs"])
+def test_a_control_has_the_frugal_arms_cost_and_is_the_standard_network_but_thinner(match: str) -> None:
+    arms = gather(["mnist"], ["standard", "depthwise"], {"data": "glyphs"}, {})
+    (control,), (fact,) = controls.controls(arms, match, lambda line: None)
+    assert control.name == f"depthwise control ({match})"
+    assert control.control_of == "depthwise"
+    assert control.recipe.networks["generator"].families == arms[0].recipe.networks["generator"].families
+    assert control.recipe.networks["discriminator"] == arms[0].recipe.networks["discriminator"]
+    assert fact["reached"] == pytest.approx(fact["wanted"], rel=0.02)
+    counted = costs.cost(*controls.generator(control.recipe))
+    assert {"parameters": counted.parameters, "macs": counted.macs}[match] == fact["reached"]
+    assert fact["reached"] < controls.price(arms[0].recipe, arms[1].recipe, match)[0]
+
+
+def test_a_control_of_measured_latency_is_looked_for_in_turn_with_the_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = gather(["mnist"], ["standard", "depthwise"], {"data": "glyphs"}, {})
+    asked = []
+
+    def timed(calls: dict[str, Any], **given: Any) -> dict[str, Any]:
+        asked.append(list(calls))
+        widest = [max(p.numel() for p in call[0].parameters()) for call in calls.values()]
+        # As if time went with the widest layer; the frugal one takes a third of the standard one's.
+        times = [0.33 * 64 * 1_228_800 / 1e6, 64 * widest[1] / 1e6]
+        return {name: [SimpleNamespace(median_ms=ms)] for name, ms in zip(calls, times, strict=True)}
+
+    monkeypatch.setattr(costs, "latencies", timed)
+    _, (fact,) = controls.controls(arms, "latency", lambda line: None)
+    assert fact["reached"] == pytest.approx(fact["wanted"], rel=0.03)
+    assert len(asked) < 12
+    assert {len(names) for names in asked} == {2}
+
+
+def test_an_arm_that_costs_more_has_the_baseline_for_its_control() -> None:
+    asked = ["thin: mnist architecture.width=0.3", "wide: mnist architecture.width=0.5"]
+    arms = gather(asked, (), {"data": "glyphs"}, {})
+    made, (fact,) = controls.controls(arms, "parameters", lambda line: None)
+    assert made == []
+    assert fact["control"] == "thin"
+
+
+def value(better: str = "lower", view: str = "pixels", metric: str = "fid") -> dict[str, Any]:
+    return {"metric": metric, "better": better, "protocol": {"view": view}}
+
+
+def test_comparison_statistics_sheet_3_the_margin_is_the_largest_of_what_speaks_for_one() -> None:
+    full = {1000: 20.0, 1001: 21.0, 1002: 19.0}
+    lost = beforehand.margin_from(value(), {seed: number + 1.5 for seed, number in full.items()}, full, 0.1)
+    assert lost["margin"] == pytest.approx(1.5)
+    assert "1.5 what a tenth less training costs the baseline" in lost["margin_rule"]
+    assert "pilot seeds 1000, 1001, 1002, before the test" in lost["margin_rule"]
+    least = beforehand.margin_from(value(), {seed: number - 1.5 for seed, number in full.items()}, full, 0.1)
+    assert least["margin"] == pytest.approx(0.05 * 20)  # less training was better: the convention counts
+    assert beforehand.margin_from(value(view="inception"), {}, {1000: 8.0}, 0.1)["margin"] == 1.0
+    assert beforehand.margin_from(value(), {}, full, 2.0)["margin"] == 4.0
+    higher = value(better="higher", metric="inception_score")
+    assert beforehand.margin_from(higher, {1000: 7.5}, {1000: 8.0}, 0.01)["margin"] == pytest.approx(0.5)
+    assert beforehand.margin_from(higher, {1000: 8.5}, {1000: 8.0}, 0.0)["margin"] is None
+
+
+def test_what_cannot_stop_on_its_way_is_not_stopped() -> None:
+    assert beforehand.stageable([parse("mnist", {}, {})])
+    assert not beforehand.stageable([parse("mnist", {"rounds": 10}, {})])
+    assert not beforehand.stageable([parse("mnist players.generator.schedule=linear", {}, {})])
+
+
+def test_equal_seconds_set_budgets_by_the_speed_of_short_trials(tmp_path: Path) -> None:
+    arms = gather(["slow: mnist", "fast: mnist architecture.width=0.5"], (), {"data": "glyphs", "images": 64_000}, {})
+    arms.append(damaged(arms[0]))
+    speeds = {"slow": 100.0, "fast": 250.0, arms[2].name: 400.0}
+
+    def play(planned: Sequence[Job]) -> None:
+        for job in planned:
+            assert job.command[-2:] == ("--images", str(job.images))
+            assert job.images == beforehand.TRIAL_ROUNDS * 32
+            name = job.title.removesuffix(" seed 0")
+            job.folder.mkdir(parents=True)
+            lines = [{"images": images, "seconds": 7 + images / speeds[name]} for images in (800, 3200, 6400)]
+            RunFolder(job.folder).log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    fitted, facts = beforehand.equal_seconds(tmp_path, arms, None, [], play)
+    assert [arm.recipe.images for arm in fitted] == [64_000, 160_000, 256_000]
+    assert facts["seconds"] == pytest.approx(640)
+    for arm in arms:
+        RunFolder(tmp_path / "trials" / arm.folder).log.unlink()
+        (tmp_path / "trials" / arm.folder).rmdir()
+    fitted, _ = beforehand.equal_seconds(tmp_path, arms, beforehand.seconds_asked("60s", arms), [], play)
+    assert [arm.recipe.images for arm in fitted] == [6_000, 15_000, 24_000]
+
+
+# ------------------------------------------------------------------------------------------------------------ the whole
+
+
+def test_a_plan_is_complete_before_the_test_and_holds_margin_arms_and_pilots(finished: Comparison) -> None:
+    written = json.loads((finished.folder / "plan.json").read_text())
+    assert list(written["arms"]) == ["vanilla", "thin", "damaged (width 0.25)"]
+    assert written["pilot_seeds"] == [1000, 1001, 1002]
+    fixed = written["fixed"]
+    assert [arm["name"] for arm in fixed["arms"]] == [*written["arms"], "thin control (parameters)"]
+    assert fixed["margin"] == pytest.approx(1.0, abs=0.15)  # what the last tenth brings
+    assert fixed["pilots"]["evaluation_sd"] > 0
+    first = min(path.stat().st_mtime_ns for path in finished.folder.glob("runs/*/*/recipe.json"))
+    assert (finished.folder / "plan.json").stat().st_mtime_ns < first
+
+
+def test_verdicts_controls_slopes_and_noise_come_out(finished: Comparison) -> None:
+    data = finished.data
+    found = data["differences"]["fid"]
+    assert found["damaged (width 0.25)"]["kind"] == "worse beyond margin"
+    assert found["thin"]["kind"] == "not worse"
+    assert "at an unfinished budget" in found["thin"]["text"]
+    assert [row["kind"] for row in data["controls"]] == ["beats its control"]
+    assert data["controls"][0]["reached"] == pytest.approx(data["controls"][0]["wanted"], rel=0.05)
+    assert data["slopes"]["thin"]["change"] == pytest.approx(-2.5, abs=0.1)
+    assert len(data["slopes"]["thin"]["means"]) == 3
+    assert data["evaluation_sd"] == data["fixed"]["pilots"]["evaluation_sd"]
+    assert {front["cost"] for front in data["fronts"]} == {"parameters", "macs", "latency", "file"}
+    assert data["failures"]["thin"]["failed_p"] == 1.0
+
+
+def test_its_words_and_its_page_say_all_of_it(finished: Comparison) -> None:
+    words = "\n".join(finished.words())
+    page = finished.report.read_text()
+    for text in ("beats its control", "not worse (margin", "at an unfinished budget"):
+        assert text in words
+        assert text in page
+    for text in ("unpaired", "bootstrap", "Evaluation noise", "last quarter", "Pareto", "pilot seeds", "plan.json"):
+        assert text in page, text
+
+
+def test_the_same_call_again_continues_with_the_plan_that_was_fixed(
+    finished: Comparison, quick: pytest.MonkeyPatch
+) -> None:
+    quick.setattr(comparison._controls, "controls", lambda *given: pytest.fail("looked for controls again"))
+    again = compare(
+        ["vanilla", "thin: vanilla generator.hidden=[16]"], match="parameters", out=finished.folder, **COMMON
+    )
+    assert again.data["margin"] == finished.data["margin"]
+    with pytest.raises(UserError, match=r"another plan \(margin: None -> 3; .*pilot_seeds"):
+        compare(
+            ["vanilla", "thin: vanilla generator.hidden=[16]"], match="parameters", out=finished.folder, margin=3,
+            **COMMON,
+        )
+
+
+def test_a_comparison_without_its_damaged_arm_or_pilots_says_what_follows(
+    tmp_path: Path, quick: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {**COMMON, "quiet": False, "images": 96}
+    made = compare(
+        ["vanilla", "thin: vanilla generator.hidden=[16]"], out=tmp_path / "out", no_damaged=True, pilot_seeds=(),
+        **options,
+    )
+    told = capsys.readouterr().err
+    assert "no arm can be called not worse" in told
+    assert "No pilots: the margin is the metric's convention" in told
+    assert [arm["name"] for arm in made.data["arms"]] == ["vanilla", "thin"]
+    assert made.data["differences"]["fid"]["thin"]["kind"] in ("unproven", "withheld", "inconclusive")
+    assert made.data["margin_rule"] == "the convention of fid for the baseline's mean, no pilots"
+
+
+def test_other_judges_are_asked_where_the_view_is_trained_in_place(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from frugan import views
+
+    asked = []
+
+    def judge(run: Any, **given: Any) -> list[dict[str, Any]]:
+        asked.append(given["view"])
+        return [{"values": {"fid": 7.0}, "headline": "fid"}]
+
+    quick.setattr(evaluation, "evaluate", judge)
+    quick.setattr(views, "build", lambda name, **given: f"{name} of seed {given['seed']}")
+    (arm,) = [parse("vanilla", {"data": "glyphs"}, SMALL)]
+    run = {"failed": None, "values": {"fid": {"metric": "fid", "protocol": {"view": "classifier"}}}}
+    planned = {(arm.name, 0): Job("vanilla seed 0", tmp_path, (), 96, whole=True)}
+    settings = {"metrics": None, "view": None, "device": "cpu"}
+    measure.add_judges({arm.name: {0: run}}, [arm], planned, settings, lambda line: None)
+    assert asked == ["classifier of seed 1", "classifier of seed 2"]
+    assert run["judges"] == [7.0, 7.0]  # type: ignore[comparison-overlap]
+    run["values"]["fid"]["protocol"]["view"] = "pixels"  # type: ignore[index]
+    measure.add_judges({arm.name: {0: run}}, [arm], planned, settings, lambda line: None)
+    assert len(asked) == 2
+
+
+def test_cost_and_quality_stand_in_one_row_only_for_one_network_and_precision() -> None:
+    def arm(**about: Any) -> dict[str, Any]:
+        protocol = {"generator": "abc", "weights": "live", "precision": "float32"}
+        cost = {"generator": "abc", "weights": "live", "device": "cpu", **about}
+        return {
+            "cost_of": cost, "latency": {"1": {"precision": about.get("precision", "float32")}},
+            "runs": {"0": {"values": {"fid": {"protocol": protocol}}}},
+        }  # fmt: skip
+
+    assert measure.apart(arm(), "fid") == []
+    assert measure.apart(arm(precision="bfloat16"), "fid") == ["precision: cost with bfloat16, quality with float32"]
+    assert measure.apart(arm(generator="def"), "fid") == ["cost is that of the weights def, which were not judged"]
+    assert measure.apart(arm(weights="averaged"), "fid") == ["weights: cost with averaged, quality with live"]
+
+
+# ------------------------------------------------------------------------------------------------------------- planning
+
+
+def test_comparison_statistics_sheet_2_seeds_that_a_margin_needs() -> None:
+    found = plan(sd=1.0, margin=1.0)
+    assert (found.detect, found.known, found.hours) == (10, None, None)
+    assert found.not_worse == 8  # one-sided
+    assert found.widths == 5  # 0.953; never fewer than a verdict takes
+    assert plan(sd=1.0, margin=0.5).detect == 34
+    assert plan(sd=1.0, margin=3.0).detect == 5
+    assert any("8 seeds: an arm that does not differ is called not worse in 80 %" in line for line in found.words())
+
+
+def test_seeds_and_hours_from_a_comparison(finished: Comparison, tmp_path: Path) -> None:
+    data = json.loads((finished.folder / "comparison.json").read_text())
+    for number, arm in enumerate(data["arms"]):
+        for run in arm["runs"].values():
+            run["seconds"] = 900 * (number + 1)
+    (tmp_path / "comparison.json").write_text(json.dumps(data))
+    found = plan(tmp_path, power=0.9)
+    others = {name: one for name, one in data["differences"]["fid"].items() if not name.startswith("damaged")}
+    assert found.sd == max(one["sd"] for one in others.values())
+    assert (found.margin, found.known) == (data["margin"], 5)
+    assert found.hours == pytest.approx(found.not_worse * 2.5)  # 15 + 30 + 45 + 60 minutes a seed
+    assert plan(tmp_path, power=0.9, jobs=2).hours == pytest.approx(found.not_worse * 1.25)
+
+
+def test_a_plan_without_what_it_needs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--margin 0\.5"):
+        plan(sd=1.0)
+    with pytest.raises(UserError, match=r"--sd 0\.8 --margin 0\.5"):
+        plan(margin=1.0)
+    with pytest.raises(UserError, match="no finished comparison"):
+        plan(tmp_path, margin=1.0)
+    (tmp_path / "comparison.json").write_text('{"format": 1, "primary": "fid"}')
+    with pytest.raises(UserError, match=r"another frugan \(version 1, .* run the same frugan compare again"):
+        plan(tmp_path, margin=1.0)

@@ -1,0 +1,242 @@
+"""What a comparison says of values that are given here: verdicts, what they are withheld for, controls and fronts."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import pytest
+
+from frugan.comparison import _verdicts as verdicts
+from frugan.comparison._verdicts import Side
+
+PLAIN = (12.4, 12.3, 12.5, 12.6, 12.2)
+THIN = (12.1, 11.8, 12.6, 12.0, 11.9)
+DAMAGED = (20.1, 19.5, 21.0, 20.4, 20.2)
+
+
+def result(arms: dict[str, tuple[float, ...]], **about: Any) -> dict[str, Any]:
+    """A comparison of these values; names that begin with "damaged" are; `about` adds keys to runs of an arm."""
+
+    def run(name: str, seed: int, value: float) -> dict[str, Any]:
+        failed = "loss is not finite" if math.isnan(value) else None
+        values = {} if failed else {"fid": {"values": {"fid": value}, "headline": "fid"}}
+        return {"failed": failed, "values": values, "findings": [], **about.get(name, lambda seed: {})(seed)}
+
+    listed = []
+    for name, values in arms.items():
+        finite = [value for value in values if not math.isnan(value)]
+        runs = {str(seed): run(name, seed, value) for seed, value in enumerate(values)}
+        control = name.removesuffix(" control") if name.endswith(" control") else None
+        listed.append(
+            {"name": name, "damaged": name.startswith("damaged"), "control_of": control, "images": 100, "runs": runs,
+             "generator": {"parameters": len(listed) + 1, "macs": 10 - len(listed)}, "latency": {}, "file_bytes": None,
+             "summary": {"fid": {"mean": sum(finite) / len(finite)}}}
+        )  # fmt: skip
+    return {
+        "primary": "fid", "baseline": "plain", "margin": 0.3, "metrics": {"fid": {"better": "lower"}}, "arms": listed,
+    }
+
+
+def said(arms: dict[str, tuple[float, ...]], **about: Any) -> dict[str, Any]:
+    return verdicts.differences(result({"plain": PLAIN, **arms}, **about), "fid")
+
+
+def moved(values: tuple[float, ...], *by: float) -> Any:
+    """The way of an arm's runs: what they had before, that much more than at the end; a little less alike."""
+
+    def way(seed: int) -> dict[str, Any]:
+        numbers = [values[seed] + more * (1 + 0.01 * seed) for more in by] + [values[seed]]
+        return {"way": [{"images": images, "number": number} for images, number in enumerate(numbers)]}
+
+    return way
+
+
+def judged(*others: tuple[float, ...]) -> Any:
+    return lambda seed: {"judges": [values[seed] for values in others]}
+
+
+def test_comparison_statistics_sheet_5_7_not_worse_takes_a_damaged_arm_that_was_found_worse() -> None:
+    alone = said({"thin": THIN})
+    assert alone["thin"]["kind"] == "unproven"
+    assert "no damaged arm" in alone["thin"]["text"]
+    assert "(margin 0.3, 5 seeds)" in alone["thin"]["text"]
+    shown = said({"thin": THIN, "damaged": DAMAGED})
+    assert shown["damaged"]["kind"] == "worse beyond margin"
+    assert shown["thin"]["kind"] == "not worse"
+    blind = said({"thin": THIN, "damaged": (12.5, 12.2, 12.6, 12.4, 12.3)})
+    assert blind["thin"]["kind"] == "unproven"
+
+
+def test_comparison_statistics_sheet_5_5_everything_that_is_printed_beside_a_difference() -> None:
+    one = said({"thin": THIN})["thin"]
+    assert one["bootstrap_95"] == pytest.approx((-0.52, -0.10))
+    assert one["sign_flip_p"] == 0.125
+    assert (one["win_rate"], one["chance_better"]) == (0.8, pytest.approx(0.82))
+    assert one["unpaired_p"] == pytest.approx(0.0869382, abs=1e-7)
+    assert one["unpaired_95"][0] < one["mean"] < one["unpaired_95"][1]
+    assert one["equivalence_p"] == pytest.approx(0.5621410, abs=1e-7)
+    assert one["equivalent"] is False
+    assert one["median"] == pytest.approx(-0.3)
+    assert one["p_adjusted"] == one["p"]
+
+
+def test_fewer_than_five_seeds_have_intervals_and_no_verdict() -> None:
+    found = verdicts.differences(result({"plain": PLAIN[:4], "thin": THIN[:4], "damaged": DAMAGED[:4]}), "fid")
+    assert {one["kind"] for one in found.values()} == {"direction"}
+    assert found["thin"]["interval_95"] is not None
+    single = verdicts.differences(result({"plain": PLAIN[:1], "thin": THIN[:1]}), "fid")["thin"]
+    assert (single["interval_95"], single["bootstrap_95"], single["p"]) == (None, None, None)
+
+
+def test_no_verdict_where_arms_fail_unequally_and_failures_are_compared_exactly() -> None:
+    failing = (*DAMAGED[:4], math.nan)
+    found = said({"thin": (*THIN[:4], math.nan), "damaged": DAMAGED})
+    assert found["thin"]["kind"] == "withheld"
+    assert "1 of 5 runs failed, 0 of 5 of plain (exact p 1)" in found["thin"]["text"]
+    equally = result({"plain": (*PLAIN[:4], math.nan), "thin": (*THIN[:4], math.nan), "damaged": failing})
+    assert verdicts.differences(equally, "fid")["thin"]["kind"] in ("not worse", "inconclusive")
+    counted = verdicts.failures(result({"plain": PLAIN, "thin": (*THIN[:1], *[math.nan] * 4)}))
+    assert counted["thin"]["failed"] == 4
+    assert counted["thin"]["failed_p"] == pytest.approx(2 * 5 / 210)  # both tables of 4 to 0 among C(10, 4)
+    assert counted["plain"]["failed_p"] is None
+
+
+def test_three_judges_have_to_agree() -> None:
+    others = {"plain": judged(PLAIN, PLAIN), "damaged": judged(DAMAGED, DAMAGED)}
+    agreed = said({"thin": THIN, "damaged": DAMAGED}, thin=judged(THIN, THIN), **others)["thin"]
+    assert agreed["kind"] == "not worse"
+    assert "3 judges agree" in agreed["text"]
+    much = tuple(value + 5 for value in PLAIN)
+    apart = said({"thin": THIN, "damaged": DAMAGED}, thin=judged(THIN, much), **others)["thin"]
+    assert apart["kind"] == "withheld"
+    assert "judges disagree (not worse, not worse, worse beyond margin)" in apart["text"]
+    # A judge whose scale is another one has its margin on that scale.
+    scaled = {name: judged(values, tuple(100 * v for v in values)) for name, values in
+              (("plain", PLAIN), ("thin", THIN), ("damaged", DAMAGED))}  # fmt: skip
+    assert "3 judges agree" in said({"thin": THIN, "damaged": DAMAGED}, **scaled)["thin"]["text"]
+    lower = tuple(value - 2 for value in PLAIN)
+    weaker = said({"thin": THIN, "damaged": DAMAGED}, thin=judged(lower, THIN), **others)["thin"]
+    assert weaker["kind"] == "not worse"
+    assert "1 of 3 judges: better" in weaker["text"]
+
+
+def test_a_verdict_at_an_unfinished_budget_is_worded_so_and_withheld_if_its_sign_changes() -> None:
+    still = {"plain": moved(PLAIN, 2.0, 1.0), "damaged": moved(DAMAGED, 2.0, 1.0)}
+    found = said({"thin": THIN, "damaged": DAMAGED}, thin=moved(THIN, 2.0, 1.0), **still)["thin"]
+    assert found["kind"] == "not worse"
+    assert "at an unfinished budget: thin and plain still improving" in found["text"]
+    # Seven eighths of the way it was worse by more than the margin.
+    late = said({"thin": THIN, "damaged": DAMAGED}, thin=moved(THIN, 2.0, 3.0), **still)["thin"]
+    assert late["kind"] == "withheld"
+    assert "its sign changes over the last quarter" in late["text"]
+    done = {"plain": moved(PLAIN, 0.0, 0.0), "thin": moved(THIN, 0.0, 3.0), "damaged": moved(DAMAGED, 0.0, 0.0)}
+    settled = said({"thin": THIN, "damaged": DAMAGED}, **done)["thin"]
+    assert settled["text"] == "not worse (margin 0.3, 5 seeds)"
+
+
+def test_the_slope_over_the_last_quarter() -> None:
+    side = Side("thin", dict(enumerate(THIN)), [{s: v + 1 + 0.1 * s for s, v in enumerate(THIN)}] * 2)
+    found = verdicts.slope(side, "lower")
+    assert found is not None
+    assert found["change"] == pytest.approx(-1.2)
+    assert found["improving"]
+    assert found["interval_95"].high < 0
+    assert verdicts.slope(side, "higher")["improving"] is False  # type: ignore[index]
+    assert verdicts.slope(Side("thin", {0: 1.0}), "lower") is None
+
+
+def test_unequal_budgets_are_said_in_the_verdict() -> None:
+    found = result({"plain": PLAIN, "thin": THIN, "damaged": DAMAGED})
+    found["arms"][1]["images"] = 200
+    assert "budgets differ: 200 images against 100" in verdicts.differences(found, "fid")["thin"]["text"]
+
+
+def test_comparison_statistics_sheet_6_skewed_values_are_judged_on_logarithms() -> None:
+    skewed = {"plain": (10.0, 11.0, 12.0, 40.0, 11.5), "thin": (10.1, 10.9, 12.2, 40.5, 11.4), "damaged": (90.0,) * 5}
+    found = verdicts.differences({**result(skewed), "margin": 2.0}, "fid")["thin"]
+    assert found["skewed"]
+    assert "(margin 2, 5 seeds)" in found["text"]
+    assert "on logarithms" in found["text"]
+    ratios = [t / p for t, p in zip(skewed["thin"], skewed["plain"], strict=True)]
+    assert found["ratio"] == pytest.approx(math.prod(ratios) ** 0.2)
+    assert not said({"thin": THIN})["thin"]["skewed"]
+
+
+def test_better_has_to_survive_the_number_of_arms() -> None:
+    """p is 0.037 for each of three arms; Holm makes 0.11 of it."""
+    slightly = tuple(value - d for value, d in zip(PLAIN, (0.30, 0.08, 0.25, 0.20, 0.02), strict=True))
+    alone = said({"thin": slightly, "damaged": DAMAGED})["thin"]
+    assert alone["kind"] == "better"
+    among = said({**{f"thin {n}": slightly for n in range(3)}, "damaged": DAMAGED})["thin 0"]
+    assert among["p_adjusted"] == pytest.approx(3 * alone["p"])
+    assert among["kind"] == "not worse"
+    assert "only without Holm's adjustment for 3 arms" in among["text"]
+
+
+def test_comparison_statistics_sheet_5_8_other_metrics_are_adjusted_together() -> None:
+    found: dict[str, Any] = {
+        "primary": "fid",
+        "differences": {
+            "fid": {"a": {"p": 0.5}}, "kid": {"a": {"p": 0.01}, "b": {"p": 0.04}},
+            "swd": {"a": {"p": 0.03}, "b": {"p": None}},
+        },
+    }  # fmt: skip
+    verdicts.adjust_secondary(found)
+    adjusted = found["differences"]
+    three = [adjusted[metric][arm]["p_adjusted"] for metric, arm in (("kid", "a"), ("kid", "b"), ("swd", "a"))]
+    assert three == pytest.approx([0.03, 0.06, 0.06])
+    assert "p_adjusted" not in adjusted["fid"]["a"]
+
+
+@pytest.mark.parametrize(
+    ("control", "kind", "words"),
+    [
+        (tuple(value + 3 for value in THIN), "beats its control", "beats its control"),
+        (THIN, "saves nothing", "its thinner standard control is not worse (margin 0.3"),
+        (tuple(value - 3 for value in THIN), "saves nothing", "its thinner standard control is better"),
+        ((12.6, 11.2, 13.1, 11.5, 13.4), "inconclusive", "not shown to beat its control"),
+    ],
+)
+def test_a_frugal_arm_is_set_against_its_control(control: tuple[float, ...], kind: str, words: str) -> None:
+    thin = tuple(v + 0.01 * (-1) ** n for n, v in enumerate(THIN))
+    found = result({"plain": PLAIN, "thin": thin, "thin control": control, "damaged": DAMAGED})
+    found["differences"] = {"fid": verdicts.differences(found, "fid")}
+    (row,) = verdicts.against_controls(found, [{"arm": "thin", "control": "thin control", "match": "macs"}])
+    assert row["kind"] == kind
+    assert words in row["text"]
+
+
+def test_an_arm_that_costs_no_less_has_the_baseline_for_its_control() -> None:
+    found = result({"plain": PLAIN, "thin": tuple(v + 0.1 for v in PLAIN), "damaged": DAMAGED})
+    found["differences"] = {"fid": verdicts.differences(found, "fid")}
+    (row,) = verdicts.against_controls(found, [{"arm": "thin", "control": "plain", "match": "latency"}])
+    assert row["kind"] == "saves nothing"
+    assert "the baseline, which costs no more," in row["text"]
+
+
+def test_comparison_statistics_sheet_4_fronts_of_a_comparison() -> None:
+    """Parameters 1, 2, 3 and MACs 10, 9, 8 in the order of the arms."""
+    found = result({"plain": PLAIN, "thin": THIN, "damaged": DAMAGED})
+    parameters, macs = verdicts.fronts(found)
+    assert parameters["places"] == {"plain": "front", "thin": "front", "damaged": "dominated"}
+    assert macs["places"] == {"plain": "undecided", "thin": "front", "damaged": "front"}
+    assert parameters["reference"][0] == pytest.approx(3.3)
+    assert parameters["hypervolume"] > 0
+
+
+def test_comparison_statistics_sheet_3_a_variant_with_itself_is_called_different_in_five_of_a_hundred(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """2,000 comparisons of seeds of one distribution, through the verdicts themselves."""
+    for slow in ("bootstrap_interval", "welch"):  # and only shown
+        monkeypatch.setattr(verdicts.intervals, slow, lambda *values: None)
+    source = random.Random(1)
+    claimed = 0
+    for _ in range(2000):
+        one, other = (dict(enumerate(source.gauss(20, 1) for _ in range(5))) for _ in range(2))
+        found = verdicts.difference(Side("a", one), Side("b", other), 100.0, "lower")
+        assert found is not None
+        claimed += found["kind"] in ("better", "worse within margin")
+    assert claimed / 2000 == pytest.approx(0.05, abs=0.015)  # three standard errors
