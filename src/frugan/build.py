@@ -191,11 +191,14 @@ def datasets(
 ) -> dict[str, Dataset]:
     """The data of every stream of the recipe's game; `progress` is called as by `frugan.data.open_dataset`."""
     found: dict[str, Dataset] = {}
-    for stream in games.find(recipe.game.name).streams:
+    streams = games.find(recipe.game.name).streams
+    for stream in streams:
+        data.check_balance(recipe.data_of(stream).balance)  # before anything is read
+    for stream in streams:
         wanted = recipe.data_of(stream)
         found[stream] = data.open_dataset(
             wanted.source, split=wanted.split, size=wanted.size, channels=wanted.channels, only=wanted.only,
-            limit=wanted.limit, allow_unusable=allow_unusable, progress=progress,
+            limit=wanted.limit, attributes=wanted.attributes, allow_unusable=allow_unusable, progress=progress,
         )
     return found
 
@@ -216,6 +219,7 @@ def parts(
     batches = Batches(
         sets, seed=recipe.seed, image_range=image_range(recipe, ready), device=device,
         channels_last=layout is torch.channels_last, rank=processes.rank, world=processes.world,
+        balance={stream: recipe.data_of(stream).balance for stream in sets},
     )
     averages = {name: Average(ready[name], record.half_life, record.start) for name, record in recipe.averages.items()}
     return Parts(

@@ -50,8 +50,10 @@ class Rule:
 class Data:
     """Which images: a source (see ``frugan data list``), its split, and the size that all are brought to.
 
-    `classes` is how many the source is expected to have (0: unlabelled); `only` keeps some of them; `image_range` is
-    what the discriminator sees, the generator's own range if left out.
+    `classes` is how many the source is expected to have, or how many attributes (0: unlabelled); `only` keeps some
+    classes, or the images that have some attributes; `attributes` are those that the labels shall be, in this order;
+    `balance` is ``"even"`` to draw every class or combination of attributes equally often; `image_range` is what the
+    discriminator sees, the generator's own range if left out.
     """
 
     source: str
@@ -62,6 +64,8 @@ class Data:
     only: tuple[str | int, ...] = ()
     limit: int | None = None
     image_range: tuple[float, float] | None = None
+    attributes: tuple[str, ...] = ()
+    balance: str | None = None
 
 
 @dataclass(frozen=True)

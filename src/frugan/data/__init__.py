@@ -21,16 +21,29 @@ from torch import Tensor
 from frugan import seeds
 from frugan.batch import ImageShape
 from frugan.data import readers
+from frugan.data._attributes import numbers_of
+from frugan.data._balance import check_balance
 from frugan.data._convert import Skipped
-from frugan.data._named import NAMED, locate, look_for
+from frugan.data._named import NAMED, located, look_for
 from frugan.data.batches import Batches
-from frugan.data.pack import Progress, Wanted, class_numbers, content_hash, look, open_content, open_pack, renumber
+from frugan.data.pack import (
+    Pack,
+    Progress,
+    Wanted,
+    attributes_hash,
+    class_numbers,
+    content_hash,
+    look,
+    open_content,
+    open_pack,
+    renumber,
+)
 from frugan.data.readers import SPLITS, Found, Reader
 from frugan.registry import UserError, suggest
 
 __all__ = [
     "Batches", "CheckReport", "Dataset", "Skipped", "SourceInfo",
-    "check", "contact_sheet", "has_split", "open_dataset", "sources",
+    "check", "check_balance", "contact_sheet", "has_split", "open_dataset", "sources",
 ]  # fmt: skip
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
@@ -45,12 +58,13 @@ class Dataset:
         split: ``train`` or ``test``.
         shape: of one image.
         images: uint8 ``[count, channels, height, width]``, mapped from the pack.
-        labels: int64 ``[count]``, or None when unlabelled.
-        classes: the classes' names, () when unlabelled.
+        labels: int64 ``[count]`` of classes, or ``[count, bits]`` of attributes, each 0 or 1; None when unlabelled.
+        classes: the classes' names, () where there are none.
         content_hash: 16 hex digits over image bytes, labels and shape.
         skipped: images of the source that could not be used.
         notes: what the user should know about how it was read (images enlarged, labels missing).
         folder: of the pack, with its manifest; None for what was never packed.
+        attributes: the bits' names, () where there are none.
     """
 
     name: str
@@ -63,6 +77,7 @@ class Dataset:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     folder: Path | None = None
+    attributes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -72,12 +87,20 @@ class Dataset:
         """Name, split, count and hash: what stands over everything made with it."""
         return f"{self.name} ({self.split}, {len(self.images)} images, {self.content_hash[:8]})"
 
+    @property
+    def conditions(self) -> int:
+        """How many values a network's condition has: classes, or attributes; 0 when unlabelled."""
+        return len(self.attributes or self.classes)
+
     def only(self, classes: Sequence[int | str]) -> Dataset:
         """The images of some classes, by number or name; labels become places in `classes`. In memory, not packed.
 
         Raises:
-            UserError: a class is not there, or there are no labels.
+            UserError: a class is not there, or there are no labels, or there are attributes (`open_dataset` chooses by
+                them).
         """
+        if self.attributes:
+            raise UserError(f"{self.title} has attributes; choose by them where it is opened: open_dataset(..., only).")
         chosen = class_numbers(self.title, self.classes, classes)
         if self.labels is None or not chosen:
             raise UserError(f"{self.title}: no class was chosen; name one of {', '.join(self.classes)}.")
@@ -139,6 +162,7 @@ def open_dataset(
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     only: Sequence[str | int] = (),
+    attributes: Sequence[str] = (),
     limit: int | None = None,
     allow_unusable: bool = False,
     cache: Path | None = None,
@@ -151,30 +175,46 @@ def open_dataset(
         split: ``train`` or ``test`` (held out).
         size: side, or (height, width); None keeps the size that all images share.
         channels: 1 or 3; None keeps grey images grey.
-        only: classes to take, by name or number, in the order that gives them their labels.
+        only: classes to take, by name or number, in the order that gives them their labels; of a source with
+            attributes what all images taken must have, e.g. ``("glasses", "not hat")``.
+        attributes: which attributes the labels shall be, in this order; all in the source's order if left out.
         limit: take at most so many images, a fixed draw from all.
         allow_unusable: go on where more than 5 % of the images cannot be used.
         cache: folder instead of ``$FRUGAN_CACHE`` or ``~/.cache/frugan``.
         progress: called now and then with the images done and their number, while packing.
 
     Raises:
-        UserError: the source, split or class is not there, or its images cannot be used; says what to do.
+        UserError: the source, split, class or attribute is not there, or its images cannot be used; says what to do.
     """
+    if isinstance(attributes, str):
+        raise UserError(f"data.attributes={attributes!r}: accepted is a list of names, e.g. ['{attributes}'].")
     wanted = _wanted(size, channels, only, limit)
     found = _find(source, split, wanted.size, cache)
     packed = open_pack(found, split, wanted, allow_unusable=allow_unusable, cache=cache, progress=progress)
+    labels, hash_ = _labels(packed, attributes)
     return Dataset(
         name=packed.name,
         split=split,
         shape=packed.shape,
         images=packed.images,
-        labels=packed.labels,
+        labels=labels,
         classes=packed.classes,
-        content_hash=packed.content_hash,
+        content_hash=hash_,
         skipped=packed.skipped,
         notes=packed.notes,
         folder=packed.folder,
+        attributes=tuple(attributes) or packed.attributes,
     )
+
+
+def _labels(packed: Pack, attributes: Sequence[str]) -> tuple[Tensor | None, str]:
+    """The labels that are asked for, and the content hash with them."""
+    if not attributes:
+        return packed.labels, packed.content_hash
+    chosen = numbers_of(packed.name, packed.attributes, packed.classes, attributes)
+    assert packed.labels is not None  # there are attributes
+    labels = packed.labels[:, chosen].contiguous()
+    return labels, attributes_hash(packed.images_hash, labels.numpy(), packed.images.shape)
 
 
 def has_split(source: str, split: str) -> bool:
@@ -187,10 +227,13 @@ def has_split(source: str, split: str) -> bool:
 def sources() -> list[SourceInfo]:
     """What can be a source: the built-in ones, the named ones and where they were found, and the kinds of files."""
     kinds = [readers.find(name) for name in readers.names()]
-    built_in = [SourceInfo(*entry, "nothing to get", "built in") for kind in kinds for entry in kind.built_in]
+    built_in = [
+        SourceInfo(name, what, classes or None, "nothing to get", "built in")
+        for kind in kinds for name, what, classes in kind.built_in
+    ]
     named = [
-        SourceInfo(name, entry.what, entry.classes, entry.get, str(folder) if (folder := look_for(name)) else None)
-        for name, entry in NAMED.items()
+        SourceInfo(name, known.what, known.classes or None, known.get, str(here) if (here := look_for(name)) else None)
+        for name, known in NAMED.items()
     ]
     own = [SourceInfo(kind.typed, kind.what, None, "yours", None) for kind in kinds if not kind.built_in]
     return [*built_in, *named, *own]
@@ -284,7 +327,7 @@ def _find(source: str, split: str, size: tuple[int, int] | None, cache: Path | N
 def _resolve(source: str, cache: Path | None) -> tuple[str, str | None, Reader]:
     """The source as its reader takes it (a named one as its folder), its own name if it has one, and the reader."""
     name = source if source in NAMED else None
-    place = str(locate(source, cache) if name else Path(source).expanduser()) if ":" not in source or name else source
+    place = located(name, cache) if name else source if ":" in source else str(Path(source).expanduser())
     kinds = {kind: readers.find(kind) for kind in readers.names()}
     taking = [kind for kind, reader in kinds.items() if not reader.loose and reader.accepts(place)]
     if len(taking) > 1:

@@ -11,11 +11,15 @@ from frugan.registry import UserError
 
 
 class Named(NamedTuple):
-    """A well-known data set: what it is, how many classes it has, and how one comes by it."""
+    """A well-known data set: what it is, how many classes it has, and how one comes by it.
+
+    `asked` by its name are data sets whose reader could not tell them from other folders: it takes NAME:PATH.
+    """
 
     what: str
     classes: int
     get: str
+    asked: bool = False
 
 
 NAMED = {
@@ -24,6 +28,17 @@ NAMED = {
         "EMNIST Letters: handwritten letters, 28 x 28 grey", 26, "fetch its IDX files from its authors"
     ),
     "cifar10": Named("CIFAR-10: ten kinds of things, 32 x 32 colour", 10, "type --data hub:uoft-cs/cifar10"),
+    "celeba": Named(
+        "CelebA: photographs of faces with 40 attributes, 178 x 218 colour", 0,
+        "ask its authors for img_align_celeba and list_attr_celeba.txt", asked=True,
+    ),
+    "rafd": Named(
+        "RaFD: photographs of faces with eight expressions", 8, "ask its authors for access", asked=True
+    ),
+    "stirling": Named(
+        "Stirling: photographs of faces with seven expressions", 7,
+        "ask its authors for access, and name the files PERSON_EXPRESSION_ANGLE.jpg", asked=True,
+    ),
 }
 
 
@@ -38,13 +53,14 @@ def look_for(name: str, cache: Path | None = None) -> Path | None:
     return next((place / name for place in places(cache) if (place / name).is_dir()), None)
 
 
-def locate(name: str, cache: Path | None = None) -> Path:
-    """The folder that holds the named source. Raises UserError with what to do if there is none."""
+def located(name: str, cache: Path | None = None) -> str:
+    """The named source as its reader takes it: its folder. Raises UserError with what to do if there is none."""
     folder = look_for(name, cache)
     if folder is None:
         looked = ", ".join(str(place / name) for place in places(cache))
         raise UserError(
             f"The data set {name} is not here: looked for {looked} (FRUGAN_DATA lists folders to look in)."
-            f" Either {NAMED[name].get}, or --data PATH to say where it is, or --data glyphs for the built-in ones."
+            f" Either {NAMED[name].get}, or --data {f'{name}:' if NAMED[name].asked else ''}PATH to say where it is,"
+            " or --data glyphs for the built-in ones."
         )
-    return folder
+    return f"{name}:{folder}" if NAMED[name].asked else str(folder)

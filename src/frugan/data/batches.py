@@ -2,7 +2,8 @@
 
 Which images come at position p of a stream follows from (seed, the stream's name, p) alone: epoch e is a permutation
 drawn for (seed, "order", name, e), and a batch may end one epoch and begin the next. So the position is all there is
-to save, and twins with one seed see the same images in the same order.
+to save, and twins with one seed see the same images in the same order. A balanced stream has an order of its own kind,
+which follows from the same.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from frugan import seeds
 from frugan.batch import SIGNED, Batch, Range, from_bytes
+from frugan.data._balance import Even, check_balance
 from frugan.registry import UserError, suggest
 
 if TYPE_CHECKING:
@@ -31,6 +33,11 @@ class Batches:
         device: where batches are wanted; bytes travel, floats are made there.
         channels_last: the memory format of the images.
         rank: this process's number among `world`; each gets its slice of every batch.
+        balance: name of a stream -> ``"even"`` to draw every class, or combination of attributes, equally often; the
+            images of a small one then come more often than others. Streams that are not named are drawn as they are.
+
+    Raises:
+        UserError: there is no such balance, or the data to be balanced have no labels.
     """
 
     def __init__(
@@ -43,6 +50,7 @@ class Batches:
         channels_last: bool = False,
         rank: int = 0,
         world: int = 1,
+        balance: Mapping[str, str | None] | None = None,
     ) -> None:
         self.streams = dict(streams)
         self.seed = seed
@@ -53,6 +61,8 @@ class Batches:
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._positions = dict.fromkeys(self.streams, 0)
         self._orders: dict[str, tuple[int, Tensor]] = {}  # stream -> the epoch drawn last and its order
+        asked = {stream: check_balance(name) for stream, name in (balance or {}).items()}
+        self._even = {stream: Even(self._dataset(stream), seed, stream) for stream, name in asked.items() if name}
 
     @property
     def taken(self) -> int:
@@ -104,6 +114,8 @@ class Batches:
 
     def _numbers(self, stream: str, start: int, count: int) -> Tensor:
         """Numbers of the images at the positions from `start` on."""
+        if stream in self._even:
+            return self._even[stream].numbers(start, count)
         size = len(self.streams[stream])
         parts = []
         while count > 0:

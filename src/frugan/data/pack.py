@@ -1,10 +1,11 @@
 """Packs: any source as one array of bytes, made once and memory-mapped from then on.
 
 A pack is a folder of the cache, `packs/<key>`: `images.npy` (uint8 ``[count, channels, height, width]``),
-`labels.npy` (int64 ``[count]``, where there are labels) and `manifest.json` (format version, names, shape, content
-hash, the rules of conversion, what was set aside and why). The key follows from the source's files (paths, sizes,
-times of change) and from what was asked of it, so a changed folder is packed anew and an unchanged one opens at once.
-It is written beside and renamed, so what has its final name is whole.
+`labels.npy` (int64 ``[count]`` or ``[count, bits]``, where there are labels) and `manifest.json` (format version,
+names, shape, content hash, the rules of conversion, what was set aside and why). The key follows from the source's
+files (paths, sizes, times of change) and from what was asked of it, so a changed folder is packed anew and an unchanged
+one opens at once. A choice of attributes is made of the pack of all. It is written beside and renamed, so what has its
+final name is whole.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from torch import Tensor
 from frugan import seeds
 from frugan.batch import ImageShape
 from frugan.cache import cache_root
+from frugan.data._attributes import holding
 from frugan.data._convert import RULES, Converted, Skipped, Unusable, convert, formats
 from frugan.data.readers import Content, Found, Item
 from frugan.registry import UserError, suggest
@@ -55,7 +57,11 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Pack:
-    """A pack, open: images uint8 ``[count, channels, height, width]``, labels int64 ``[count]`` or None."""
+    """A pack, open: images uint8 ``[count, channels, height, width]``, labels int64 ``[count]`` or None.
+
+    With attributes labels are ``[count, bits]``, and `images_hash` is there so that a choice of them can be hashed
+    without the images being read.
+    """
 
     name: str
     shape: ImageShape
@@ -66,6 +72,8 @@ class Pack:
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
     folder: Path
+    attributes: tuple[str, ...]
+    images_hash: str
 
 
 class Looked(NamedTuple):
@@ -168,7 +176,14 @@ def content_hash(images: Iterable[Any], labels: np.ndarray | None, shape: Sequen
     return _finish(digest, labels, shape)
 
 
+def attributes_hash(images_hash: str, labels: np.ndarray, shape: Sequence[int]) -> str:
+    """The content hash of images with attributes ``[count, bits]``: over the hash of the image bytes in their place."""
+    return _finish(hashlib.sha256(images_hash.encode()), labels.ravel(), shape)
+
+
 def _finish(digest: Any, labels: np.ndarray | None, shape: Sequence[int]) -> str:
+    if labels is not None and labels.ndim == 2:
+        return attributes_hash(digest.hexdigest(), labels, shape)
     digest.update(b"unlabelled" if labels is None else np.ascontiguousarray(labels, "<i8").tobytes())
     digest.update(json.dumps(list(shape)).encode())
     return digest.hexdigest()[:16]
@@ -185,6 +200,9 @@ def _readable(read: Callable[[], T]) -> T:
 def _look(items: list[Item], wanted: Wanted) -> list[Looked]:
     looked = []
     for item in items:
+        if isinstance(item.content, str):
+            looked.append(Looked(item.path, None, item.content))
+            continue
         try:
             looked.append(Looked(item.path, convert(item.content, wanted.size, wanted.channels), ""))
         except Unusable as error:
@@ -195,7 +213,10 @@ def _look(items: list[Item], wanted: Wanted) -> list[Looked]:
 def _choose(found: Found, content: Content, wanted: Wanted) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
     """Numbers of the images to pack, all labels renumbered to the chosen classes, and the classes."""
     numbers, labels, classes = np.arange(content.count), content.labels, content.classes
-    if wanted.only:
+    if wanted.only and content.attributes:
+        assert labels is not None  # there are attributes
+        numbers = np.flatnonzero(holding(found.name, content.attributes, labels, wanted.only))
+    elif wanted.only:
         chosen = class_numbers(found.name, classes, wanted.only)
         if labels is not None:
             labels = renumber(labels, chosen)
@@ -213,8 +234,9 @@ def _write(
 ) -> None:
     content = _readable(found.open)
     numbers, labels, classes = _choose(found, content, wanted)
+    chosen = ",".join(classes or map(str, wanted.only))
     if not len(numbers):
-        raise UserError(f"{found.name} ({split}) holds no image{' of the chosen classes' if wanted.only else ''}.")
+        raise UserError(f"{found.name} ({split}) holds no image{f' of {chosen}' if wanted.only else ''}.")
     try:
         written = _write_images(folder / "images.npy", found, content, numbers, wanted, progress)
     except _Colour:
@@ -233,13 +255,15 @@ def _write(
         notes.append(f"{count} images were smaller than {height} x {width} and enlarged")
     manifest = {
         "format": FORMAT,
-        "name": f"{found.name}[{','.join(classes)}]" if wanted.only else found.name,
+        "name": f"{found.name}[{chosen}]" if wanted.only else found.name,
         "split": split,
         "source": found.identity if len(str(found.identity)) < 10_000 else "many files",
         "asked": {"size": wanted.size, "channels": wanted.channels, "only": wanted.only, "limit": wanted.limit},
         "shape": list(written.shape),
         "labelled": kept is not None,
         "classes": list(classes),
+        "attributes": list(content.attributes),
+        "images_hash": written.digest.hexdigest(),
         "content_hash": _finish(written.digest, kept, written.shape),
         "rules": RULES,
         "notes": notes,
@@ -359,6 +383,8 @@ def _open(folder: Path) -> Pack:
         skipped=tuple(Skipped(**entry) for entry in manifest["skipped"]),
         notes=tuple(manifest["notes"]),
         folder=folder,
+        attributes=tuple(manifest.get("attributes", ())),  # packs made before there were any have none
+        images_hash=manifest.get("images_hash", ""),
     )
 
 

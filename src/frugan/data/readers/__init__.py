@@ -24,10 +24,13 @@ SPLIT_NAMES = {"train": ("train", "training"), "test": ("test", "testing", "vali
 
 
 class Item(NamedTuple):
-    """One image as it lies in its source: where, for messages; encoded bytes, file, or uint8 pixels [h, w, c]."""
+    """One image as it lies in its source: where, for messages; encoded bytes, file, or uint8 pixels [h, w, c].
+
+    Where a source knows that an image is of no use, `content` is the reason, in words.
+    """
 
     path: str
-    content: bytes | Path | np.ndarray
+    content: bytes | Path | np.ndarray | str
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,10 @@ class Content:
     Args:
         count: images in it, usable or not.
         read: the items with the given numbers (ascending), in that order.
-        labels: int64 ``[count]``, or None when unlabelled.
-        classes: the classes' names, () when unlabelled.
+        labels: int64 ``[count]`` of classes or ``[count, bits]`` of attributes, 0 or 1; None when unlabelled.
+        classes: the classes' names, () where there are none.
         notes: what the user should know about how it was read.
+        attributes: the bits' names, () where there are none.
     """
 
     count: int
@@ -47,6 +51,7 @@ class Content:
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Reader:
         accepts: whether a source (as typed, or a path) is of this kind.
         splits: which of `SPLITS` the source has.
         find: locates one split of it; the size (height, width), if asked for, is for readers that draw.
-        built_in: sources that are always there: what is typed, what it is, how many classes.
+        built_in: sources that are always there: what is typed, what it is, how many classes (0 for none).
         loose: takes what other readers would take too, but only where none does.
     """
 

@@ -14,15 +14,22 @@ _LABELS = ("label", "labels", "fine_label", "class", "target")
 
 
 class Columns(NamedTuple):
-    """The image column, and the label column with its classes' names where there is one."""
+    """The image column; the label column with its classes' names where there is one; columns that may be attributes."""
 
     image: str
     label: str | None
     classes: tuple[str, ...]
+    attributes: dict[str, tuple[str, ...]]  # name -> its classes' names, () for yes and no
 
 
-def columns(source: str, names: Sequence[str], features: Mapping[str, Any]) -> Columns:
+def columns(source: str, names: Sequence[str], features: Mapping[str, Any], types: Mapping[str, str]) -> Columns:
     """Choose by the features' types, and by the usual names where types are missing.
+
+    A label column with a usual name, or the only one, gives classes. Several label columns, or columns of whole numbers
+    or of yes and no where there is no label column, are attributes (`bits` has the last word, by their values).
+
+    Args:
+        types: the columns' plain types, such as ``bool`` and ``int64``, for those without a feature.
 
     Raises:
         UserError: when no column looks like images, or several do.
@@ -35,11 +42,49 @@ def columns(source: str, names: Sequence[str], features: Mapping[str, Any]) -> C
             f"--data {source}: {found} among {', '.join(names)}; accepted is exactly one, of the type Image or called"
             f" {' or '.join(_IMAGES[:2])}. Keep only the one you mean and write the table anew."
         )
-    labels = [name for name in _LABELS if name in (typed["ClassLabel"] or names)] or typed["ClassLabel"]
-    if not labels:
-        return Columns(images[0], None, ())
-    given = features.get(labels[0])
-    return Columns(images[0], labels[0], tuple(given.get("names") or ()) if isinstance(given, Mapping) else ())
+    yes_no = [name for name in names if _plain(features, types, name) == "bool"]
+    usual = [name for name in _LABELS if name in (typed["ClassLabel"] or names)]
+    if usual or (len(typed["ClassLabel"]) == 1 and not yes_no):
+        label = (usual or typed["ClassLabel"])[0]
+        return Columns(images[0], label, _names(features, label), {})
+    several = [name for name in names if name in (*typed["ClassLabel"], *yes_no)]
+    numbers = [name for name in names if "int" in _plain(features, types, name)]
+    return Columns(images[0], None, (), {name: _names(features, name) for name in several or numbers})
+
+
+def _names(features: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    given = features.get(name)
+    return tuple(given.get("names") or ()) if isinstance(given, Mapping) else ()
+
+
+def _plain(features: Mapping[str, Any], types: Mapping[str, str], name: str) -> str:
+    given = features.get(name)
+    return str(given.get("dtype") or "") if isinstance(given, Mapping) else types.get(name, "")
+
+
+def bits(
+    table: Mapping[str, Sequence[Any]], names: Mapping[str, tuple[str, ...]]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Columns as attributes, int64 ``[count, bits]``, and the attributes' names; ``[count, 0]`` where none will do.
+
+    A column of yes and no, of 0 and 1 or of -1 and 1 is one attribute with the column's name; one of more than two
+    classes is an attribute for each, called ``column_class``. Other columns, and those with missing values, are none.
+    """
+    found: dict[str, np.ndarray] = {}
+    count = 0
+    for column, values in table.items():
+        count, classes = len(values), names[column]
+        given = {value for value in values}
+        if len(classes) > 2 and None not in given and all(0 <= value < len(classes) for value in given):
+            found |= {
+                f"{column}_{name}": np.array([value == number for value in values])
+                for number, name in enumerate(classes)
+            }
+        elif given <= {0, 1} or given <= {-1, 1}:  # True is 1
+            found[column] = np.array([value == 1 for value in values])
+    if not found:
+        return np.zeros((count, 0), np.int64), ()
+    return np.stack(list(found.values()), axis=1).astype(np.int64), tuple(found)
 
 
 def _type(features: Mapping[str, Any], name: str) -> str | None:

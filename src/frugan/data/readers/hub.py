@@ -14,7 +14,7 @@ from typing import Any
 
 from frugan.cache import cache_root, written_whole
 from frugan.data.readers import SPLIT_NAMES, Content, Found, Item, Reader
-from frugan.data.readers._features import columns, numbered
+from frugan.data.readers._features import bits, columns, numbered
 from frugan.registry import UserError
 
 _ROWS = 256  # read from the table at once
@@ -68,10 +68,13 @@ def _content(source: str, split: str) -> Content:
         table = datasets.load_dataset(name, configuration, split=theirs)
     except Exception as error:  # as above
         raise UserError(f"--data {source}: cannot be fetched: {error}") from error
-    chosen = columns(source, table.column_names, table.features.to_dict())
-    labels, classes, notes = None, (), ()
+    chosen = columns(source, table.column_names, table.features.to_dict(), {})
+    labels, classes, notes, attributes = None, (), (), ()
     if chosen.label is not None:
         labels, classes, notes = numbered(list(table[chosen.label]), chosen.classes)
+    elif chosen.attributes:
+        known, attributes = bits({name: list(table[name]) for name in chosen.attributes}, chosen.attributes)
+        labels = known if attributes else None
     table = table.cast_column(chosen.image, datasets.Image(decode=False))
 
     def read(numbers: Sequence[int]) -> Iterator[Item]:
@@ -82,7 +85,7 @@ def _content(source: str, split: str) -> Content:
                 # Data sets of loose files keep only their paths, in the library's own cache.
                 yield Item(where, cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]))
 
-    return Content(len(table), read, labels, classes, notes)
+    return Content(len(table), read, labels, classes, notes, attributes)
 
 
 variant = Reader(

@@ -1,9 +1,9 @@
 """Parquet files in the layout that image data sets have on the Hugging Face Hub.
 
 A column of images (encoded bytes, alone or as a struct of bytes and path) and, where there is one, a column of
-labels, whose names stand in the schema's metadata. A folder holds `train.parquet` and `test.parquet`, or shards that
-begin with the split's name (`train-00000-of-00004.parquet`), at its top or in `data/`. A single file is train. Needs
-the extra `data`.
+labels, whose names stand in the schema's metadata, or several of attributes. A folder holds `train.parquet` and
+`test.parquet`, or shards that begin with the split's name (`train-00000-of-00004.parquet`), at its top or in `data/`. A
+single file is train. Needs the extra `data`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from frugan.data.readers import SPLIT_NAMES, SPLITS, Content, Found, Item, Reader, stamp
-from frugan.data.readers._features import columns, numbered
+from frugan.data.readers._features import bits, columns, numbered
 from frugan.registry import UserError
 
 
@@ -48,16 +48,23 @@ def _content(source: str, files: list[Path]) -> Content:
         raise UserError(f"--data {source}: cannot be read as parquet: {error}") from error
     schema = tables[0].schema_arrow
     metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    chosen = columns(source, schema.names, metadata.get("info", {}).get("features", {}))
-    labels, classes, notes = None, (), ()
+    types = {field.name: str(field.type) for field in schema}
+    chosen = columns(source, schema.names, metadata.get("info", {}).get("features", {}), types)
+
+    def values(column: str) -> list[Any]:
+        return [value for table in tables for value in table.read([column]).column(0).to_pylist()]
+
+    labels, classes, notes, attributes = None, (), (), ()
     if chosen.label is not None:
-        values = [value for table in tables for value in table.read([chosen.label]).column(0).to_pylist()]
-        labels, classes, notes = numbered(values, chosen.classes)
+        labels, classes, notes = numbered(values(chosen.label), chosen.classes)
+    elif chosen.attributes:
+        known, attributes = bits({name: values(name) for name in chosen.attributes}, chosen.attributes)
+        labels = known if attributes else None
 
     def read(numbers: Sequence[int]) -> Iterator[Item]:
         return _rows(files, tables, chosen.image, numbers)
 
-    return Content(sum(table.metadata.num_rows for table in tables), read, labels, classes, notes)
+    return Content(sum(table.metadata.num_rows for table in tables), read, labels, classes, notes, attributes)
 
 
 def _rows(files: list[Path], tables: list[Any], column: str, numbers: Sequence[int]) -> Iterator[Item]:

@@ -1,0 +1,32 @@
+"""Attributes by name: which bits are meant, and which images have what is asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from frugan.registry import UserError, suggest
+
+_NOT = "not "
+
+
+def numbers_of(name: str, attributes: Sequence[str], classes: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """The places of the attributes that are asked for, in their order. Raises UserError if one is not there."""
+    if not attributes:
+        has = f"classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''})" if classes else "no labels"
+        hint = " Choose among classes with data.only." if classes else ""
+        raise UserError(f"{name} has {has} and no attributes, so {', '.join(map(str, wanted))} cannot be chosen.{hint}")
+    for attribute in wanted:
+        if attribute not in attributes:
+            raise UserError(f"{name} has no attribute '{attribute}'. {suggest(str(attribute), attributes)}")
+    if len(set(wanted)) < len(wanted):
+        raise UserError(f"{name}: an attribute is chosen twice among {', '.join(wanted)}.")
+    return [list(attributes).index(attribute) for attribute in wanted]
+
+
+def holding(name: str, attributes: Sequence[str], labels: np.ndarray, wanted: Sequence[str | int]) -> np.ndarray:
+    """Which images have all that is asked for, e.g. ``("glasses", "not hat")``: bool ``[count]``."""
+    names = [str(asked).removeprefix(_NOT).strip() for asked in wanted]
+    values = [int(not str(asked).startswith(_NOT)) for asked in wanted]
+    return (labels[:, numbers_of(name, attributes, (), names)] == values).all(axis=1)

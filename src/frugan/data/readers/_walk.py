@@ -1,0 +1,45 @@
+"""The files below a folder, and which of its folders are splits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from frugan.data.readers import SPLIT_NAMES
+
+_STREWN = {"thumbs.db", "desktop.ini", "__macosx"}
+
+
+def split_folders(folder: Path) -> dict[str, Path]:
+    """The folders of the splits, where there is one to train on; else nothing, and the whole is one split."""
+    inside = {entry.name.lower(): entry for entry in folder.iterdir() if entry.is_dir()}
+    called = {split: [inside[name] for name in names if name in inside] for split, names in SPLIT_NAMES.items()}
+    # A class called `test` beside others is a class: only a folder with a train/ has splits.
+    return {split: folders[0] for split, folders in called.items() if folders} if called["train"] else {}
+
+
+def walk(folder: Path) -> list[tuple[str, int, int]]:
+    """Relative path, size and time of every file below `folder`, sorted; hidden ones and what systems strew left out.
+
+    Links are followed, but no folder is visited twice.
+    """
+    return sorted(_below(folder, "", set()))
+
+
+def _below(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
+    """Relative path, size and time of every file below `folder`; links are followed, but no folder is visited twice."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower() in _STREWN:
+                continue
+            try:
+                found = entry.stat()
+            except OSError:  # a link that leads nowhere: named as an image that cannot be read
+                yield f"{prefix}{entry.name}", -1, 0
+                continue
+            if not entry.is_dir():
+                yield f"{prefix}{entry.name}", found.st_size, found.st_mtime_ns
+            elif (found.st_dev, found.st_ino) not in seen:
+                seen.add((found.st_dev, found.st_ino))
+                yield from _below(Path(entry.path), f"{prefix}{entry.name}/", seen)

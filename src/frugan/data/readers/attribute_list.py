@@ -1,0 +1,217 @@
+"""Images with a list of their attributes beside them: CelebA's, or a CSV.
+
+The list is `attributes.csv`, or `list_attr*.csv` or `*attr*.txt` as CelebA calls it, in the folder or in its `Anno/`;
+or a CSV that is named itself. CelebA's form is a line with the count of images, a line with the attributes' names, then
+a line an image: its file, and 1 or -1 for each attribute. A CSV has a header, the file in its first column, and 1, 0 or
+-1 in the others (-1 is 0). A file is its path below the folder, or its bare name where that is the only one.
+
+Splits: `train/` and `test/` in the folder; or CelebA's `list_eval_partition.txt`, in which 0 is train and 2 is test (1,
+validation, is left out); or, for CelebA's form with at least `ENOUGH` lines, the images that the StarGAN reference
+holds out: the lines shuffled by Python's generator with the seed 1234, the first 1,999. Else everything is train.
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from frugan.data._convert import suffixes
+from frugan.data.readers import SPLITS, Content, Found, Item, Reader, stamp
+from frugan.data.readers._walk import split_folders, walk
+from frugan.registry import UserError
+
+ENOUGH = 20_000
+_HELD_OUT, _SHUFFLE = 1_999, 1234  # of the StarGAN reference
+_PATTERNS = ("attributes.csv", "list_attr*.csv", "*attr*.txt")
+_PARTITION = "list_eval_partition"
+_VALUES = {"1": 1, "0": 0, "-1": 0}
+_NAMED = "celeba:"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A list, the folder of its images, CelebA's list of splits where there is one, and the folders of splits."""
+
+    file: Path
+    root: Path
+    partition: Path | None
+    folders: dict[str, Path]
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class _List:
+    """What a list says: attributes' names, files in their order, and bits int64 ``[files, attributes]``."""
+
+    attributes: tuple[str, ...]
+    files: tuple[str, ...]
+    bits: np.ndarray
+
+
+def _candidates(root: Path) -> list[Path]:
+    found = {file for place in (root, root / "Anno") for pattern in _PATTERNS for file in place.glob(pattern)}
+    return sorted(file for file in found if file.is_file())
+
+
+def _accepts(source: str) -> bool:
+    path = Path(source)
+    return source.startswith(_NAMED) or (path.is_file() and path.suffix == ".csv") or bool(_candidates(path))
+
+
+def _place(source: str) -> _Place:
+    path = Path(source.removeprefix(_NAMED)).expanduser()
+    if path.is_file():
+        file, root = path, path.parent
+    else:
+        lists = _candidates(path)
+        if len(lists) != 1:
+            found = f"several lists of attributes ({', '.join(file.name for file in lists)})" if lists else "no list"
+            raise UserError(
+                f"--data {source}: {path} holds {found}; accepted is one called {', '.join(_PATTERNS)}, or name a CSV"
+                " itself."
+            )
+        file, root = lists[0], path
+    places = [place / f"{_PARTITION}{ending}" for place in (root, root / "Eval") for ending in (".txt", ".csv")]
+    partition = next((place for place in places if place.is_file()), None)
+    name = "celeba" if source.startswith(_NAMED) else f"folder {root.absolute().name}"
+    return _Place(file, root, partition, split_folders(root), name)
+
+
+def _splits(source: str) -> tuple[str, ...]:
+    place = _place(source)
+    if place.folders:
+        return tuple(split for split in SPLITS if split in place.folders)
+    return SPLITS if place.partition is not None or _holds_out(place.file) else ("train",)
+
+
+def _holds_out(file: Path) -> bool:
+    return file.suffix == ".txt" and _count(file) >= ENOUGH
+
+
+def _count(file: Path) -> int:
+    """The count of images that CelebA's form states in its first line."""
+    with file.open(encoding="utf-8") as lines:
+        first = lines.readline().strip()
+    if not first.isdecimal():
+        raise UserError(
+            f"{file}, line 1: '{first[:40]}' is no count of images; accepted is CelebA's form: the count, the"
+            " attributes' names, then a line an image. A table with a header is called .csv."
+        )
+    return int(first)
+
+
+def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
+    place = _place(source)
+    known = suffixes()
+    images = [entry for entry in walk(place.root) if Path(entry[0]).suffix.lower() in known]
+    if not images:
+        raise UserError(
+            f"--data {source}: there is no image in {place.root}; put the images of {place.file.name} there."
+        )
+    beside = stamp([file for file in (place.file, place.partition) if file is not None])
+    identity = {"folder": str(place.root.absolute()), "files": images, "lists": beside}
+    return Found(place.name, identity, lambda: _content(place, [name for name, _, _ in images], split))
+
+
+def _content(place: _Place, images: list[str], split: str) -> Content:
+    listed = _read(place.file)
+    lines = _lines(images, listed)
+    lone = len(listed.files) - len([line for line in lines if line is not None])
+    notes = [f"{lone:,} lines of {place.file.name} have no image in {place.root}"] if lone else []
+    kept = [number for number, mine in enumerate(_of_split(place, images, lines, listed, split)) if mine]
+    labels = np.zeros((len(kept), len(listed.attributes)), np.int64)
+    for number, image in enumerate(kept):
+        if (line := lines[image]) is not None:
+            labels[number] = listed.bits[line]
+
+    def read(numbers: Sequence[int]) -> Iterator[Item]:
+        reason = f"no line in {place.file.name}"
+        for image in (kept[number] for number in numbers):
+            yield Item(images[image], reason if lines[image] is None else place.root / images[image])
+
+    return Content(len(kept), read, labels, notes=tuple(notes), attributes=listed.attributes)
+
+
+def _lines(images: list[str], listed: _List) -> list[int | None]:
+    """The line of each image, by its path or by its bare name where no other image has it; None without one."""
+    line = {file: number for number, file in enumerate(listed.files)}
+    bare = [image.rpartition("/")[2] for image in images]
+    times = Counter(bare)
+    return [
+        line.get(image, line.get(name) if times[name] == 1 else None)
+        for image, name in zip(images, bare, strict=True)
+    ]
+
+
+def _of_split(
+    place: _Place, images: list[str], lines: list[int | None], listed: _List, split: str
+) -> Iterator[bool]:
+    """Whether each image belongs to the split."""
+    if place.folders:
+        inside = f"{place.folders[split].name}/"
+        return (image.startswith(inside) for image in images)
+    if place.partition is not None:
+        asked = {"train": "0", "test": "2"}[split]
+        rows = (row.replace(",", " ").split() for row in place.partition.read_text(encoding="utf-8").splitlines())
+        part = {row[0]: row[1] for row in rows if len(row) == 2}
+        return (part.get(image.rpartition("/")[2], "0") == asked for image in images)
+    order = list(range(len(listed.files)))
+    random.Random(_SHUFFLE).shuffle(order)
+    held_out = set(order[:_HELD_OUT]) if _holds_out(place.file) else set()
+    return ((line in held_out) == (split == "test") for line in lines)
+
+
+def _read(file: Path) -> _List:
+    """A list in either form. Raises UserError with the line that is wrong."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            if file.suffix == ".csv":
+                rows = [row for row in csv.reader(text) if row]
+                names, first = (rows[0][1:] if rows else []), 2
+                rows = rows[1:]
+            else:
+                count, names, first = _count(file), [], 3
+                rows = [line.split() for line in text if line.strip()]
+                names, rows = (rows[1] if len(rows) > 1 else []), rows[2:]
+                if len(rows) != count:
+                    raise UserError(
+                        f"{file}: line 1 says {count:,} images and {len(rows):,} lines follow the names. Fetch it anew"
+                        " if it was cut short; if you changed it, correct line 1."
+                    )
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+    if not names or len(set(names)) < len(names):
+        found = "has no attributes" if not names else "names an attribute twice"
+        raise UserError(f"{file} {found}; accepted is a file and one or more attributes with names of their own.")
+    bits = np.zeros((len(rows), len(names)), np.int64)
+    seen: dict[str, int] = {}
+    for number, (name, *values) in enumerate(rows):
+        where = f"{file}, line {number + first}"
+        if len(values) != len(names):
+            raise UserError(f"{where} ({name}): {len(values)} values for the {len(names)} attributes of its header.")
+        try:
+            bits[number] = [_VALUES[value.strip()] for value in values]
+        except KeyError as error:
+            wrong = next(at for at, value in enumerate(values) if value.strip() not in _VALUES)
+            raise UserError(
+                f"{where} ({name}): {names[wrong]} is '{values[wrong]}'; accepted are 1, 0 and -1 (-1 counts as 0)."
+            ) from error
+        if name in seen:
+            raise UserError(f"{where}: {name} was there before, in line {seen[name]}; keep one of the two.")
+        seen[name] = number + first
+    return _List(tuple(names), tuple(seen), bits)
+
+
+variant = Reader(
+    what="images with a list of attributes beside them: attributes.csv, or CelebA's list_attr_celeba.txt",
+    typed="FOLDER or FILE.csv",
+    accepts=_accepts,
+    splits=_splits,
+    find=_find,
+)
