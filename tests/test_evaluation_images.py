@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import shlex
 from pathlib import Path
@@ -21,7 +22,7 @@ from frugan.metrics import Metric
 from frugan.registry import UserError
 from frugan.training import train
 
-SIDE = 10
+SIDE = 11
 
 
 def worsened(images: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
@@ -179,6 +180,61 @@ def test_what_asks_a_generator_has_no_floor_and_wants_one(made: Path) -> None:
         evaluate(made / "fakes.npz", real=str(made / "real.npz"), metrics=["asks"], view="pixels")
 
 
+# -------------------------------------------------------------------------------------------------------- memorisation
+
+
+def test_against_few_training_images_memorisation_is_measured_unasked(
+    made: Path, of_npz: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"metrics": ["fid"], "view": "pixels", "device": "cpu"}
+    values = evaluate(made / "fakes.npz", real=str(made / "real.npz"), reference="train", count=1000, **settings)
+    assert [value["metric"] for value in values] == ["fid", "memorisation"]
+    protocol = values[1]["protocol"]
+    assert (protocol["real_count"], values[0]["protocol"]["real_count"]) == (1100, 1000)  # all that could be copied
+    assert protocol["held_out"].startswith("1000 of npz real (test, 1100 images")
+    assert values[1]["floor"] is None  # halves of the held-out images are too few
+    told: list[str] = []
+    alone = evaluate(made / "fakes.npz", real=str(made / "unlabelled.npz"), progress=told.append, **settings)
+    assert [value["metric"] for value in alone] == ["fid"]
+    assert any("memorisation is not measured beside: memorisation needs held-out images" in line for line in told)
+    monkeypatch.setattr("frugan.evaluation._choice.SMALL", 1100)
+    enough = evaluate(made / "fakes.npz", real=str(made / "real.npz"), reference="train", count=1000, **settings)
+    assert [value["metric"] for value in enough] == ["fid"]
+
+
+def test_copies_of_training_images_are_found_out(made: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "copies.npz", images=np.load(made / "real.npz")["x_train"])
+    settings: dict[str, Any] = {"metrics": ["memorisation"], "view": "pixels", "device": "cpu"}
+    copied, other = (
+        evaluate(path, real=str(made / "real.npz"), **settings)[0]["values"]["authenticity_shortfall"]
+        for path in (tmp_path / "copies.npz", made / "fakes.npz")
+    )
+    assert copied > 40
+    assert other < 10
+
+
+# --------------------------------------------------------------------------------------------------------- other needs
+
+
+def test_every_metric_there_is_can_be_evaluated_of_a_run(made: Path, tmp_path: Path) -> None:
+    """A generator that takes labels, through a view that knows classes: everything that a metric may need is there."""
+    keys = {
+        "data.size": SIDE, "generator.hidden": [16], "discriminator.hidden": [16], "generator.labels": True,
+        "discriminator.labels": True,
+    }  # fmt: skip
+    run = train("vanilla", data=str(made / "real.npz"), images=96, out=tmp_path / "run", changes=keys, quiet=True).path
+    cheap = [name for name in frugan.metrics.names() if name not in ("classification_accuracy", "kid", "swd")]
+    shipped = [name for name in cheap if importlib.util.find_spec(f"frugan.metrics.{name}")]
+    values = evaluate(run, metrics=shipped, count=1000, allow_few=shipped, device="cpu")
+    assert [value["metric"] for value in values] == shipped
+    for value in values:
+        assert np.isfinite(value["values"][value["headline"]]), value["metric"]
+    floors = {value["metric"]: value["floor"] for value in values}
+    assert floors["path_length"] is None
+    assert floors["class_coverage"]["protocol"]["of"].endswith("themselves")
+    assert all(floors[name] is not None for name in ("fid", "precision_recall", "density_coverage", "ms_ssim"))
+
+
 # ------------------------------------------------------------------------------------------------------------- too few
 
 
@@ -226,7 +282,7 @@ def test_statistics_of_another_program_serve_fid(made: Path, tmp_path: Path, of_
     assert value["floor"] is None
     with pytest.raises(UserError, match=r"kid needs real images; the statistics stats.npz serve fid alone"):
         evaluate(made / "fakes.npz", real=str(path), metrics=["kid"], view="pixels")
-    with pytest.raises(UserError, match=r"describes 100 features an image; say which view saw them with --view"):
+    with pytest.raises(UserError, match=r"describes 121 features an image; say which view saw them with --view"):
         evaluate(made / "fakes.npz", real=str(path))
 
 
@@ -234,9 +290,9 @@ def test_statistics_of_another_program_serve_fid(made: Path, tmp_path: Path, of_
     ("arrays", "said"),
     [
         ({"mu": np.zeros((3, 3))}, r"mu is \[3, 3\]"),
-        ({"sigma": np.full((100, 100), np.nan)}, "not finite"),
-        ({"sigma": np.triu(np.ones((100, 100)))}, "not symmetric"),
-        ({"mu": np.zeros(7), "sigma": np.eye(7)}, "describes 7 features an image and the view 'pixels' has 100"),
+        ({"sigma": np.full((121, 121), np.nan)}, "not finite"),
+        ({"sigma": np.triu(np.ones((121, 121)))}, "not symmetric"),
+        ({"mu": np.zeros(7), "sigma": np.eye(7)}, "describes 7 features an image and the view 'pixels' has 121"),
     ],
 )
 def test_statistics_that_are_none(made: Path, tmp_path: Path, arrays: dict[str, Any], said: str) -> None:
@@ -248,7 +304,7 @@ def test_statistics_that_are_none(made: Path, tmp_path: Path, arrays: dict[str, 
 
 
 def test_shapes_that_differ_are_refused_and_can_be_brought_together(made: Path) -> None:
-    said = r"colour.npz are 3 x 10 x 10 and those of npz real .* are 1 x 10 x 10; .*--channels 3 converts the real ones"
+    said = r"colour.npz are 3 x 11 x 11 and those of npz real .* are 1 x 11 x 11; .*--channels 3 converts the real ones"
     with pytest.raises(UserError, match=said):
         fid(made / "colour.npz", made / "real.npz")
     value = fid(made / "colour.npz", made / "real.npz", channels=3)

@@ -109,8 +109,6 @@ def _memorisation(chosen: list[Metric], task: Task) -> list[Metric]:
         return []
     if any(metric.name == name for metric in chosen) or not any(asks_for(metric, "real") for metric in chosen):
         return []
-    if name not in metrics.names():
-        return []
     metric = metrics.find(name)
     refusal = _refusal(metric, task)
     if refusal:

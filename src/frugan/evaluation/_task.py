@@ -61,6 +61,11 @@ class Task:
         assert isinstance(self.reals, Reals)  # statistics serve fid alone, which asks for no images
         return self.reals.train if asks_for(metric, "held_out") else self.reals.reference
 
+    def _most(self, metric: Metric) -> int:
+        """How many real images at most: all where copies are sought, since one of an image left out goes unseen."""
+        everything = Need("held_out", "features") in map(parse_need, metric.needs)
+        return len(self.reference(metric)) if everything else self.count
+
     def protocol(self, metric: Metric) -> dict[str, Any]:
         """How the value of `metric` comes about, as JSON has it."""
         found: dict[str, Any] = {
@@ -99,7 +104,7 @@ class Task:
         real = self.reference(metric)
         found = {
             "data": real.name, "split": real.split, "content_hash": real.content_hash,
-            "real_count": min(len(real), self.count),
+            "real_count": min(len(real), self._most(metric)),
         }  # fmt: skip
         held_out = self.reals.held_out
         if held_out is not None and asks_for(metric, "held_out"):
@@ -151,7 +156,7 @@ class Task:
             return Sides(fake, None, None)
         held_out = self.reals.held_out
         return Sides(
-            fake, self._some_of(self.reference(metric), self.count),
+            fake, self._some_of(self.reference(metric), self._most(metric)),
             None if held_out is None else self._some_of(held_out, self.count),
         )  # fmt: skip
 
@@ -235,10 +240,14 @@ class Task:
     def floor(self, metric: Metric) -> dict[str, Any] | None:
         """What `metric` says of real images in the place of fakes, at the same counts where there are as many.
 
-        A value at its floor is as good as it can be seen to be. None where real images cannot take that place.
+        A value at its floor is as good as it can be seen to be. None where real images cannot take that place, and
+        where the metric trains classifiers on both, which takes minutes and tells what real images reach already.
         """
-        kinds = {parse_need(word).kind for word in metric.needs if parse_need(word).images == "fake"}
+        needs = [parse_need(word) for word in metric.needs]
+        kinds = {need.kind for need in needs if need.images == "fake"}
         if isinstance(self.reals, Statistics) or not kinds or kinds & {"generator", "look"}:
+            return None
+        if Need("held_out", "labels") in needs:
             return None
         sides, of = self._real_sides(metric, self.reals)
         least = 2 if metric.name in self.few else metric.least
@@ -271,7 +280,7 @@ class Task:
             half = min(count, len(reals.held_out) // 2)
             halves = (self._some_of(reals.held_out, half), self._some_of(reals.held_out, half, half))
             return (
-                Sides(halves[0], self._some_of(real, count), halves[1]),
+                Sides(halves[0], self._some_of(real, self._most(metric)), halves[1]),
                 f"one half of {reals.held_out.title} as fakes, the other held out, against {real.title}",
             )
         if not asks_for(metric, "real"):
