@@ -117,6 +117,9 @@ def test_recipes_as_json_hold_what_the_list_shows(capsys: pytest.CaptureFixture[
         ("compare mnist --out c", "takes two arms or more"),
         ("compare mnist --families standard,depthwise --seeds abc --out c", "--seeds abc: give whole numbers"),
         ("compare mnist --families standard,depthwize --out c", "Did you mean 'depthwise'?"),
+        ("compare mnist --families standard,depthwise --pilot-seeds x --out c", "numbers such as 1000-1002, or none"),
+        ("plan nowhere --margin 1", "nowhere holds no finished comparison"),
+        ("plan --margin 1", "--sd 0.8 --margin 0.5"),
         ("data show nowhere", "there is no such file or folder"),
         ("data convert-weights nowhere.pth", "nowhere.pth"),
     ],
@@ -212,6 +215,12 @@ def test_factorised_sheet_7_counts_as_frugan_cost_prints_them(
     assert networks["generator"]["parameters"] == generator
     assert networks["generator"]["macs"] == macs
     assert networks["discriminator"]["parameters"] == discriminator
+
+
+def test_plan_says_how_many_seeds_a_margin_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed("plan --sd 1 --margin 0.5") == 0
+    printed = capsys.readouterr().out
+    assert "34 seeds: a difference as large as the margin is seen in 80 % of comparisons." in printed
 
 
 def test_data_verbs_list_what_cannot_be_used_and_show_the_rest(capsys: pytest.CaptureFixture[str]) -> None:

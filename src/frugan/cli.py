@@ -257,8 +257,9 @@ def compare(
     arms: Positional[Annotated[tuple[str, ...], arg(metavar="ARM [ARM ...] [KEY=VALUE ...]", help_behavior_hint="")]],
     *, out: File = None, families: Names = None, seeds: str = "0-4", images: Count = None, data: Text = None,
     jobs: int = 1, metrics: Names = None, view: Text = None, count: Count = None, reference: Text = None,
-    baseline: Text = None, margin: Value = None, rounds: Number = None, batch_size: Number = None, device: Text = None,
-    precision: Text = None, retry_failed: Flag = False, code: Code = None,
+    baseline: Text = None, margin: Value = None, pilot_seeds: Names = None, match: Text = None,
+    equal: str = "images", no_damaged: Flag = False, rounds: Number = None, batch_size: Number = None,
+    device: Text = None, precision: Text = None, retry_failed: Flag = False, code: Code = None,
 ) -> None:
     """Train arms beside each other on the same data and seeds, and say what was saved and what was lost.
 
@@ -276,7 +277,13 @@ def compare(
         count: Images made for each evaluation; as for evaluate if left out.
         reference: test or train: the real images to compare with.
         baseline: The name of the arm that the others are compared with.
-        margin: How much worse in the first metric still counts as not worse; 5 % of the baseline's FID if left out.
+        margin: How much worse in the first metric still counts as not worse. Left out, pilot runs of the baseline say
+            before the test what a tenth less training costs.
+        pilot_seeds: Seeds of the pilots, outside the test; 1000-1002 if left out, "none" for no pilots.
+        match: parameters, macs or latency: each frugal arm also brings its control, the baseline made thinner until it
+            has the same; an arm that does not beat it has saved nothing.
+        equal: What arms have the same of: images; seconds, those that the baseline takes; or e.g. 600s.
+        no_damaged: Add no arm damaged on purpose; then no arm can be called not worse.
         rounds: Rounds instead of images, where equal updates are wanted.
         batch_size: Real images in each step of the discriminator, for all arms.
         device: cpu, cuda ...; the best there is if left out.
@@ -289,9 +296,29 @@ def compare(
     run(
         [arm for arm in arms if not _is_key(arm)], changes=_changes(shared), families=_names(families) or (),
         seeds=_seeds(seeds), images=images, data=data, out=out, jobs=jobs, metrics=_names(metrics), view=view,
-        count=count, reference=reference, baseline=baseline, margin=margin, rounds=rounds,
-        batch_size=batch_size, device=device, precision=precision, retry_failed=retry_failed, code=code,
+        count=count, reference=reference, baseline=baseline, margin=margin, pilot_seeds=_pilot_seeds(pilot_seeds),
+        match=match, equal=equal, no_damaged=no_damaged, rounds=rounds, batch_size=batch_size,
+        device=device, precision=precision, retry_failed=retry_failed, code=code,
     )
+
+
+def plan(
+    comparison: Positional[Annotated[Path | None, arg(metavar="[COMPARISON]", help_behavior_hint="")]] = None, *,
+    margin: Value = None, sd: Value = None, power: float = 0.8, jobs: Number = None,
+) -> None:
+    """Say how many seeds a margin needs, from the noise seen so far, and how long they take here.
+
+    Args:
+        comparison: A finished comparison, whose noise, times and margin count.
+        margin: How much worse still counts as not worse; the comparison's own if left out.
+        sd: Standard deviation of paired differences, in place of a comparison's.
+        power: In which share of comparisons the verdict is to come out.
+        jobs: Runs at a time; as in the comparison if left out.
+    """
+    from frugan.comparison import plan as needed
+
+    for line in needed(comparison, margin=margin, sd=sd, power=power, jobs=jobs).words():
+        print(line)
 
 
 def demo(*, out: Path = Path("runs/demo"), images: Many = "25k") -> None:
@@ -411,7 +438,7 @@ def data_convert_weights(file: Positional[Annotated[Path, arg(metavar="FILE")]])
 
 VERBS: dict[str, Callable[..., None]] = {
     "demo": demo, "recipes": recipes, "train": train, "sample": sample, "evaluate": evaluate, "compare": compare,
-    "report": report, "cost": cost,
+    "plan": plan, "report": report, "cost": cost,
 }
 DATA_VERBS: dict[str, Callable[..., None]] = {
     "list": data_list, "show": data_show, "check": data_check, "pack": data_pack,
@@ -593,6 +620,12 @@ def _whole_numbers(option: str, text: str, such_as: str) -> tuple[int, ...]:
 
 def _seeds(text: str) -> tuple[int, ...]:
     return _whole_numbers("--seeds", text, "0-4, or 0,1,5")
+
+
+def _pilot_seeds(text: str | None) -> tuple[int, ...] | None:
+    if text == "none":
+        return ()
+    return None if text is None else _whole_numbers("--pilot-seeds", text, "1000-1002, or none")
 
 
 def _tell(line: str) -> None:

@@ -144,14 +144,15 @@ def compare(
     chosen_seeds, first = _seeds(seeds), _baseline(found, baseline)
     found.sort(key=lambda arm: arm.name != first)
     say: Say = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr, flush=True))
+    notes: list[str] = []  # said once nothing was found wrong
     verdicts = len(chosen_seeds) >= intervals.SEEDS_FOR_A_VERDICT
     if verdicts and not any(arm.is_damaged for arm in found):
         if no_damaged:
-            say(f"There is no {DAMAGED} arm, so no arm can be called not worse.")
+            notes.append(f"There is no {DAMAGED} arm, so no arm can be called not worse.")
         else:
             found.append(damaged(found[0]))
-            say(f"Added the arm '{found[-1].name}': a comparison that does not find it worse proves nothing.")
-    pilots = _pilots(pilot_seeds, chosen_seeds, margin, verdicts, say)
+            notes.append(f"Added the arm '{found[-1].name}': a comparison that does not find it worse proves nothing.")
+    pilots = _pilots(pilot_seeds, chosen_seeds, margin, verdicts, notes.append)
     settings: dict[str, Any] = {
         "baseline": first, "seeds": chosen_seeds, "metrics": None if metrics is None else list(metrics), "view": view,
         "count": None if count is None else parse_count(count), "reference": reference, "margin": margin,
@@ -162,6 +163,8 @@ def compare(
 
     choose_device(device)
     _check(found, settings, say)
+    for note in notes:
+        say(note)
 
     folder = RunFolder(out or Path("runs") / "-".join(["compare", *(arm.folder for arm in found)]))
     extra = [*(["--device", device] if device else []), *(["--code", str(code)] if code else [])]
