@@ -54,6 +54,10 @@ def test_the_same_ones_every_time_and_others_in_each_split(digits: str, tmp_path
     assert held_out.images[:, :, 3, 3].max() < 12
     assert has_split(source, "test")
     assert opened(f"stacked:101:{digits}").content_hash != one.content_hash
+    arrays = dict(np.load(digits))
+    np.savez(tmp_path / "alike.npz", **{**arrays, "x_test": arrays["x_train"], "y_test": arrays["y_train"]})
+    alike = [opened(f"stacked:100:{tmp_path / 'alike.npz'}", split=split) for split in ("train", "test")]
+    assert not torch.equal(alike[0].images, alike[1].images)
 
 
 def test_other_single_images_make_another_data_set(digits: str) -> None:
