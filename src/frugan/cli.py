@@ -356,9 +356,9 @@ def data_list() -> None:
 
 def data_show(
     source: Source, *, out: Path = Path("contact-sheet.png"), split: str = "train", size: Number = None,
-    channels: Number = None, seed: int = 0, overwrite: Flag = False,
+    channels: Number = None, only: Names = None, attributes: Names = None, seed: int = 0, overwrite: Flag = False,
 ) -> None:
-    """Draw a contact sheet of a source and print what is in it.
+    """Draw a contact sheet of a source and print what is in it: how many of each class, or with each attribute.
 
     Args:
         source: As for train --data.
@@ -366,6 +366,8 @@ def data_show(
         split: train or test.
         size: Bring all images to this size; needed where theirs differ.
         channels: 1 grey, 3 colour.
+        only: Classes, or what all images shall have, e.g. "glasses,not hat".
+        attributes: Which attributes, in which order; all if left out.
         seed: Which images are shown.
         overwrite: Replace what is at OUT.
     """
@@ -373,10 +375,18 @@ def data_show(
 
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists; give another --out, or --overwrite.")
-    opened = data.open_dataset(source, split=split, size=size, channels=channels, allow_unusable=True)
+    opened = data.open_dataset(
+        source, split=split, size=size, channels=channels, only=_names(only) or (), attributes=_names(attributes) or (),
+        allow_unusable=True,
+    )
     data.contact_sheet(opened, seed=seed).save(out)
     print(f"{opened.title}: {opened.shape.height} x {opened.shape.width}, {opened.shape.channels} channels")
-    if opened.labels is not None:
+    for note in opened.notes:
+        print(f"note: {note}")
+    if opened.labels is not None and opened.attributes:
+        shares = zip(opened.attributes, opened.labels.sum(0).tolist(), strict=True)
+        print("attributes: " + ", ".join(f"{name} {count:,} ({count / len(opened):.1%})" for name, count in shares))
+    elif opened.labels is not None:
         counts = opened.labels.bincount(minlength=len(opened.classes)).tolist()
         print("classes: " + ", ".join(f"{name} {count:,}" for name, count in zip(opened.classes, counts, strict=True)))
     if opened.skipped:

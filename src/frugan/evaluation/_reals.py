@@ -77,7 +77,7 @@ def _trained_on(fakes: Fakes, reference: str | None) -> Reals:
         recipe = from_run(fakes.run)
         stream, facts = next(iter(fakes.run.read_json(fakes.run.facts)["data"].items()))
         wanted = recipe.data_of(stream)
-        keys = ("source", "size", "channels", "only", "limit", "split")
+        keys = ("source", "size", "channels", "only", "attributes", "limit", "split")
         where = {key: getattr(wanted, key) for key in keys}
     elif fakes.generator is not None:
         facts = fakes.generator.config["data"]
@@ -98,7 +98,7 @@ def _trained_on(fakes: Fakes, reference: str | None) -> Reals:
 def _opened(name: str, where: Mapping[str, Any], facts: Mapping[str, Any], reference: str | None) -> Reals:
     source = where["source"]
     options: dict[str, Any] = {key: where[key] for key in ("size", "channels")}
-    options |= {"only": tuple(where["only"]), "allow_unusable": True}
+    options |= {"only": tuple(where["only"]), "attributes": tuple(where.get("attributes", ())), "allow_unusable": True}
     train = data.open_dataset(source, split=where["split"], limit=where["limit"], **options)
     if train.content_hash != facts["hash"]:
         raise UserError(

@@ -183,6 +183,13 @@ class Task:
                     f"{metric.name} needs the labels of the {need.images} images, and they have none: give images in "
                     "one folder a class, or an .npz with 'labels'."
                 )
+            if images.labels is not None and images.labels.ndim == 2:
+                if need.optional:
+                    return None
+                raise UserError(
+                    f"{metric.name} needs one class an image, and the {need.images} images have attributes: leave it "
+                    "out."
+                )
             self._check_classes(metric, images, sides)
             return images.labels
         seen = self._seen(images)

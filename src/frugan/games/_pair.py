@@ -43,6 +43,8 @@ class Pair:
         latents = progress.share(self.latents.draw(self.batch_size, random)).to(real.images.device)
         labels = real.labels
         if labels is not None and self.labels == "uniform":
+            if labels.dim() == 2:
+                raise UserError("game.labels=uniform draws one class an image; for data with attributes take real.")
             classes = max(getattr(network, "classes", 0) for network in (self.generator, self.discriminator))
             drawn = torch.randint(max(classes, 1), (self.batch_size,), generator=random)
             labels = progress.share(drawn).to(labels.device)
