@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,11 @@ import torch
 
 import frugan.metrics
 from frugan import artefact, evaluation
+from frugan.batch import ImageShape
+from frugan.data import Dataset
 from frugan.engine.run import RunFolder
 from frugan.evaluation import evaluate, shared, unequal
+from frugan.evaluation._choice import default_view
 from frugan.evaluation._fakes import drawn
 from frugan.metrics import Metric
 from frugan.registry import UserError
@@ -44,6 +48,16 @@ def test_labelled_data_are_looked_at_by_their_own_classifier_and_its_report_come
     coverage = values["class_coverage"]["values"]
     assert 0 <= coverage["confident_share"] <= 1
     assert 0 < coverage["classes_covered"] <= 1
+
+
+def test_the_view_follows_the_data() -> None:
+    pair = ("0", "1")
+    joint = tuple(f"{a}-{b}-{c}" for a in pair for b in pair for c in pair)
+    colours = torch.zeros(160, 3, 12, 12, dtype=torch.uint8)
+    stacked = Dataset("pairs", "train", ImageShape(3, 12, 12), colours, torch.arange(160) % 8, joint, "0")
+    assert default_view(stacked) == "stacked"  # a classifier of 1000 joint classes would know none of them well
+    assert default_view(dataclasses.replace(stacked, classes=tuple("abcdefgh"))) == "classifier"
+    assert default_view(dataclasses.replace(stacked, classes=(), labels=None)) == "pixels"
 
 
 def test_a_value_carries_its_protocol(run: Path, values: dict[str, dict[str, Any]]) -> None:

@@ -24,7 +24,7 @@ SMALL = 20_000
 
 def default_view(dataset: Dataset) -> str:
     """The view that data are looked at with unless another is asked for."""
-    return "classifier" if views.find("classifier").suits(dataset) else "pixels"
+    return next((name for name in ("stacked", "classifier") if views.find(name).suits(dataset)), "pixels")
 
 
 def count_of(fakes: Fakes, reals: Reals | Statistics, count: int | None) -> int:
