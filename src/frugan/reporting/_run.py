@@ -97,7 +97,7 @@ def _metrics(folder: RunFolder) -> list[dict[str, str]]:
         about = words.protocol(line["protocol"])
         others = [
             f"{key.replace('_', ' ')} {words.number(value)}"
-            for key, value in line["values"].items() if key != line["headline"]
+            for key, value in line["values"].items() if key != line["headline"] and words.OF_CLASS not in key
         ]  # fmt: skip
         rows.append(
             {

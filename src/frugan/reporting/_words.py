@@ -85,16 +85,18 @@ def metric(name: str, view: str) -> str:
     return spoken if name == "class_coverage" else f"{spoken} ({view})"
 
 
+OF_CLASS = "_of_class_"
+"""What stands between a metric's number and the place of the class that it is of."""
+
+
 def per_class(values: Mapping[str, float], classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """The numbers that a metric has of every class, by what they are: ``accuracy_cat``, or ``accuracy_3`` by place."""
+    """What a metric says of single classes (``accuracy_of_class_3``), by what it is and by the class's name."""
     found: dict[str, dict[str, float]] = {}
-    for key in values:
-        for ending in dict.fromkeys((f"_{classes[0]}", "_0")) if classes else ():
-            what = key.removesuffix(ending)
-            endings = [f"_{name}" if ending != "_0" else f"_{place}" for place, name in enumerate(classes)]
-            if what != key and len(classes) > 1 and all(what + one in values for one in endings):
-                numbers = [values[what + one] for one in endings]
-                found[what.replace("_", " ")] = dict(zip(classes, numbers, strict=True))
+    for key, number in values.items():
+        what, apart, place = key.partition(OF_CLASS)
+        if apart and place.isdigit():
+            name = classes[int(place)] if int(place) < len(classes) else place
+            found.setdefault(what.replace("_", " "), {})[name] = number
     return found
 
 
