@@ -18,7 +18,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "frugan"
 
 LEVELS = {
     8: ["cli", "__main__"],  # speaks to people
-    7: ["training", "evaluation", "comparison", "costing", "reporting", "explore"],  # verbs
+    7: ["training", "evaluation", "comparison", "costing", "reporting", "translating", "explore"],  # verbs
     6: ["artefact"],  # a shipped network, alive again
     5: ["build", "recipes"],  # names become objects here, and only here
     4: ["engine", "recipe"],  # the loop; knows the Game contract, no game

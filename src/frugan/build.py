@@ -16,11 +16,11 @@ from frugan.data import Dataset
 from frugan.data.batches import Batches
 from frugan.engine import precision as precisions
 from frugan.engine.average import Average
-from frugan.engine.clock import check_schedule, scheduled
+from frugan.engine.clock import check_schedule, follows_the_end, scheduled
 from frugan.engine.loop import Parts
 from frugan.engine.processes import Processes
 from frugan.engine.update import Player, Update
-from frugan.games import Game, Order
+from frugan.games import Classes, Game, Order
 from frugan.latents import Latents
 from frugan.recipe import Network, Recipe
 from frugan.recipe import Player as PlayerRecord
@@ -58,6 +58,11 @@ def check(recipe: Recipe) -> list[str]:
         if player.optimiser not in OPTIMISERS:
             raise UserError(f"There is no optimiser '{player.optimiser}'. {suggest(player.optimiser, OPTIMISERS)}")
         check_schedule(player.schedule.name, player.schedule.options)
+        if recipe.rounds is not None and follows_the_end(player.schedule.name, player.schedule.options):
+            raise UserError(
+                f"rounds={recipe.rounds}: the schedule of '{name}' goes by images seen, so say the end in images: "
+                f"images=N instead of rounds, or players.{name}.schedule={player.schedule.name},end=N."
+            )
     for name in recipe.averages:
         if name not in recipe.networks:
             raise UserError(f"An average of '{name}' is asked for. {suggest(name, recipe.networks)}")
@@ -116,11 +121,12 @@ def _check_streams(recipe: Recipe) -> None:
 
 
 def _warnings(recipe: Recipe, built: Mapping[str, nn.Module]) -> list[str]:
-    """What `losses.compatibility` says of the recipe's discriminator."""
-    player = next((one for one in recipe.players.values() if "discriminator" in one.networks), None)
-    if "discriminator" not in built or player is None:
+    """What `losses.compatibility` says of the recipe's discriminators."""
+    judges = recipe.named("discriminator")
+    player = next((one for one in recipe.players.values() if set(judges) & set(one.networks)), None)
+    if player is None:
         return []
-    modules = list(built["discriminator"].modules())
+    modules = [module for name in judges for module in built[name].modules()]
     return losses.compatibility(
         recipe.loss.name, [choice.name for choice in recipe.penalties],
         discriminator_has_batch_norm=any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules),
@@ -141,8 +147,27 @@ def values(recipe: Recipe) -> dict[str, Any]:
 
 
 def orders(recipe: Recipe) -> dict[str, Order]:
-    """Which networks the recipe's game needs."""
-    return games.find(recipe.game.name).order(**recipe.game.options)
+    """Which networks the recipe's game needs, their sizes as the data of its streams have them."""
+    ordered = games.find(recipe.game.name).order(**recipe.game.options)
+    return {name: _sized(recipe, order) for name, order in ordered.items()}
+
+
+def _sized(recipe: Recipe, order: Order) -> Order:
+    """An order with its sizes as numbers. Raises UserError where they follow from labels and there are none."""
+
+    def number(size: int | Classes | None) -> int | None:
+        if not isinstance(size, Classes):
+            return size
+        counts = [recipe.data_of(stream).classes for stream in size.streams]
+        if 0 in counts:
+            raise UserError(
+                f"The game '{recipe.game.name}' needs data with labels, and data.classes is 0 in '{recipe.name}'; say "
+                "how many classes or attributes there are, e.g. data.classes=5."
+            )
+        return sum(counts) + size.more
+
+    outputs = {name: number(size) or 0 for name, size in (order.outputs or {}).items()}
+    return Order(order.part, outputs or None, number(order.condition))
 
 
 def image_shape(recipe: Recipe) -> ImageShape:
@@ -157,7 +182,8 @@ def network(
     rules = [(rule.pattern, convs.find(rule.family, **rule.options)) for rule in spec.families]
     layers = convs.Layers(rules)
     build = nets.find(spec.architecture).part(order.part)
-    condition = classes if spec.labels else 0
+    told = order.condition if isinstance(order.condition, int) else classes
+    condition = told if spec.labels else 0
     inputs: tuple[Any, ...] = {
         "decoder": (image, latents, layers, condition),
         "encoder": (image, dict(order.outputs or {}), layers, condition),

@@ -167,6 +167,32 @@ def sample(
     print(f"{count} images of {generator.config['recipe']} on {generator.config['data']['title']}: {out}")
 
 
+def translate(
+    run: Run, images: Positional[Annotated[tuple[Path, ...], arg(metavar="IMAGES ...")]], *, out: Path,
+    to: Names = None, labels: Names = None, size: Number = None, device: Text = None, code: Code = None,
+    overwrite: Flag = False,
+) -> None:
+    """Translate image files with a trained translator; several targets also into one sheet.
+
+    Args:
+        run: A run folder or an artefact.
+        images: Files, and folders of them. Each is resized to the size of the training by its shorter side.
+        out: The folder for IMAGE-TARGET.png.
+        to: Targets by name, with commas: blond_hair,"not glasses"; every one that is known if left out.
+        labels: The attributes that all images have, with commas; seen by the run's discriminator if left out.
+        size: The shorter side, instead of that of the training.
+        device: cpu, cuda ...; the best there is if left out.
+        overwrite: Write into a folder that holds something.
+    """
+    from frugan.translating import translate as run_on
+
+    written = run_on(
+        run, images, out=out, to=_names(to) or (), labels=_names(labels), size=size, device=device, code=code,
+        overwrite=overwrite,
+    )
+    print(f"{len(written)} files in {out}")
+
+
 def evaluate(
     fakes: Positional[Annotated[Path, arg(metavar="FAKES")]], *, real: Reals = None, metrics: Names = None,
     view: Text = None, count: Count = None, reference: Text = None, allow_few: Names = None, seed: int = 0,
@@ -447,7 +473,8 @@ def data_convert_weights(file: Positional[Annotated[Path, arg(metavar="FILE")]])
 
 
 VERBS: dict[str, Callable[..., None]] = {
-    "demo": demo, "recipes": recipes, "train": train, "sample": sample, "evaluate": evaluate, "compare": compare,
+    "demo": demo, "recipes": recipes, "train": train, "sample": sample, "translate": translate,
+    "evaluate": evaluate, "compare": compare,
     "plan": plan, "report": report, "cost": cost,
 }
 DATA_VERBS: dict[str, Callable[..., None]] = {

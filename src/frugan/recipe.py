@@ -8,6 +8,7 @@ Single values are changed by dotted keys, as typed after ``frugan train``:
     batch_size=64   learning_rate=1e-4   loss=hinge   loss.smoothing=0.9   data.size=64   penalties=r1,weight=1
     generator.width=0.5        an option of the network's architecture (any network's name)
     architecture.width=0.5     the same for the networks that make images
+    streams.b.source=FOLDER    the data of one of the game's streams, where they are not those of `data`
     players.discriminator.learning_rate=4e-4   game.discriminator_steps=5   averages.generator.half_life=20000
 """
 
@@ -156,13 +157,17 @@ class Recipe:
         return replace(self.data, **self.streams.get(stream, {}))
 
     def with_family(self, name: str, network: str | None = None) -> Recipe:
-        """This recipe with one network (the one that makes images, if left out) built by the family `name`."""
-        targets = self.makers() if network is None else (network,)
-        for target in targets:
-            if target not in self.networks:
-                raise UserError(f"The recipe '{self.name}' has no network '{target}'. {suggest(target, self.networks)}")
+        """This recipe with some networks built by the family `name`: those that make images, or those `named` so."""
+        targets = self.makers() if network is None else self.named(network)
+        if not targets:
+            wrong = network or ""
+            raise UserError(f"The recipe '{self.name}' has no network '{wrong}'. {suggest(wrong, self.networks)}")
         changed = {target: self.networks[target].with_family(name) for target in targets}
         return replace(self, networks={**self.networks, **changed})
+
+    def named(self, network: str) -> tuple[str, ...]:
+        """The network of that name, or all that begin with it: "discriminator" is also discriminator_a and _b."""
+        return tuple(name for name in self.networks if name == network or name.startswith(f"{network}_"))
 
     def makers(self) -> tuple[str, ...]:
         """The networks that make images: those not called a discriminator or an encoder."""
@@ -317,7 +322,8 @@ def _change(tree: dict[str, Any], path: list[str], value: Any, key: str, recipe:
             raise UserError(f"The recipe '{recipe.name}' has no key '{key}'. {suggest(key, recipe.keys())}")
         parent = parent[step]
     last = path[-1]
-    free = len(path) > 1 and path[-2] == "options"
+    # Any field of the data may be set for a stream; `build` checks its name.
+    free = (len(path) > 1 and path[-2] == "options") or (len(path) == 3 and path[0] == "streams")
     if not isinstance(parent, dict) or (last not in parent and not free):
         raise UserError(f"The recipe '{recipe.name}' has no key '{key}'. {suggest(key, recipe.keys())}")
     if last in ("penalties", "augment"):

@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -170,7 +170,7 @@ def _play(
     _check_folder(recipe, folder)
     packing = None if quiet else tell_packing(recipe.data.source)
     sets = build.datasets(recipe, allow_unusable=allow_unusable, progress=packing)
-    recipe = _with_classes(recipe, next(iter(sets.values())))
+    recipe = _with_classes(recipe, sets)
     for stream, dataset in sets.items():
         if dataset.skipped and not quiet:
             print(
@@ -238,8 +238,15 @@ def _play_on(
         size = newest.stat().st_size / 1e6 if newest else 0
         print(
             f"Finished: {folder.path} (checkpoint: {size:.0f} MB). "
-            f"Next: frugan sample {folder.path} --out samples.png, or frugan evaluate {folder.path}"
+            f"Next: {_next(folder, parts)}"
         )
+
+
+def _next(folder: RunFolder, parts: Parts) -> str:
+    """What to type after a run has ended."""
+    if "generator" in parts.game.shipped():
+        return f"frugan sample {folder.path} --out samples.png, or frugan evaluate {folder.path}"
+    return f"look at {folder.samples}, or frugan translate {folder.path} IMAGES --out translated"
 
 
 @contextlib.contextmanager
@@ -254,15 +261,23 @@ def _disk(folder: RunFolder, parts: Parts) -> Iterator[None]:
         ) from error
 
 
-def _with_classes(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """The recipe with as many classes as the data has. Raises UserError where labels are needed and there are none."""
-    classes = len(dataset.classes)
-    if not classes and any(network.labels for network in recipe.networks.values()):
-        raise UserError(
-            f"The recipe '{recipe.name}' needs labels and {dataset.title} has none. "
-            "Use class subfolders, a labelled source (frugan data list), or an unconditional recipe."
-        )
-    return replace(recipe, data=replace(recipe.data, classes=classes))
+def _with_classes(recipe: Recipe, sets: Mapping[str, Dataset]) -> Recipe:
+    """The recipe with as many classes (or attributes) as its streams' data have.
+
+    Raises UserError where labels are needed and there are none.
+    """
+    first = next(iter(sets))
+    streams = {name: dict(changed) for name, changed in recipe.streams.items()}
+    if any(network.labels for network in recipe.networks.values()):
+        for stream, dataset in sets.items():
+            if not dataset.conditions:
+                raise UserError(
+                    f"The recipe '{recipe.name}' needs labels and {dataset.title} has none. "
+                    "Use class subfolders, a labelled source (frugan data list), or an unconditional recipe."
+                )
+            if stream != first or "classes" in streams.get(stream, {}):
+                streams.setdefault(stream, {})["classes"] = dataset.conditions
+    return replace(recipe, data=replace(recipe.data, classes=sets[first].conditions), streams=streams)
 
 
 def _check_folder(recipe: Recipe, folder: RunFolder) -> None:
@@ -274,7 +289,8 @@ def _check_folder(recipe: Recipe, folder: RunFolder) -> None:
             raise UserError(f"{folder.path} holds something that is not a run; give another --out.")
         return
     before = from_run(folder)
-    changed = differences(before, recipe, but=("images", "rounds", "data.classes"))
+    counts = [f"streams.{stream}.classes" for stream in {**before.streams, **recipe.streams}]
+    changed = differences(before, recipe, but=("images", "rounds", "data.classes", *counts))
     if changed:
         listed = "; ".join(changed)
         raise UserError(
@@ -328,7 +344,7 @@ def _initialise(parts: Parts, init: str | Path) -> None:
     """Begin with the weights of an artefact. Raises UserError if its network is another."""
     from frugan.artefact import load
 
-    shipped = parts.game.shipped()["generator"].network
+    shipped = next(iter(parts.game.shipped().values())).network
     state = load(init).module.state_dict()
     network = parts.game.networks[shipped]
     mine = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
@@ -362,7 +378,12 @@ def _observers(
 
     def like(count: int) -> Batch:
         first = batches.first(stream, count)
-        labels = torch.arange(count, device=device) % classes if classes and first.labels is not None else None
+        labels = first.labels
+        if labels is not None and labels.dim() == 2:
+            # Combinations of attributes as they occur, though for other images than those that a translator is given.
+            labels = labels.roll(1, 0)
+        elif labels is not None:
+            labels = torch.arange(count, device=device) % classes if classes else None
         return Batch(first.images, labels)
 
     def tell(finding: Finding) -> None:
@@ -375,9 +396,12 @@ def _observers(
     # Drawn from everywhere: the first images of a folder are all of one class.
     drawn = torch.randperm(len(sets[stream]), generator=seeds.generator(recipe.seed, "health"))[:HEALTH]
     real = from_bytes(sets[stream].images.index_select(0, drawn), image_range).to(device)
+    shown = {stream: like(PREVIEWS)}
+    if hasattr(parts.game, "preview"):
+        shown = {name: batches.first(name, PREVIEWS) for name in sets}
     observers: list[Observer] = [
         Log(folder),
-        Previews(folder, like(PREVIEWS), image_range, recipe.seed),
+        Previews(folder, shown, image_range, recipe.seed),
         Health(
             folder, real, like(HEALTH), recipe.seed, tell,
             classify=_classifier(sets[stream], image_range), classes=classes,
@@ -428,7 +452,7 @@ def _classifier(dataset: Dataset, image_range: tuple[float, float]) -> Callable[
     from frugan import views
     from frugan.batch import to_bytes
 
-    if not views.is_kept("classifier", dataset):
+    if dataset.attributes or not views.is_kept("classifier", dataset):
         return None
     view = views.build("classifier", dataset=dataset)
 
@@ -461,12 +485,13 @@ def _write_facts(
     shipped = parts.game.shipped()
     folder.write_json(folder.recipe, {"frugan": __version__, **to_dict(recipe)})
     more = {
-        "shipped": {role: {"network": item.network, "averaged": item.averaged} for role, item in shipped.items()},
+        "shipped": {role: asdict(item) for role, item in shipped.items()},
         "data": {
             stream: {
                 "name": dataset.name, "split": dataset.split, "count": len(dataset.images),
                 "hash": dataset.content_hash, "title": dataset.title,
                 "source": recipe.data_of(stream).source, "classes": list(dataset.classes),
+                "attributes": list(dataset.attributes),
             }
             for stream, dataset in sets.items()
         },

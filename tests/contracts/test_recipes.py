@@ -22,13 +22,14 @@ from frugan.training import train
 
 FAMILIES = convs.names()
 NAMES = recipes.names()
-# One recipe for each architecture and form of it.
+# One recipe for each architecture and form of it: those that make images from latents, and those that translate.
 FORMS = ["dcgan-medium", "vbn", "cgan", "dcgan-paper", "dcgan-64", "dcgan-32", "mnist", "cifar10-frog"]
 SMALL: dict[str, dict[str, Any]] = {
     **{name: {"data.size": 8} for name in ("dcgan-medium", "vbn", "cgan")},
     **{name: {"data.size": 16} for name in ("dcgan-paper", "dcgan-64", "dcgan-32")},
     "mnist": {"data.size": 12}, "cifar10-frog": {"data.size": 24, "data.only": []},
 }
+TRANSLATING = ["stargan", "cyclegan-6"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,7 +48,9 @@ def test_every_recipe_is_checked_and_survives_json(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_recipe_takes_every_family_by_name(name, family):
-    recipe = recipes.find(name).with_family(family).with_family(family, "discriminator")
+    found = recipes.find(name)
+    thin = found.with_changes({f"{network}.width": 0.25 for network in found.networks})
+    recipe = thin.with_family(family).with_family(family, "discriminator")
     build.check(recipe)
     assert from_dict(to_dict(recipe)) == recipe
 
@@ -63,13 +66,14 @@ def test_a_table_of_a_recipe_is_what_its_family_means_there():
 
 
 def counted(recipe: Recipe, family: str) -> tuple[Cost, list[LayerChoice], dict[str, tuple[int, ...]], dict[str, int]]:
-    """The generator with `family` everywhere: its cost, its choices, each role's output and multiply-accumulates."""
-    generator = replace(recipe.networks["generator"], families=(Rule("*", family),))
-    spec: Network = generator
-    order = build.orders(recipe)["generator"]
+    """The network that makes images, with `family` everywhere: its cost, its choices, each role's output and MACs."""
+    maker = recipe.makers()[0]
+    spec: Network = replace(recipe.networks[maker], families=(Rule("*", family),))
+    order = build.orders(recipe)[maker]
     module, layers = build.network(spec, order, build.image_shape(recipe), recipe.latents.size, recipe.data.classes)
     labels = {"condition": torch.zeros(1, dtype=torch.int64)} if spec.labels else None
-    found = cost(module.eval(), torch.zeros(1, recipe.latents.size), *([labels] if labels else []))
+    given = (recipe.latents.size,) if order.part == "decoder" else tuple(build.image_shape(recipe))
+    found = cost(module.eval(), torch.zeros(1, *given), *([labels] if labels else []))
     by_role: dict[str, int] = {}
     outputs: dict[str, tuple[int, ...]] = {}
     roles = {path: getattr(part, "role", None) for path, part in module.named_modules()}
@@ -93,16 +97,16 @@ def predicted(choice: LayerChoice, output: tuple[int, ...], family: str) -> int:
     if kernel == 1 or family == "standard":
         return here * given * made * kernel**2
     if family == "factorised":  # M = out: K x 1 with stride (s, 1), then 1 x K with stride (1, s)
-        between = here * stride if choice.kind == "up" else here
-        return here * given * made * kernel + between * made * made * kernel
+        tall, wide = (here * stride, here) if choice.kind == "down" else (here, here)
+        return tall * given * made * kernel + (wide * stride if choice.kind == "up" else wide) * made * made * kernel
     assert family == "depthwise"
     return here * given * kernel**2 + pixels * given * made
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", FORMS + TRANSLATING)
 @pytest.mark.parametrize("family", ["factorised", "depthwise"])
 def test_multiply_accumulates_fall_as_the_formula_says(name, family):
-    recipe = recipes.find(name).with_changes({"generator.width": 0.25})
+    recipe = recipes.find(name).with_changes({"architecture.width": 0.25})
     standard, choices, outputs, plain = counted(recipe, "standard")
     frugal, others, _, found = counted(recipe, family)
     assert [choice.role for choice in choices] == [choice.role for choice in others]
@@ -114,10 +118,10 @@ def test_multiply_accumulates_fall_as_the_formula_says(name, family):
     assert frugal.macs - sum(found.values()) == standard.macs - sum(plain.values())  # all other layers are as they were
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", FORMS + TRANSLATING)
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "standard"])
 def test_a_family_changes_at_least_one_layer_or_says_that_it_did_not(name, family):
-    recipe = recipes.find(name).with_changes({"generator.width": 0.25})
+    recipe = recipes.find(name).with_changes({"architecture.width": 0.25})
     standard, *_ = counted(recipe, "standard")
     frugal, choices, *_ = counted(recipe, family)
     changed = [choice for choice in choices if choice.family == family]
@@ -174,6 +178,34 @@ def test_one_step_moves_every_parameter_and_the_artefact_gives_the_same_images(n
     assert torch.equal(made, again(latents, labels))
     assert not torch.equal(made[0], made[1])
     assert again.weights_hash == generator.weights_hash
+
+
+@pytest.mark.parametrize("name", TRANSLATING)
+@pytest.mark.parametrize("family", ["standard", "depthwise", "factorised"])
+def test_one_round_moves_every_weight_of_translators_and_the_artefact_translates_alike(name, family, noise, tmp_path):
+    keys = {
+        "architecture.width": 0.0625, "architecture.blocks": 1, "data.size": 24, "data.source": str(noise),
+        "precision": "float32", "batch_size": 2,
+    }
+    if name == "stargan":
+        keys |= {"data.attributes": [], "game.exclusive": [], "discriminator.width": 0.0625}
+    else:
+        keys |= {f"discriminator_{one}.{key}": value for one in "ab" for key, value in (("width", 0.1), ("stages", 2))}
+        keys |= {"streams.a.only": ["0", "2", "4"], "streams.b.only": ["1", "3", "5"]}
+    recipe = recipes.find(name).with_changes(keys).with_family(family).with_family(family, "discriminator")
+    folder = train(recipe, images=2, out=tmp_path / "run", quiet=True)
+    begun = {key: module.state_dict() for key, (module, _) in build.networks(resolved(folder.recipe)).items()}
+    kept = checkpoint.newest(folder.checkpoints)
+    assert kept is not None
+    tensors, _ = checkpoint.read(kept)
+    for network, state in begun.items():
+        for key, value in state.items():
+            assert not torch.equal(value, tensors[f"network.{network}/{key}"]), f"{network}.{key}"
+    translator = load(folder.path)
+    images = np.random.default_rng(0).integers(0, 255, (3, 24, 32, 3), dtype=np.uint8)
+    target = translator.domains[0]
+    again = load(translator.save(tmp_path / "artefact"))
+    assert np.array_equal(again.translate(images, target), translator.translate(images, target))
 
 
 def resolved(path: Path) -> Recipe:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from frugan import games
@@ -85,9 +87,29 @@ def test_the_log_has_one_line_for_each_log_point(tmp_path):
 
 def test_previews_are_pictures_named_by_images(tmp_path):
     folder = RunFolder(tmp_path)
-    Previews(folder, Batch(torch.zeros(4, 1, 2, 2)), (-2.0, 2.0), 0).look(moment(12_345))
+    first = {"train": Batch(torch.zeros(4, 1, 2, 2))}
+    Previews(folder, first, (-2.0, 2.0), 0).look(moment(12_345))
     (picture,) = folder.samples.iterdir()
     assert picture.name == "images-000000012345.png"
+
+
+def test_a_game_may_show_pictures_of_its_own(tmp_path):
+    class Showing:
+        def settle(self, network, seed):
+            pass
+
+        def preview(self, networks, first, seed):
+            assert not torch.is_grad_enabled()
+            return first["b"].images[:2].repeat_interleave(3, dim=0), 3
+
+    folder = RunFolder(tmp_path)
+    first = {"a": Batch(torch.zeros(4, 1, 2, 2)), "b": Batch(torch.ones(4, 1, 2, 2))}
+    shown = dataclasses.replace(moment(1), game=Showing())
+    assert shown.preview(first, 0)[1] == 3
+    Previews(folder, first, (-2.0, 2.0), 0).look(shown)
+    (picture,) = folder.samples.iterdir()
+    with Image.open(picture) as image:
+        assert image.width > image.height
 
 
 def test_the_bar_prints_speed_time_left_and_losses_where_there_is_no_terminal(capsys):

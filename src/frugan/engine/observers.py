@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -50,13 +51,31 @@ class Moment:
 
     def sample(self, like: Batch, seed: int) -> Tensor:
         """Images of the shipped (averaged, settled) networks in evaluation mode, float32, as `like` says."""
+        with self._still(seed):
+            return self.game.sample(self.averaged, like, seed).float()
+
+    def preview(self, first: Mapping[str, Batch], seed: int) -> tuple[Tensor, int | None]:
+        """Images for people, float32, and how many to a row; `first` has images of each stream with their labels.
+
+        Those that the game shows itself if it has a method `preview`, else samples with the first stream's labels.
+        """
+        own = getattr(self.game, "preview", None)
+        if own is None:
+            return self.sample(next(iter(first.values())), seed), None
+        with self._still(seed):
+            images, columns = own(self.averaged, first, seed)
+        return images.float(), columns
+
+    @contextlib.contextmanager
+    def _still(self, seed: int) -> Iterator[None]:
+        """The averaged networks in evaluation mode and settled, without gradients; their modes come back after."""
         modes = {name: network.training for name, network in self.averaged.items()}
         try:
             for network in self.averaged.values():
                 network.eval()
                 self.game.settle(network, seed)
             with torch.no_grad():
-                return self.game.sample(self.averaged, like, seed).float()
+                yield
         finally:
             for name, network in self.averaged.items():
                 network.train(modes[name])
@@ -116,18 +135,19 @@ class Log:
 
 @dataclass
 class Previews:
-    """Saves a grid of images of always the same latents (and labels) as samples/images-N.png."""
+    """Saves a grid of images of always the same latents, labels and inputs as samples/images-N.png."""
 
     folder: RunFolder
-    like: Batch
+    first: Mapping[str, Batch]
     image_range: tuple[float, float]
     seed: int
     due: Rhythm = field(default_factory=growing)
 
     def look(self, moment: Moment) -> None:
         """Sample and save one grid."""
-        images = to_bytes(moment.sample(self.like, self.seed), self.image_range)
-        save_grid(images, self.folder.samples / f"images-{moment.images:012d}.png")
+        images, columns = moment.preview(self.first, self.seed)
+        path = self.folder.samples / f"images-{moment.images:012d}.png"
+        save_grid(to_bytes(images, self.image_range), path, columns)
 
 
 class Bar:

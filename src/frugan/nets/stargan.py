@@ -56,7 +56,7 @@ def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
     channels: int = 64, stages: int | None = None,
 ) -> Encoder:
-    """Images to outputs. Roles: ``stem``, ``down.0``, ``down.1`` ...
+    """Images to outputs. Roles: ``stem``, ``down.0``, ``down.1`` ... and ``down.last``.
 
     ``score`` is a map, one logit for each place, by a 3 x 3 layer; every other output one set of numbers for the
     image, by a layer of the size of the last map.
@@ -78,7 +78,8 @@ def encoder(
     built: list[nn.Module] = []
     before = entrance.channels
     for stage in range(possible):
-        role = "stem" if stage == 0 else f"down.{stage - 1}"
+        # The last one, with most of the weights, has the same name at every image size, for rules to single it out.
+        role = "stem" if stage == 0 else "down.last" if stage == possible - 1 else f"down.{stage - 1}"
         built.append(nn.Sequential(layers.down(role, before, now, 4), nn.LeakyReLU(0.01, inplace=True)))
         before, now = now, 2 * now
 

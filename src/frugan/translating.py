@@ -1,0 +1,176 @@
+"""Translating: image files through a trained translator, one file for each target, or one sheet to compare them.
+
+Every image is resized so that its shorter side is the size that the translator was trained at, its aspect kept to the
+few pixels by which sides must be multiples; it is translated whole, not in tiles.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frugan.registry import UserError, suggest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from frugan.artefact import Translator
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+def translate(
+    run: str | Path, images: Sequence[str | Path], *, out: str | Path, to: Sequence[str] = (),
+    labels: Sequence[str] | None = None, size: int | None = None, device: str | None = None,
+    code: str | Path | None = None, overwrite: bool = False,
+) -> list[Path]:
+    """Translate image files, or those of folders, and return what was written into the folder `out`.
+
+    Args:
+        run: a run folder or an artefact that ships a translator.
+        to: targets by name; every domain that the translator knows if left out. An image becomes
+            ``NAME-TARGET.png`` for each; several targets also ``sheet.png``, rows that begin with the image.
+        labels: the attributes that all images have, for a translator of attributes; left out, the run's discriminator
+            says them.
+        size: the shorter side that images are brought to, instead of the one of the training.
+        code: a file of one's own that adds what the network needs.
+
+    A file of a folder that cannot be read is named and passed over. Raises UserError for a target that is not known
+    (before anything is read), for a file that is no image or of other channels, and if `out` holds something.
+    """
+    from frugan.engine.precision import choose_device
+
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
+        raise UserError(f"{out} exists; give another --out, or --overwrite.")
+    translator, targets = _opened(run, to, str(choose_device(device)), code)
+    found = _found(images)
+    channels, *trained = translator.config["image"]
+    wanted = size or min(trained)
+    if wanted < 1:
+        raise UserError(f"--size {wanted}: give a side in pixels from 1.")
+    out.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    rows: list[list[Any]] = []
+    names: dict[str, int] = {}  # two folders may hold files of one name
+    for path, named in found:
+        pixels = _read(path, channels, wanted, getattr(translator.module, "multiple", 1), named)
+        if pixels is None:
+            continue
+        row = [pixels]
+        names[path.stem] = names.get(path.stem, 0) + 1
+        stem = path.stem if names[path.stem] == 1 else f"{path.stem}-{names[path.stem]}"
+        for target in targets:
+            made = translator.translate(pixels[None], target, None if labels is None else list(labels))[0]
+            written.append(_write(made, out / f"{stem}-{_file_name(target)}.png"))
+            row.append(made)
+        rows.append(row)
+    if not rows:
+        raise UserError(f"None of the {len(found)} files could be read as an image.")
+    if len(targets) > 1:
+        written.append(_write(_sheet(rows), out / "sheet.png"))
+    return written
+
+
+def _opened(
+    run: str | Path, to: Sequence[str], device: str, code: str | Path | None
+) -> tuple[Translator, tuple[str, ...]]:
+    """The translator that knows the targets, of two directions the one that leads there; and the targets."""
+    from frugan.artefact import NOT, load
+
+    translator: Translator = load(run, role="translator", device=device, code=code)
+    known = [translator]
+    if translator.config["domains"]["kind"] == "direction" and not (Path(run) / "config.json").is_file():
+        role = translator.config["role"]
+        back = "_".join([role.partition("_")[0], role.partition("_")[2][::-1]])
+        known.append(load(run, role=back, device=device, code=code))
+    targets = tuple(to) or translator.domains
+    if not targets:
+        raise UserError(f"{run} is told the labels of two data sets, which have no names: use frugan.load in Python.")
+
+    def knows(one: Translator, target: str) -> bool:
+        attribute = target.removeprefix(NOT) if one.config["domains"]["kind"] == "attributes" else target
+        return attribute in one.domains
+
+    for one in known:
+        if all(knows(one, target) for target in targets):
+            return one, targets
+    everything = [name for one in known for name in one.domains]
+    wrong = next((target for target in targets if not any(knows(one, target) for one in known)), None)
+    if wrong is None:
+        raise UserError(f"--to {','.join(targets)}: one direction at a time.")
+    raise UserError(f"{run} does not translate to '{wrong}'. {suggest(wrong, everything)}")
+
+
+def _found(images: Sequence[str | Path]) -> list[tuple[Path, bool]]:
+    """The files meant, each with whether it was named itself. Raises UserError if there are none."""
+    found: list[tuple[Path, bool]] = []
+    for given in map(Path, images):
+        if given.is_dir():
+            inside = sorted(path for path in given.rglob("*") if path.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise UserError(f"{given} holds no image files ({', '.join(SUFFIXES)}).")
+            found += [(path, False) for path in inside]
+        elif given.is_file():
+            found.append((given, True))
+        else:
+            raise UserError(f"{given}: there is no such file or folder; give images, or folders of images.")
+    if not found:
+        raise UserError("No images were given; name files or folders: frugan translate RUN IMAGES --out FOLDER.")
+    return found
+
+
+def _read(path: Path, channels: int, size: int, multiple: int, named: bool) -> np.ndarray[Any, Any] | None:
+    """One image as bytes ``[height, width, channels]``, resized; None for one of a folder that cannot be used."""
+    import numpy as np
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            grey = image.mode in ("1", "L", "LA", "I", "F", "I;16")
+            if grey != (channels == 1):
+                found, taken = ("grey", "colour") if grey else ("in colour", "grey")
+                raise UserError(f"{path} is {found}, and this translator takes {taken} images.")
+            image = image.convert("L" if channels == 1 else "RGB")
+    except (UnidentifiedImageError, OSError, UserError) as error:
+        told = error if isinstance(error, UserError) else UserError(f"{path} cannot be read as an image: {error}.")
+        if named:
+            raise told from None
+        print(f"frugan: set aside: {told}", file=sys.stderr)
+        return None
+    scale = size / min(image.size)
+    width, height = (max(1, round(side * scale / multiple)) * multiple for side in image.size)
+    pixels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+    return pixels.reshape(height, width, channels)
+
+
+def _sheet(rows: Sequence[Sequence[Any]]) -> np.ndarray[Any, Any]:
+    """Rows of images side by side on white, each row as high as its images."""
+    import numpy as np
+
+    gap = 2
+    high = sum(row[0].shape[0] + gap for row in rows) + gap
+    wide = max(sum(image.shape[1] + gap for image in row) for row in rows) + gap
+    sheet = np.full((high, wide, rows[0][0].shape[2]), 255, dtype=np.uint8)
+    top = gap
+    for row in rows:
+        left = gap
+        for image in row:
+            sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
+            left += image.shape[1] + gap
+        top += row[0].shape[0] + gap
+    return sheet
+
+
+def _write(pixels: np.ndarray[Any, Any], path: Path) -> Path:
+    from PIL import Image
+
+    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(path)
+    return path
+
+
+def _file_name(target: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in target).strip("-")
