@@ -13,13 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from frugan import cli
+from frugan import artefact, cli
 from frugan.batch import Batch
 from frugan.data import check, has_split, open_dataset
 from frugan.data.readers import attribute_list
 from frugan.engine.clock import Progress
 from frugan.games._pair import Pair
 from frugan.latents import Latents
+from frugan.recipe import Data
 from frugan.registry import UserError
 
 
@@ -379,6 +380,13 @@ def test_data_show_prints_the_balance_of_each_attribute(tmp_path: Path, capsys: 
         assert sheet.size == (64, 64)
     cli.data_show(str(tmp_path), out=tmp_path / "sheet.png", only="not hat", attributes="smile", overwrite=True)
     assert "attributes: smile 15 (50.0%)\n" in capsys.readouterr().out
+
+
+def test_a_shipped_network_says_which_attributes_it_knows_and_nobodys_folder(tmp_path: Path) -> None:
+    told = artefact._where(Data("portraits", 32, 3, attributes=("smile", "hat")))
+    assert (told["source"], told["attributes"]) == ("portraits", ("smile", "hat"))
+    rafd(tmp_path)
+    assert artefact._where(Data(f"rafd:{tmp_path}:angle", 32, 3)) == {}
 
 
 def test_uniform_labels_are_not_drawn_for_attributes() -> None:
