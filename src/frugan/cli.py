@@ -161,7 +161,7 @@ def sample(
     if count < 1:
         raise UserError(f"--count {count}: give a whole number above 0.")
     wanted = None if labels is None else _whole_numbers("--labels", labels, "3, or 0,1,2")
-    generator = load(run, code=code)
+    generator = load(run, role="generator", code=code)
     made = generator.sample(count, seed, wanted[0] if wanted and len(wanted) == 1 else wanted, truncation)
     _write_images(made, out)
     print(f"{count} images of {generator.config['recipe']} on {generator.config['data']['title']}: {out}")

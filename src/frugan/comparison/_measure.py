@@ -137,7 +137,7 @@ def costs(arms: Sequence[Arm], measured: Measured, planned: Jobs, device: str | 
         seed = next((seed for seed, run in measured[arm.name].items() if run["failed"] is None), None)
         if seed is None:
             continue
-        generator = artefact.load(planned[arm.name, seed].folder, device=chosen)
+        generator = artefact.load(planned[arm.name, seed].folder, role="generator", device=chosen)
         labels = [torch.zeros(1, dtype=torch.int64)] if getattr(generator.module, "classes", 0) else []
         calls[arm.name] = (generator.module, (1, generator.latents.size), *labels)
         found[arm.name]["generator"] = counted.cost(*calls[arm.name]).as_dict()

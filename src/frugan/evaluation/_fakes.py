@@ -154,7 +154,7 @@ def open_fakes(
     if RunFolder(path).exists() or (path / "config.json").is_file():
         home = path if RunFolder(path).exists() else path.parent if path.name == BEST else None
         run = RunFolder(home) if home is not None and RunFolder(home).exists() else None
-        return of_generator(artefact.load(path, device=device, code=code), str(path), run)
+        return of_generator(artefact.load(path, role="generator", device=device, code=code), str(path), run)
     if not path.exists():
         raise UserError(
             f"{path} is neither a run nor an artefact, nor a folder or .npz of images: there is nothing of that name."

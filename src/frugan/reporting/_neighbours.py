@@ -31,7 +31,7 @@ def panel(path: Path, code: str | Path | None) -> dict[str, str] | None:
             wanted.source, split=wanted.split, size=wanted.size, channels=wanted.channels, only=wanted.only,
             limit=wanted.limit, allow_unusable=True,
         )
-        generator = artefact.load(path, code=code)
+        generator = artefact.load(path, role="generator", code=code)
     except UserError:
         return None
     if train.content_hash != facts["hash"]:

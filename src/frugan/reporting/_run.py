@@ -60,9 +60,10 @@ def _samples(folder: RunFolder, code: str | Path | None) -> dict[str, str] | Non
     from frugan.engine import checkpoint
     from frugan.reporting import _pictures as pictures
 
-    if checkpoint.newest(folder.checkpoints) is None:
+    # What a translator makes of images stands in the previews.
+    if checkpoint.newest(folder.checkpoints) is None or "generator" not in folder.read_json(folder.facts)["shipped"]:
         return None
-    generator = artefact.load(folder.path, code=code)
+    generator = artefact.load(folder.path, role="generator", code=code)
     weights = "averaged" if generator.config["averaged"] else "live"
     return {
         "address": pictures.of_images(generator.sample(GRID, seed=0), 8),
