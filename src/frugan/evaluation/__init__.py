@@ -29,6 +29,7 @@ Value = dict[str, Any]
 MAY_DIFFER = ("generator", "sampling_seed")
 """What two values of one table need not share: whose they are, and the latents that were drawn."""
 
+
 def evaluate(
     fakes: str | Path | RunFolder,
     *,

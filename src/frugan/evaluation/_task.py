@@ -148,7 +148,7 @@ class Task:
             )
         # How many images they are of is not known, and the distance does not ask.
         real = metrics.fid.Statistics(0, statistics.mean, statistics.covariance)
-        return {"fid": metrics.fid.frechet(real, metrics.fid.collect(features.split(8192)))}
+        return {"fid": metrics.fid.frechet(real, metrics.fid.collect(features.split(metrics.fid.CHUNK)))}
 
     def _sides(self, metric: Metric) -> Sides:
         fake = self._once("fakes", lambda: self.fakes.images(self.count, self.seed, self._trained_on()))

@@ -1,4 +1,8 @@
-"""Features as metrics take them: float64 on the CPU, finite, enough of them; and their mean and covariance."""
+"""Features as metrics take them: on the CPU, finite, enough of them; and their mean and covariance.
+
+They stay of the kind that they came in, float32 as a rule and mapped from a file: a metric makes float64 of those rows
+that it is about to compute with, so that its memory need not grow with the number of images.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,9 @@ from torch import Tensor
 
 from frugan.registry import UserError
 
+CHUNK = 8192
+"""Rows that are float64 at a time, where a metric needs no more of them together."""
+
 
 class Statistics(NamedTuple):
     """Mean ``[width]`` and unbiased covariance ``[width, width]`` (over count - 1) of `count` features; float64."""
@@ -21,7 +28,7 @@ class Statistics(NamedTuple):
 
 
 def accept(metric: str, images: str, features: Tensor, *, least: int = 2) -> Tensor:
-    """`features` ``[count, width]`` of the set called `images`, as float64 on the CPU.
+    """`features` ``[count, width]`` of the set called `images`, on the CPU.
 
     Raises UserError, in the name of `metric`, if they are no such table, fewer than `least`, or not finite.
     """
@@ -29,8 +36,8 @@ def accept(metric: str, images: str, features: Tensor, *, least: int = 2) -> Ten
         raise UserError(f"{metric}: '{images}' has the shape {list(features.shape)}; features are [count, width].")
     if len(features) < least:
         raise UserError(f"{metric}: {_images(len(features))} in '{images}'; it takes at least {least}, make more.")
-    features = features.detach().to("cpu", torch.float64)
-    broken = (~torch.isfinite(features)).any(1)
+    features = features.detach().cpu()
+    broken = torch.cat([(~torch.isfinite(part)).any(1) for part in features.split(CHUNK)])
     if broken.any():
         raise UserError(
             f"{metric}: {int(broken.sum())} of {len(features)} feature rows of '{images}' are not finite (the first is "
@@ -50,7 +57,7 @@ def accept_pair(metric: str, real: Tensor, fake: Tensor, *, least: int = 2) -> t
             f"{metric}: 'real' has {real.shape[1]} features an image and 'fake' has {fake.shape[1]}; "
             "take both from one view."
         )
-    if bool((real == real[0]).all()):
+    if all(bool((part == real[0]).all()) for part in real.split(CHUNK)):
         raise UserError(
             f"{metric}: the features of all {len(real)} real images are equal, so nothing can be compared with them; "
             "check the data with `frugan data show`, or take another view."

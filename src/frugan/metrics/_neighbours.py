@@ -2,8 +2,8 @@
 
 Most distances come from a product of matrices, ten times faster. That cancels between near duplicates, so its largest
 possible error is known for each pair, and where it could decide, the distance is taken again by differences: ties are
-ties and copies are at distance 0, whatever the blocks. Features are ``[count, width]`` in float64, as
-`frugan.metrics._features.accept` gives them; a block of distances takes some 100 MB, however many features there are.
+ties and copies are at distance 0, whatever the blocks. Features are ``[count, width]``, all of them in float64 as
+`in_float64` gives them; a block of distances takes some 100 MB, however many features there are.
 """
 
 from __future__ import annotations
@@ -46,16 +46,21 @@ def accept_neighbours(
     if k < 1:
         raise UserError(f"{metric}: k={k}; it takes the distance to the k-th nearest neighbour, k at least 1.")
     real, fake = accept_pair(metric, real, fake, least=k + 1)
-    for name, features in (("real", real), ("fake", fake)):
-        if not bool(torch.isfinite(_squares(features)).all()):
-            raise UserError(
-                f"{metric}: the features of '{name}' are too large for float64; "
-                "a generator that has diverged makes such."
-            )
+    real, fake = in_float64(metric, "real", real), in_float64(metric, "fake", fake)
     if equal_counts:
         count = min(len(real), len(fake))
         real, fake = (_thinned(features, count, seed) for features in (real, fake))
     return real, fake
+
+
+def in_float64(metric: str, images: str, features: Tensor) -> Tensor:
+    """Accepted features of the set called `images` in float64. Raises UserError if no distance can be taken there."""
+    features = features.double()
+    if not bool(torch.isfinite(_squares(features)).all()):
+        raise UserError(
+            f"{metric}: the features of '{images}' are too large for float64; a generator that has diverged makes such."
+        )
+    return features
 
 
 def radii(features: Tensor, k: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from frugan.metrics import Metric
-from frugan.registry import UserError
+from frugan.metrics._probabilities import accept_probabilities
 
 
 def compute(*, probabilities: Tensor, sure: float = 0.9, covered: float = 0.01) -> dict[str, float]:
@@ -29,19 +29,12 @@ def compute(*, probabilities: Tensor, sure: float = 0.9, covered: float = 0.01) 
     Raises:
         UserError: no images, fewer than two classes, or values that are not finite probabilities.
     """
-    if probabilities.ndim != 2 or probabilities.shape[1] < 2 or not len(probabilities):
-        raise UserError(
-            f"class_coverage: probabilities of the shape {list(probabilities.shape)}; it takes [count, classes] of a "
-            "classifier with at least two classes, e.g. --view classifier."
-        )
-    logs = probabilities.detach().to("cpu", torch.float64)
-    if not bool((logs.logsumexp(1).abs() < 1e-3).all()):  # NaN fails as well
-        raise UserError("class_coverage: the rows are not logarithms of probabilities; pass log-softmax values.")
+    logs = accept_probabilities("class_coverage", probabilities)
     classes = logs.shape[1]
     best = logs.max(1)
     shares = torch.bincount(best.indices, minlength=classes).double() / len(logs)
     return {
-        "confident_share": float((best.values >= math.log(sure)).double().mean()),
+        "confident_share": float((best.values.double() >= math.log(sure)).double().mean()),
         "smallest_share": float(shares.min()),
         "classes_covered": float((shares >= covered).double().mean()),
         "class_entropy": float(torch.special.entr(shares).sum() / math.log(classes)),

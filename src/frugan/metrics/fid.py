@@ -13,10 +13,8 @@ import torch
 from torch import Tensor
 
 from frugan.metrics import Metric
-from frugan.metrics._features import Statistics, accept_pair, collect
+from frugan.metrics._features import CHUNK, Statistics, accept_pair, collect
 from frugan.registry import UserError
-
-_CHUNK = 8192
 
 
 def compute(*, real: Tensor, fake: Tensor) -> dict[str, float]:
@@ -25,9 +23,9 @@ def compute(*, real: Tensor, fake: Tensor) -> dict[str, float]:
     Raises UserError for fewer than two images, unequal widths, non-finite features or real features that are all equal.
     """
     real, fake = accept_pair("fid", real, fake)
-    if len(real) * len(fake) <= real.shape[1] ** 2:
-        return {"fid": _from_few(real, fake)}
-    return {"fid": frechet(collect(real.split(_CHUNK)), collect(fake.split(_CHUNK)))}
+    if max(len(real), len(fake)) <= real.shape[1]:
+        return {"fid": _from_few(real.double(), fake.double())}
+    return {"fid": frechet(collect(real.split(CHUNK)), collect(fake.split(CHUNK)))}
 
 
 def frechet(real: Statistics, fake: Statistics) -> float:
@@ -65,7 +63,7 @@ class Rooted(NamedTuple):
 
 
 def _from_few(real: Tensor, fake: Tensor) -> float:
-    """The same value without any d x d matrix, for few images of wide features.
+    """The same value without covariances, which are singular for no more images than features.
 
     The trace of (S1 S2)^(1/2) is the nuclear norm of X Y' / sqrt((n - 1)(m - 1)), X and Y the centred features.
     """

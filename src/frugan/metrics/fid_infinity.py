@@ -13,11 +13,9 @@ from torch import Tensor
 
 from frugan import seeds
 from frugan.metrics import Metric
-from frugan.metrics._features import accept_pair, collect
+from frugan.metrics._features import CHUNK, accept_pair, collect
 from frugan.metrics.fid import Rooted
 from frugan.registry import UserError
-
-_CHUNK = 8192
 
 
 def compute(*, real: Tensor, fake: Tensor, sizes: int = 15, smallest: int = 5000, seed: int = 0) -> dict[str, float]:
@@ -45,11 +43,11 @@ def compute(*, real: Tensor, fake: Tensor, sizes: int = 15, smallest: int = 5000
             f"fid_infinity: {len(fake)} images in 'fake' make no {sizes} subsets of unequal sizes; make more."
         )
     draws = seeds.generator(seed, "fid_infinity")
-    known = Rooted.of(collect(real.split(_CHUNK)))
+    known = Rooted.of(collect(real.split(CHUNK)))
     distances = []
     for count in counts:
         rows = torch.randperm(len(fake), generator=draws)[:count]
-        distances.append(known.distance(collect(fake[part] for part in rows.split(_CHUNK))))
+        distances.append(known.distance(collect(fake[part] for part in rows.split(CHUNK))))
     return dict(zip(("fid_infinity", "fid_infinity_residual"), extrapolate(counts, distances), strict=True))
 
 

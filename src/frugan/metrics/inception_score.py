@@ -13,6 +13,8 @@ from torch import Tensor
 
 from frugan import seeds
 from frugan.metrics import Metric
+from frugan.metrics._features import CHUNK
+from frugan.metrics._probabilities import accept_probabilities
 from frugan.registry import UserError
 
 
@@ -29,26 +31,26 @@ def compute(*, probabilities: Tensor, splits: int = 10, seed: int = 0) -> dict[s
     Raises:
         UserError: fewer images than splits, NaN, or rows that are not the logarithms of probabilities.
     """
-    if probabilities.ndim != 2 or splits < 1 or len(probabilities) < splits:
+    logs = accept_probabilities("inception_score", probabilities)
+    if splits < 1 or len(logs) < splits:
         raise UserError(
             f"inception_score: probabilities of the shape {list(probabilities.shape)} in {splits} splits; it takes "
             "[count, classes] with at least one image a split: make more images, or pass fewer splits."
         )
-    logs = probabilities.detach().to("cpu", torch.float64)
-    if not bool((logs.logsumexp(1).abs() < 1e-3).all()):  # NaN fails as well
-        raise UserError(
-            "inception_score: the rows are not logarithms of probabilities (their exponentials do not add up to 1); "
-            "pass logits through torch.log_softmax(logits, 1)."
-        )
-    logs = logs[torch.randperm(len(logs), generator=seeds.generator(seed, "inception_score"))]
+    order = torch.randperm(len(logs), generator=seeds.generator(seed, "inception_score"))
     bounds = [len(logs) * index // splits for index in range(splits + 1)]
-    scores = torch.stack([_score(logs[start:stop]) for start, stop in itertools.pairwise(bounds)])
+    scores = torch.stack([_score(logs, order[start:stop]) for start, stop in itertools.pairwise(bounds)])
     return {"inception_score": float(scores.mean()), "inception_score_std": float(scores.std(correction=0))}
 
 
-def _score(logs: Tensor) -> Tensor:
-    """exp(H(mean p) - mean H(p)), which is exp(mean KL); 0 log 0 is 0."""
-    return torch.exp(_entropy(logs.exp().mean(0)) - _entropy(logs.exp()).mean())
+def _score(logs: Tensor, rows: Tensor) -> Tensor:
+    """exp(H(mean p) - mean H(p)) of these rows, which is exp(mean KL); 0 log 0 is 0."""
+    total, entropies = torch.zeros(logs.shape[1], dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for part in rows.split(CHUNK):
+        probabilities = logs[part].double().exp()
+        total += probabilities.sum(0)
+        entropies += _entropy(probabilities).sum()
+    return torch.exp(_entropy(total / len(rows)) - entropies / len(rows))
 
 
 def _entropy(probabilities: Tensor) -> Tensor:

@@ -45,7 +45,10 @@ def compute(
     values = torch.stack(
         [
             discrepancy(
-                *(features[torch.randperm(len(features), generator=draws)[:subset_size]] for features in (real, fake))
+                *(
+                    features[torch.randperm(len(features), generator=draws)[:subset_size]].double()
+                    for features in (real, fake)
+                )
             )
             for _ in range(subsets)
         ]

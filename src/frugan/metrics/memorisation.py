@@ -17,8 +17,8 @@ from torch import Tensor
 
 from frugan import seeds
 from frugan.metrics import Metric
-from frugan.metrics._features import accept, accept_pair, collect
-from frugan.metrics._neighbours import Nearest, nearest, radii
+from frugan.metrics._features import CHUNK, accept, accept_pair, collect
+from frugan.metrics._neighbours import Nearest, in_float64, nearest, radii
 from frugan.registry import UserError
 
 WIDEST = 64
@@ -85,7 +85,7 @@ def neighbours(real: Tensor, fake: Tensor) -> Nearest:
     Features ``[n, d]`` and ``[m, d]``, or pixels as such (``images.flatten(1)``). Raises UserError as `compute` does.
     """
     real, fake = accept_pair("memorisation", real, fake, least=1)
-    return nearest(fake, real)
+    return nearest(in_float64("memorisation", "fake", fake), in_float64("memorisation", "real", real))
 
 
 def authenticity(found: Nearest, spacing: Tensor) -> float:
@@ -147,7 +147,7 @@ def _components(real: Tensor) -> Callable[[Tensor], Tensor]:
     """What turns features into those that cells are sought in: principal components of wide ones, else themselves."""
     if real.shape[1] <= WIDEST:
         return lambda features: features
-    _, mean, covariance = collect(real.split(8192))
+    _, mean, covariance = collect(real.split(CHUNK))
     vectors = torch.linalg.eigh(covariance).eigenvectors[:, -WIDEST:]
     return lambda features: (features - mean) @ vectors
 
@@ -160,12 +160,8 @@ def _accept(real: Tensor, fake: Tensor, held_out: Tensor) -> tuple[Tensor, Tenso
             f"memorisation: 'real' has {real.shape[1]} features an image and 'held_out' has {held_out.shape[1]}; "
             "take both from one view."
         )
-    for name, features in (("real", real), ("fake", fake), ("held_out", held_out)):
-        if not bool(torch.isfinite(features.square().sum(1)).all()):
-            raise UserError(
-                f"memorisation: the features of '{name}' are too large for float64; "
-                "a generator that has diverged makes such."
-            )
+    named = (("real", real), ("fake", fake), ("held_out", held_out))
+    real, fake, held_out = (in_float64("memorisation", name, features) for name, features in named)
     return real, fake, held_out
 
 

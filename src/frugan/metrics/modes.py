@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from frugan.metrics import Metric
+from frugan.metrics._probabilities import accept_probabilities
 from frugan.registry import UserError
 
 
@@ -35,14 +36,7 @@ def compute(*, probabilities: Tensor, shares: Sequence[float] | None = None) -> 
         UserError: no images, fewer than two classes, NaN, rows that are not the logarithms of probabilities, or shares
             that are not one number above 0 for each class.
     """
-    if probabilities.ndim != 2 or probabilities.shape[1] < 2 or not len(probabilities):
-        raise UserError(
-            f"modes: probabilities of the shape {list(probabilities.shape)}; it takes [count, classes] of a classifier "
-            "with at least two classes, e.g. --view classifier, or --view stacked for stacked digits."
-        )
-    logs = probabilities.detach().to("cpu")
-    if not bool((logs.logsumexp(1).abs() < 1e-3).all()):  # NaN fails as well
-        raise UserError("modes: the rows are not logarithms of probabilities; pass log-softmax values.")
+    logs = accept_probabilities("modes", probabilities)
     return covered(torch.bincount(logs.argmax(1), minlength=logs.shape[1]), shares)
 
 
