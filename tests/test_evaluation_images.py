@@ -193,10 +193,13 @@ def test_against_few_training_images_memorisation_is_measured_unasked(
     assert (protocol["real_count"], values[0]["protocol"]["real_count"]) == (1100, 1000)  # all that could be copied
     assert protocol["held_out"].startswith("1000 of npz real (test, 1100 images")
     assert values[1]["floor"] is None  # halves of the held-out images are too few
-    told: list[str] = []
-    alone = evaluate(made / "fakes.npz", real=str(made / "unlabelled.npz"), progress=told.append, **settings)
-    assert [value["metric"] for value in alone] == ["fid"]
-    assert any("memorisation is not measured beside: memorisation needs held-out images" in line for line in told)
+    alone = evaluate(made / "fakes.npz", real=str(made / "unlabelled.npz"), **settings)[1]
+    assert alone["metric"] == "memorisation"
+    assert {"authenticity_training", "authenticity_shortfall"} <= alone["values"].keys()
+    assert "held_out" not in alone["protocol"]
+    assert any(line.startswith("held_out: 1000 of npz real") for line in unequal([protocol, alone["protocol"]]))
+    assert alone["floor"]["protocol"]["of"].startswith("two disjoint halves of npz unlabelled (train, 2100 images")
+    assert alone["floor"]["value"] < 10
     monkeypatch.setattr("frugan.evaluation._choice.SMALL", 1100)
     enough = evaluate(made / "fakes.npz", real=str(made / "real.npz"), reference="train", count=1000, **settings)
     assert [value["metric"] for value in enough] == ["fid"]

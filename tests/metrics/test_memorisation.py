@@ -10,7 +10,7 @@ from torch import Tensor
 
 import frugan.metrics
 from frugan.metrics import _neighbours
-from frugan.metrics._neighbours import nearest, radii
+from frugan.metrics._neighbours import nearest, nearest_other, radii
 from frugan.metrics.memorisation import authenticity, k_means, nearer, neighbours
 from frugan.registry import UserError
 
@@ -19,7 +19,7 @@ def draw(count: int, width: int, seed: int = 0) -> Tensor:
     return torch.randn(count, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def compute(real: Tensor, fake: Tensor, held_out: Tensor, **options: int) -> dict[str, float]:
+def compute(real: Tensor, fake: Tensor, held_out: Tensor | None, **options: int) -> dict[str, float]:
     return frugan.metrics.memorisation.compute(real=real, fake=fake, held_out=held_out, **options)
 
 
@@ -129,6 +129,36 @@ def test_the_nearest_are_those_of_plain_differences_whatever_the_blocks(monkeypa
         assert found.rows.tolist() == table.argmin(1).tolist()
     assert found.rows.tolist()[40:] == [*range(40), 0, 1, 2]
     assert not found.distances[80:].any()
+
+
+def test_the_nearest_other_one_is_never_the_same_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = torch.cat([draw(50, 6), draw(50, 6)[:5], draw(20, 6, 1)])  # five are there twice
+    table = numpy.stack([numpy.sqrt(((features.numpy() - row) ** 2).sum(1)) for row in features.numpy()])
+    numpy.fill_diagonal(table, numpy.inf)
+    for block in (2**22, 200):
+        monkeypatch.setattr(_neighbours, "_BLOCK", block)
+        found = nearest_other(features)
+        assert found.rows.tolist() == table.argmin(1).tolist()
+        assert numpy.allclose(found.distances.numpy(), table.min(1), rtol=1e-12, atol=0)
+        assert torch.equal(found.distances, radii(features, 1))
+    assert found.rows[:5].tolist() == [50, 51, 52, 53, 54]
+
+
+def test_without_held_out_images_each_training_image_stands_for_a_new_one() -> None:
+    found = compute(column(0, 1, 3, 7), column(0.1, 3.1), None)
+    assert found == pytest.approx({
+        "nearest_fake": 0.1, "nearest_training": 1.5, "authenticity": 0, "authenticity_training": 50,
+        "authenticity_shortfall": 50,
+    })  # fmt: skip
+    real, fresh = draw(300, 5), draw(300, 5, 1)
+    left_out = []
+    for row in range(len(real)):
+        rest = torch.cat([real[:row], real[row + 1 :]])
+        left_out.append(authenticity(nearest(real[row : row + 1], rest), radii(rest, 1)))
+    expected = sum(left_out) / len(left_out)
+    assert compute(real, fresh, None)["authenticity_training"] == pytest.approx(expected, rel=1e-12)
+    assert compute(real, fresh, None)["authenticity_shortfall"] < 10
+    assert compute(real, real + 1e-3 * fresh, None)["authenticity_shortfall"] == pytest.approx(expected)
 
 
 def test_the_first_of_equals_is_the_nearest() -> None:

@@ -42,6 +42,7 @@ def test_needs_are_words_of_one_list() -> None:
     assert parse_need("held_out_pixels") == Need("held_out", "pixels")
     assert parse_need("labels?") == Need("fake", "labels", optional=True)
     assert parse_need("real_labels?") == Need("real", "labels", optional=True)
+    assert parse_need("held_out?") == Need("held_out", "features", optional=True)
     with pytest.raises(UserError, match="cannot need 'pixels\\?'"):
         parse_need("pixels?")
     with pytest.raises(UserError, match=r"cannot need 'reel'. Did you mean 'real'"):

@@ -79,13 +79,14 @@ def sensible(named: list[Metric] | None, task: Task) -> list[Metric]:
 
 def _refusal(metric: Metric, task: Task) -> str:
     """Why `metric` cannot be computed, in a line that says what to do; empty if it can. Warns of what was allowed."""
-    kinds = {parse_need(word).kind for word in metric.needs}
+    needs = [parse_need(word) for word in metric.needs]
+    kinds = {need.kind for need in needs}
     if task.fakes.generator is None and kinds & {"generator", "look"}:
         return f"{metric.name} asks a generator for images of its own; {task.fakes.name} holds images alone."
     if not isinstance(task.reals, Reals):
         if metric.name != "fid" and (asks_for(metric, "real") or asks_for(metric, "held_out")):
             return f"{metric.name} needs real images; the statistics {task.reals.name} serve fid alone."
-    elif asks_for(metric, "held_out") and task.reals.held_out is None:
+    elif any(need.images == "held_out" and not need.optional for need in needs) and task.reals.held_out is None:
         return f"{metric.name} needs held-out images, and {task.reals.train.name} has no split test."
     short = task.short_of(metric)
     if not short:

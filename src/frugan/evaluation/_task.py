@@ -63,8 +63,8 @@ class Task:
 
     def _most(self, metric: Metric) -> int:
         """How many real images at most: all where copies are sought, since one of an image left out goes unseen."""
-        everything = Need("held_out", "features") in map(parse_need, metric.needs)
-        return len(self.reference(metric)) if everything else self.count
+        asked = [parse_need(word)[:2] for word in metric.needs]
+        return len(self.reference(metric)) if ("held_out", "features") in asked else self.count
 
     def protocol(self, metric: Metric) -> dict[str, Any]:
         """How the value of `metric` comes about, as JSON has it."""
@@ -174,6 +174,8 @@ class Task:
             return self.view.features_of_floats
         images: Images | None = getattr(sides, need.images)
         if images is None:
+            if need.optional:
+                return None
             raise UserError(f"{metric.name} needs {need.images} images, and there are none.")
         if need.kind == "pixels":
             return self._pixels(images)
@@ -282,8 +284,7 @@ class Task:
     def _real_sides(self, metric: Metric, reals: Reals) -> tuple[Sides, str]:
         """Real images that share none with those they are compared with, and where they came from."""
         real, count = self.reference(metric), self.count
-        if asks_for(metric, "held_out"):
-            assert reals.held_out is not None  # else the metric was refused
+        if reals.held_out is not None and asks_for(metric, "held_out"):
             half = min(count, len(reals.held_out) // 2)
             halves = (self._some_of(reals.held_out, half), self._some_of(reals.held_out, half, half))
             return (

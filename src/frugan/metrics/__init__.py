@@ -37,7 +37,7 @@ SETS = ("real", "fake", "held_out")
 class Need(NamedTuple):
     """One thing a metric asks to see: a kind (of `KINDS`) of one set of images (of `SETS`).
 
-    An `optional` one is None where that set has none, instead of an error.
+    An `optional` one is None where there is none, instead of an error.
     """
 
     images: str
@@ -56,8 +56,9 @@ class Metric:
             and raises UserError for input that has no value (too few images, non-finite features).
         needs: what it has to see, each name read by `parse_need`: ``real``, ``fake``, ``held_out`` are features of
             those images; ``pixels``, ``labels`` and ``probabilities`` are those of the fakes, and with ``real_`` or
-            ``held_out_`` before them those of the other sets; ``generator``; ``look``. A ``?`` behind
-            labels (``labels?``, the argument is still called `labels`) takes None where a set has no labels.
+            ``held_out_`` before them those of the other sets; ``generator``; ``look``. With a ``?`` behind it, what is
+            of held-out images (``held_out?``, the argument is still called `held_out`) or labels (``labels?``) is None
+            where there are none.
         better: "lower" or "higher".
         headline: which of the returned numbers goes into tables.
         least: below this many images of any set it has no meaning worth a table.
@@ -83,12 +84,16 @@ class Metric:
 def parse_need(need: str) -> Need:
     """What a word of `Metric.needs` asks for: ``fake`` is (fake, features), ``real_pixels`` is (real, pixels).
 
-    ``labels?`` is (fake, labels, optional). Raises UserError for a word that says none of these.
+    ``held_out?`` is (held_out, features, optional). Raises UserError for a word that says none of these.
     """
     accepted = {images: Need(images, "features") for images in SETS}
     for kind in ("pixels", "labels", "probabilities"):
         accepted |= {kind: Need("fake", kind), **{f"{of}_{kind}": Need(of, kind) for of in ("real", "held_out")}}
-    accepted |= {f"{word}?": asked._replace(optional=True) for word, asked in accepted.items() if "labels" in asked}
+    accepted |= {
+        f"{word}?": asked._replace(optional=True)
+        for word, asked in accepted.items()
+        if asked.kind == "labels" or asked.images == "held_out"
+    }
     accepted |= {kind: Need("fake", kind) for kind in ("generator", "look")}
     if need not in accepted:
         raise UserError(f"A metric cannot need '{need}'. {suggest(need, accepted)}")

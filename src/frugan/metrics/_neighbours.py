@@ -68,7 +68,7 @@ def radii(features: Tensor, k: int) -> Tensor:
     found, squares = [], _squares(features)
     for rows in _blocks(len(features), len(features)):
         squared, slack = _roughly(features[rows], features, squares[rows], squares)
-        squared[torch.arange(len(squared)), torch.arange(rows.start, rows.start + len(squared))] = torch.inf
+        _without_itself(squared, rows)
         kth = squared.topk(k, largest=False).values[:, -1:]
         # Three times the error: what is left out is nearer or farther than the k-th for certain.
         close = (squared - kth).abs_() <= slack.mul_(3)
@@ -80,10 +80,22 @@ def radii(features: Tensor, k: int) -> Tensor:
 
 def nearest(points: Tensor, centres: Tensor) -> Nearest:
     """The nearest centre of each point; a point's copy among the centres counts, at distance 0."""
+    return _nearest(points, centres, others=False)
+
+
+def nearest_other(features: Tensor) -> Nearest:
+    """The nearest other one of each feature; a copy of it is another one."""
+    return _nearest(features, features, others=True)
+
+
+def _nearest(points: Tensor, centres: Tensor, *, others: bool) -> Nearest:
+    """As `nearest`; with `others` the point of a row is no centre to itself."""
     distances, found = [], []
     point_squares, centre_squares = _squares(points), _squares(centres)
     for rows in _blocks(len(points), len(centres)):
         squared, slack = _roughly(points[rows], centres, point_squares[rows], centre_squares)
+        if others:
+            _without_itself(squared, rows)
         close = squared - slack <= (squared + slack).min(1, keepdim=True).values  # whoever could be the nearest
         squared.fill_(torch.inf)[close] = _one_by_one(points[rows], centres, close)
         first = squared.argmin(1, keepdim=True)
@@ -113,6 +125,11 @@ def _thinned(features: Tensor, count: int, seed: int) -> Tensor:
     if len(features) == count:
         return features
     return features[torch.randperm(len(features), generator=seeds.generator(seed, "equal counts"))[:count]]
+
+
+def _without_itself(squared: Tensor, rows: slice) -> None:
+    """In a block of distances among features, put each of these rows out of its own reach."""
+    squared[torch.arange(len(squared)), torch.arange(rows.start, rows.start + len(squared))] = torch.inf
 
 
 def _blocks(rows: int, columns: int) -> Iterator[slice]:

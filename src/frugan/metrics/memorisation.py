@@ -5,7 +5,8 @@ well. `real` are the images that were trained on, all of them; a copy of one tha
 
 None of these numbers says that images are good. What lies far from everything real is no copy, so a bad generator looks
 innocent; held-out images say how far a new real image lies, and nothing beyond that is better. The number for tables is
-therefore by how much fakes fall short of held-out images in authenticity, and 0 where they do not.
+therefore by how much fakes fall short of held-out images in authenticity, and 0 where they do not. Where none are held
+out, each training image in turn is taken for a new one beside all the others.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 from frugan import seeds
 from frugan.metrics import Metric
 from frugan.metrics._features import CHUNK, accept, accept_pair, collect
-from frugan.metrics._neighbours import Nearest, in_float64, nearest, radii
+from frugan.metrics._neighbours import Nearest, in_float64, nearest, nearest_other
 from frugan.registry import UserError
 
 WIDEST = 64
@@ -30,7 +31,7 @@ FEWEST = 20
 _RESTARTS, _ROUNDS = 5, 100
 
 
-def compute(*, real: Tensor, fake: Tensor, held_out: Tensor, cells: int = 3, seed: int = 0) -> dict[str, float]:
+def compute(*, real: Tensor, fake: Tensor, held_out: Tensor | None, cells: int = 3, seed: int = 0) -> dict[str, float]:
     """How near fakes lie to training images, from features ``[n, d]``, ``[m, d]`` and ``[l, d]``; these numbers:
 
     - `nearest_fake`, `nearest_held_out`: the median distance to the nearest training image.
@@ -38,14 +39,17 @@ def compute(*, real: Tensor, fake: Tensor, held_out: Tensor, cells: int = 3, see
       lie farther from their nearest training image than that one from its nearest other training image.
       `authenticity_held_out`: the same of held-out images. `authenticity_shortfall`: how many points the fakes' is
       lower, 0 if it is not.
+    - without held-out images: `nearest_training`, `authenticity_training`, the same of each training image against the
+      others, in their place. Copies among the training images themselves lower what is expected then.
     - `c_t`: whether fakes lie nearer to training images than held-out ones do, cell by cell (Meehan et al. 2020, arXiv
       2004.05675), in standard deviations: far below 0 means copies, far above 0 fakes that miss the data. It
-      grows with the square root of the counts. Left out where no cell holds fakes enough and a held-out image.
+      grows with the square root of the counts. Left out where no cell holds fakes enough and a held-out image, or none
+      are held out.
       `c_t_cells`: in how many cells it was measured.
 
     Args:
         real: of the images that the generator was trained on.
-        held_out: of real images that it was not trained on.
+        held_out: of real images that it was not trained on, or None.
         cells: of k-means over the training features.
         seed: of where k-means begins.
 
@@ -55,22 +59,25 @@ def compute(*, real: Tensor, fake: Tensor, held_out: Tensor, cells: int = 3, see
     if cells < 1:
         raise UserError(f"memorisation: cells={cells}; it takes at least 1.")
     real, fake, held_out = _accept(real, fake, held_out)
-    spacing = radii(real, 1)
-    of_fake, of_held_out = nearest(fake, real), nearest(held_out, real)
-    authentic, expected = authenticity(of_fake, spacing), authenticity(of_held_out, spacing)
+    among = nearest_other(real)
+    of_fake, of_new = nearest(fake, real), among if held_out is None else nearest(held_out, real)
+    authentic, expected = (authenticity(found, among.distances) for found in (of_fake, of_new))
+    new = "training" if held_out is None else "held_out"
     numbers = {
         "nearest_fake": float(of_fake.distances.quantile(0.5)),
-        "nearest_held_out": float(of_held_out.distances.quantile(0.5)),
+        f"nearest_{new}": float(of_new.distances.quantile(0.5)),
         "authenticity": authentic,
-        "authenticity_held_out": expected,
+        f"authenticity_{new}": expected,
         "authenticity_shortfall": max(0.0, expected - authentic),
     }
+    if held_out is None:
+        return numbers
     reduce = _components(real)
     centres = k_means(reduce(real), cells, seed)
     of_cell = [nearest(reduce(one), centres).rows for one in (fake, held_out)]
     scores, weights = [], []
     for cell in range(len(centres)):
-        near = [one.distances[rows == cell] for one, rows in zip((of_fake, of_held_out), of_cell, strict=True)]
+        near = [one.distances[rows == cell] for one, rows in zip((of_fake, of_new), of_cell, strict=True)]
         if len(near[0]) > FEWEST and len(near[1]):
             scores.append(nearer(*near))
             weights.append(len(near[1]))
@@ -152,20 +159,21 @@ def _components(real: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda features: (features - mean) @ vectors
 
 
-def _accept(real: Tensor, fake: Tensor, held_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _accept(real: Tensor, fake: Tensor, held_out: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     real, fake = accept_pair("memorisation", real, fake)
+    real, fake = in_float64("memorisation", "real", real), in_float64("memorisation", "fake", fake)
+    if held_out is None:
+        return real, fake, None
     held_out = accept("memorisation", "held_out", held_out)
     if held_out.shape[1] != real.shape[1]:
         raise UserError(
             f"memorisation: 'real' has {real.shape[1]} features an image and 'held_out' has {held_out.shape[1]}; "
             "take both from one view."
         )
-    named = (("real", real), ("fake", fake), ("held_out", held_out))
-    real, fake, held_out = (in_float64("memorisation", name, features) for name, features in named)
-    return real, fake, held_out
+    return real, fake, in_float64("memorisation", "held_out", held_out)
 
 
 variant = Metric(
-    "memorisation", compute, needs=("real", "fake", "held_out"), better="lower", headline="authenticity_shortfall",
+    "memorisation", compute, needs=("real", "fake", "held_out?"), better="lower", headline="authenticity_shortfall",
     least=1000,
 )  # fmt: skip
