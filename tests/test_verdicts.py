@@ -32,7 +32,8 @@ def result(arms: dict[str, tuple[float, ...]], **about: Any) -> dict[str, Any]:
         listed.append(
             {"name": name, "damaged": name.startswith("damaged"), "control_of": control, "images": 100, "runs": runs,
              "generator": {"parameters": len(listed) + 1, "macs": 10 - len(listed)}, "latency": {}, "file_bytes": None,
-             "summary": {"fid": {"mean": sum(finite) / len(finite)}}}
+             "apart": [],
+             "summary": {"fid": {"mean": sum(finite) / len(finite)} if finite else None}}
         )  # fmt: skip
     return {
         "primary": "fid", "baseline": "plain", "margin": 0.3, "metrics": {"fid": {"better": "lower"}}, "arms": listed,
@@ -70,7 +71,7 @@ def test_comparison_statistics_sheet_5_7_not_worse_takes_a_damaged_arm_that_was_
 
 
 def test_comparison_statistics_sheet_5_5_everything_that_is_printed_beside_a_difference() -> None:
-    one = said({"thin": THIN})["thin"]
+    one = said({"thin": THIN, "damaged": DAMAGED})["thin"]
     assert one["bootstrap_95"] == pytest.approx((-0.52, -0.10))
     assert one["sign_flip_p"] == 0.125
     assert (one["win_rate"], one["chance_better"]) == (0.8, pytest.approx(0.82))
@@ -150,7 +151,7 @@ def test_the_slope_over_the_last_quarter() -> None:
 def test_unequal_budgets_are_said_in_the_verdict() -> None:
     found = result({"plain": PLAIN, "thin": THIN, "damaged": DAMAGED})
     found["arms"][1]["images"] = 200
-    assert "budgets differ: 200 images against 100" in verdicts.differences(found, "fid")["thin"]["text"]
+    assert "; thin saw 200 images, plain 100" in verdicts.differences(found, "fid")["thin"]["text"]
 
 
 def test_comparison_statistics_sheet_6_skewed_values_are_judged_on_logarithms() -> None:
@@ -161,7 +162,51 @@ def test_comparison_statistics_sheet_6_skewed_values_are_judged_on_logarithms() 
     assert "on logarithms" in found["text"]
     ratios = [t / p for t, p in zip(skewed["thin"], skewed["plain"], strict=True)]
     assert found["ratio"] == pytest.approx(math.prod(ratios) ** 0.2)
+    assert found["ratio_95"][0] < found["ratio"] < found["ratio_95"][1]
     assert not said({"thin": THIN})["thin"]["skewed"]
+
+
+def test_what_decides_on_logarithms_is_all_of_it_on_logarithms() -> None:
+    """Every run is better by about a third; in plain numbers one large value drowns that."""
+    base = (10.0, 12.0, 14.0, 300.0, 11.0)
+    third = tuple(value / factor for value, factor in zip(base, (1.50, 1.55, 1.45, 1.52, 1.48), strict=True))
+    result_of = {**result({"plain": base, "thin": third, "damaged": (900.0,) * 5}), "margin": 5.0}
+    one = verdicts.differences(result_of, "fid")["thin"]
+    assert one["kind"] == "better"
+    assert one["interval_95"][1] > 0
+    logs = [math.log(t / b) for t, b in zip(third, base, strict=True)]
+    scipy = pytest.importorskip("scipy.stats")
+    assert one["p"] == one["p_adjusted"] == pytest.approx(scipy.ttest_1samp(logs, 0).pvalue)
+    assert one["p"] < 0.001
+    limit = math.log1p(5.0 / math.exp(sum(map(math.log, base)) / 5))
+    sides = [scipy.ttest_1samp(logs, at, alternative=way).pvalue for at, way in ((limit, "less"), (-limit, "greater"))]
+    assert one["equivalence_p"] == pytest.approx(max(sides))
+
+
+def test_nothing_is_called_equivalent_either_where_no_damaged_arm_was_found_worse() -> None:
+    close = tuple(value + 0.01 * (-1) ** number for number, value in enumerate(PLAIN))
+    assert said({"thin": close, "damaged": DAMAGED})["thin"]["equivalent"] is True
+    assert said({"thin": close})["thin"]["equivalent"] is None
+
+
+def test_an_arm_of_which_every_run_failed_has_no_difference_and_stops_no_other() -> None:
+    none = (math.nan,) * 5
+    found = said({"thin": THIN, "dead": none, "damaged": DAMAGED})
+    assert "dead" not in found
+    assert found["thin"]["kind"] == "not worse"
+    assert verdicts.differences(result({"plain": none, "thin": THIN, "dead": none}), "fid") == {}
+
+
+def test_a_verdict_says_how_many_values_are_those_of_failed_runs() -> None:
+    arms = {"plain": (*PLAIN[:4], math.nan), "thin": (math.nan, *THIN[1:]), "damaged": (*DAMAGED[:4], math.nan)}
+    text = verdicts.differences(result(arms), "fid")["thin"]["text"]
+    assert "counting 1 failed of thin and 1 of plain as the worst value" in text
+
+
+def test_a_judge_whose_scale_has_no_share_of_the_margin_is_no_crash() -> None:
+    below = tuple(value - 12.4 for value in PLAIN)  # KID may fall below 0
+    judges = {"plain": judged(tuple(-v - 1 for v in PLAIN)), "thin": judged(below), "damaged": judged(DAMAGED)}
+    assert said({"thin": THIN, "damaged": DAMAGED}, **judges)["thin"]["kind"] == "withheld"
 
 
 def test_better_has_to_survive_the_number_of_arms() -> None:
@@ -190,6 +235,15 @@ def test_comparison_statistics_sheet_5_8_other_metrics_are_adjusted_together() -
     assert "p_adjusted" not in adjusted["fid"]["a"]
 
 
+def test_a_control_that_is_called_better_survives_all_arms_and_costs_them_nothing() -> None:
+    slightly = tuple(value - d for value, d in zip(PLAIN, (0.30, 0.08, 0.25, 0.20, 0.02), strict=True))
+    arms = {"thin": slightly, "thin control": slightly, "damaged": DAMAGED}
+    found = said(arms)
+    assert (found["thin"]["kind"], found["thin control"]["kind"]) == ("better", "not worse")
+    assert found["thin"]["p_adjusted"] == found["thin"]["p"]
+    assert found["thin control"]["p_adjusted"] == pytest.approx(2 * found["thin control"]["p"])
+
+
 @pytest.mark.parametrize(
     ("control", "kind", "words"),
     [
@@ -208,6 +262,30 @@ def test_a_frugal_arm_is_set_against_its_control(control: tuple[float, ...], kin
     assert words in row["text"]
 
 
+def test_beating_its_control_has_to_survive_the_number_of_controls() -> None:
+    slightly = tuple(value - d for value, d in zip(PLAIN, (0.30, 0.08, 0.25, 0.20, 0.02), strict=True))
+    for count, kind in ((1, "beats its control"), (3, "inconclusive")):
+        arms = {name: values for n in range(count) for name, values in
+                ((f"thin {n}", slightly), (f"thin {n} control", PLAIN))}  # fmt: skip
+        found = result({"plain": PLAIN, **arms, "damaged": DAMAGED})
+        found["differences"] = {"fid": verdicts.differences(found, "fid")}
+        matched = [{"arm": f"thin {n}", "control": f"thin {n} control", "match": "macs"} for n in range(count)]
+        assert {row["kind"] for row in verdicts.against_controls(found, matched)} == {kind}
+
+
+def test_no_control_is_called_not_worse_without_a_damaged_arm_that_was_found_worse() -> None:
+    found = result({"plain": PLAIN, "thin": tuple(v + 0.1 for v in PLAIN), "thin control": PLAIN})
+    found["differences"] = {"fid": verdicts.differences(found, "fid")}
+    (row,) = verdicts.against_controls(found, [{"arm": "thin", "control": "thin control", "match": "macs"}])
+    assert row["kind"] != "saves nothing" or "is better" in row["text"]
+    thin = tuple(v + 0.01 * (-1) ** n for n, v in enumerate(THIN))
+    found = result({"plain": PLAIN, "thin": thin, "thin control": THIN})
+    found["differences"] = {"fid": verdicts.differences(found, "fid")}
+    (row,) = verdicts.against_controls(found, [{"arm": "thin", "control": "thin control", "match": "macs"}])
+    assert row["kind"] == "inconclusive"
+    assert "no damaged arm shows" in row["text"]
+
+
 def test_an_arm_that_costs_no_less_has_the_baseline_for_its_control() -> None:
     found = result({"plain": PLAIN, "thin": tuple(v + 0.1 for v in PLAIN), "damaged": DAMAGED})
     found["differences"] = {"fid": verdicts.differences(found, "fid")}
@@ -224,6 +302,15 @@ def test_comparison_statistics_sheet_4_fronts_of_a_comparison() -> None:
     assert macs["places"] == {"plain": "undecided", "thin": "front", "damaged": "front"}
     assert parameters["reference"][0] == pytest.approx(3.3)
     assert parameters["hypervolume"] > 0
+
+
+def test_the_mean_of_survivors_puts_no_arm_on_the_front_and_unlike_networks_no_arm_in_it() -> None:
+    """Three cheap runs failed; the two that did not are the best of all."""
+    lucky = (11.9, 11.9, math.nan, math.nan, math.nan)
+    found = result({"cheap": lucky, "plain": PLAIN, "thin": THIN})
+    assert verdicts.fronts(found)[1]["places"]["cheap"] == "undecided"  # the most MACs, and with its failures worse
+    found["arms"][2]["apart"] = ["precision: cost with bfloat16, quality with float32"]
+    assert list(verdicts.fronts(found)[0]["places"]) == ["cheap", "plain"]
 
 
 def test_comparison_statistics_sheet_3_a_variant_with_itself_is_called_different_in_five_of_a_hundred(

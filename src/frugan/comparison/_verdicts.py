@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from frugan import intervals
@@ -75,9 +75,12 @@ def values(runs: Mapping[Any, dict[str, Any]], metric: str) -> Values:
 def difference(one: Side, other: Side, margin: float | None, better: str) -> dict[str, Any] | None:
     """The paired difference of two arms with everything that is printed beside it, and the verdict by the table.
 
-    Where an arm's values are skewed, the verdict is on logarithms, its margin the same share of the other arm's mean.
-    A failed run counts as the worst value of the two arms. None without a common seed.
+    Where an arm's values are skewed, all that decides (verdict, `p`, equivalence) is on logarithms, the margin the same
+    share of the other arm's mean. A failed run counts as the worst value of the two arms. None without a common seed,
+    or where every run of an arm failed: nothing was measured then.
     """
+    if not any(map(math.isfinite, one.values.values())) or not any(map(math.isfinite, other.values.values())):
+        return None
     filled = intervals.failed_as_worst(one.values, other.values, better=better)
     a, b = ({seed: float(v) for seed, v in arm.items() if v is not None} for arm in filled)
     seeds = sorted(a.keys() & b.keys())
@@ -89,27 +92,32 @@ def difference(one: Side, other: Side, margin: float | None, better: str) -> dic
     share = None if margin is None or not skewed else _log_margin(margin, theirs, better)
     judged = found if share is None else intervals.paired_ratio({s: a[s] for s in seeds}, {s: b[s] for s in seeds})
     words = None if share is None else f"{margin:g}"
-    kind, text = intervals.verdict(judged, share or margin, better=better, words=words)
+    limit = share or margin
+    kind, text = intervals.verdict(judged, limit, better=better, words=words)
     if share is not None and kind != "direction":
         text += ", on logarithms because the values are skewed"
+    failed = [sum(map(math.isnan, arm.values.values())) for arm in (one, other)]
+    if any(failed) and kind != "direction":
+        text += f", counting {failed[0]} failed of {one.name} and {failed[1]} of {other.name} as the worst value"
     several = len(seeds) > 1
     welch = intervals.welch(mine, theirs) if several else None
-    tost = None if margin is None or not several else max(
-        intervals.not_above(found, margin).p, intervals.not_below(found, margin).p
+    tost = None if limit is None or not several else max(
+        intervals.not_above(judged, limit).p, intervals.not_below(judged, limit).p
     )  # fmt: skip
+    ratios = None if share is None or judged.interval_95 is None else [math.exp(end) for end in judged.interval_95]
     return {
-        "mean": found.mean, "median": _median(found.differences), "sd": found.sd, "n": found.n, "p": found.p,
+        "mean": found.mean, "median": _median(found.differences), "sd": found.sd, "n": found.n, "p": judged.p,
         "dz": found.dz, "interval_95": found.interval_95, "interval_90": found.interval_90,
         "correlation": found.correlation, "missing": found.missing, "seeds": found.seeds,
         "differences": found.differences, "kind": kind, "text": text, "skewed": skewed,
-        "ratio": None if share is None else math.exp(judged.mean),
+        "ratio": None if share is None else math.exp(judged.mean), "ratio_95": ratios,
         "bootstrap_95": intervals.bootstrap_interval(found.differences) if several else None,
         "sign_flip_p": intervals.sign_flip_p(found.differences) if several and found.n <= 15 else None,
         "win_rate": intervals.win_rate([d if better == "lower" else -d for d in found.differences]),
         "chance_better": intervals.chance_lower(*((mine, theirs) if better == "lower" else (theirs, mine))),
         "unpaired_95": welch.interval if welch else None, "unpaired_p": welch.p if welch else None,
-        "equivalence_p": tost, "equivalent": None if margin is None or found.n < intervals.SEEDS_FOR_A_VERDICT
-        else intervals.equivalent(found, margin),
+        "equivalence_p": tost, "equivalent": None if limit is None or judged.n < intervals.SEEDS_FOR_A_VERDICT
+        else intervals.equivalent(judged, limit),
     }  # fmt: skip
 
 
@@ -149,17 +157,25 @@ def differences(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
         one = difference(side, base, margin, better)
         if one is not None:
             found[name] = settled(one, side, base, margin, better) if primary else one
-    _adjust(found, {name for name, side in of.items() if not side.damaged and not side.control_of}, primary)
-    if primary:
-        _prove(found, [name for name, side in of.items() if side.damaged])
+    asked = {name for name, side in of.items() if not side.damaged and not side.control_of}
+    controls = {name for name, side in of.items() if side.control_of}
+    # Controls are not what is asked about and cost the arms nothing; one that is called better has to survive them all.
+    _adjust(found, asked | controls, controls, primary)
+    _adjust(found, asked, asked, primary)
+    if primary and not _sees(found, of):
+        _unproven(found.values())
     return found
 
 
-def _prove(found: dict[str, Any], damaged: Sequence[str]) -> None:
-    """Call nothing "not worse" unless an arm damaged on purpose was found worse by the same comparison."""
-    if any(found[name]["kind"].startswith("worse") for name in damaged if name in found):
-        return
-    for one in found.values():
+def _sees(found: Mapping[str, Any], of: Mapping[str, Side]) -> bool:
+    """Whether an arm damaged on purpose was found worse by this comparison."""
+    return any(found[name]["kind"].startswith("worse") for name, side in of.items() if side.damaged and name in found)
+
+
+def _unproven(found: Iterable[dict[str, Any]]) -> None:
+    """Call nothing "not worse", and nothing equivalent, where this comparison has not shown that it would see worse."""
+    for one in found:
+        one["equivalent"] = None
         if one["kind"] == "not worse":
             aside = one["text"].removeprefix("not worse (").replace(")", "", 1)
             one["kind"] = "unproven"
@@ -183,12 +199,13 @@ def settled(one: dict[str, Any], side: Side, base: Side, margin: float | None, b
     if one["kind"] != WITHHELD:
         one = _at_this_budget(one, side, base, margin, better)
     if side.images != base.images and not side.damaged:
-        one["text"] += f"; budgets differ: {side.images:,} images against {base.images:,}"
+        one["text"] += f"; {side.name} saw {side.images:,} images, {base.name} {base.images:,}"
     return one
 
 
 def _withhold(one: dict[str, Any], why: str) -> dict[str, Any]:
-    return {**one, "kind": WITHHELD, "text": f"no verdict: {why} (without that: {one['text']})"}
+    text = f"no verdict: {why} (without that: {one['text']})"
+    return {**one, "kind": WITHHELD, "text": text, "equivalent": None}
 
 
 def _by_judges(one: dict[str, Any], side: Side, base: Side, margin: float | None, better: str) -> dict[str, Any]:
@@ -199,8 +216,9 @@ def _by_judges(one: dict[str, Any], side: Side, base: Side, margin: float | None
     kinds = [one["kind"]]
     for mine, theirs in zip(side.judges, base.judges, strict=False):
         own = Side(side.name, mine), Side(base.name, theirs)
-        scaled = None if margin is None else margin * _mean(theirs) / _mean(base.values)
-        said = difference(*own, scaled, better)
+        # Means of both signs (KID may fall below 0) have no common scale, and then this judge has no margin.
+        scale = _mean(theirs) / _mean(base.values) if _mean(base.values) else 0.0
+        said = difference(*own, margin * scale if margin is not None and scale > 0 else None, better)
         kinds.append("direction" if said is None else said["kind"])
     one = {**one, "judges": kinds}
     if len(set(kinds)) == 1:
@@ -257,10 +275,12 @@ def _at_this_budget(one: dict[str, Any], side: Side, base: Side, margin: float |
     return {**one, "text": f"{one['text']}, at an unfinished budget: {' and '.join(improving)} still improving"}
 
 
-def _adjust(found: dict[str, Any], arms: set[str], primary: bool) -> None:
-    """Holm's adjustment over the arms that are asked about; "better" has to survive it."""
-    listed = [name for name, one in found.items() if name in arms and one["p"] is not None]
+def _adjust(found: Mapping[str, dict[str, Any]], family: set[str], arms: set[str], primary: bool) -> None:
+    """Holm's adjustment of `arms` among all of the `family`; "better" has to survive it."""
+    listed = [name for name, one in found.items() if name in family and one["p"] is not None]
     for name, p in zip(listed, intervals.holm([found[name]["p"] for name in listed]), strict=True):
+        if name not in arms:
+            continue
         one = found[name]
         one["p_adjusted"] = p
         if primary and one["kind"] == "better" and p >= SIGNIFICANT:
@@ -311,29 +331,32 @@ def against_controls(result: Mapping[str, Any], matched: Sequence[Mapping[str, A
     """Each frugal arm against its thinner standard control: whether it saved anything that width would not have."""
     of = sides(result, result["primary"])
     better, margin = result["metrics"][result["primary"]]["better"], result["margin"]
-    found = result["differences"][result["primary"]]
-    seen = any(found[name]["kind"].startswith("worse") for name, side in of.items() if side.damaged and name in found)
-    rows = []
+    facts, ahead, behind = {}, {}, {}
     for fact in matched:
         arm, control = of[fact["arm"]], of[fact["control"]]
         one, back = difference(arm, control, margin, better), difference(control, arm, margin, better)
-        if one is None or back is None:
-            continue
-        one = settled(one, arm, control, margin, better)
-        back = settled(back, control, arm, margin, better)
-        rows.append({**fact, "difference": one, **_saving(one, back, seen, fact["control"] == result["baseline"])})
-    return rows
+        if one is not None and back is not None:
+            facts[arm.name] = fact
+            ahead[arm.name] = settled(one, arm, control, margin, better)
+            behind[arm.name] = settled(back, control, arm, margin, better)
+    for found in (ahead, behind):
+        _adjust(found, set(found), set(found), True)
+        if not _sees(result["differences"][result["primary"]], of):
+            _unproven(found.values())
+    return [
+        {**fact, "difference": ahead[name],
+         **_saving(ahead[name], behind[name], fact["control"] == result["baseline"])}
+        for name, fact in facts.items()
+    ]  # fmt: skip
 
 
-def _saving(one: Mapping[str, Any], back: Mapping[str, Any], seen: bool, is_baseline: bool) -> dict[str, str]:
+def _saving(one: Mapping[str, Any], back: Mapping[str, Any], is_baseline: bool) -> dict[str, str]:
     name = "the baseline, which costs no more," if is_baseline else "its thinner standard control"
     if one["kind"] in ("direction", "no margin", WITHHELD):
         return {"kind": one["kind"], "text": f"against its control: {one['text']}"}
     if one["kind"] == "better":
         return {"kind": "beats its control", "text": f"beats its control: {one['text']}"}
-    if back["kind"] == "better":
-        return {"kind": "saves nothing", "text": f"saves nothing: {name} is {back['text']}"}
-    if back["kind"] == "not worse" and seen:
+    if back["kind"] in ("better", "not worse"):
         return {"kind": "saves nothing", "text": f"saves nothing: {name} is {back['text']}"}
     return {"kind": "inconclusive", "text": f"not shown to beat its control ({one['text']})"}
 
@@ -342,15 +365,21 @@ def fronts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Where each arm stands in primary quality against each cost, and the area that all cover together.
 
     An arm is surely dominated where another costs no more and is better with its whole 95 % interval, undecided where
-    only the means say so. The reference of the area lies a tenth beyond the largest cost and the worst mean.
+    only the means say so; failed runs count as the worst value of all, since the mean of survivors would favour arms
+    that fail. Arms whose cost and quality are of unlike networks or precision are left out. The reference of the area
+    lies a tenth beyond the largest cost and the worst mean.
     """
     better = result["metrics"][result["primary"]]["better"]
     sign = 1 if better == "lower" else -1
     of = sides(result, result["primary"])
-    arms = [arm for arm in result["arms"] if arm["generator"] and arm["summary"][result["primary"]]]
+    arms = [
+        arm for arm in result["arms"]
+        if arm["generator"] and arm["summary"][result["primary"]] and not arm["apart"]
+    ]  # fmt: skip
     if len(arms) < 2:
         return []
-    quality = [sign * arm["summary"][result["primary"]]["mean"] for arm in arms]
+    filled = intervals.failed_as_worst(*(of[arm["name"]].values for arm in arms), better=better)
+    quality = [sign * math.fsum(v for v in one.values() if v is not None) / len(one) for one in filled]
 
     def surely_better(one: int, other: int) -> bool:
         if one == other:
