@@ -41,7 +41,7 @@ def test_metrics_sheet_2_13_total_collapse_and_a_perfect_sampler() -> None:
     assert perfect["modes"] == 1000
 
 
-@pytest.mark.parametrize("shares", [None, [1, 2, 3, 4, 10]])
+@pytest.mark.parametrize("shares", [None, [1, 2, 3, 4, 10], [0.1, 0.2, 0.3, 0.35, 0.7]])
 def test_what_chance_leaves_is_what_simulated_samplers_have(shares: list[float] | None) -> None:
     right = numpy.ones(5) if shares is None else numpy.array(shares)
     right = right / right.sum()

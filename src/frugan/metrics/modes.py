@@ -42,7 +42,7 @@ def compute(*, probabilities: Tensor, shares: Sequence[float] | None = None) -> 
 
 def covered(counts: Tensor, shares: Sequence[float] | None = None) -> dict[str, float]:
     """The numbers of `compute` from how many images fall into each class, int64 ``[classes]``."""
-    right = torch.ones(len(counts), dtype=torch.float64) if shares is None else torch.tensor(shares).double()
+    right = torch.tensor([1] * len(counts) if shares is None else shares, dtype=torch.float64)
     if right.shape != counts.shape or not bool((torch.isfinite(right) & (right > 0)).all()):
         raise UserError(
             f"modes: shares of the shape {list(right.shape)} for {len(counts)} classes; it takes one finite number "
