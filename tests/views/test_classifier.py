@@ -127,6 +127,14 @@ def test_the_first_of_two_processes_wins(view: View, cache: Path) -> None:
     assert len(list(cache.iterdir())) == 1
 
 
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"format": 1}', '{"format": 0, "weights": ""}'])
+def test_a_damaged_description_is_said(damaged: str, view: View, cache: Path, tmp_path: Path) -> None:
+    shutil.copytree(cache, tmp_path / "copy")
+    (next((tmp_path / "copy").iterdir()) / "description.json").write_text(damaged)
+    with pytest.raises(UserError, match="is damaged or of another version; delete that folder"):
+        frugan.views.build("classifier", dataset=shapes(), cache=tmp_path / "copy")
+
+
 def test_a_damaged_cache_is_said(view: View, cache: Path, tmp_path: Path) -> None:
     shutil.copytree(cache, tmp_path / "copy")
     weights = next((tmp_path / "copy").iterdir()) / "weights.safetensors"

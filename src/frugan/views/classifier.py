@@ -56,15 +56,14 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
     if not (folder / "description.json").exists():
         announce(f"Training the classifier that judges {dataset.name} (once; it is kept in {folder}).")
         _keep(folder, *train(dataset, classes, seed=seed, device=device))
-    description = json.loads((folder / "description.json").read_text())
-    weights = folder / "weights.safetensors"
-    if description["format"] != FORMAT or _sha256(weights) != description["weights"]:
+    description = _description(folder)
+    if description is None:
         raise UserError(
             f"The classifier kept in {folder} is damaged or of another version; delete that folder and run again."
         )
     with torch.device("meta"):  # no random numbers are drawn for weights that are read
         net = classifying.network(dataset.shape, len(classes))
-    net.load_state_dict(load_file(weights), assign=True)
+    net.load_state_dict(load_file(folder / "weights.safetensors"), assign=True)
     return _view(net, dataset.shape, description, device)
 
 
@@ -182,6 +181,16 @@ def _keep(folder: Path, weights: dict[str, Tensor], description: dict[str, Any])
             beside.rename(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _description(folder: Path) -> dict[str, Any] | None:
+    """What is known of the net that is kept there; None if it is damaged or of another version."""
+    try:
+        known = json.loads((folder / "description.json").read_text())
+        whole = known["format"] == FORMAT and _sha256(folder / "weights.safetensors") == known["weights"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return known if whole else None
 
 
 def _sha256(path: Path) -> str:
