@@ -184,6 +184,8 @@ def test_mistakes_are_named_before_anything_is_computed(run: Path, tmp_path: Pat
         evaluate(run, count=100, device="cpu")
     with pytest.raises(UserError, match="knows no classes"):
         evaluate(run, metrics=["class_coverage"], view="pixels", count=1000, device="cpu")
+    with pytest.raises(UserError, match=r"labels of the fake images, .* whose generator takes them, such as 'cgan'"):
+        evaluate(run, metrics=["classification_accuracy"], view="pixels", count=1000, device="cpu")
     with pytest.raises(UserError, match="neither a run nor an artefact"):
         evaluate(tmp_path / "nothing")
 

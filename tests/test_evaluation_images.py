@@ -18,6 +18,7 @@ import frugan.metrics
 from frugan import artefact, cli, data, views
 from frugan.evaluation import evaluate, unequal
 from frugan.evaluation._fakes import drawn
+from frugan.evaluation._task import _code_of
 from frugan.metrics import Metric
 from frugan.registry import UserError
 from frugan.training import train
@@ -172,6 +173,21 @@ def test_a_floor_is_computed_once_for_all_fakes(made: Path, monkeypatch: pytest.
     assert len(calls) == 5
 
 
+def test_a_floor_is_of_the_code_that_its_metric_shares_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def compute(*, fake): return {'mine': 1.0}")
+    found = importlib.util.spec_from_file_location("mine", tmp_path / "mine.py")
+    assert found is not None and found.loader is not None  # noqa: PT018
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    metric = Metric("mine", module.compute, ("fake",), "lower", "mine", 5)
+    codes = [_code_of(metric)]
+    for name in ("other.py", "_shared.py", "mine.py"):
+        (tmp_path / name).write_text("# changed")
+        codes.append(_code_of(metric))
+    assert codes[0] == codes[1]  # another variant
+    assert len(set(codes[1:])) == 3
+
+
 def test_what_asks_a_generator_has_no_floor_and_wants_one(made: Path) -> None:
     frugan.metrics.add(
         "asks", Metric("asks", lambda *, generator: {"asks": 1.0}, ("generator",), "lower", "asks", 5)
@@ -265,6 +281,21 @@ def test_one_image_is_too_few_however_allowed(made: Path, tmp_path: Path) -> Non
         fid(tmp_path / "one.npz", made / "real.npz", allow_few=["fid"])
 
 
+@pytest.mark.parametrize("count", [0, -5])
+def test_a_count_below_one_is_refused(made: Path, count: int) -> None:
+    with pytest.raises(UserError, match=f"--count {count}: give a whole number above 0"):
+        fid(made / "fakes.npz", made / "real.npz", count=count)
+
+
+def test_what_was_named_is_refused_before_a_view_is_trained(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*given: Any, **named: Any) -> None:
+        raise AssertionError("a view was built")
+
+    monkeypatch.setattr(views, "build", forbidden)
+    with pytest.raises(UserError, match="kid takes at least 1000 images"):
+        evaluate(made / "fakes.npz", real=str(made / "real.npz"), metrics=["kid"], count=900)
+
+
 # ---------------------------------------------------------------------------------------------------------- statistics
 
 
@@ -299,8 +330,10 @@ def test_statistics_of_another_program_serve_fid(made: Path, tmp_path: Path, of_
     ],
 )
 def test_statistics_that_are_none(made: Path, tmp_path: Path, arrays: dict[str, Any], said: str) -> None:
+    told: list[str] = []
     with pytest.raises(UserError, match=said):
-        fid(made / "fakes.npz", statistics(made, tmp_path / "stats.npz", **arrays))
+        fid(made / "fakes.npz", statistics(made, tmp_path / "stats.npz", **arrays), progress=told.append)
+    assert told == []  # no image was looked at for it
 
 
 # ------------------------------------------------------------------------------------------------------------ mistakes

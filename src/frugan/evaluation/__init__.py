@@ -11,6 +11,7 @@ is what the metric says of real images in the place of fakes: nothing better tha
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -102,9 +103,8 @@ def evaluate(
     opened = open_fakes(fakes, device=device, code=code, allow_unusable=allow_unusable, announce=announce)
     reals = open_reals(opened, real, reference, size=size, channels=channels, allow_unusable=allow_unusable)
     many = _choice.count_of(opened, reals, count)
-    if view is None or isinstance(view, str):
-        view = _choice.view_of(view, opened, reals, device, announce)
-    task = Task(opened, reals, view, many, seed, batch_size, announce, tuple(allow_few))
+    look_through = functools.partial(_choice.view_of, view, opened, reals, device, announce)
+    task = Task(opened, reals, look_through, many, seed, batch_size, announce, tuple(allow_few))
     chosen = _choice.sensible(named, task)
 
     kept_values = [] if opened.run is None else opened.run.lines(opened.run.metrics)

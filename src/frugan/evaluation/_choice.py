@@ -28,7 +28,9 @@ def default_view(dataset: Dataset) -> str:
 
 
 def count_of(fakes: Fakes, reals: Reals | Statistics, count: int | None) -> int:
-    """How many fakes to look at. Raises UserError if so many were not given."""
+    """How many fakes to look at. Raises UserError if so many were not given, or none are wanted."""
+    if count is not None and count < 1:
+        raise UserError(f"--count {count}: give a whole number above 0, or leave it out.")
     if fakes.dataset is not None:
         there = len(fakes.dataset)
         if count is not None and count > there:
@@ -40,9 +42,11 @@ def count_of(fakes: Fakes, reals: Reals | Statistics, count: int | None) -> int:
 
 
 def view_of(
-    view: str | None, fakes: Fakes, reals: Reals | Statistics, device: str, announce: Callable[[str], None]
+    view: str | View | None, fakes: Fakes, reals: Reals | Statistics, device: str, announce: Callable[[str], None]
 ) -> View:
-    """The view called so, or the one that suits. Raises UserError where nothing tells which."""
+    """That view, the one called so, or the one that suits. Raises UserError where nothing tells which."""
+    if view is not None and not isinstance(view, str):
+        return view
     if isinstance(reals, Reals):
         return views.build(view or default_view(reals.train), dataset=reals.train, device=device, announce=announce)
     if view is None and len(reals.mean) != 2048:
@@ -78,7 +82,10 @@ def sensible(named: list[Metric] | None, task: Task) -> list[Metric]:
 
 
 def _refusal(metric: Metric, task: Task) -> str:
-    """Why `metric` cannot be computed, in a line that says what to do; empty if it can. Warns of what was allowed."""
+    """Why `metric` cannot be computed, in a line that says what to do; empty if it can. Warns of what was allowed.
+
+    Against images it asks nothing of the view, which may take minutes to train.
+    """
     needs = [parse_need(word) for word in metric.needs]
     kinds = {need.kind for need in needs}
     if task.fakes.generator is None and kinds & {"generator", "look"}:
@@ -86,6 +93,11 @@ def _refusal(metric: Metric, task: Task) -> str:
     if not isinstance(task.reals, Reals):
         if metric.name != "fid" and (asks_for(metric, "real") or asks_for(metric, "held_out")):
             return f"{metric.name} needs real images; the statistics {task.reals.name} serve fid alone."
+        if asks_for(metric, "real") and len(task.reals.mean) != task.view.width:
+            return (
+                f"--real {task.reals.name} describes {len(task.reals.mean)} features an image and the view "
+                f"'{task.view.name}' has {task.view.width}; give the view it was made with, e.g. --view inception."
+            )
     elif any(need.images == "held_out" and not need.optional for need in needs) and task.reals.held_out is None:
         return f"{metric.name} needs held-out images, and {task.reals.train.name} has no split test."
     short = task.short_of(metric)

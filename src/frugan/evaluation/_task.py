@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,13 +39,14 @@ class Sides(NamedTuple):
 class Task:
     """Some fakes against some real images, through one view.
 
-    `count` is how many fakes there are, and how many real images at most; `few` names the metrics that may be computed
-    of fewer images than they take.
+    `build_view` is called when something first asks for the view, which may have to be trained. `count` is how many
+    fakes there are, and how many real images at most; `few` names the metrics that may be computed of fewer images than
+    they take.
     """
 
     fakes: Fakes
     reals: Reals | Statistics
-    view: View
+    build_view: Callable[[], View]
     count: int
     seed: int
     batch_size: int
@@ -55,6 +55,11 @@ class Task:
     _made: dict[str, Any] = field(default_factory=dict)
 
     # ------------------------------------------------------------------------------------------------- what it is of
+
+    @property
+    def view(self) -> View:
+        """How images are looked at."""
+        return self._once("view", self.build_view)
 
     def reference(self, metric: Metric) -> Dataset:
         """What stands for the real images: a metric that sets held-out ones against them means those trained on."""
@@ -141,11 +146,6 @@ class Task:
     def _against(self, statistics: Statistics) -> dict[str, float]:
         """The Fréchet distance to statistics without images."""
         features = self._seen(self._sides(metrics.find("fid")).fake).features
-        if features.shape[1] != len(statistics.mean):
-            raise UserError(
-                f"--real {statistics.name} describes {len(statistics.mean)} features an image and the view "
-                f"'{self.view.name}' has {features.shape[1]}; give the view it was made with, e.g. --view inception."
-            )
         # How many images they are of is not known, and the distance does not ask.
         real = metrics.fid.Statistics(0, statistics.mean, statistics.covariance)
         return {"fid": metrics.fid.frechet(real, metrics.fid.collect(features.split(metrics.fid.CHUNK)))}
@@ -181,9 +181,11 @@ class Task:
             return self._pixels(images)
         if need.kind == "labels":
             if images.labels is None and not need.optional:
+                how = "give images in one folder a class, or an .npz with 'labels'"
+                if need.images == "fake" and self.fakes.generator is not None:
+                    how = "train a recipe whose generator takes them, such as 'cgan'"
                 raise UserError(
-                    f"{metric.name} needs the labels of the {need.images} images, and they have none: give images in "
-                    "one folder a class, or an .npz with 'labels'."
+                    f"{metric.name} needs the labels of the {need.images} images, and they have none: {how}."
                 )
             if images.labels is not None and images.labels.ndim == 2:
                 if need.optional:
@@ -311,13 +313,16 @@ def asks_for(metric: Metric, images: str) -> bool:
 
 
 def _code_of(metric: Metric) -> str:
-    """A hash of the file that a metric is written in: what it says may change with every change there."""
-    module = sys.modules.get(metric.compute.__module__)
+    """A hash of the file that a metric is written in, and of what the metrics beside it share.
+
+    What it says may change with every change there.
+    """
     try:
-        text = inspect.getsource(module) if module is not None else repr(metric)
+        own = Path(inspect.getfile(metric.compute))
+        text = b"".join(path.read_bytes() for path in (own, *sorted(own.parent.glob("_[!_]*.py"))))
     except (OSError, TypeError):
-        text = repr(metric)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+        text = repr(metric).encode()
+    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _read(path: Path) -> dict[str, float] | None:

@@ -71,8 +71,8 @@ class Evaluation:
         # A copy: what depends on the weights is settled in it, and nothing in the run.
         generator = artefact.revive(config, network.state_dict(), device=next(network.parameters()).device)
         task = Task(
-            of_generator(generator, str(self.folder.path), None), Reals(self.dataset, None, self.dataset), self.view,
-            COUNT, seeds.derive(self.seed, "evaluation while training"), 256, lambda line: None,
+            of_generator(generator, str(self.folder.path), None), Reals(self.dataset, None, self.dataset),
+            lambda: self.view, COUNT, seeds.derive(self.seed, "evaluation while training"), 256, lambda line: None,
         )  # fmt: skip
         values = []
         for metric in chosen(self.dataset, self.view):
