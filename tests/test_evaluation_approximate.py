@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,33 @@ def test_the_best_is_evaluated_anew_on_fresh_samples_and_shares_no_table_with_th
     assert "checkpoint: best of 2 by fid_2k | last" in unequal([fid["protocol"], last["protocol"]])
 
 
+def test_a_run_stopped_before_its_best_was_evaluated_does_so_when_it_is_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as stopped:
+        stopped.setattr("frugan.training._evaluate_best", lambda *given: None)
+        run = trained(tmp_path / "run", 128, evaluate_every=128, keep_best="fid")
+    assert run.lines(run.metrics) == []
+    for _ in range(2):
+        trained(tmp_path / "run", 128, evaluate_every=128, keep_best="fid")
+        assert [value["protocol"]["checkpoint"] for value in run.lines(run.metrics)] == ["best of 1 by fid_2k"]
+    before = state(run)
+    trained(tmp_path / "run", 128)  # nothing more is asked for, and nothing done
+    assert state(run) == before
+
+
+def test_what_a_run_kept_that_had_to_begin_again_is_not_this_ones_best(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", 128, evaluate_every=128, keep_best="fid")
+    config = json.loads((run.path / "best" / "config.json").read_text())
+    other = {**config, "best_by": {**config["best_by"], "value": 0.0}}
+    (run.path / "best" / "config.json").write_text(json.dumps(other))
+    shutil.rmtree(run.checkpoints)
+    trained(tmp_path / "run", 128, evaluate_every=128, keep_best="fid")
+    assert json.loads((run.path / "best" / "config.json").read_text()) == config
+
+
 def test_a_worse_checkpoint_is_counted_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    numbers = iter([5.0, 3.0, 4.0])
+    numbers = iter([5.0, 3.0, 4.0, 3.5])
 
     def measure(self: Any, metric: Any, protocol: Any, *, with_floor: bool) -> dict[str, Any]:
         return {
@@ -118,6 +144,12 @@ def test_a_worse_checkpoint_is_counted_and_not_kept(tmp_path: Path, monkeypatch:
     config = json.loads((run.path / "best" / "config.json").read_text())
     assert (config["images"], config["checkpoint"]) == (256, "best of 3 by fid_2k")
     assert config["best_by"]["value"] == 3.0
+    # Stopped while the next best one took its place: the last one is still there, and still the best.
+    (run.path / "best").rename(run.path / ".best.old")
+    trained(tmp_path / "run", 512, evaluate_every=128, keep_best="fid")
+    config = json.loads((run.path / "best" / "config.json").read_text())
+    assert (config["images"], config["checkpoint"]) == (256, "best of 4 by fid_2k")
+    assert not list(run.path.glob(".best*"))
 
 
 def test_a_value_that_cannot_be_measured_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,6 +210,8 @@ def _play_on(
                 f"{folder.path} is finished: {start:,} images. Train it further with {further}, "
                 f"look at it with: frugan report {folder.path}"
             )
+        if processes.leads:  # which it did not come to if it was stopped just then
+            _evaluate_best(folder, looks, parts.device, code, quiet)
         return
     elif processes.leads:
         folder.write_json(folder.recipe, {"frugan": __version__, **to_dict(recipe)})
@@ -231,8 +233,8 @@ def _play_on(
                 "continue."
             )
         raise SystemExit(130)
-    if looks is not None and looks.keep_best is not None and processes.leads:
-        _evaluate_best(folder, looks.keep_best, parts.device, code, quiet)
+    if processes.leads:
+        _evaluate_best(folder, looks, parts.device, code, quiet)
     if not quiet:
         newest = checkpoint.newest(folder.checkpoints)
         size = newest.stat().st_size / 1e6 if newest else 0
@@ -433,14 +435,16 @@ def _looks(evaluate_every: int | str | None, keep_best: str | None) -> Looks | N
 
 
 def _evaluate_best(
-    folder: RunFolder, metric: str, device: torch.device, code: str | Path | None, quiet: bool
+    folder: RunFolder, looks: Looks | None, device: torch.device, code: str | Path | None, quiet: bool
 ) -> None:
-    """Measure the best checkpoint on fresh samples: it was chosen for its luck with the others, too."""
+    """Measure the best checkpoint, if it was to be kept, on fresh samples: it was chosen for its luck with others."""
+    if looks is None or looks.keep_best is None:
+        return
     from frugan.evaluation import approximate, evaluate
 
     if not (folder.path / approximate.BEST).is_dir():
         return
-    for value in evaluate(folder.path / approximate.BEST, metrics=[metric], device=str(device), code=code):
+    for value in evaluate(folder.path / approximate.BEST, metrics=[looks.keep_best], device=str(device), code=code):
         if not quiet:
             number = value["values"][value["headline"]]
             chosen = f"{value['protocol']['checkpoint']}, after {value['images']:,} images"

@@ -89,18 +89,21 @@ class Evaluation:
     def _keep(self, generator: artefact.Generator, value: float) -> None:
         """Bring the folder ``best`` up to date; it is whole at every moment, or not there."""
         name, place = f"{self.best_by}{SUFFIX}", self.folder.path / BEST
+        beside, old = place.with_name(f".{BEST}.new"), place.with_name(f".{BEST}.old")
+        if old.exists() and not place.exists():  # stopped between the two renames below
+            old.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
         looks = len({line["images"] for line in self.folder.lines(self.folder.log) if name in line})
         told = {"checkpoint": f"best of {looks} by {name}"}
         kept = _config(self.folder)
-        if kept is not None and kept["best_by"]["metric"] == name:
+        # What is there at the first look is of a run that was stopped before its first checkpoint, and began again.
+        if looks > 1 and kept is not None and kept["best_by"]["metric"] == name:
             known = kept["best_by"]["value"]
             if not (value < known if metrics.find(self.best_by or "").better == "lower" else value > known):
                 self.folder.write(place / "config.json", json.dumps({**kept, **told}, indent=2) + "\n")
                 return
         config = {**generator.config, **told, "best_by": {"metric": name, "value": value}}
-        beside, old = place.with_name(f".{BEST}.new"), place.with_name(f".{BEST}.old")
-        for leftover in (beside, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(beside, ignore_errors=True)
         artefact.Generator(generator.module, config).save(beside)
         if place.exists():
             place.rename(old)
