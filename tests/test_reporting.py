@@ -201,6 +201,69 @@ def test_the_main_table_says_cost_quality_and_what_may_be_said() -> None:
     assert thin[7:] == ["−1.50\n95 %: −2.50 to −0.50", "better in 3 of 3 seeds\ndirection only, no verdict", "0 of 3"]
 
 
+def test_failed_runs_and_the_floor_stand_beside_the_quality() -> None:
+    found = data("direction", "lower in 3 of 3 seeds")
+    found["metrics"]["fid"]["floor"] = 0.412
+    found["arms"][0]["runs"]["2"] = {**found["arms"][0]["runs"]["2"], "failed": "loss is not finite"}
+    head, plain, _ = reporting.main_table(found)
+    assert head[6] == "FID (classifier) ↓\nreal against real 0.412"
+    assert plain[6] == "20.00 ± 0.50\nsd of 3 runs, 1 failed"
+    assert "real against real 0.412. Seeds" in reporting.protocol_line(found)
+    assert all("real against" not in cell for row in reporting.short_table(found) for cell in row)
+
+
+def test_an_arm_without_any_finished_run_has_a_row_and_no_difference() -> None:
+    found = data("direction", "lower in 3 of 3 seeds")
+    found["differences"]["fid"] = {}
+    found["arms"][1]["summary"]["fid"] = None
+    thin = reporting.main_table(found)[2]
+    assert thin[6:9] == ["–\n0 run", "–", "every run failed, its own or the baseline's: nothing to compare"]
+
+
+def test_seconds_that_were_not_equal_after_all_are_told() -> None:
+    found = data("direction", "lower in 3 of 3 seeds", seconds=140.0)
+    found["fixed"]["equal_seconds"] = {"seconds": 120.0, "images": {"plain": 1000, "thin": 2000}}
+    assert "over a tenth apart" in reporting.sayings(found)[-1]
+    found["arms"][1]["runs"] = found["arms"][0]["runs"]
+    assert "over a tenth apart" not in reporting.sayings(found)[-1]
+
+
+def test_a_protocol_against_statistics_or_of_too_few_images_has_words_too() -> None:
+    statistics = {**PROTOCOL, "data": "statistics of fid.npz, count unknown", "split": None, "real_count": None}
+    assert "10,000 fakes against statistics of fid.npz, count unknown; view" in words.protocol(statistics)
+    few = {**PROTOCOL, "few_images": "50 fake images, and fid takes 1,000"}
+    assert words.protocol(few).endswith("too few images: 50 fake images, and fid takes 1,000")
+
+
+def test_how_to_repeat_a_comparison_names_all_that_it_was_judged_by() -> None:
+    from frugan.reporting import _comparison as page_of
+
+    found = data("direction", "lower in 3 of 3 seeds")
+    arms = [{**one, "control_of": None} for one in found["arms"]]
+    control = {**arms[1], "name": "thin control (macs)", "control_of": "thin"}
+    for one in (*arms, control):
+        one["runs"] = {"0": {"folder": f"runs/{one['name']}/seed-0"}}
+    found |= {
+        "arms": [*arms, control], "margin": 0.5, "fixed": {"margin_rule": "the largest of"}, "match": "macs",
+        "equal": None, "count": 5000, "view": None, "reference": "train",
+    }  # fmt: skip
+    command = page_of._command(Path("here"), found)
+    assert "--seeds 0-2 --metrics fid --count 5000 --reference train --margin 0.5 --match macs --no-damaged" in command
+    assert "control" not in command
+    fitted = page_of._command(Path("here"), {**found, "equal": "seconds"})
+    assert "thin control (macs): here/arms/thin control (macs).json" in fitted
+    assert "--match" not in fitted
+
+
+def test_a_page_says_how_many_images_each_run_saw() -> None:
+    from frugan.reporting import _comparison as page_of
+
+    arms = [{"images": 1000, "damaged": False}, {"images": 1000, "damaged": False}, {"images": 250, "damaged": True}]
+    assert page_of._budgets({"arms": arms}) == "1,000 images seen by each run"
+    arms[1]["images"] = 2500
+    assert page_of._budgets({"arms": arms}) == "1,000 to 2,500 images seen by a run, the same of each arm"
+
+
 def test_a_verdict_and_what_went_wrong_are_said_in_lines() -> None:
     collapsed = [{"kind": "collapse", "images": 5000, "text": "mode collapse"}]
     found = data("not worse", "not worse (margin 1.2, 5 seeds)", findings=collapsed)

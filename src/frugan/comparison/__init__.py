@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Arm", "Comparison", "Needed", "compare", "plan"]
 
-VERSION = 2
 PILOTS = (1000, 1001, 1002)
 
 
@@ -350,7 +349,7 @@ def _result(
     facts = _facts(planned)
     costs = _measure.costs(arms, measured, planned, device, say)
     result: dict[str, Any] = {
-        "version": VERSION,
+        "version": reporting.VERSION,
         "title": " against ".join(arm.name for arm in arms if arm.control_of is None),
         "data": next(iter(facts["data"].values()))["title"],
         "machine": {key: facts[key] for key in ("machine", "device", "precision", "versions")},

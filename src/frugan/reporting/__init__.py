@@ -12,9 +12,9 @@ from typing import Any
 from frugan.registry import UserError
 from frugan.reporting._comparison import comparison_page
 from frugan.reporting._run import run_page
-from frugan.reporting._tables import main_table, protocol_line, read_comparison, sayings, short_table
+from frugan.reporting._tables import VERSION, main_table, protocol_line, read_comparison, sayings, short_table
 
-__all__ = ["main_table", "protocol_line", "read_comparison", "report", "sayings", "short_table"]
+__all__ = ["VERSION", "main_table", "protocol_line", "read_comparison", "report", "sayings", "short_table"]
 
 
 def report(path: str | Path, *, code: str | Path | None = None) -> Path:

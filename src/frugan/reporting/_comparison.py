@@ -32,11 +32,11 @@ def comparison_page(folder: Path, code: str | Path | None) -> tuple[str, dict[st
     return "comparison.html.jinja", {
         "title": data["title"],
         "lead": f"{'Recipe' if len(recipes) == 1 else 'Recipes'} {', '.join(recipes)} on {data['data']}. "
-        f"{words.large(data['arms'][0]['images'])} images seen by each run, seeds {words.seeds(data['seeds'])}.",
+        f"{_budgets(data)}, seeds {words.seeds(data['seeds'])}.",
         "arms": [{**arm, "recipe_text": _recipe_text(folder, arm)} for arm in data["arms"]],
         "seeds": data["seeds"],
         "head": head,
-        "words": head.index("what may be said") if "what may be said" in head else -1,
+        "words": head.index("what may be said"),
         "rows": [{"cells": row, "tone": tone} for row, tone in zip(rows, tones, strict=True)],
         "protocol": protocol_line(data),
         "failures": [f"{arm['name']}, seed {seed} failed: {run['failed']}" for arm, seed, run in runs if run["failed"]],
@@ -59,6 +59,14 @@ def comparison_page(folder: Path, code: str | Path | None) -> tuple[str, dict[st
         "margin": f"{data['margin']:.3g}, {data['margin_rule']}" if data["margin"] else "none was set",
         "command": _command(folder, data),
     }  # fmt: skip
+
+
+def _budgets(data: Mapping[str, Any]) -> str:
+    """How many images the runs were to see, arms damaged on purpose apart."""
+    found = sorted({arm["images"] for arm in data["arms"] if not arm["damaged"]})
+    if len(found) == 1:
+        return f"{found[0]:,} images seen by each run"
+    return f"{found[0]:,} to {found[-1]:,} images seen by a run, the same of each arm"
 
 
 def _controls(data: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -279,6 +287,10 @@ def _beside(found: Mapping[str, Any], primary: bool) -> str:
                      f"(p {found['equivalence_p']:.3g})")  # fmt: skip
     if found["skewed"]:
         parts.append("skewed values: look at the medians")
+    if found["ratio_95"] is not None:
+        low, high = found["ratio_95"]
+        ratio = f"ratio {found['ratio']:.4g}, 95 % {low:.4g} to {high:.4g}"
+        parts.append(f"on logarithms, as are t and the verdict: {ratio}")
     return ("beside it: " if primary else "descriptive: ") + ", ".join(parts)
 
 
@@ -337,7 +349,14 @@ def _recipe_path(arm: Mapping[str, Any]) -> Path:
 
 
 def _command(folder: Path, data: Mapping[str, Any]) -> str:
-    arms = [shlex.quote(f"{arm['name']}: {folder / _recipe_path(arm)}") for arm in data["arms"]]
-    options = [f"--seeds {words.seeds(data['seeds'])}", "--out again"]
-    options += [f"--{name} {data[name]}" for name in ("count", "view") if data[name]]
-    return " \\\n  ".join(["frugan compare", *arms, " ".join(options)])
+    """What trains and measures the same again: the margin that was fixed goes with it, so no pilots are needed."""
+    # Controls are found again, unless their budgets were fitted to seconds: then they are arms like others.
+    refound = data["match"] and not data["equal"]
+    listed = [arm for arm in data["arms"] if not (refound and arm["control_of"])]
+    arms = [shlex.quote(f"{arm['name']}: {folder / _recipe_path(arm)}") for arm in listed]
+    options = [f"--seeds {words.seeds(data['seeds'])}", f"--metrics {','.join(data['metrics'])}"]
+    options += [f"--{name} {data[name]}" for name in ("count", "view", "reference") if data[name]]
+    options += [f"--margin {data['margin']:g}"] if data["margin"] and data["fixed"]["margin_rule"] else []
+    options += [f"--match {data['match']}"] if refound else []
+    options += [] if any(arm["damaged"] for arm in data["arms"]) else ["--no-damaged"]
+    return " \\\n  ".join(["frugan compare", *arms, " ".join([*options, "--out again"])])

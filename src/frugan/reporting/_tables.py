@@ -9,7 +9,8 @@ from typing import Any
 from frugan.registry import UserError
 from frugan.reporting import _words as words
 
-VERSION = 2
+VERSION = 3
+"""Of ``comparison.json``; others are not read."""
 
 
 def read_comparison(folder: Path) -> dict[str, Any]:
@@ -32,13 +33,12 @@ def main_table(data: Mapping[str, Any]) -> list[list[str]]:
     primary, base = data["primary"], data["arms"][0]
     about = data["metrics"][primary]
     name = words.metric(primary, about["protocol"]["view"])
+    floor = "" if about.get("floor") is None else f"\nreal against real {words.number(about['floor'])}"
     direction = "↓" if about["better"] == "lower" else "↑"
-    single = len(data["arms"]) == 1
     head = [
         "arm", "parameters of G", "MACs", "ms an image, batch 1", "ms an image, batch 64", "trained at",
-        f"{name} {direction}",
-        *([] if single else [f"difference from {base['name']}", "what may be said"]),
-        "collapsed",
+        f"{name} {direction}{floor}",
+        f"difference from {base['name']}", "what may be said", "collapsed",
     ]  # fmt: skip
     rows = []
     for arm in data["arms"]:
@@ -59,13 +59,9 @@ def main_table(data: Mapping[str, Any]) -> list[list[str]]:
         failed = sum(run["failed"] is not None for run in arm["runs"].values())
         summary = arm["summary"][primary]
         runs = summary["n"] if summary else 0
-        floor = "" if about.get("floor") is None else f", real against real {words.number(about['floor'])}"
-        cells.append(
-            _two(words.measured(summary), f"sd of {runs} runs" if runs > 1 else f"{runs} run"
-                 + (f", {failed} failed" if failed else "") + floor)
-        )  # fmt: skip
-        if not single:
-            cells += _difference(data, arm["name"])
+        counts = [f"sd of {runs} runs" if runs > 1 else f"{runs} run", *([f"{failed} failed"] if failed else [])]
+        cells.append(_two(words.measured(summary), ", ".join(counts)))
+        cells += _difference(data, arm["name"])
         cells.append(f"{_collapsed(arm)} of {len(arm['runs'])}")
         rows.append(cells)
     return [head, *rows]
@@ -75,12 +71,13 @@ def short_table(data: Mapping[str, Any]) -> list[list[str]]:
     """The part of the main table that fits into a terminal of 80 columns."""
     head, *rows = main_table(data)
     base = data["arms"][0]["name"]
-    quality, arrow = head[6].rsplit(" ", 1)
-    quality = quality.replace(" (", f" {arrow}\n(") if " (" in quality else head[6]
+    title = head[6].partition("\n")[0]
+    quality, arrow = title.rsplit(" ", 1)
+    quality = quality.replace(" (", f" {arrow}\n(") if " (" in quality else title
     names = ["arm", "parameters", "MACs", "ms/image\nbatch 1", "ms/image\nbatch 64", quality, f"minus {base}\n[95 %]"]
-    columns = [0, 1, 2, 3, 4, 6, *([7] if len(rows) > 1 else [])]
+    columns = [0, 1, 2, 3, 4, 6, 7]
     shorter = [[cell.replace("95 %: ", "").replace("sd of ", "") for cell in row] for row in rows]
-    return [names[: len(columns)], *([row[column] for column in columns] for row in shorter)]
+    return [names, *([row[column] for column in columns] for row in shorter)]
 
 
 def sayings(data: Mapping[str, Any]) -> list[str]:
@@ -117,12 +114,15 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
         )
     equal = data["fixed"].get("equal_seconds")
     if equal:
+        damaged = {arm["name"]: arm["damaged"] for arm in data["arms"]}
         took = {arm["name"]: [run["seconds"] for run in arm["runs"].values() if run["seconds"]] for arm in data["arms"]}
         means = ", ".join(
             f"{name} {words.duration(sum(seconds) / len(seconds))} ({equal['images'][name]:,} images)"
             for name, seconds in took.items() if seconds
         )  # fmt: skip
-        lines.append(f"Equal in seconds ({words.duration(equal['seconds'])} meant); really used: {means}.")
+        really = [sum(seconds) / len(seconds) for name, seconds in took.items() if seconds and not damaged[name]]
+        note = ", which are over a tenth apart" if really and max(really) > 1.1 * min(really) else ""
+        lines.append(f"Equal in seconds ({words.duration(equal['seconds'])} meant); really used: {means}{note}.")
     return lines
 
 
@@ -132,12 +132,12 @@ def _collapsed(arm: Mapping[str, Any]) -> int:
 
 def protocol_line(data: Mapping[str, Any]) -> str:
     """How the numbers of the main table were made, in one line."""
-    machine = data["machine"]
+    machine, about = data["machine"], data["metrics"][data["primary"]]
+    floor = "" if about.get("floor") is None else f"; real against real {words.number(about['floor'])}"
     return (
-        f"{words.metric(data['primary'], data['metrics'][data['primary']]['protocol']['view'])}: "
-        f"{words.protocol(data['metrics'][data['primary']]['protocol'])}. Seeds {words.seeds(data['seeds'])}. Times: "
-        f"{machine['machine']}, {machine['device']}, {_threads(data)}; training with "
-        f"{words.threads(data['threads'])} a run, {data['jobs']} at a time."
+        f"{words.metric(data['primary'], about['protocol']['view'])}: {words.protocol(about['protocol'])}{floor}. "
+        f"Seeds {words.seeds(data['seeds'])}. Times: {machine['machine']}, {machine['device']}, {_threads(data)}; "
+        f"training with {words.threads(data['threads'])} a run, {data['jobs']} at a time."
     )
 
 
@@ -146,7 +146,7 @@ def _difference(data: Mapping[str, Any], name: str) -> list[str]:
         return ["baseline", ""]
     found = data["differences"][data["primary"]].get(name)
     if found is None:
-        return ["–", "no pair of runs"]
+        return ["–", "every run failed, its own or the baseline's: nothing to compare"]
     places = words.decimals(found["mean"], found["sd"] or 0)
     mean = f"{found['mean']:+,.{places}f}"
     interval = ""
@@ -160,7 +160,7 @@ def _difference(data: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _sided(data: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """``lower in 3 of 3 seeds (worse)``: what lower means depends on the metric."""
+    """``lower in 3 of 3 seeds`` as ``better in 3 of 3 seeds``, or worse: what lower means depends on the metric."""
     text, better = found["text"], data["metrics"][data["primary"]]["better"]
     first = text.split()[0]
     meaning = {("lower", "lower"): "better", ("higher", "higher"): "better"}.get((first, better), "worse")

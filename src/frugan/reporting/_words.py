@@ -111,10 +111,13 @@ def classes_of(run: Path) -> list[str]:
 def protocol(of: Mapping[str, Any]) -> str:
     """A protocol in one line."""
     accuracy = f", accuracy {100 * of['view_accuracy']:.1f} %" if of.get("view_accuracy") else ""
+    few = f"; too few images: {of['few_images']}" if of.get("few_images") else ""
+    real = f"{of['data']}" if of["real_count"] is None else (  # statistics tell no count
+        f"{of['real_count']:,} real images of {of['data']}, split {of['split']} ({of['content_hash'][:8]})"
+    )  # fmt: skip
     truncation = "no truncation" if of["truncation"] is None else f"truncation {of['truncation']}"
     return (
-        f"{of['fake_count']:,} fakes against {of['real_count']:,} real images of {of['data']}, split {of['split']} "
-        f"({of['content_hash'][:8]}); view {of['view_version']}{accuracy}, resizing {of['resizing']}; "
+        f"{of['fake_count']:,} fakes against {real}; view {of['view_version']}{accuracy}, resizing {of['resizing']}; "
         f"{of['weights']} weights of the {of['checkpoint']} checkpoint, {of['precision']}, {truncation}, labels "
-        f"{of['labels']}"
+        f"{of['labels']}{few}"
     )
