@@ -146,16 +146,26 @@ def test_nearest_training_images_are_found_over_all_chunks(monkeypatch: pytest.M
 
     from frugan.reporting import _neighbours as neighbours
 
-    monkeypatch.setattr(neighbours, "CHUNK", 7)
+    monkeypatch.setattr(neighbours, "CHUNK", 7 * 36)
     real = torch.randint(0, 256, (50, 1, 6, 6), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     rows = [3, 0, 49, 13]
     near = (real[rows].int() + 1).clamp(max=255).to(torch.uint8)
-    assert neighbours.nearest(near.permute(0, 2, 3, 1).numpy(), real).tolist() == rows
+    found, distances = neighbours.nearest(near.permute(0, 2, 3, 1).numpy(), real)
+    assert found.tolist() == rows
+    whole = (near.int() - real[rows].int()).square().flatten(1).sum(1).sqrt()
+    assert distances.tolist() == pytest.approx(whole.tolist())
+    # Of large, bright images that are nearly alike a copy is found, at distance 0.
+    alike = torch.full((60, 3, 64, 64), 250, dtype=torch.uint8)
+    alike[torch.arange(60), 0, 0, torch.arange(60)] = 249
+    found, distances = neighbours.nearest(alike.permute(0, 2, 3, 1).numpy(), alike)
+    assert found.tolist() == list(range(60))
+    assert distances.tolist() == [0.0] * 60
 
 
 def test_a_run_shows_the_training_images_that_are_nearest_and_the_floor(page: str) -> None:
     assert "Nearest training images" in page
-    assert "the training image of 200 that is nearest in pixels" in page
+    assert "the training image of 200 that is nearest by Euclidean distance between pixels" in page
+    assert re.search(r"[\d.]+ to [\d.]+ of 255 apart in root mean square; a copy is 0", page)
     assert "real against real" in page
 
 
