@@ -63,9 +63,10 @@ def evaluate(
             classifier of the data's own classes. Where the reference is fewer than 20,000 training images,
             "memorisation" comes with any that compares with real ones.
         view: how images are looked at; left out, "classifier" for labelled data of at least two classes (a small
-            net trained on the real images alone), else "pixels"; "inception" for statistics of 2048 features.
-        count: how many fakes, and how many real images at most; left out, of a generator 10,000, or as many as there
-            are real ones, but 1000 at least; of given images, all.
+            net trained on the real images alone), "stacked" for three such images in one, else "pixels"; "inception"
+            for statistics of 2048 features.
+        count: how many fakes, and how many real images at most (copies are sought among all); left out, of a generator
+            10,000, or as many as there are real ones, but 1000 at least; of given images, all.
         seed: of the latents.
         reference: "test" or "train", the real images to compare with; left out, the held-out ones where the source
             has enough of them, else those that were trained on. It stands in the protocol.

@@ -136,7 +136,9 @@ def observer(
         raise UserError(f"--evaluate-every measures a generator; this game ships {', '.join(shipped)}. Leave it out.")
     least = metrics.find("fid").least
     if len(dataset) < least:
-        raise UserError(f"--evaluate-every takes {least:,} images at least, and {dataset.title} has fewer.")
+        raise UserError(
+            f"--evaluate-every takes {least:,} images at least, and {dataset.title} has fewer. Leave it out."
+        )
     view = views.build(default_view(dataset), dataset=dataset, device=device, announce=tell)
     names = [metric.name for metric in chosen(dataset, view)]
     if best_by is not None and best_by not in names:
