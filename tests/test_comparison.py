@@ -112,6 +112,32 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare("mnist", families=["standard", "factorised"], baseline="x", out="unused")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"margin": 0.0}, r"The margin is 0; it must be above 0"),
+        ({"margin": float("nan")}, r"The margin is nan; it must be above 0"),
+        ({"pilot_seeds": [1000, 1000]}, r"pilot seeds are \[1000, 1000\]; .* --pilot-seeds 1000-1002"),
+        ({"reference": "tset"}, r"no reference 'tset'\. Accepted: train, test"),
+        ({"metrics": ["classification_accuracy"], "count": None}, "the generator of 'vanilla' takes none"),
+    ],
+)
+def test_what_would_end_a_comparison_after_its_training_is_found_before(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        compare(["vanilla", THIN], out=tmp_path / "out", **{**COMMON, **options})
+    assert not (tmp_path / "out").exists()
+
+
+def test_networks_that_make_images_of_images_are_not_compared(tmp_path: Path) -> None:
+    from frugan import recipes
+
+    name = next(name for name in recipes.names() if recipes.find(name).game.name == "star")
+    with pytest.raises(UserError, match="from images to images, and generators are compared"):
+        compare([name, f"wide: {name} batch_size=2"], out=tmp_path / "out", quiet=True)
+
+
 # --------------------------------------------------------------------------------------------------------- the result
 
 
@@ -183,6 +209,41 @@ def test_another_plan_in_the_same_folder_is_refused_with_the_differences(finishe
         compare(["vanilla", THIN], seeds=(0, 1), out=tmp_path, **COMMON)
 
 
+def test_runs_trained_beforehand_are_evaluated_and_their_plan_says_so(
+    finished: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    def none_left(planned: Sequence[Job], *rest: Any) -> None:
+        assert all(job.finished() for job in planned)
+
+    monkeypatch.setattr(comparison, "play", none_left)
+    out = tmp_path / "out"
+    shutil.copytree(finished.folder / "runs", out / "runs")
+    for arms, seeds, message in (
+        (["vanilla", THIN], range(5), r"a verdict takes a plan that comes first\. Give another --out; fewer than five"),
+        (["vanilla", THIN], (0,), r"vanilla/seed-1|thin/seed-1.* is no run of this comparison"),
+        (["vanilla", "thin: vanilla generator.hidden=[8]"], (0, 1), r"thin/seed-0 .*generator.hidden: \[8\] -> \[4\]"),
+    ):
+        with pytest.raises(UserError, match=message):
+            compare(arms, seeds=seeds, out=out, **COMMON)
+    with pytest.raises(UserError, match=r"images: 48 -> 96.* Move it away"):
+        compare(["vanilla", THIN], seeds=(0, 1), out=out, **{**COMMON, "images": 48})
+    assert not (out / "plan.json").exists()
+
+    made = compare(["vanilla", THIN], seeds=(0, 1), out=out, **COMMON)
+    there = ["runs/thin/seed-0", "runs/thin/seed-1", "runs/vanilla/seed-0", "runs/vanilla/seed-1"]
+    assert json.loads((out / "plan.json").read_text())["trained_before"] == made.data["trained_before"] == there
+    assert made.data["differences"]["fid"]["thin"]["mean"] == finished.data["differences"]["fid"]["thin"]["mean"]
+    assert "4 of 4 runs were trained before the plan was written." in made.words()
+    assert "it came after runs that were there already" in made.report.read_text()
+
+    shutil.rmtree(out / "runs/thin/seed-1")
+    shutil.copytree(out / "runs/vanilla/seed-1", out / "runs/thin/seed-1")
+    with pytest.raises(UserError, match=r"thin/seed-1 was trained with other settings than the arm 'thin'"):
+        compare(["vanilla", THIN], seeds=(0, 1), out=out, **COMMON)
+
+
 def test_unequal_protocols_share_no_table(
     finished: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +297,15 @@ def test_a_failure_is_marked_with_its_reason_and_not_repeated(tmp_path: Path) ->
     assert job.failure() == "frugan: no such family"
     jobs.play([job], 1, 1, quiet=True)
     assert job.output.read_text().count("no such family") == 1
+
+
+def test_a_run_that_is_trained_again_is_known_to_have_failed(tmp_path: Path) -> None:
+    job = scripted(tmp_path, "seed-0", "print('loss is not finite', file=sys.stderr); sys.exit(2)")
+    job.retry()
+    assert job.retried() is None
+    jobs.play([job], 1, 1, quiet=True)
+    job.retry()
+    assert (job.failure(), job.retried()) == (None, "loss is not finite")
 
 
 def test_a_run_killed_from_outside_has_not_failed_and_is_continued(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -166,6 +167,8 @@ def test_what_cannot_stop_on_its_way_is_not_stopped() -> None:
 
 def test_equal_seconds_set_budgets_by_the_speed_of_short_trials(tmp_path: Path) -> None:
     arms = gather(["slow: mnist", "fast: mnist architecture.width=0.5"], (), {"data": "glyphs", "images": 64_000}, {})
+    # Another budget of its own is no reason for other seconds.
+    arms[1] = replace(arms[1], recipe=replace(arms[1].recipe, images=32_000))
     arms.append(damaged(arms[0]))
     speeds = {"slow": 100.0, "fast": 250.0, arms[2].name: 400.0}
 
@@ -189,6 +192,57 @@ def test_equal_seconds_set_budgets_by_the_speed_of_short_trials(tmp_path: Path) 
 
 
 # ------------------------------------------------------------------------------------------------------------ the whole
+
+
+def test_what_a_run_had_on_its_way_is_measured_as_in_the_end(tmp_path: Path) -> None:
+    """Someone has measured it by fewer images while it stood there."""
+    job = Job("seed 0", tmp_path / "seed-0", (), 320, whole=True)
+    folder = RunFolder(job.folder)
+    job.folder.mkdir()
+
+    def line(images: int, number: float, count: int) -> dict[str, Any]:
+        values = {"values": {"fid": number}, "headline": "fid"}
+        return {"metric": "fid", **values, "images": images, "protocol": {**PROTOCOL, "fake_count": count}}
+
+    for one in (line(240, 30.0, 500), line(240, 25.0, 1000), line(320, 20.0, 1000)):
+        folder.append(folder.metrics, one)
+    assert beforehand.known_value(job, 240, 280, line(320, 20.0, 1000)) == {"images": 240, "number": 25.0}
+    assert beforehand.known_value(job, 240, 280, line(320, 20.0, 2000)) is None
+
+
+def test_a_comparison_killed_before_its_test_keeps_its_controls_and_trains_failed_pilots_again_if_told(
+    tmp_path: Path, quick: pytest.MonkeyPatch
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    def killed(*given: Any, **more: Any) -> None:
+        raise KilledError
+
+    quick.setattr(beforehand, "margin_of_pilots", killed)
+    arms, out = ["vanilla", "thin: vanilla generator.hidden=[16]"], tmp_path / "out"
+    with pytest.raises(KilledError):
+        compare(arms, match="parameters", out=out, **COMMON)
+    mark = out / "pilots/seed-1000.failed.json"
+    mark.parent.mkdir()
+    mark.write_text(json.dumps({"code": 2, "why": "the disk is full"}))
+    quick.setattr(comparison._controls, "controls", lambda *given: pytest.fail("looked for controls again"))
+    with pytest.raises(KilledError):
+        compare(arms, match="parameters", out=out, **COMMON)
+    assert mark.exists()
+    with pytest.raises(KilledError):
+        compare(arms, match="parameters", out=out, retry_failed=True, **COMMON)
+    assert not mark.exists()
+    assert (out / "arms/thin-control-parameters.json").is_file()
+
+
+def test_a_margin_of_other_units_than_those_of_the_test_is_refused() -> None:
+    pilots = {"pilots": {"metric": "fid", "protocol": PROTOCOL}}
+    comparison._check_margin(pilots, {"fid": {"protocol": PROTOCOL}})
+    with pytest.raises(UserError, match=r"view_version: pixels-1 \| pixels-2\. Begin a new comparison"):
+        comparison._check_margin(pilots, {"fid": {"protocol": {**PROTOCOL, "view_version": "pixels-2"}}})
+    with pytest.raises(UserError, match=r"metric: fid \| kid"):
+        comparison._check_margin(pilots, {"kid": {"protocol": PROTOCOL}})
 
 
 def test_a_plan_is_complete_before_the_test_and_holds_margin_arms_and_pilots(finished: Comparison) -> None:

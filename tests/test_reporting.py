@@ -238,6 +238,18 @@ def test_seconds_that_were_not_equal_after_all_are_told() -> None:
     assert "over a tenth apart" not in reporting.sayings(found)[-1]
 
 
+def test_runs_say_themselves_how_they_were_trained() -> None:
+    found = data("direction", "lower in 3 of 3 seeds")
+    for one, threads in zip(found["arms"], (1, 2), strict=True):
+        run = {**one["runs"]["0"], "threads": threads, "trained_on": "a processor, cpu"}
+        one["runs"] = {"0": run, "1": {**run, "retried": "the disk was full"}}
+    lines = reporting.sayings(found)
+    assert "plain, seed 1, was trained again after it had failed: the disk was full" in lines
+    assert any("unlike circumstances (a processor, cpu; with 1 or 2 threads" in line for line in lines)
+    assert "training with 1 or 2 threads a run, 2 at a time" in reporting.protocol_line(found)
+    assert "at a time" not in reporting.protocol_line({**found, "trained_before": ["runs/plain/seed-0"]})
+
+
 def test_a_protocol_against_statistics_or_of_too_few_images_has_words_too() -> None:
     statistics = {**PROTOCOL, "data": "statistics of fid.npz, count unknown", "split": None, "real_count": None}
     assert "10,000 fakes against statistics of fid.npz, count unknown; view" in words.protocol(statistics)

@@ -11,7 +11,8 @@ A comparison's folder holds
 
 An arm whose name begins with "damaged" was made worse on purpose, and there is always one where there are seeds enough
 for a verdict: as long as none has been found worse, the comparison has not shown that it would notice, and no arm is
-called "not worse". With fewer than five seeds there is a direction and no verdict, so no pilots and no damaged arm.
+called "not worse". With fewer than five seeds there is a direction and no verdict, so no pilots and no damaged arm;
+runs that ``frugan train --out OUT/runs/ARM/seed-S`` made beforehand may then lie there, and are only evaluated.
 """
 
 from __future__ import annotations
@@ -177,8 +178,13 @@ def compare(
 
     with folder.locked():
         written = plans.keep(folder, found, settings)
+        if written.get("trained_before"):
+            say(f"{len(written['trained_before'])} runs were trained before; they are evaluated as they are.")
         if "fixed" not in written:
-            found, fixed = _fix(folder, found, settings, extra, train, evaluating, say_once)
+            if retry_failed:
+                for mark in (*folder.path.glob("pilots/*.failed.json"), *folder.path.glob("trials/*.failed.json")):
+                    mark.unlink()  # a margin and a speed take runs that did not fail
+            found, fixed = _fix(folder, written, found, settings, extra, train, evaluating, say_once)
             _write_recipes(folder, found)
             plans.complete(folder, written, found, fixed)
         else:
@@ -191,9 +197,10 @@ def compare(
             )
             for seed in chosen_seeds for arm in found
         }  # fmt: skip
+        plans.check_runs(folder.path, found, chosen_seeds)
         if retry_failed:
             for job in planned.values():
-                job.mark.unlink(missing_ok=True)
+                job.retry()
         if verdicts and beforehand.stageable(found):
             for stop in range(len(_measure.ON_THE_WAY)):
                 train([job.until(_measure.stops(job.images)[stop]) for job in planned.values()])
@@ -204,7 +211,7 @@ def compare(
         if verdicts:
             _measure.add_judges(measured, found, planned, evaluating, say_once)
         sd = _evaluation_sd(fixed, measured, planned, first, evaluating, say_once) if verdicts else None
-        settings["evaluation_sd"] = sd
+        settings |= {"evaluation_sd": sd, "trained_before": written.get("trained_before", [])}
         result = _result(found, measured, settings, fixed, planned, (jobs, threads), device, say)
         folder.write_json(folder.path / "comparison.json", result)
         comparison = Comparison(folder.path, result)
@@ -219,10 +226,10 @@ def compare(
     return comparison
 
 
-def _seeds(seeds: Iterable[int]) -> list[int]:
+def _seeds(seeds: Iterable[int], what: str = "seeds", such_as: str = "--seeds 0-4") -> list[int]:
     listed = list(seeds)
     if not listed or len(set(listed)) < len(listed) or any(not isinstance(seed, int) or seed < 0 for seed in listed):
-        raise UserError(f"seeds are {listed}; give different whole numbers from 0, e.g. --seeds 0-4.")
+        raise UserError(f"{what} are {listed}; give different whole numbers from 0, e.g. {such_as}.")
     return listed
 
 
@@ -230,9 +237,13 @@ def _pilots(
     asked: Iterable[int] | None, seeds: Sequence[int], margin: float | None, verdicts: bool, say: Say
 ) -> list[int]:
     """The seeds of the pilots; none where the margin is given or no verdict is possible."""
+    if margin is not None and not (margin > 0 and math.isfinite(margin)):
+        raise UserError(f"The margin is {margin:g}; it must be above 0, in the unit of the first metric.")
     if margin is not None or not verdicts:
         return []
     pilots = list(PILOTS if asked is None else asked)
+    if pilots:
+        _seeds(pilots, "pilot seeds", "--pilot-seeds 1000-1002")
     inside = sorted(set(pilots) & set(seeds))
     if inside:
         raise UserError(f"The pilot seed {inside[0]} is one of the test's; pilots must lie outside, e.g. 1000-1002.")
@@ -251,26 +262,47 @@ def _baseline(arms: Sequence[Arm], baseline: str | None) -> str:
 def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Say) -> None:
     """Whatever can be found wrong is found before hours of training: names, options, data, a view's weights."""
     from frugan import build, views
+    from frugan import data as sources
     from frugan import metrics as known
 
-    for name in settings["metrics"] or ():
-        metric = known.find(name)
+    named = [known.find(name) for name in settings["metrics"] or ()]
+    for metric in named:
         if settings["count"] is not None and settings["count"] < metric.least:
-            raise UserError(f"{name} takes at least {metric.least} images; the count is {settings['count']}.")
+            raise UserError(f"{metric.name} takes at least {metric.least} images; the count is {settings['count']}.")
     _controls.check(settings["match"], arms[0])
     if settings["equal"] is not None:
         beforehand.seconds_asked(settings["equal"], arms)
     for arm in arms:
         for warning in build.check(arm.recipe):
             say(f"{arm.name}: {warning}")
-        if arm.recipe.budget != arms[0].recipe.budget and not arm.is_damaged:
+        maker = arm.recipe.makers()[0]
+        if build.orders(arm.recipe)[maker].part != "decoder":
+            raise UserError(f"'{arm.name}' trains a {maker} from images to images, and generators are compared.")
+        unlike = arm.recipe.budget != arms[0].recipe.budget and settings["equal"] is None
+        if unlike and not arm.is_damaged:
             say(
                 f"'{arm.name}' sees {arm.recipe.budget:,} images and the baseline {arms[0].recipe.budget:,}: not an "
                 "equal comparison, and said so in its verdict. Give --images for all."
             )
     sets = build.datasets(arms[0].recipe)
+    dataset, source = next(iter(sets.values())), arms[0].recipe.data.source
+    held_out = sources.has_split(source, "test")
+    if settings["reference"] not in (None, "train", "test"):
+        raise UserError(f"There is no reference '{settings['reference']}'. Accepted: train, test.")
+    if settings["reference"] == "test" and not held_out:
+        raise UserError(f"The data '{source}' have no held-out images (split test); use reference 'train'.")
+    for metric in named:
+        needs = [need for need in map(known.parse_need, metric.needs) if not need.optional]
+        if any(need.kind == "labels" for need in needs) and not dataset.classes:
+            raise UserError(f"{metric.name} needs labels, and {dataset.title} has none; leave it out of --metrics.")
+        if any((need.images, need.kind) == ("fake", "labels") for need in needs):
+            blind = next((a.name for a in arms if not a.recipe.networks[a.recipe.makers()[0]].labels), None)
+            if blind is not None:
+                raise UserError(f"{metric.name} needs fakes with labels, and the generator of '{blind}' takes none.")
+        if any(need.images == "held_out" for need in needs) and not held_out:
+            raise UserError(f"{metric.name} needs held-out images, and the data '{source}' have no split test.")
     if settings["view"] is not None and "weights" in views.find(settings["view"]).needs:
-        views.build(settings["view"], dataset=next(iter(sets.values())))
+        views.build(settings["view"], dataset=dataset)
 
 
 def _write_recipes(folder: RunFolder, arms: Sequence[Arm]) -> None:
@@ -279,7 +311,7 @@ def _write_recipes(folder: RunFolder, arms: Sequence[Arm]) -> None:
 
 
 def _fix(
-    folder: RunFolder, arms: list[Arm], settings: Mapping[str, Any], extra: Sequence[str],
+    folder: RunFolder, plan: dict[str, Any], arms: list[Arm], settings: Mapping[str, Any], extra: Sequence[str],
     train: beforehand.Play, evaluating: Mapping[str, Any], say: Say,
 ) -> tuple[list[Arm], dict[str, Any]]:
     """All arms with their final recipes, and what else is measured before the test begins."""
@@ -287,8 +319,10 @@ def _fix(
     if settings["margin"] is not None:
         fixed["margin_rule"] = "given beforehand"
     if settings["match"] is not None:
-        made, fixed["matched"] = _controls.controls(arms, settings["match"], say)
-        arms = [*arms, *made]
+        if "controls" not in plan:
+            plans.add_controls(folder, plan, *_controls.controls(arms, settings["match"], say))
+        fixed["matched"] = plan["controls"]["matched"]
+        arms = [*arms, *plans.arms_of(plan["controls"])]
     _write_recipes(folder, arms)
     if settings["equal"] is not None:
         seconds = beforehand.seconds_asked(settings["equal"], arms)
@@ -346,6 +380,7 @@ def _result(
         metrics[name] = {
             "headline": value["headline"], "better": value["better"], "protocol": shared, "floor": floor,
         }  # fmt: skip
+    _check_margin(fixed, metrics)
     facts = _facts(planned)
     costs = _measure.costs(arms, measured, planned, device, say)
     result: dict[str, Any] = {
@@ -379,6 +414,21 @@ def _result(
     result["controls"] = _verdicts.against_controls(result, fixed.get("matched", ()))
     result["fronts"] = _verdicts.fronts(result)
     return json.loads(json.dumps(result))
+
+
+def _check_margin(fixed: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """Refuse a margin that the pilots showed in other units than those of the test. Raises UserError."""
+    pilots, primary = fixed.get("pilots", {}), next(iter(metrics))
+    if "protocol" not in pilots:
+        return
+    apart = evaluation.unequal([pilots["protocol"], metrics[primary]["protocol"]])
+    if pilots["metric"] != primary:
+        apart = [f"metric: {pilots['metric']} | {primary}", *apart]
+    if apart:
+        raise UserError(
+            f"The pilots, from which the margin follows, were measured otherwise than the test: {'; '.join(apart)}. "
+            "Begin a new comparison with another --out."
+        )
 
 
 def _facts(planned: Jobs) -> dict[str, Any]:

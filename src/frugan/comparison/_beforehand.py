@@ -71,7 +71,8 @@ def equal_seconds(
     budget = seconds or baseline.recipe.images / speeds[baseline.name]
     fitted = []
     for arm in arms:
-        share = arm.recipe.images / baseline.recipe.images  # an arm damaged by less training keeps its damage
+        # An arm damaged by less training keeps its damage; all others have the same seconds, whatever was asked.
+        share = arm.recipe.images / baseline.recipe.images if arm.is_damaged else 1.0
         images = max(arm.recipe.batch_size, round(budget * share * speeds[arm.name]))
         fitted.append(replace(arm, recipe=replace(arm.recipe, images=images)))
     images = {arm.name: arm.recipe.images for arm in fitted}
@@ -88,7 +89,7 @@ def _speed(job: Job) -> float:
     if why is not None or len(points) < 2:
         raise UserError(
             f"The trial of '{job.title}', which measures its speed, "
-            f"{f'failed: {why}' if why else 'was too short'}. Mend that, or leave --equal out."
+            f"{f'failed: {why}. Mend that and add --retry-failed.' if why else 'was too short: give more --images.'}"
         )
     (first, begun), (last, ended) = points[0], points[-1]
     return (last - first) / max(ended - begun, 1e-9)
@@ -111,20 +112,16 @@ def margin_of_pilots(
                      baseline.folder, seed, extra)
         for seed in seeds
     }  # fmt: skip
-    budget = baseline.recipe.images
-    short: dict[int, float] = {}
+    budget, before = baseline.recipe.images, int(PILOT_SHARE * baseline.recipe.images)
     if stageable([baseline]):
-        before = int(PILOT_SHARE * budget)
         play([job.until(before) for job in jobs.values()])
-        for seed, job in jobs.items():
-            value = looked_at(job, before, budget, evaluating, say)
-            if value is not None:
-                short[seed] = value["number"]
+        for job in jobs.values():
+            look(job, before, budget, evaluating, say)
     play(list(jobs.values()))
     good = {seed: job for seed, job in jobs.items() if job.failure() is None}
     if not good:
         why = next(iter(jobs.values())).failure()
-        raise UserError(f"Every pilot run of '{baseline.name}' failed: {why}. Mend that, or give a --margin.")
+        raise UserError(f"Every pilot run of '{baseline.name}' failed: {why}. Mend that and add --retry-failed.")
     finals = {seed: evaluation.evaluate(job.folder, progress=say, **evaluating)[0] for seed, job in good.items()}
     primary = next(iter(finals.values()))
     say("Measuring the noise of evaluation on a pilot run.")
@@ -132,10 +129,13 @@ def margin_of_pilots(
         next(iter(good.values())).folder, **{**evaluating, "metrics": [primary["metric"]]}, progress=say
     )[primary["metric"]]
     full = {seed: float(value["values"][value["headline"]]) for seed, value in finals.items()}
+    passed = {seed: known_value(jobs[seed], before, budget, value) for seed, value in finals.items()}
+    short = {seed: value["number"] for seed, value in passed.items() if value is not None}
     found = margin_from(primary, short, full, noise.sd)
     return {
         **found,
         "pilots": {
+            "metric": primary["metric"], "protocol": evaluation.shared(primary["protocol"]),
             "seeds": list(seeds), "values": {str(seed): value for seed, value in full.items()},
             "values_before": {str(seed): value for seed, value in short.items()}, "share_before": PILOT_SHARE,
             "evaluation_sd": noise.sd, "evaluations": list(noise.values),
@@ -177,30 +177,32 @@ def margin_from(
 # ----------------------------------------------------------------------------------------------------------- on the way
 
 
-def looked_at(
+def look(
     job: Job, images: int, before: int, evaluating: Mapping[str, Any], say: Callable[[str], None]
-) -> dict[str, Any] | None:
-    """The primary value of a run that stands between `images` and `before`, measured now or when it stood there.
-
-    Returns ``{"images", "number", "protocol"}``, None if the run failed or has gone further without being looked at.
-    """
+) -> None:
+    """Measure a run in the primary metric if it stands between `images` and `before`; see `known_value`."""
     from frugan.engine import checkpoint
     from frugan.engine.run import RunFolder
 
     run = RunFolder(job.folder)
     newest = checkpoint.newest(run.checkpoints) if run.exists() else None
     if newest is not None and images <= checkpoint.images_of(newest) < before and job.failure() is None:
-        evaluation.evaluate(run, progress=say, **evaluating)
-    return known_value(job, images, before, (evaluating["metrics"] or [None])[0])
+        own: dict[str, Any] = {**evaluating, "metrics": evaluating["metrics"] and evaluating["metrics"][:1]}
+        evaluation.evaluate(run, progress=say, **own)
 
 
-def known_value(job: Job, images: int, before: int, metric: str | None = None) -> dict[str, Any] | None:
-    """What is kept of a run between `images` and `before`: the first value, or that of `metric`; see `looked_at`."""
+def known_value(job: Job, images: int, before: int, like: Mapping[str, Any]) -> dict[str, Any] | None:
+    """``{"images", "number"}``: what a run had first between `images` and `before`, measured as the value `like` was.
+
+    None if it failed, or went further without being looked at. Other people may have measured it otherwise.
+    """
     from frugan.engine.run import RunFolder
 
     run = RunFolder(job.folder)
     for line in run.lines(run.metrics):
-        if images <= line["images"] < before and metric in (None, line["metric"]):
-            number = float(line["values"][line["headline"]])
-            return {"images": line["images"], "number": number, "protocol": line["protocol"]}
+        if (
+            line["metric"] == like["metric"] and images <= line["images"] < before
+            and not evaluation.unequal([line["protocol"], like["protocol"]])
+        ):  # fmt: skip
+            return {"images": line["images"], "number": float(line["values"][line["headline"]])}
     return None

@@ -52,6 +52,20 @@ class Job:
             return None
         return str(json.loads(self.mark.read_text())["why"])
 
+    @property
+    def again(self) -> Path:
+        """Where it is written that it failed and was begun once more."""
+        return self.folder.with_name(self.folder.name + ".retried.json")
+
+    def retry(self) -> None:
+        """Forget that it failed, but not that it did."""
+        if self.mark.is_file():
+            self.mark.replace(self.again)
+
+    def retried(self) -> str | None:
+        """Why it had failed before it was begun once more, None if it was not."""
+        return str(json.loads(self.again.read_text())["why"]) if self.again.is_file() else None
+
     def seen(self) -> int:
         """How many images it has seen, by the last line of its log."""
         from frugan.engine.run import RunFolder
@@ -117,7 +131,7 @@ def play(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool) -> None:
                     elif code > 0:
                         why = _last_line(job.output) or f"it ended with code {code}"
                         RunFolder(job.folder).write(job.mark, json.dumps({"code": code, "why": why}) + "\n")
-                        watch.say(f"{job.title} failed and counts as failed: {why}")
+                        watch.say(f"{job.title} failed and counts as failed (--retry-failed trains it again): {why}")
                 watch.look(running, waiting)
         except KeyboardInterrupt:
             watch.close()

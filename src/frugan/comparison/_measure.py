@@ -11,7 +11,7 @@ from typing import Any
 
 from frugan import evaluation
 from frugan.comparison._arms import Arm
-from frugan.comparison._beforehand import known_value, looked_at
+from frugan.comparison._beforehand import known_value, look
 from frugan.comparison._jobs import Job
 
 LATENCY_BATCHES = (1, 64)
@@ -52,9 +52,13 @@ def runs(arms: Sequence[Arm], planned: Jobs, evaluating: Mapping[str, Any], say:
         folder = RunFolder(job.folder)
         lines = folder.lines(folder.log)
         timed = [line for line in lines if "seconds" in line]
+        facts = folder.read_json(folder.facts) if folder.facts.is_file() else {}
         run: dict[str, Any] = {
             "folder": str(job.folder.relative_to(job.folder.parents[2])),
             "failed": job.failure(),
+            "retried": job.retried(),
+            "threads": facts.get("threads"),
+            "trained_on": f"{facts['machine']}, {facts['device']}" if facts else None,
             "images": lines[-1]["images"] if lines else 0,
             "seconds": timed[-1]["seconds"] if timed else None,
             "images_per_second": timed[-1]["images"] / timed[-1]["seconds"] if timed else None,
@@ -73,7 +77,7 @@ def look_on_the_way(planned: Jobs, stop: int, evaluating: Mapping[str, Any], say
     """Measure every run that stands at the stop of that number, before it is trained further."""
     for job in planned.values():
         at = [*stops(job.images), job.images]
-        looked_at(job, at[stop], at[stop + 1], evaluating, say)
+        look(job, at[stop], at[stop + 1], evaluating, say)
 
 
 def add_way(measured: Measured, planned: Jobs) -> None:
@@ -86,9 +90,9 @@ def add_way(measured: Measured, planned: Jobs) -> None:
         way = []
         at = [*stops(job.images), job.images]
         for first, before in itertools.pairwise(at):
-            value = known_value(job, first, before, primary["metric"])
-            if value is not None and not evaluation.unequal([value["protocol"], primary["protocol"]]):
-                way.append({"images": value["images"], "number": value["number"]})
+            value = known_value(job, first, before, primary)
+            if value is not None:
+                way.append(value)
         run["way"] = [*way, {"images": primary["images"], "number": primary["values"][primary["headline"]]}]
 
 

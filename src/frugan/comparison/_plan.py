@@ -2,6 +2,9 @@
 
 What is asked for stands in it at once; what has to be measured first (control arms, budgets in seconds, the margin from
 pilot runs) is added under ``fixed`` before any run of the test begins. Nothing in it follows from the test's results.
+
+Runs that were trained by themselves may be laid into the folder of a comparison with too few seeds for a verdict; the
+plan then says that it came after them.
 """
 
 from __future__ import annotations
@@ -9,14 +12,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from frugan import intervals
 from frugan.comparison._arms import Arm
-from frugan.recipe import differences, from_dict, to_dict
+from frugan.recipe import differences, from_dict, from_run, to_dict
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
+
+
+ADDED = ("format", "fixed", "controls", "trained_before")
+"""What joins a plan after it was asked for."""
 
 
 def plan_of(arms: Sequence[Arm], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,7 +41,7 @@ def plan_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     for name in before["arms"].keys() & now["arms"].keys():
         one, other = (from_dict(plan["arms"][name], where=f"the plan's arm '{name}'") for plan in (before, now))
         lines += [f"{name}: {line}" for line in differences(one, other)]
-    keys = (before.keys() | now.keys()) - {"arms", "format", "fixed"}
+    keys = (before.keys() | now.keys()) - {"arms", *ADDED}
     lines += [f"{key}: {before.get(key)} -> {now.get(key)}" for key in sorted(keys) if before.get(key) != now.get(key)]
     return lines
 
@@ -52,23 +61,75 @@ def keep(folder: RunFolder, arms: Sequence[Arm], settings: Mapping[str, Any]) ->
                 "nothing is decided by the results: give another --out, or the settings it was begun with."
             )
         return before
-    if any(item.name != LOCK for item in folder.path.iterdir()):
+    if any(item.name not in (LOCK, "runs") for item in folder.path.iterdir()):
         raise UserError(f"{folder.path} holds something that is no comparison; give another --out.")
+    there = sorted(str(item.relative_to(folder.path)) for item in folder.path.glob("runs/*/*") if item.is_dir())
+    if there:
+        if len(settings["seeds"]) >= intervals.SEEDS_FOR_A_VERDICT:
+            raise UserError(
+                f"{folder.path} holds runs that were trained before there was a plan ({there[0]}), and a verdict takes "
+                "a plan that comes first. Give another --out; fewer than five --seeds give a direction, also of these."
+            )
+        check_runs(folder.path, arms, settings["seeds"])
+        plan["trained_before"] = there
     folder.write_json(path, plan)
     return plan
 
 
+def check_runs(folder: Path, arms: Sequence[Arm], seeds: Sequence[int]) -> None:
+    """Refuse runs in ``runs/ARM/seed-S`` that are not those of the comparison: other arms, seeds or settings.
+
+    Finished runs are only evaluated, and nothing else would tell. Raises UserError, which names the first such run.
+    """
+    from frugan.engine.run import RunFolder
+
+    wanted = {f"runs/{arm.folder}/seed-{seed}": (arm, seed) for arm in arms for seed in seeds}
+    for path in sorted(item for item in folder.glob("runs/*/*") if item.is_dir()):
+        name = path.relative_to(folder).as_posix()
+        if name not in wanted:
+            raise UserError(
+                f"{path} is no run of this comparison, whose runs are {', '.join(list(wanted)[:3])} ...; leaving runs "
+                "out would be choosing among them. Move it away, or compare its arm and seed too."
+            )
+        run = RunFolder(path)
+        if not run.exists():
+            continue  # killed at its very start
+        arm, seed = wanted[name]
+        found, recipe = from_run(run), replace(arm.recipe, seed=seed)
+        # A run knows the classes of its data, and one that was stopped on the way has seen fewer images.
+        apart = differences(recipe, found, but=("images", "data.classes", "streams"))
+        apart = [line for line in apart if not line.startswith("streams.")]
+        if found.images > recipe.images:
+            apart.append(f"images: {recipe.images} -> {found.images}")
+        if apart:
+            raise UserError(
+                f"{path} was trained with other settings than the arm '{arm.name}' ({'; '.join(apart)}). Move it away, "
+                "or give the comparison its settings."
+            )
+
+
+def add_controls(
+    folder: RunFolder, plan: dict[str, Any], made: Sequence[Arm], matched: Sequence[Mapping[str, Any]]
+) -> None:
+    """Add the controls that were found, so that a comparison killed before its test does not find others (by time)."""
+    plan["controls"] = {"arms": _listed(made), "matched": list(matched)}
+    folder.write_json(folder.path / "plan.json", plan)
+
+
 def complete(folder: RunFolder, plan: Mapping[str, Any], arms: Sequence[Arm], fixed: Mapping[str, Any]) -> None:
     """Add what was measured beforehand, and the final recipes of all arms, which are also written to ``arms/``."""
-    listed = [
+    kept = {key: value for key, value in plan.items() if key not in ("format", "fixed", "controls")}
+    folder.write_json(folder.path / "plan.json", {**kept, "fixed": {**fixed, "arms": _listed(arms)}})
+
+
+def _listed(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    return [
         {"name": arm.name, "control_of": arm.control_of, "recipe": to_dict(replace(arm.recipe, seed=0))} for arm in arms
     ]
-    kept = {key: value for key, value in plan.items() if key not in ("format", "fixed")}
-    folder.write_json(folder.path / "plan.json", {**kept, "fixed": {**fixed, "arms": listed}})
 
 
 def arms_of(fixed: Mapping[str, Any]) -> list[Arm]:
-    """The arms of a plan that is complete."""
+    """The arms that were fixed."""
     return [
         Arm(one["name"], from_dict(one["recipe"], where=f"the plan's arm '{one['name']}'"), one["control_of"])
         for one in fixed["arms"]

@@ -10,7 +10,7 @@ from typing import Any
 from frugan.reporting import _charts as charts
 from frugan.reporting import _words as words
 from frugan.reporting._neighbours import panel
-from frugan.reporting._tables import all_numbers, main_table, protocol_line, read_comparison, remarks
+from frugan.reporting._tables import all_numbers, main_table, protocol_line, read_comparison, remarks, trained
 
 GRID = 36
 SAMPLE_SEED = 0
@@ -319,9 +319,9 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("counting", "parameters with running means and variances; MACs of convolutions and dense layers, plain form"),
         ("checkpoint", "the last one of each run, decided beforehand"),
         ("machine", f"{machine['machine']}, {machine['device']}, {machine['precision']}; {versions}"),
-        ("runs", f"{data['jobs']} at a time with {words.threads(data['threads'])} each, alike for all arms"),
+        ("runs", trained(data)),
         ("margin", f"{data['margin']:.4g} ({data['margin_rule']})" if data["margin"] else "none"),
-        ("plan", "plan.json: arms, seeds, metric and margin as they stood before the first run of the test"),
+        ("plan", _plan(data)),
     ]
     if any(one["failed"] or one["collapsed"] for one in data["failures"].values()):
         baseline = f"{data['baseline']} {base['failed']} failed, {base['collapsed']} collapsed of {base['runs']}"
@@ -336,6 +336,13 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
         facts.append(("discriminator", text))
     return facts
+
+
+def _plan(data: Mapping[str, Any]) -> str:
+    if data["trained_before"]:
+        return "plan.json: arms and seeds; it came after runs that were there already"
+    margin = " and margin" if data["fixed"]["margin_rule"] else ""
+    return f"plan.json: arms, seeds, settings{margin} as they stood before the first run of the test"
 
 
 def _recipe_text(folder: Path, arm: Mapping[str, Any]) -> str:

@@ -105,6 +105,19 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
         lines.append(f"Margin {data['margin']:.3g}: {data['margin_rule']}.")
     sds = [arm["summary"][data["primary"]]["sd"] for arm in data["arms"] if arm["summary"][data["primary"]]]
     seed_sd = max((sd for sd in sds if sd is not None), default=None)
+    runs = [(arm["name"], seed, run) for arm in data["arms"] for seed, run in arm["runs"].items()]
+    if data.get("trained_before"):
+        lines.append(f"{len(data['trained_before'])} of {len(runs)} runs were trained before the plan was written.")
+    lines += [
+        f"{name}, seed {seed}, was trained again after it had failed: {run['retried']}"
+        for name, seed, run in runs if run.get("retried")
+    ]  # fmt: skip
+    machines = sorted({run["trained_on"] for *_, run in runs if run.get("trained_on")})
+    if len(machines) > 1 or len(threads_of(data)) > 1:
+        lines.append(
+            f"Trained under unlike circumstances ({'; '.join([*machines, trained(data)])}): times of training do not "
+            "compare."
+        )
     if data["evaluation_sd"] is not None and seed_sd is not None:
         own = data["evaluation_sd"]
         note = ", over a third: evaluate more images (--count)" if own > seed_sd / 3 else ""
@@ -137,8 +150,20 @@ def protocol_line(data: Mapping[str, Any]) -> str:
     return (
         f"{words.metric(data['primary'], about['protocol']['view'])}: {words.protocol(about['protocol'])}{floor}. "
         f"Seeds {words.seeds(data['seeds'])}. Times: {machine['machine']}, {machine['device']}, {_threads(data)}; "
-        f"training with {words.threads(data['threads'])} a run, {data['jobs']} at a time."
+        f"training {trained(data)}."
     )
+
+
+def threads_of(data: Mapping[str, Any]) -> list[int]:
+    """The numbers of threads that runs were trained with, as the runs themselves tell."""
+    return sorted({run["threads"] for arm in data["arms"] for run in arm["runs"].values() if run.get("threads")})
+
+
+def trained(data: Mapping[str, Any]) -> str:
+    """How the runs shared the machine, in words."""
+    found = threads_of(data) or [data["threads"]]
+    threads = f"with {' or '.join(map(str, found[:-1]))}{' or ' if found[1:] else ''}{words.threads(found[-1])} a run"
+    return threads if data.get("trained_before") else f"{threads}, {data['jobs']} at a time"
 
 
 def _difference(data: Mapping[str, Any], name: str) -> list[str]:
