@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from frugan import cli
+from frugan.cli._arguments import options_last
 
 VERBS = [*cli.VERBS, *(f"data {verb}" for verb in cli.DATA_VERBS)]
 SMALL = "data.limit=200 architecture.width=0.05 discriminator.width=0.1"
@@ -173,7 +174,7 @@ def test_keys_may_stand_anywhere_between_options(run: Path) -> None:
     ],
 )
 def test_options_are_moved_behind_the_rest_with_their_values(given: str, expected: str) -> None:
-    assert cli._options_last(given.split(), cli.cost) == expected.split()
+    assert options_last(given.split(), cli.cost) == expected.split()
 
 
 def test_a_run_is_sampled_costed_and_told_finished(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,94 @@
+"""The command line: one thin function per verb, in files by what they are for.
+
+Nothing here imports torch before a verb needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import tyro
+from tyro.conf import DisallowNone, FlagCreatePairsOff
+
+from frugan.cli._arguments import options_last
+from frugan.cli._comparing import compare, demo, plan
+from frugan.cli._judging import cost, evaluate, print_first_lines, report
+from frugan.cli._making import sample, train, translate
+from frugan.cli._recipes import print_keys, recipes
+from frugan.cli._sources import data_check, data_convert_weights, data_list, data_pack, data_show
+from frugan.registry import UserError
+
+_EXAMPLES = """
+
+A first run, without any download:   frugan demo
+The same by hand:                    frugan train mnist --data glyphs --images 60k --out runs/first
+Twins, side by side:                 frugan compare mnist --families standard,factorised --data glyphs --out runs/twins
+"""
+
+VERBS: dict[str, Callable[..., None]] = {
+    "demo": demo, "recipes": recipes, "train": train, "sample": sample, "translate": translate, "evaluate": evaluate,
+    "compare": compare, "plan": plan, "report": report, "cost": cost,
+}
+DATA_VERBS: dict[str, Callable[..., None]] = {
+    "list": data_list, "show": data_show, "check": data_check, "pack": data_pack,
+    "convert-weights": data_convert_weights,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """What ``frugan`` runs: the verb, or its help; mistakes of the user's end in one line and exit code 2."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _dispatch(given)
+    except UserError as error:
+        print(f"frugan: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("frugan: interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _dispatch(given: list[str]) -> None:
+    verbs, prog = VERBS, "frugan"
+    if given[:1] == ["data"]:
+        verbs, prog, given = DATA_VERBS, "frugan data", given[1:]
+    if not given or given[0] in ("-h", "--help"):
+        _print_verbs(verbs, prog)
+        return
+    if given[0] == "--version":
+        from frugan import __version__
+
+        print(__version__)
+        return
+    verb, rest = given[0], given[1:]
+    if verb not in verbs:
+        from frugan.registry import suggest
+
+        raise UserError(f"There is no verb '{verb}'. {suggest(verb, [*verbs, *(['data'] if verbs is VERBS else [])])}")
+    try:
+        tyro.cli(
+            verbs[verb], args=options_last(rest, verbs[verb]), prog=f"{prog} {verb}", use_underscores=False,
+            config=(FlagCreatePairsOff, DisallowNone),
+        )
+    except SystemExit as stop:
+        if verb == "train" and stop.code in (0, None) and {"-h", "--help"} & set(rest) and not rest[0].startswith("-"):
+            print_keys(rest)
+        if verb == "evaluate" and stop.code in (0, None) and {"-h", "--help"} & set(rest):
+            print_first_lines()
+        raise
+
+
+def _print_verbs(verbs: dict[str, Callable[..., None]], prog: str) -> None:
+    print(f"usage: {prog} VERB ...\n")
+    if verbs is VERBS:
+        print("Small, fast, honestly compared GAN image generators.\n")
+    listed = {verb: (function.__doc__ or "").strip().splitlines()[0] for verb, function in verbs.items()}
+    if verbs is VERBS:
+        listed["data"] = "Sources of images: list, show, check, pack."
+    for verb, line in listed.items():
+        print(f"  {verb:16} {line}")
+    print(f"\n{prog} VERB --help tells more." + (_EXAMPLES if verbs is VERBS else ""))

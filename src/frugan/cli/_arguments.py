@@ -1,0 +1,128 @@
+"""What verbs take: types of options for tyro, and what was typed as values. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from frugan.registry import UserError
+
+# What is left out has no default to be shown; the help says what happens then.
+Text = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
+
+Reals = Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="")]
+
+Names = Annotated[str | None, arg(metavar="A,B,...", help_behavior_hint="")]
+
+Count = Annotated[str | None, arg(metavar="N", help_behavior_hint="")]
+
+Number = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
+
+Value = Annotated[float | None, arg(metavar="X", help_behavior_hint="")]
+
+File = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")]
+
+Flag = Annotated[bool, arg(help_behavior_hint="")]
+
+Many = Annotated[str, arg(metavar="N")]
+
+Keys = Positional[Annotated[tuple[str, ...], arg(metavar="[KEY=VALUE ...]", help_behavior_hint="")]]
+
+Run = Positional[Annotated[Path, arg(metavar="RUN")]]
+
+Source = Positional[Annotated[str, arg(metavar="SOURCE")]]
+
+Json = Annotated[bool, arg(help="Print JSON instead of a table.", help_behavior_hint="")]
+
+Code = Annotated[
+    Path | None,
+    arg(
+        metavar="FILE", help_behavior_hint="",
+        help="A Python file of your own that adds families, networks, games, metrics or recipes (docs/extending.md).",
+    ),
+]
+
+
+def key_values(keys: Sequence[str]) -> dict[str, Any]:
+    from frugan.recipe import parse_value
+
+    changes = {}
+    for key in keys:
+        name, equals, value = key.partition("=")
+        if not equals or not name:
+            raise UserError(f"'{key}' is not of the form key=value, e.g. batch_size=64.")
+        changes[name] = parse_value(value)
+    return changes
+
+
+def is_key(token: str) -> bool:
+    """Whether a word is key=value, and not an arm ("mnist batch_size=32", "thin: mnist") or a file."""
+    return re.match(r"[A-Za-z_][\w.]*=", token) is not None
+
+
+def options_last(given: list[str], verb: Callable[..., None]) -> list[str]:
+    """What was typed, sorted: names, then keys, then options, since tyro wants all that is no option in one piece."""
+    parameters = inspect.signature(verb).parameters.values()
+    flags = {"--" + parameter.name.replace("_", "-") for parameter in parameters if parameter.default is False}
+    others: list[str] = []
+    options: list[str] = []
+    waiting = list(given)
+    while waiting:
+        word = waiting.pop(0)
+        if not word.startswith("-"):
+            others.append(word)
+            continue
+        options.append(word)
+        if waiting and "=" not in word and word not in {*flags, "-h", "--help"}:
+            options.append(waiting.pop(0))
+    return [*sorted(others, key=is_key), *options]
+
+
+def listed(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def whole_numbers(option: str, text: str, such_as: str) -> tuple[int, ...]:
+    """ "0-4" or "0,1,5" as numbers. Raises UserError."""
+    found: list[int] = []
+    try:
+        for part in listed(text) or ():
+            first, dash, last = part.partition("-")
+            found += range(int(first), int(last) + 1) if dash else [int(first)]
+    except ValueError:
+        found = []
+    if not found:
+        raise UserError(f"{option} {text}: give whole numbers such as {such_as}.")
+    return tuple(found)
+
+
+def seeds_of(text: str) -> tuple[int, ...]:
+    return whole_numbers("--seeds", text, "0-4, or 0,1,5")
+
+
+def pilots_of(text: str | None) -> tuple[int, ...] | None:
+    if text == "none":
+        return ()
+    return None if text is None else whole_numbers("--pilot-seeds", text, "1000-1002, or none")
+
+
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def read_code(code: Path | None) -> None:
+    if code is not None:
+        from frugan.registry import load_code
+
+        load_code(code)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))

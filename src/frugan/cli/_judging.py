@@ -1,0 +1,152 @@
+"""Verbs that judge what was made: ``evaluate``, ``cost``, ``report``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from frugan.cli._arguments import (
+    Code,
+    Count,
+    Flag,
+    Json,
+    Keys,
+    Names,
+    Number,
+    Reals,
+    Text,
+    key_values,
+    listed,
+    print_json,
+    read_code,
+    tell,
+)
+
+
+def evaluate(
+    fakes: Positional[Annotated[Path, arg(metavar="FAKES")]], *, real: Reals = None, metrics: Names = None,
+    view: Text = None, count: Count = None, reference: Text = None, allow_few: Names = None, seed: int = 0,
+    size: Number = None, channels: Number = None, allow_unusable: Flag = False, device: Text = None, json: Json = False,
+    code: Code = None,
+) -> None:
+    """Measure fakes against real images, beside what real images themselves reach; every value carries its protocol.
+
+    A run of your own:            frugan evaluate runs/thin
+
+    An artefact, other images:    frugan evaluate thin.frugan --real mnist --metrics fid,kid,precision_recall
+
+    Images of any program:        frugan evaluate samples/ --real photos/ --view inception
+
+    Against known statistics:     frugan evaluate samples.npz --real fid_stats.npz --metrics fid
+
+    The column "floor" is the same metric of real images against real images: no generator is seen to be better. Values
+    compare only if their protocols are equal; the view (which network looks) and the counts change them most. Where
+    fewer than 20,000 training images are the reference, copies of them score well, and memorisation is measured too.
+
+    Args:
+        fakes: A run, an artefact, or images: a folder (PNG, not JPEG), an .npz of uint8, a .parquet.
+        real: A folder, .parquet, .npz, a name (frugan data list), or an .npz of mu and sigma. A run knows its own.
+        metrics: Names, with commas; if left out fid,kid, and class_coverage where the data has classes.
+        view: Images to features. Chosen by the data if left out.
+        count: How many fakes, and real images at most; if left out all given ones; of a generator 10,000 at most.
+        reference: test or train: the real images to compare with; the held-out ones if left out and there are enough.
+        allow_few: Metrics to compute even of too few images, with commas. Such a value shares no table with others.
+        seed: Of the latents.
+        size: Bring the images of --real to this side first, as training would.
+        channels: Bring the images of --real to 1 (grey) or 3 (colour) channels first.
+        allow_unusable: Go on even if more than 5 % of the given images cannot be used.
+        device: cpu, cuda ...; the best there is if left out.
+    """
+    from frugan.evaluation import evaluate as measure
+    from frugan.recipe import parse_count
+
+    values = measure(
+        fakes, real=real, metrics=listed(metrics), view=view, count=None if count is None else parse_count(count),
+        seed=seed, reference=reference, allow_few=listed(allow_few) or (), size=size, channels=channels,
+        allow_unusable=allow_unusable, device=device, code=code, progress=tell,
+    )
+    if json:
+        print_json(values)
+    else:
+        _print_values(values)
+
+
+
+def cost(
+    model: Positional[Annotated[str, arg(metavar="RECIPE|RUN")]], keys: Keys = (), *, family: Text = None,
+    discriminator_family: Text = None, layers: Flag = False, latency: Flag = False, json: Json = False,
+    code: Code = None,
+) -> None:
+    """Count parameters and multiply-accumulates of a recipe or run; measure its latency only if asked.
+
+    Args:
+        model: A recipe's name, a recipe.json, or a run folder.
+        keys: key=value, as for train.
+        family: Convolution family of the network that makes images.
+        discriminator_family: Convolution family of the discriminator.
+        layers: Also print every layer: what its role became, and what it costs.
+        latency: Also measure milliseconds per image at batch 1 and 64 on this machine.
+    """
+    from frugan.costing import cost_of
+
+    read_code(code)
+    found = cost_of(
+        model, family=family, discriminator_family=discriminator_family, changes=key_values(keys), latency=latency
+    )
+    if json:
+        print_json(found.as_dict(layers=layers))
+    else:
+        found.show(layers=layers)
+
+
+
+def report(folder: Positional[Annotated[Path, arg(metavar="FOLDER")]], *, code: Code = None) -> None:
+    """Write one self-contained HTML page about a run or a comparison.
+
+    Args:
+        folder: What train or compare wrote.
+    """
+    from frugan.reporting import report as write
+
+    print(f"Report: {write(folder, code=code)}")
+
+
+
+def _print_values(values: Sequence[dict[str, Any]]) -> None:
+    """Each metric's headline, its floor and what else it told; then what all protocols say, and where one differs."""
+    print(f"{'metric':20} {'value':>10} {'floor':>10}  better")
+    for value in values:
+        floor = value.get("floor")
+        numbers = [value["values"][value["headline"]], *([] if floor is None else [floor["value"]])]
+        shown = [f"{number:.4g}" for number in numbers] + ["-"] * (2 - len(numbers))
+        others = [f"{key} {number:.4g}" for key, number in value["values"].items() if key != value["headline"]]
+        print(f"{value['metric']:20} {shown[0]:>10} {shown[1]:>10}  {value['better']:8}{'  '.join(others)}".rstrip())
+    protocols = [value["protocol"] for value in values]
+    for of in dict.fromkeys(value["floor"]["protocol"]["of"] for value in values if value.get("floor")):
+        names = [v["metric"] for v in values if v.get("floor") and v["floor"]["protocol"]["of"] == of]
+        print(f"floor of {', '.join(names)}: {of}")
+    same = {key: item for key, item in protocols[0].items() if all(key in p and p[key] == item for p in protocols)}
+    print("protocol: " + ", ".join(f"{key} {item}" for key, item in same.items() if item not in (None, {})))
+    for value in values:
+        own = [f"{key} {item}" for key, item in value["protocol"].items() if key not in same and item not in (None, {})]
+        if own:
+            print(f"protocol of {value['metric']}: {', '.join(own)}")
+
+
+
+def print_first_lines() -> None:
+    """What each metric and view says that it is, read from its file: importing it would import torch."""
+    import ast
+    import importlib.util
+
+    from frugan import metrics, views
+
+    for title, axis in (("--metrics", metrics), ("--view", views)):
+        print(f"\nNames for {title}:")
+        for name in axis.names():
+            spec = importlib.util.find_spec(f"{axis.__name__}.{name}")
+            said = ast.get_docstring(ast.parse(Path(spec.origin).read_text())) if spec and spec.origin else None
+            print(f"  {name:24} {(said or 'your own').splitlines()[0]}")

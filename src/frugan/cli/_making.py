@@ -1,0 +1,151 @@
+"""Verbs that make networks and images: ``train``, ``sample``, ``translate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from frugan.cli._arguments import (
+    Code,
+    Count,
+    File,
+    Flag,
+    Keys,
+    Names,
+    Number,
+    Run,
+    Text,
+    Value,
+    key_values,
+    listed,
+    whole_numbers,
+)
+from frugan.registry import UserError
+
+
+def train(
+    recipe: Positional[Annotated[str, arg(metavar="RECIPE")]],
+    keys: Keys = (),
+    *,
+    data: Text = None,
+    family: Text = None,
+    images: Count = None,
+    seed: Number = None,
+    out: File = None,
+    discriminator_family: Text = None,
+    rounds: Number = None,
+    batch_size: Number = None,
+    device: Text = None,
+    precision: Text = None,
+    init: File = None,
+    code: Code = None,
+    allow_unusable: Flag = False,
+    evaluate_every: Count = None,
+    keep_best: Text = None,
+) -> None:
+    """Train a recipe; the same command on an unfinished run continues it.
+
+    Args:
+        recipe: A recipe's name (frugan recipes), or the recipe.json of another run.
+        keys: key=value: any value of the recipe; "frugan train RECIPE --help" lists them.
+        data: Where images come from: glyphs, a folder, a .parquet, a .npz, hub:owner/name ... (frugan data list).
+        family: Convolution family of the network that makes images, e.g. factorised, depthwise.
+        images: Real images to show in all: 60000, 60k, 2M. A larger number trains a finished run further.
+        seed: Decides initial weights, order of images and latents.
+        out: The run folder; runs/RECIPE-DATA-FAMILY-seed-SEED if left out.
+        discriminator_family: Convolution family of the discriminator.
+        rounds: Rounds instead of images, where equal updates are wanted.
+        batch_size: Real images in each step of the discriminator.
+        device: cpu, cuda, cuda:1 ...; the best there is if left out.
+        precision: auto, float32 or bf16.
+        init: An artefact or run whose weights the generator begins with.
+        allow_unusable: Train even if more than 5 % of the images cannot be used.
+        evaluate_every: Measure every N images (20k), small and fast: fid_2k is of 2,000 images and no final FID.
+        keep_best: fid or class_coverage: keep the best checkpoint by it in OUT/best, and evaluate that one anew.
+    """
+    from frugan.training import train as run
+
+    run(
+        recipe, data=data, family=family, images=images, seed=seed, out=out, changes=key_values(keys), rounds=rounds,
+        discriminator_family=discriminator_family, batch_size=batch_size, device=device, precision=precision,
+        init=init, code=code, allow_unusable=allow_unusable, evaluate_every=evaluate_every, keep_best=keep_best,
+    )
+
+
+
+def sample(
+    run: Run, *, out: Path, count: int = 64, seed: int = 0, labels: Names = None, truncation: Value = None,
+    code: Code = None, overwrite: Flag = False,
+) -> None:
+    """Make images with a trained generator: a PNG grid (FILE.png), an array (FILE.npz), or a folder of PNGs.
+
+    Args:
+        run: A run folder or an artefact.
+        out: FILE.png, FILE.npz, or a folder.
+        count: How many images.
+        seed: Image i depends on (seed, i) alone.
+        labels: For conditional generators: one class number, or several with commas; every class in turn if left out.
+        truncation: Cut normal latents off at this value: less variety, more typical images.
+        overwrite: Replace what is at OUT.
+    """
+    from frugan.artefact import load
+
+    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists; give another --out, or --overwrite.")
+    if out.suffix not in ("", ".png", ".npz"):
+        raise UserError(f"--out {out}: accepted are FILE.png, FILE.npz, or the name of a folder.")
+    if count < 1:
+        raise UserError(f"--count {count}: give a whole number above 0.")
+    wanted = None if labels is None else whole_numbers("--labels", labels, "3, or 0,1,2")
+    generator = load(run, role="generator", code=code)
+    made = generator.sample(count, seed, wanted[0] if wanted and len(wanted) == 1 else wanted, truncation)
+    _write_images(made, out)
+    print(f"{count} images of {generator.config['recipe']} on {generator.config['data']['title']}: {out}")
+
+
+
+def translate(
+    run: Run, images: Positional[Annotated[tuple[Path, ...], arg(metavar="IMAGES ...")]], *, out: Path,
+    to: Names = None, labels: Names = None, size: Number = None, device: Text = None, code: Code = None,
+    overwrite: Flag = False,
+) -> None:
+    """Translate image files with a trained translator; several targets also into one sheet.
+
+    Args:
+        run: A run folder or an artefact.
+        images: Files, and folders of them. Each is resized to the size of the training by its shorter side.
+        out: The folder for IMAGE-TARGET.png.
+        to: Targets by name, with commas: blond_hair,"not glasses"; every one that is known if left out.
+        labels: The attributes that all images have, with commas; seen by the run's discriminator if left out.
+        size: The shorter side, instead of that of the training.
+        device: cpu, cuda ...; the best there is if left out.
+        overwrite: Write into a folder that holds something.
+    """
+    from frugan.translating import translate as run_on
+
+    written = run_on(
+        run, images, out=out, to=listed(to) or (), labels=listed(labels), size=size, device=device, code=code,
+        overwrite=overwrite,
+    )
+    print(f"{len(written)} files in {out}")
+
+
+
+def _write_images(made: Any, out: Path) -> None:
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from frugan.pictures import save_grid
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".npz":
+        np.savez_compressed(out, images=made)
+    elif out.suffix == ".png":
+        save_grid(torch.from_numpy(made).permute(0, 3, 1, 2), out)
+    else:
+        out.mkdir(exist_ok=True)
+        for number, image in enumerate(made):
+            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(out / f"{number:06d}.png")

@@ -1,0 +1,104 @@
+"""The verb ``recipes``, and what ``frugan train RECIPE --help`` says of a recipe."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from frugan.cli._arguments import Code, Json, print_json, read_code
+
+if TYPE_CHECKING:
+    from frugan.recipe import Recipe
+
+
+def recipes(
+    recipe: Positional[Annotated[str | None, arg(metavar="[RECIPE]", help_behavior_hint="")]] = None, *,
+    json: Json = False, code: Code = None,
+) -> None:
+    """List every recipe: its system, architecture, game, families, data and source; or one with all that can be set.
+
+    Args:
+        recipe: Show this one, with every key, every option and the names that may be chosen.
+    """
+    from frugan import convs
+    from frugan import recipes as known
+
+    read_code(code)
+    rows: list[dict[str, Any]] = []
+    for name in known.names() if recipe is None else [recipe]:
+        found = known.find(name)
+        rows.append(
+            {
+                "name": name, "system": found.system, "game": found.game.name, "data": found.data.source,
+                "architecture": {network: spec.architecture for network, spec in found.networks.items()},
+                "families": convs.names(), "images": found.images, "source": found.source, "expects": found.expects,
+                "explanation": known.explanation(name),
+            }
+        )
+    if recipe is not None:
+        found = known.find(recipe)
+        rows[0] |= {"keys": found.keys(), "options": _default_options(found)}
+    if json:
+        print_json(rows if recipe is None else rows[0])
+        return
+    if recipe is not None:
+        _print_recipe(rows[0])
+        return
+    for row in rows:
+        architectures = ", ".join(sorted(set(row["architecture"].values())))
+        print(f"{row['name']:24}{row['system']:17}{architectures:11} {row['game']:13} {row['data']}")
+        print(f"    {row['explanation'].partition(chr(10))[0]}")
+    print(f"\nEach takes --family {'|'.join(convs.names())}. One in detail: frugan recipes RECIPE")
+
+
+
+def print_keys(rest: list[str]) -> None:
+    """What can be set as key=value, with the values of the recipe named first on the command line."""
+    from frugan.training import resolve
+
+    given = {name: rest[rest.index(name) + 1] for name in ("--family", "--data", "--code") if name in rest[:-1]}
+    read_code(Path(given["--code"]) if "--code" in given else None)
+    recipe = resolve(rest[0], family=given.get("--family"), data=given.get("--data"))
+    print(f"\nKeys of the recipe '{recipe.name}', as key=value:")
+    for key, value in recipe.keys().items():
+        print(f"  {key}={json.dumps(value)}")
+    print(f"\nOptions that are not listed have their defaults: frugan recipes {rest[0]}")
+
+
+
+def _default_options(recipe: Recipe) -> dict[str, Any]:
+    """The options of a recipe's game, loss and architectures that it leaves at their defaults, by dotted key."""
+    from frugan import build, games, losses, nets
+
+    found = {f"game.{key}": value for key, value in games.find(recipe.game.name).options().items()}
+    found |= {f"loss.{key}": value for key, value in losses.options(recipe.loss.name).items()}
+    for name, order in build.orders(recipe).items():
+        options = nets.options(recipe.networks[name].architecture, order.part)
+        found |= {f"{name}.{key}": value for key, value in options.items()}
+    given = recipe.keys()
+    return {key: value for key, value in found.items() if key not in given}
+
+
+
+def _print_recipe(row: dict[str, Any]) -> None:
+    """One recipe with everything that can be set, by the names and values that there are."""
+    from frugan import augment, convs, games, losses, nets, penalties
+
+    print(inspect.cleandoc(row["explanation"]))
+    print(f"\nsystem: {row['system']}\nsource: {row['source']}\nexpects: {row['expects']}")
+    print("\nWhat can be set, as key=value:")
+    for key, value in row["keys"].items():
+        print(f"  {key}={json.dumps(value)}")
+    print("\nOptions that have their defaults:")
+    for key, value in row["options"].items():
+        print(f"  {key}={json.dumps(value)}")
+    print("\nNames that may be chosen:")
+    for key, axis in (
+        ("--family", convs), ("architecture", nets), ("game", games), ("loss", losses), ("penalties", penalties),
+        ("augment", augment),
+    ):  # fmt: skip
+        print(f"  {key}: {', '.join(axis.names())}")

@@ -1,0 +1,121 @@
+"""The verbs of ``frugan data``: ``list``, ``show``, ``check``, ``pack``, ``convert-weights``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from frugan.cli._arguments import Flag, Names, Number, Source, listed
+from frugan.registry import UserError
+
+
+def data_list() -> None:
+    """List the sources that are known by name, and whether they are found on this machine."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from frugan import data
+
+    table = Table("source", "what", "classes", "here", box=None, pad_edge=False)
+    for source in data.sources():
+        table.add_row(source.name, source.what, str(source.classes or ""), str(source.found or source.get))
+    Console().print(table)
+    print("\ndocs/data.md says more about each.")
+
+
+
+def data_show(
+    source: Source, *, out: Path = Path("contact-sheet.png"), split: str = "train", size: Number = None,
+    channels: Number = None, only: Names = None, attributes: Names = None, seed: int = 0, overwrite: Flag = False,
+) -> None:
+    """Draw a contact sheet of a source and print what is in it: how many of each class, or with each attribute.
+
+    Args:
+        source: As for train --data.
+        out: The PNG to write.
+        split: train or test.
+        size: Bring all images to this size; needed where theirs differ.
+        channels: 1 grey, 3 colour.
+        only: Classes, or what all images shall have, e.g. "glasses,not hat".
+        attributes: Which attributes, in which order; all if left out.
+        seed: Which images are shown.
+        overwrite: Replace what is at OUT.
+    """
+    from frugan import data
+
+    if out.exists() and not overwrite:
+        raise UserError(f"{out} exists; give another --out, or --overwrite.")
+    opened = data.open_dataset(
+        source, split=split, size=size, channels=channels, only=listed(only) or (), attributes=listed(attributes) or (),
+        allow_unusable=True,
+    )
+    data.contact_sheet(opened, seed=seed).save(out)
+    print(f"{opened.title}: {opened.shape.height} x {opened.shape.width}, {opened.shape.channels} channels")
+    for note in opened.notes:
+        print(f"note: {note}")
+    if opened.labels is not None and opened.attributes:
+        shares = zip(opened.attributes, opened.labels.sum(0).tolist(), strict=True)
+        print("attributes: " + ", ".join(f"{name} {count:,} ({count / len(opened):.1%})" for name, count in shares))
+    elif opened.labels is not None:
+        counts = opened.labels.bincount(minlength=len(opened.classes)).tolist()
+        print("classes: " + ", ".join(f"{name} {count:,}" for name, count in zip(opened.classes, counts, strict=True)))
+    if opened.skipped:
+        print(f"{len(opened.skipped)} images cannot be used; see: frugan data check {source}")
+    print(f"Contact sheet: {out}")
+
+
+
+def data_check(
+    source: Source, *, split: str = "train", size: Number = None, channels: Number = None
+) -> None:
+    """List every image of a source that cannot be used, with its reason; nothing is packed.
+
+    Args:
+        source: As for train --data.
+        split: train or test.
+        size: Check as if all were brought to this size.
+        channels: 1 grey, 3 colour.
+    """
+    from frugan import data
+
+    found = data.check(source, split=split, size=size, channels=channels)
+    for skipped in found.skipped:
+        print(f"{skipped.path}: {skipped.reason}")
+    print(f"{found.usable:,} usable, {len(found.skipped):,} not.")
+
+
+
+def data_pack(
+    source: Source, *, split: str = "train", size: Number = None, channels: Number = None,
+    allow_unusable: Flag = False,
+) -> None:
+    """Pack a source into bytes now, so that later runs open it at once.
+
+    Args:
+        source: As for train --data.
+        split: train or test.
+        size: Bring all images to this size.
+        channels: 1 grey, 3 colour.
+        allow_unusable: Pack even if more than 5 % of the images cannot be used.
+    """
+    from frugan import data, training
+
+    opened = data.open_dataset(
+        source, split=split, size=size, channels=channels, allow_unusable=allow_unusable,
+        progress=training.tell_packing(source),
+    )
+    print(f"Packed: {opened.title}, {len(opened.skipped)} images set aside.")
+
+
+
+def data_convert_weights(file: Positional[Annotated[Path, arg(metavar="FILE")]]) -> None:
+    """Turn the published FID weights into a file that is safe to load; needed once for --view inception.
+
+    Args:
+        file: pt_inception-2015-12-05-6726825d.pth or weights-inception-2015-12-05-6726825d.pth.
+    """
+    from frugan.views import convert_weights
+
+    print(f"Converted: {convert_weights(file)}")
