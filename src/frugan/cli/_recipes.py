@@ -48,9 +48,10 @@ def recipes(
     if recipe is not None:
         _print_recipe(rows[0])
         return
+    width = max(len(row["name"]) for row in rows) + 1
     for row in rows:
         architectures = ", ".join(sorted(set(row["architecture"].values())))
-        print(f"{row['name']:24}{row['system']:17}{architectures:11} {row['game']:13} {row['data']}")
+        print(f"{row['name']:{width}}{row['system']:17}{architectures:11} {row['game']:13} {row['data']}")
         print(f"    {row['explanation'].partition(chr(10))[0]}")
     print(f"\nEach takes --family {'|'.join(convs.names())}. One in detail: frugan recipes RECIPE")
 
