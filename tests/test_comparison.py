@@ -117,6 +117,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
     [
         ({"margin": 0.0}, r"The margin is 0; it must be above 0"),
         ({"margin": float("nan")}, r"The margin is nan; it must be above 0"),
+        ({"margin": 1.0, "pilot_seeds": [1000]}, "leave out --pilot-seeds or --margin"),
         ({"pilot_seeds": [1000, 1000]}, r"pilot seeds are \[1000, 1000\]; .* --pilot-seeds 1000-1002"),
         ({"reference": "tset"}, r"no reference 'tset'\. Accepted: train, test"),
         ({"metrics": ["classification_accuracy"], "count": None}, "the generator of 'vanilla' takes none"),

@@ -239,9 +239,12 @@ def _pilots(
     """The seeds of the pilots; none where the margin is given or no verdict is possible."""
     if margin is not None and not (margin > 0 and math.isfinite(margin)):
         raise UserError(f"The margin is {margin:g}; it must be above 0, in the unit of the first metric.")
+    asked = None if asked is None else list(asked)
+    if margin is not None and asked:
+        raise UserError(f"The margin is given ({margin:g}) and needs no pilots; leave out --pilot-seeds or --margin.")
     if margin is not None or not verdicts:
         return []
-    pilots = list(PILOTS if asked is None else asked)
+    pilots = list(PILOTS) if asked is None else asked
     if pilots:
         _seeds(pilots, "pilot seeds", "--pilot-seeds 1000-1002")
     inside = sorted(set(pilots) & set(seeds))

@@ -22,7 +22,8 @@ class Needed:
         widths: pairs with which the 90 % interval is narrower than the margin, so that a verdict can come out at all.
         not_worse: pairs with which an arm that does not differ is called not worse, as often as `power` says.
         detect: pairs with which a difference as large as the margin is seen, as often (two-sided, 5 %).
-        hours: for `not_worse` seeds of all arms of that comparison, on this machine; None where nothing was timed.
+        hours: of training, for `not_worse` seeds of all arms of that comparison, as fast as there (pilots and
+            evaluations come on top); None where nothing was timed.
     """
 
     margin: float
@@ -45,7 +46,7 @@ class Needed:
             f"{self.detect} seeds: a difference as large as the margin is seen in {share} of comparisons.",
         ]
         if self.hours is not None:
-            lines.append(f"{self.not_worse} seeds of all its arms take about {self.hours:.1f} h here.")
+            lines.append(f"{self.not_worse} seeds of all its arms take about {self.hours:.1f} h of training here.")
         return [*lines, "Fix the number now, and begin a new comparison with it: seeds added after looking decide."]
 
 
@@ -60,7 +61,7 @@ def plan(
         margin: how much worse still counts as not worse; the comparison's own if left out.
         sd: of the paired differences, in place of the comparison's.
         power: how often the verdict is to come out.
-        jobs: runs at a time; as in the comparison if left out.
+        jobs: runs at a time; as in the comparison if left out. More at a time are counted as no slower each.
 
     Raises:
         UserError: neither a comparison nor sd, no margin, or a comparison without two pairs.
