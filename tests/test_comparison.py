@@ -343,9 +343,14 @@ def test_ctrl_c_lets_the_jobs_save_and_says_how_to_continue(tmp_path: Path, caps
         os.kill(os.getpid(), signal.SIGINT)
 
     pressing = threading.Thread(target=press)
-    pressing.start()
-    with pytest.raises(SystemExit) as stopped:
-        jobs.play([job], 1, 1, quiet=True)
+    # A suite that a shell runs in the background is begun with SIGINT ignored, and Python then leaves it so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        pressing.start()
+        with pytest.raises(SystemExit) as stopped:
+            jobs.play([job], 1, 1, quiet=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     pressing.join()
     assert stopped.value.code == 130
     assert job.output.read_text() == "saved\n"

@@ -367,7 +367,9 @@ def test_losses_sheet_7_each_step_moves_one_side_only(name: str) -> None:
 
 
 def test_losses_are_found_by_name_with_their_options() -> None:
-    assert losses.options("lsgan") == {"real_target": 1.0, "fake_target": 0.0, "generator_target": 1.0}
+    assert losses.options("lsgan") == {
+        "real_target": 1.0, "fake_target": 0.0, "generator_target": 1.0, "generator_weight": 0.5,
+    }  # fmt: skip
     assert [losses.find(name).name for name in losses.names()] == losses.names()
     with pytest.raises(UserError, match="Did you mean 'hinge'"):
         losses.find("hing")
