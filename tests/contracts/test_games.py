@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -263,18 +264,24 @@ def test_sample_and_preview_move_nothing_and_have_their_sizes(name):
     assert torch.equal(random, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("name", games.names())
-def test_every_game_resumes_bit_for_bit(name, tmp_path):
-    def new() -> Parts:
-        game = made(name, ordered(name))
-        return parts_of(game, {stream: dataset(number, 12) for number, stream in enumerate(game.streams)})
-
+def unbroken_and_resumed(new: Callable[[], Parts], tmp_path: Path) -> tuple[Parts, Parts]:
+    """Parts that played six rounds, and others that took over after three from a checkpoint and played on."""
     whole, first, second = new(), new(), new()
     play(whole, rounds=6)
     play(first, rounds=3)
     path = checkpoint.write(tmp_path, first.stateful(), first.clock.images)
     checkpoint.restore(second.stateful(), *checkpoint.read(path))
     play(second, rounds=6)
+    return whole, second
+
+
+@pytest.mark.parametrize("name", games.names())
+def test_every_game_resumes_bit_for_bit(name, tmp_path):
+    def new() -> Parts:
+        game = made(name, ordered(name))
+        return parts_of(game, {stream: dataset(number, 12) for number, stream in enumerate(game.streams)})
+
+    whole, second = unbroken_and_resumed(new, tmp_path)
     (mine, _), (theirs, _) = (checkpoint.capture(parts.stateful()) for parts in (whole, second))
     assert same(mine, theirs)
 
@@ -537,12 +544,7 @@ def test_games_of_ones_own_resume_bit_for_bit(kind, tmp_path):
         averages = {"generator": Average(networks["generator"], 30)}
         return parts_of(kind(**networks), STREAMS[kind], averages)
 
-    whole, first, second = new(), new(), new()
-    play(whole, rounds=6)
-    play(first, rounds=3)
-    path = checkpoint.write(tmp_path, first.stateful(), first.clock.images)
-    checkpoint.restore(second.stateful(), *checkpoint.read(path))
-    play(second, rounds=6)
+    whole, second = unbroken_and_resumed(new, tmp_path)
     (mine, facts), (theirs, others) = (checkpoint.capture(parts.stateful()) for parts in (whole, second))
     assert same(mine, theirs)
     for part in ("batches", "optimiser.discriminator"):

@@ -151,7 +151,9 @@ class Rules:
         return seen
 
 
-def check_steps(steps: int) -> None:
-    """Raise UserError if there are no discriminator steps in a round."""
+def check(steps: int, exclusive: Exclusive, size: int) -> None:
+    """Raise UserError for no discriminator steps in a round, or groups of other labels than the first `size`."""
     if steps < 1:
         raise UserError(f"game.discriminator_steps={steps}: accepted is a whole number from 1.")
+    if any(not 0 <= number < size for group in exclusive for number in group):
+        raise UserError(f"game.exclusive={exclusive}: these are groups of label numbers from 0 to {size - 1}.")

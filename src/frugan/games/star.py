@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.games import Batches, Classes, Order, Progress, Shipped, Update, Variant, settle
-from frugan.games._domains import Domains, Exclusive, Rules, check_steps, targets
+from frugan.games._domains import Domains, Exclusive, Rules, check, targets
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
@@ -57,12 +57,10 @@ class Star:
         reconstruction: float = 10.0,
         exclusive: Exclusive = (),
     ) -> None:
-        check_steps(discriminator_steps)
         size = getattr(generator, "classes", 0)
         if not size:
             raise UserError("The game 'star' needs a generator that takes labels: generator.labels=true.")
-        if any(not 0 <= number < size for group in exclusive for number in group):
-            raise UserError(f"game.exclusive={exclusive}: these are groups of label numbers from 0 to {size - 1}.")
+        check(discriminator_steps, exclusive, size)
         self.networks = {"generator": generator, "discriminator": discriminator}
         self.batch_size = batch_size
         self.rules = Rules(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.games import Batches, Classes, Order, Progress, Shipped, Update, Variant, settle
-from frugan.games._domains import Domains, Exclusive, Rules, check_steps, targets
+from frugan.games._domains import Domains, Exclusive, Rules, check, targets
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
@@ -47,15 +47,13 @@ class StarJoint:
         reconstruction: float = 10.0,
         exclusive: Exclusive = (),
     ) -> None:
-        check_steps(discriminator_steps)
         outputs: Mapping[str, int] = getattr(discriminator, "outputs", {})
         if not {"first", "second"} <= set(outputs):
             raise UserError("The game 'star_joint' needs a discriminator that says its outputs 'first' and 'second'.")
         one, two = outputs["first"], outputs["second"]
         if getattr(generator, "classes", 0) != one + two + 2:
             raise UserError(f"The game 'star_joint' needs a generator that is told {one} + {two} labels and 2 more.")
-        if any(not 0 <= number < one for group in exclusive for number in group):
-            raise UserError(f"game.exclusive={exclusive}: these are groups of label numbers from 0 to {one - 1}.")
+        check(discriminator_steps, exclusive, one)
         self.networks = {"generator": generator, "discriminator": discriminator}
         self.batch_size = batch_size
         self.rules = Rules(
