@@ -1,4 +1,4 @@
-"""A small net that tells the classes of labelled images apart, and the one recipe by which it learns.
+"""A small net that tells the classes or attributes of labelled images, and the one recipe by which it learns.
 
 Two 3 x 3 convolutions (32, 64 channels, no padding), max pooling, 128 units: 1,199,882 parameters for ten classes of
 28 x 28 grey images. It judges: as the view `classifier`, through which the metrics look at images of labelled data, and
@@ -9,6 +9,7 @@ of the user's, so that values compare.
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import NamedTuple
 
 import torch
@@ -32,7 +33,10 @@ IMAGES, PASSES, BATCH, RATE = 60_000, 20, 128, 2e-3
 
 
 class Told(NamedTuple):
-    """What a net sees, a row an image, on the CPU: 128 features after their ReLU, and log-softmax values."""
+    """What a net sees, a row an image, on the CPU: 128 features after their ReLU, and logarithms of probabilities.
+
+    Those of classes are log-softmax values ``[count, classes]``, those of attributes log-sigmoid ``[count, bits]``.
+    """
 
     features: Tensor
     log_probabilities: Tensor
@@ -76,7 +80,7 @@ def train(
 
     Args:
         images: uint8 ``[count, channels, height, width]``, each side 6 pixels or more.
-        labels: int64 ``[count]``, from 0 to `classes` - 1.
+        labels: int64 ``[count]``, from 0 to `classes` - 1, or attributes ``[count, classes]``, each 0 or 1.
         rows: int64, the images to learn from, in the order that the seed then shuffles.
         budget: how many images it is shown, repeats included.
     """
@@ -97,22 +101,35 @@ def train(
             with torch.autocast(place.type, torch.bfloat16) if half else contextlib.nullcontext():
                 logits = net(shown)
             optimiser.zero_grad()
-            functional.cross_entropy(logits.float(), answers).backward()
+            if labels.ndim == 2:
+                functional.binary_cross_entropy_with_logits(logits.float(), answers.float()).backward()
+            else:
+                functional.cross_entropy(logits.float(), answers).backward()
             optimiser.step()
     return net.eval()
 
 
-def look(net: nn.Sequential, images: Tensor) -> Told:
-    """What `net`, in its evaluating mode, sees in images like those that it learnt from; at once, so for a batch."""
+def look(net: nn.Sequential, images: Tensor, *, attributes: bool = False) -> Told:
+    """What `net`, in its evaluating mode, sees in images like those that it learnt from; at once, so for a batch.
+
+    `attributes` says that it learnt these and not classes.
+    """
     place = next(net.parameters()).device
     with exact(place):
         features = net[:-1](_prepare(images, place))
-        return Told(features.cpu(), net[-1](features).log_softmax(1).cpu())
+        logits = net[-1](features)
+        return Told(features.cpu(), (functional.logsigmoid(logits) if attributes else logits.log_softmax(1)).cpu())
 
 
-def classify(net: nn.Sequential, images: Tensor) -> Tensor:
-    """The likeliest class of each image, int64 ``[count]``."""
-    return torch.cat([look(net, part).log_probabilities.argmax(1) for part in images.split(BATCH)])
+def classify(net: nn.Sequential, images: Tensor, *, attributes: bool = False) -> Tensor:
+    """The likeliest class of each image, int64 ``[count]``, or the attributes that it is likely to have."""
+    looks = (look(net, part, attributes=attributes).log_probabilities for part in images.split(BATCH))
+    return torch.cat([likeliest(one, attributes=attributes) for one in looks])
+
+
+def likeliest(log_probabilities: Tensor, *, attributes: bool) -> Tensor:
+    """What is told, in the form of labels: classes, int64 ``[count]``, or attributes ``[count, bits]``, each 0 or 1."""
+    return (log_probabilities > math.log(0.5)).long() if attributes else log_probabilities.argmax(1)
 
 
 def in_half(device: str) -> bool:

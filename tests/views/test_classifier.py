@@ -106,7 +106,7 @@ def test_a_net_that_is_too_often_wrong_is_followed_by_one_that_is_shown_more(mon
         budgets.append(budget)
         return nn.Sequential()
 
-    def tell(net: nn.Sequential, images: Tensor) -> Tensor:
+    def tell(net: nn.Sequential, images: Tensor, **_: object) -> Tensor:
         rows = [int((data.images == image).flatten(1).all(1).nonzero()[0]) for image in images]
         return data.labels[rows] if len(budgets) == 2 else torch.full((len(images),), -1)
 
@@ -153,7 +153,7 @@ def test_data_it_cannot_learn_from_are_named(view: View, tmp_path: Path) -> None
         frugan.views.build("classifier", cache=tmp_path)
     with pytest.raises(UserError, match=r"cannot learn from shapes: it has no labels.*'pixels' or 'inception'"):
         build(labels=None)
-    with pytest.raises(UserError, match="several labels an image"):
+    with pytest.raises(UserError, match="300 images of 1 combination; at least 100 of 2"):
         build(labels=torch.zeros(300, 4))
     with pytest.raises(UserError, match="99 images of 3 classes; at least 100"):
         build(labels=torch.arange(99) % 3)
@@ -164,6 +164,28 @@ def test_data_it_cannot_learn_from_are_named(view: View, tmp_path: Path) -> None
     with pytest.raises(UserError, match=r"learnt from images \[1, 12, 12\]; these are \[1, 28, 28\]"):
         view.features(torch.zeros(2, 1, 28, 28, dtype=torch.uint8))
     assert not list(tmp_path.iterdir())
+
+
+def test_attributes_are_told_one_by_one(tmp_path: Path) -> None:
+    data = shapes()
+    bright = data.images.float().mean((1, 2, 3)) > data.images.float().mean()
+    bits = torch.stack([data.labels == 0, data.labels != 2, bright], 1).long()
+    data.__dict__.update(labels=bits, classes=(), attributes=("first", "not third", "bright"))
+    view = frugan.views.build("classifier", dataset=data, cache=tmp_path)
+    assert (view.classes, view.attributes) == (0, 3)
+    assert view.description["attributes"] == ["first", "not third", "bright"]
+    told = frugan.views.extract(view, data.images).log_probabilities
+    assert told is not None
+    assert told.shape == (300, 3)
+    right = ((told.exp() > 0.5).long() == bits).double().mean(0)
+    assert (right[:2] > 0.95).all()
+    # A bit for itself: the first two exclude nothing, and an image may have both.
+    assert ((told.exp() > 0.5).sum(1) >= 2).sum() >= 95
+    assert view.description["accuracy"] == pytest.approx(
+        sum(view.description["accuracy_by_attribute"].values()) / 3
+    )
+    again = frugan.views.build("classifier", dataset=data, cache=tmp_path)
+    assert (again.version, again.attributes) == (view.version, 3)
 
 
 def test_colour_and_large_images_are_looked_at(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class Seen:
     """What a view sees in images, float32 on the CPU, one row an image.
 
-    `features` are ``[count, width]``; `log_probabilities` are log-softmax values ``[count, classes]``, None if the view
-    knows no classes.
+    `features` are ``[count, width]``; `log_probabilities` are log-softmax values ``[count, classes]``, or, of a view
+    that knows attributes, log-sigmoid values ``[count, bits]``; None if it knows neither.
     """
 
     features: Tensor
@@ -55,6 +55,7 @@ class View:
         classes: how many classes its probabilities are of; 0 if it has none.
         description: facts for the protocol (resizing, hash of weights, accuracy, ...), as JSON has them.
         takes_floats: whether `look` takes floats as well as bytes.
+        attributes: of how many attributes it tells the probabilities; 0 if of none.
     """
 
     name: str
@@ -65,6 +66,7 @@ class View:
     classes: int
     description: dict[str, Any]
     takes_floats: bool = True
+    attributes: int = 0
 
     def features(self, images: Tensor) -> Tensor:
         """Features ``[count, width]`` of uint8 images ``[count, channels, height, width]``; at once, so for a batch."""

@@ -1,8 +1,8 @@
 """A small classifier, trained in place on the labelled data that is judged, as the eye for that data.
 
-ImageNet's classes say nothing about digits or letters; a net that tells the data's own classes apart does: that of
-`frugan.classifying`. Features are its 128 units after their ReLU. Values compare only under the same weights, so the
-weights are kept in the cache and their hash is part of the view's version.
+ImageNet's classes say nothing about digits or letters; a net that tells the data's own classes apart, or the attributes
+of its images, does: that of `frugan.classifying`. Features are its 128 units after their ReLU. Values compare only
+under the same weights, so the weights are kept in the cache and their hash is part of the view's version.
 
 A tenth of the images is held back from training to measure its accuracy; data of a test split are never touched.
 """
@@ -47,22 +47,22 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
     What is trained follows from the images, the labels and `seed`; on one machine, with one number of threads, exactly.
 
     Raises:
-        UserError: no data set, no labels of one class an image, fewer than 100 images or two classes, images under 6
-            pixels, a damaged cache.
+        UserError: no data set, no labels, fewer than 100 images, all of one class or equal in all attributes, images
+            under 6 pixels, a damaged cache.
     """
-    classes = _classes(dataset)
-    assert dataset is not None  # else _classes has raised
+    names = _names(dataset)
+    assert dataset is not None  # else _names has raised
     folder = _folder(dataset, cache, seed)
     if not (folder / "description.json").exists():
         announce(f"Training the classifier that judges {dataset.name} (once; it is kept in {folder}).")
-        _keep(folder, *train(dataset, classes, seed=seed, device=device))
+        _keep(folder, *train(dataset, names, seed=seed, device=device))
     description = _description(folder)
     if description is None:
         raise UserError(
             f"The classifier kept in {folder} is damaged or of another version; delete that folder and run again."
         )
     with torch.device("meta"):  # no random numbers are drawn for weights that are read
-        net = classifying.network(dataset.shape, len(classes))
+        net = classifying.network(dataset.shape, len(names))
     net.load_state_dict(load_file(folder / "weights.safetensors"), assign=True)
     return _view(net, dataset.shape, description, device)
 
@@ -76,23 +76,27 @@ def _folder(dataset: Dataset, cache: Path, seed: int) -> Path:
     return cache / f"classifier-{NET}-{dataset.content_hash[:16]}-seed{seed}"
 
 
-def train(dataset: Dataset, classes: list[str], *, seed: int, device: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights of a trained net, and what is to be known of them. The global random numbers stay as they were."""
+def train(dataset: Dataset, names: list[str], *, seed: int, device: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights of a trained net, and what is to be known of them. The global random numbers stay as they were.
+
+    Where labels are attributes, the accuracy is the mean of those of the `names`.
+    """
     assert dataset.labels is not None
-    labels = dataset.labels
+    labels, attributes = dataset.labels, dataset.labels.ndim == 2
     order = torch.randperm(len(dataset.labels), generator=seeds.generator(seed, "classifier", "held back"))
     held_back, shown = order.tensor_split([len(order) // 10])
 
-    def learn(budget: int) -> tuple[nn.Sequential, int]:
-        """A net, and how many of those held back it tells right."""
-        net = classifying.train(dataset.images, labels, shown, len(classes), seed=seed, device=device, budget=budget)
+    def learn(budget: int) -> tuple[nn.Sequential, Tensor]:
+        """A net, and how many of those held back it tells right, of each attribute where there are some."""
+        net = classifying.train(dataset.images, labels, shown, len(names), seed=seed, device=device, budget=budget)
         parts = held_back.split(BATCH)
-        return net, sum(int((classifying.classify(net, dataset.images[part]) == labels[part]).sum()) for part in parts)
+        told = torch.cat([classifying.classify(net, dataset.images[part], attributes=attributes) for part in parts])
+        return net, (told == labels[held_back]).double().mean(0)
 
     (net, right), seen = learn(BUDGETS[0]), images_seen(len(shown), BUDGETS[0])
     for budget in BUDGETS[1:]:
         # Of few images a longer training may be the same one.
-        if right < ENOUGH * len(held_back) and images_seen(len(shown), budget) > seen:
+        if float(right.mean()) < ENOUGH and images_seen(len(shown), budget) > seen:
             (net, right), seen = learn(budget), images_seen(len(shown), budget)
     height, width = looked_at(dataset.shape)
     resized = (height, width) != (dataset.shape.height, dataset.shape.width)
@@ -103,11 +107,13 @@ def train(dataset: Dataset, classes: list[str], *, seed: int, device: str) -> tu
         "content_hash": dataset.content_hash,
         "split": dataset.split,
         "seed": seed,
-        "classes": classes,
+        "classes": [] if attributes else names,
+        "attributes": names if attributes else [],
         "images": len(shown),
         "images_seen": seen,
         "training_precision": "bfloat16" if classifying.in_half(device) else "float32",
-        "accuracy": right / len(held_back),
+        "accuracy": float(right.mean()),
+        **({"accuracy_by_attribute": dict(zip(names, right.tolist(), strict=True))} if attributes else {}),
         "accuracy_on": f"{len(held_back)} images held back from training",
         "resizing": f"area to {height}x{width}" if resized else "none",
     }
@@ -120,50 +126,57 @@ def suits(dataset: Dataset) -> bool:
 
 def _refusal(dataset: Dataset) -> str | None:
     """Why a classifier cannot learn from these data, if it cannot."""
-    if dataset.labels is None or dataset.labels.ndim != 1:
-        found = "no labels" if dataset.labels is None else "several labels an image"
-        return f"it has {found}, one class an image is needed. Take the view 'pixels' or 'inception'."
-    present = len(dataset.labels.unique())  # a data set cut down to one class may still list all of them
+    if dataset.labels is None:
+        return "it has no labels, classes or attributes are needed. Take the view 'pixels' or 'inception'."
+    # A data set cut down to one class may still list all of them.
+    present = len(dataset.labels.unique(dim=0))
     if len(dataset.labels) < 100 or present < 2:
+        what = "combination" if dataset.labels.ndim == 2 else "class"
+        what += "" if present == 1 else "s of attributes" if dataset.labels.ndim == 2 else "es"
         return (
-            f"{len(dataset.labels)} images of {present} {'class' if present == 1 else 'classes'}; at least "
-            "100 of 2 are needed. Take the view 'pixels' or 'inception'."
+            f"{len(dataset.labels)} images of {present} {what}; at least 100 of 2 are needed. Take the view 'pixels' "
+            "or 'inception'."
         )
     if min(looked_at(dataset.shape)) < SMALLEST_SIDE:
         return f"{list(dataset.shape)} leaves a side under {SMALLEST_SIDE} pixels. Take the view 'pixels'."
     return None
 
 
-def _classes(dataset: Dataset | None) -> list[str]:
+def _names(dataset: Dataset | None) -> list[str]:
+    """The names of the classes or attributes."""
     if dataset is None:
         raise UserError("The view 'classifier' learns from labelled images: pass the data set with dataset=...")
     refusal = _refusal(dataset)
     if refusal is not None:
         raise UserError(f"The view 'classifier' cannot learn from {dataset.name}: {refusal}")
     assert dataset.labels is not None  # else it was refused
-    return list(dataset.classes) if dataset.classes else [str(n) for n in range(int(dataset.labels.max()) + 1)]
+    if dataset.labels.ndim == 2:
+        return list(dataset.attributes) or [str(number) for number in range(dataset.labels.shape[1])]
+    return list(dataset.classes) or [str(number) for number in range(int(dataset.labels.max()) + 1)]
 
 
-def _look(net: nn.Sequential, shape: ImageShape, device: str) -> Callable[[Tensor], Seen]:
+def _look(net: nn.Sequential, shape: ImageShape, attributes: bool, device: str) -> Callable[[Tensor], Seen]:
     net = net.to(device).eval()
 
     def look(images: Tensor) -> Seen:
         if tuple(images.shape[1:]) != tuple(shape):
             raise UserError(f"This classifier learnt from images {list(shape)}; these are {list(images.shape[1:])}.")
-        return Seen(*classifying.look(net, images))
+        return Seen(*classifying.look(net, images, attributes=attributes))
 
     return look
 
 
 def _view(net: nn.Sequential, shape: ImageShape, description: dict[str, Any], device: str) -> View:
+    attributes = len(description.get("attributes", ()))  # not there in one that was kept before there were any
     return View(
         name="classifier",
         version="-".join(["classifier", NET, description["weights"][:12], *map(str, looked_at(shape))]),
         width=FEATURES,
         input_size=looked_at(shape),
-        look=_look(net, shape, device),
+        look=_look(net, shape, attributes > 0, device),
         classes=len(description["classes"]),
         description=description,
+        attributes=attributes,
     )
 
 
