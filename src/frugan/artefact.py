@@ -316,21 +316,22 @@ def load(
     found = str(config.get("role", "generator"))
     if role is not None and not found.startswith(role):
         raise UserError(f"{path} ships a {found.partition('_')[0]}; a {role} is wanted here.")
-    if found == "generator":
-        return revive(config, tensors, device=device, settle=from_run, name=str(path))
-    module = _alive(config, tensors, device, from_run, str(path))
-    return Translator(module, config, None if reader is None else reader.to(device))
+    alive = revive(config, tensors, device=device, settle=from_run, name=str(path))
+    if reader is not None:
+        return Translator(alive.module, config, reader.to(device))
+    return alive
 
 
 def revive(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor], *, device: str | torch.device = "cpu",
     settle: bool = True, name: str = "this generator",
-) -> Generator:
-    """A generator from its config and weights; with `settle`, what depends on the weights is computed anew.
+) -> Any:
+    """The object of a config's role with these weights; with `settle`, what depends on the weights is computed anew.
 
     Raises UserError, naming `name`, if the weights are not those of the network that the config describes.
     """
-    return Generator(_alive(config, tensors, device, settle, name), config)
+    module = _alive(config, tensors, device, settle, name)
+    return Generator(module, config) if config.get("role", "generator") == "generator" else Translator(module, config)
 
 
 def _alive(

@@ -42,6 +42,8 @@ def evaluate(
 
     Against known statistics:     frugan evaluate samples.npz --real fid_stats.npz --metrics fid
 
+    What a translator makes:      frugan evaluate runs/faces --metrics fid,target_accuracy
+
     The column "floor" is the same metric of real images against real images: no generator is seen to be better. Values
     compare only if their protocols are equal; the view (which network looks) and the counts change them most. Where
     fewer than 20,000 training images are the reference, copies of them score well, and memorisation is measured too.
@@ -49,12 +51,14 @@ def evaluate(
     Args:
         fakes: A run, an artefact, or images: a folder (PNG, not JPEG), an .npz of uint8, a .parquet.
         real: A folder, .parquet, .npz, a name (frugan data list), or an .npz of mu and sigma. A run knows its own.
-        metrics: Names, with commas; if left out fid,kid, and class_coverage where the data has classes.
+        metrics: Names, with commas; if left out fid,kid, and class_coverage where the data has classes; of a translator
+            fid, target_accuracy, preservation, reconstruction_error, identity_error, each for every target.
         view: Images to features. Chosen by the data if left out.
-        count: How many fakes, and real images at most; if left out all given ones; of a generator 10,000 at most.
+        count: How many fakes, and real images at most; if left out all given ones; of a generator 10,000 at most; of a
+            translator 1,000 for each target.
         reference: test or train: the real images to compare with; the held-out ones if left out and there are enough.
         allow_few: Metrics to compute even of too few images, with commas. Such a value shares no table with others.
-        seed: Of the latents.
+        seed: Of the latents, or of which images are translated.
         size: Bring the images of --real to this side first, as training would.
         channels: Bring the images of --real to 1 (grey) or 3 (colour) channels first.
         allow_unusable: Go on even if more than 5 % of the given images cannot be used.
@@ -117,13 +121,17 @@ def report(folder: Positional[Annotated[Path, arg(metavar="FOLDER")]], *, code: 
 
 def _print_values(values: Sequence[dict[str, Any]]) -> None:
     """Each metric's headline, its floor and what else it told; then what all protocols say, and where one differs."""
+    from frugan.evaluation import TO
+
     print(f"{'metric':20} {'value':>10} {'floor':>10}  better")
     for value in values:
         floor = value.get("floor")
         numbers = [value["values"][value["headline"]], *([] if floor is None else [floor["value"]])]
         shown = [f"{number:.4g}" for number in numbers] + ["-"] * (2 - len(numbers))
-        others = [f"{key} {number:.4g}" for key, number in value["values"].items() if key != value["headline"]]
+        more = {key: number for key, number in value["values"].items() if key != value["headline"] and TO not in key}
+        others = [f"{key} {number:.4g}" for key, number in more.items()]
         print(f"{value['metric']:20} {shown[0]:>10} {shown[1]:>10}  {value['better']:8}{'  '.join(others)}".rstrip())
+    _print_targets(values)
     protocols = [value["protocol"] for value in values]
     for of in dict.fromkeys(value["floor"]["protocol"]["of"] for value in values if value.get("floor")):
         names = [v["metric"] for v in values if v.get("floor") and v["floor"]["protocol"]["of"] == of]
@@ -134,6 +142,27 @@ def _print_values(values: Sequence[dict[str, Any]]) -> None:
         own = [f"{key} {item}" for key, item in value["protocol"].items() if key not in same and item not in (None, {})]
         if own:
             print(f"protocol of {value['metric']}: {', '.join(own)}")
+
+
+def _print_targets(values: Sequence[dict[str, Any]]) -> None:
+    """Of translations a row for each target: every metric's headline and what it was before, if that is told."""
+    from frugan.evaluation import TO, by_target
+
+    tables = {value["metric"]: by_target(value["values"]) for value in values}
+    columns = [
+        (f"{value['metric']}{', before' if key == 'before' else ''}", value["metric"], key)
+        for value in values for key in (value["headline"], "before") if key in tables[value["metric"]]
+    ]  # fmt: skip
+    if not columns:
+        return
+    names = list(dict.fromkeys(name for *_, metric, key in columns for name in tables[metric][key]))
+    wide = max(map(len, names)) + len(TO)
+    print("\n" + "target".ljust(wide) + "".join(f"  {title}" for title, *_ in columns))
+    for name in names:
+        cells = [(title, tables[metric][key].get(name)) for title, metric, key in columns]
+        print(name.ljust(wide) + "".join("  " + ("-" if number is None else f"{number:.4g}").rjust(len(title))
+                                         for title, number in cells))  # fmt: skip
+    print()
 
 
 

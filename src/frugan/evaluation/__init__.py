@@ -11,18 +11,21 @@ is what the metric says of real images in the place of fakes: nothing better tha
 
 from __future__ import annotations
 
-import functools
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from frugan.evaluation._names import TO, by_target
 from frugan.registry import UserError, load_code
 
 if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
     from frugan.metrics import Metric
     from frugan.views import View
+
+__all__ = ["MAY_DIFFER", "TO", "Noise", "Value", "by_target", "evaluate", "noise", "refusal_of_translations", "shared",
+           "unequal"]  # fmt: skip
 
 Value = dict[str, Any]
 """One measured value as it stands in ``metrics.jsonl``."""
@@ -45,6 +48,7 @@ def evaluate(
     channels: int | None = None,
     allow_unusable: bool = False,
     batch_size: int = 256,
+    view_seed: int = 0,
     device: str | None = None,
     code: str | Path | None = None,
     progress: Callable[[str], None] | None = None,
@@ -55,19 +59,24 @@ def evaluate(
     that would be saved, of the shipped (averaged) weights; a conditional one gets labels drawn from those it was
     trained on. Of images that any program made, they are these images; nothing is written beside them.
 
+    Of a translator, the fakes are real images of other domains, translated to each target in turn: held-out ones where
+    the data have any. A value is then the mean over the targets, and ``fid_to_glasses`` is that of one.
+
     Args:
         fakes: a run, an artefact, or images: a folder, an .npz (``images``, uint8), a .parquet.
         real: a data source as training takes it, or an .npz of ``mu`` and ``sigma`` (for "fid" alone); left out, the
             data that the generator was trained on.
         metrics: names, see `frugan.metrics.names`; left out, "fid" and "kid", and "class_coverage" with the
             classifier of the data's own classes. Where the reference is fewer than 20,000 training images,
-            "memorisation" comes with any that compares with real ones.
+            "memorisation" comes with any that compares with real ones. Of a translator "fid", "target_accuracy",
+            "preservation", "reconstruction_error" and "identity_error".
         view: how images are looked at; left out, "classifier" for labelled data of at least two classes (a small
             net trained on the real images alone), "stacked" for three such images in one, else "pixels"; "inception"
             for statistics of 2048 features.
         count: how many fakes, and how many real images at most (copies are sought among all); left out, of a generator
-            10,000, or as many as there are real ones, but 1000 at least; of given images, all.
-        seed: of the latents.
+            10,000, or as many as there are real ones, but 1000 at least; of given images, all; of a translator, for
+            each target, 1000.
+        seed: of the latents, or of which images are translated.
         reference: "test" or "train", the real images to compare with; left out, the held-out ones where the source
             has enough of them, else those that were trained on. It stands in the protocol.
         allow_few: names of metrics to be computed even of fewer images than they take; said so in the protocol.
@@ -75,6 +84,7 @@ def evaluate(
         channels: 1 or 3, likewise.
         allow_unusable: go on where more than 5 % of the given images cannot be used.
         batch_size: images that the view looks at together.
+        view_seed: of a view that learns: another judge of the same kind, on a scale of its own.
         device: where to compute; the best there is if left out.
         code: a file of one's own that adds metrics, views or networks.
         progress: called with a line of text before something slow, or something to be known.
@@ -86,10 +96,8 @@ def evaluate(
     from frugan import metrics as known
     from frugan import views
     from frugan.engine.precision import choose_device
-    from frugan.evaluation import _choice
-    from frugan.evaluation._fakes import open_fakes
-    from frugan.evaluation._reals import open_reals
-    from frugan.evaluation._task import Task
+    from frugan.evaluation._choice import sensible
+    from frugan.evaluation._opening import open_task
 
     if code is not None:
         load_code(code)
@@ -101,14 +109,14 @@ def evaluate(
     announce = progress or (lambda line: None)
     device = str(choose_device(device))
 
-    opened = open_fakes(fakes, device=device, code=code, allow_unusable=allow_unusable, announce=announce)
-    reals = open_reals(opened, real, reference, size=size, channels=channels, allow_unusable=allow_unusable)
-    many = _choice.count_of(opened, reals, count)
-    look_through = functools.partial(_choice.view_of, view, opened, reals, device, announce)
-    task = Task(opened, reals, look_through, many, seed, batch_size, announce, tuple(allow_few))
-    chosen = _choice.sensible(named, task)
+    task = open_task(
+        fakes, real=real, reference=reference, size=size, channels=channels, allow_unusable=allow_unusable, view=view,
+        view_seed=view_seed, count=count, seed=seed, batch_size=batch_size, few=allow_few, device=device, code=code,
+        announce=announce,
+    )
+    chosen = sensible(named, task)
 
-    kept_values = [] if opened.run is None else opened.run.lines(opened.run.metrics)
+    kept_values = [] if task.run is None else task.run.lines(task.run.metrics)
     missing: list[tuple[Metric, dict[str, Any]]] = []
     found: dict[str, Value] = {}
     for metric in chosen:
@@ -121,9 +129,16 @@ def evaluate(
     task.prepare([metric for metric, _ in missing])
     for metric, protocol in missing:
         found[metric.name] = task.measure(metric, protocol)
-        if opened.run is not None:
-            opened.run.append(opened.run.metrics, found[metric.name])
+        if task.run is not None:
+            task.run.append(task.run.metrics, found[metric.name])
     return [found[metric.name] for metric in chosen]
+
+
+def refusal_of_translations(metric: Metric) -> str:
+    """Why translators have no value of `metric`, in a line; empty if they have one."""
+    from frugan.evaluation._translations import refusal
+
+    return refusal(metric)
 
 
 class Noise(NamedTuple):

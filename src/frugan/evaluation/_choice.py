@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from frugan import metrics, views
 from frugan.data import Dataset
 from frugan.evaluation._fakes import Fakes
 from frugan.evaluation._reals import Reals, Statistics
 from frugan.evaluation._task import Task, asks_for
+from frugan.evaluation._translations import Translations
 from frugan.metrics import parse_need
-from frugan.registry import UserError
+from frugan.registry import UserError, options_of
 
 if TYPE_CHECKING:
     from frugan.metrics import Metric
@@ -28,9 +29,7 @@ def default_view(dataset: Dataset) -> str:
 
 
 def count_of(fakes: Fakes, reals: Reals | Statistics, count: int | None) -> int:
-    """How many fakes to look at. Raises UserError if so many were not given, or none are wanted."""
-    if count is not None and count < 1:
-        raise UserError(f"--count {count}: give a whole number above 0, or leave it out.")
+    """How many fakes to look at. Raises UserError if so many were not given."""
     if fakes.dataset is not None:
         there = len(fakes.dataset)
         if count is not None and count > there:
@@ -42,13 +41,15 @@ def count_of(fakes: Fakes, reals: Reals | Statistics, count: int | None) -> int:
 
 
 def view_of(
-    view: str | View | None, fakes: Fakes, reals: Reals | Statistics, device: str, announce: Callable[[str], None]
+    view: str | View | None, seed: int, fakes: Fakes, reals: Reals | Statistics, device: str,
+    announce: Callable[[str], None],
 ) -> View:
     """That view, the one called so, or the one that suits. Raises UserError where nothing tells which."""
     if view is not None and not isinstance(view, str):
         return view
     if isinstance(reals, Reals):
-        return views.build(view or default_view(reals.train), dataset=reals.train, device=device, announce=announce)
+        name = view or default_view(reals.train)
+        return views.build(name, dataset=reals.train, device=device, announce=announce, **_seeded(name, seed))
     if view is None and len(reals.mean) != 2048:
         raise UserError(
             f"--real {reals.name} describes {len(reals.mean)} features an image; say which view saw them with --view "
@@ -57,18 +58,35 @@ def view_of(
     return views.build(view or "inception", dataset=fakes.dataset, device=device, announce=announce)
 
 
-def sensible(named: list[Metric] | None, task: Task) -> list[Metric]:
+def views_for(
+    view: str | View | None, seed: int, device: str, announce: Callable[[str], None]
+) -> tuple[Callable[[Dataset], View], Callable[[Dataset], View]]:
+    """What builds the view from the data that it may learn from, and the classifier that tells their labels."""
+
+    def build(name: str, dataset: Dataset) -> View:
+        return views.build(name, dataset=dataset, device=device, announce=announce, **_seeded(name, seed))
+
+    def build_view(dataset: Dataset) -> View:
+        return view if view is not None and not isinstance(view, str) else build(view or default_view(dataset), dataset)
+
+    return build_view, lambda dataset: build("classifier", dataset)
+
+
+def _seeded(name: str, seed: int) -> dict[str, Any]:
+    """The option `seed` of a view, if it is another than that of every view. Raises UserError if it takes none."""
+    if seed and "seed" not in options_of(views.find(name).build):
+        raise UserError(f"The view '{name}' learns nothing, so it has no seed; leave view_seed out.")
+    return {"seed": seed} if seed else {}
+
+
+def sensible(named: list[Metric] | None, task: Task | Translations) -> list[Metric]:
     """The metrics to be computed. Raises UserError for a named one that cannot be, or if none is left."""
     chosen = named
     if chosen is None:
-        reals = task.reals
-        classes = len(reals.train.classes) if isinstance(reals, Reals) else 0
-        more = ("kid",) if isinstance(reals, Reals) else ()
-        own = ("class_coverage",) if classes and classes == task.view.classes else ()
-        chosen = [metrics.find(name) for name in ("fid", *more, *own)]
+        chosen = [metrics.find(name) for name in (task.usual if isinstance(task, Translations) else _usual(task))]
     kept, first = [], ""
     for metric in chosen:
-        refusal = _refusal(metric, task)
+        refusal = task.refusal(metric) if isinstance(task, Translations) else _refusal(metric, task)
         if not refusal:
             kept.append(metric)
         elif named is not None:
@@ -78,7 +96,16 @@ def sensible(named: list[Metric] | None, task: Task) -> list[Metric]:
             task.announce(f"{metric.name} is left out: {refusal}")
     if not kept:
         raise UserError(first or "No metric was named; leave --metrics out, or name some, e.g. fid,kid.")
-    return [*kept, *_memorisation(kept, task)]
+    return kept if isinstance(task, Translations) else [*kept, *_memorisation(kept, task)]
+
+
+def _usual(task: Task) -> tuple[str, ...]:
+    """What is measured of a generator unless told."""
+    reals = task.reals
+    classes = len(reals.train.classes) if isinstance(reals, Reals) else 0
+    more = ("kid",) if isinstance(reals, Reals) else ()
+    own = ("class_coverage",) if classes and classes == task.view.classes else ()
+    return ("fid", *more, *own)
 
 
 def _refusal(metric: Metric, task: Task) -> str:
@@ -88,6 +115,8 @@ def _refusal(metric: Metric, task: Task) -> str:
     """
     needs = [parse_need(word) for word in metric.needs]
     kinds = {need.kind for need in needs}
+    if metrics.of_translations(metric):
+        return f"{metric.name} judges what is made of real images, and {task.fakes.name} translates none; leave it out."
     if task.fakes.generator is None and kinds & {"generator", "look"}:
         return f"{metric.name} asks a generator for images of its own; {task.fakes.name} holds images alone."
     if not isinstance(task.reals, Reals):
@@ -100,6 +129,8 @@ def _refusal(metric: Metric, task: Task) -> str:
             )
     elif any(need.images == "held_out" and not need.optional for need in needs) and task.reals.held_out is None:
         return f"{metric.name} needs held-out images, and {task.reals.train.name} has no split test."
+    elif task.reals.train.attributes and any(need.kind == "labels" and not need.optional for need in needs):
+        return f"{metric.name} needs one class an image, and {task.reals.train.name} has attributes: leave it out."
     short = task.short_of(metric)
     if not short:
         return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,11 +41,11 @@ class Images:
     rows: torch.Tensor | None = None
 
 
-def drawn(dataset: Dataset, count: int, skip: int = 0) -> torch.Tensor:
-    """The rows of `count` images of a data set, always the same ones, after `skip` others; fewer if there are fewer."""
+def drawn(images: Sized, count: int, skip: int = 0) -> torch.Tensor:
+    """The places of `count` images of some, always the same ones, after `skip` others; fewer if there are fewer."""
     import torch
 
-    order = torch.randperm(len(dataset), generator=seeds.generator(0, "reference"))
+    order = torch.randperm(len(images), generator=seeds.generator(0, "reference"))
     return order[skip : skip + count].sort().values
 
 

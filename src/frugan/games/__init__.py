@@ -80,12 +80,23 @@ class Update(Protocol):
 
 
 @dataclass(frozen=True)
+class Told:
+    """How a translator is told the labels of one stream, where there are others: between zeros, before a mask."""
+
+    stream: str
+    before: int
+    after: int
+    mask: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Shipped:
     """Which network a finished run ships in a role, and whether its averaged copy is meant.
 
     Of a translator also the streams that it leads from and to, if it has one direction; the network that can read an
-    image's labels (its output ``classes``), if it must be told all of them to change one; and the labels of which an
-    image has at most one (hair colours), by number.
+    image's labels (its output ``classes``), if it must be told all of them to change one; the labels of the first
+    stream of which an image has at most one (hair colours), by number; and how it is told the labels of each stream, if
+    not as those of the first one alone.
     """
 
     network: str
@@ -93,6 +104,7 @@ class Shipped:
     direction: tuple[str, str] | None = None
     reader: str | None = None
     exclusive: tuple[tuple[int, ...], ...] = ()
+    told: tuple[Told, ...] = ()
 
 
 class Game(Protocol):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from frugan.augment import Augmentation
 from frugan.batch import Batch
-from frugan.games import Batches, Classes, Order, Progress, Shipped, Update, Variant, settle
+from frugan.games import Batches, Classes, Order, Progress, Shipped, Told, Update, Variant, settle
 from frugan.games._domains import Domains, Exclusive, Rules, check, targets
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
@@ -104,8 +104,10 @@ class StarJoint:
         return torch.stack([images, *made], dim=1).flatten(0, 1), 1 + len(made)
 
     def shipped(self) -> dict[str, Shipped]:
-        """The translator."""
-        return {"translator": Shipped("generator")}
+        """The translator, and how it is told which set is meant."""
+        exclusive = tuple(tuple(group) for group in self.exclusive)
+        told = tuple(Told(one.stream, one.before, one.after, one.mask) for one in self.domains.values())
+        return {"translator": Shipped("generator", exclusive=exclusive, told=told)}
 
     def settle(self, network: nn.Module, seed: int) -> None:
         """Nothing here follows from the weights, unless a network of one's own says so."""

@@ -25,13 +25,24 @@ KINDS = {
     "pixels": "the images themselves: uint8 [count, channels, height, width]",
     "labels": "class numbers: int64 [count], or attributes [count, bits]",
     "probabilities": "natural logarithms of class probabilities, that is log-softmax values: float [count, classes]",
+    "told": "what a classifier of the data tells, in the form of their labels",
     "generator": "what frugan.load returns: called on latents, or .sample(count, seed=...)",
     "look": "a view's function: float images in -1..1, never rounded to bytes, to float features [count, width]",
 }
 """What a metric can ask to see."""
 
-SETS = ("real", "fake", "held_out")
-"""Of which images: those to resemble; those that were generated; real ones that the generator was not trained on."""
+SETS = {
+    "real": "those to resemble",
+    "fake": "those that were generated, or translated",
+    "held_out": "real ones that the generator was not trained on",
+    "source": "those that the fakes were translated from, row by row; their labels are those of before",
+    "returned": "the fakes translated back to what their sources are, row by row",
+    "unchanged": "the real ones translated to what they are already, row by row",
+}
+"""Of which images. The labels of fakes are those that were asked for; a translator alone has the last three sets."""
+
+TRANSLATED = ("source", "returned", "unchanged")
+"""The sets that a translator alone has."""
 
 
 class Need(NamedTuple):
@@ -54,9 +65,10 @@ class Metric:
         compute: a pure function. What it needs are keyword-only arguments without defaults, named as in `needs`; its
             options are keyword-only arguments with defaults, a `seed` among them if it draws. It returns named numbers
             and raises UserError for input that has no value (too few images, non-finite features).
-        needs: what it has to see, each name read by `parse_need`: ``real``, ``fake``, ``held_out`` are features of
-            those images; ``pixels``, ``labels`` and ``probabilities`` are those of the fakes, and with ``real_`` or
-            ``held_out_`` before them those of the other sets; ``generator``; ``look``. With a ``?`` behind it, what is
+        needs: what it has to see, each name read by `parse_need`: ``real``, ``fake``, ``held_out``, ``source`` ... (see
+            `SETS`) are features of those images; ``pixels``, ``labels``, ``probabilities`` and ``told`` are those of
+            the fakes, and with ``real_``, ``source_`` ... before them those of the other sets; ``generator``; ``look``.
+            One that asks for ``told`` or for a set of `TRANSLATED` judges translators. With a ``?`` behind it, what is
             of held-out images (``held_out?``, the argument is still called `held_out`) or labels (``labels?``) is None
             where there are none.
         better: "lower" or "higher".
@@ -87,8 +99,9 @@ def parse_need(need: str) -> Need:
     ``held_out?`` is (held_out, features, optional). Raises UserError for a word that says none of these.
     """
     accepted = {images: Need(images, "features") for images in SETS}
-    for kind in ("pixels", "labels", "probabilities"):
-        accepted |= {kind: Need("fake", kind), **{f"{of}_{kind}": Need(of, kind) for of in ("real", "held_out")}}
+    for kind in ("pixels", "labels", "probabilities", "told"):
+        others = {f"{of}_{kind}": Need(of, kind) for of in SETS if of != "fake"}
+        accepted |= {kind: Need("fake", kind), **others}
     accepted |= {
         f"{word}?": asked._replace(optional=True)
         for word, asked in accepted.items()
@@ -98,6 +111,12 @@ def parse_need(need: str) -> Need:
     if need not in accepted:
         raise UserError(f"A metric cannot need '{need}'. {suggest(need, accepted)}")
     return accepted[need]
+
+
+def of_translations(metric: Metric) -> bool:
+    """Whether `metric` asks for what a translator alone has."""
+    asked = [parse_need(word) for word in metric.needs]
+    return any(need.kind == "told" or need.images in TRANSLATED for need in asked)
 
 
 registry = Registry("metric", "frugan.metrics")

@@ -127,15 +127,15 @@ def _neighbours(folder: Path, data: Mapping[str, Any], code: str | Path | None) 
 
 
 def _classes(folder: Path, data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A table for each number that a metric has of every class: means over an arm's runs."""
-    tables: dict[str, dict[str, dict[str, list[float]]]] = {}
+    """A table for each number that a metric has of every class or target: means over an arm's runs."""
+    tables: dict[tuple[str, str], dict[str, dict[str, list[float]]]] = {}
     for arm in data["arms"]:
         for run in arm["runs"].values():
             if run["failed"] is not None:
                 continue
-            for metric, value in run["values"].items():
-                for what, numbers in words.per_class(value["values"], words.classes_of(folder / run["folder"])).items():
-                    table = tables.setdefault(f"{metric.replace('_', ' ')}: {what}", {})
+            for value in run["values"].values():
+                for of, title, numbers in words.tables(value, words.classes_of(folder / run["folder"])):
+                    table = tables.setdefault((of, title), {})
                     for name, number in numbers.items():
                         table.setdefault(name, {}).setdefault(arm["name"], []).append(number)
     names = [arm["name"] for arm in data["arms"]]
@@ -145,10 +145,10 @@ def _classes(folder: Path, data: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     return [
         {
-            "title": title,
-            "rows": [[of, *(mean(by_arm.get(name)) for name in names)] for of, by_arm in table.items()],
+            "of": of, "title": title,
+            "rows": [[one, *(mean(by_arm.get(name)) for name in names)] for one, by_arm in table.items()],
         }
-        for title, table in tables.items()
+        for (of, title), table in tables.items()
     ]
 
 

@@ -81,14 +81,13 @@ def _neighbours(folder: RunFolder, code: str | Path | None) -> dict[str, str] | 
 
 
 def _classes(folder: RunFolder) -> list[dict[str, Any]]:
-    """A table for each number that the newest value of a metric has of every class."""
+    """A table for each number that the newest value of a metric has of every class or target."""
     newest = {line["metric"]: line for line in folder.lines(folder.metrics)}
     return [
-        {"title": f"{metric.replace('_', ' ')}: {what}",
-         "rows": [[name, words.number(number)] for name, number in numbers.items()]}
-        for metric, line in newest.items()
-        for what, numbers in words.per_class(line["values"], words.classes_of(folder.path)).items()
-    ]  # fmt: skip
+        {"of": of, "title": title, "rows": [[name, words.number(number)] for name, number in numbers.items()]}
+        for line in newest.values()
+        for of, title, numbers in words.tables(line, words.classes_of(folder.path))
+    ]
 
 
 def _metrics(folder: RunFolder) -> list[dict[str, str]]:
@@ -98,7 +97,7 @@ def _metrics(folder: RunFolder) -> list[dict[str, str]]:
         about = words.protocol(line["protocol"])
         others = [
             f"{key.replace('_', ' ')} {words.number(value)}"
-            for key, value in line["values"].items() if key != line["headline"] and words.OF_CLASS not in key
+            for key, value in line["values"].items() if key != line["headline"] and not words.single(key)
         ]  # fmt: skip
         rows.append(
             {

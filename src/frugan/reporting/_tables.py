@@ -211,7 +211,7 @@ def all_numbers(value: Mapping[str, Any]) -> str:
     numbers, headline = value["values"], value["headline"]
     others = [
         f"{key.replace('_', ' ')} {words.number(number)}" for key, number in numbers.items()
-        if key != headline and not key.endswith("_std") and words.OF_CLASS not in key
+        if key != headline and not key.endswith("_std") and not words.single(key)
     ]  # fmt: skip
     floor = value.get("floor")
     others = [*others, *([f"real against real {words.number(floor['value'], 3)}"] if floor else [])]

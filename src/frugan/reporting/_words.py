@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from frugan.evaluation import TO, by_target
+
 
 def number(value: float | None, digits: int = 3) -> str:
     """A measured value: so many figures, but its whole part in full; a dash for none."""
@@ -89,15 +91,31 @@ OF_CLASS = "_of_class_"
 """What stands between a metric's number and the place of the class that it is of."""
 
 
-def per_class(values: Mapping[str, float], classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """What a metric says of single classes (``accuracy_of_class_3``), by what it is and by the class's name."""
-    found: dict[str, dict[str, float]] = {}
-    for key, number in values.items():
+def single(key: str) -> bool:
+    """Whether a number is of one class or target, and stands in a table of its own."""
+    return OF_CLASS in key or TO in key
+
+
+def tables(value: Mapping[str, Any], classes: Sequence[str]) -> list[tuple[str, str, dict[str, float]]]:
+    """What a measured value says of single classes (``accuracy_of_class_3``) and targets (``fid_to_glasses``).
+
+    Of each number "class" or "target", its title, and the numbers by name; of targets also what real images reach.
+    """
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for key, number in value["values"].items():
         what, apart, place = key.partition(OF_CLASS)
         if apart and place.isdigit():
             name = classes[int(place)] if int(place) < len(classes) else place
-            found.setdefault(what.replace("_", " "), {})[name] = number
-    return found
+            found.setdefault(("class", what), {})[name] = number
+    found |= {("target", what): numbers for what, numbers in by_target(value["values"]).items()}
+    floors = by_target((value.get("floor") or {}).get("values", {}))
+    if value["headline"] in floors:
+        found["target", "real against real"] = floors[value["headline"]]
+    spoken = value["metric"].replace("_", " ")
+    return [
+        (of, spoken if what == value["metric"] else f"{spoken}: {what.replace('_', ' ')}", numbers)
+        for (of, what), numbers in found.items()
+    ]
 
 
 def classes_of(run: Path) -> list[str]:
@@ -115,6 +133,8 @@ def protocol(of: Mapping[str, Any]) -> str:
     real = f"{of['data']}" if of["real_count"] is None else (  # statistics tell no count
         f"{of['real_count']:,} real images of {of['data']}, split {of['split']} ({of['content_hash'][:8]})"
     )  # fmt: skip
+    if of.get("targets"):
+        real = f"{real}, each of {len(of['targets'])} targets by itself"
     truncation = "no truncation" if of["truncation"] is None else f"truncation {of['truncation']}"
     return (
         f"{of['fake_count']:,} fakes against {real}; view {of['view_version']}{accuracy}, resizing {of['resizing']}; "

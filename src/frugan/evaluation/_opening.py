@@ -1,0 +1,44 @@
+"""From what was typed to what is measured: a generator's fakes, given images, or what translators make of real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frugan.engine.run import RunFolder
+from frugan.evaluation import _choice
+from frugan.evaluation._fakes import open_fakes
+from frugan.evaluation._reals import open_reals
+from frugan.evaluation._shipping import ship, splits_of
+from frugan.evaluation._targets import groups
+from frugan.evaluation._task import Task
+from frugan.evaluation._translations import COUNT, Translations
+from frugan.registry import UserError
+
+if TYPE_CHECKING:
+    from frugan.views import View
+
+
+def open_task(
+    fakes: str | Path | RunFolder, *, real: str | None, reference: str | None, size: int | None, channels: int | None,
+    allow_unusable: bool, view: str | View | None, view_seed: int, count: int | None, seed: int, batch_size: int,
+    few: Sequence[str], device: str, code: str | Path | None, announce: Callable[[str], None],
+) -> Task | Translations:  # fmt: skip
+    """What is to be measured; arguments as of `frugan.evaluate`. Raises UserError as that does."""
+    if count is not None and count < 1:
+        raise UserError(f"--count {count}: give a whole number above 0, or leave it out.")
+    shipping = ship(fakes, device=device, code=code)
+    if shipping is not None:
+        splits = splits_of(shipping, real, reference, size=size, channels=channels, allow_unusable=allow_unusable)
+        return Translations(
+            shipping, groups(shipping.translators, shipping.shipped, splits),
+            *_choice.views_for(view, view_seed, device, announce), count or COUNT, seed, batch_size, announce,
+            tuple(few),
+        )
+    opened = open_fakes(fakes, device=device, code=code, allow_unusable=allow_unusable, announce=announce)
+    reals = open_reals(opened, real, reference, size=size, channels=channels, allow_unusable=allow_unusable)
+    many = _choice.count_of(opened, reals, count)
+    look_through = partial(_choice.view_of, view, view_seed, opened, reals, device, announce)
+    return Task(opened, reals, look_through, many, seed, batch_size, announce, tuple(few))

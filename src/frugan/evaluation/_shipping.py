@@ -1,0 +1,130 @@
+"""Which translators are judged, and the images of each stream that they were trained on and are judged by."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frugan import artefact, data
+from frugan.engine.run import RunFolder
+from frugan.evaluation._targets import Split
+from frugan.recipe import Data, from_run
+from frugan.registry import UserError, suggest
+
+if TYPE_CHECKING:
+    from frugan.artefact import Translator
+
+
+@dataclass(frozen=True, eq=False)
+class Shipping:
+    """The translators that are judged, by role; what is known of each; where values are kept, if anywhere."""
+
+    name: str
+    translators: Mapping[str, Translator]
+    shipped: Mapping[str, Mapping[str, Any]]
+    run: RunFolder | None
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """That of the main one."""
+        return next(iter(self.translators.values())).config
+
+
+def ship(fakes: str | Path | RunFolder, *, device: str, code: str | Path | None) -> Shipping | None:
+    """The translators of a run or an artefact; None if there are none, which says nothing of what else is there.
+
+    Raises UserError for an artefact of one direction, which is half of what there is to judge.
+    """
+    path = fakes.path if isinstance(fakes, RunFolder) else Path(fakes).expanduser()
+    run = RunFolder(path)
+    if (path / "config.json").is_file():
+        try:
+            config = json.loads((path / "config.json").read_text())
+        except ValueError:
+            return None  # said where it is loaded
+        if not str(config.get("role", "generator")).startswith("translator"):
+            return None
+        if config["domains"]["kind"] not in ("attributes", "classes"):
+            raise UserError(
+                f"{path} alone does not tell what it is to be judged by (a way back, both data sets, names of labels); "
+                "evaluate the run folder that it came from."
+            )
+        translator = artefact.load(path, device=device, code=code)
+        return Shipping(str(path), {"translator": translator}, {"translator": config["domains"]}, None)
+    if not run.exists():
+        return None
+    shipped = run.read_json(run.facts)["shipped"]
+    roles = [role for role in shipped if role.startswith("translator")]
+    if not roles or "generator" in shipped:
+        return None
+    translators = {role: artefact.load(path, role=role, device=device, code=code) for role in roles}
+    return Shipping(str(path), translators, {role: shipped[role] for role in roles}, run)
+
+
+def splits_of(
+    shipping: Shipping, real: str | None, reference: str | None, *, size: int | None, channels: int | None,
+    allow_unusable: bool = False,
+) -> dict[str, Split]:  # fmt: skip
+    """The images of each stream that the translators were trained on, and those that they are judged by.
+
+    Raises UserError if they are not there, are other than they were, or `real` has other labels.
+    """
+    if reference not in (None, "train", "test"):
+        raise UserError(f"There is no reference '{reference}'. {suggest(str(reference), ('train', 'test'))}")
+    if real is None and (size is not None or channels is not None):
+        raise UserError("--size and --channels are for the images of --real; a run's own data need neither.")
+    if real is not None:
+        if len(shipping.translators) > 1 or any(about.get("told") for about in shipping.shipped.values()):
+            raise UserError(f"--real {real}: {shipping.name} was trained on two data sets; leave --real out.")
+        return {"real": _split_of(_described(shipping, real, size, channels), reference, allow_unusable)}
+    if shipping.run is None:
+        about = shipping.config["data"]
+        if "source" not in about:
+            raise UserError(
+                f"{shipping.name} was trained on {about['title']} and does not say where they lie; name them: --real "
+                "SOURCE"
+            )
+        wanted = {"train": (Data(**{"split": about["split"], **_fields(about)}), about)}
+    else:
+        recipe, facts = from_run(shipping.run), shipping.run.read_json(shipping.run.facts)["data"]
+        wanted = {stream: (recipe.data_of(stream), about) for stream, about in facts.items()}
+    found = {}
+    for stream, (one, about) in wanted.items():
+        split = _split_of(one, reference, True)
+        if split.train.content_hash != about["hash"]:
+            raise UserError(
+                f"{shipping.name} was trained on {about['title']}, and '{one.source}' is {split.train.title} now: "
+                "other images. Put the data back as they were, train again, or say --real SOURCE to compare with "
+                "others."
+            )
+        found[stream] = split
+    return found
+
+
+def _fields(about: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: about[key] for key in ("source", "size", "channels", "limit")}
+    return {**kept, "only": tuple(about["only"]), "attributes": tuple(about.get("attributes", ()))}
+
+
+def _described(shipping: Shipping, real: str, size: int | None, channels: int | None) -> Data:
+    """Other data for the labels that the translator knows."""
+    domains, image = shipping.config["domains"], shipping.config["image"]
+    attributes = tuple(domains["names"]) if domains["kind"] == "attributes" else ()
+    return Data(real, size or image[1], channels or image[0], attributes=attributes)
+
+
+def _split_of(wanted: Data, reference: str | None, allow_unusable: bool) -> Split:
+    options: dict[str, Any] = {
+        "size": wanted.size, "channels": wanted.channels, "only": wanted.only, "attributes": wanted.attributes,
+        "allow_unusable": allow_unusable,
+    }  # fmt: skip
+    train = data.open_dataset(wanted.source, split=wanted.split, limit=wanted.limit, **options)
+    held_out = wanted.split != "test" and data.has_split(wanted.source, "test")
+    if reference == "test" and not held_out and wanted.split != "test":
+        raise UserError(f"The data '{wanted.source}' have no held-out images (split test); use reference 'train'.")
+    if reference == "train" or not held_out:
+        return Split(train, train)
+    return Split(train, data.open_dataset(wanted.source, split="test", **options))

@@ -1,0 +1,279 @@
+"""Targets: what a translator can be asked for, and the real images by which each is judged.
+
+A target has images of other domains to be translated, real images of its own domain to compare with, and the ways there
+and back. Attributes give one for each bit that is set, and, where an image need not have one of a group (hair colours),
+one for each that is taken away: three hair colours, glasses and age are seven targets (Choi et al. 2018, section 5).
+Classes give one each, a pair of translators one for either direction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from frugan import seeds
+from frugan.artefact import NOT
+from frugan.data import Dataset
+from frugan.evaluation._fakes import Images, drawn
+from frugan.registry import UserError
+
+if TYPE_CHECKING:
+    from frugan.artefact import Translator
+
+LEARNT_BYTES = 2**29
+"""Of each of two sets without labels, as many images as fit in here teach the classifier that tells them apart."""
+
+
+class Split(NamedTuple):
+    """The images of one stream: those trained on, and those that are judged by (held out, where there are any)."""
+
+    train: Dataset
+    reference: Dataset
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Images of a data set that have something in common; `labels` are theirs, in the form that the judge tells."""
+
+    dataset: Dataset
+    rows: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def some(self, key: str, order: Tensor) -> Images:
+        """The images at these places."""
+        rows, labels = self.rows.index_select(0, order), self.labels.index_select(0, order)
+        dataset = self.dataset
+        hashed = hashlib.sha256(rows.numpy().tobytes()).hexdigest()[:16]
+        return Images(
+            f"{key} {dataset.content_hash} {dataset.split} {hashed}", len(rows), labels, (),
+            lambda: (dataset.images.index_select(0, part) for part in rows.split(1024)), dataset, rows,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """One thing that translators can be asked for.
+
+    Args:
+        name: as ``frugan translate --to`` takes it.
+        source: real images of other domains; real: those of its own.
+        spare: more of its own that `real` has none of, for the floor; empty if there are none.
+        asked: labels of sources -> those that are asked for.
+        undone: labels of real images of the target -> those of the sources that they might have been made from.
+        there, back, stay: bytes ``[n, c, h, w]`` with their own labels -> bytes: a source translated to the target; a
+            translation brought back to what its source is (its labels are given); a real image to what it is already.
+    """
+
+    name: str
+    source: Pool
+    real: Pool
+    spare: Pool
+    asked: Callable[[Tensor], Tensor]
+    undone: Callable[[Tensor], Tensor]
+    there: Callable[[Tensor, Tensor], Tensor]
+    back: Callable[[Tensor, Tensor], Tensor]
+    stay: Callable[[Tensor, Tensor], Tensor]
+
+    def sources(self, count: int, seed: int) -> Images:
+        """`count` images of other domains, drawn by `seed`; fewer if there are fewer."""
+        order = torch.randperm(len(self.source), generator=seeds.generator(seed, "sources", self.name))
+        return self.source.some(f"to {self.name}", order[:count].sort().values)
+
+    def fakes(self, sources: Images, pixels: Callable[[Images], Tensor]) -> Images:
+        """The sources translated; `pixels` gives the bytes of images, kept."""
+        assert sources.labels is not None  # a pool has them
+        own = sources.labels
+        return Images(
+            f"{sources.key} translated", sources.count, self.asked(own), (),
+            lambda: iter([self.there(pixels(sources), own)]),
+        )
+
+    def returned(self, sources: Images, fakes: Images, pixels: Callable[[Images], Tensor]) -> Images:
+        """The fakes translated back."""
+        assert sources.labels is not None
+        own = sources.labels
+        return Images(
+            f"{fakes.key} and back", fakes.count, own, (), lambda: iter([self.back(pixels(fakes), own)])
+        )
+
+    def unchanged(self, real: Images, pixels: Callable[[Images], Tensor]) -> Images:
+        """Real images of the target translated to what they are."""
+        assert real.labels is not None
+        own = real.labels
+        return Images(f"{real.key} to itself", real.count, own, (), lambda: iter([self.stay(pixels(real), own)]))
+
+
+def first_of(pool: Pool, key: str, count: int, skip: int = 0) -> Images:
+    """`count` images of a pool, always the same ones, after `skip` others; fewer if there are fewer."""
+    return pool.some(key, drawn(pool, count, skip))
+
+
+class Group(NamedTuple):
+    """Targets that are looked at through one view: what it learns from, and how an announcement calls it."""
+
+    learns_from: Dataset
+    targets: tuple[Target, ...]
+
+
+def groups(
+    translators: Mapping[str, Translator], shipped: Mapping[str, Mapping[str, Any]], splits: Mapping[str, Split]
+) -> list[Group]:
+    """All targets of what a run ships, by what they are looked at through.
+
+    Args:
+        translators: by role; shipped: by role, what the run's facts say of them; splits: by stream.
+
+    Raises UserError if there is no target with real images and images of other domains.
+    """
+    directed = {role: tuple(about["direction"]) for role, about in shipped.items() if about.get("direction")}
+    if directed:
+        found = [_directed(translators, directed, splits)]
+    else:
+        translator, about = next(iter(translators.values())), next(iter(shipped.values()))
+        told = about.get("told") or [{"stream": next(iter(splits)), "before": 0, "after": 0, "mask": ()}]
+        exclusive = about.get("exclusive") or ()
+        found = [
+            _labelled(translator, splits[one["stream"]], one, exclusive if number == 0 else (), len(told) > 1)
+            for number, one in enumerate(told)
+        ]
+    if not any(group.targets for group in found):
+        names = ", ".join(split.reference.title for split in splits.values())
+        raise UserError(f"{names}: no label has images with it and images without it, so nothing can be translated.")
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------- labelled
+
+
+def _labelled(
+    translator: Translator, split: Split, told: Mapping[str, Any], exclusive: Sequence[Sequence[int]], several: bool
+) -> Group:
+    """The targets of one labelled stream."""
+    dataset = split.reference
+    names = list(dataset.attributes or dataset.classes)
+    labels = dataset.labels
+    if labels is None:
+        raise UserError(f"{dataset.title} has no labels, and the translator is told some; see frugan data show.")
+
+    def through(pixels: Tensor, wanted: Tensor) -> Tensor:
+        bits = wanted if wanted.ndim == 2 else torch.nn.functional.one_hot(wanted, len(names))
+        mask = torch.tensor(told["mask"]).expand(len(bits), -1)
+        zeros = [torch.zeros(len(bits), told[side]) for side in ("before", "after")]
+        return translated(translator, pixels, torch.cat([zeros[0], bits.float(), zeros[1], mask], 1))
+
+    def pool(of: Dataset, has: Callable[[Tensor], Tensor]) -> Pool:
+        own = of.labels if of.labels is not None else torch.zeros(0, len(names))
+        rows = has(own).nonzero()[:, 0]
+        return Pool(of, rows, own.index_select(0, rows))
+
+    found = []
+    for name, has, asked, undone in _wanted(names, labels.ndim == 2, exclusive):
+        source, real = pool(dataset, lambda own, has=has: ~has(own)), pool(dataset, has)
+        spare = pool(split.train, has)
+        if split.train is dataset:
+            spare = dataclasses.replace(spare, rows=spare.rows[:0], labels=spare.labels[:0])
+        if len(source) and len(real):
+            found.append(
+                Target(
+                    f"{name} ({dataset.name})" if several else name, source, real, spare, asked, undone,
+                    there=lambda pixels, own, asked=asked: through(pixels, asked(own)), back=through, stay=through,
+                )
+            )
+    return Group(split.train, tuple(found))
+
+
+Wanted = tuple[str, Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
+
+
+def _wanted(names: Sequence[str], attributes: bool, exclusive: Sequence[Sequence[int]]) -> Iterator[Wanted]:
+    """Of each target its name; labels -> which images have it; its sources' labels -> those asked for; and undone."""
+    for number, name in enumerate(names):
+        if not attributes:
+            count = len(names)
+            yield (
+                name, lambda labels, number=number: labels == number,
+                lambda labels, number=number: torch.full_like(labels, number),
+                lambda labels, count=count: (labels + 1) % count,
+            )  # fmt: skip
+            continue
+        group = next((list(group) for group in exclusive if number in group), None)
+        for wanted in (1, 0) if group is None else (1,):
+            yield (
+                name if wanted else f"{NOT}{name}",
+                lambda labels, number=number, wanted=wanted: labels[:, number] == wanted,
+                lambda labels, number=number, wanted=wanted, group=group: _with(labels, number, wanted, group or ()),
+                lambda labels, number=number, wanted=wanted: _with(labels, number, 1 - wanted, ()),
+            )  # fmt: skip
+
+
+def _with(labels: Tensor, number: int, bit: int, others: Sequence[int]) -> Tensor:
+    """Attributes with one set to `bit`, after the `others` were taken away."""
+    changed = labels.clone()
+    changed[:, list(others)] = 0
+    changed[:, number] = bit
+    return changed
+
+
+# ------------------------------------------------------------------------------------------------------------- directed
+
+
+def _directed(
+    translators: Mapping[str, Translator], directed: Mapping[str, tuple[str, str]], splits: Mapping[str, Split]
+) -> Group:
+    """A target for each direction; labels are which of the two sets an image is of."""
+    backwards = {direction: role for role, direction in directed.items()}
+    streams = list(dict.fromkeys(stream for direction in directed.values() for stream in direction))
+    names = {end: translators[role].domains[0] for role, (_, end) in directed.items()}
+    both = _both([splits[stream].train for stream in streams], [names[stream] for stream in streams])
+    found = []
+    for role, (start, end) in directed.items():
+        there, back = translators[role], translators[backwards[end, start]]
+        numbers = streams.index(start), streams.index(end)
+
+        def through(translator: Translator) -> Callable[[Tensor, Tensor], Tensor]:
+            return lambda pixels, labels: translated(translator, pixels, None)
+
+        spare = splits[end].train
+        found.append(
+            Target(
+                names[end], _whole(splits[start].reference, numbers[0]), _whole(splits[end].reference, numbers[1]),
+                _whole(spare, numbers[1], empty=spare is splits[end].reference),
+                asked=lambda labels, number=numbers[1]: torch.full_like(labels, number),
+                undone=lambda labels, number=numbers[0]: torch.full_like(labels, number),
+                there=through(there), back=through(back), stay=through(there),
+            )
+        )
+    return Group(both, tuple(found))
+
+
+def _whole(dataset: Dataset, number: int, empty: bool = False) -> Pool:
+    rows = torch.arange(0 if empty else len(dataset))
+    return Pool(dataset, rows, torch.full_like(rows, number))
+
+
+def _both(sets: Sequence[Dataset], names: Sequence[str]) -> Dataset:
+    """Two sets in one whose classes are the sets, in memory: what a classifier learns to tell them apart from."""
+    most = max(1, LEARNT_BYTES // sets[0].images[0].numel())
+    images = [one.images.index_select(0, drawn(one, most)) for one in sets]
+    told = hashlib.sha256(" ".join(f"{one.content_hash} {len(part)}" for one, part in zip(sets, images, strict=True))
+                          .encode()).hexdigest()  # fmt: skip
+    return dataclasses.replace(
+        sets[0], name=" and ".join(one.name for one in sets), images=torch.cat(images), classes=tuple(names),
+        labels=torch.cat([torch.full((len(part),), number) for number, part in enumerate(images)]),
+        content_hash=told[:16], attributes=(), folder=None, skipped=(), notes=(),
+    )  # fmt: skip
+
+
+def translated(translator: Translator, pixels: Tensor, told: Tensor | None) -> Tensor:
+    """Bytes ``[n, c, h, w]`` through a translator that is told so, as bytes."""
+    made = translator.translate(pixels.permute(0, 2, 3, 1).numpy(), to=told)
+    return torch.from_numpy(made).permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,269 @@
+"""An evaluation of translators: every metric for each target, and the mean over the targets.
+
+What is in `values` without a target's name is the mean; ``fid_to_glasses`` is of the target "glasses". The ends of an
+interval are averaged as well: the interval of the mean is no wider than that, however the targets depend on each other.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from frugan.data import Dataset
+from frugan.evaluation import _floors as floors
+from frugan.evaluation._fakes import Images
+from frugan.evaluation._feeding import Feeding, Sides
+from frugan.evaluation._names import TO
+from frugan.evaluation._shipping import Shipping
+from frugan.evaluation._targets import Group, Target, first_of
+from frugan.metrics import Metric, parse_need
+from frugan.registry import options_of
+
+if TYPE_CHECKING:
+    from frugan.engine.run import RunFolder
+    from frugan.views import View
+
+COUNT = 1000
+"""Images that are translated to each target, unless told; and real ones of it at most."""
+
+LEAST_SHARE = 0.5
+"""Of the images that a metric takes, each target needs so many: the number for tables is the mean of several."""
+
+USUAL = ("fid", "target_accuracy", "preservation", "reconstruction_error", "identity_error")
+"""What is measured unless told; the second but where the labels are attributes."""
+
+
+@dataclass
+class Translations:
+    """What translators make of real images, against real images; the same verbs as `Task`.
+
+    Args:
+        groups: the targets, by what they are looked at through.
+        build_view: from what a view may learn from to the view; `build_judge` likewise, to a classifier.
+        count: images translated to each target, and real ones at most.
+        seed: of which images of other domains are translated.
+        few: metrics that may be computed of fewer images than they take.
+    """
+
+    shipping: Shipping
+    groups: Sequence[Group]
+    build_view: Callable[[Dataset], View]
+    build_judge: Callable[[Dataset], View]
+    count: int
+    seed: int
+    batch_size: int
+    announce: Callable[[str], None]
+    few: tuple[str, ...] = ()
+    _views: dict[tuple[str, str], View] = field(default_factory=dict)
+    _measured: dict[str, tuple[dict[str, float], dict[str, Any] | None]] = field(default_factory=dict)
+
+    @property
+    def run(self) -> RunFolder | None:
+        """Where values are kept, if anywhere."""
+        return self.shipping.run
+
+    @property
+    def usual(self) -> list[str]:
+        """The metrics that are measured unless told."""
+        bits = all(target.real.labels.ndim == 2 for target in self.targets)
+        return [name for name in USUAL if bits or name != "preservation"]
+
+    @property
+    def targets(self) -> list[Target]:
+        """All targets."""
+        return [target for group in self.groups for target in group.targets]
+
+    # ------------------------------------------------------------------------------------------------- what it is of
+
+    def refusal(self, metric: Metric) -> str:
+        """Why `metric` cannot be computed, in a line that says what to do; empty if it can."""
+        why = refusal(metric)
+        if why:
+            return why
+        short = self.short_of(metric)
+        if short and metric.name not in self.few:
+            return f"{metric.name}: {short}. Give more data, or allow it by name: --allow-few {metric.name}"
+        if short:
+            self.announce(f"{metric.name}: {short}. Such a value compares with others of the same counts alone.")
+        return ""
+
+    def short_of(self, metric: Metric) -> str:
+        """Of which targets there are too few images, in words; empty if there are enough of all."""
+        least = math.ceil(LEAST_SHARE * metric.least)
+        asked = {parse_need(word).images for word in metric.needs}
+        found = []
+        for target in self.targets:
+            counts = [len(target.source)] if asked & {"fake", "source", "returned"} else []
+            counts += [len(target.real)] if asked & {"real", "unchanged"} else []
+            if min(*counts, self.count) < least:
+                found.append(f"'{target.name}' has {min(*counts, self.count):,}")
+        return f"{' and '.join(found)} images, and it takes {least:,} of each target" if found else ""
+
+    def protocol(self, metric: Metric) -> dict[str, Any]:
+        """How the value of `metric` comes about, as JSON has it."""
+        config, targets = self.shipping.config, self.targets
+        through = list({view.version: view for view in (self._used(metric, group) for group in self.groups)}.values())
+        sets = {one.dataset.content_hash: one.dataset for target in targets for one in (target.source, target.real)}
+        counts = {
+            target.name: [min(len(pool), self.count) for pool in (target.source, target.real)] for target in targets
+        }
+        accuracies = [view.description["accuracy"] for view in through if view.description.get("accuracy") is not None]
+        found: dict[str, Any] = {
+            "data": " and ".join(one.name for one in sets.values()),
+            "split": " and ".join(dict.fromkeys(one.split for one in sets.values())),
+            "content_hash": " ".join(sets), "real_count": sum(real for _, real in counts.values()),
+            "fakes": "real images of other domains, translated",
+            "fake_count": sum(fakes for fakes, _ in counts.values()),
+            "targets": {name: f"{fakes} translated, {real} real" for name, (fakes, real) in counts.items()},
+            "trained_on": config["data"]["hash"], "labels": "each target in turn",
+            "weights": "averaged" if config["averaged"] else "live", "checkpoint": config.get("checkpoint", "last"),
+            "sampling_seed": self.seed,
+            "generator": " ".join(one.weights_hash for one in self.shipping.translators.values()),
+            "view": through[0].name, "view_version": " ".join(view.version for view in through),
+            "resizing": through[0].description.get("resizing", "none"),
+            "view_accuracy": min(accuracies, default=None),
+            "precision": "float32", "truncation": None, "options": options_of(metric.compute),
+        }  # fmt: skip
+        short = self.short_of(metric)
+        if short:
+            found["few_images"] = short
+        return json.loads(json.dumps(found))
+
+    def _used(self, metric: Metric, group: Group) -> View:
+        """What a metric's numbers depend on: the judge where it tells labels, else the view."""
+        kinds = {parse_need(word).kind for word in metric.needs}
+        return self._judge(group) if "told" in kinds else self._view(group)
+
+    def _view(self, group: Group) -> View:
+        return self._once("view", group, self.build_view)
+
+    def _judge(self, group: Group) -> View:
+        """The view itself, if it tells the labels of the data."""
+        view = self._view(group)
+        return view if _tells(view, group.learns_from) else self._once("judge", group, self.build_judge)
+
+    def _once(self, what: str, group: Group, build: Callable[[Dataset], View]) -> View:
+        key = (what, group.learns_from.content_hash)
+        if key not in self._views:
+            self._views[key] = build(group.learns_from)
+        return self._views[key]
+
+    # ---------------------------------------------------------------------------------------------------- measuring
+
+    def prepare(self, chosen: Sequence[Metric], *, with_floor: bool = True) -> None:
+        """Measure target by target, so that the images of one are held at a time."""
+        numbers: dict[str, dict[str, dict[str, float]]] = {metric.name: {} for metric in chosen}
+        kept: dict[str, dict[str, Any]] = {metric.name: {} for metric in chosen}
+        for group in self.groups:
+            for target in group.targets if chosen else ():
+                self.announce(f"Translating to {target.name}.")
+                feeding = Feeding(
+                    self.shipping.name, None, partial(self._view, group), self.batch_size, lambda line: None,
+                    partial(self._judge, group),
+                )  # fmt: skip
+                sides = self._sides(target, feeding)
+                for metric in chosen:
+                    numbers[metric.name][target.name] = self._one(metric, feeding, sides)
+                    if with_floor:
+                        kept[metric.name][target.name] = self._floor(metric, group, target, feeding)
+        for metric in chosen:
+            floor = _merged_floor(metric, kept[metric.name]) if with_floor else None
+            self._measured[metric.name] = (_merged(metric, numbers[metric.name]), floor)
+
+    def measure(self, metric: Metric, protocol: dict[str, Any], *, with_floor: bool = True) -> dict[str, Any]:
+        """The value of `metric`, as it is kept. Raises UserError if it has none."""
+        if metric.name not in self._measured:
+            self.prepare([metric], with_floor=with_floor)
+        numbers, floor = self._measured[metric.name]
+        return {
+            "metric": metric.name, "values": numbers, "headline": metric.headline, "better": metric.better,
+            "images": self.shipping.config["images"], "protocol": protocol, "floor": floor if with_floor else None,
+        }  # fmt: skip
+
+    def _sides(self, target: Target, feeding: Feeding) -> Sides:
+        real = first_of(target.real, f"of {target.name}", self.count)
+        source = target.sources(self.count, self.seed)
+        fake = target.fakes(source, feeding.pixels)
+        return Sides(
+            fake, real, None, source, target.returned(source, fake, feeding.pixels),
+            target.unchanged(real, feeding.pixels),
+        )
+
+    def _one(self, metric: Metric, feeding: Feeding, sides: Sides) -> dict[str, float]:
+        """The numbers of one target; of a metric of fakes and real images also what it says of the untranslated."""
+        found = metric.compute(**feeding.given(metric, sides), **options_of(metric.compute))
+        asked = {parse_need(word).images for word in metric.needs}
+        if asked == {"fake", "real"} and sides.source is not None:
+            untranslated = feeding.given(metric, sides._replace(fake=sides.source))
+            before = metric.compute(**untranslated, **options_of(metric.compute))
+            found = {**found, "before": before[metric.headline]}
+        return found
+
+    def _floor(self, metric: Metric, group: Group, target: Target, feeding: Feeding) -> dict[str, Any] | None:
+        """What the metric says of real images of the target in the place of the translated ones."""
+        if not floors.can_have(metric):
+            return None
+        asked = {parse_need(word).images for word in metric.needs}
+        key = f"of {target.name}"
+        against: Images | None = None
+        if "real" not in asked:
+            fake, of = first_of(target.real, key, self.count), "real images of each target themselves"
+        elif min(self.count, len(target.spare)) >= min(self.count, len(target.real) // 2):
+            fake, against = first_of(target.spare, key, self.count), first_of(target.real, key, self.count)
+            of = "real images of each target that were trained on against those that were not"
+        else:
+            half = min(self.count, len(target.real) // 2)
+            fake, against = first_of(target.real, key, half, half), first_of(target.real, key, half)
+            of = "two disjoint halves of the real images of each target"
+        assert fake.labels is not None  # a pool has them
+        source = Images(f"{fake.key} undone", fake.count, target.undone(fake.labels), (), fake.batches, fake.dataset,
+                        fake.rows)  # fmt: skip
+        sides = Sides(fake, against, source=source)
+        given = partial(feeding.given, metric, sides)
+        return floors.floor(metric, sides, of, self._used(metric, group), options_of(metric.compute), given)
+
+
+def _merged(metric: Metric, by_target: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Means over the targets, then each target's own numbers."""
+    first = next(iter(by_target.values()))
+    means = {key: math.fsum(found[key] for found in by_target.values()) / len(by_target) for key in first}
+    return means | {f"{key}{TO}{name}": found[key] for key in first for name, found in by_target.items()}
+
+
+def _merged_floor(metric: Metric, by_target: Mapping[str, dict[str, Any] | None]) -> dict[str, Any] | None:
+    known = {name: floor for name, floor in by_target.items() if floor is not None}
+    if not known or len(known) < len(by_target):
+        return None
+    values = _merged(metric, {name: {metric.headline: floor["value"]} for name, floor in known.items()})
+    protocols = [floor["protocol"] for floor in known.values()]
+    counts = {key: sum(one[key] for one in protocols) for key in ("fake_count", "real_count")}
+    versions = " ".join(dict.fromkeys(one["view_version"] for one in protocols))
+    return {
+        "value": values[metric.headline], "values": values,
+        "protocol": {
+            "of": " | ".join(dict.fromkeys(one["of"] for one in protocols)), **counts, "view_version": versions,
+            "options": protocols[0]["options"],
+        },
+    }  # fmt: skip
+
+
+def refusal(metric: Metric) -> str:
+    """Why translations have no value of `metric`, whatever the data are; empty if they have one."""
+    needs = [parse_need(word) for word in metric.needs]
+    if any(need.kind in ("generator", "look") for need in needs):
+        return f"{metric.name} asks a generator for images of its own, and a translator makes images of images."
+    if any(need.images == "held_out" for need in needs):
+        return f"{metric.name} sets held-out images beside the real ones, which are what is translated: leave it out."
+    alone = all(need.images in ("real", "held_out") for need in needs)
+    return f"{metric.name} looks at no translated image; leave it out." if alone and needs else ""
+
+
+def _tells(view: View, dataset: Dataset) -> bool:
+    """Whether a view tells the labels of these data, in their own form."""
+    if dataset.labels is not None and dataset.labels.ndim == 2:
+        return view.attributes == dataset.labels.shape[1]
+    return view.classes == len(dataset.classes) > 0

@@ -1,0 +1,66 @@
+"""How often an independent classifier finds in a translated image what the translation was asked for.
+
+What was asked for is what differs between the labels that the translator was told and those that the image had: one
+class, or some attributes (of hair colours the new one and the old one), all of which have to be found. The same
+classifier is asked before the translation, where it should find hardly any; what it finds of real images of the target
+is all that can be seen (see the floor). The rise is of pairs, each image before and after; its interval is that of
+Agresti and Min 2005 (Statistics in Medicine 24, 729-740), half an image added to each of the four cells.
+
+StarGAN's paper measures this as an error (Choi et al. 2018, arXiv 1711.09020, section 5.5).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from frugan.metrics import Metric
+from frugan.metrics._translated import accept_labels
+from frugan.registry import UserError
+
+QUANTILE_95 = 1.959963984540054
+
+
+def compute(*, labels: Tensor, source_labels: Tensor, told: Tensor, source_told: Tensor) -> dict[str, float]:
+    """``{"target_accuracy", "before", "rise", "rise_low", "rise_high"}``: shares of the images.
+
+    Args:
+        labels: what the translator was told, classes ``[count]`` or attributes ``[count, bits]``.
+        source_labels: what the images were before.
+        told, source_told: what the classifier tells of the translated images and of those before.
+
+    Raises:
+        UserError: tables of unequal shapes, fewer than two images, or an image of which nothing was asked.
+    """
+    asked, own, after, before = (
+        one if one.ndim == 2 else one[:, None]
+        for one in accept_labels("target_accuracy", labels, source_labels, told, source_told)
+    )
+    changed = asked != own
+    if not bool(changed.any(1).all()):
+        raise UserError(
+            f"target_accuracy: {int((~changed.any(1)).sum())} of {len(asked)} images were translated to what they are "
+            "already; take images of other domains (identity_error measures the others)."
+        )
+    found = [((one == asked) | ~changed).all(1) for one in (before, after)]
+    gained, lost = (int((a & ~b).sum()) for a, b in ((found[1], found[0]), (found[0], found[1])))
+    low, high = paired_interval(gained, lost, len(asked))
+    shares = [float(one.double().mean()) for one in found]
+    return {
+        "target_accuracy": shares[1], "before": shares[0], "rise": (gained - lost) / len(asked),
+        "rise_low": low, "rise_high": high,
+    }  # fmt: skip
+
+
+def paired_interval(gained: int, lost: int, count: int) -> tuple[float, float]:
+    """95 % for the difference of two shares of the same `count` images, of which so many changed either way."""
+    more, fewer, total = gained + 0.5, lost + 0.5, count + 2.0
+    centre = (more - fewer) / total
+    half = QUANTILE_95 * float(torch.tensor(more + fewer - (more - fewer) ** 2 / total).double().sqrt()) / total
+    return max(centre - half, -1.0), min(centre + half, 1.0)
+
+
+variant = Metric(
+    "target_accuracy", compute, needs=("labels", "source_labels", "told", "source_told"), better="higher",
+    headline="target_accuracy", least=50,
+)  # fmt: skip
