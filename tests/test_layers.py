@@ -18,20 +18,25 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "frugan"
 
 LEVELS = {
     8: ["cli", "__main__"],  # speaks to people
-    7: ["training", "evaluation", "comparison", "costing", "reporting", "translating", "explore"],  # verbs
+    7: ["training", "evaluation", "comparison", "costing", "benching", "reporting", "translating", "explore"],  # verbs
     6: ["artefact"],  # a shipped network, alive again
     5: ["build", "recipes"],  # names become objects here, and only here
     4: ["engine", "recipe"],  # the loop; knows the Game contract, no game
     3: ["games", "metrics"],  # siblings: neither knows the other
     2: ["nets", "surgery", "costs", "views"],  # know the ConvFamily record, no family
-    1: ["convs", "losses", "penalties", "augment", "data", "classifying", "latents", "intervals", "pictures"],  # leaves
+    1: [
+        "convs", "losses", "penalties", "augment", "data", "classifying", "latents", "intervals", "pictures", "kernels",
+    ],  # leaves
     0: ["arithmetic", "batch", "cache", "registry", "resizing", "seeds"],  # words shared by all
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 # Verbs are made of verbs (a comparison trains and evaluates) and the command line has two doors.
 SIDEWAYS = {7, 8}
 # Below them each pair is a decision of its own.
-SIDEWAYS_PAIRS = {("surgery", "costs")}  # a swap reports what it changed, in parameters and multiply-accumulates
+SIDEWAYS_PAIRS = {
+    ("surgery", "costs"),  # a swap reports what it changed, in parameters and multiply-accumulates
+    ("convs", "kernels"),  # a layer says what it computes, a kernel computes it
+}
 
 
 class Import(NamedTuple):

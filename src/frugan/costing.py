@@ -91,25 +91,34 @@ def cost_of(
 
     Raises UserError if there is no such recipe or run, or for names, options and keys that do not exist.
     """
-    import torch
-
     from frugan import build, costs, nets
 
-    recipe = training.resolve(_recipe(model), family=family, discriminator_family=discriminator_family, changes=changes)
-    image, orders = build.image_shape(recipe), build.orders(recipe)
-    for name, order in orders.items():
+    given = recipe_of(model)
+    recipe = training.resolve(given, family=family, discriminator_family=discriminator_family, changes=changes)
+    for name, order in build.orders(recipe).items():
         nets.check(recipe.networks[name].architecture, order.part, recipe.networks[name].options)
     found = {}
     for name, (module, layers) in build.networks(recipe).items():
-        inputs: list[Any] = [(1, recipe.latents.size) if orders[name].part == "decoder" else (1, *image)]
-        if recipe.networks[name].labels and recipe.data.classes:
-            inputs.append(torch.zeros(1, dtype=torch.int64))
+        inputs = inputs_of(recipe, name)
         times = costs.latency(module, *inputs, batches=BATCHES) if latency and name in recipe.makers() else []
         found[name] = NetworkCost(costs.cost(module, *inputs), tuple(layers.choices), tuple(times))
     return RecipeCost(recipe, found)
 
 
-def _recipe(model: str | Path | Recipe) -> Recipe:
+def inputs_of(recipe: Recipe, name: str, batch: int = 1) -> list[Any]:
+    """What the network called `name` is called with, as `frugan.cost` takes it: a shape, and labels if it has some."""
+    import torch
+
+    from frugan import build
+
+    decodes = build.orders(recipe)[name].part == "decoder"
+    inputs: list[Any] = [(batch, recipe.latents.size) if decodes else (batch, *build.image_shape(recipe))]
+    if recipe.networks[name].labels and recipe.data.classes:
+        inputs.append(torch.zeros(batch, dtype=torch.int64))
+    return inputs
+
+
+def recipe_of(model: str | Path | Recipe) -> Recipe:
     """The recipe that is meant; a folder is a run, anything else a name or file. Raises UserError."""
     from frugan.engine.run import RunFolder
 

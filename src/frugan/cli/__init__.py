@@ -13,7 +13,7 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff
 
 from frugan.cli._arguments import options_last
 from frugan.cli._comparing import compare, demo, plan
-from frugan.cli._judging import cost, evaluate, print_first_lines, report
+from frugan.cli._judging import bench, cost, evaluate, print_first_lines, report
 from frugan.cli._making import sample, train, translate
 from frugan.cli._recipes import print_keys, recipes
 from frugan.cli._sources import data_check, data_convert_weights, data_list, data_pack, data_show
@@ -28,7 +28,7 @@ Twins, side by side:                 frugan compare mnist --families standard,fa
 
 VERBS: dict[str, Callable[..., None]] = {
     "demo": demo, "recipes": recipes, "train": train, "sample": sample, "translate": translate, "evaluate": evaluate,
-    "compare": compare, "plan": plan, "report": report, "cost": cost,
+    "compare": compare, "plan": plan, "report": report, "cost": cost, "bench": bench,
 }
 DATA_VERBS: dict[str, Callable[..., None]] = {
     "list": data_list, "show": data_show, "check": data_check, "pack": data_pack,

@@ -1,4 +1,4 @@
-"""Verbs that judge what was made: ``evaluate``, ``cost``, ``report``."""
+"""Verbs that judge what was made: ``evaluate``, ``cost``, ``bench``, ``report``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from frugan.cli._arguments import (
     Code,
     Count,
+    File,
     Flag,
     Json,
     Keys,
@@ -104,6 +105,43 @@ def cost(
         print_json(found.as_dict(layers=layers))
     else:
         found.show(layers=layers)
+
+
+
+def bench(
+    recipe: Positional[Annotated[str, arg(metavar="RECIPE|RUN")]], keys: Keys = (), *, families: Names = None,
+    precisions: Names = None, batch_size: Number = None, repeats: int = 5, layers: Flag = False, out: File = None,
+    device: Text = None, json: Json = False, code: Code = None,
+) -> None:
+    """Measure how fast a recipe trains and samples on this machine, in every family and precision.
+
+    A table of milliseconds and images a second, each beside the share of what this machine could do at best (its
+    roofline: a matrix product and a memory copy, measured in the same run); a plot and all numbers go to a folder.
+
+    Args:
+        recipe: A recipe's name, a recipe.json, or a run folder.
+        keys: key=value, as for train.
+        families: Convolution families of the network that makes images; all if left out.
+        precisions: float32,bf16; if left out both where bf16 is fast here. Sampling is in float32 always.
+        batch_size: Real images in each step of the discriminator.
+        repeats: Measurements of each arm, in turn.
+        layers: Also print which operations of a round take longest, and their share of the roofline.
+        out: Where bench.json and bench.png go; runs/bench-RECIPE if left out.
+        device: cpu, cuda ...; the best there is if left out.
+    """
+    from frugan.benching import bench as measure
+
+    read_code(code)
+    found = measure(
+        recipe, families=listed(families) or (), precisions=listed(precisions) or (), batch_size=batch_size,
+        changes=key_values(keys), repeats=repeats, device=device, announce=tell,
+    )
+    plot = found.save(Path("runs") / f"bench-{found.recipe}" if out is None else out)
+    if json:
+        print_json(found.as_dict())
+    else:
+        found.show(layers=layers)
+        print(f"Plot: {plot}")
 
 
 

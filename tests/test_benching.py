@@ -1,0 +1,115 @@
+"""Benching: what is counted, what is told, and where it goes. No time is tested: machines are busy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from frugan import benching, convs, recipes
+from frugan.benching import Roofline, bench
+from frugan.registry import UserError
+
+SMALL = {"generator.width": 0.25, "discriminator.width": 0.25}
+ONE = Roofline({"float32": 1.0, "bf16": 1.0}, float("inf"))
+
+
+def macs(module: nn.Module, *shape: int) -> tuple[float, float]:
+    """Multiply-accumulates of a forward, and of a forward and backward, when one takes a second."""
+    images = torch.randn(shape, requires_grad=True)
+    with torch.no_grad():
+        forward = benching._count(lambda: module(images), ONE)
+    both = benching._count(lambda: module(images).sum().backward(), ONE)
+    return sum(one.ideal for one in forward.values()), sum(one.ideal for one in both.values())
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "forward"),
+    [
+        (nn.Conv2d(8, 6, 3, padding=1), (2, 8, 5, 5), 2 * 25 * 6 * 8 * 9),
+        (nn.Conv2d(8, 8, 3, padding=1, groups=8), (2, 8, 5, 5), 2 * 25 * 8 * 9),
+        (nn.Conv2d(8, 8, 4, stride=2, padding=1, groups=4), (2, 8, 6, 6), 2 * 9 * 8 * 2 * 16),
+        (nn.ConvTranspose2d(8, 6, 4, stride=2, padding=1), (2, 8, 5, 5), 2 * 25 * 6 * 8 * 16),
+        (nn.ConvTranspose2d(8, 8, 4, stride=2, padding=1, groups=8), (2, 8, 5, 5), 2 * 25 * 8 * 16),
+        (nn.Linear(8, 6), (2, 8), 2 * 8 * 6),
+    ],
+)
+def test_forward_and_backward_are_counted_by_hand(module: nn.Module, shape: tuple[int, ...], forward: int) -> None:
+    assert macs(module, *shape) == (forward, 3 * forward)
+
+
+def test_memory_bounds_a_layer_that_computes_little() -> None:
+    layer = nn.Conv2d(8, 8, 1, groups=8, bias=False)
+    images = torch.randn(2, 8, 5, 5)
+    slow_memory = Roofline({"float32": float("inf")}, 4.0)
+    with torch.no_grad():
+        found = benching._count(lambda: layer(images), slow_memory)
+    assert sum(one.ideal for one in found.values()) == images.numel() + layer.weight.numel() + images.numel()
+
+
+def test_what_is_neither_a_convolution_nor_a_product_is_free_and_listed() -> None:
+    layer = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Tanh())
+    with torch.no_grad():
+        found = benching._hottest(benching._count(lambda: layer(torch.randn(1, 3, 4, 4)), ONE))
+    shares = {one.operation: one.share for one in found}
+    assert shares["tanh"] is None
+    assert shares["convolution"] is not None
+
+
+def test_every_family_and_precision_is_timed_and_kept(tmp_path: Path) -> None:
+    found = bench(
+        "mnist", families=("standard", "depthwise"), precisions=("float32", "bf16"), batch_size=4, repeats=2,
+        seconds=0.01, changes=SMALL,
+    )  # fmt: skip
+    rounds = [(one.family, one.precision) for one in found.timed if one.what == "round"]
+    assert rounds == [(family, kind) for family in ("standard", "depthwise") for kind in ("float32", "bf16")]
+    assert [one.what for one in found.timed if one.family == "standard"][2:] == ["sample 1", "sample 64"]
+    assert all(one.milliseconds > 0 and one.share > 0 for one in found.timed)
+    plot = found.save(tmp_path / "bench")
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    kept = json.loads((tmp_path / "bench" / "bench.json").read_text())
+    assert kept["timed"][0]["family"] == "standard"
+    assert len(kept["hottest"]) == 4
+    found.show(layers=True)
+    found.save(tmp_path / "bench")  # its own files may be written anew
+
+
+@pytest.mark.parametrize(
+    ("recipe", "judges"),
+    [
+        ("cgan", ["discriminator"]),
+        ("stargan", ["discriminator"]),
+        ("cyclegan-6", ["discriminator_a", "discriminator_b"]),
+    ],
+)
+def test_recipes_with_labels_and_with_two_streams_are_benched(recipe: str, judges: list[str]) -> None:
+    changes = {"data.size": 32, "architecture.width": 0.125, **{f"{name}.width": 0.125 for name in judges}}
+    found = bench(recipe, families=("standard",), precisions=("float32",), batch_size=2, repeats=2, seconds=0.0,
+                  changes=changes)  # fmt: skip
+    assert [one.what for one in found.timed] == ["round", "sample 1", "sample 64"]
+
+
+def test_a_recipe_with_families_of_its_own_is_an_arm_of_its_own() -> None:
+    assert benching.arms_of(recipes.find("stargan"))[0] == "standard"
+    assert set(benching.arms_of(recipes.find("stargan"))) == set(convs.names())
+    assert benching.arms_of(recipes.find("depthwise-g"))[:2] == ("as it is", "standard")
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    found = bench("mnist", families=("standard",), precisions=("float32",), batch_size=2, repeats=2, seconds=0.0,
+                  changes=SMALL)  # fmt: skip
+    with pytest.raises(UserError, match="holds something that is no bench; give another --out"):
+        found.save(tmp_path)
+
+
+def test_mistyped_names_are_answered() -> None:
+    with pytest.raises(UserError, match="no precision 'fp16' to bench"):
+        bench("mnist", precisions=("fp16",))
+    with pytest.raises(UserError, match="depthwise"):
+        bench("mnist", families=("depthwize",), precisions=("float32",))
+    with pytest.raises(UserError, match="at least two"):
+        bench("mnist", repeats=1)
