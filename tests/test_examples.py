@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -59,6 +60,16 @@ def test_own_images_names_what_cannot_be_used_and_trains_on_the_rest(tmp_path: P
     assert "12 of 13 pictures can be used." in printed
     assert "broken.png" in printed
     assert len(list((tmp_path / "runs" / "example-own").glob("made-*.png"))) == 16
+
+
+def test_metric_faults_finds_every_fault_worse(tmp_path: Path) -> None:
+    start("metric_faults.py", "--count", "1000", "--metrics", "kid", folder=tmp_path)
+    table = json.loads((tmp_path / "runs" / "example-faults" / "table.json").read_text())
+    for fault, values in table["kid"].items():
+        found = list(values.values())
+        # Repeating is what KID hardly sees: it compares moments, and those of a few images stay near.
+        assert found[-1] > found[0], fault
+    assert (tmp_path / "runs" / "example-faults" / "faults.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
