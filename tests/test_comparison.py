@@ -131,14 +131,6 @@ def test_what_would_end_a_comparison_after_its_training_is_found_before(
     assert not (tmp_path / "out").exists()
 
 
-def test_networks_that_make_images_of_images_are_not_compared(tmp_path: Path) -> None:
-    from frugan import recipes
-
-    name = next(name for name in recipes.names() if recipes.find(name).game.name == "star")
-    with pytest.raises(UserError, match="from images to images, and generators are compared"):
-        compare([name, f"wide: {name} batch_size=2"], out=tmp_path / "out", quiet=True)
-
-
 # --------------------------------------------------------------------------------------------------------- the result
 
 

@@ -314,25 +314,22 @@ def test_a_comparison_without_its_damaged_arm_or_pilots_says_what_follows(
 
 
 def test_other_judges_are_asked_where_the_view_is_trained_in_place(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from frugan import views
-
     asked = []
 
     def judge(run: Any, **given: Any) -> list[dict[str, Any]]:
-        asked.append(given["view"])
+        asked.append((given["view"], given["view_seed"]))
         return [{"values": {"fid": 7.0}, "headline": "fid"}]
 
     quick.setattr(evaluation, "evaluate", judge)
-    quick.setattr(views, "build", lambda name, **given: f"{name} of seed {given['seed']}")
     (arm,) = [parse("vanilla", {"data": "glyphs"}, SMALL)]
     run = {"failed": None, "values": {"fid": {"metric": "fid", "protocol": {"view": "classifier"}}}}
     planned = {(arm.name, 0): Job("vanilla seed 0", tmp_path, (), 96, whole=True)}
     settings = {"metrics": None, "view": None, "device": "cpu"}
-    measure.add_judges({arm.name: {0: run}}, [arm], planned, settings, lambda line: None)
-    assert asked == ["classifier of seed 1", "classifier of seed 2"]
+    measure.add_judges({arm.name: {0: run}}, planned, settings, lambda line: None)
+    assert asked == [("classifier", 1), ("classifier", 2)]
     assert run["judges"] == [7.0, 7.0]  # type: ignore[comparison-overlap]
     run["values"]["fid"]["protocol"]["view"] = "pixels"  # type: ignore[index]
-    measure.add_judges({arm.name: {0: run}}, [arm], planned, settings, lambda line: None)
+    measure.add_judges({arm.name: {0: run}}, planned, settings, lambda line: None)
     assert len(asked) == 2
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 import frugan.metrics
 from frugan import artefact, cli, data, seeds, views
-from frugan.evaluation import by_target, evaluate, noise, unequal
+from frugan.engine.run import RunFolder
+from frugan.evaluation import approximate, by_target, evaluate, noise, unequal
 from frugan.evaluation._fakes import drawn
 from frugan.registry import UserError
 from frugan.training import train
@@ -285,3 +286,35 @@ def test_each_of_two_data_sets_has_targets_of_its_own(tmp_path: Path) -> None:
     real = second.images[torch.from_numpy(rows[drawn(rows, 60).numpy()])]
     stay = through(translator, real, torch.tensor([[0.0, 1.0, 0.0, 1.0]]).expand(60, -1))
     assert found["smile (portraits)"] == pytest.approx(np.abs(real.numpy().astype(float) - stay.numpy()).mean())
+
+
+# ------------------------------------------------------------------------------------------------------ while it trains
+
+
+def test_values_while_translators_train_are_of_images_trained_on_and_leave_no_trace(tmp_path: Path) -> None:
+    keys = {**STAR, "data.limit": 2600, "data.attributes": ["glasses"], "game.exclusive": []}
+    runs = [
+        train("stargan", images=16, out=tmp_path / name, changes=keys, device="cpu", quiet=True, **looking)
+        for name, looking in (("watched", {"evaluate_every": 8}), ("plain", {}))
+    ]
+    hashes = {artefact.load(run.path).weights_hash for run in runs}
+    assert len(hashes) == 1
+    found = approximate.values_of(runs[0])
+    assert [(value["metric"], value["images"]) for value in found] == [
+        (name, images) for images in (8, 16) for name in ("fid_1k", "target_accuracy_1k")
+    ]  # fmt: skip
+    last = found[-2]
+    assert last["protocol"]["approximate"] == "of 1,000 translated images for each target"
+    assert (last["protocol"]["split"], last["protocol"]["fake_count"]) == ("train", 2000)
+    assert last["floor"]["value"] > 0
+    assert found[0]["floor"] == last["floor"]
+    again = evaluate(
+        runs[0], metrics=["fid"], reference="train", seed=last["protocol"]["sampling_seed"], device="cpu"
+    )[0]  # fmt: skip
+    assert last["values"]["fid_1k"] == again["values"]["fid"]
+    assert not RunFolder(runs[0].path).metrics.exists() or len(RunFolder(runs[0].path).lines(runs[0].metrics)) == 1
+
+
+def test_no_best_translator_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--keep-best fid keeps a generator; this game ships translator"):
+        train("stargan", images=16, out=tmp_path / "run", changes=STAR, evaluate_every=8, keep_best="fid", quiet=True)

@@ -395,8 +395,11 @@ def _observers(
 
     # What is looked at are made images, and real ones beside them: both in the range of the made ones.
     image_range = build.made_range(recipe, parts.game.networks)
-    # Drawn from everywhere: the first images of a folder are all of one class.
+    # Drawn from everywhere: the first images of a folder are all of one class. But a translator changes those that it
+    # is given, which may lie nearer together than all do: its images are set against these.
     drawn = torch.randperm(len(sets[stream]), generator=seeds.generator(recipe.seed, "health"))[:HEALTH]
+    if "generator" not in parts.game.shipped():
+        drawn = torch.arange(HEALTH) % len(sets[stream])
     real = from_bytes(sets[stream].images.index_select(0, drawn), image_range).to(device)
     shown = {stream: like(PREVIEWS)}
     if hasattr(parts.game, "preview"):
@@ -415,7 +418,7 @@ def _observers(
 
         observers.append(
             approximate.observer(
-                folder, sets[stream], recipe.seed, every(looks.every), best_by=looks.keep_best, device=str(device),
+                folder, sets, recipe.seed, every(looks.every), best_by=looks.keep_best, device=str(device),
                 tell=bar.say if bar else lambda line: None,
             )
         )  # fmt: skip

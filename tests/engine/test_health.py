@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy
 import pytest
 import torch
 
@@ -62,6 +63,13 @@ def test_nothing_is_said_of_the_first_images():
     assert kinds(looks(0.1, 0.1, 0.1, first=health.WARM_UP - 5000)) == ["collapse"]
 
 
+def test_nothing_is_said_of_the_first_rounds_however_large_the_batches_are():
+    young = [{**line, "rounds": rounds} for line, rounds in zip(looks(0.1, 0.1, 0.1), (100, 150, 249), strict=True)]
+    assert kinds(young) == []
+    assert kinds([*young, *({**line, "rounds": 300} for line in looks(0.1, 0.1, first=40_000))]) == ["collapse"]
+    assert kinds([*young, *({**line, "rounds": 300} for line in looks(0.8, 0.9, first=40_000))]) == []
+
+
 def test_a_flicker_needs_three_looks():
     moving = {"health.flicker": 0.9}
     assert kinds(looks(1.0, 1.0, **moving)) == []
@@ -92,7 +100,7 @@ def test_the_observer_measures_writes_and_tells_each_kind_once(tmp_path):
     observer = Health(folder, real, Batch(real), 0, told.append)
 
     def look(images: int, made: torch.Tensor) -> None:
-        observer.look(SimpleNamespace(images=images, rounds=1, sample=lambda like, seed: made))  # type: ignore[arg-type]
+        observer.look(SimpleNamespace(images=images, rounds=300, sample=lambda like, seed: made))  # type: ignore[arg-type]
 
     look(25_000, real)
     look(30_000, real[:1].repeat(16, 1, 1, 1))
@@ -115,6 +123,24 @@ def test_the_observer_counts_classes_where_a_classifier_is_at_hand(tmp_path):
     )
     observer.look(SimpleNamespace(images=1, rounds=1, sample=lambda like, seed: real))  # type: ignore[arg-type]
     assert folder.lines(folder.log)[0]["health.classes"] == pytest.approx(3 / 5)
+
+
+def test_a_translator_is_set_against_the_images_that_it_is_given(tmp_path, monkeypatch):
+    """Images of one class lie nearer together than all do; one that changes nothing has kept them all the same."""
+    from frugan.training import train
+
+    classes = torch.arange(256) // 128  # as a folder gives them: one class first
+    images = (100 + torch.randint(0, 8, (256, 16, 16, 3))).to(torch.uint8)
+    images[128:] = torch.randint(0, 256, (128, 16, 16, 3)).to(torch.uint8)
+    numpy.savez(tmp_path / "data.npz", images=images.numpy(), labels=classes.numpy())
+    monkeypatch.setattr("frugan.engine.observers.Moment.sample", lambda self, like, seed: like.images)
+    keys = {
+        "generator.width": 0.0625, "generator.blocks": 0, "discriminator.width": 0.0625, "data.size": 16,
+        "batch_size": 4, "data.attributes": [], "game.exclusive": [], "game.discriminator_steps": 1,
+    }  # fmt: skip
+    run = train("stargan", data=str(tmp_path / "data.npz"), images=8, changes=keys, out=tmp_path / "run", quiet=True)
+    (line,) = [line for line in run.lines(run.log) if "health.spread" in line]
+    assert (line["health.spread"], line["health.nearest"]) == (1, 1)
 
 
 def test_one_real_image_or_equal_ones_are_no_error(tmp_path):

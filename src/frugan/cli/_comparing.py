@@ -31,7 +31,8 @@ def compare(
     jobs: int = 1, metrics: Names = None, view: Text = None, count: Count = None, reference: Text = None,
     baseline: Text = None, margin: Value = None, pilot_seeds: Names = None, match: Text = None,
     equal: str = "images", no_damaged: Flag = False, rounds: Number = None, batch_size: Number = None,
-    device: Text = None, precision: Text = None, retry_failed: Flag = False, code: Code = None,
+    device: Text = None, precision: Text = None, evaluate_every: Count = None, retry_failed: Flag = False,
+    code: Code = None,
 ) -> None:
     """Train arms beside each other on the same data and seeds, and say what was saved and what was lost.
 
@@ -44,7 +45,7 @@ def compare(
         images: Real images each run is shown: 60k, 2M; the recipes' own if left out.
         data: Where images come from, for all arms.
         jobs: Runs at a time; the cores are shared out among them.
-        metrics: Names, with commas; the first decides. fid,kid if left out, and class_coverage where data has classes.
+        metrics: Names, with commas; the first decides. As for evaluate if left out, fid first.
         view: Images to features; chosen by the data if left out.
         count: Images made for each evaluation; as for evaluate if left out.
         reference: test or train: the real images to compare with.
@@ -60,6 +61,7 @@ def compare(
         batch_size: Real images in each step of the discriminator, for all arms.
         device: cpu, cuda ...; the best there is if left out.
         precision: auto, float32 or bf16.
+        evaluate_every: Also measure every run whenever so many images were seen (20k), for curves in the report.
         retry_failed: Train failed runs once more, after the cause has been mended.
     """
     from frugan.comparison import compare as run
@@ -70,7 +72,8 @@ def compare(
         seeds=seeds_of(seeds), images=images, data=data, out=out, jobs=jobs, metrics=listed(metrics), view=view,
         count=count, reference=reference, baseline=baseline, margin=margin, pilot_seeds=pilots_of(pilot_seeds),
         match=match, equal=equal, no_damaged=no_damaged, rounds=rounds, batch_size=batch_size,
-        device=device, precision=precision, retry_failed=retry_failed, code=code,
+        device=device, precision=precision, evaluate_every=evaluate_every, retry_failed=retry_failed,
+        code=code,
     )
 
 

@@ -102,6 +102,7 @@ def compare(
     precision: str | None = None,
     device: str | None = None,
     code: str | Path | None = None,
+    evaluate_every: int | str | None = None,
     retry_failed: bool = False,
     quiet: bool = False,
 ) -> Comparison:
@@ -128,6 +129,8 @@ def compare(
         changes: dotted keys for all arms; also `rounds`, `batch_size`, `precision`, see `frugan.train`.
         device: where to train and evaluate; the best there is if left out.
         code: a file of one's own that adds variants.
+        evaluate_every: also measure each run whenever so many images were seen, see `frugan.train`; the report draws
+            the curves of all arms in one plot. No weight is changed by it, so it may be left out of a continued one.
         retry_failed: train every failed run of every arm once more, after the cause has been mended.
         quiet: print nothing.
 
@@ -168,6 +171,7 @@ def compare(
 
     folder = RunFolder(out or Path("runs") / "-".join(["compare", *(arm.folder for arm in found)]))
     extra = [*(["--device", device] if device else []), *(["--code", str(code)] if code else [])]
+    looking = [] if evaluate_every is None else ["--evaluate-every", str(parse_count(evaluate_every))]
     evaluating = {key: settings[key] for key in ("metrics", "view", "count", "reference")}
     evaluating |= {"device": device, "code": code}
     threads = max(1, _cores() // max(1, jobs))
@@ -193,7 +197,7 @@ def compare(
         planned: Jobs = {
             (arm.name, seed): job_of(
                 folder.path, folder.path / "runs" / arm.folder / f"seed-{seed}", arm.name, arm.recipe, arm.folder,
-                seed, extra,
+                seed, [*extra, *looking],
             )
             for seed in chosen_seeds for arm in found
         }  # fmt: skip
@@ -209,7 +213,7 @@ def compare(
         measured = _measure.runs(found, planned, evaluating, say_once)
         _measure.add_way(measured, planned)
         if verdicts:
-            _measure.add_judges(measured, found, planned, evaluating, say_once)
+            _measure.add_judges(measured, planned, evaluating, say_once)
         sd = _evaluation_sd(fixed, measured, planned, first, evaluating, say_once) if verdicts else None
         settings |= {"evaluation_sd": sd, "trained_before": written.get("trained_before", [])}
         result = _result(found, measured, settings, fixed, planned, (jobs, threads), device, say)
@@ -269,24 +273,36 @@ def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Say) -> None:
     from frugan import metrics as known
 
     named = [known.find(name) for name in settings["metrics"] or ()]
-    for metric in named:
-        if settings["count"] is not None and settings["count"] < metric.least:
-            raise UserError(f"{metric.name} takes at least {metric.least} images; the count is {settings['count']}.")
     _controls.check(settings["match"], arms[0])
     if settings["equal"] is not None:
         beforehand.seconds_asked(settings["equal"], arms)
     for arm in arms:
         for warning in build.check(arm.recipe):
             say(f"{arm.name}: {warning}")
-        maker = arm.recipe.makers()[0]
-        if build.orders(arm.recipe)[maker].part != "decoder":
-            raise UserError(f"'{arm.name}' trains a {maker} from images to images, and generators are compared.")
         unlike = arm.recipe.budget != arms[0].recipe.budget and settings["equal"] is None
         if unlike and not arm.is_damaged:
             say(
                 f"'{arm.name}' sees {arm.recipe.budget:,} images and the baseline {arms[0].recipe.budget:,}: not an "
                 "equal comparison, and said so in its verdict. Give --images for all."
             )
+    kinds = {arm.name: build.orders(arm.recipe)[arm.recipe.makers()[0]].part for arm in arms}
+    for name, kind in kinds.items():
+        if kind != kinds[arms[0].name]:
+            raise UserError(
+                f"'{arms[0].name}' has a {kinds[arms[0].name]} and '{name}' a {kind}: images made of latents and "
+                "translated ones do not compare."
+            )
+    translators = kinds[arms[0].name] == "translator"
+    for metric in named:
+        why = evaluation.refusal_of_translations(metric) if translators else ""
+        if not translators and known.of_translations(metric):
+            why = f"{metric.name} judges translators, and '{arms[0].name}' is none; leave it out."
+        least = evaluation.least_for_each_target(metric) if translators else metric.least
+        if settings["count"] is not None and settings["count"] < least:
+            each = " for each target" if translators else ""
+            why = why or f"{metric.name} takes at least {least} images{each}; the count is {settings['count']}."
+        if why:
+            raise UserError(why)
     sets = build.datasets(arms[0].recipe)
     dataset, source = next(iter(sets.values())), arms[0].recipe.data.source
     held_out = sources.has_split(source, "test")
@@ -294,7 +310,7 @@ def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Say) -> None:
         raise UserError(f"There is no reference '{settings['reference']}'. Accepted: train, test.")
     if settings["reference"] == "test" and not held_out:
         raise UserError(f"The data '{source}' have no held-out images (split test); use reference 'train'.")
-    for metric in named:
+    for metric in () if translators else named:
         needs = [need for need in map(known.parse_need, metric.needs) if not need.optional]
         if any(need.kind == "labels" for need in needs) and not dataset.classes:
             raise UserError(f"{metric.name} needs labels, and {dataset.title} has none; leave it out of --metrics.")

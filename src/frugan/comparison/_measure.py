@@ -96,28 +96,23 @@ def add_way(measured: Measured, planned: Jobs) -> None:
         run["way"] = [*way, {"images": primary["images"], "number": primary["values"][primary["headline"]]}]
 
 
-def add_judges(measured: Measured, arms: Sequence[Arm], planned: Jobs, evaluating: Mapping[str, Any], say: Say) -> None:
+def add_judges(measured: Measured, planned: Jobs, evaluating: Mapping[str, Any], say: Say) -> None:
     """To each run its primary value by other judges, where the view was trained in place and takes a seed."""
-    from frugan import build, views
-    from frugan.engine.precision import choose_device
+    from frugan import views
 
     values = [run["values"] for of in measured.values() for run in of.values() if run["values"]]
     first = next(iter(values[0].values()), None) if values else None
     if first is None:
         return
     name = first["protocol"]["view"]
-    builder = views.find(name).build
-    if "seed" not in inspect.signature(builder).parameters:
+    if "seed" not in inspect.signature(views.find(name).build).parameters:
         return
-    dataset = next(iter(build.datasets(arms[0].recipe, allow_unusable=True).values()))
-    device = str(choose_device(evaluating["device"]))
     for seed in range(1, JUDGES):
-        judge = views.build(name, dataset=dataset, device=device, announce=say, seed=seed)
         for (arm, run_seed), job in planned.items():
             run = measured[arm][run_seed]
             if run["failed"] is None:
                 say(f"Asking another judge (the view {name} of seed {seed}) about {job.title}.")
-                own: dict[str, Any] = {**evaluating, "metrics": [first["metric"]], "view": judge}
+                own: dict[str, Any] = {**evaluating, "metrics": [first["metric"]], "view": name, "view_seed": seed}
                 value = evaluation.evaluate(job.folder, progress=say, **own)[0]
                 run.setdefault("judges", []).append(float(value["values"][value["headline"]]))
 
@@ -141,9 +136,11 @@ def costs(arms: Sequence[Arm], measured: Measured, planned: Jobs, device: str | 
         seed = next((seed for seed, run in measured[arm.name].items() if run["failed"] is None), None)
         if seed is None:
             continue
-        generator = artefact.load(planned[arm.name, seed].folder, role="generator", device=chosen)
+        generator = artefact.load(planned[arm.name, seed].folder, device=chosen)
         labels = [torch.zeros(1, dtype=torch.int64)] if getattr(generator.module, "classes", 0) else []
-        calls[arm.name] = (generator.module, (1, generator.latents.size), *labels)
+        image = generator.config["image"]
+        shape = (1, *image) if generator.config["part"] == "translator" else (1, generator.config["latents"]["size"])
+        calls[arm.name] = (generator.module, shape, *labels)
         found[arm.name]["generator"] = counted.cost(*calls[arm.name]).as_dict()
         found[arm.name]["cost_of"] = {
             "generator": generator.weights_hash, "weights": "averaged" if generator.config["averaged"] else "live",
@@ -167,7 +164,8 @@ def apart(arm: Mapping[str, Any], primary: str) -> list[str]:
     if not protocols:
         return []
     lines = []
-    if cost["generator"] not in {protocol["generator"] for protocol in protocols}:
+    # Of translators of two directions, one after the other in one protocol, the first is counted.
+    if not any(cost["generator"] in protocol["generator"].split() for protocol in protocols):
         lines.append(f"cost is that of the weights {cost['generator']}, which were not judged")
     for what, of_cost, of_quality in (
         ("weights", cost["weights"], protocols[0]["weights"]),

@@ -21,11 +21,12 @@ from frugan.registry import UserError, load_code
 
 if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
+    from frugan.evaluation._targets import Sheet
     from frugan.metrics import Metric
     from frugan.views import View
 
-__all__ = ["MAY_DIFFER", "TO", "Noise", "Value", "by_target", "evaluate", "noise", "refusal_of_translations", "shared",
-           "unequal"]  # fmt: skip
+__all__ = ["MAY_DIFFER", "TO", "Noise", "Value", "by_target", "evaluate", "least_for_each_target", "noise",
+           "refusal_of_translations", "shared", "sheets", "unequal"]  # fmt: skip
 
 Value = dict[str, Any]
 """One measured value as it stands in ``metrics.jsonl``."""
@@ -139,6 +140,29 @@ def refusal_of_translations(metric: Metric) -> str:
     from frugan.evaluation._translations import refusal
 
     return refusal(metric)
+
+
+def least_for_each_target(metric: Metric) -> int:
+    """How many images of each target a metric takes of translators."""
+    from frugan.evaluation._translations import least_of_a_target
+
+    return least_of_a_target(metric)
+
+
+def sheets(run: str | Path | RunFolder, count: int, *, code: str | Path | None = None) -> list[Sheet]:
+    """What a run's translators make of the first `count` images that they are judged by, for people to look at.
+
+    Raises UserError if the run has no translators, or its data are not there.
+    """
+    from frugan.evaluation._shipping import ship, splits_of
+    from frugan.evaluation._targets import groups
+    from frugan.evaluation._targets import sheets as made
+
+    shipping = ship(run, device="cpu", code=code)
+    if shipping is None:
+        raise UserError(f"{run} has no translators; frugan sample shows what a generator makes.")
+    splits = splits_of(shipping, None, None, size=None, channels=None)
+    return made(groups(shipping.translators, shipping.shipped, splits), count)
 
 
 class Noise(NamedTuple):

@@ -9,6 +9,7 @@ Classes give one each, a pair of translators one for either direction.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -151,6 +152,38 @@ def groups(
     return found
 
 
+class Sheet(NamedTuple):
+    """Images ``[n, c, h, w]`` as bytes, and by the name of each target what becomes of them."""
+
+    images: Tensor
+    made: dict[str, Tensor]
+
+
+def sheets(found: Sequence[Group], count: int) -> list[Sheet]:
+    """What becomes of the first `count` images drawn of each data set, to be looked at: none is picked.
+
+    An image that is of a target already is translated to what it is.
+    """
+    made: list[Sheet] = []
+    for group in found:
+        for dataset in {id(target.source.dataset): target.source.dataset for target in group.targets}.values():
+            rows = drawn(dataset, count)
+            pixels = dataset.images.index_select(0, rows)
+            own = [target for target in group.targets if target.source.dataset is dataset]
+            made.append(Sheet(pixels, {target.name: _shown(target, pixels, rows) for target in own}))
+    return made
+
+
+def _shown(target: Target, pixels: Tensor, rows: Tensor) -> Tensor:
+    shown = pixels.clone()
+    for pool, way in ((target.source, target.there), (target.real, target.stay)):
+        here = torch.isin(rows, pool.rows) if pool.dataset is target.source.dataset else torch.zeros(len(rows)).bool()
+        if bool(here.any()):
+            labels = pool.labels.index_select(0, torch.searchsorted(pool.rows, rows[here]))
+            shown[here] = way(pixels[here], labels)
+    return shown
+
+
 # ------------------------------------------------------------------------------------------------------------- labelled
 
 
@@ -233,7 +266,7 @@ def _directed(
     backwards = {direction: role for role, direction in directed.items()}
     streams = list(dict.fromkeys(stream for direction in directed.values() for stream in direction))
     names = {end: translators[role].domains[0] for role, (_, end) in directed.items()}
-    both = _both([splits[stream].train for stream in streams], [names[stream] for stream in streams])
+    both = _both(tuple(splits[stream].train for stream in streams), tuple(names[stream] for stream in streams))
     found = []
     for role, (start, end) in directed.items():
         there, back = translators[role], translators[backwards[end, start]]
@@ -260,14 +293,15 @@ def _whole(dataset: Dataset, number: int, empty: bool = False) -> Pool:
     return Pool(dataset, rows, torch.full_like(rows, number))
 
 
-def _both(sets: Sequence[Dataset], names: Sequence[str]) -> Dataset:
+@functools.lru_cache(maxsize=1)  # a run that is looked at while it trains asks for it again and again
+def _both(sets: tuple[Dataset, ...], names: tuple[str, ...]) -> Dataset:
     """Two sets in one whose classes are the sets, in memory: what a classifier learns to tell them apart from."""
     most = max(1, LEARNT_BYTES // sets[0].images[0].numel())
     images = [one.images.index_select(0, drawn(one, most)) for one in sets]
     told = hashlib.sha256(" ".join(f"{one.content_hash} {len(part)}" for one, part in zip(sets, images, strict=True))
                           .encode()).hexdigest()  # fmt: skip
     return dataclasses.replace(
-        sets[0], name=" and ".join(one.name for one in sets), images=torch.cat(images), classes=tuple(names),
+        sets[0], name=" and ".join(one.name for one in sets), images=torch.cat(images), classes=names,
         labels=torch.cat([torch.full((len(part),), number) for number, part in enumerate(images)]),
         content_hash=told[:16], attributes=(), folder=None, skipped=(), notes=(),
     )  # fmt: skip

@@ -93,7 +93,7 @@ class Translations:
 
     def short_of(self, metric: Metric) -> str:
         """Of which targets there are too few images, in words; empty if there are enough of all."""
-        least = math.ceil(LEAST_SHARE * metric.least)
+        least = least_of_a_target(metric)
         asked = {parse_need(word).images for word in metric.needs}
         found = []
         for target in self.targets:
@@ -249,6 +249,11 @@ def _merged_floor(metric: Metric, by_target: Mapping[str, dict[str, Any] | None]
             "options": protocols[0]["options"],
         },
     }  # fmt: skip
+
+
+def least_of_a_target(metric: Metric) -> int:
+    """How many images each target needs for a metric."""
+    return math.ceil(LEAST_SHARE * metric.least)
 
 
 def refusal(metric: Metric) -> str:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from frugan import artefact, metrics, seeds, views
@@ -24,7 +24,11 @@ from frugan.engine.run import RunFolder
 from frugan.evaluation._choice import default_view
 from frugan.evaluation._fakes import BEST, of_generator
 from frugan.evaluation._reals import Reals
+from frugan.evaluation._shipping import Shipping
+from frugan.evaluation._targets import Split, groups
 from frugan.evaluation._task import Task
+from frugan.evaluation._translations import COUNT as FOR_EACH_TARGET
+from frugan.evaluation._translations import Translations
 from frugan.metrics import Metric
 from frugan.registry import UserError, suggest
 from frugan.views import View
@@ -35,8 +39,14 @@ COUNT = 2000
 SUFFIX = "_2k"
 """What the name of every value of `COUNT` images ends in."""
 
+TRANSLATED = "_1k"
+"""What the name of every value of 1,000 translated images for each target ends in."""
+
 METRICS = ("fid", "class_coverage")
-"""What is measured; the second where the view knows the classes of the data."""
+"""What is measured of a generator; the second where the view knows the classes of the data."""
+
+OF_TRANSLATIONS = ("fid", "target_accuracy")
+"""What is measured of translators."""
 
 
 @dataclass
@@ -47,8 +57,8 @@ class Evaluation:
 
     Args:
         folder: of the run, begun already.
-        dataset: what is trained on.
-        view: through which to look.
+        sets: what is trained on, by stream.
+        look_through: from what a view may learn from to the view.
         seed: of the run; the latents follow from it, and are others than those of any later evaluation.
         due: when to look.
         tell: called with a line where something could not be measured.
@@ -56,35 +66,55 @@ class Evaluation:
     """
 
     folder: RunFolder
-    dataset: Dataset
-    view: View
+    sets: Mapping[str, Dataset]
+    look_through: Callable[[Dataset], View]
     seed: int
     due: Rhythm
     tell: Callable[[str], None]
     best_by: str | None = None
+    _views: dict[tuple[str, str], View] = field(default_factory=dict)
 
     def look(self, moment: Moment) -> None:
         """Measure, log, and keep the generator if it is the best so far."""
-        config = artefact.config_of(self.folder, moment.images)
-        name = self.folder.read_json(self.folder.facts)["shipped"]["generator"]["network"]
-        network = (moment.averaged if config["averaged"] else moment.networks)[name]
-        # A copy: what depends on the weights is settled in it, and nothing in the run.
-        generator = artefact.revive(config, network.state_dict(), device=next(network.parameters()).device)
-        task = Task(
-            of_generator(generator, str(self.folder.path), None), Reals(self.dataset, None, self.dataset),
-            lambda: self.view, COUNT, seeds.derive(self.seed, "evaluation while training"), 256, lambda line: None,
-        )  # fmt: skip
+        shipped = self.folder.read_json(self.folder.facts)["shipped"]
+        made = {role: self._alive(moment, role, about["network"]) for role, about in shipped.items()}
+        seed = seeds.derive(self.seed, "evaluation while training")
+        first = next(iter(self.sets.values()))
+        task: Task | Translations
+        if "generator" in made:
+            task = Task(
+                of_generator(made["generator"], str(self.folder.path), None), Reals(first, None, first),
+                lambda: self.look_through(first), COUNT, seed, 256, lambda line: None,
+            )  # fmt: skip
+            measured, suffix, about = chosen(first, task.view), SUFFIX, f"of {COUNT:,} images"
+        else:
+            splits = {stream: Split(dataset, dataset) for stream, dataset in self.sets.items()}
+            task = Translations(
+                Shipping(str(self.folder.path), made, shipped, None), groups(made, shipped, splits), self.look_through,
+                self.look_through, FOR_EACH_TARGET, seed, 256, lambda line: None, (), self._views,
+            )  # fmt: skip
+            measured, suffix = [metrics.find(name) for name in OF_TRANSLATIONS], TRANSLATED
+            about = f"of {FOR_EACH_TARGET:,} translated images for each target"
         values = []
-        for metric in chosen(self.dataset, self.view):
+        for metric in measured:
             try:
-                values.append(_renamed(task.measure(metric, task.protocol(metric), with_floor=False)))
+                if isinstance(task, Translations) and task.refusal(metric):
+                    raise UserError(task.short_of(metric))
+                value = task.measure(metric, task.protocol(metric), with_floor=True)
+                values.append(_renamed(value, suffix, about))
             except UserError as error:
                 self.tell(f"After {moment.images:,} images {metric.name} could not be measured: {error}")
         headlines = {value["metric"]: value["values"][value["headline"]] for value in values}
         line = {"images": moment.images, "rounds": moment.rounds, **headlines, "evaluations": values}
         self.folder.append(self.folder.log, line)
         if self.best_by is not None and self.best_by + SUFFIX in headlines:
-            self._keep(generator, headlines[self.best_by + SUFFIX])
+            self._keep(made["generator"], headlines[self.best_by + SUFFIX])
+
+    def _alive(self, moment: Moment, role: str, name: str) -> Any:
+        """A copy of what would be shipped: what depends on the weights is settled in it, and nothing in the run."""
+        config = artefact.config_of(self.folder, moment.images, role)
+        network = (moment.averaged if config["averaged"] else moment.networks)[name]
+        return artefact.revive(config, network.state_dict(), device=next(network.parameters()).device)
 
     def _keep(self, generator: artefact.Generator, value: float) -> None:
         """Bring the folder ``best`` up to date; it is whole at every moment, or not there."""
@@ -124,7 +154,7 @@ def check(best_by: str | None) -> None:
 
 
 def observer(
-    folder: RunFolder, dataset: Dataset, seed: int, due: Rhythm, *, best_by: str | None, device: str,
+    folder: RunFolder, sets: Mapping[str, Dataset], seed: int, due: Rhythm, *, best_by: str | None, device: str,
     tell: Callable[[str], None],
 ) -> Evaluation:  # fmt: skip
     """An `Evaluation` through the view that suits the data, which may have to be trained first.
@@ -132,18 +162,31 @@ def observer(
     Raises UserError if there are too few images to be measured against, or `best_by` is not measured of them.
     """
     shipped = folder.read_json(folder.facts)["shipped"]
-    if "generator" not in shipped:
-        raise UserError(f"--evaluate-every measures a generator; this game ships {', '.join(shipped)}. Leave it out.")
+    known: dict[str, View] = {}
+
+    def look_through(dataset: Dataset) -> View:
+        if dataset.content_hash not in known:
+            view = views.build(default_view(dataset), dataset=dataset, device=device, announce=tell)
+            known[dataset.content_hash] = view
+        return known[dataset.content_hash]
+
+    if "generator" in shipped:
+        _check_generator(next(iter(sets.values())), best_by, look_through)
+    elif best_by is not None:
+        raise UserError(f"--keep-best {best_by} keeps a generator; this game ships {', '.join(shipped)}. Leave it out.")
+    return Evaluation(folder, sets, look_through, seed, due, tell, best_by)
+
+
+def _check_generator(dataset: Dataset, best_by: str | None, look_through: Callable[[Dataset], View]) -> None:
+    """Raise UserError if there are too few images to be measured against, or `best_by` is not measured of them."""
     least = metrics.find("fid").least
     if len(dataset) < least:
         raise UserError(
             f"--evaluate-every takes {least:,} images at least, and {dataset.title} has fewer. Leave it out."
         )
-    view = views.build(default_view(dataset), dataset=dataset, device=device, announce=tell)
-    names = [metric.name for metric in chosen(dataset, view)]
+    names = [metric.name for metric in chosen(dataset, look_through(dataset))]
     if best_by is not None and best_by not in names:
         raise UserError(f"--keep-best {best_by}: {dataset.title} has no labels for it. {suggest(best_by, names)}")
-    return Evaluation(folder, dataset, view, seed, due, tell, best_by)
 
 
 def values_of(folder: RunFolder) -> list[dict[str, Any]]:
@@ -151,14 +194,13 @@ def values_of(folder: RunFolder) -> list[dict[str, Any]]:
     return [value for line in folder.lines(folder.log) for value in line.get("evaluations", ())]
 
 
-def _renamed(value: dict[str, Any]) -> dict[str, Any]:
+def _renamed(value: dict[str, Any], suffix: str, about: str) -> dict[str, Any]:
     """A value under a name that says of how many images it is, with a protocol that equals no final one."""
     name = value["metric"]
-    values = {f"{key}{SUFFIX}" if key == name else key: number for key, number in value["values"].items()}
-    headline = f"{name}{SUFFIX}" if value["headline"] == name else value["headline"]
-    protocol = {**value["protocol"], "checkpoint": "while training", "approximate": f"of {COUNT:,} images"}
-    del value["floor"]
-    return {**value, "metric": f"{name}{SUFFIX}", "values": values, "headline": headline, "protocol": protocol}
+    values = {f"{key}{suffix}" if key == name else key: number for key, number in value["values"].items()}
+    headline = f"{name}{suffix}" if value["headline"] == name else value["headline"]
+    protocol = {**value["protocol"], "checkpoint": "while training", "approximate": about}
+    return {**value, "metric": f"{name}{suffix}", "values": values, "headline": headline, "protocol": protocol}
 
 
 def _config(folder: RunFolder) -> dict[str, Any] | None:

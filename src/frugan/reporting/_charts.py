@@ -51,9 +51,12 @@ class Point:
 
 def curves(
     lines: Sequence[Line], title: str, *, limits: tuple[float, float] | None = None,
-    rules: Sequence[tuple[float, str]] = (), marks: Sequence[float] = (),
+    rules: Sequence[tuple[float, str]] = (), marks: Sequence[float] = (), from_zero: bool = False,
 ) -> str:
-    """Curves over images seen. `rules` are horizontal thresholds with their words, `marks` vertical ones."""
+    """Curves over images seen. `rules` are horizontal thresholds with their words, `marks` vertical ones.
+
+    `from_zero` lets the scale begin at 0, so that it holds the rules of what cannot be below.
+    """
     figure, axes = _new(4.5, 2.5)
     for line in lines:
         x, y = thinned(line.x, line.y)
@@ -62,6 +65,8 @@ def curves(
             alpha=0.45 if line.faint else 1.0, linestyle="--" if line.dashed else "-",
             marker="o" if len(x) == 1 else None, markersize=3,
         )  # fmt: skip
+    if from_zero:
+        axes.set_ylim(bottom=0)
     low, high = axes.get_ylim()
     for height, words in rules:
         if low <= height <= high or limits is not None:

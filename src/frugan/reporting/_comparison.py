@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,35 +175,39 @@ def _plots(data: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _grids(folder: Path, data: Mapping[str, Any], code: str | Path | None) -> list[dict[str, Any]]:
-    """For each training seed, the same latents through every arm's generator."""
+    """For each training seed, the same latents, or images to be translated, through every arm's generator."""
     from frugan import artefact
     from frugan.reporting import _pictures as pictures
+    from frugan.reporting._sheets import sheet, translates
 
     found = []
     for seed in data["seeds"]:
-        row = []
+        row, said = [], ""
         for arm in data["arms"]:
             run = arm["runs"][str(seed)]
             if run["failed"] is not None:
                 continue
-            images = artefact.load(folder / run["folder"], code=code).sample(GRID, seed=SAMPLE_SEED)
+            path = folder / run["folder"]
+            if translates(path):
+                made = sheet(path, code)
+                if made is None:
+                    continue
+                address, alt, said = made["address"], f"{made['alt']}, {arm['name']}, seed {seed}", made["caption"]
+            else:
+                images = artefact.load(path, code=code).sample(GRID, seed=SAMPLE_SEED)
+                address, alt = pictures.of_images(images, 6), f"{GRID} images made by {arm['name']}, seed {seed}"
+                said = (
+                    f"the same {GRID} latents (sampling seed {SAMPLE_SEED}, the first ones drawn, none picked) through "
+                    "every generator."
+                )
             value = run["values"].get(data["primary"])
             aside = "" if value is None else (
                 f"{words.metric(data['primary'], value['protocol']['view'])} "
                 f"{words.number(value['values'][value['headline']])}"
             )
-            row.append(
-                {
-                    "address": pictures.of_images(images, 6), "name": arm["name"], "aside": aside,
-                    "alt": f"{GRID} images made by {arm['name']}, seed {seed}",
-                }
-            )  # fmt: skip
-        caption = (
-            f"Training seed {seed}: the same {GRID} latents (sampling seed {SAMPLE_SEED}, the first ones drawn, none "
-            "picked) through every generator."
-        )
+            row.append({"address": address, "name": arm["name"], "aside": aside, "alt": alt})
         if row:
-            found.append({"caption": caption, "pictures": row})
+            found.append({"caption": f"Training seed {seed}: {said}", "pictures": row})
     return found
 
 
@@ -223,6 +227,7 @@ def _curves(folder: Path, data: Mapping[str, Any]) -> list[dict[str, str]]:
         ("health.nearest", "Health: nearest neighbour of fakes over that of real images",
          {"rules": [(COLLAPSED_NEAREST, "collapse below")]}),
     ]  # fmt: skip
+    wanted = [*_on_the_way(logs), *wanted]
     made = []
     for key, title, options in wanted:
         lines = []
@@ -233,6 +238,18 @@ def _curves(folder: Path, data: Mapping[str, Any]) -> list[dict[str, str]]:
         if lines:
             made.append({"title": title, "svg": charts.curves(lines, title, **options)})
     return made
+
+
+def _on_the_way(logs: Sequence[Sequence[Sequence[Mapping[str, Any]]]]) -> list[tuple[str, str, dict[str, Any]]]:
+    """What runs measured while they trained (`--evaluate-every`): a chart each, with what real images reach."""
+    found: dict[str, tuple[str, str, dict[str, Any]]] = {}
+    for value in (value for runs in logs for log in runs for line in log for value in line.get("evaluations", ())):
+        protocol, floor = value["protocol"], value.get("floor")
+        name = words.metric(value["metric"], protocol["view"])
+        rules = [] if floor is None else [(floor["value"], f"real against real {words.number(floor['value'])}")]
+        title = f"{name} while training, {protocol['approximate']}"
+        found.setdefault(value["metric"], (value["metric"], title, {"rules": rules, "from_zero": True}))
+    return list(found.values())
 
 
 def _values(data: Mapping[str, Any], name: str) -> dict[str, Any]:

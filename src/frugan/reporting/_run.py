@@ -59,10 +59,13 @@ def _samples(folder: RunFolder, code: str | Path | None) -> dict[str, str] | Non
     from frugan import artefact
     from frugan.engine import checkpoint
     from frugan.reporting import _pictures as pictures
+    from frugan.reporting._sheets import sheet, translates
 
-    # What a translator makes of images stands in the previews.
-    if checkpoint.newest(folder.checkpoints) is None or "generator" not in folder.read_json(folder.facts)["shipped"]:
+    if checkpoint.newest(folder.checkpoints) is None:
         return None
+    if translates(folder.path):
+        made = sheet(folder.path, code)
+        return None if made is None else {**made, "caption": made["caption"][0].upper() + made["caption"][1:]}
     generator = artefact.load(folder.path, role="generator", code=code)
     weights = "averaged" if generator.config["averaged"] else "live"
     return {

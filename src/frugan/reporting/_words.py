@@ -83,7 +83,7 @@ def threads(count: int) -> str:
 
 def metric(name: str, view: str) -> str:
     """A metric's name with its view: a Fréchet distance of digits must not be taken for the FID of the literature."""
-    spoken = {"fid": "FID", "kid": "KID"}.get(name, name.replace("_", " "))
+    spoken = " ".join({"fid": "FID", "kid": "KID"}.get(word, word) for word in name.split("_"))
     return spoken if name == "class_coverage" else f"{spoken} ({view})"
 
 

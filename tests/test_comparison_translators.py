@@ -1,0 +1,106 @@
+"""Comparisons of translators: arms, cost, targets side by side, the same images through all, curves, damaged arm."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from frugan import comparison
+from frugan.comparison import Comparison, compare
+from frugan.comparison._arms import damaged, parse
+from frugan.comparison._jobs import Job
+from frugan.registry import UserError
+from frugan.training import train
+
+SMALL: dict[str, Any] = {
+    "generator.width": 0.0625, "generator.blocks": 1, "discriminator.width": 0.0625, "data.size": 16, "batch_size": 4,
+    "data.limit": 2600, "game.discriminator_steps": 1, "precision": "float32", "data.attributes": ["glasses"],
+    "game.exclusive": [],
+}  # fmt: skip
+COMMON: dict[str, Any] = {
+    "images": 16, "changes": SMALL, "count": 500, "metrics": ["fid", "target_accuracy"], "device": "cpu", "quiet": True,
+}  # fmt: skip
+ARMS = ["stargan", "depthwise: stargan --family depthwise", "damaged: stargan generator.blocks=0"]
+
+
+def in_this_process(planned: Sequence[Job], *rest: Any) -> None:
+    for job in planned:
+        given = dict(zip(job.command[5::2], job.command[6::2], strict=True))
+        if not job.finished():
+            train(
+                job.command[4], seed=int(given["--seed"]), out=given["--out"], device="cpu", quiet=True,
+                evaluate_every=given.get("--evaluate-every"),
+            )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]:
+    out = tmp_path_factory.mktemp("comparison") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "play", in_this_process)
+        patch.setattr("frugan.views.classifier.BUDGETS", (1280,))
+        yield compare(ARMS, seeds=(0,), out=out, evaluate_every=16, **COMMON)
+
+
+def test_translators_are_compared_by_the_mean_over_their_targets(finished: Comparison) -> None:
+    found = json.loads((finished.folder / "comparison.json").read_text())
+    assert (found["primary"], found["baseline"]) == ("fid", "stargan")
+    plain, frugal, worse = found["arms"]
+    assert worse["damaged"]
+    values = [arm["runs"]["0"]["values"]["fid"]["values"] for arm in (plain, frugal)]
+    assert found["differences"]["fid"]["depthwise"]["mean"] == pytest.approx(values[1]["fid"] - values[0]["fid"])
+    targets = ("glasses", "not glasses")
+    assert values[0]["fid"] == pytest.approx(sum(values[0][f"fid_to_{name}"] for name in targets) / 2)
+    assert frugal["generator"]["parameters"] < plain["generator"]["parameters"]
+    assert set(frugal["latency"]) == {"1", "64"}
+    assert not any(arm["apart"] for arm in found["arms"])
+    assert found["metrics"]["fid"]["floor"] > 0
+
+
+def test_the_report_shows_targets_sheets_and_curves(finished: Comparison) -> None:
+    page = finished.report.read_text()
+    assert "By target: fid" in page
+    assert "By target: target accuracy" in page
+    assert "By target: fid: real against real" in page
+    assert "not glasses" in page
+    assert "In each row the image, then what becomes of it for glasses, not glasses" in page
+    pictures = re.findall(r'<img src="data:image/[^"]+" alt="Images, then each translated[^"]*, (\w+), seed 0"', page)
+    assert pictures == ["stargan", "depthwise", "damaged"]
+    assert "FID 1k (classifier) while training, of 1,000 translated images for each target" in page
+    assert page.count("real against real") >= 3
+
+
+def test_every_sheet_begins_with_the_same_images(finished: Comparison) -> None:
+    from frugan.evaluation import sheets
+
+    runs = [finished.folder / arm["runs"]["0"]["folder"] for arm in finished.data["arms"][:2]]
+    one, other = (sheets(run, 3)[0] for run in runs)
+    assert bool((one.images == other.images).all())
+    assert list(one.made) == ["glasses", "not glasses"]
+    assert one.images.shape == one.made["glasses"].shape == (3, 3, 16, 16)
+    assert not bool((one.made["glasses"] == other.made["glasses"]).all())
+
+
+def test_what_does_not_compare_is_found_before_any_training(tmp_path: Any) -> None:
+    with pytest.raises(UserError, match="path_length asks a generator for images of its own"):
+        compare(ARMS[:2], seeds=(0,), out=tmp_path / "out", **{**COMMON, "metrics": ["path_length"]})
+    with pytest.raises(UserError, match="target_accuracy judges translators, and 'vanilla' is none"):
+        compare(
+            ["vanilla", "thin: vanilla generator.hidden=[4]"], seeds=(0,), data="glyphs", metrics=["target_accuracy"],
+            out=tmp_path / "out", quiet=True,
+        )  # fmt: skip
+    same = {"data.source": "portraits", "data.size": 16, "data.channels": 3, "data.attributes": [], "data.classes": 11}
+    with pytest.raises(UserError, match=r"'stargan' has a translator and 'vanilla' a decoder: .* do not compare"):
+        compare(["stargan", "vanilla"], seeds=(0,), out=tmp_path / "out", quiet=True, changes=same)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_damaged_translator_has_a_quarter_of_the_width() -> None:
+    arm = damaged(parse("stargan generator.width=0.5", {}, {}))
+    assert arm.name == "damaged (width 0.125)"
+    both = damaged(parse("cyclegan", {}, {})).recipe.networks
+    assert {both[name].options["width"] for name in ("generator_ab", "generator_ba")} == {0.25}
