@@ -21,6 +21,7 @@ from frugan.engine.loop import Parts
 from frugan.engine.processes import Processes
 from frugan.engine.update import Player, Update
 from frugan.games import Classes, Game, Order
+from frugan.kernels import Choices
 from frugan.latents import Latents
 from frugan.recipe import Network, Recipe
 from frugan.recipe import Player as PlayerRecord
@@ -35,6 +36,8 @@ def check(recipe: Recipe) -> list[str]:
     Raises UserError for whatever cannot work. The networks are built for it, and dropped.
     """
     _check_numbers(recipe)
+    if recipe.kernels != "auto":
+        Choices(recipe.kernels)
     games.find(recipe.game.name).check(recipe.game.name, recipe.game.options)
     _check_streams(recipe)
     ordered = orders(recipe)
@@ -230,15 +233,19 @@ def datasets(
 
 
 def parts(
-    recipe: Recipe, sets: Mapping[str, Dataset], device: torch.device, processes: Processes | None = None
+    recipe: Recipe, sets: Mapping[str, Dataset], device: torch.device, processes: Processes | None = None,
+    kernels: str = "plain",
 ) -> Parts:
-    """Everything a run consists of, alive on `device`."""
+    """Everything a run consists of, alive on `device`; `kernels` is a mode of `frugan.kernels.Choices`."""
     processes = processes or Processes()
-    resolved = precisions.resolve(recipe.precision, device)
-    layout = precisions.memory_format(resolved, device)
+    resolved, choices = precisions.resolve(recipe.precision, device), Choices(kernels)
+    built = {name: module for name, (module, _) in networks(recipe).items()}
+    modules = [module for network in built.values() for module in network.modules()]
+    # Compiled kernels are for channels-last images, and faster even in float32 than torch's own in the default layout.
+    compiled = choices.mode != "plain" and device.type == "cpu" and any(map(_has_kernels, modules))
+    layout = torch.channels_last if compiled else precisions.memory_format(resolved, device)
     ready = {
-        name: module.to(device).to(memory_format=layout)  # pyrefly: ignore
-        for name, (module, _) in networks(recipe).items()
+        name: module.to(device).to(memory_format=layout) for name, module in built.items()  # pyrefly: ignore
     }
     played = game(recipe, ready)
     players = {name: player(name, record, ready, recipe.images) for name, record in recipe.players.items()}
@@ -250,8 +257,13 @@ def parts(
     averages = {name: Average(ready[name], record.half_life, record.start) for name, record in recipe.averages.items()}
     return Parts(
         game=played, batches=batches, update=Update(players, processes), averages=averages, seed=recipe.seed,
-        device=device, autocast=precisions.autocast(resolved, device), processes=processes,
+        device=device, autocast=precisions.autocast(resolved, device), kernels=choices, processes=processes,
     )
+
+
+def _has_kernels(module: nn.Module) -> bool:
+    """Whether a layer's function may be chosen."""
+    return getattr(module, "groups", 1) > 1 or isinstance(module, nn.InstanceNorm2d)
 
 
 def image_range(recipe: Recipe, ready: Mapping[str, nn.Module]) -> tuple[float, float]:

@@ -146,6 +146,7 @@ class Recipe:
     rounds: int | None = None
     seed: int = 0
     precision: str = "auto"
+    kernels: str = "auto"
 
     @property
     def budget(self) -> int:

@@ -178,7 +178,7 @@ def _play(
                 f"cannot be used and are set aside; frugan data check {recipe.data_of(stream).source} lists them.",
                 file=sys.stderr,
             )
-    parts = build.parts(recipe, sets, device, processes)
+    parts = build.parts(recipe, sets, device, processes, _kernels(recipe, folder, device))
     with _disk(folder, parts):
         _play_on(recipe, folder, parts, sets, init, code, looks, quiet)
 
@@ -471,6 +471,15 @@ def _classifier(dataset: Dataset, image_range: tuple[float, float]) -> Callable[
     return classify
 
 
+def _kernels(recipe: Recipe, folder: RunFolder, device: torch.device) -> str:
+    """The mode of kernels that a run was begun with, or begins with."""
+    from frugan import kernels
+
+    if folder.exists() and folder.facts.is_file():
+        return folder.read_json(folder.facts).get("kernels", "plain")
+    return kernels.settle(recipe.kernels, device, recipe.budget // recipe.batch_size)
+
+
 def _circumstances(recipe: Recipe, parts: Parts) -> dict[str, Any]:
     """What a run's last bits depend on besides its recipe."""
     import torch
@@ -479,6 +488,7 @@ def _circumstances(recipe: Recipe, parts: Parts) -> dict[str, Any]:
     from frugan.engine.precision import resolve as resolve_precision
 
     return {
+        **parts.kernels.circumstances(),
         "device": str(parts.device), "machine": costs.processor(), "processes": parts.processes.world,
         "precision": resolve_precision(recipe.precision, parts.device), "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},

@@ -1,38 +1,20 @@
 """The two primitive convolutions that every family is made of: torch's own, with any padding on any side, and a tag.
 
-Parameters and their names are torch's (`weight`, `bias`); a faster kernel may replace the function that `forward`
-calls, never these. Beside them stands the one upsampling without weights that two families share.
+Parameters and their names are torch's (`weight`, `bias`); a faster kernel may replace the function that a grouped
+layer's `forward` calls (`frugan.kernels`), never these. Beside them stands the one upsampling without weights that two
+families share.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from frugan import kernels
+from frugan.kernels import Call, Grouped
+
 Pads = tuple[int, int]
 NONE: Pads = (0, 0)
-
-
-def grouped_in_float32(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Run a grouped layer in float32 on a CPU even under autocast: its bf16 primitives have no fast path there.
-
-    A depthwise 5 x 5 step of the MNIST nets takes half as long this way. The result is rounded to the precision that
-    the layers around it compute in.
-    """
-
-    @functools.wraps(forward)
-    def chosen(self: nn.Conv2d | nn.ConvTranspose2d, input: Tensor, *rest: Any) -> Tensor:
-        if self.groups == 1 or input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
-            return forward(self, input, *rest)
-        with torch.autocast("cpu", enabled=False):
-            return forward(self, input.float(), *rest).to(torch.get_autocast_dtype("cpu"))
-
-    return chosen
 
 
 def pad(images: Tensor, rows: Pads, columns: Pads, mode: str = "zeros") -> Tensor:
@@ -66,12 +48,25 @@ class Convolution(nn.Conv2d):
         self.rows, self.columns = rows, columns
         self.uneven = not even
 
-    @grouped_in_float32
     def forward(self, input: Tensor) -> Tensor:
         """Images ``[n, in, h, w]`` to ``[n, out, h', w']``."""
+        if self.groups == 1:
+            return self._plain(input, self.weight, self.bias)
+        rows, columns, plain = self.rows, self.columns, self._plain
+        if self.padding_mode != "zeros":
+            input, plain = pad(input, rows, columns, self.padding_mode), self._unpadded
+            rows = columns = NONE
+        return kernels.apply(
+            Call("grouped", Grouped(self.stride, rows, columns, self.groups), plain), input, self.weight, self.bias
+        )
+
+    def _plain(self, input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         if self.uneven:
             input = pad(input, self.rows, self.columns, self.padding_mode)
-        return super().forward(input)
+        return self._conv_forward(input, weight, bias)  # pyrefly: ignore
+
+    def _unpadded(self, input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        return functional.conv2d(input, weight, bias, self.stride, 0, 1, self.groups)  # pyrefly: ignore
 
 
 class Transposed(nn.ConvTranspose2d):
@@ -95,20 +90,32 @@ class Transposed(nn.ConvTranspose2d):
         self.rows, self.columns = rows, columns
         self.rest = high[2], wide[2]
 
-    @grouped_in_float32
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Images ``[n, in, h, w]`` to ``[n, out, h', w']``."""
+        if self.groups == 1 or output_size is not None:
+            return self._plain(input, self.weight, self.bias, output_size)
+        settings = Grouped(self.stride, self.rows, self.columns, self.groups)
+        return kernels.apply(Call("grouped_transposed", settings, self._plain), input, self.weight, self.bias)
+
+    def _plain(
+        self, input: Tensor, weight: Tensor | None, bias: Tensor | None, output_size: list[int] | None = None
+    ) -> Tensor:
         (above, below), (left, right) = self.rest
-        if max(above, below, left, right) <= 0:
-            output = super().forward(input, output_size)
-            if (above, below, left, right) == (0, 0, 0, 0):
-                return output
-            return output[..., -above : output.shape[-2] + below, -left : output.shape[-1] + right]
+        grown = max(above, below, left, right) > 0
+        extra = self.output_padding
+        if output_size is not None:
+            extra = self._output_padding(
+                input, output_size, self.stride, self.padding, self.kernel_size, 2, self.dilation  # pyrefly: ignore
+            )
         output = functional.conv_transpose2d(
-            input, self.weight, None, self.stride, self.padding, self.output_padding, self.groups  # pyrefly: ignore
+            input, weight, None if grown else bias, self.stride, self.padding, extra, self.groups  # pyrefly: ignore
         )
-        output = pad(output, *self.rest)
-        return output if self.bias is None else output + self.bias.view(1, -1, 1, 1)
+        if grown:
+            output = pad(output, *self.rest)
+            return output if bias is None else output + bias.view(1, -1, 1, 1)
+        if (above, below, left, right) == (0, 0, 0, 0):
+            return output
+        return output[..., -above : output.shape[-2] + below, -left : output.shape[-1] + right]
 
 
 def _split(crop: Pads, stride: int) -> tuple[int, int, Pads]:

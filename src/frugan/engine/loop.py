@@ -24,6 +24,7 @@ from frugan.engine.observers import LOG_ROUNDS, Moment, Observer, Tick
 from frugan.engine.processes import Processes
 from frugan.engine.update import NonFinite, Update
 from frugan.games import Game
+from frugan.kernels import Choices
 from frugan.registry import UserError
 
 KEEP_SECONDS = 60.0
@@ -73,6 +74,7 @@ class Parts:
     seed: int
     device: torch.device
     autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
+    kernels: Choices = field(default_factory=lambda: Choices("plain"))
     processes: Processes = field(default_factory=Processes)
     clock: Clock = field(default_factory=Clock)
     means: Means = field(default_factory=Means)
@@ -83,6 +85,8 @@ class Parts:
         parts |= {f"network.{name}": network for name, network in self.game.networks.items()}
         parts |= {f"optimiser.{name}": player.optimiser for name, player in self.update.players.items()}
         parts |= {f"average.{name}": average for name, average in self.averages.items()}
+        if self.kernels.mode != "plain":
+            parts["kernels"] = self.kernels
         if hasattr(self.game, "state_dict"):
             parts["game"] = self.game
         return parts
@@ -159,7 +163,7 @@ def play_round(parts: Parts) -> dict[str, Tensor]:
     torch.manual_seed(seeds.derive(parts.seed, "round", clock.images, parts.processes.rank))
     parts.update.set_rates(clock.images)
     taken = parts.batches.taken
-    with parts.autocast():
+    with parts.autocast(), parts.kernels.active():
         progress = Progress(clock.images, clock.rounds, parts.seed, parts.processes)
         scalars = parts.game.step(parts.batches, progress, parts.update)
     shown = parts.batches.taken - taken

@@ -6,12 +6,14 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import init
+from torch.nn import functional, init
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrizations
 
+from frugan import kernels
 from frugan.batch import ImageShape, Range
+from frugan.kernels import Call, Norm
 from frugan.nets._choices import one_of
 from frugan.registry import UserError
 
@@ -26,6 +28,28 @@ def encoder_norm(normalisation: str, channels: int) -> list[nn.Module]:
     if normalisation == "layer_norm":
         return [nn.GroupNorm(1, channels)]
     return []
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Instance norm of the image's own statistics, also in eval mode, and with `rectify` a ReLU in the same pass.
+
+    Input and output: ``[n, features, h, w]``.
+    """
+
+    def __init__(self, features: int, *, affine: bool, rectify: bool) -> None:
+        super().__init__(features, affine=affine)
+        self.rectify = rectify
+
+    def forward(self, input: Tensor) -> Tensor:
+        call = Call("instance_norm", Norm(self.eps, self.rectify), self._plain)
+        return kernels.apply(call, input, self.weight, self.bias)
+
+    def _plain(self, input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        output = functional.instance_norm(input, weight=weight, bias=bias, eps=self.eps)
+        return output.relu_() if self.rectify else output
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, rectify={self.rectify}"
 
 
 def spectral(module: nn.Module) -> None:

@@ -5,7 +5,7 @@ Both follow Johnson et al. 2016 (arXiv 1603.08155); they differ in kernels, padd
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -15,9 +15,8 @@ from frugan.convs import Layers, Pads
 from frugan.nets import scaled
 from frugan.nets._choices import divided
 from frugan.nets._condition import Entrance
+from frugan.nets._norms import InstanceNorm
 from frugan.registry import UserError
-
-Norm = Callable[[int], nn.Module]
 
 
 class Residual(nn.Module):
@@ -66,7 +65,7 @@ class Style:
         ends: kernel of the first and the last layer; `kernel`: of those that halve and double.
         down, up: padding and crop (before, after) of those; None is the rule that is exact.
         bias: of every layer before a norm; `output_bias`: of the last layer.
-        norm: channels -> a norm.
+        affine: whether the instance norms have parameters.
         stem_padding, padding: modes of the first layer's padding, and of the blocks' and the last one's.
     """
 
@@ -76,7 +75,7 @@ class Style:
     up: Pads | None
     bias: bool
     output_bias: bool
-    norm: Norm
+    affine: bool
     stem_padding: str
     padding: str
 
@@ -102,7 +101,8 @@ def translator(
     now = scaled(channels, width)
 
     def finished(layer: nn.Module, features: int) -> list[nn.Module]:
-        return [layer, style.norm(features), nn.ReLU(inplace=True)]
+        # The norm rectifies in the same pass; the ReLU's place stays, since parameters are named by their places.
+        return [layer, InstanceNorm(features, affine=style.affine, rectify=True), nn.Identity()]
 
     body = finished(
         layers.same("stem", entrance.channels, now, style.ends, bias=style.bias, padding_mode=style.stem_padding), now
@@ -116,7 +116,8 @@ def translator(
         for number in range(count):
             kept = layers.same(f"block.{block}.{number}", now, now, 3, bias=style.bias, padding_mode=style.padding)
             inside += finished(kept, now)
-        body.append(Residual(nn.Sequential(*inside[:-1])))  # no ReLU after the last norm, nor after the sum
+        inside[-2:] = [InstanceNorm(now, affine=style.affine, rectify=False)]  # no ReLU here, nor after the sum
+        body.append(Residual(nn.Sequential(*inside)))
     for stage in range(stages):
         up = layers.up(f"up.{stage}", now, now // 2, style.kernel, bias=style.bias, padding=style.up)
         body += finished(up, now // 2)

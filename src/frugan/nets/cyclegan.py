@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
-
 from frugan.batch import ImageShape
 from frugan.convs import Layers
 from frugan.nets import Architecture
@@ -35,9 +33,7 @@ def translator(
         block_layers: 3 x 3 layers in a block: one number for all, or one for each block.
         biases: in every layer as in the authors' code, though a norm cancels all but the last; else in the last only.
     """
-    style = Style(
-        7, 3, (1, 1), (1, 0), biases, True, nn.InstanceNorm2d, "zeros" if classes else "reflect", "reflect"
-    )
+    style = Style(7, 3, (1, 1), (1, 0), biases, True, False, "zeros" if classes else "reflect", "reflect")
     entrance = Entrance("join", classes, tuple(image))
     network = build(
         image, layers, entrance, style, width=width, channels=channels, stages=stages, blocks=blocks,

@@ -11,7 +11,6 @@ depthwise forms (Ngxande et al. 2019, arXiv 1903.02225).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 
 from torch import nn
@@ -43,8 +42,7 @@ def translator(
         blocks: residual blocks at the smallest size.
         block_layers: 3 x 3 layers in a block: one number for all, or one for each block.
     """
-    norm = functools.partial(nn.InstanceNorm2d, affine=True)
-    style = Style(7, 4, None, None, False, False, norm, "zeros", "zeros")
+    style = Style(7, 4, None, None, False, False, True, "zeros", "zeros")
     entrance = Entrance("join", classes, tuple(image))
     return build(
         image, layers, entrance, style, width=width, channels=channels, stages=stages, blocks=blocks,

@@ -1,0 +1,203 @@
+"""Kernels: the functions that a few hot layers call, and which of them is called.
+
+A layer never names one. It hands `apply` what it computes (`Call`) with its plain form, in torch's own functions, and
+the tensors; a kernel takes the call or leaves it. Kernels change no parameters and no names, and agree with the plain
+form to rounding (docs/precision.md).
+
+Outside a run the plain rule holds: torch's functions, grouped layers in float32 on a CPU even under autocast, since
+torch has no fast path for them in bf16. Inside ``with choices.active()`` the kernel of each call is the fastest of
+those that take it, measured at its first use and kept for this machine, or the one that was asked for. What was chosen
+is state: it is saved with a run and restored with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from frugan.registry import Registry, UserError, suggest
+
+registry = Registry("kernel", "frugan.kernels")
+names = registry.names
+
+LEAST_ROUNDS = 500  # below, compiling and trying out may take longer than it saves
+Plain = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
+
+
+class Grouped(NamedTuple):
+    """The settings of the operations ``grouped`` and ``grouped_transposed``: a convolution whose channels are in
+    groups. `rows` and `columns` are padding (before, after), of a transposed layer crop of its full output.
+    """
+
+    stride: tuple[int, ...]
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    groups: int
+
+
+class Norm(NamedTuple):
+    """The settings of the operation ``instance_norm``; `rectify` puts a ReLU after it."""
+
+    eps: float
+    rectify: bool
+
+
+class Call(NamedTuple):
+    """What a layer computes: the operation, its settings, and its plain form ``(images, weight, bias)``."""
+
+    operation: str
+    settings: Grouped | Norm
+    plain: Plain
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One way to compute calls.
+
+    Args:
+        takes: ``(call, images, weight)``: whether this kernel computes it, here and now.
+        run: ``(call, images, weight, bias)``: the same as the call's plain form gives, to rounding.
+    """
+
+    name: str
+    takes: Callable[[Call, Tensor, Tensor | None], bool]
+    run: Callable[[Call, Tensor, Tensor | None, Tensor | None], Tensor]
+
+
+def find(name: str) -> Kernel:
+    """The kernel called `name`. Raises UserError with the nearest name."""
+    return registry.find(name)
+
+
+def add(name: str, kernel: Kernel) -> Kernel:
+    """Make a kernel of one's own a candidate for every call that it takes."""
+    return registry.add(name, kernel)
+
+
+def apply(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """Compute a call by the kernel that is chosen for it."""
+    choices = _active.get()
+    kernel = by_rule(call, images) if choices is None else choices.kernel(call, images, weight)
+    return kernel.run(call, images, weight, bias)
+
+
+def by_rule(call: Call, images: Tensor) -> Kernel:
+    """What is called where nothing is measured."""
+    grouped = call.operation != "instance_norm" and images.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    return find("float32" if grouped else "plain")
+
+
+def computed(images: Tensor) -> torch.dtype:
+    """The precision that a layer is to compute in here: autocast's, or its input's."""
+    device = images.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else images.dtype
+
+
+def settle(mode: str, device: torch.device, rounds: int) -> str:
+    """What "auto" means for a run of so many rounds: "measured" if it is long and there is a compiler, else "plain".
+
+    Other modes stay as they are. It does not depend on what the cache holds, so equal runs begin alike.
+    """
+    from frugan.kernels import _compiler
+
+    if mode != "auto":
+        return mode
+    worth = device.type == "cpu" and rounds >= LEAST_ROUNDS and _compiler.compiler() is not None
+    return "measured" if worth else "plain"
+
+
+class Choices:
+    """Which kernel computes which call; something with state, like a network.
+
+    Args:
+        mode: "plain" for the rule, "measured" for the fastest of those that take a call, or a kernel's name for that
+            one wherever it takes a call. ("auto" is decided by who knows how much there is to compute: `settle`.)
+
+    Raises UserError for another mode.
+    """
+
+    def __init__(self, mode: str) -> None:
+        accepted = ("plain", "measured", *names())
+        if mode not in accepted:
+            raise UserError(f"kernels={mode}: there is no such choice. {suggest(mode, ('auto', *accepted))}")
+        self.mode = mode
+        self.chosen: dict[str, str] = {}
+        self.times: dict[str, Mapping[str, float]] = {}
+        self.used: list[str] = []
+        self._ready: dict[tuple[Any, ...], Kernel] = {}
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Inside, calls are computed by what this chooses."""
+        before = _active.set(self)
+        try:
+            yield
+        finally:
+            _active.reset(before)
+
+    def kernel(self, call: Call, images: Tensor, weight: Tensor | None) -> Kernel:
+        """The kernel for a call; at its first use in "measured" mode, this takes the time of a trial."""
+        last = images.is_contiguous(memory_format=torch.channels_last) if images.dim() == 4 else False
+        shape = None if weight is None else tuple(weight.shape)
+        key = (call.operation, tuple(images.shape), shape, call.settings, images.dtype, computed(images),
+               images.device.type, last)  # fmt: skip
+        found = self._ready.get(key)
+        if found is None:
+            found = self._ready[key] = self._choose(_told(key), call, images, weight)
+        return found
+
+    def _choose(self, key: str, call: Call, images: Tensor, weight: Tensor | None) -> Kernel:
+        rule = by_rule(call, images)
+        if self.mode == "plain":
+            return rule
+        self.used.append(key)
+        able = [kernel for kernel in map(find, names()) if kernel.takes(call, images, weight)]
+        if self.mode == "measured":
+            name = self.chosen.get(key) or self._measured(key, able, call, images, weight)
+        else:
+            name = self.mode
+        kernel = next((one for one in able if one.name == name), rule)
+        self.chosen[key] = kernel.name
+        return kernel
+
+    def _measured(self, key: str, able: list[Kernel], call: Call, images: Tensor, weight: Tensor | None) -> str:
+        from frugan.kernels import _trial
+
+        if len(able) == 1:
+            return able[0].name
+        self.times[key] = _trial.milliseconds(key, able, call, images, weight)
+        return min(self.times[key], key=self.times[key].__getitem__)
+
+    def circumstances(self) -> dict[str, str | None]:
+        """What the last bits depend on: the mode and the compiler; nothing where the rule holds."""
+        from frugan.kernels import _compiler
+
+        found = _compiler.compiler()
+        return {} if self.mode == "plain" else {"kernels": self.mode, "compiler": found and found[1]}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was chosen so far."""
+        return {"chosen": dict(self.chosen)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Compute by what was chosen before; calls that are not in it are still to be decided."""
+        self.chosen, self._ready = dict(state["chosen"]), {}
+
+
+def _told(key: tuple[Any, ...]) -> str:
+    """A call's key in words, the same in every process."""
+    operation, shape, weight, settings, given, dtype, device, last = key
+    types = [str(one).removeprefix("torch.") for one in (given, dtype)]
+    kernel = "" if weight is None else f" weight {'x'.join(map(str, weight))}"
+    rest = " ".join(f"{name}={value}" for name, value in settings._asdict().items()).replace(", ", ",")
+    layout = "channels_last" if last else "contiguous"
+    return f"{operation} {'x'.join(map(str, shape))}{kernel} {rest} {types[0]}>{types[1]} {layout} {device}"
+
+
+_active: ContextVar[Choices | None] = ContextVar("kernels", default=None)

@@ -1,0 +1,76 @@
+"""C++ to a library in the cache, once for each machine, compiler and version of the source; None without a compiler."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from frugan.cache import cache_root, written_whole
+
+HERE = Path(__file__).parent
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fopenmp", "-fPIC", "-shared")
+COMPILERS = ("c++", "g++", "clang++")
+
+
+@functools.cache
+def compiler() -> tuple[str, str] | None:
+    """The C++ compiler, ``$CXX`` or the usual names, and the first line of what it says of itself; None without one."""
+    wanted = os.environ.get("CXX")
+    for name in [wanted] if wanted else COMPILERS:
+        path = shutil.which(name)
+        if path is None:
+            continue
+        told = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+        if told.returncode == 0 and told.stdout:
+            return path, told.stdout.splitlines()[0]
+    return None
+
+
+@functools.cache
+def fingerprint() -> str:
+    """What a compiled library depends on besides its own settings: source, flags, compiler, processor."""
+    texts = [path.read_text() for path in sorted([*HERE.glob("*.cpp"), *HERE.glob("*.h")])]
+    return hashlib.sha256("\0".join([*texts, *FLAGS, str(compiler()), _processor()]).encode()).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """The processor with its instruction sets: what ``-march=native`` looks at."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    named = sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
+    return "\n".join([platform.machine(), platform.processor(), *named])
+
+
+@functools.cache
+def library(source: str, **defines: int) -> ctypes.CDLL | None:
+    """The library of ``source.cpp`` compiled with these macros, from the cache or made now; None if it cannot be.
+
+    Compiling takes a few seconds, and says so; that it failed is said once.
+    """
+    found = compiler()
+    if found is None or os.name != "posix":
+        return None
+    title = "-".join([source, *map(str, defines.values())])
+    path = cache_root() / "kernels" / f"{title}-{fingerprint()}.so"
+    try:
+        if not path.is_file():
+            began = time.monotonic()
+            macros = [f"-D{name}={value}" for name, value in defines.items()]
+            with written_whole(path) as beside:
+                command = [found[0], *FLAGS, *macros, str(HERE / f"{source}.cpp"), "-o", str(beside)]
+                made = subprocess.run(command, capture_output=True, text=True, check=False)
+                if made.returncode:
+                    raise OSError((made.stderr.splitlines() or ["the compiler gave no reason"])[0])
+            print(f"frugan: compiled {title} in {time.monotonic() - began:.1f} s, once here", file=sys.stderr)
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        print(f"frugan: {title} could not be compiled ({error}); torch's own functions are used.", file=sys.stderr)
+        return None

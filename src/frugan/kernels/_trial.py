@@ -1,0 +1,85 @@
+"""A quick trial of the kernels that take a call: forward and backward in turn, the fastest of a few.
+
+Kept in the cache for each machine, version of torch and number of threads, so that all runs and all arms of a
+comparison choose alike, however busy the machine is at the moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from frugan.cache import cache_root, written_whole
+from frugan.kernels import _compiler
+
+if TYPE_CHECKING:
+    from frugan.kernels import Call, Kernel
+
+REPEATS = 3
+HOPELESS = 3.0  # times the fastest first run: not tried again
+
+
+def milliseconds(
+    key: str, kernels: Sequence[Kernel], call: Call, images: Tensor, weight: Tensor | None
+) -> Mapping[str, float]:
+    """The least time of each kernel for a call like this one, measured now unless it was before."""
+    path = _path()
+    with _locked(path):
+        kept = json.loads(path.read_text()) if path.is_file() else {}
+        times = kept.get(key)
+        if times is None or not set(times) >= {kernel.name for kernel in kernels}:
+            times = kept[key] = _measured(kernels, call, images, weight)
+            with written_whole(path) as beside:
+                beside.write_text(json.dumps(kept, indent=1) + "\n")
+    able = {kernel.name for kernel in kernels}
+    return {name: value for name, value in times.items() if name in able}
+
+
+def _path() -> Path:
+    of = (torch.__version__, torch.get_num_threads(), _compiler.fingerprint())
+    return cache_root() / "kernels" / f"times-{hashlib.sha256(repr(of).encode()).hexdigest()[:16]}.json"
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time: two trials at once would measure each other, and might choose differently."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _measured(kernels: Sequence[Kernel], call: Call, images: Tensor, weight: Tensor | None) -> dict[str, float]:
+    random = torch.Generator(images.device).manual_seed(0)
+    like = torch.empty_like(images).normal_(generator=random).requires_grad_()
+    wanted = [like]
+    if weight is not None:
+        weight = torch.empty_like(weight).normal_(generator=random).requires_grad_()
+        wanted.append(weight)
+
+    def once(kernel: Kernel) -> float:
+        began = time.perf_counter()
+        with torch.enable_grad():
+            made = kernel.run(call, like, weight, None)
+        with torch.autocast(images.device.type, enabled=False):
+            torch.autograd.grad(made, wanted, torch.ones_like(made))
+        if images.device.type == "cuda":
+            torch.cuda.synchronize(images.device)
+        return 1000 * (time.perf_counter() - began)
+
+    least = {kernel.name: once(kernel) for kernel in kernels}
+    for number in range(REPEATS):
+        best = min(least.values())
+        for kernel in kernels:
+            if number == 0 or least[kernel.name] < HOPELESS * best:
+                least[kernel.name] = min(least[kernel.name], once(kernel))
+    return {name: round(value, 4) for name, value in least.items()}

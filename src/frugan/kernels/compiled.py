@@ -1,0 +1,235 @@
+"""Depthwise convolutions and instance norm with ReLU in C++, compiled once on this machine; channels-last images only.
+
+The source is `depthwise.cpp` and `norm.cpp`; `_compiler` turns it into libraries. A depthwise convolution, its
+transposed form and the gradient of its weight are the three derivatives of one trilinear form, so each one's gradients
+are the other two, to any order: penalties with double backward stay on these kernels. Norms take second derivatives
+from the plain form.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import Function, FunctionCtx
+
+from frugan.kernels import Call, Grouped, Kernel, Norm, _compiler, computed
+
+TYPES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
+LAST = torch.channels_last
+LARGEST = 31  # taps along an axis: the loops over them are unrolled
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How the larger image [height, width] of a depthwise layer and the smaller one lie to each other."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    above: int
+    left: int
+    large: tuple[int, ...]
+    small: tuple[int, ...]
+
+
+def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
+    """Float32 or bf16 in channels-last layout on a CPU, in a real tensor; depthwise of multiplier 1 if grouped."""
+    usual = (
+        type(images) is Tensor and images.device.type == "cpu" and images.dim() == 4 and computed(images) in TYPES
+        and images.is_contiguous(memory_format=LAST) and not torch.compiler.is_compiling()
+    )  # fmt: skip
+    if not usual or images.numel() == 0 or (weight is not None and weight.dtype is not torch.float32):
+        return False
+    if isinstance(call.settings, Norm):
+        return images.shape[2] * images.shape[3] > 1 and _compiler.library("norm") is not None
+    assert weight is not None
+    depthwise = weight.shape[1] == 1 and call.settings.groups == images.shape[1] == weight.shape[0]
+    if not depthwise or max(weight.shape[2:]) > LARGEST or min(_sizes(call, images, weight)) < 1:
+        return False
+    return _depthwise(tuple(weight.shape[2:]), call.settings.stride) is not None
+
+
+def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """The call by a compiled function, in autocast's precision or the images' own."""
+    dtype = computed(images)
+    with torch.autocast("cpu", enabled=False):
+        images = images.to(dtype)
+        if isinstance(call.settings, Norm):
+            return InstanceNorm.apply(images, weight, bias, call)
+        assert weight is not None
+        other, settings = _sizes(call, images, weight), call.settings
+        transposed = call.operation == "grouped_transposed"
+        inside = tuple(images.shape[2:])
+        geometry = Geometry(
+            tuple(weight.shape[2:]), settings.stride, settings.rows[0], settings.columns[0],
+            other if transposed else inside, inside if transposed else other,
+        )
+        return (Transposed if transposed else Forward).apply(images, weight, bias, geometry)
+
+
+def _sizes(call: Call, images: Tensor, weight: Tensor) -> tuple[int, ...]:
+    """Height and width of what a grouped layer gives."""
+    assert isinstance(call.settings, Grouped)
+    stride, *pads = call.settings[:3]
+    sides = zip(images.shape[2:], weight.shape[2:], stride, pads, strict=True)
+    if call.operation == "grouped_transposed":
+        high, wide = ((size - 1) * step + kernel - sum(crop) for size, kernel, step, crop in sides)
+    else:
+        high, wide = ((size + sum(pad) - kernel) // step + 1 for size, kernel, step, pad in sides)
+    return high, wide
+
+
+def _depthwise(kernel: tuple[int, ...], stride: tuple[int, ...]) -> ctypes.CDLL | None:
+    return _compiler.library("depthwise", KH=kernel[0], KW=kernel[1], SH=stride[0], SW=stride[1])
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_int64)
+        for name in ("count", "height", "width", "channels", "out_height", "out_width", "above", "left")
+    ]
+
+
+def _call(function: str, geometry: Geometry, given: Tensor, other: Tensor, *out: Tensor | None, turned: bool) -> None:
+    library = _depthwise(geometry.kernel, geometry.stride)
+    assert library is not None
+    sizes = (geometry.small, geometry.large) if turned else (geometry.large, geometry.small)
+    shape = _Shape(len(given), *sizes[0], given.shape[1], *sizes[1], geometry.above, geometry.left)
+    _started(library, f"{function}_{TYPES[given.dtype]}", given, other, *out, ctypes.byref(shape))
+
+
+def _started(library: ctypes.CDLL, function: str, *arguments: Any) -> None:
+    pointers = [ctypes.c_void_p(one.data_ptr()) if isinstance(one, Tensor) else one for one in arguments]
+    getattr(library, function)(*pointers, torch.get_num_threads())
+
+
+def _taps(weight: Tensor) -> Tensor:
+    """Weights ``[c, 1, kh, kw]`` as the functions read them, ``[kh kw, c]``."""
+    return weight.float().flatten(1).t().contiguous()
+
+
+def _like(images: Tensor, size: tuple[int, ...]) -> Tensor:
+    return torch.empty((*images.shape[:2], *size), dtype=images.dtype, memory_format=LAST)
+
+
+def _wide(bias: Tensor | None) -> Tensor | None:
+    return None if bias is None else bias.float().contiguous()
+
+
+def _sum(grad: Tensor, bias: Tensor | None) -> Tensor | None:
+    return None if bias is None else grad.float().sum((0, 2, 3))
+
+
+class Forward(Function):
+    """The convolution: the larger image ``[n, c, H, W]`` to the smaller one ``[n, c, h, w]``."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        images = images.contiguous(memory_format=LAST)
+        ctx.save_for_backward(images, weight, bias)
+        ctx.geometry = geometry
+        out = _like(images, geometry.small)
+        _call("forward", geometry, images, _taps(weight), _wide(bias), out, turned=False)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
+        images, weight, bias = ctx.saved_tensors
+        to_images = Transposed.apply(grad, weight, None, ctx.geometry) if ctx.needs_input_grad[0] else None
+        to_weight = Weight.apply(images, grad, ctx.geometry) if ctx.needs_input_grad[1] else None
+        return to_images, to_weight, _sum(grad, bias), None
+
+
+class Transposed(Function):
+    """The transposed convolution: the smaller image to the larger one."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        images = images.contiguous(memory_format=LAST)
+        ctx.save_for_backward(images, weight, bias)
+        ctx.geometry = geometry
+        out = _like(images, geometry.large)
+        _call("transposed", geometry, images, _taps(weight), _wide(bias), out, turned=True)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
+        images, weight, bias = ctx.saved_tensors
+        to_images = Forward.apply(grad, weight, None, ctx.geometry) if ctx.needs_input_grad[0] else None
+        to_weight = Weight.apply(grad, images, ctx.geometry) if ctx.needs_input_grad[1] else None
+        return to_images, to_weight, _sum(grad, bias), None
+
+
+class Weight(Function):
+    """The gradient of the weight, from the larger image and the gradient of the smaller one."""
+
+    @staticmethod
+    def forward(ctx: Any, large: Tensor, small: Tensor, geometry: Geometry) -> Tensor:
+        large, small = large.contiguous(memory_format=LAST), small.contiguous(memory_format=LAST)
+        ctx.save_for_backward(large, small)
+        ctx.geometry = geometry
+        high, wide = geometry.kernel
+        sums = large.new_empty(len(large), high * wide, large.shape[1], dtype=torch.float32)
+        _call("weight", geometry, large, small, sums, turned=False)
+        return sums.sum(0).t().reshape(-1, 1, high, wide)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
+        large, small = ctx.saved_tensors
+        to_large = Transposed.apply(small, grad, None, ctx.geometry) if ctx.needs_input_grad[0] else None
+        to_small = Forward.apply(large, grad, None, ctx.geometry) if ctx.needs_input_grad[1] else None
+        return to_large, to_small, None
+
+
+class _NormShape(ctypes.Structure):
+    _fields_ = [
+        ("count", ctypes.c_int64), ("pixels", ctypes.c_int64), ("channels", ctypes.c_int64), ("eps", ctypes.c_float),
+        ("rectify", ctypes.c_int32),
+    ]  # fmt: skip
+
+
+class InstanceNorm(Function):
+    """Each image and channel normalised over its pixels, scaled and shifted, and rectified if asked for."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor | None, bias: Tensor | None, call: Call) -> Tensor:
+        images = images.contiguous(memory_format=LAST)
+        out = torch.empty_like(images)
+        mean, inverse = (images.new_empty(images.shape[:2], dtype=torch.float32) for _ in range(2))
+        ctx.call = call
+        ctx.save_for_backward(images, weight, bias, mean, inverse)
+        _norm("forward", ctx, images, _wide(weight), _wide(bias), out, mean, inverse)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
+        images, weight, bias, mean, inverse = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            given = [one for one in (images, weight, bias) if one is not None and one.requires_grad]
+            with torch.enable_grad():
+                again = ctx.call.plain(images, weight, bias)
+            found = dict(zip(map(id, given), torch.autograd.grad(again, given, grad, create_graph=True), strict=True))
+            return (*(found.get(id(one)) for one in (images, weight, bias)), None)
+        grad = grad.contiguous(memory_format=LAST)
+        out, channels = torch.empty_like(images), images.shape[1]
+        scale = torch.ones(channels) if weight is None else _wide(weight)
+        shift = torch.zeros(channels) if bias is None else _wide(bias)
+        sums = mean.new_empty(len(images), 2, channels)
+        _norm("backward", ctx, images, grad, scale, shift, mean, inverse, out, sums)
+        to_bias, to_weight = sums.sum(0)
+        return out, None if weight is None else to_weight, None if bias is None else to_bias, None
+
+
+def _norm(function: str, ctx: FunctionCtx, images: Tensor, *others: Tensor | None) -> None:
+    library = _compiler.library("norm")
+    assert library is not None
+    settings: Norm = ctx.call.settings  # type: ignore[attr-defined]
+    count, channels, high, wide = images.shape
+    shape = _NormShape(count, high * wide, channels, settings.eps, settings.rectify)
+    _started(library, f"{function}_{TYPES[images.dtype]}", images, *others, ctypes.byref(shape))
+
+
+variant = Kernel("compiled", takes, run)

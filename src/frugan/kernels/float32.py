@@ -1,0 +1,26 @@
+"""Torch's own functions in float32 under autocast, the result rounded to autocast's precision.
+
+For grouped convolutions on a CPU, which have no fast path in bf16: a depthwise 5 x 5 step of the MNIST nets takes half
+as long this way.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from frugan.kernels import Call, Kernel
+
+
+def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
+    """Convolutions under autocast on a CPU."""
+    return call.operation != "instance_norm" and images.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+
+
+def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """The plain form of the widened images."""
+    with torch.autocast("cpu", enabled=False):
+        return call.plain(images.float(), weight, bias).to(torch.get_autocast_dtype("cpu"))
+
+
+variant = Kernel("float32", takes, run)

@@ -1,0 +1,20 @@
+"""Torch's own functions, as the layer calls them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from frugan.kernels import Call, Kernel
+
+
+def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
+    """Always."""
+    return True
+
+
+def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """The plain form."""
+    return call.plain(images, weight, bias)
+
+
+variant = Kernel("plain", takes, run)
