@@ -135,3 +135,17 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="is an artefact"):
         cost_of(tmp_path)
+
+
+def test_the_kernels_that_training_would_call_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    small = {"generator.width": 0.1, "discriminator.width": 0.1, "data.size": 32, "batch_size": 2}
+    costed = cost_of("depthwise-g", changes={**small, "kernels": "plain"}, explain=True)
+    assert costed.networks["generator"].kernels == ()
+    costed = cost_of("depthwise-g", changes={**small, "kernels": "float32", "precision": "bf16"}, explain=True)
+    told = [str(kernel) for kernel in costed.networks["generator"].kernels]
+    depthwise = "grouped 2x8x32x32 weight 8x1x7x7 stride=(1,1)"
+    assert any(line.startswith(depthwise) and line.endswith(": float32") for line in told)
+    assert any(line.startswith("instance_norm 2x6x32x32") and line.endswith(": plain") for line in told)
+    assert costed.networks["discriminator"].kernels == ()
+    costed.show()
+    assert "float32" in capsys.readouterr().out

@@ -17,6 +17,7 @@ from frugan.registry import UserError, load_code, unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from torch import nn
 
     from frugan.convs import LayerChoice
     from frugan.costs import Cost, Latency, LayerCost
@@ -25,12 +26,26 @@ BATCHES = (1, 64)
 
 
 @dataclass(frozen=True)
+class KernelChoice:
+    """A call of some layers, the kernel that a run chooses for it, and the milliseconds of each that was tried."""
+
+    call: str
+    chosen: str
+    milliseconds: Mapping[str, float]
+
+    def __str__(self) -> str:
+        times = ", ".join(f"{name} {value:.3g} ms" for name, value in sorted(self.milliseconds.items()))
+        return f"{self.call}: {self.chosen}{f' ({times})' if times else ''}"
+
+
+@dataclass(frozen=True)
 class NetworkCost:
-    """One network of a recipe: its cost, what each role became, and its measured times (none if not asked for)."""
+    """One network of a recipe: its cost, what each role became, and what was measured of it (if it was asked for)."""
 
     cost: Cost
     choices: tuple[LayerChoice, ...]
     latency: tuple[Latency, ...] = ()
+    kernels: tuple[KernelChoice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,8 @@ class RecipeCost:
                 networks[name]["roles"] = [asdict(choice) for choice in network.choices]
             if network.latency:
                 networks[name]["latency"] = [time.as_dict() for time in network.latency]
+            if network.kernels:
+                networks[name]["kernels"] = [asdict(kernel) for kernel in network.kernels]
         families = {
             name: {choice.role: choice.family for choice in network.choices} for name, network in self.networks.items()
         }
@@ -72,6 +89,8 @@ class RecipeCost:
                 console.print(f"{name}: {note}", markup=False)
             for time in network.latency:
                 console.print(f"{name}, {time}", markup=False, highlight=False)
+            for kernel in network.kernels:
+                console.print(f"{name}, {kernel}", markup=False, highlight=False, soft_wrap=True)
 
 
 def cost_of(
@@ -81,6 +100,7 @@ def cost_of(
     discriminator_family: str | None = None,
     changes: Mapping[str, Any] | None = None,
     latency: bool = False,
+    explain: bool = False,
 ) -> RecipeCost:
     """Count what the networks of a recipe or run cost.
 
@@ -88,6 +108,9 @@ def cost_of(
         model: a recipe's name, a recipe.json, a run folder, or a `Recipe`.
         family, discriminator_family, changes: as for `frugan.train`.
         latency: also measure, on the CPU, the networks that make images, at batch 1 and 64.
+        explain: also choose, on the CPU, a kernel for each call of grouped layers and instance norms that training
+            makes, at the recipe's batch size, as a run does (see `frugan.kernels`): "measured" if the recipe says
+            "auto". What was measured before is not measured again.
 
     Raises UserError if there is no such recipe or run, or for names, options and keys that do not exist.
     """
@@ -101,8 +124,30 @@ def cost_of(
     for name, (module, layers) in build.networks(recipe).items():
         inputs = inputs_of(recipe, name)
         times = costs.latency(module, *inputs, batches=BATCHES) if latency and name in recipe.makers() else []
-        found[name] = NetworkCost(costs.cost(module, *inputs), tuple(layers.choices), tuple(times))
+        priced = costs.cost(module, *inputs)
+        kernels = _kernels(recipe, name, module) if explain else ()
+        found[name] = NetworkCost(priced, tuple(layers.choices), tuple(times), kernels)
     return RecipeCost(recipe, found)
+
+
+def _kernels(recipe: Recipe, name: str, module: nn.Module) -> tuple[KernelChoice, ...]:
+    """What is chosen for the calls of one network, which is run once."""
+    import torch
+
+    from frugan.engine import precision
+    from frugan.kernels import Choices
+
+    cpu, last = torch.device("cpu"), torch.channels_last
+    choices = Choices("measured" if recipe.kernels == "auto" else recipe.kernels)
+    images, *labels = inputs_of(recipe, name, recipe.batch_size)
+    given = torch.zeros(images)
+    given = given.contiguous(memory_format=last) if given.dim() == 4 else given
+    autocast = precision.autocast(precision.resolve(recipe.precision, cpu), cpu)
+    with torch.no_grad(), autocast(), choices.active():
+        module.to(memory_format=last)(given, *labels)  # pyrefly: ignore
+    return tuple(
+        KernelChoice(call, chosen, choices.times.get(call, {})) for call, chosen in choices.chosen.items()
+    )
 
 
 def inputs_of(recipe: Recipe, name: str, batch: int = 1) -> list[Any]:

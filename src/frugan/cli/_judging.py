@@ -82,8 +82,8 @@ def evaluate(
 
 def cost(
     model: Positional[Annotated[str, arg(metavar="RECIPE|RUN")]], keys: Keys = (), *, family: Text = None,
-    discriminator_family: Text = None, layers: Flag = False, latency: Flag = False, json: Json = False,
-    code: Code = None,
+    discriminator_family: Text = None, layers: Flag = False, latency: Flag = False, explain: Flag = False,
+    json: Json = False, code: Code = None,
 ) -> None:
     """Count parameters and multiply-accumulates of a recipe or run; measure its latency only if asked.
 
@@ -94,12 +94,14 @@ def cost(
         discriminator_family: Convolution family of the discriminator.
         layers: Also print every layer: what its role became, and what it costs.
         latency: Also measure milliseconds per image at batch 1 and 64 on this machine.
+        explain: Also say which kernel training calls for each grouped layer and norm here, and how fast each one was.
     """
     from frugan.costing import cost_of
 
     read_code(code)
     found = cost_of(
-        model, family=family, discriminator_family=discriminator_family, changes=key_values(keys), latency=latency
+        model, family=family, discriminator_family=discriminator_family, changes=key_values(keys), latency=latency,
+        explain=explain,
     )
     if json:
         print_json(found.as_dict(layers=layers))
