@@ -88,6 +88,8 @@ def test_every_sheet_begins_with_the_same_images(finished: Comparison) -> None:
 def test_what_does_not_compare_is_found_before_any_training(tmp_path: Any) -> None:
     with pytest.raises(UserError, match="path_length asks a generator for images of its own"):
         compare(ARMS[:2], seeds=(0,), out=tmp_path / "out", **{**COMMON, "metrics": ["path_length"]})
+    with pytest.raises(UserError, match=r"fid: 'glasses' has 400 .* images, and it takes 500 of each target"):
+        compare(ARMS[:2], seeds=(0,), out=tmp_path / "out", **{**COMMON, "count": 400})
     with pytest.raises(UserError, match="target_accuracy judges translators, and 'vanilla' is none"):
         compare(
             ["vanilla", "thin: vanilla generator.hidden=[4]"], seeds=(0,), data="glyphs", metrics=["target_accuracy"],

@@ -294,20 +294,22 @@ def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Say) -> None:
             )
     translators = kinds[arms[0].name] == "translator"
     for metric in named:
-        why = evaluation.refusal_of_translations(metric) if translators else ""
         if not translators and known.of_translations(metric):
-            why = f"{metric.name} judges translators, and '{arms[0].name}' is none; leave it out."
-        least = evaluation.least_for_each_target(metric) if translators else metric.least
-        if settings["count"] is not None and settings["count"] < least:
-            each = " for each target" if translators else ""
-            why = why or f"{metric.name} takes at least {least} images{each}; the count is {settings['count']}."
+            raise UserError(f"{metric.name} judges translators, and '{arms[0].name}' is none; leave it out.")
+        if not translators and settings["count"] is not None and settings["count"] < metric.least:
+            raise UserError(f"{metric.name} takes at least {metric.least} images; the count is {settings['count']}.")
+    if settings["reference"] not in (None, "train", "test"):
+        raise UserError(f"There is no reference '{settings['reference']}'. Accepted: train, test.")
+    for metric in (named or [known.find("fid")]) if translators else ():
+        asked = {key: settings[key] for key in ("count", "reference")}
+        why = evaluation.refusal_of_translations(metric, arms[0].recipe, **asked)
+        if why and named:
+            raise UserError(f"{why} Leave it out of --metrics, or give more data.")
         if why:
-            raise UserError(why)
+            say(f"{why} It will be left out.")
     sets = build.datasets(arms[0].recipe)
     dataset, source = next(iter(sets.values())), arms[0].recipe.data.source
     held_out = sources.has_split(source, "test")
-    if settings["reference"] not in (None, "train", "test"):
-        raise UserError(f"There is no reference '{settings['reference']}'. Accepted: train, test.")
     if settings["reference"] == "test" and not held_out:
         raise UserError(f"The data '{source}' have no held-out images (split test); use reference 'train'.")
     for metric in () if translators else named:

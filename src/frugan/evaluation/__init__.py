@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
     from frugan.evaluation._targets import Sheet
     from frugan.metrics import Metric
+    from frugan.recipe import Recipe
     from frugan.views import View
 
-__all__ = ["MAY_DIFFER", "TO", "Noise", "Value", "by_target", "evaluate", "least_for_each_target", "noise",
-           "refusal_of_translations", "shared", "sheets", "unequal"]  # fmt: skip
+__all__ = ["MAY_DIFFER", "TO", "Noise", "Value", "by_target", "evaluate", "noise", "refusal_of_translations",
+           "shared", "sheets", "unequal"]  # fmt: skip
 
 Value = dict[str, Any]
 """One measured value as it stands in ``metrics.jsonl``."""
@@ -135,18 +136,34 @@ def evaluate(
     return [found[metric.name] for metric in chosen]
 
 
-def refusal_of_translations(metric: Metric) -> str:
-    """Why translators have no value of `metric`, in a line; empty if they have one."""
-    from frugan.evaluation._translations import refusal
+def refusal_of_translations(
+    metric: Metric, recipe: Recipe, *, count: int | None = None, reference: str | None = None
+) -> str:
+    """Why the translators that a recipe trains will have no value of `metric`, in a line; empty if they will.
 
-    return refusal(metric)
+    Found before any training, which takes hours. Raises UserError if the data are not there.
+    """
+    from dataclasses import asdict
 
+    from frugan import artefact, build
+    from frugan.evaluation._shipping import split_of
+    from frugan.evaluation._targets import groups
+    from frugan.evaluation._translations import COUNT, refusal, short_of
 
-def least_for_each_target(metric: Metric) -> int:
-    """How many images of each target a metric takes of translators."""
-    from frugan.evaluation._translations import least_of_a_target
-
-    return least_of_a_target(metric)
+    why = refusal(metric)
+    if why:
+        return why
+    game = build.game(recipe, {name: module for name, (module, _) in build.networks(recipe).items()})
+    shipped = game.shipped()
+    untrained = {
+        role: artefact.Translator(game.networks[item.network], {"domains": {"names": (item.direction or ())[1:]}})
+        for role, item in shipped.items()
+    }
+    splits = {stream: split_of(recipe.data_of(stream), reference, True) for stream in game.streams}
+    found = groups(untrained, {role: asdict(item) for role, item in shipped.items()}, splits)
+    targets = [target for group in found for target in group.targets]
+    short = short_of(metric, targets, count or COUNT)
+    return f"{metric.name}: {short}." if short else ""
 
 
 def sheets(run: str | Path | RunFolder, count: int, *, code: str | Path | None = None) -> list[Sheet]:

@@ -79,7 +79,7 @@ def splits_of(
     if real is not None:
         if len(shipping.translators) > 1 or any(about.get("told") for about in shipping.shipped.values()):
             raise UserError(f"--real {real}: {shipping.name} was trained on two data sets; leave --real out.")
-        return {"real": _split_of(_described(shipping, real, size, channels), reference, allow_unusable)}
+        return {"real": split_of(_described(shipping, real, size, channels), reference, allow_unusable)}
     if shipping.run is None:
         about = shipping.config["data"]
         if "source" not in about:
@@ -93,7 +93,7 @@ def splits_of(
         wanted = {stream: (recipe.data_of(stream), about) for stream, about in facts.items()}
     found = {}
     for stream, (one, about) in wanted.items():
-        split = _split_of(one, reference, True)
+        split = split_of(one, reference, True)
         if split.train.content_hash != about["hash"]:
             raise UserError(
                 f"{shipping.name} was trained on {about['title']}, and '{one.source}' is {split.train.title} now: "
@@ -116,7 +116,8 @@ def _described(shipping: Shipping, real: str, size: int | None, channels: int | 
     return Data(real, size or image[1], channels or image[0], attributes=attributes)
 
 
-def _split_of(wanted: Data, reference: str | None, allow_unusable: bool) -> Split:
+def split_of(wanted: Data, reference: str | None, allow_unusable: bool) -> Split:
+    """The images of one stream. Raises UserError if there are none, or none held out where these are asked for."""
     options: dict[str, Any] = {
         "size": wanted.size, "channels": wanted.channels, "only": wanted.only, "attributes": wanted.attributes,
         "allow_unusable": allow_unusable,

@@ -93,15 +93,7 @@ class Translations:
 
     def short_of(self, metric: Metric) -> str:
         """Of which targets there are too few images, in words; empty if there are enough of all."""
-        least = least_of_a_target(metric)
-        asked = {parse_need(word).images for word in metric.needs}
-        found = []
-        for target in self.targets:
-            counts = [len(target.source)] if asked & {"fake", "source", "returned"} else []
-            counts += [len(target.real)] if asked & {"real", "unchanged"} else []
-            if min(*counts, self.count) < least:
-                found.append(f"'{target.name}' has {min(*counts, self.count):,}")
-        return f"{' and '.join(found)} images, and it takes {least:,} of each target" if found else ""
+        return short_of(metric, self.targets, self.count)
 
     def protocol(self, metric: Metric) -> dict[str, Any]:
         """How the value of `metric` comes about, as JSON has it."""
@@ -249,6 +241,20 @@ def _merged_floor(metric: Metric, by_target: Mapping[str, dict[str, Any] | None]
             "options": protocols[0]["options"],
         },
     }  # fmt: skip
+
+
+def short_of(metric: Metric, targets: Sequence[Target], count: int) -> str:
+    """Of which targets there are too few images for a metric, in words; empty if there are enough of all."""
+    least = least_of_a_target(metric)
+    asked = {parse_need(word).images for word in metric.needs}
+    found = []
+    for target in targets:
+        counts = [count]
+        counts += [len(target.source)] if asked & {"fake", "source", "returned"} else []
+        counts += [len(target.real)] if asked & {"real", "unchanged"} else []
+        if min(counts) < least:
+            found.append(f"'{target.name}' has {min(counts):,}")
+    return f"{' and '.join(found)} images, and it takes {least:,} of each target" if found else ""
 
 
 def least_of_a_target(metric: Metric) -> int:
