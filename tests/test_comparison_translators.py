@@ -74,6 +74,20 @@ def test_the_report_shows_targets_sheets_and_curves(finished: Comparison) -> Non
     assert page.count("real against real") >= 3
 
 
+def test_the_page_of_a_run_has_a_row_for_each_target(finished: Comparison) -> None:
+    from frugan.reporting import report
+
+    page = report(finished.folder / "runs" / "stargan" / "seed-0").read_text()
+    head = r"<h3>By target: target accuracy</h3>\s*<div[^>]*><table><thead><tr>(.*?)</tr>.*?<tbody>(.*?)</tbody>"
+    found = re.search(head, page, flags=re.DOTALL)
+    assert found is not None
+    assert re.findall(r">([^<]+)</th>", found[1]) == [
+        "target", "target accuracy", "before", "rise", "rise low", "rise high", "real against real",
+    ]  # fmt: skip
+    assert re.findall(r'<th scope="row">([^<]+)<', found[2]) == ["glasses", "not glasses"]
+    assert 'alt="Images, then each translated to glasses, not glasses"' in page
+
+
 def test_every_sheet_begins_with_the_same_images(finished: Comparison) -> None:
     from frugan.evaluation import sheets
 

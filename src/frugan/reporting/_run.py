@@ -84,13 +84,18 @@ def _neighbours(folder: RunFolder, code: str | Path | None) -> dict[str, str] | 
 
 
 def _classes(folder: RunFolder) -> list[dict[str, Any]]:
-    """A table for each number that the newest value of a metric has of every class or target."""
+    """A table for each metric whose newest value tells something of every class or target."""
     newest = {line["metric"]: line for line in folder.lines(folder.metrics)}
-    return [
-        {"of": of, "title": title, "rows": [[name, words.number(number)] for name, number in numbers.items()]}
-        for line in newest.values()
-        for of, title, numbers in words.tables(line, words.classes_of(folder.path))
-    ]
+    made = []
+    for metric, line in newest.items():
+        found = words.tables(line, words.classes_of(folder.path))
+        for of in dict.fromkeys(of for of, *_ in found):
+            columns = {title: numbers for kind, title, numbers in found if kind == of}
+            names = dict.fromkeys(name for numbers in columns.values() for name in numbers)
+            rows = [[name, *(words.number(numbers.get(name)) for numbers in columns.values())] for name in names]
+            head = [title.partition(": ")[2] or title for title in columns]
+            made.append({"of": of, "title": metric.replace("_", " "), "head": head, "rows": rows})
+    return made
 
 
 def _metrics(folder: RunFolder) -> list[dict[str, str]]:
