@@ -23,7 +23,7 @@ LEVELS = {
     5: ["build", "recipes"],  # names become objects here, and only here
     4: ["engine", "recipe"],  # the loop; knows the Game contract, no game
     3: ["games", "metrics"],  # siblings: neither knows the other
-    2: ["nets", "surgery", "costs", "views"],  # know the ConvFamily record, no family
+    2: ["nets", "surgery", "costs", "fusing", "views"],  # know the ConvFamily record, no family
     1: [
         "convs", "losses", "penalties", "augment", "data", "classifying", "latents", "intervals", "pictures", "kernels",
     ],  # leaves
@@ -35,6 +35,7 @@ SIDEWAYS = {7, 8}
 # Below them each pair is a decision of its own.
 SIDEWAYS_PAIRS = {
     ("surgery", "costs"),  # a swap reports what it changed, in parameters and multiply-accumulates
+    ("fusing", "costs"),  # which tells how to copy a network
     ("convs", "kernels"),  # a layer says what it computes, a kernel computes it
 }
 

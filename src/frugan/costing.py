@@ -45,6 +45,7 @@ class NetworkCost:
     cost: Cost
     choices: tuple[LayerChoice, ...]
     latency: tuple[Latency, ...] = ()
+    fused: tuple[Latency, ...] = ()
     kernels: tuple[KernelChoice, ...] = ()
 
 
@@ -64,6 +65,7 @@ class RecipeCost:
                 networks[name]["roles"] = [asdict(choice) for choice in network.choices]
             if network.latency:
                 networks[name]["latency"] = [time.as_dict() for time in network.latency]
+                networks[name]["latency_fused"] = [time.as_dict() for time in network.fused]
             if network.kernels:
                 networks[name]["kernels"] = [asdict(kernel) for kernel in network.kernels]
         families = {
@@ -89,6 +91,8 @@ class RecipeCost:
                 console.print(f"{name}: {note}", markup=False)
             for time in network.latency:
                 console.print(f"{name}, {time}", markup=False, highlight=False)
+            for time in network.fused:
+                console.print(f"{name}, fused, {time}", markup=False, highlight=False)
             for kernel in network.kernels:
                 console.print(f"{name}, {kernel}", markup=False, highlight=False, soft_wrap=True)
 
@@ -107,7 +111,8 @@ def cost_of(
     Args:
         model: a recipe's name, a recipe.json, a run folder, or a `Recipe`.
         family, discriminator_family, changes: as for `frugan.train`.
-        latency: also measure, on the CPU, the networks that make images, at batch 1 and 64.
+        latency: also measure, on the CPU, the networks that make images, at batch 1 and 64, as they are and fused (see
+            `frugan.fusing`).
         explain: also choose, on the CPU, a kernel for each call of grouped layers and instance norms that training
             makes, at the recipe's batch size, as a run does (see `frugan.kernels`): "measured" if the recipe says
             "auto". What was measured before is not measured again.
@@ -123,11 +128,28 @@ def cost_of(
     found = {}
     for name, (module, layers) in build.networks(recipe).items():
         inputs = inputs_of(recipe, name)
-        times = costs.latency(module, *inputs, batches=BATCHES) if latency and name in recipe.makers() else []
+        times, fused = _latencies(recipe, name, module) if latency and name in recipe.makers() else ([], [])
         priced = costs.cost(module, *inputs)
         kernels = _kernels(recipe, name, module) if explain else ()
-        found[name] = NetworkCost(priced, tuple(layers.choices), tuple(times), kernels)
+        found[name] = NetworkCost(priced, tuple(layers.choices), tuple(times), tuple(fused), kernels)
     return RecipeCost(recipe, found)
+
+
+def _latencies(recipe: Recipe, name: str, module: nn.Module) -> tuple[list[Latency], list[Latency]]:
+    """The times of one network, as it is and fused for each batch, measured in turn."""
+    import torch
+
+    from frugan import costs
+    from frugan.fusing import fuse
+
+    plain, fused = [], []
+    for batch in BATCHES:
+        shape, *labels = inputs_of(recipe, name, batch)
+        arms = {"plain": (module, shape, *labels), "fused": (fuse(module, torch.zeros(shape), *labels), shape, *labels)}
+        found = costs.latencies(arms, batches=(batch,))
+        plain += found["plain"]
+        fused += found["fused"]
+    return plain, fused
 
 
 def _kernels(recipe: Recipe, name: str, module: nn.Module) -> tuple[KernelChoice, ...]:

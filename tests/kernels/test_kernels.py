@@ -243,6 +243,15 @@ def test_a_choice_is_measured_once_and_kept(cache: Path, monkeypatch: pytest.Mon
 
 
 @compiles
+def test_a_choice_is_measured_where_a_network_is_only_sampled(cache: Path) -> None:
+    layer, given = depthwise(8, (3, 3), 1), images(1, 8, 6, 6)
+    choices = Choices("measured")
+    with torch.inference_mode(), choices.active():
+        layer(layer(given))
+    assert len(choices.times) == 1
+
+
+@compiles
 def test_what_was_chosen_is_state_and_beats_what_the_cache_says(cache: Path) -> None:
     layer, given = depthwise(8, (3, 3), 1), images(1, 8, 6, 6)
     first = Choices("measured")

@@ -58,6 +58,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
+@torch.inference_mode(False)  # also where a network is only sampled: the choice is the same
 def _measured(kernels: Sequence[Kernel], call: Call, images: Tensor, weight: Tensor | None) -> dict[str, float]:
     random = torch.Generator(images.device).manual_seed(0)
     like = torch.empty_like(images).normal_(generator=random).requires_grad_()

@@ -1,0 +1,201 @@
+"""A network made ready for speed alone: norms folded into the layers before them, pairs merged, kernels chosen.
+
+`fuse` gives a copy that computes the same images to rounding (1e-4 of their range in float32), for sampling and
+nothing else: it is in evaluation mode and its parameters are no longer those of the architecture.
+
+- A batch norm directly after a convolution or dense layer is one gain and one shift for each channel: both go into the
+  layer's weight and bias.
+- A K x 1 and a 1 x K convolution with nothing between them are one K x K convolution. That is more multiply-accumulates
+  in one layer instead of two; which is faster is measured. A bias between them is not the same at the image's border,
+  so such pairs are left.
+- Grouped layers and instance norms are computed by the kernels that are fastest here (`frugan.kernels`), in
+  channels-last layout.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
+
+from frugan.convs import Convolution, Transposed
+from frugan.costs import duplicate
+from frugan.kernels import Choices
+
+LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+REPEATS = 5
+PASSED_ON = ("image", "image_range", "latents", "classes", "multiple")
+
+
+@dataclass(frozen=True)
+class FuseReport:
+    """What `fuse` did: norms folded, and of each pair whether it was merged, with both times in milliseconds."""
+
+    folded: tuple[str, ...]
+    merged: dict[str, tuple[float, float]]
+    left: dict[str, tuple[float, float]]
+
+    def __str__(self) -> str:
+        lines = [f"batch norms folded: {len(self.folded)}"]
+        for word, pairs in (("merged", self.merged), ("left as a pair", self.left)):
+            lines += [f"{name}: {word} (pair {one:.3g} ms, merged {two:.3g} ms)" for name, (one, two) in pairs.items()]
+        return "\n".join(lines)
+
+
+class Fused(nn.Module):
+    """A fused network, called as the one it was made of; `report` tells what was done."""
+
+    def __init__(self, network: nn.Module, report: FuseReport) -> None:
+        super().__init__()
+        self.network, self.report, self.choices = network, report, Choices("measured")
+        for name in PASSED_ON:
+            if hasattr(network, name):
+                setattr(self, name, getattr(network, name))
+
+    def forward(self, *inputs: Any) -> Tensor:
+        with self.choices.active():
+            return self.network(*(_last(value) if isinstance(value, Tensor) else value for value in inputs))
+
+
+@torch.no_grad()
+def fuse(module: nn.Module, *inputs: Any, pairs: bool | None = None) -> Fused:
+    """A copy of `module` for inference that computes the same, faster.
+
+    Args:
+        inputs: tensors that it is called with; pairs are measured on them, so their batch should be the one to come.
+        pairs: merge all pairs that can be merged, or none; left out, those that are faster merged.
+    """
+    network = duplicate(module).eval().requires_grad_(False).to(memory_format=torch.channels_last)  # pyrefly: ignore
+    folded = tuple(_fold_all(network))
+    merged: dict[str, tuple[float, float]] = {}
+    left: dict[str, tuple[float, float]] = {}
+    seen = _seen(network, [name for name, _ in _pairs(network)], inputs)
+    for name, pair in list(_pairs(network)):
+        if name not in seen:
+            continue
+        one = _merged(pair).to(memory_format=torch.channels_last)  # pyrefly: ignore
+        times = _in_turn(lambda pair=pair, name=name: pair(seen[name]), lambda one=one, name=name: one(seen[name]))
+        if pairs or (pairs is None and times[1] < times[0]):
+            merged[name] = times
+            _put(network, name, one)
+        else:
+            left[name] = times
+    return Fused(network, FuseReport(folded, merged, left))
+
+
+def _last(value: Tensor) -> Tensor:
+    return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
+
+
+def _fold_all(network: nn.Module) -> Iterator[str]:
+    """Fold every batch norm that directly follows a layer; the names of those norms."""
+    for name, body in list(network.named_modules()):
+        if type(body) is not nn.Sequential:
+            continue
+        children = list(body.named_children())
+        for (_, before), (at, norm) in itertools.pairwise(children):
+            layer = _end(before)
+            if layer is not None and isinstance(norm, _BatchNorm) and norm.running_mean is not None:
+                _fold(layer, norm)
+                setattr(body, at, nn.Identity())
+                yield f"{name}.{at}".lstrip(".")
+
+
+def _end(module: nn.Module) -> Any:
+    """The layer that a module ends in, if its weight is its own."""
+    while type(module) is nn.Sequential and len(module):
+        module = module[-1]
+    plain = isinstance(module, LAYERS) and not parametrize.is_parametrized(module) and not module._forward_hooks
+    return module if plain else None
+
+
+def _fold(layer: Any, norm: _BatchNorm) -> None:
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    gain = (variance + norm.eps).rsqrt() * (1 if norm.weight is None else norm.weight)
+    shift = (0 if norm.bias is None else norm.bias) - mean * gain
+    weight = layer.weight
+    if isinstance(layer, nn.ConvTranspose2d):  # [in, out / groups, h, w]
+        grouped = weight.view(layer.groups, -1, *weight.shape[1:]) * gain.view(layer.groups, 1, -1, 1, 1)
+        weight = grouped.view_as(weight)
+    else:
+        weight = weight * gain.view(-1, *(1 for _ in weight.shape[1:]))
+    bias = shift if layer.bias is None else layer.bias * gain + shift
+    layer.weight, layer.bias = (nn.Parameter(value, requires_grad=False) for value in (weight, bias))
+
+
+def _pairs(network: nn.Module) -> Iterator[tuple[str, nn.Sequential]]:
+    """K x 1 and 1 x K layers with nothing between them, which one layer can replace exactly."""
+    for name, body in network.named_modules():
+        if type(body) is nn.Sequential and len(body) == 2 and name:
+            one, two = _both(body)
+            alike = type(one) is type(two) and type(one) in (Convolution, Transposed) and one.groups == two.groups == 1
+            if not alike or (one.bias is not None and bool(one.bias.any())):
+                continue
+            apart = one.kernel_size[1] == two.kernel_size[0] == one.stride[1] == two.stride[0] == 1
+            still = one.columns == two.rows == (0, 0)
+            if apart and still and getattr(one, "padding_mode", "zeros") == "zeros":
+                yield name, body
+
+
+def _both(pair: nn.Sequential) -> tuple[Any, Any]:
+    return pair[0], pair[1]
+
+
+def _merged(pair: nn.Sequential) -> nn.Module:
+    """One layer that computes what a pair does."""
+    tall, wide = _both(pair)
+    settings = {
+        "stride": (tall.stride[0], wide.stride[1]), "rows": tall.rows, "columns": wide.columns,
+        "bias": wide.bias is not None,
+    }
+    kernel = (tall.kernel_size[0], wide.kernel_size[1])
+    one = type(tall)(tall.in_channels, wide.out_channels, kernel, **settings)
+    first, second = tall.weight[..., 0].double(), wide.weight[:, :, 0].double()
+    sums = "imh,mow->iohw" if isinstance(tall, Transposed) else "mih,omw->oihw"
+    with torch.no_grad():
+        one.weight.copy_(torch.einsum(sums, first, second))
+        if wide.bias is not None:
+            one.bias.copy_(wide.bias)
+    return one.to(wide.weight.device, wide.weight.dtype).eval().requires_grad_(False)
+
+
+def _seen(network: nn.Module, names: list[str], inputs: tuple[Any, ...]) -> dict[str, Tensor]:
+    """What each of these modules is called with when the network is called once."""
+    found: dict[str, Tensor] = {}
+
+    def watching(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda module, given: found.update({name: given[0]})
+
+    hooks = [network.get_submodule(name).register_forward_pre_hook(watching(name)) for name in names]
+    try:
+        if names:
+            network(*(_last(value) if isinstance(value, Tensor) else value for value in inputs))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _in_turn(one: Callable[[], object], other: Callable[[], object]) -> tuple[float, float]:
+    """The least milliseconds of each of two functions, run in turn."""
+    least = [float("inf"), float("inf")]
+    for _ in range(REPEATS + 1):
+        for number, run in enumerate((one, other)):
+            began = time.perf_counter()
+            run()
+            least[number] = min(least[number], 1000 * (time.perf_counter() - began))
+    return least[0], least[1]
+
+
+def _put(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(network.get_submodule(parent), last, module)

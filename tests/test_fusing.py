@@ -1,0 +1,111 @@
+"""A fused network computes the same images, whatever was folded, merged or chosen in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from frugan import build, recipes
+from frugan.artefact import Generator
+from frugan.convs import depthwise, factorised, standard
+from frugan.fusing import fuse
+from frugan.kernels import _compiler
+from frugan.registry import UserError
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That kernels agree is tested with them."""
+    monkeypatch.setattr(_compiler, "library", lambda source, **defines: None)
+
+
+def trained(network: nn.Module) -> nn.Module:
+    """As if it had been trained: norms with statistics and gains of their own."""
+    draws = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+            for value, low in ((module.running_mean, -1.0), (module.running_var, 0.5), (module.weight, 0.5),
+                               (module.bias, -1.0)):  # fmt: skip
+                assert value is not None
+                value.data.uniform_(low, low + 2, generator=draws)
+    return network.eval()
+
+
+@pytest.mark.parametrize("family", [standard, factorised, depthwise])
+@pytest.mark.parametrize("kind", ["same", "down", "up"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_norm_is_folded_into_what_a_family_made(family: object, kind: str, bias: bool) -> None:
+    layer = getattr(family.variant, kind)(6, 8, 5, bias=bias)  # type: ignore[attr-defined]
+    network = trained(nn.Sequential(layer, nn.BatchNorm2d(8), nn.ReLU()))
+    given = torch.randn(2, 6, 8, 8)
+    fused = fuse(network, given, pairs=False)
+    assert fused.report.folded == ("1",)
+    assert isinstance(fused.network[1], nn.Identity)
+    assert torch.allclose(fused(given), network(given), atol=1e-5)
+    assert isinstance(network[1], nn.BatchNorm2d)  # what was given stays
+
+
+@pytest.mark.parametrize("kind", ["same", "down", "up"])
+def test_a_pair_without_an_inner_bias_is_one_layer(kind: str) -> None:
+    layer = getattr(factorised.variant, kind)(6, 8, 5, bias=True, inner_bias=False)
+    network, given = nn.Sequential(layer), torch.randn(2, 6, 8, 8)
+    fused = fuse(network, given, pairs=True)
+    assert list(fused.report.merged) == ["0"]
+    assert fused.network[0].kernel_size == (5, 5)
+    assert torch.allclose(fused(given), network(given), atol=1e-5)
+    assert fuse(network, given, pairs=False).report.merged == {}
+
+
+def test_a_pair_with_an_inner_bias_is_left() -> None:
+    network, given = nn.Sequential(factorised.variant.same(6, 8, 5, bias=True)), torch.randn(2, 6, 8, 8)
+    assert fuse(network, given, pairs=True).report.merged == {}
+
+
+def test_a_dense_layer_takes_its_norm() -> None:
+    network, given = trained(nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7))), torch.randn(3, 5)
+    fused = fuse(network, given)
+    assert fused.report.folded == ("1",)
+    assert torch.allclose(fused(given), network(given), atol=1e-5)
+
+
+def test_a_layer_whose_weight_is_computed_is_left() -> None:
+    layer = nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 4, 3))
+    network, given = trained(nn.Sequential(layer, nn.BatchNorm2d(4))), torch.randn(2, 3, 6, 6)
+    assert fuse(network, given).report.folded == ()
+
+
+@pytest.mark.parametrize("recipe", ["mnist", "dcgan-64", "depthwise-g"])
+@pytest.mark.parametrize("family", ["standard", "factorised", "depthwise"])
+def test_shipped_networks_make_the_same_images(recipe: str, family: str) -> None:
+    found = recipes.find(recipe).with_family(family)
+    if recipe == "depthwise-g":
+        found = found.with_changes({"data.size": 16, "generator.width": 0.125, "kernels": "plain"})
+    network = trained(build.networks(found)["generator"][0])
+    draws = torch.Generator().manual_seed(0)
+    if recipe == "depthwise-g":
+        inputs = [torch.rand(2, 3, 16, 16, generator=draws), torch.ones(2, 5)]
+    else:
+        labels = [torch.arange(2)] if found.networks["generator"].labels else []
+        inputs = [torch.randn(2, found.latents.size, generator=draws), *labels]
+    with torch.no_grad():
+        fused = fuse(network, *inputs, pairs=True)
+        assert torch.allclose(fused(*inputs), network(*inputs), atol=2e-4)
+        assert fused.image_range == network.image_range
+
+
+def test_a_loaded_generator_fuses_for_sampling_and_is_not_shipped(tmp_path: Path) -> None:
+    found = recipes.find("dcgan-64").with_changes({"data.size": 16, "generator.channels": 8})
+    config = {
+        "latents": {"size": found.latents.size, "distribution": "normal"}, "image": [3, 16, 16], "classes": [],
+    }  # fmt: skip
+    generator = Generator(trained(build.networks(found)["generator"][0]), config)
+    before = generator.sample(3, seed=1)
+    fused = generator.fused()
+    assert fused.module.report.folded  # type: ignore[union-attr]
+    assert abs(fused.sample(3, seed=1).astype(int) - before).max() <= 1
+    assert (generator.sample(3, seed=1) == before).all()
+    with pytest.raises(UserError, match="A fused network is made for one machine"):
+        fused.save(tmp_path / "shipped")
