@@ -13,49 +13,47 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageFilter
 
-import frugan
-from frugan import data
+from frugan import data, evaluate
 
 BLUR, NOISE, MISSING, REPEATED = "blur, pixels", "noise, grey levels", "classes missing", "each image shown, times"
 FAULTS = {BLUR: (0, 0.5, 1, 2), NOISE: (0, 16, 32, 64), MISSING: (0, 1, 4, 8), REPEATED: (1, 4, 20, 100)}
 
 
-def spoil(images: np.ndarray, labels: np.ndarray, fault: str, level: float) -> dict[str, np.ndarray]:
-    """As many images ``[count, height, width]`` and labels as are given, with one fault."""
-    rows = np.arange(len(images) // (int(level) if fault == REPEATED else 1))
+def spoil(real: data.Dataset, fault: str, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """As many images ``[count, height, width]`` and labels as there are real ones, with one fault."""
+    images, labels, rows = real.images[:, 0].numpy(), np.asarray(real.labels), np.arange(len(real))
     if fault == BLUR:
-        images = np.stack([Image.fromarray(image).filter(ImageFilter.GaussianBlur(level)) for image in images])
-    if fault == NOISE:
+        images = np.stack([np.asarray(Image.fromarray(one).filter(ImageFilter.GaussianBlur(level))) for one in images])
+    elif fault == NOISE:
         images = (images + np.random.default_rng(0).normal(0, level, images.shape)).clip(0, 255).astype(np.uint8)
-    if fault == MISSING:
-        rows = np.flatnonzero(labels >= level)
-    rows = np.resize(rows, len(images))
-    return {"images": images[rows], "labels": labels[rows]}
+    else:
+        rows = np.flatnonzero(labels >= level) if fault == MISSING else rows[: len(rows) // int(level)]
+    return images[np.resize(rows, len(real))], labels[np.resize(rows, len(real))]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="glyphs-digits", help="labelled, grey; its training images are spoilt")
-    parser.add_argument("--count", type=int, default=5000, help="images of each set")
+    parser.add_argument("--data", default="glyphs", help="labelled, grey; its training images are spoilt")
+    parser.add_argument("--view", default="classifier", help="how images are looked at")
     parser.add_argument("--metrics", default="fid,kid,precision_recall,class_coverage", help="names, with commas")
     parser.add_argument("--out", type=Path, default=Path("runs/example-faults"), help="where numbers and plot go")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    real = data.open_dataset(given.data, split="train", limit=given.count)
-    names = given.metrics.split(",")
-    figure, axes = plt.subplots(len(names), 4, figsize=(12, 2 * len(names)), sharey="row", squeeze=False, layout="tight")
+    file, names = given.out / "spoilt.npz", given.metrics.split(",")
+    real = data.open_dataset(given.data, split="train", limit=5000)
+    page, axes = plt.subplots(len(names), 4, figsize=(12, 2 * len(names)), sharey="row", squeeze=False, layout="tight")
     table: dict[str, dict[str, dict[str, float]]] = {name: {fault: {} for fault in FAULTS} for name in names}
     for column, (fault, levels) in enumerate(FAULTS.items()):
         for level in levels:
-            np.savez(given.out / "spoilt.npz", **spoil(real.images[:, 0].numpy(), real.labels.numpy(), fault, level))
-            for value in frugan.evaluate(given.out / "spoilt.npz", real=given.data, metrics=names, view="classifier"):
+            np.savez(file, **dict(zip(("images", "labels"), spoil(real, fault, level), strict=True)))
+            for value in evaluate(file, real=given.data, metrics=names, view=given.view):
                 table[value["metric"]][fault][f"{level:g}"] = value["values"][value["headline"]]
             print(fault, level, {name: table[name][fault][f"{level:g}"] for name in names}, flush=True)
         for axis, name in zip(axes[:, column], names, strict=True):
             axis.plot(*zip(*table[name][fault].items(), strict=True), "o-")
             axis.set_title(f"{name}: {fault}", fontsize=8)
     (given.out / "table.json").write_text(json.dumps(table, indent=1))
-    figure.savefig(given.out / "faults.png", bbox_inches="tight")
+    page.savefig(given.out / "faults.png")
 
 
 if __name__ == "__main__":
