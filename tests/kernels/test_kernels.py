@@ -312,3 +312,11 @@ def test_a_compiler_that_fails_is_told_once(tmp_path: Path) -> None:
     assert told.stdout.split() == ["None", "None"]
     assert told.stderr == "frugan: norm could not be compiled (no room); torch's own functions are used.\n"
     assert json.dumps([path.name for path in (tmp_path / "kernels").glob("*")]) == "[]"
+
+
+def test_labels_joined_to_images_keep_their_layout() -> None:
+    from frugan.nets._condition import join
+
+    given, labels = images(2, 3, 8, 8).detach(), torch.ones(2, 5)
+    assert join(given, labels).is_contiguous(memory_format=LAST)
+    assert torch.equal(join(given, labels), join(given.contiguous(), labels))

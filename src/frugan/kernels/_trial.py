@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from frugan.kernels import Call, Kernel
 
 REPEATS = 3
-HOPELESS = 3.0  # times the fastest first run: not tried again
+SHORT, SHORT_REPEATS = 30.0, 15  # milliseconds; a short call is easily disturbed for its whole length
+HOPELESS = 3.0  # times the fastest, and not short itself: not tried again
 
 
 def milliseconds(
@@ -78,9 +79,10 @@ def _measured(kernels: Sequence[Kernel], call: Call, images: Tensor, weight: Ten
         return 1000 * (time.perf_counter() - began)
 
     least = {kernel.name: once(kernel) for kernel in kernels}
-    for number in range(REPEATS):
+    for number in range(SHORT_REPEATS):
         best = min(least.values())
         for kernel in kernels:
-            if number == 0 or least[kernel.name] < HOPELESS * best:
-                least[kernel.name] = min(least[kernel.name], once(kernel))
+            mine = least[kernel.name]
+            if number == 0 or mine < SHORT or (number < REPEATS and mine < HOPELESS * best):
+                least[kernel.name] = min(mine, once(kernel))
     return {name: round(value, 4) for name, value in least.items()}

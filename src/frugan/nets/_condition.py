@@ -40,6 +40,9 @@ def join(x: Tensor, labels: Tensor | None) -> Tensor:
         return x
     if x.dim() == 4:
         labels = labels[:, :, None, None].expand(-1, -1, *x.shape[2:])
+        if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+            # Otherwise what is joined would have the default layout, and the first layer a slower kernel.
+            labels = labels.contiguous(memory_format=torch.channels_last)
     return torch.cat([x, labels.to(x.dtype)], dim=1)
 
 
