@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from frugan import comparison
+from frugan import comparison, kernels
 from frugan.comparison import Comparison, compare
 from frugan.comparison import _jobs as jobs
 from frugan.comparison._arms import gather, parse
 from frugan.comparison._jobs import Job
 from frugan.engine.run import RunFolder
+from frugan.kernels import _compiler
 from frugan.registry import UserError
 from frugan.training import train
 
@@ -235,6 +236,26 @@ def test_runs_trained_beforehand_are_evaluated_and_their_plan_says_so(
     shutil.copytree(out / "runs/vanilla/seed-1", out / "runs/thin/seed-1")
     with pytest.raises(UserError, match=r"thin/seed-1 was trained with other settings than the arm 'thin'"):
         compare(["vanilla", THIN], seeds=(0, 1), out=out, **COMMON)
+
+
+def test_runs_trained_beforehand_decide_the_kernels_of_all_arms_and_must_agree(
+    finished: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    monkeypatch.setattr(_compiler, "compiler", lambda: ("c++", "c++ 12"))
+    monkeypatch.setattr(kernels, "LEAST_ROUNDS", 0)  # so that a comparison which began now would measure
+    out = tmp_path / "out"
+    shutil.copytree(finished.folder / "runs", out / "runs")
+    facts = RunFolder(out / "runs/thin/seed-1").facts
+    before = facts.read_text()
+    facts.write_text(json.dumps({**json.loads(before), "kernels": "measured"}))
+    with pytest.raises(UserError, match=r"different kernels \(.*=plain, .*thin/seed-1 with kernels=measured"):
+        compare(["vanilla", THIN], seeds=(0, 1), out=out, **COMMON)
+    facts.write_text(before)
+    compare(["vanilla", THIN], seeds=(0, 1), out=out, **COMMON)
+    assert json.loads((out / "plan.json").read_text())["kernels"] == "plain"
+    assert json.loads((out / "arms/thin.json").read_text())["kernels"] == "plain"
 
 
 def test_unequal_protocols_share_no_table(

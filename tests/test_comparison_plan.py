@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from frugan import comparison, costs, evaluation
+from frugan import comparison, costs, evaluation, kernels
 from frugan.artefact import load
 from frugan.comparison import Comparison, compare, plan
 from frugan.comparison import _beforehand as beforehand
@@ -22,6 +22,7 @@ from frugan.comparison._arms import damaged, gather, parse, width_of
 from frugan.comparison._jobs import Job
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
+from frugan.kernels import _compiler
 from frugan.registry import UserError
 from frugan.training import train
 
@@ -280,6 +281,21 @@ def test_its_words_and_its_page_say_all_of_it(finished: Comparison) -> None:
         assert text in page
     for text in ("unpaired", "bootstrap", "Evaluation noise", "last quarter", "Pareto", "pilot seeds", "plan.json"):
         assert text in page, text
+
+
+def test_auto_means_the_same_kernels_in_all_arms_however_long(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    quick.setattr(_compiler, "compiler", lambda: ("c++", "c++ 12"))
+    quick.setattr(kernels, "LEAST_ROUNDS", 10)  # the baseline plays 20 rounds, the other 6
+    arms = ["vanilla", "thin: vanilla generator.hidden=[16] images=96"]
+    compare(arms, out=tmp_path / "out", seeds=(0,), **COMMON)
+    found = [json.loads((tmp_path / "out/runs" / name / "seed-0/run.json").read_text()) for name in ("vanilla", "thin")]
+    assert [facts["kernels"] for facts in found] == ["measured", "measured"]
+    quick.setattr(kernels, "LEAST_ROUNDS", 100)  # what was decided stays
+    compare(arms, out=tmp_path / "out", seeds=(0,), **COMMON)
+    assert json.loads((tmp_path / "out/plan.json").read_text())["kernels"] == "measured"
+    short = "thin: vanilla generator.hidden=[16] kernels=plain"
+    compare(["vanilla", short], out=tmp_path / "said", seeds=(0,), **COMMON)
+    assert json.loads((tmp_path / "said/arms/thin.json").read_text())["kernels"] == "plain"
 
 
 def test_the_same_call_again_continues_with_the_plan_that_was_fixed(

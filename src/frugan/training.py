@@ -291,6 +291,8 @@ def _check_folder(recipe: Recipe, folder: RunFolder) -> None:
             raise UserError(f"{folder.path} holds something that is not a run; give another --out.")
         return
     before = from_run(folder)
+    if recipe.kernels == kernels_of(folder):  # what "auto" meant may be said outright
+        before = replace(before, kernels=recipe.kernels)
     counts = [f"streams.{stream}.classes" for stream in {**before.streams, **recipe.streams}]
     changed = differences(before, recipe, but=("images", "rounds", "data.classes", *counts))
     if changed:
@@ -472,12 +474,17 @@ def _classifier(dataset: Dataset, image_range: tuple[float, float]) -> Callable[
 
 
 def _kernels(recipe: Recipe, folder: RunFolder, device: torch.device) -> str:
-    """The mode of kernels that a run was begun with, or begins with."""
+    """The mode of kernels that a run was begun with, else the one it begins with."""
     from frugan import kernels
 
-    if folder.exists() and folder.facts.is_file():
-        return folder.read_json(folder.facts).get("kernels", "plain")
-    return kernels.settle(recipe.kernels, device, recipe.budget // recipe.batch_size)
+    return kernels_of(folder) or kernels.settle(recipe.kernels, device, recipe.budget // recipe.batch_size)
+
+
+def kernels_of(folder: RunFolder) -> str | None:
+    """The mode of kernels that a run was begun with, which "auto" in its recipe does not tell; None before it began."""
+    if not (folder.exists() and folder.facts.is_file()):
+        return None
+    return folder.read_json(folder.facts).get("kernels", "plain")
 
 
 def _circumstances(recipe: Recipe, parts: Parts) -> dict[str, Any]:

@@ -110,6 +110,13 @@ def test_short_runs_are_left_as_they_are(data: Path, tmp_path: Path) -> None:
     assert "kernels" not in state(run)[1]
 
 
+def test_what_auto_meant_may_be_said_outright_when_a_run_goes_on(data: Path, tmp_path: Path) -> None:
+    trained(data, tmp_path / "run", 8)
+    with pytest.raises(UserError, match="kernels: 'auto' -> 'measured'"):
+        trained(data, tmp_path / "run", 16, kernels="measured")
+    assert training.kernels_of(trained(data, tmp_path / "run", 16, kernels="plain")) == "plain"
+
+
 def test_auto_means_measured_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr(_compiler, "compiler", lambda: ("/usr/bin/c++", "c++ 12"))

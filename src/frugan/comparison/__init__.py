@@ -2,7 +2,8 @@
 
 A comparison's folder holds
 
-    plan.json          arms, seeds, budget, metrics, margin: written before the first run of the test, and kept to
+    plan.json          arms, seeds, budget, metrics, kernels, margin: written before the first run of the test, and
+                       kept to
     arms/ARM.json      each arm's recipe
     pilots/seed-S/     runs of the baseline with seeds outside the test, from which the margin follows
     runs/ARM/seed-S/   each run, a folder of its own (`seed-S.txt` beside it is what it printed)
@@ -161,10 +162,12 @@ def compare(
         "count": None if count is None else parse_count(count), "reference": reference, "margin": margin,
         "pilot_seeds": pilots, "match": match, "equal": None if equal == "images" else equal,
     }  # fmt: skip
+    from frugan import kernels
     from frugan.engine.precision import choose_device
     from frugan.engine.run import RunFolder
 
-    choose_device(device)
+    usual = found[0].recipe
+    mode = kernels.settle("auto", choose_device(device), usual.budget // usual.batch_size)
     _check(found, settings, say)
     for note in notes:
         say(note)
@@ -181,7 +184,8 @@ def compare(
         play(list(planned), max(1, jobs), threads, quiet)
 
     with folder.locked():
-        written = plans.keep(folder, found, settings)
+        written = plans.keep(folder, found, settings, mode)
+        found = plans.settled(found, written)
         if written.get("trained_before"):
             say(f"{len(written['trained_before'])} runs were trained before; they are evaluated as they are.")
         if "fixed" not in written:
@@ -300,13 +304,14 @@ def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Say) -> None:
             raise UserError(f"{metric.name} takes at least {metric.least} images; the count is {settings['count']}.")
     if settings["reference"] not in (None, "train", "test"):
         raise UserError(f"There is no reference '{settings['reference']}'. Accepted: train, test.")
-    for metric in (named or [known.find("fid")]) if translators else ():
+    if translators:
         asked = {key: settings[key] for key in ("count", "reference")}
-        why = evaluation.refusal_of_translations(metric, arms[0].recipe, **asked)
-        if why and named:
-            raise UserError(f"{why} Leave it out of --metrics, or give more data.")
-        if why:
-            say(f"{why} It will be left out.")
+        for name, why in evaluation.refusals_of_translations(
+            named or [known.find("fid")], arms[0].recipe, **asked
+        ).items():
+            if named:
+                raise UserError(why)
+            say(f"{name} will be left out: {why}")
     sets = build.datasets(arms[0].recipe)
     dataset, source = next(iter(sets.values())), arms[0].recipe.data.source
     held_out = sources.has_split(source, "test")

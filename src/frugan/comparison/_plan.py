@@ -5,6 +5,9 @@ pilot runs) is added under ``fixed`` before any run of the test begins. Nothing 
 
 Runs that were trained by themselves may be laid into the folder of a comparison with too few seeds for a verdict; the
 plan then says that it came after them.
+
+Kernels are the same for all arms: what ``kernels=auto`` means depends on a run's length, and arms, pilots and trials
+may have different ones, so it is decided once, by the baseline's, and written down.
 """
 
 from __future__ import annotations
@@ -19,12 +22,13 @@ from frugan import intervals
 from frugan.comparison._arms import Arm
 from frugan.recipe import differences, from_dict, from_run, to_dict
 from frugan.registry import UserError
+from frugan.training import kernels_of
 
 if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
 
 
-ADDED = ("format", "fixed", "controls", "trained_before")
+ADDED = ("format", "fixed", "controls", "trained_before", "kernels")
 """What joins a plan after it was asked for."""
 
 
@@ -46,12 +50,15 @@ def plan_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     return lines
 
 
-def keep(folder: RunFolder, arms: Sequence[Arm], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the plan, or refuse another one than the one that is there; the plan with what is already fixed."""
+def keep(folder: RunFolder, arms: Sequence[Arm], settings: Mapping[str, Any], kernels: str) -> dict[str, Any]:
+    """Write the plan, or refuse another one than the one that is there; the plan with what is already fixed.
+
+    `kernels` is what "auto" means in all arms, unless runs that were trained before began otherwise.
+    """
     from frugan.engine.run import LOCK
 
     path = folder.path / "plan.json"
-    plan = json.loads(json.dumps(plan_of(arms, settings)))
+    plan = {**json.loads(json.dumps(plan_of(arms, settings))), "kernels": kernels}
     if path.is_file():
         before = folder.read_json(path)
         apart = plan_differences(before, plan)
@@ -70,10 +77,35 @@ def keep(folder: RunFolder, arms: Sequence[Arm], settings: Mapping[str, Any]) ->
                 f"{folder.path} holds runs that were trained before there was a plan ({there[0]}), and a verdict takes "
                 "a plan that comes first. Give another --out; fewer than five --seeds give a direction, also of these."
             )
-        check_runs(folder.path, arms, settings["seeds"])
+        plan["kernels"] = _kernels_before(folder.path, arms) or kernels
+        check_runs(folder.path, settled(arms, plan), settings["seeds"])
         plan["trained_before"] = there
     folder.write_json(path, plan)
     return plan
+
+
+def settled(arms: Sequence[Arm], plan: Mapping[str, Any]) -> list[Arm]:
+    """The arms with the kernels that the plan says "auto" means (each run's own decision in plans that do not say)."""
+    mode = plan.get("kernels", "auto")
+    return [
+        replace(arm, recipe=replace(arm.recipe, kernels=mode)) if arm.recipe.kernels == "auto" else arm for arm in arms
+    ]
+
+
+def _kernels_before(folder: Path, arms: Sequence[Arm]) -> str | None:
+    """What "auto" meant in runs that were trained before, where any arm says so. Raises UserError if they disagree."""
+    from frugan.engine.run import RunFolder
+
+    deciding = [arm for arm in arms if arm.recipe.kernels == "auto"]
+    runs = [path for arm in deciding for path in sorted((folder / "runs" / arm.folder).glob("*"))]
+    modes = {mode: path for path in runs if (mode := kernels_of(RunFolder(path))) is not None}
+    if len(modes) > 1:
+        listed = ", ".join(f"{path} with kernels={mode}" for mode, path in modes.items())
+        raise UserError(
+            f"Runs that are to be compared were trained with different kernels ({listed}). Move one side away, and "
+            "train it again with the other's."
+        )
+    return next(iter(modes), None)
 
 
 def check_runs(folder: Path, arms: Sequence[Arm], seeds: Sequence[int]) -> None:
@@ -96,6 +128,8 @@ def check_runs(folder: Path, arms: Sequence[Arm], seeds: Sequence[int]) -> None:
             continue  # killed at its very start
         arm, seed = wanted[name]
         found, recipe = from_run(run), replace(arm.recipe, seed=seed)
+        if recipe.kernels == kernels_of(run):  # what "auto" meant there
+            found = replace(found, kernels=recipe.kernels)
         # A run knows the classes of its data, and one that was stopped on the way has seen fewer images.
         apart = differences(recipe, found, but=("images", "data.classes", "streams"))
         apart = [line for line in apart if not line.startswith("streams.")]
