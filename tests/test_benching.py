@@ -11,6 +11,8 @@ from torch import nn
 
 from frugan import benching, convs, recipes
 from frugan.benching import Roofline, bench
+from frugan.convs._primitives import Convolution, Transposed
+from frugan.kernels import Choices, _compiler
 from frugan.registry import UserError
 
 SMALL = {"generator.width": 0.25, "discriminator.width": 0.25}
@@ -39,6 +41,32 @@ def macs(module: nn.Module, *shape: int) -> tuple[float, float]:
 )
 def test_forward_and_backward_are_counted_by_hand(module: nn.Module, shape: tuple[int, ...], forward: int) -> None:
     assert macs(module, *shape) == (forward, 3 * forward)
+
+
+@pytest.mark.skipif(_compiler.compiler() is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("transposed", [False, True])
+def test_compiled_layers_are_counted_as_torchs_own(transposed: bool) -> None:
+    kind = Transposed if transposed else Convolution
+    layer = kind(8, 8, (4, 4), stride=(2, 2), rows=(1, 1), columns=(1, 1), groups=8)
+    images = torch.randn(2, 8, 6, 6).contiguous(memory_format=torch.channels_last).requires_grad_()
+    counted = {}
+    for mode in ("plain", "compiled"):
+        with Choices(mode).active():
+            counted[mode] = benching._count(lambda: layer(images).sum().backward(), ONE)
+    assert {name for name, _ in counted["compiled"]} >= {
+        "depthwise_forward", "depthwise_transposed", "depthwise_weight"
+    }  # fmt: skip
+    plain, compiled = (sum(one.ideal for one in found.values()) for found in counted.values())
+    assert plain == compiled == 3 * 2 * (36 if transposed else 9) * 8 * 16
+
+
+def test_rounds_are_timed_with_the_kernels_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_compiler, "compiler", lambda: ("c++", "c++ 12"))
+    quick = {"families": ("standard",), "precisions": ("float32",), "batch_size": 2, "repeats": 2, "seconds": 0.0}
+    assert bench("mnist", **quick, changes=SMALL).kernels == "measured"
+    assert bench("mnist", **quick, changes={**SMALL, "images": 32}).kernels == "plain"
+    found = bench("mnist", **quick, changes={**SMALL, "kernels": "plain"})
+    assert found.as_dict()["kernels"] == "plain"
 
 
 def test_memory_bounds_a_layer_that_computes_little() -> None:

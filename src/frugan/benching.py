@@ -1,7 +1,8 @@
 """Benching: how fast a recipe trains and samples on this machine, in every convolution family and precision.
 
 All arms run in turn in one process (A B A B ..., every second time backwards), so that what disturbs the machine
-disturbs all alike; what is told is the median. Images are noise: a round takes as long on them.
+disturbs all alike; what is told is the median. Images are noise: a round takes as long on them. Kernels are those that
+a run of the recipe's length would choose, and are chosen before anything is timed.
 
 Beside each time stands the share of the machine's **roofline** that was reached. Two numbers are measured in the same
 run: multiply-accumulates a second in a large matrix product, and bytes a second in a large copy. A layer can be no
@@ -29,6 +30,7 @@ from frugan.registry import UserError, suggest
 if TYPE_CHECKING:
     import torch
     from rich.table import Table
+    from torch import Tensor
 
     from frugan.data import Dataset
     from frugan.engine.loop import Parts
@@ -85,10 +87,14 @@ class Hot:
 
 @dataclass(frozen=True)
 class Bench:
-    """What `bench` found: arms that were timed, and for each (family, precision) the operations that took longest."""
+    """What `bench` found: arms that were timed, and for each (family, precision) the operations that took longest.
+
+    `kernels` is what the recipe's ``kernels`` means here for a run of its length (see `frugan.kernels`).
+    """
 
     recipe: str
     batch_size: int
+    kernels: str
     machine: str
     threads: int
     roofline: Roofline
@@ -102,8 +108,9 @@ class Bench:
             for (family, precision), found in self.hottest.items()
         ]
         return {
-            "format": FORMAT, "recipe": self.recipe, "batch_size": self.batch_size, "machine": self.machine,
-            "threads": self.threads, "roofline": {"macs": dict(self.roofline.macs), "bytes": self.roofline.bytes},
+            "format": FORMAT, "recipe": self.recipe, "batch_size": self.batch_size, "kernels": self.kernels,
+            "machine": self.machine, "threads": self.threads,
+            "roofline": {"macs": dict(self.roofline.macs), "bytes": self.roofline.bytes},
             "timed": [asdict(one) for one in self.timed], "hottest": hottest,
         }  # fmt: skip
 
@@ -123,7 +130,7 @@ class Bench:
             f"{peaks} billion multiply-accumulates a second and {self.roofline.bytes / 1e9:.1f} GB/s.",
             markup=False, highlight=False,
         )  # fmt: skip
-        console.print(f"{self.machine}, {self.threads} threads.", markup=False, highlight=False)
+        console.print(f"{self.machine}, {self.threads} threads, kernels={self.kernels}.", markup=False, highlight=False)
 
     def save(self, folder: str | Path) -> Path:
         """Write ``bench.json`` and the plot ``bench.png``; returns the plot's path.
@@ -174,7 +181,7 @@ def bench(
     """
     import torch
 
-    from frugan import costs
+    from frugan import costs, kernels
     from frugan.engine import precision
     from frugan.engine.precision import choose_device
 
@@ -189,6 +196,7 @@ def bench(
         if name not in ("float32", "bf16"):
             raise UserError(f"There is no precision '{name}' to bench. {suggest(name, ('float32', 'bf16'))}")
     named = tuple(families) or arms_of(base)
+    mode = kernels.settle(base.kernels, place, base.budget // base.batch_size)
 
     # Every arm's networks are in memory together: only so can the arms take turns.
     rounds: dict[tuple[str, str], Callable[[], object]] = {}
@@ -197,7 +205,7 @@ def bench(
         changed = base if family == AS_IT_IS else base.with_family(family)
         for name in asked:
             arm = family, name
-            alive[arm] = _parts(replace(changed, precision=name), place)
+            alive[arm] = _parts(replace(changed, precision=name), place, mode)
             rounds[arm] = _round(alive[arm])
     tell(f"Measuring the machine: {costs.machine(place)}.")
     roofline = Roofline({name: _product(name, place) for name in asked} | _float32_too(asked, place), _copy(place))
@@ -211,7 +219,7 @@ def bench(
     found += _sampling({family: alive[family, asked[0]] for family in named}, base, roofline, place)
     hottest = {arm: _hottest(operations) for arm, operations in counted.items()}
     return Bench(
-        base.name, base.batch_size, costs.machine(place), torch.get_num_threads(), roofline, tuple(found), hottest
+        base.name, base.batch_size, mode, costs.machine(place), torch.get_num_threads(), roofline, tuple(found), hottest
     )
 
 
@@ -224,12 +232,12 @@ def arms_of(recipe: Recipe) -> tuple[str, ...]:
     return (*((AS_IT_IS,) if own else ()), *sorted(convs.names(), key=lambda name: name != "standard"))
 
 
-def _parts(recipe: Recipe, device: torch.device) -> Parts:
+def _parts(recipe: Recipe, device: torch.device, kernels: str) -> Parts:
     """A run of the recipe on noise, ready to be played."""
     from frugan import build, games
 
     streams = games.find(recipe.game.name).streams
-    parts = build.parts(recipe, {stream: _noise(recipe, stream) for stream in streams}, device)
+    parts = build.parts(recipe, {stream: _noise(recipe, stream) for stream in streams}, device, kernels=kernels)
     for network in parts.game.networks.values():
         network.train()
     return parts
@@ -311,6 +319,8 @@ def _count(run: Callable[[], object], roofline: Roofline) -> dict[tuple[str, str
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
+    from frugan.kernels import watched
+
     found: dict[tuple[str, str], _Operation] = {}
 
     class Watch(TorchDispatchMode):
@@ -318,21 +328,23 @@ def _count(run: Callable[[], object], roofline: Roofline) -> dict[tuple[str, str
             started = time.perf_counter()
             out = func(*args, **(kwargs or {}))
             taken = time.perf_counter() - started
-            tensors = [value for value in args if isinstance(value, torch.Tensor)]
-            made = [value for value in (out if isinstance(out, tuple) else [out]) if isinstance(value, torch.Tensor)]
-            shapes = " ".join("x".join(map(str, value.shape)) for value in tensors[:3])
-            kind = "bf16" if any(value.dtype is torch.bfloat16 for value in tensors) else "float32"
-            entry = found.setdefault((func.overloadpacket.__name__, f"{shapes} {kind}"), _Operation())
-            entry.calls += 1
-            entry.seconds += taken
-            macs = _macs(func.overloadpacket, args, out)
-            if macs:
-                moved = sum(value.numel() * value.element_size() for value in [*tensors, *made])
-                entry.ideal += max(macs / roofline.macs[kind], moved / roofline.bytes)
+            made = out if isinstance(out, tuple) else (out,)
+            tensors = tuple(value for value in (*args, *made) if isinstance(value, torch.Tensor))
+            note(func.overloadpacket.__name__, tensors, _macs(func.overloadpacket, args, out), taken)
             return out
 
+    def note(name: str, tensors: Sequence[Tensor], macs: float, taken: float) -> None:
+        shapes = " ".join("x".join(map(str, value.shape)) for value in tensors[:3])
+        kind = "bf16" if any(value.dtype is torch.bfloat16 for value in tensors) else "float32"
+        entry = found.setdefault((name, f"{shapes} {kind}"), _Operation())
+        entry.calls += 1
+        entry.seconds += taken
+        if macs:
+            moved = sum(value.numel() * value.element_size() for value in tensors)
+            entry.ideal += max(macs / roofline.macs[kind], moved / roofline.bytes)
+
     run()
-    with Watch():
+    with Watch(), watched(note):
         run()
     return found
 

@@ -99,6 +99,20 @@ def computed(images: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else images.dtype
 
 
+Watcher = Callable[[str, tuple[Tensor, ...], int, float], None]
+"""Called with an operation, what it read and wrote, its multiply-accumulates (0: none to speak of) and its seconds."""
+
+
+@contextlib.contextmanager
+def watched(by: Watcher) -> Iterator[None]:
+    """Inside, `by` is told of each call of a compiled function, which torch's own tools cannot see."""
+    before = watcher.set(by)
+    try:
+        yield
+    finally:
+        watcher.reset(before)
+
+
 def settle(mode: str, device: torch.device, rounds: int) -> str:
     """What "auto" means for a run of so many rounds: "measured" if it is long and there is a compiler, else "plain".
 
@@ -201,3 +215,4 @@ def _told(key: tuple[Any, ...]) -> str:
 
 
 _active: ContextVar[Choices | None] = ContextVar("kernels", default=None)
+watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)

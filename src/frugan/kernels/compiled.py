@@ -9,6 +9,8 @@ from the plain form.
 from __future__ import annotations
 
 import ctypes
+import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function, FunctionCtx
 
-from frugan.kernels import Call, Grouped, Kernel, Norm, _compiler, computed
+from frugan.kernels import Call, Grouped, Kernel, Norm, _compiler, computed, watcher
 
 TYPES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
 LAST = torch.channels_last
@@ -98,12 +100,20 @@ def _call(function: str, geometry: Geometry, given: Tensor, other: Tensor, *out:
     assert library is not None
     sizes = (geometry.small, geometry.large) if turned else (geometry.large, geometry.small)
     shape = _Shape(len(given), *sizes[0], given.shape[1], *sizes[1], geometry.above, geometry.left)
-    _started(library, f"{function}_{TYPES[given.dtype]}", given, other, *out, ctypes.byref(shape))
+    # Every tap meets every value of the smaller image once, whichever of the three is computed.
+    macs = len(given) * given.shape[1] * math.prod((*geometry.small, *geometry.kernel))
+    _started(library, f"depthwise_{function}", given.dtype, macs, given, other, *out, ctypes.byref(shape))
 
 
-def _started(library: ctypes.CDLL, function: str, *arguments: Any) -> None:
+def _started(library: ctypes.CDLL, operation: str, dtype: torch.dtype, macs: int, *arguments: Any) -> None:
+    began = time.perf_counter()
     pointers = [ctypes.c_void_p(one.data_ptr()) if isinstance(one, Tensor) else one for one in arguments]
+    function = f"{operation.rpartition('_')[2]}_{TYPES[dtype]}"
     getattr(library, function)(*pointers, torch.get_num_threads())
+    watching = watcher.get()
+    if watching is not None:
+        tensors = tuple(one for one in arguments if isinstance(one, Tensor))
+        watching(operation, tensors, macs, time.perf_counter() - began)
 
 
 def _taps(weight: Tensor) -> Tensor:
@@ -229,7 +239,7 @@ def _norm(function: str, ctx: FunctionCtx, images: Tensor, *others: Tensor | Non
     settings: Norm = ctx.call.settings  # type: ignore[attr-defined]
     count, channels, high, wide = images.shape
     shape = _NormShape(count, high * wide, channels, settings.eps, settings.rectify)
-    _started(library, f"{function}_{TYPES[images.dtype]}", images, *others, ctypes.byref(shape))
+    _started(library, f"instance_norm_{function}", images.dtype, 0, images, *others, ctypes.byref(shape))
 
 
 variant = Kernel("compiled", takes, run)
