@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from frugan import cli, convs, games, metrics, nets, recipes, registry
+from frugan import cli, convs, games, kernels, metrics, nets, recipes, registry
 from frugan.registry import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,14 +49,14 @@ def topics() -> dict[str, Topic]:
 TOPICS = topics()
 ADDED = {
     "convolution family": (convs, "squeezed"), "network": (nets, "brief"), "game": (games, "patient"),
-    "metric": (metrics, "brightness"), "recipe": (recipes, "thin-digits"),
+    "metric": (metrics, "brightness"), "recipe": (recipes, "thin-digits"), "kernel": (kernels, "shifted"),
 }  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def _known_only_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Whatever a test adds is forgotten after it, as if each had a process of its own."""
-    registries = [convs.registry, nets.registry, games.registry, metrics.registry]
+    registries = [one.registry for one in (convs, nets, games, metrics, kernels)]
     recipes.names()
     kept = [dict(one._added) for one in registries], dict(recipes._known)
     monkeypatch.chdir(tmp_path)
@@ -92,7 +92,7 @@ def use_from_python(topic: Topic) -> None:
     exec(compile(quick(topic.python), f"docs/extending.md, {topic.name}", "exec"), {})
 
 
-def test_the_page_has_each_of_the_five() -> None:
+def test_the_page_has_each_of_the_six() -> None:
     assert set(TOPICS) == set(ADDED)
     for topic in TOPICS.values():
         assert len(topic.code.splitlines()) <= 60
