@@ -11,7 +11,8 @@ StarGAN's paper measures this as an error (Choi et al. 2018, arXiv 1711.09020, s
 
 from __future__ import annotations
 
-import torch
+import math
+
 from torch import Tensor
 
 from frugan.metrics import Metric
@@ -56,7 +57,7 @@ def paired_interval(gained: int, lost: int, count: int) -> tuple[float, float]:
     """95 % for the difference of two shares of the same `count` images, of which so many changed either way."""
     more, fewer, total = gained + 0.5, lost + 0.5, count + 2.0
     centre = (more - fewer) / total
-    half = QUANTILE_95 * float(torch.tensor(more + fewer - (more - fewer) ** 2 / total).double().sqrt()) / total
+    half = QUANTILE_95 * math.sqrt(more + fewer - (more - fewer) ** 2 / total) / total
     return max(centre - half, -1.0), min(centre + half, 1.0)
 
 
