@@ -102,8 +102,16 @@ def test_every_sheet_begins_with_the_same_images(finished: Comparison) -> None:
 def test_what_does_not_compare_is_found_before_any_training(tmp_path: Any) -> None:
     with pytest.raises(UserError, match="path_length asks a generator for images of its own"):
         compare(ARMS[:2], seeds=(0,), out=tmp_path / "out", **{**COMMON, "metrics": ["path_length"]})
-    with pytest.raises(UserError, match=r"fid: 'glasses' has 400 .* images, and it takes 500 of each target"):
+    with pytest.raises(UserError, match="fid takes 500 images of each target, and 400 were asked for"):
         compare(ARMS[:2], seeds=(0,), out=tmp_path / "out", **{**COMMON, "count": 400})
+    few = {**COMMON, "changes": {**SMALL, "data.limit": 600}, "reference": "train"}
+    with pytest.raises(UserError, match="fid takes 500 images of each target, and 'glasses' has "):
+        compare(ARMS[:2], seeds=(0,), out=tmp_path / "out", **few)
+    with pytest.raises(UserError, match="class_coverage needs class probabilities, and attributes are no classes"):
+        compare(ARMS[:2], seeds=(0,), out=tmp_path / "out", **{**COMMON, "metrics": ["class_coverage"]})
+    cycle: dict[str, Any] = {"metrics": ["preservation"], "changes": {"data.size": 32}, "quiet": True}
+    with pytest.raises(UserError, match="preservation: these images have one class each"):
+        compare(["cyclegan-6", "thin: cyclegan-6 generator_ab.width=0.5"], seeds=(0,), out=tmp_path / "out", **cycle)
     with pytest.raises(UserError, match="target_accuracy judges translators, and 'vanilla' is none"):
         compare(
             ["vanilla", "thin: vanilla generator.hidden=[4]"], seeds=(0,), data="glyphs", metrics=["target_accuracy"],

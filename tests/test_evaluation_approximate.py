@@ -37,7 +37,7 @@ def state(run: RunFolder) -> dict[str, bytes]:
 def _looked_at_through_pixels() -> Any:
     """No classifier is trained for these."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(approximate, "default_view", lambda dataset: "pixels")
+        patch.setattr("frugan.evaluation._choice.default_view", lambda dataset: "pixels")
         patch.setattr(_choice, "default_view", lambda dataset: "pixels")
         yield
 
@@ -132,7 +132,7 @@ def test_what_a_run_kept_that_had_to_begin_again_is_not_this_ones_best(tmp_path:
 def test_a_worse_checkpoint_is_counted_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = iter([5.0, 3.0, 4.0, 3.5])
 
-    def measure(self: Any, metric: Any, protocol: Any, *, with_floor: bool) -> dict[str, Any]:
+    def measure(self: Any, metric: Any, protocol: Any) -> dict[str, Any]:
         return {
             "metric": "fid", "values": {"fid": next(numbers)}, "headline": "fid", "better": "lower", "images": 0,
             "protocol": protocol, "floor": None,

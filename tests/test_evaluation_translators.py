@@ -18,6 +18,7 @@ from frugan import artefact, cli, data, seeds, views
 from frugan.engine.run import RunFolder
 from frugan.evaluation import approximate, by_target, evaluate, noise, unequal
 from frugan.evaluation._fakes import drawn
+from frugan.evaluation._targets import Split, groups
 from frugan.registry import UserError
 from frugan.training import train
 
@@ -116,10 +117,11 @@ def test_every_number_of_every_target_is_that_of_its_translations(
 
 def test_a_value_of_translations_says_how_it_was_made(star: Path, values: dict[str, dict[str, Any]]) -> None:
     protocol = values["fid"]["protocol"]
-    assert (protocol["data"], protocol["split"], protocol["labels"]) == ("portraits", "test", "each target in turn")
+    assert (protocol["data"], protocol["split"]) == ("portraits", "test")
+    assert protocol["labels"] == "each target in turn, one of black_hair or blond_hair"
     assert (protocol["fake_count"], protocol["real_count"]) == (240, 240)
     assert protocol["targets"]["not glasses"] == "60 translated, 60 real"
-    assert protocol["few_images"].startswith("'black_hair' has 60 and 'blond_hair' has 60")
+    assert protocol["few_images"] == "fid takes 500 images of each target, and 60 were asked for"
     assert "few_images" not in values["target_accuracy"]["protocol"]
     assert protocol["generator"] == artefact.load(star).weights_hash
     assert protocol["view"] == "classifier"
@@ -140,8 +142,13 @@ def test_floors_are_of_real_images_in_the_place_of_translated_ones(values: dict[
     floor = by_target(values["fid"]["floor"]["values"])["fid"]["glasses"]
     assert floor == pytest.approx(frugan.metrics.fid.compute(real=seen[0].features, fake=seen[1].features)["fid"])
     told = seen[0].log_probabilities[:, 2].exp() > 0.5  # pyrefly: ignore
-    found = by_target(values["target_accuracy"]["floor"]["values"])["target_accuracy"]["glasses"]
-    assert found == pytest.approx(float(told.double().mean()))
+    found = by_target(values["target_accuracy"]["floor"]["values"])["target_accuracy"]
+    assert found["glasses"] == pytest.approx(float(told.double().mean()))
+    # Of a hair colour all that a translation is asked for, which puts away the other one.
+    rows = np.flatnonzero(test.labels[:, 0] == 1)  # pyrefly: ignore
+    real = test.images[torch.from_numpy(rows[drawn(rows, 60).numpy()])]
+    hair = views.extract(judge, real).log_probabilities[:, :2].exp() > 0.5  # pyrefly: ignore
+    assert found["black_hair"] == pytest.approx(float((hair[:, 0] & ~hair[:, 1]).double().mean()))
     assert values["preservation"]["floor"]["value"] > 0.5
     assert values["reconstruction_error"]["floor"] is None
     assert values["identity_error"]["floor"] is None
@@ -151,6 +158,35 @@ def test_what_is_known_is_not_translated_again(star: Path, values: dict[str, Any
     monkeypatch.setattr(artefact.Translator, "translate", lambda *given, **named: pytest.fail("translated again"))
     again = evaluate(star, **COUNT)
     assert again == [json.loads(json.dumps(value)) for value in values.values()]
+
+
+def test_every_image_is_translated_there_and_back_and_to_itself_once(star: Path, monkeypatch: Any) -> None:
+    translate, counts = artefact.Translator.translate, []
+    monkeypatch.setattr(
+        artefact.Translator, "translate",
+        lambda self, images, **named: counts.append(len(images)) or translate(self, images, **named),
+    )  # fmt: skip
+    evaluate(star, **{**COUNT, "count": 61})
+    assert counts == [61] * 3 * 4
+    counts.clear()
+    evaluate(star, metrics=["fid", "target_accuracy"], view="pixels", **{**COUNT, "count": 62})
+    assert counts == [62] * 4
+
+
+def test_images_are_translated_in_parts_so_that_memory_does_not_grow(star: Path, monkeypatch: Any) -> None:
+    translate, counts = artefact.Translator.translate, []
+    monkeypatch.setattr(
+        artefact.Translator, "translate",
+        lambda self, images, **named: counts.append(len(images)) or translate(self, images, **named),
+    )  # fmt: skip
+    evaluate(star, metrics=["target_accuracy"], count=1030, device="cpu")
+    assert max(counts) == 1024
+
+
+def test_subsets_are_no_larger_than_what_there_is_of_a_target(star: Path) -> None:
+    found = evaluate(star, metrics=["kid"], view="pixels", count=60, allow_few=["kid"], device="cpu")[0]
+    assert found["protocol"]["options"]["subset_size"] == 60
+    assert found["floor"]["value"] < found["values"]["before"]
 
 
 def test_another_seed_translates_other_images_and_another_judge_is_another_view(star: Path) -> None:
@@ -180,7 +216,8 @@ def test_an_artefact_is_judged_as_its_run(star: Path, values: dict[str, dict[str
     [
         ({"metrics": ["path_length"]}, "path_length asks a generator for images of its own"),
         ({"metrics": ["memorisation"]}, "memorisation sets held-out images beside the real ones"),
-        ({"metrics": ["fid"], "allow_few": ()}, "fid: 'black_hair' has 60 .* it takes 500 of each target.*--allow-few"),
+        ({"metrics": ["fid"], "allow_few": ()}, "fid takes 500 images of each target, and 60 were asked.*--allow-few"),
+        ({"metrics": ["class_coverage"], "allow_few": ["class_coverage"]}, "'classifier' tells attributes, which"),
         ({"count": 0}, "--count 0"),
         ({"reference": "tset"}, "no reference 'tset'"),
         ({"size": 8}, "--size and --channels are for the images of --real"),
@@ -223,6 +260,9 @@ def test_two_directions_are_judged_by_which_set_an_image_is_of(tmp_path: Path) -
     assert list(found) == ["fid", "target_accuracy", "reconstruction_error", "identity_error"]
     ab, ba = artefact.load(run, role="translator_ab"), artefact.load(run, role="translator_ba")
     assert found["fid"]["protocol"]["generator"] == f"{ab.weights_hash} {ba.weights_hash}"
+    learnt = [about["hash"] for about in RunFolder(run).read_json(RunFolder(run).facts)["data"].values()]
+    assert found["fid"]["protocol"]["trained_on"] == " ".join(learnt)
+    assert len(set(learnt)) == 2
     a, b = (
         data.open_dataset("portraits", split="test", size=16, channels=3, only=only)
         for only in (("not glasses",), ("glasses",))
@@ -237,9 +277,21 @@ def test_two_directions_are_judged_by_which_set_an_image_is_of(tmp_path: Path) -
         assert number == pytest.approx(np.abs(one.numpy().astype(float) - other.numpy()).mean(), rel=1e-9)
     assert set(by_target(found["fid"]["values"])["fid"]) == {"glasses", "not glasses"}
     assert found["target_accuracy"]["protocol"]["view_accuracy"] is not None
+    with pytest.raises(UserError, match="preservation: these images have one class each"):
+        evaluate(run, metrics=["preservation"], **COUNT)
     ab.save(tmp_path / "artefact")
     with pytest.raises(UserError, match="evaluate the run folder that it came from"):
         evaluate(tmp_path / "artefact", **COUNT)
+
+
+def test_targets_of_one_name_are_told_apart_by_their_streams(star: Path) -> None:
+    split, translator = Split(portraits("train"), portraits("test")), artefact.load(star)
+    pair = {role: artefact.Translator(translator.module, {"domains": {"names": ["photos"]}}) for role in ("ab", "ba")}
+    shipped = {"ab": {"direction": ["a", "b"]}, "ba": {"direction": ["b", "a"]}}
+    found = groups(pair, shipped, {"a": split, "b": split})
+    assert [target.name for target in found[0].targets] == ["photos (b)", "photos (a)"]
+    with pytest.raises(UserError, match="ab leads from 'a' to 'b', and no translator back"):
+        groups({"ab": pair["ab"]}, {"ab": shipped["ab"]}, {"a": split, "b": split})
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +318,7 @@ def test_classes_are_targets_and_data_without_held_out_images_serve_as_their_own
     assert list(by_target(found["target_accuracy"]["values"])["rise"]) == ["0", "1", "2"]
     assert found["fid"]["protocol"]["split"] == "train"
     assert found["fid"]["floor"]["protocol"]["of"] == "two disjoint halves of the real images of each target"
-    with pytest.raises(UserError, match="preservation: these labels have one class an image"):
+    with pytest.raises(UserError, match="preservation: these images have one class each"):
         evaluate(run, metrics=["preservation"], **COUNT)
     named = evaluate(run, real=str(squares), metrics=["identity_error"], **COUNT)[0]
     assert named["values"] == found["identity_error"]["values"]
@@ -280,12 +332,12 @@ def test_each_of_two_data_sets_has_targets_of_its_own(tmp_path: Path) -> None:
     run = train("stargan-joint", images=32, out=tmp_path / "run", changes=keys, device="cpu", quiet=True).path
     value = evaluate(run, metrics=["identity_error"], **COUNT)[0]
     found = by_target(value["values"])["identity_error"]
-    assert list(found) == [f"{name} (portraits)" for name in ("black_hair", "not black_hair", "smile", "not smile")]
+    assert list(found) == ["black_hair (first)", "not black_hair (first)", "smile (second)", "not smile (second)"]
     second, translator = portraits("test", ("smile",)), artefact.load(run)
     rows = np.flatnonzero(second.labels[:, 0] == 1)  # pyrefly: ignore
     real = second.images[torch.from_numpy(rows[drawn(rows, 60).numpy()])]
     stay = through(translator, real, torch.tensor([[0.0, 1.0, 0.0, 1.0]]).expand(60, -1))
-    assert found["smile (portraits)"] == pytest.approx(np.abs(real.numpy().astype(float) - stay.numpy()).mean())
+    assert found["smile (second)"] == pytest.approx(np.abs(real.numpy().astype(float) - stay.numpy()).mean())
 
 
 # ------------------------------------------------------------------------------------------------------ while it trains
@@ -313,6 +365,20 @@ def test_values_while_translators_train_are_of_images_trained_on_and_leave_no_tr
     )[0]  # fmt: skip
     assert last["values"]["fid_1k"] == again["values"]["fid"]
     assert not RunFolder(runs[0].path).metrics.exists() or len(RunFolder(runs[0].path).lines(runs[0].metrics)) == 1
+
+
+def test_data_that_no_classifier_can_learn_from_do_not_stop_a_run(
+    squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {**TINY, "data.attributes": [], "game.exclusive": [], "data.limit": 90}
+    run = train("stargan", data=str(squares), images=8, out=tmp_path / "run", changes=keys, device="cpu",
+                evaluate_every=8)  # fmt: skip
+    told = capsys.readouterr()
+    assert "fid takes 500 images of each target, and '0' has" in told.out + told.err
+    assert "target_accuracy: The view 'classifier' cannot learn from npz squares: 90 images" in told.out + told.err
+    assert approximate.values_of(run) == []
+    found = evaluate(run, reference="train", **COUNT)
+    assert [value["metric"] for value in found] == ["fid", "reconstruction_error", "identity_error"]
 
 
 def test_no_best_translator_is_kept(tmp_path: Path) -> None:

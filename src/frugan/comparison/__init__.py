@@ -305,7 +305,7 @@ def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Say) -> None:
     if settings["reference"] not in (None, "train", "test"):
         raise UserError(f"There is no reference '{settings['reference']}'. Accepted: train, test.")
     if translators:
-        asked = {key: settings[key] for key in ("count", "reference")}
+        asked = {key: settings[key] for key in ("count", "reference", "view")}
         for name, why in evaluation.refusals_of_translations(
             named or [known.find("fid")], arms[0].recipe, **asked
         ).items():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from frugan.recipe import Recipe
     from frugan.views import View
 
-__all__ = ["MAY_DIFFER", "TO", "Noise", "Value", "by_target", "evaluate", "noise", "refusal_of_translations",
+__all__ = ["MAY_DIFFER", "TO", "Noise", "Value", "by_target", "evaluate", "noise", "refusals_of_translations",
            "shared", "sheets", "unequal"]  # fmt: skip
 
 Value = dict[str, Any]
@@ -136,10 +136,11 @@ def evaluate(
     return [found[metric.name] for metric in chosen]
 
 
-def refusal_of_translations(
-    metric: Metric, recipe: Recipe, *, count: int | None = None, reference: str | None = None
-) -> str:
-    """Why the translators that a recipe trains will have no value of `metric`, in a line; empty if they will.
+def refusals_of_translations(
+    metrics: Sequence[Metric], recipe: Recipe, *, count: int | None = None, reference: str | None = None,
+    view: str | None = None,
+) -> dict[str, str]:  # fmt: skip
+    """Why the translators that a recipe trains will have no value of a metric: a line by the name of each such metric.
 
     Found before any training, which takes hours. Raises UserError if the data are not there.
     """
@@ -148,11 +149,9 @@ def refusal_of_translations(
     from frugan import artefact, build
     from frugan.evaluation._shipping import split_of
     from frugan.evaluation._targets import groups
-    from frugan.evaluation._translations import COUNT, refusal, short_of
+    from frugan.evaluation._translations import COUNT, of_attributes, refusal, short_of
+    from frugan.metrics import parse_need
 
-    why = refusal(metric)
-    if why:
-        return why
     game = build.game(recipe, {name: module for name, (module, _) in build.networks(recipe).items()})
     shipped = game.shipped()
     untrained = {
@@ -160,10 +159,14 @@ def refusal_of_translations(
         for role, item in shipped.items()
     }
     splits = {stream: split_of(recipe.data_of(stream), reference, True) for stream in game.streams}
-    found = groups(untrained, {role: asdict(item) for role, item in shipped.items()}, splits)
-    targets = [target for group in found for target in group.targets]
-    short = short_of(metric, targets, count or COUNT)
-    return f"{metric.name}: {short}." if short else ""
+    by_view = groups(untrained, {role: asdict(item) for role, item in shipped.items()}, splits)
+    targets = [target for group in by_view for target in group.targets]
+    found = {metric.name: refusal(metric, targets) or short_of(metric, targets, count or COUNT) for metric in metrics}
+    if view in (None, "classifier") and of_attributes(targets):
+        for metric in metrics:
+            if any(parse_need(word).kind == "probabilities" for word in metric.needs):
+                found[metric.name] = f"{metric.name} needs class probabilities, and attributes are no classes."
+    return {name: why for name, why in found.items() if why}
 
 
 def sheets(run: str | Path | RunFolder, count: int, *, code: str | Path | None = None) -> list[Sheet]:

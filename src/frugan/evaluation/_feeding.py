@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frugan import classifying, views
 from frugan.evaluation._fakes import Images
 from frugan.metrics import Metric, Need, parse_need
-from frugan.registry import UserError
+from frugan.registry import UserError, options_of
 
 if TYPE_CHECKING:
     import torch
 
     from frugan.artefact import Generator
     from frugan.views import Seen, View
+
+
+PART = 1024
+"""Images whose bytes are given out together."""
 
 
 class Sides(NamedTuple):
@@ -81,10 +85,7 @@ class Feeding:
             return self._told(images)
         seen = self.seen(images, self.view)
         if need.kind == "probabilities" and (seen.log_probabilities is None or not self.view.classes):
-            raise UserError(
-                f"{metric.name} needs class probabilities; the view '{self.view.name}' knows no classes. "
-                "Take --view classifier where the data have labels, or inception."
-            )
+            raise UserError(blind(metric, self.view))
         return seen.features if need.kind == "features" else seen.log_probabilities
 
     def _labels(self, metric: Metric, need: Need, images: Images, sides: Sides) -> torch.Tensor | None:
@@ -118,6 +119,11 @@ class Feeding:
 
         return self.once(f"pixels {images.key}", make)
 
+    def parts(self, images: Images) -> Iterator[torch.Tensor]:
+        """Bytes part by part: those that are kept, or made for this once."""
+        kept = self._made.get(f"pixels {images.key}")
+        return images.batches() if kept is None else iter(kept.split(PART))
+
     def seen(self, images: Images, view: View) -> Seen:
         """What a view sees; of a data set kept on the disk, since it looks the same every time."""
 
@@ -127,8 +133,7 @@ class Feeding:
                     view, images.dataset, images.rows, batch_size=self.batch_size, announce=self.announce
                 )
             self.announce(f"Making {images.count:,} images and looking at them ({view.name}).")
-            there = self._made.get(f"pixels {images.key}")
-            return views.extract(view, images.batches() if there is None else there, self.batch_size)
+            return views.extract(view, self.parts(images), self.batch_size)
 
         return self.once(f"seen {view.version} {images.key}", look)
 
@@ -142,6 +147,23 @@ class Feeding:
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]
+
+
+def blind(metric: Metric, view: View) -> str:
+    """Why a view without classes does not serve a metric of probabilities."""
+    why = "tells attributes, which are no classes" if view.attributes else "knows no classes"
+    return (
+        f"{metric.name} needs class probabilities, and the view '{view.name}' {why}. Take --view classifier where each "
+        "image has one class, or inception."
+    )
+
+
+def options_for(metric: Metric, fewest: int) -> dict[str, Any]:
+    """A metric's options, with subsets no larger than the `fewest` images of any set."""
+    options = options_of(metric.compute)
+    if isinstance(options.get("subset_size"), int):
+        options["subset_size"] = min(options["subset_size"], fewest)
+    return options
 
 
 def _listed(classes: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,17 +20,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Shipping:
-    """The translators that are judged, by role; what is known of each; where values are kept, if anywhere."""
+    """The translators that are judged, by role; what is known of each; where values are kept, if anywhere.
+
+    `trained_on` are the hashes of all their data, with spaces between.
+    """
 
     name: str
     translators: Mapping[str, Translator]
     shipped: Mapping[str, Mapping[str, Any]]
+    trained_on: str
     run: RunFolder | None
 
     @property
     def config(self) -> Mapping[str, Any]:
         """That of the main one."""
         return next(iter(self.translators.values())).config
+
+    @property
+    def exclusive(self) -> Sequence[Sequence[int]]:
+        """The labels of which an image has at most one, by number."""
+        return next(iter(self.shipped.values())).get("exclusive") or ()
 
 
 def ship(fakes: str | Path | RunFolder, *, device: str, code: str | Path | None) -> Shipping | None:
@@ -53,15 +62,22 @@ def ship(fakes: str | Path | RunFolder, *, device: str, code: str | Path | None)
                 "evaluate the run folder that it came from."
             )
         translator = artefact.load(path, device=device, code=code)
-        return Shipping(str(path), {"translator": translator}, {"translator": config["domains"]}, None)
+        shipped = {"translator": config["domains"]}
+        return Shipping(str(path), {"translator": translator}, shipped, config["data"]["hash"], None)
     if not run.exists():
         return None
-    shipped = run.read_json(run.facts)["shipped"]
+    facts = run.read_json(run.facts)
+    shipped = facts["shipped"]
     roles = [role for role in shipped if role.startswith("translator")]
     if not roles or "generator" in shipped:
         return None
     translators = {role: artefact.load(path, role=role, device=device, code=code) for role in roles}
-    return Shipping(str(path), translators, {role: shipped[role] for role in roles}, run)
+    return Shipping(str(path), translators, {role: shipped[role] for role in roles}, trained_on(facts), run)
+
+
+def trained_on(facts: Mapping[str, Any]) -> str:
+    """The hashes of all data that a run was trained on, with spaces between."""
+    return " ".join(about["hash"] for about in facts["data"].values())
 
 
 def splits_of(

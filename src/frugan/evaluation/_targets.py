@@ -9,10 +9,10 @@ Classes give one each, a pair of translators one for either direction.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
 LEARNT_BYTES = 2**29
 """Of each of two sets without labels, as many images as fit in here teach the classifier that tells them apart."""
+
+
+Parts = Callable[[Images], Iterator[Tensor]]
+"""The bytes of images, part by part."""
+
+Way = Callable[[Tensor, Tensor], Tensor]
+"""A translation of bytes ``[n, c, h, w]`` with their own labels, to bytes."""
 
 
 class Split(NamedTuple):
@@ -69,7 +76,8 @@ class Target:
         source: real images of other domains; real: those of its own.
         spare: more of its own that `real` has none of, for the floor; empty if there are none.
         asked: labels of sources -> those that are asked for.
-        undone: labels of real images of the target -> those of the sources that they might have been made from.
+        undone: labels of real images of the target -> those of the sources that they might have been made from: of
+            hair colours each other one in turn.
         there, back, stay: bytes ``[n, c, h, w]`` with their own labels -> bytes: a source translated to the target; a
             translation brought back to what its source is (its labels are given); a real image to what it is already.
     """
@@ -80,37 +88,50 @@ class Target:
     spare: Pool
     asked: Callable[[Tensor], Tensor]
     undone: Callable[[Tensor], Tensor]
-    there: Callable[[Tensor, Tensor], Tensor]
-    back: Callable[[Tensor, Tensor], Tensor]
-    stay: Callable[[Tensor, Tensor], Tensor]
+    there: Way
+    back: Way
+    stay: Way
 
     def sources(self, count: int, seed: int) -> Images:
         """`count` images of other domains, drawn by `seed`; fewer if there are fewer."""
         order = torch.randperm(len(self.source), generator=seeds.generator(seed, "sources", self.name))
         return self.source.some(f"to {self.name}", order[:count].sort().values)
 
-    def fakes(self, sources: Images, pixels: Callable[[Images], Tensor]) -> Images:
-        """The sources translated; `pixels` gives the bytes of images, kept."""
-        assert sources.labels is not None  # a pool has them
-        own = sources.labels
-        return Images(
-            f"{sources.key} translated", sources.count, self.asked(own), (),
-            lambda: iter([self.there(pixels(sources), own)]),
-        )
+    def fakes(self, sources: Images, parts: Parts) -> Images:
+        """The sources translated."""
+        own = labels_of(sources)
+        made = partial(_through, self.there, sources, own, parts)
+        return Images(f"{sources.key} translated", sources.count, self.asked(own), (), made)
 
-    def returned(self, sources: Images, fakes: Images, pixels: Callable[[Images], Tensor]) -> Images:
+    def returned(self, sources: Images, fakes: Images, parts: Parts) -> Images:
         """The fakes translated back."""
-        assert sources.labels is not None
-        own = sources.labels
-        return Images(
-            f"{fakes.key} and back", fakes.count, own, (), lambda: iter([self.back(pixels(fakes), own)])
-        )
+        own = labels_of(sources)
+        return Images(f"{fakes.key} and back", fakes.count, own, (), partial(_through, self.back, fakes, own, parts))
 
-    def unchanged(self, real: Images, pixels: Callable[[Images], Tensor]) -> Images:
+    def unchanged(self, real: Images, parts: Parts) -> Images:
         """Real images of the target translated to what they are."""
-        assert real.labels is not None
-        own = real.labels
-        return Images(f"{real.key} to itself", real.count, own, (), lambda: iter([self.stay(pixels(real), own)]))
+        own = labels_of(real)
+        return Images(f"{real.key} to itself", real.count, own, (), partial(_through, self.stay, real, own, parts))
+
+    def before(self, real: Images) -> Images:
+        """Real images of the target with the labels of sources, as if they had been made of such."""
+        labels = self.undone(labels_of(real))
+        told = hashlib.sha256(labels.numpy().tobytes()).hexdigest()[:16]
+        return dataclasses.replace(real, key=f"{real.key} undone {told}", labels=labels)
+
+
+def _through(way: Way, images: Images, labels: Tensor, parts: Parts) -> Iterator[Tensor]:
+    """Images translated part by part: memory does not grow with their number."""
+    start = 0
+    for pixels in parts(images):
+        yield way(pixels, labels[start : start + len(pixels)])
+        start += len(pixels)
+
+
+def labels_of(images: Images) -> Tensor:
+    """The labels of images of a pool, which has them."""
+    assert images.labels is not None
+    return images.labels
 
 
 def first_of(pool: Pool, key: str, count: int, skip: int = 0) -> Images:
@@ -142,11 +163,13 @@ def groups(
         translator, about = next(iter(translators.values())), next(iter(shipped.values()))
         told = about.get("told") or [{"stream": next(iter(splits)), "before": 0, "after": 0, "mask": ()}]
         exclusive = about.get("exclusive") or ()
+        called = _called([one["stream"] for one in told], splits)
         found = [
-            _labelled(translator, splits[one["stream"]], one, exclusive if number == 0 else (), len(told) > 1)
-            for number, one in enumerate(told)
+            _labelled(translator, splits[one["stream"]], one, exclusive if number == 0 else (), aside)
+            for number, (one, aside) in enumerate(zip(told, called, strict=True))
         ]
-    if not any(group.targets for group in found):
+    found = [group for group in found if group.targets]
+    if not found:
         names = ", ".join(split.reference.title for split in splits.values())
         raise UserError(f"{names}: no label has images with it and images without it, so nothing can be translated.")
     return found
@@ -187,10 +210,18 @@ def _shown(target: Target, pixels: Tensor, rows: Tensor) -> Tensor:
 # ------------------------------------------------------------------------------------------------------------- labelled
 
 
+def _called(streams: Sequence[str], splits: Mapping[str, Split]) -> list[str]:
+    """What stands behind the names of each stream's targets: nothing for one, the data's name, or the stream's own."""
+    if len(streams) == 1:
+        return [""]
+    names = [splits[stream].reference.name for stream in streams]
+    return [f" ({name})" for name in (names if len(set(names)) == len(names) else streams)]
+
+
 def _labelled(
-    translator: Translator, split: Split, told: Mapping[str, Any], exclusive: Sequence[Sequence[int]], several: bool
+    translator: Translator, split: Split, told: Mapping[str, Any], exclusive: Sequence[Sequence[int]], aside: str
 ) -> Group:
-    """The targets of one labelled stream."""
+    """The targets of one labelled stream; `aside` stands behind their names."""
     dataset = split.reference
     names = list(dataset.attributes or dataset.classes)
     labels = dataset.labels
@@ -217,7 +248,7 @@ def _labelled(
         if len(source) and len(real):
             found.append(
                 Target(
-                    f"{name} ({dataset.name})" if several else name, source, real, spare, asked, undone,
+                    f"{name}{aside}", source, real, spare, asked, undone,
                     there=lambda pixels, own, asked=asked: through(pixels, asked(own)), back=through, stay=through,
                 )
             )
@@ -244,7 +275,7 @@ def _wanted(names: Sequence[str], attributes: bool, exclusive: Sequence[Sequence
                 name if wanted else f"{NOT}{name}",
                 lambda labels, number=number, wanted=wanted: labels[:, number] == wanted,
                 lambda labels, number=number, wanted=wanted, group=group: _with(labels, number, wanted, group or ()),
-                lambda labels, number=number, wanted=wanted: _with(labels, number, 1 - wanted, ()),
+                lambda labels, number=number, wanted=wanted, group=group: _undone(labels, number, wanted, group or ()),
             )  # fmt: skip
 
 
@@ -253,6 +284,16 @@ def _with(labels: Tensor, number: int, bit: int, others: Sequence[int]) -> Tenso
     changed = labels.clone()
     changed[:, list(others)] = 0
     changed[:, number] = bit
+    return changed
+
+
+def _undone(labels: Tensor, number: int, bit: int, group: Sequence[int]) -> Tensor:
+    """Attributes before one was set to `bit`; of a `group` of which an image has one, another in turn was set."""
+    others = [one for one in group if one != number]
+    changed = _with(labels, number, 1 - bit, ())
+    if others:
+        rows = torch.arange(len(labels))
+        changed[rows, torch.tensor(others)[rows % len(others)]] = 1
     return changed
 
 
@@ -266,6 +307,11 @@ def _directed(
     backwards = {direction: role for role, direction in directed.items()}
     streams = list(dict.fromkeys(stream for direction in directed.values() for stream in direction))
     names = {end: translators[role].domains[0] for role, (_, end) in directed.items()}
+    if len(set(names.values())) < len(names):
+        names = {end: f"{name} ({end})" for end, name in names.items()}
+    for role, (start, end) in directed.items():
+        if (end, start) not in backwards:
+            raise UserError(f"{role} leads from '{start}' to '{end}', and no translator back: it cannot be evaluated.")
     both = _both(tuple(splits[stream].train for stream in streams), tuple(names[stream] for stream in streams))
     found = []
     for role, (start, end) in directed.items():
@@ -293,7 +339,7 @@ def _whole(dataset: Dataset, number: int, empty: bool = False) -> Pool:
     return Pool(dataset, rows, torch.full_like(rows, number))
 
 
-@functools.lru_cache(maxsize=1)  # a run that is looked at while it trains asks for it again and again
+@lru_cache(maxsize=1)  # a run that is looked at while it trains asks for it again and again
 def _both(sets: tuple[Dataset, ...], names: tuple[str, ...]) -> Dataset:
     """Two sets in one whose classes are the sets, in memory: what a classifier learns to tell them apart from."""
     most = max(1, LEARNT_BYTES // sets[0].images[0].numel())

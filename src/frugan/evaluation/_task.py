@@ -12,7 +12,7 @@ from frugan import metrics
 from frugan.data import Dataset
 from frugan.evaluation import _floors as floors
 from frugan.evaluation._fakes import Fakes, Images, some_of
-from frugan.evaluation._feeding import Feeding, Sides
+from frugan.evaluation._feeding import Feeding, Sides, options_for
 from frugan.evaluation._reals import Reals, Statistics
 from frugan.metrics import Metric, Need, parse_need
 from frugan.registry import options_of
@@ -116,17 +116,14 @@ class Task:
         return self.reals.train if isinstance(self.reals, Reals) else None
 
     def _options(self, metric: Metric) -> dict[str, Any]:
-        options = options_of(metric.compute)
-        if metric.name in self.few and isinstance(options.get("subset_size"), int):
-            sides = self._sides(metric)
-            options["subset_size"] = min(
-                options["subset_size"], sides.fake.count, *([] if sides.real is None else [sides.real.count])
-            )
-        return options
+        if metric.name not in self.few:
+            return options_of(metric.compute)
+        sides = self._sides(metric)
+        return options_for(metric, min(one.count for one in (sides.fake, sides.real) if one is not None))
 
     # ---------------------------------------------------------------------------------------------------- measuring
 
-    def measure(self, metric: Metric, protocol: dict[str, Any], *, with_floor: bool = True) -> dict[str, Any]:
+    def measure(self, metric: Metric, protocol: dict[str, Any]) -> dict[str, Any]:
         """The value of `metric`, as it is kept. Raises UserError if it has none."""
         if isinstance(self.reals, Statistics) and asks_for(metric, "real"):
             numbers = self._against(self.reals)
@@ -136,7 +133,7 @@ class Task:
         return {
             "metric": metric.name, "values": numbers, "headline": metric.headline, "better": metric.better,
             "images": None if generator is None else generator.config["images"], "protocol": protocol,
-            "floor": self.floor(metric) if with_floor else None,
+            "floor": self.floor(metric),
         }  # fmt: skip
 
     def _against(self, statistics: Statistics) -> dict[str, float]:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from frugan.data import Dataset
 from frugan.evaluation import _floors as floors
 from frugan.evaluation._fakes import Images
-from frugan.evaluation._feeding import Feeding, Sides
+from frugan.evaluation._feeding import Feeding, Sides, blind, options_for
 from frugan.evaluation._names import TO
 from frugan.evaluation._shipping import Shipping
 from frugan.evaluation._targets import Group, Target, first_of
-from frugan.metrics import Metric, parse_need
-from frugan.registry import options_of
+from frugan.metrics import Metric, Need, parse_need
+from frugan.registry import UserError
 
 if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
@@ -34,7 +34,10 @@ LEAST_SHARE = 0.5
 """Of the images that a metric takes, each target needs so many: the number for tables is the mean of several."""
 
 USUAL = ("fid", "target_accuracy", "preservation", "reconstruction_error", "identity_error")
-"""What is measured unless told; the second but where the labels are attributes."""
+"""What is measured unless told."""
+
+OF_ATTRIBUTES = ("preservation",)
+"""What there is of attributes alone."""
 
 
 @dataclass
@@ -69,8 +72,7 @@ class Translations:
     @property
     def usual(self) -> list[str]:
         """The metrics that are measured unless told."""
-        bits = all(target.real.labels.ndim == 2 for target in self.targets)
-        return [name for name in USUAL if bits or name != "preservation"]
+        return [name for name in USUAL if of_attributes(self.targets) or name not in OF_ATTRIBUTES]
 
     @property
     def targets(self) -> list[Target]:
@@ -81,14 +83,21 @@ class Translations:
 
     def refusal(self, metric: Metric) -> str:
         """Why `metric` cannot be computed, in a line that says what to do; empty if it can."""
-        why = refusal(metric)
+        why = refusal(metric, self.targets)
         if why:
             return why
         short = self.short_of(metric)
         if short and metric.name not in self.few:
-            return f"{metric.name}: {short}. Give more data, or allow it by name: --allow-few {metric.name}"
+            return f"{short}. Give more, or allow it by name: --allow-few {metric.name}"
+        try:
+            used = [self._used(metric, group) for group in self.groups]
+        except UserError as error:
+            return f"{metric.name}: {error}"
+        without = next((view for view in used if not view.classes), None)
+        if without is not None and any(parse_need(word).kind == "probabilities" for word in metric.needs):
+            return blind(metric, without)
         if short:
-            self.announce(f"{metric.name}: {short}. Such a value compares with others of the same counts alone.")
+            self.announce(f"{short}. Such a value compares with others of the same counts alone.")
         return ""
 
     def short_of(self, metric: Metric) -> str:
@@ -111,19 +120,29 @@ class Translations:
             "fakes": "real images of other domains, translated",
             "fake_count": sum(fakes for fakes, _ in counts.values()),
             "targets": {name: f"{fakes} translated, {real} real" for name, (fakes, real) in counts.items()},
-            "trained_on": config["data"]["hash"], "labels": "each target in turn",
+            "trained_on": self.shipping.trained_on, "labels": self._labels(),
             "weights": "averaged" if config["averaged"] else "live", "checkpoint": config.get("checkpoint", "last"),
             "sampling_seed": self.seed,
             "generator": " ".join(one.weights_hash for one in self.shipping.translators.values()),
             "view": through[0].name, "view_version": " ".join(view.version for view in through),
             "resizing": through[0].description.get("resizing", "none"),
             "view_accuracy": min(accuracies, default=None),
-            "precision": "float32", "truncation": None, "options": options_of(metric.compute),
+            "precision": "float32", "truncation": None, "options": self._options(metric),
         }  # fmt: skip
         short = self.short_of(metric)
         if short:
             found["few_images"] = short
         return json.loads(json.dumps(found))
+
+    def _labels(self) -> str:
+        """What is asked for, and of which labels an image has one: to set it takes the others away."""
+        names = self.groups[0].learns_from.attributes
+        alone = [" or ".join(names[number] for number in group) for group in self.shipping.exclusive]
+        return ", ".join(["each target in turn", *(f"one of {group}" for group in alone)])
+
+    def _options(self, metric: Metric) -> dict[str, Any]:
+        counts = [len(pool) for target in self.targets for pool in (target.source, target.real)]
+        return options_for(metric, min(self.count, *counts))
 
     def _used(self, metric: Metric, group: Group) -> View:
         """What a metric's numbers depend on: the judge where it tells labels, else the view."""
@@ -146,7 +165,7 @@ class Translations:
 
     # ---------------------------------------------------------------------------------------------------- measuring
 
-    def prepare(self, chosen: Sequence[Metric], *, with_floor: bool = True) -> None:
+    def prepare(self, chosen: Sequence[Metric]) -> None:
         """Measure target by target, so that the images of one are held at a time."""
         numbers: dict[str, dict[str, dict[str, float]]] = {metric.name: {} for metric in chosen}
         kept: dict[str, dict[str, Any]] = {metric.name: {} for metric in chosen}
@@ -158,40 +177,50 @@ class Translations:
                     partial(self._judge, group),
                 )  # fmt: skip
                 sides = self._sides(target, feeding)
+                if self._looks(chosen, group) > 1:
+                    feeding.pixels(sides.fake)  # translated once, and kept
                 for metric in chosen:
                     numbers[metric.name][target.name] = self._one(metric, feeding, sides)
-                    if with_floor:
-                        kept[metric.name][target.name] = self._floor(metric, group, target, feeding)
+                    kept[metric.name][target.name] = self._floor(metric, group, target, feeding)
         for metric in chosen:
-            floor = _merged_floor(metric, kept[metric.name]) if with_floor else None
-            self._measured[metric.name] = (_merged(metric, numbers[metric.name]), floor)
+            floor = _merged_floor(metric, kept[metric.name])
+            self._measured[metric.name] = (_merged(numbers[metric.name]), floor)
 
-    def measure(self, metric: Metric, protocol: dict[str, Any], *, with_floor: bool = True) -> dict[str, Any]:
+    def _looks(self, chosen: Sequence[Metric], group: Group) -> int:
+        """In how many ways the translated images are looked at."""
+        ways = set()
+        for need in {parse_need(word) for metric in chosen for word in metric.needs}:
+            if need.images == "fake" and need.kind in ("features", "probabilities", "told"):
+                ways.add((self._judge if need.kind == "told" else self._view)(group).version)
+            elif need.images == "returned" or need == Need("fake", "pixels"):
+                ways.add("pixels")
+        return len(ways)
+
+    def measure(self, metric: Metric, protocol: dict[str, Any]) -> dict[str, Any]:
         """The value of `metric`, as it is kept. Raises UserError if it has none."""
         if metric.name not in self._measured:
-            self.prepare([metric], with_floor=with_floor)
+            self.prepare([metric])
         numbers, floor = self._measured[metric.name]
         return {
             "metric": metric.name, "values": numbers, "headline": metric.headline, "better": metric.better,
-            "images": self.shipping.config["images"], "protocol": protocol, "floor": floor if with_floor else None,
+            "images": self.shipping.config["images"], "protocol": protocol, "floor": floor,
         }  # fmt: skip
 
     def _sides(self, target: Target, feeding: Feeding) -> Sides:
         real = first_of(target.real, f"of {target.name}", self.count)
         source = target.sources(self.count, self.seed)
-        fake = target.fakes(source, feeding.pixels)
-        return Sides(
-            fake, real, None, source, target.returned(source, fake, feeding.pixels),
-            target.unchanged(real, feeding.pixels),
-        )
+        fake = target.fakes(source, feeding.parts)
+        back, unchanged = target.returned(source, fake, feeding.parts), target.unchanged(real, feeding.parts)
+        return Sides(fake, real, None, source, back, unchanged)
 
     def _one(self, metric: Metric, feeding: Feeding, sides: Sides) -> dict[str, float]:
         """The numbers of one target; of a metric of fakes and real images also what it says of the untranslated."""
-        found = metric.compute(**feeding.given(metric, sides), **options_of(metric.compute))
+        options = self._options(metric)
+        found = metric.compute(**feeding.given(metric, sides), **options)
         asked = {parse_need(word).images for word in metric.needs}
         if asked == {"fake", "real"} and sides.source is not None:
             untranslated = feeding.given(metric, sides._replace(fake=sides.source))
-            before = metric.compute(**untranslated, **options_of(metric.compute))
+            before = metric.compute(**untranslated, **options)
             found = {**found, "before": before[metric.headline]}
         return found
 
@@ -211,15 +240,12 @@ class Translations:
             half = min(self.count, len(target.real) // 2)
             fake, against = first_of(target.real, key, half, half), first_of(target.real, key, half)
             of = "two disjoint halves of the real images of each target"
-        assert fake.labels is not None  # a pool has them
-        source = Images(f"{fake.key} undone", fake.count, target.undone(fake.labels), (), fake.batches, fake.dataset,
-                        fake.rows)  # fmt: skip
-        sides = Sides(fake, against, source=source)
+        sides = Sides(fake, against, source=target.before(fake))
         given = partial(feeding.given, metric, sides)
-        return floors.floor(metric, sides, of, self._used(metric, group), options_of(metric.compute), given)
+        return floors.floor(metric, sides, of, self._used(metric, group), self._options(metric), given)
 
 
-def _merged(metric: Metric, by_target: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def _merged(by_target: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Means over the targets, then each target's own numbers."""
     first = next(iter(by_target.values()))
     means = {key: math.fsum(found[key] for found in by_target.values()) / len(by_target) for key in first}
@@ -230,7 +256,7 @@ def _merged_floor(metric: Metric, by_target: Mapping[str, dict[str, Any] | None]
     known = {name: floor for name, floor in by_target.items() if floor is not None}
     if not known or len(known) < len(by_target):
         return None
-    values = _merged(metric, {name: {metric.headline: floor["value"]} for name, floor in known.items()})
+    values = _merged({name: {metric.headline: floor["value"]} for name, floor in known.items()})
     protocols = [floor["protocol"] for floor in known.values()]
     counts = {key: sum(one[key] for one in protocols) for key in ("fake_count", "real_count")}
     versions = " ".join(dict.fromkeys(one["view_version"] for one in protocols))
@@ -245,32 +271,37 @@ def _merged_floor(metric: Metric, by_target: Mapping[str, dict[str, Any] | None]
 
 def short_of(metric: Metric, targets: Sequence[Target], count: int) -> str:
     """Of which targets there are too few images for a metric, in words; empty if there are enough of all."""
-    least = least_of_a_target(metric)
+    least = math.ceil(LEAST_SHARE * metric.least)
+    if count < least:
+        return f"{metric.name} takes {least:,} images of each target, and {count:,} were asked for"
     asked = {parse_need(word).images for word in metric.needs}
     found = []
     for target in targets:
-        counts = [count]
-        counts += [len(target.source)] if asked & {"fake", "source", "returned"} else []
+        counts = [len(target.source)] if asked & {"fake", "source", "returned"} else []
         counts += [len(target.real)] if asked & {"real", "unchanged"} else []
-        if min(counts) < least:
+        if counts and min(counts) < least:
             found.append(f"'{target.name}' has {min(counts):,}")
-    return f"{' and '.join(found)} images, and it takes {least:,} of each target" if found else ""
+    return f"{metric.name} takes {least:,} images of each target, and {' and '.join(found)}" if found else ""
 
 
-def least_of_a_target(metric: Metric) -> int:
-    """How many images each target needs for a metric."""
-    return math.ceil(LEAST_SHARE * metric.least)
+def of_attributes(targets: Sequence[Target]) -> bool:
+    """Whether an image may have several of the labels of all these targets."""
+    return all(target.real.labels.ndim == 2 for target in targets)
 
 
-def refusal(metric: Metric) -> str:
-    """Why translations have no value of `metric`, whatever the data are; empty if they have one."""
+def refusal(metric: Metric, targets: Sequence[Target]) -> str:
+    """Why translations to these targets have no value of `metric`, however many they are; empty if they have one."""
     needs = [parse_need(word) for word in metric.needs]
     if any(need.kind in ("generator", "look") for need in needs):
         return f"{metric.name} asks a generator for images of its own, and a translator makes images of images."
     if any(need.images == "held_out" for need in needs):
         return f"{metric.name} sets held-out images beside the real ones, which are what is translated: leave it out."
     alone = all(need.images in ("real", "held_out") for need in needs)
-    return f"{metric.name} looks at no translated image; leave it out." if alone and needs else ""
+    if alone and needs:
+        return f"{metric.name} looks at no translated image; leave it out."
+    if metric.name in OF_ATTRIBUTES and not of_attributes(targets):
+        return f"{metric.name}: these images have one class each, so there is nothing else to be kept; leave it out."
+    return ""
 
 
 def _tells(view: View, dataset: Dataset) -> bool:

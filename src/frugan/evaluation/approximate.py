@@ -11,20 +11,22 @@ of a best checkpoint.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from frugan import artefact, metrics, seeds, views
+from frugan import artefact, metrics, seeds
 from frugan.data import Dataset
 from frugan.engine.observers import Moment, Rhythm
 from frugan.engine.run import RunFolder
-from frugan.evaluation._choice import default_view
+from frugan.evaluation._choice import views_for
 from frugan.evaluation._fakes import BEST, of_generator
 from frugan.evaluation._reals import Reals
-from frugan.evaluation._shipping import Shipping
+from frugan.evaluation._shipping import Shipping, trained_on
 from frugan.evaluation._targets import Split, groups
 from frugan.evaluation._task import Task
 from frugan.evaluation._translations import COUNT as FOR_EACH_TARGET
@@ -58,7 +60,7 @@ class Evaluation:
     Args:
         folder: of the run, begun already.
         sets: what is trained on, by stream.
-        look_through: from what a view may learn from to the view.
+        build_view: from what a view may learn from to the view; build_judge: likewise, to a classifier.
         seed: of the run; the latents follow from it, and are others than those of any later evaluation.
         due: when to look.
         tell: called with a line where something could not be measured.
@@ -67,7 +69,8 @@ class Evaluation:
 
     folder: RunFolder
     sets: Mapping[str, Dataset]
-    look_through: Callable[[Dataset], View]
+    build_view: Callable[[Dataset], View]
+    build_judge: Callable[[Dataset], View]
     seed: int
     due: Rhythm
     tell: Callable[[str], None]
@@ -76,7 +79,8 @@ class Evaluation:
 
     def look(self, moment: Moment) -> None:
         """Measure, log, and keep the generator if it is the best so far."""
-        shipped = self.folder.read_json(self.folder.facts)["shipped"]
+        facts = self.folder.read_json(self.folder.facts)
+        shipped = facts["shipped"]
         made = {role: self._alive(moment, role, about["network"]) for role, about in shipped.items()}
         seed = seeds.derive(self.seed, "evaluation while training")
         first = next(iter(self.sets.values()))
@@ -84,24 +88,27 @@ class Evaluation:
         if "generator" in made:
             task = Task(
                 of_generator(made["generator"], str(self.folder.path), None), Reals(first, None, first),
-                lambda: self.look_through(first), COUNT, seed, 256, lambda line: None,
+                lambda: self.build_view(first), COUNT, seed, 256, lambda line: None,
             )  # fmt: skip
             measured, suffix, about = chosen(first, task.view), SUFFIX, f"of {COUNT:,} images"
         else:
             splits = {stream: Split(dataset, dataset) for stream, dataset in self.sets.items()}
             task = Translations(
-                Shipping(str(self.folder.path), made, shipped, None), groups(made, shipped, splits), self.look_through,
-                self.look_through, FOR_EACH_TARGET, seed, 256, lambda line: None, (), self._views,
+                Shipping(str(self.folder.path), made, shipped, trained_on(facts), None), groups(made, shipped, splits),
+                self.build_view, self.build_judge, FOR_EACH_TARGET, seed, 256, lambda line: None, (), self._views,
             )  # fmt: skip
-            measured, suffix = [metrics.find(name) for name in OF_TRANSLATIONS], TRANSLATED
+            named = [metrics.find(name) for name in OF_TRANSLATIONS]
+            refused = {metric.name: task.refusal(metric) for metric in named}
+            for why in filter(None, refused.values()):
+                self.tell(f"After {moment.images:,} images: {why}")
+            measured, suffix = [metric for metric in named if not refused[metric.name]], TRANSLATED
             about = f"of {FOR_EACH_TARGET:,} translated images for each target"
+            with contextlib.suppress(UserError):  # told below, of the metric that it comes from
+                task.prepare(measured)
         values = []
         for metric in measured:
             try:
-                if isinstance(task, Translations) and task.refusal(metric):
-                    raise UserError(task.short_of(metric))
-                value = task.measure(metric, task.protocol(metric), with_floor=True)
-                values.append(_renamed(value, suffix, about))
+                values.append(_renamed(task.measure(metric, task.protocol(metric)), suffix, about))
             except UserError as error:
                 self.tell(f"After {moment.images:,} images {metric.name} could not be measured: {error}")
         headlines = {value["metric"]: value["values"][value["headline"]] for value in values}
@@ -162,29 +169,22 @@ def observer(
     Raises UserError if there are too few images to be measured against, or `best_by` is not measured of them.
     """
     shipped = folder.read_json(folder.facts)["shipped"]
-    known: dict[str, View] = {}
-
-    def look_through(dataset: Dataset) -> View:
-        if dataset.content_hash not in known:
-            view = views.build(default_view(dataset), dataset=dataset, device=device, announce=tell)
-            known[dataset.content_hash] = view
-        return known[dataset.content_hash]
-
+    build_view, build_judge = map(functools.cache, views_for(None, 0, device, tell))
     if "generator" in shipped:
-        _check_generator(next(iter(sets.values())), best_by, look_through)
+        _check_generator(next(iter(sets.values())), best_by, build_view)
     elif best_by is not None:
         raise UserError(f"--keep-best {best_by} keeps a generator; this game ships {', '.join(shipped)}. Leave it out.")
-    return Evaluation(folder, sets, look_through, seed, due, tell, best_by)
+    return Evaluation(folder, sets, build_view, build_judge, seed, due, tell, best_by)
 
 
-def _check_generator(dataset: Dataset, best_by: str | None, look_through: Callable[[Dataset], View]) -> None:
+def _check_generator(dataset: Dataset, best_by: str | None, build_view: Callable[[Dataset], View]) -> None:
     """Raise UserError if there are too few images to be measured against, or `best_by` is not measured of them."""
     least = metrics.find("fid").least
     if len(dataset) < least:
         raise UserError(
             f"--evaluate-every takes {least:,} images at least, and {dataset.title} has fewer. Leave it out."
         )
-    names = [metric.name for metric in chosen(dataset, look_through(dataset))]
+    names = [metric.name for metric in chosen(dataset, build_view(dataset))]
     if best_by is not None and best_by not in names:
         raise UserError(f"--keep-best {best_by}: {dataset.title} has no labels for it. {suggest(best_by, names)}")
 
