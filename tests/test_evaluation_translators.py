@@ -64,6 +64,10 @@ def through(translator: artefact.Translator, images: Tensor, told: Tensor | None
     return torch.from_numpy(made).permute(0, 3, 1, 2).contiguous()
 
 
+def floors(value: dict[str, Any]) -> dict[str, dict[str, float]]:
+    return by_target({**value, "values": value["floor"]["values"]})
+
+
 def step_by_step(star: Path, number: int, bit: int, name: str) -> dict[str, float]:
     """All numbers of one target of attributes, from the trained network and the data alone."""
     dataset, translator = portraits("test"), artefact.load(star)
@@ -102,12 +106,12 @@ def test_every_number_of_every_target_is_that_of_its_translations(
     """StarGAN sheet 3.5: hair colours are set and put away the others, glasses are put on and off."""
     assert list(values) == ["fid", "target_accuracy", "preservation", "reconstruction_error", "identity_error"]
     targets = [(0, 1, "black_hair"), (1, 1, "blond_hair"), (2, 1, "glasses"), (2, 0, "not glasses")]
-    assert list(by_target(values["fid"]["values"])["fid"]) == [name for *_, name in targets]
+    assert list(by_target(values["fid"])["fid"]) == [name for *_, name in targets]
     of_all: dict[str, list[float]] = {}
     for number, bit, name in targets:
         for key, expected in step_by_step(star, number, bit, name).items():
             metric, _, what = key.partition(" ")
-            found = by_target(values[metric]["values"])[what or metric][name]
+            found = by_target(values[metric])[what or metric][name]
             assert found == pytest.approx(expected, rel=1e-6, abs=1e-9), (key, name)
             of_all.setdefault(key, []).append(expected)
     for key, numbers in of_all.items():
@@ -139,10 +143,10 @@ def test_floors_are_of_real_images_in_the_place_of_translated_ones(values: dict[
     others = np.flatnonzero(learnt.labels[:, 2] == 1)  # pyrefly: ignore
     spare = learnt.images[torch.from_numpy(others[drawn(others, 60).numpy()])]
     seen = [views.extract(judge, images) for images in (real, spare)]
-    floor = by_target(values["fid"]["floor"]["values"])["fid"]["glasses"]
+    floor = floors(values["fid"])["fid"]["glasses"]
     assert floor == pytest.approx(frugan.metrics.fid.compute(real=seen[0].features, fake=seen[1].features)["fid"])
     told = seen[0].log_probabilities[:, 2].exp() > 0.5  # pyrefly: ignore
-    found = by_target(values["target_accuracy"]["floor"]["values"])["target_accuracy"]
+    found = floors(values["target_accuracy"])["target_accuracy"]
     assert found["glasses"] == pytest.approx(float(told.double().mean()))
     # Of a hair colour all that a translation is asked for, which puts away the other one.
     rows = np.flatnonzero(test.labels[:, 0] == 1)  # pyrefly: ignore
@@ -273,9 +277,9 @@ def test_two_directions_are_judged_by_which_set_an_image_is_of(tmp_path: Path) -
     back, stay = through(ba, fake, None), through(ab, real, None)
     pairs = {"reconstruction_error": (source, back), "identity_error": (real, stay)}
     for metric, (one, other) in pairs.items():
-        number = by_target(found[metric]["values"])[metric]["glasses"]
+        number = by_target(found[metric])[metric]["glasses"]
         assert number == pytest.approx(np.abs(one.numpy().astype(float) - other.numpy()).mean(), rel=1e-9)
-    assert set(by_target(found["fid"]["values"])["fid"]) == {"glasses", "not glasses"}
+    assert set(by_target(found["fid"])["fid"]) == {"glasses", "not glasses"}
     assert found["target_accuracy"]["protocol"]["view_accuracy"] is not None
     with pytest.raises(UserError, match="preservation: these images have one class each"):
         evaluate(run, metrics=["preservation"], **COUNT)
@@ -315,7 +319,7 @@ def test_classes_are_targets_and_data_without_held_out_images_serve_as_their_own
     run = train("stargan", data=str(squares), images=24, out=tmp_path / "run", changes=keys, device="cpu", quiet=True)
     found = {value["metric"]: value for value in evaluate(run, **COUNT)}
     assert "preservation" not in found
-    assert list(by_target(found["target_accuracy"]["values"])["rise"]) == ["0", "1", "2"]
+    assert list(by_target(found["target_accuracy"])["rise"]) == ["0", "1", "2"]
     assert found["fid"]["protocol"]["split"] == "train"
     assert found["fid"]["floor"]["protocol"]["of"] == "two disjoint halves of the real images of each target"
     with pytest.raises(UserError, match="preservation: these images have one class each"):
@@ -331,7 +335,7 @@ def test_each_of_two_data_sets_has_targets_of_its_own(tmp_path: Path) -> None:
     }  # fmt: skip
     run = train("stargan-joint", images=32, out=tmp_path / "run", changes=keys, device="cpu", quiet=True).path
     value = evaluate(run, metrics=["identity_error"], **COUNT)[0]
-    found = by_target(value["values"])["identity_error"]
+    found = by_target(value)["identity_error"]
     assert list(found) == ["black_hair (first)", "not black_hair (first)", "smile (second)", "not smile (second)"]
     second, translator = portraits("test", ("smile",)), artefact.load(run)
     rows = np.flatnonzero(second.labels[:, 0] == 1)  # pyrefly: ignore

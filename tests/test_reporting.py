@@ -171,7 +171,7 @@ def test_a_run_shows_the_training_images_that_are_nearest_and_the_floor(page: st
 
 def test_numbers_of_every_class_are_told_apart_from_others() -> None:
     def tables(classes: list[str], **values: float) -> list[tuple[str, str, dict[str, float]]]:
-        return words.tables({"metric": "fid", "values": values, "headline": "fid", "floor": None}, classes)
+        return words.tables({"metric": "fid", "values": values, "headline": "fid", "protocol": {}}, classes)
 
     values = {"accuracy_of_fakes": 0.9, "accuracy_of_class_0": 0.8, "accuracy_of_class_1": 1.0, "swd_16": 3.0}
     assert tables(["cat", "dog"], **values) == [("class", "fid: accuracy", {"cat": 0.8, "dog": 1.0})]
@@ -183,12 +183,15 @@ def test_numbers_of_every_target_stand_beside_what_real_images_reach() -> None:
     value = {
         "metric": "fid", "headline": "fid", "values": {"fid": 3.0, "fid_to_a": 2.0, "fid_to_not b": 4.0},
         "floor": {"values": {"fid": 1.0, "fid_to_a": 0.5, "fid_to_not b": 1.5}},
+        "protocol": {"targets": {"a": "", "not b": ""}},
     }  # fmt: skip
     assert words.tables(value, []) == [
         ("target", "fid", {"a": 2.0, "not b": 4.0}), ("target", "fid: real against real", {"a": 0.5, "not b": 1.5}),
     ]  # fmt: skip
-    assert words.single("fid_to_not b")
-    assert not words.single("fid")
+    assert words.others(value) == {}
+    generators = {**value, "values": {"fid": 3.0, "distance_to_a": 2.0}, "floor": None, "protocol": {}}
+    assert words.tables(generators, []) == []
+    assert words.others(generators) == {"distance_to_a": 2.0}
 
 
 # -------------------------------------------------------------------------------------------------------------- tables

@@ -161,15 +161,14 @@ def report(folder: Positional[Annotated[Path, arg(metavar="FOLDER")]], *, code: 
 
 def _print_values(values: Sequence[dict[str, Any]]) -> None:
     """Each metric's headline, its floor and what else it told; then what all protocols say, and where one differs."""
-    from frugan.evaluation import TO
+    from frugan.evaluation import of_all
 
     print(f"{'metric':20} {'value':>10} {'floor':>10}  better")
     for value in values:
         floor = value.get("floor")
         numbers = [value["values"][value["headline"]], *([] if floor is None else [floor["value"]])]
         shown = [f"{number:.4g}" for number in numbers] + ["-"] * (2 - len(numbers))
-        more = {key: number for key, number in value["values"].items() if key != value["headline"] and TO not in key}
-        others = [f"{key} {number:.4g}" for key, number in more.items()]
+        others = [f"{key} {number:.4g}" for key, number in of_all(value).items() if key != value["headline"]]
         print(f"{value['metric']:20} {shown[0]:>10} {shown[1]:>10}  {value['better']:8}{'  '.join(others)}".rstrip())
     _print_targets(values)
     protocols = [value["protocol"] for value in values]
@@ -186,9 +185,9 @@ def _print_values(values: Sequence[dict[str, Any]]) -> None:
 
 def _print_targets(values: Sequence[dict[str, Any]]) -> None:
     """Of translations a row for each target: every metric's headline and what it was before, if that is told."""
-    from frugan.evaluation import TO, by_target
+    from frugan.evaluation import by_target
 
-    tables = {value["metric"]: by_target(value["values"]) for value in values}
+    tables = {value["metric"]: by_target(value) for value in values}
     columns = [
         (f"{value['metric']}{', before' if key == 'before' else ''}", value["metric"], key)
         for value in values for key in (value["headline"], "before") if key in tables[value["metric"]]
@@ -196,7 +195,7 @@ def _print_targets(values: Sequence[dict[str, Any]]) -> None:
     if not columns:
         return
     names = list(dict.fromkeys(name for *_, metric, key in columns for name in tables[metric][key]))
-    wide = max(map(len, names)) + len(TO)
+    wide = max(map(len, [*names, "target"])) + 2
     print("\n" + "target".ljust(wide) + "".join(f"  {title}" for title, *_ in columns))
     for name in names:
         cells = [(title, tables[metric][key].get(name)) for title, metric, key in columns]

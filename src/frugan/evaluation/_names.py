@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 TO = "_to_"
 """What stands in a number's name between what it is and the target of translation that it is of."""
 
 
-def by_target(values: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """What a metric says of single targets (``fid_to_glasses``), by what it is and by the target's name."""
+def by_target(value: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """What a value says of single targets (``fid_to_glasses``), by what it is and by the target's name.
+
+    The targets are those of its protocol: a number of a generator may be called ``distance_to_real``.
+    """
     found: dict[str, dict[str, float]] = {}
-    for key, number in values.items():
-        what, apart, name = key.partition(TO)
-        if apart:
-            found.setdefault(what, {})[name] = number
+    for key, number in value["values"].items():
+        for name in value["protocol"].get("targets", ()):
+            if key.endswith(f"{TO}{name}"):
+                found.setdefault(key.removesuffix(f"{TO}{name}"), {})[name] = number
     return found
+
+
+def of_all(value: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a value that are of no single target."""
+    single = {f"{what}{TO}{name}" for what, numbers in by_target(value).items() for name in numbers}
+    return {key: number for key, number in value["values"].items() if key not in single}

@@ -1,8 +1,8 @@
 """Targets: what a translator can be asked for, and the real images by which each is judged.
 
 A target has images of other domains to be translated, real images of its own domain to compare with, and the ways there
-and back. Attributes give one for each bit that is set, and, where an image need not have one of a group (hair colours),
-one for each that is taken away: three hair colours, glasses and age are seven targets (Choi et al. 2018, section 5).
+and back. Attributes give two each, set and taken away, but those of a group of which an image has one (hair colours)
+are only set: three hair colours, glasses and age are seven targets (the labels of Choi et al. 2018, section 5).
 Classes give one each, a pair of translators one for either direction.
 """
 

@@ -103,10 +103,7 @@ def _metrics(folder: RunFolder) -> list[dict[str, str]]:
     for line in sorted(folder.lines(folder.metrics), key=lambda line: -line["images"]):
         floor = line.get("floor")
         about = words.protocol(line["protocol"])
-        others = [
-            f"{key.replace('_', ' ')} {words.number(value)}"
-            for key, value in line["values"].items() if key != line["headline"] and not words.single(key)
-        ]  # fmt: skip
+        others = [f"{key.replace('_', ' ')} {words.number(value)}" for key, value in words.others(line).items()]
         rows.append(
             {
                 "name": words.metric(line["metric"], line["protocol"]["view"]),

@@ -210,8 +210,8 @@ def all_numbers(value: Mapping[str, Any]) -> str:
     """The headline, and what else the metric says beside it."""
     numbers, headline = value["values"], value["headline"]
     others = [
-        f"{key.replace('_', ' ')} {words.number(number)}" for key, number in numbers.items()
-        if key != headline and not key.endswith("_std") and not words.single(key)
+        f"{key.replace('_', ' ')} {words.number(number)}" for key, number in words.others(value).items()
+        if not key.endswith("_std")
     ]  # fmt: skip
     floor = value.get("floor")
     others = [*others, *([f"real against real {words.number(floor['value'], 3)}"] if floor else [])]

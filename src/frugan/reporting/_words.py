@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from frugan.evaluation import TO, by_target
+from frugan.evaluation import by_target, of_all
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -91,9 +91,9 @@ OF_CLASS = "_of_class_"
 """What stands between a metric's number and the place of the class that it is of."""
 
 
-def single(key: str) -> bool:
-    """Whether a number is of one class or target, and stands in a table of its own."""
-    return OF_CLASS in key or TO in key
+def others(value: Mapping[str, Any]) -> dict[str, float]:
+    """What a value says beside its headline, but for what is of one class or target and has a table of its own."""
+    return {key: number for key, number in of_all(value).items() if key != value["headline"] and OF_CLASS not in key}
 
 
 def tables(value: Mapping[str, Any], classes: Sequence[str]) -> list[tuple[str, str, dict[str, float]]]:
@@ -107,8 +107,8 @@ def tables(value: Mapping[str, Any], classes: Sequence[str]) -> list[tuple[str, 
         if apart and place.isdigit():
             name = classes[int(place)] if int(place) < len(classes) else place
             found.setdefault(("class", what), {})[name] = number
-    found |= {("target", what): numbers for what, numbers in by_target(value["values"]).items()}
-    floors = by_target((value.get("floor") or {}).get("values", {}))
+    found |= {("target", what): numbers for what, numbers in by_target(value).items()}
+    floors = by_target({**value, "values": value["floor"]["values"]}) if value.get("floor") else {}
     if value["headline"] in floors:
         found["target", "real against real"] = floors[value["headline"]]
     spoken = value["metric"].replace("_", " ")
