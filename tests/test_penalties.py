@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from frugan import penalties
 from frugan.registry import UserError
@@ -34,6 +37,38 @@ def steep() -> torch.nn.Sequential:
     network = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Softplus(), torch.nn.Linear(16, 1))
     torch.nn.init.normal_(network[2].weight, std=10.0)
     return network
+
+
+class Operations(TorchDispatchMode):
+    """Counts torch's operations by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counted: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counted[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_zeros_are_not_sent_back_through_rectified_layers(inplace: bool) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.LeakyReLU(0.1, inplace=inplace), nn.Conv2d(4, 4, 3), nn.ReLU(inplace=inplace),
+        nn.Conv2d(4, 1, 2),
+    )  # fmt: skip
+    weights = [layer.weight for layer in network if isinstance(layer, nn.Conv2d)]
+    real = torch.randn(3, 1, 6, 6)
+    with Operations() as spent:
+        penalties.r1(weight=2.0)(network, real, real, seeded()).backward()
+    points = real.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(network(points).sum(), points, create_graph=True)
+    wanted = torch.autograd.grad(slope.flatten(1).square().sum(1).mean(), weights)
+    assert all(torch.equal(weight.grad, grad) for weight, grad in zip(weights, wanted, strict=True))
+    # Forward 3, slope 3; then 3 forwards of the slope's own change and 3 gradients of weights, and nothing else.
+    assert spent.counted["convolution_backward"] == 3
+    assert spent.counted["convolution"] == 9
 
 
 def at(discriminator: Callable[[Tensor], Tensor], name: str, **options: object) -> float:

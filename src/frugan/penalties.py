@@ -26,6 +26,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import Function
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from frugan.registry import Catalogue, UserError, suggest
 
@@ -66,7 +69,8 @@ class Penalty:
         """
         with torch.autocast(device_type=real.device.type, enabled=False):
             points = self.place(_wide(real), _wide(fake), random).detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(discriminator(points).sum(), points, create_graph=True)
+            with _Straight():
+                (gradient,) = torch.autograd.grad(discriminator(points).sum(), points, create_graph=True)
             squared_slopes = gradient.flatten(1).square().sum(1)
             return self.weight * self.every * self.price(squared_slopes).mean()
 
@@ -122,6 +126,58 @@ def find(name: str, **given: Any) -> Penalty:
             f"The penalty '{name}' has every={penalty.every}; it takes whole numbers from 1, e.g. every=16."
         )
     return penalty
+
+
+# --------------------------------------------------------------------------------------------------- second derivatives
+
+
+class _Straight(TorchFunctionMode):
+    """Inside, (leaky) ReLUs have no second derivative.
+
+    It is zero, but torch sends these zeros back through the whole forward pass: a third of the penalty's time.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is functional.leaky_relu:
+            return _straight_leaky_relu(*args, **(kwargs or {}))
+        if func in (functional.relu, torch.relu):
+            return _Rectified.apply(args[0], 0.0)
+        return func(*args, **(kwargs or {}))
+
+
+def _straight_leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    return _Rectified.apply(input, negative_slope)  # not in place: the same numbers
+
+
+class _Rectified(Function):
+    """x where it is positive, `slope` times x elsewhere."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.slope = slope
+        ctx.set_materialize_grads(False)  # what has no gradient is passed on as such, not as zeros
+        return functional.leaky_relu(x, slope)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
+        return None if grad is None else _Passed.apply(grad, *ctx.saved_tensors, ctx.slope), None
+
+
+class _Passed(Function):
+    """A gradient on its way back through `_Rectified`: linear in the gradient, and x only says where it is cut."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, x: Tensor, slope: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.slope = slope
+        return torch.ops.aten.leaky_relu_backward(grad, x, slope, False)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
+        return _Passed.apply(grad, *ctx.saved_tensors, ctx.slope), None, None
 
 
 # --------------------------------------------------------------------------------------------------------------- prices
