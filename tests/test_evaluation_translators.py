@@ -16,7 +16,7 @@ from torch import Tensor
 import frugan.metrics
 from frugan import artefact, cli, data, seeds, views
 from frugan.engine.run import RunFolder
-from frugan.evaluation import approximate, by_target, evaluate, noise, unequal
+from frugan.evaluation import approximate, by_target, evaluate, noise, sheets, unequal
 from frugan.evaluation._fakes import drawn
 from frugan.evaluation._targets import Split, groups
 from frugan.registry import UserError
@@ -185,6 +185,20 @@ def test_images_are_translated_in_parts_so_that_memory_does_not_grow(star: Path,
     )  # fmt: skip
     evaluate(star, metrics=["target_accuracy"], count=1030, device="cpu")
     assert max(counts) == 1024
+
+
+def test_a_sheet_shows_each_image_as_what_it_is_not_and_as_what_it_is(star: Path) -> None:
+    sheet, dataset = sheets(star, 5)[0], portraits("test")
+    rows = drawn(dataset, 5)
+    assert bool((sheet.images == dataset.images[rows]).all())
+    own = dataset.labels[rows]  # pyrefly: ignore
+    glasses, blond = own.clone(), own.clone()
+    glasses[:, 2] = 1
+    blond[:, :2] = torch.tensor([0, 1])
+    assert bool((own[:, 2] == 1).any())
+    assert bool((own[:, 2] == 0).any())
+    for name, asked in (("glasses", glasses), ("blond_hair", blond)):
+        assert bool((sheet.made[name] == through(artefact.load(star), sheet.images, asked)).all()), name
 
 
 def test_subsets_are_no_larger_than_what_there_is_of_a_target(star: Path) -> None:
