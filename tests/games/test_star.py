@@ -19,6 +19,7 @@ from frugan.data.batches import Batches
 from frugan.engine.clock import scheduled
 from frugan.engine.loop import play
 from frugan.games._domains import Domains, targets
+from frugan.games._judge import judge
 from frugan.latents import Latents
 from frugan.registry import UserError
 
@@ -42,6 +43,25 @@ def star(size=2, name="star", told=None, outputs=None, **options):
         "discriminator_steps": 3, **options,
     }
     return games.find(name).game(generator, discriminator, **given)
+
+
+@pytest.mark.parametrize("normalisation", ["none", "layer_norm", "batch_norm", "spectral"])
+def test_real_and_fake_are_judged_in_one_call_where_it_is_the_same(normalisation):
+    torch.manual_seed(0)
+    judging = nets.find("dcgan").part("encoder")(
+        colours.SHAPE, {"score": 1, "classes": 2}, Layers(), width=1 / 8, normalisation=normalisation
+    ).double()
+    real, fake = torch.randn(2, 4, *colours.SHAPE, dtype=torch.float64)
+    calls = []
+    judging.register_forward_hook(lambda *given: calls.append(len(given[1][0])))
+    with torch.no_grad():
+        judged = judge(judging, real, fake)
+        assert calls == ([8] if normalisation in ("none", "layer_norm") else [4, 4])
+        apart = judging(real), judging(fake)
+    if normalisation != "spectral":  # whose estimate moves with every call
+        for one, other in zip(judged, apart, strict=True):
+            assert one.keys() == other.keys() == {"score", "classes"}
+            assert all(torch.allclose(one[name], other[name], atol=1e-12) for name in one)
 
 
 # -------------------------------------------------------------------------------------------------------- formulas

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.games import Batches, Progress, Update
+from frugan.games._judge import judge
 from frugan.losses import AdversarialLoss, classification
 from frugan.penalties import Penalty
 from frugan.registry import UserError
@@ -108,7 +109,7 @@ class Rules:
         seen: dict[str, Tensor] = {}
 
         def judged() -> Tensor:
-            of_real, of_fake = self.discriminator(real.images), self.discriminator(fake)
+            of_real, of_fake = judge(self.discriminator, real.images, fake)
             takes = self.loss.takes_for_real
             seen["discriminator.accuracy_real"] = takes(of_real["score"].detach()).float().mean()
             seen["discriminator.accuracy_fake"] = 1 - takes(of_fake["score"].detach()).float().mean()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.games import Batches, Order, Progress, Shipped, Update, Variant, settle
+from frugan.games._judge import judge
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
@@ -163,7 +164,7 @@ class Cycle:
 
         def judged(stream: str) -> Tensor:
             discriminator = self.networks[f"discriminator_{stream}"]
-            of_real, of_fake = discriminator(real[stream])["score"], discriminator(shown[stream])["score"]
+            of_real, of_fake = (one["score"] for one in judge(discriminator, real[stream], shown[stream]))
             right["real"].append(self.loss.takes_for_real(of_real.detach()).float().mean())
             right["fake"].append(1 - self.loss.takes_for_real(of_fake.detach()).float().mean())
             return self.loss.discriminator(of_real, of_fake, random=progress.generator(f"loss.{stream}"))

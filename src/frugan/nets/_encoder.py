@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
 
 from frugan.batch import ImageShape
 from frugan.nets._condition import Entrance
@@ -35,6 +37,11 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.neck = neck
         self.heads = nn.ModuleDict({name: head(name, size) for name, size in outputs.items()})
+
+    @property
+    def joins(self) -> bool:
+        """Whether images judged in one call are judged as in several: no layer looks at a batch, or moves with calls."""
+        return not any(isinstance(part, _BatchNorm) or is_parametrized(part) for part in self.modules())
 
     def features(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
         """The activations after each stage's non-linearity (in training also after its dropout), first to last."""
