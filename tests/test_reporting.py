@@ -362,6 +362,10 @@ def test_a_chart_is_one_svg_with_the_pages_colours_and_no_size_of_its_own() -> N
     assert "#010" not in text
     assert "images seen" in text  # text stays text
     assert text == charts.curves([line], "A & B", rules=[(0.6, "below")], marks=[500])
+    for height in (-5.0, 5.0):
+        assert "reached" not in charts.curves([line], "A & B", rules=[(height, "reached")])
+    for height in (0.001, 5.0):
+        assert "reached" in charts.curves([line], "A & B", rules=[(height, "reached")], from_zero=True)
 
 
 def test_quality_against_cost_takes_one_seed_and_several() -> None:

@@ -55,7 +55,8 @@ def curves(
 ) -> str:
     """Curves over images seen. `rules` are horizontal thresholds with their words, `marks` vertical ones.
 
-    `from_zero` lets the scale begin at 0, so that it holds the rules of what cannot be below.
+    `from_zero` lets the scale begin at 0 and hold all rules: what real images reach lies far below a distance, and
+    far above a share.
     """
     figure, axes = _new(4.5, 2.5)
     for line in lines:
@@ -66,7 +67,7 @@ def curves(
             marker="o" if len(x) == 1 else None, markersize=3,
         )  # fmt: skip
     if from_zero:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max([axes.get_ylim()[1], *(1.08 * height for height, _ in rules)]))
     low, high = axes.get_ylim()
     for height, words in rules:
         if low <= height <= high or limits is not None:
