@@ -45,7 +45,7 @@ def main() -> None:
     table: dict[str, dict[str, dict[str, float]]] = {name: {fault: {} for fault in FAULTS} for name in names}
     for column, (fault, levels) in enumerate(FAULTS.items()):
         for level in levels:
-            np.savez(file, **dict(zip(("images", "labels"), spoil(real, fault, level), strict=True)))
+            np.savez(file, images=(spoilt := spoil(real, fault, level))[0], labels=spoilt[1])
             for value in evaluate(file, real=given.data, metrics=names, view=given.view):
                 table[value["metric"]][fault][f"{level:g}"] = value["values"][value["headline"]]
             print(fault, level, {name: table[name][fault][f"{level:g}"] for name in names}, flush=True)
