@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.autograd.function import Function
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -40,7 +43,7 @@ class Encoder(nn.Module):
 
     @property
     def joins(self) -> bool:
-        """Whether images judged in one call are judged as in several: no layer looks at a batch, or moves with calls."""
+        """Whether images are judged in one call as in several: no layer looks at a batch, or moves with every call."""
         return not any(isinstance(part, _BatchNorm) or is_parametrized(part) for part in self.modules())
 
     def features(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
@@ -68,11 +71,31 @@ def simple_encoder(
     dropout: nn.Module | None = None, bias: bool = True,
 ) -> Encoder:
     """An encoder whose last stage, `size` numbers for one image, is flattened and meets one dense layer per output."""
-    neck = nn.Flatten() if dropout is None else nn.Sequential(nn.Flatten(), dropout)
+    neck = Flatten() if dropout is None else nn.Sequential(Flatten(), dropout)
     return Encoder(
         image, outputs, entrance, entrance.classes, stages, neck,
         lambda name, outputs: nn.Linear(size, outputs, bias=bias),
     )
+
+
+class Flatten(nn.Flatten):
+    """`nn.Flatten` whose gradient has its input's layout: in another one the layers before take four times as long."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        last = input.dim() == 4 and input.is_contiguous(memory_format=torch.channels_last)
+        return super().forward(_LastBack.apply(input) if last and input.requires_grad else input)
+
+
+class _LastBack(Function):
+    """The images as they are; their gradient in channels-last layout."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor) -> Tensor:
+        return images.view_as(images)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyrefly: ignore
+        return grad.contiguous(memory_format=torch.channels_last)
 
 
 def check_images(images: Tensor, expected: ImageShape) -> None:

@@ -22,7 +22,7 @@ from frugan.nets import Architecture, scaled
 from frugan.nets._choices import halvings, one_of
 from frugan.nets._condition import Entrance
 from frugan.nets._decoder import Decoder
-from frugan.nets._encoder import Encoder
+from frugan.nets._encoder import Encoder, Flatten
 from frugan.nets._initialise import dcgan as initialise
 from frugan.nets._norms import encoder_norm, set_batch_norms, spectral
 from frugan.registry import UserError
@@ -130,7 +130,7 @@ def encoder(
             return nn.Linear(now * height * width_, size, bias=False)
         return nn.Conv2d(now, size, (height, width_), bias=False)
 
-    neck = nn.Flatten() if head == "dense" else nn.Identity()
+    neck = Flatten() if head == "dense" else nn.Identity()
     network = Encoder(image, outputs, entrance, classes, built, neck, head_of)
     set_batch_norms(network, eps=eps, momentum=0.1)
     initialise(network)
