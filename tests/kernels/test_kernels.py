@@ -304,7 +304,7 @@ def test_a_compiler_that_fails_is_told_once(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "broken 1.0" && exit 0\necho "no room" >&2; exit 1\n')
     broken.chmod(0o755)
-    program = "from frugan.kernels import _compiler; print(_compiler.library('norm'), _compiler.library('norm'))"
+    program = "from frugan.kernels import _compiler; print(_compiler.load('norm'), _compiler.load('norm'))"
     told = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "CXX": str(broken), "FRUGAN_CACHE": str(tmp_path)},
         capture_output=True, text=True, check=True,

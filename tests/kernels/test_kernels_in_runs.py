@@ -98,7 +98,7 @@ def test_without_its_compiler_a_run_goes_on_and_says_so(
 ) -> None:
     trained(data, tmp_path / "run", 8, kernels="compiled")
     monkeypatch.setattr(_compiler, "compiler", lambda: None)
-    monkeypatch.setattr(_compiler, "library", lambda source, **defines: None)
+    monkeypatch.setattr(_compiler, "load", lambda source, **defines: None)
     run = trained(data, tmp_path / "run", 16, kernels="compiled")
     assert "-> None" in capsys.readouterr().err
     assert "compiled" not in chosen(run).values()

@@ -50,7 +50,7 @@ def _processor() -> str:
 
 
 @functools.cache
-def library(source: str, **defines: int) -> ctypes.CDLL | None:
+def load(source: str, **defines: int) -> ctypes.CDLL | None:
     """The library of ``source.cpp`` compiled with these macros, from the cache or made now; None if it cannot be.
 
     Compiling takes a few seconds, and says so; that it failed is said once.

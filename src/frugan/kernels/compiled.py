@@ -46,7 +46,7 @@ def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
     if not usual or images.numel() == 0 or (weight is not None and weight.dtype is not torch.float32):
         return False
     if isinstance(call.settings, Norm):
-        return images.shape[2] * images.shape[3] > 1 and _compiler.library("norm") is not None
+        return images.shape[2] * images.shape[3] > 1 and _compiler.load("norm") is not None
     assert weight is not None
     depthwise = weight.shape[1] == 1 and call.settings.groups == images.shape[1] == weight.shape[0]
     if not depthwise or max(weight.shape[2:]) > LARGEST or min(_sizes(call, images, weight)) < 1:
@@ -69,7 +69,7 @@ def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) 
             tuple(weight.shape[2:]), settings.stride, settings.rows[0], settings.columns[0],
             other if transposed else inside, inside if transposed else other,
         )
-        return (Transposed if transposed else Forward).apply(images, weight, bias, geometry)
+        return Convolution.apply(images, weight, bias, geometry, transposed)
 
 
 def _sizes(call: Call, images: Tensor, weight: Tensor) -> tuple[int, ...]:
@@ -85,7 +85,7 @@ def _sizes(call: Call, images: Tensor, weight: Tensor) -> tuple[int, ...]:
 
 
 def _depthwise(kernel: tuple[int, ...], stride: tuple[int, ...]) -> ctypes.CDLL | None:
-    return _compiler.library("depthwise", KH=kernel[0], KW=kernel[1], SH=stride[0], SW=stride[1])
+    return _compiler.load("depthwise", KH=kernel[0], KW=kernel[1], SH=stride[0], SW=stride[1])
 
 
 class _Shape(ctypes.Structure):
@@ -133,44 +133,31 @@ def _sum(grad: Tensor, bias: Tensor | None) -> Tensor | None:
     return None if bias is None else grad.float().sum((0, 2, 3))
 
 
-class Forward(Function):
-    """The convolution: the larger image ``[n, c, H, W]`` to the smaller one ``[n, c, h, w]``."""
+class Convolution(Function):
+    """The convolution, larger image ``[n, c, H, W]`` to smaller ``[n, c, h, w]``; the other way if transposed."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    def forward(
+        ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, transposed: bool
+    ) -> Tensor:
         images = images.contiguous(memory_format=LAST)
         ctx.save_for_backward(images, weight, bias)
-        ctx.geometry = geometry
-        out = _like(images, geometry.small)
-        _call("forward", geometry, images, _taps(weight), _wide(bias), out, turned=False)
+        ctx.geometry, ctx.transposed = geometry, transposed
+        out = _like(images, geometry.large if transposed else geometry.small)
+        name = "transposed" if transposed else "forward"
+        _call(name, geometry, images, _taps(weight), _wide(bias), out, turned=transposed)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
         images, weight, bias = ctx.saved_tensors
-        to_images = Transposed.apply(grad, weight, None, ctx.geometry) if ctx.needs_input_grad[0] else None
-        to_weight = Weight.apply(images, grad, ctx.geometry) if ctx.needs_input_grad[1] else None
-        return to_images, to_weight, _sum(grad, bias), None
-
-
-class Transposed(Function):
-    """The transposed convolution: the smaller image to the larger one."""
-
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-        images = images.contiguous(memory_format=LAST)
-        ctx.save_for_backward(images, weight, bias)
-        ctx.geometry = geometry
-        out = _like(images, geometry.large)
-        _call("transposed", geometry, images, _taps(weight), _wide(bias), out, turned=True)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
-        images, weight, bias = ctx.saved_tensors
-        to_images = Forward.apply(grad, weight, None, ctx.geometry) if ctx.needs_input_grad[0] else None
-        to_weight = Weight.apply(grad, images, ctx.geometry) if ctx.needs_input_grad[1] else None
-        return to_images, to_weight, _sum(grad, bias), None
+        to_images = to_weight = None
+        if ctx.needs_input_grad[0]:
+            to_images = Convolution.apply(grad, weight, None, ctx.geometry, not ctx.transposed)
+        if ctx.needs_input_grad[1]:
+            large, small = (grad, images) if ctx.transposed else (images, grad)
+            to_weight = Weight.apply(large, small, ctx.geometry)
+        return to_images, to_weight, _sum(grad, bias), None, None
 
 
 class Weight(Function):
@@ -189,8 +176,8 @@ class Weight(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
         large, small = ctx.saved_tensors
-        to_large = Transposed.apply(small, grad, None, ctx.geometry) if ctx.needs_input_grad[0] else None
-        to_small = Forward.apply(large, grad, None, ctx.geometry) if ctx.needs_input_grad[1] else None
+        to_large = Convolution.apply(small, grad, None, ctx.geometry, True) if ctx.needs_input_grad[0] else None
+        to_small = Convolution.apply(large, grad, None, ctx.geometry, False) if ctx.needs_input_grad[1] else None
         return to_large, to_small, None
 
 
@@ -234,7 +221,7 @@ class InstanceNorm(Function):
 
 
 def _norm(function: str, ctx: FunctionCtx, images: Tensor, *others: Tensor | None) -> None:
-    library = _compiler.library("norm")
+    library = _compiler.load("norm")
     assert library is not None
     settings: Norm = ctx.call.settings  # type: ignore[attr-defined]
     count, channels, high, wide = images.shape
