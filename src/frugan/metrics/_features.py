@@ -75,14 +75,14 @@ def collect(chunks: Iterable[Tensor]) -> Statistics:
     for chunk in chunks:
         if len(chunk) == 0:
             continue
-        chunk = chunk.detach().to("cpu", torch.float64)
-        chunk_mean = chunk.mean(0)
-        centred = chunk - chunk_mean
+        centred = chunk.detach().to("cpu", torch.float64, copy=True)
+        chunk_mean = centred.mean(0)
+        centred -= chunk_mean
         if count == 0:
             count, mean, scatter = len(chunk), chunk_mean, _gram(centred)
             continue
         total, step = count + len(chunk), chunk_mean - mean
-        scatter = scatter + _gram(centred) + torch.outer(step, step) * (count * len(chunk) / total)
+        scatter = scatter.add_(_gram(centred)).addr_(step, step, alpha=count * len(chunk) / total)
         mean = mean + step * (len(chunk) / total)
         count = total
     if count < 2:

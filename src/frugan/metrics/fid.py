@@ -37,7 +37,7 @@ class Rooted(NamedTuple):
     """One side of the distance with a root of its covariance, R with R R' = S1: it serves against several other sides.
 
     The trace of (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of R' S2 R: a symmetric matrix, so nothing
-    complex can come out and singular covariances need no nudge.
+    complex can come out and singular covariances need no nudge. R is lower triangular.
     """
 
     mean: Tensor
@@ -48,17 +48,17 @@ class Rooted(NamedTuple):
     def of(cls, statistics: Statistics) -> Rooted:
         _, mean, covariance = _double(statistics)
         trace = _finite(covariance.trace())
-        root, failed = torch.linalg.cholesky_ex(_symmetric(covariance))
+        root, failed = torch.linalg.cholesky_ex(covariance)
         if failed:  # singular; by eigenvectors it takes many times as long
-            values, vectors = torch.linalg.eigh(_symmetric(covariance))
-            root = vectors * values.clamp_min(0).sqrt()
+            values, vectors = torch.linalg.eigh(covariance)
+            root = torch.linalg.qr((vectors * values.clamp_min(0).sqrt()).T, mode="r").R.T
         return cls(mean, root, trace)
 
     def distance(self, other: Statistics) -> float:
         """As `frechet`."""
         _, mean, covariance = _double(other)
         apart = _finite((self.mean - mean).square().sum() + self.trace + covariance.trace())
-        shared = torch.linalg.eigvalsh(_symmetric(self.root.T @ covariance @ self.root)).clamp_min(0).sqrt().sum()
+        shared = torch.linalg.eigvalsh(_between(self.root, covariance)).clamp_min(0).sqrt().sum()
         return _difference(apart, shared)
 
 
@@ -91,8 +91,19 @@ def _double(statistics: Statistics) -> Statistics:
     return Statistics(statistics.count, statistics.mean.double(), statistics.covariance.double())
 
 
-def _symmetric(matrix: Tensor) -> Tensor:
-    return (matrix + matrix.T) / 2
+def _between(root: Tensor, covariance: Tensor) -> Tensor:
+    """R' S R of a lower triangular R: the lower half, which is what eigenvalues of a symmetric matrix are read from.
+
+    In blocks, which leaves out the quarter of R that is 0 and the quarter of the product that nobody reads.
+    """
+    half = len(root) // 2
+    left, right = root[:, :half], root[half:, half:]
+    by_left, by_right = covariance @ left, covariance[half:, half:] @ right
+    product = torch.zeros_like(covariance)
+    product[:half, :half] = left.T @ by_left
+    product[half:, :half] = right.T @ by_left[half:]
+    product[half:, half:] = right.T @ by_right
+    return product
 
 
 def margin(mean: float, view: str) -> float:
