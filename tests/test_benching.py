@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from frugan import benching, convs, recipes
-from frugan.benching import Roofline, bench
+from frugan.benching import Roofline, _roofline, bench
 from frugan.convs._primitives import Convolution, Transposed
 from frugan.kernels import Choices, _compiler
 from frugan.registry import UserError
@@ -23,8 +23,8 @@ def macs(module: nn.Module, *shape: int) -> tuple[float, float]:
     """Multiply-accumulates of a forward, and of a forward and backward, when one takes a second."""
     images = torch.randn(shape, requires_grad=True)
     with torch.no_grad():
-        forward = benching._count(lambda: module(images), ONE)
-    both = benching._count(lambda: module(images).sum().backward(), ONE)
+        forward = _roofline.count(lambda: module(images), ONE)
+    both = _roofline.count(lambda: module(images).sum().backward(), ONE)
     return sum(one.ideal for one in forward.values()), sum(one.ideal for one in both.values())
 
 
@@ -52,7 +52,7 @@ def test_compiled_layers_are_counted_as_torchs_own(transposed: bool) -> None:
     counted = {}
     for mode in ("plain", "compiled"):
         with Choices(mode).active():
-            counted[mode] = benching._count(lambda: layer(images).sum().backward(), ONE)
+            counted[mode] = _roofline.count(lambda: layer(images).sum().backward(), ONE)
     assert {name for name, _ in counted["compiled"]} >= {
         "depthwise_forward", "depthwise_transposed", "depthwise_weight"
     }  # fmt: skip
@@ -74,14 +74,14 @@ def test_memory_bounds_a_layer_that_computes_little() -> None:
     images = torch.randn(2, 8, 5, 5)
     slow_memory = Roofline({"float32": float("inf")}, 4.0)
     with torch.no_grad():
-        found = benching._count(lambda: layer(images), slow_memory)
+        found = _roofline.count(lambda: layer(images), slow_memory)
     assert sum(one.ideal for one in found.values()) == images.numel() + layer.weight.numel() + images.numel()
 
 
 def test_what_is_neither_a_convolution_nor_a_product_is_free_and_listed() -> None:
     layer = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Tanh())
     with torch.no_grad():
-        found = benching._hottest(benching._count(lambda: layer(torch.randn(1, 3, 4, 4)), ONE))
+        found = _roofline.hottest(_roofline.count(lambda: layer(torch.randn(1, 3, 4, 4)), ONE))
     shares = {one.operation: one.share for one in found}
     assert shares["tanh"] is None
     assert shares["convolution"] is not None
@@ -106,18 +106,29 @@ def test_every_family_and_precision_is_timed_and_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "judges"),
+    ("recipe", "judges", "images"),
     [
-        ("cgan", ["discriminator"]),
-        ("stargan", ["discriminator"]),
-        ("cyclegan-6", ["discriminator_a", "discriminator_b"]),
+        ("cgan", ["discriminator"], 2),
+        ("stargan", ["discriminator"], 10),  # five steps of the discriminator
+        ("cyclegan-6", ["discriminator_a", "discriminator_b"], 4),  # two streams
     ],
 )
-def test_recipes_with_labels_and_with_two_streams_are_benched(recipe: str, judges: list[str]) -> None:
+def test_recipes_with_labels_and_with_two_streams_are_benched(recipe: str, judges: list[str], images: int) -> None:
     changes = {"data.size": 32, "architecture.width": 0.125, **{f"{name}.width": 0.125 for name in judges}}
     found = bench(recipe, families=("standard",), precisions=("float32",), batch_size=2, repeats=2, seconds=0.0,
                   changes=changes)  # fmt: skip
     assert [one.what for one in found.timed] == ["round", "sample 1", "sample 64"]
+    assert found.images == images
+    assert found.timed[0].images_per_second * found.timed[0].milliseconds / 1000 == pytest.approx(images)
+
+
+def test_the_peak_is_that_of_the_faster_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    peaks = []
+    for product, layer in ((0.5, 1.0), (1.0, 0.1)):
+        seconds = iter((product, layer))
+        monkeypatch.setattr(_roofline, "_fastest", lambda run, device, seconds=seconds: (run(), next(seconds))[1])
+        peaks.append(_roofline._product("float32", torch.device("cpu"), size=64))
+    assert peaks == [4 * 64**2 * 512**2, 4 * 64**2 * 512**2 / 0.1]
 
 
 def test_a_recipe_with_families_of_its_own_is_an_arm_of_its_own() -> None:

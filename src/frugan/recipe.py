@@ -153,6 +153,11 @@ class Recipe:
         """Real images to be shown; where rounds are counted, as many as each shows with one batch."""
         return self.images if self.rounds is None else self.rounds * self.batch_size
 
+    @property
+    def whole_rounds(self) -> int:
+        """About how many rounds the budget is: as if each showed one batch."""
+        return self.images // self.batch_size if self.rounds is None else self.rounds
+
     def data_of(self, stream: str) -> Data:
         """The data of one of the game's streams: `data`, but for what `streams` says of it."""
         return replace(self.data, **self.streams.get(stream, {}))

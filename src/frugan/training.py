@@ -477,7 +477,7 @@ def _kernels(recipe: Recipe, folder: RunFolder, device: torch.device) -> str:
     """The mode of kernels that a run was begun with, else the one it begins with."""
     from frugan import kernels
 
-    return kernels_of(folder) or kernels.settle(recipe.kernels, device, recipe.budget // recipe.batch_size)
+    return kernels_of(folder) or kernels.settle(recipe.kernels, device, recipe.whole_rounds)
 
 
 def kernels_of(folder: RunFolder) -> str | None:

@@ -167,7 +167,7 @@ def compare(
     from frugan.engine.run import RunFolder
 
     usual = found[0].recipe
-    mode = kernels.settle("auto", choose_device(device), usual.budget // usual.batch_size)
+    mode = kernels.settle("auto", choose_device(device), usual.whole_rounds)
     _check(found, settings, say)
     for note in notes:
         say(note)

@@ -1,0 +1,321 @@
+"""Benching: how fast a recipe trains and samples on this machine, in every convolution family and precision.
+
+All arms run in turn in one process (A B A B ..., every second time backwards), so that what disturbs the machine
+disturbs all alike; what is told is the median. Images are noise: a round takes as long on them. Kernels are those that
+a run of the recipe's length would choose, and are chosen before anything is timed.
+
+Beside each time stands the share of the machine's **roofline** that was reached. Two numbers are measured in the same
+run: multiply-accumulates a second in a large matrix product (as a product or as a convolution one pixel wide, whichever
+is faster here), and bytes a second in a large copy. A layer can be no faster than the slower of both allows (Williams
+et al. 2009, 10.1145/1498765.1498785). The ideal time of a round is the sum over its convolutions and dense layers,
+forward and backward; everything else is counted as free, as if it were fused into them. So a share of 1 is out of
+reach, and what is missing has a place: see `Bench.hottest`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frugan import convs, costing, seeds, training
+from frugan.benching import _roofline, _showing
+from frugan.benching._roofline import Hot, Roofline
+from frugan.recipe import Recipe
+from frugan.registry import UserError, suggest
+
+if TYPE_CHECKING:
+    import torch
+
+    from frugan.data import Dataset
+    from frugan.engine.loop import Parts
+
+IMAGES = 1024
+"""Of noise, in each stream."""
+
+SAMPLED = (1, 64)
+"""Batch sizes of sampling."""
+
+AS_IT_IS = "as it is"
+"""The arm of a recipe that brings families of its own."""
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One thing that was measured: ``round`` (a step of training), or ``sample 1``, ``sample 64`` (a batch).
+
+    `milliseconds` are of the whole round or batch: median and quartiles over the repeats. `share` is that of the
+    roofline.
+    """
+
+    family: str
+    precision: str
+    what: str
+    milliseconds: float
+    quartiles: tuple[float, float]
+    images_per_second: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What `bench` found: arms that were timed, and for each (family, precision) the operations that took longest.
+
+    `images` are the real ones that a round shows, `batch_size` at a time. `kernels` is what the recipe's ``kernels``
+    means here for a run of its length (see `frugan.kernels`).
+    """
+
+    recipe: str
+    batch_size: int
+    images: int
+    kernels: str
+    machine: str
+    threads: int
+    roofline: Roofline
+    timed: tuple[Timed, ...]
+    hottest: Mapping[tuple[str, str], tuple[Hot, ...]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        hottest = [
+            {"family": family, "precision": precision, "operations": [asdict(one) for one in found]}
+            for (family, precision), found in self.hottest.items()
+        ]
+        return {
+            "format": FORMAT, "recipe": self.recipe, "batch_size": self.batch_size, "images": self.images,
+            "kernels": self.kernels, "machine": self.machine, "threads": self.threads,
+            "roofline": {"macs": dict(self.roofline.macs), "bytes": self.roofline.bytes},
+            "timed": [asdict(one) for one in self.timed], "hottest": hottest,
+        }  # fmt: skip
+
+    def show(self, *, layers: bool = False) -> None:
+        """Print the table; with `layers`, the operations of each arm's round before it."""
+        from rich.console import Console
+
+        console = Console()
+        if layers:
+            for (family, precision), found in self.hottest.items():
+                console.print(_showing.hot_table(f"{family}, {precision}", found))
+                console.print()
+        console.print(_showing.table(self))
+        peaks = ", ".join(f"{macs / 1e9:,.0f} in {name}" for name, macs in self.roofline.macs.items())
+        console.print(
+            "share: of this machine's roofline, that is of "
+            f"{peaks} billion multiply-accumulates a second and {self.roofline.bytes / 1e9:.1f} GB/s.",
+            markup=False, highlight=False,
+        )  # fmt: skip
+        console.print(f"{self.machine}, {self.threads} threads, kernels={self.kernels}.", markup=False, highlight=False)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``bench.json`` and the plot ``bench.png``; returns the plot's path.
+
+        Raises UserError if the folder holds something that is no bench.
+        """
+        folder = Path(folder)
+        if folder.exists() and not (folder.is_dir() and {one.name for one in folder.iterdir()} <= _FILES):
+            raise UserError(f"{folder} holds something that is no bench; give another --out.")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "bench.json").write_text(json.dumps(self.as_dict(), indent=1) + "\n")
+        plot = folder / "bench.png"
+        _showing.plot(self, plot)
+        return plot
+
+
+_FILES = {"bench.json", "bench.png"}
+
+
+def bench(
+    recipe: str | Path | Recipe,
+    *,
+    families: Sequence[str] = (),
+    precisions: Sequence[str] = (),
+    batch_size: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+    repeats: int = 5,
+    seconds: float = 0.5,
+    device: str | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> Bench:
+    """Time rounds of training and sampling of a recipe on this machine.
+
+    Args:
+        recipe: a name, a recipe.json, a run folder, or a `Recipe`.
+        families: of the network that makes images, as for ``--family``; left out, the recipe as it is where it has
+            families of its own, and all that there are.
+        precisions: "float32", "bf16"; left out, both where bf16 is fast here. Sampling is in float32 always.
+        batch_size: real images in each step of the discriminator.
+        changes: keys of the recipe.
+        repeats: measurements of each arm, two or more.
+        seconds: how long one measurement should take at least; a round that takes longer is measured alone.
+        device: the best there is if left out.
+        announce: called with a line of text before each slow part.
+
+    Raises:
+        UserError: for unknown names and keys, or fewer than two repeats.
+    """
+    import torch
+
+    from frugan import costs, kernels
+    from frugan.engine import precision
+    from frugan.engine.precision import choose_device
+
+    if repeats < 2:
+        raise UserError(f"repeats={repeats}: a spread takes at least two.")
+    base = training.resolve(costing.recipe_of(recipe), changes=changes, batch_size=batch_size)
+    tell = announce or (lambda line: None)
+    place = choose_device(device)
+    fast = {"float32", precision.resolve("auto", place)}
+    asked = tuple(precisions) or tuple(name for name in ("float32", "bf16") if name in fast)
+    for name in asked:
+        if name not in ("float32", "bf16"):
+            raise UserError(f"There is no precision '{name}' to bench. {suggest(name, ('float32', 'bf16'))}")
+    named = tuple(families) or arms_of(base)
+    mode = kernels.settle(base.kernels, place, base.whole_rounds)
+
+    # Every arm's networks are in memory together: only so can the arms take turns.
+    rounds: dict[tuple[str, str], Callable[[], object]] = {}
+    alive: dict[tuple[str, str], Parts] = {}
+    for family in named:
+        changed = base if family == AS_IT_IS else base.with_family(family)
+        for name in asked:
+            arm = family, name
+            alive[arm] = _parts(replace(changed, precision=name), place, mode)
+            rounds[arm] = _round(alive[arm])
+    tell(f"Measuring the machine: {costs.machine(place)}.")
+    roofline = _roofline.measured(asked, place)
+    tell(f"Counting the operations of a round of {len(rounds)} arms.")
+    counted = {arm: _roofline.count(run, roofline) for arm, run in rounds.items()}
+    # Some games show several batches a round: one for each step of the discriminator, or one of each stream.
+    shown = next(parts.clock.images // parts.clock.rounds for parts in alive.values())
+    found = []
+    for arm, times in _in_turn(rounds, repeats, seconds, place, tell).items():
+        ideal = sum(one.ideal for one in counted[arm].values())
+        found.append(_timed(arm, "round", times, shown, ideal))
+    tell("Sampling.")
+    found += _sampling({family: alive[family, asked[0]] for family in named}, base, roofline, place)
+    hottest = {arm: _roofline.hottest(operations) for arm, operations in counted.items()}
+    return Bench(
+        base.name, base.batch_size, shown, mode, costs.machine(place), torch.get_num_threads(), roofline, tuple(found),
+        hottest,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- arms
+
+
+def arms_of(recipe: Recipe) -> tuple[str, ...]:
+    """The families that are benched unless told: all, after the recipe as it is where it has some of its own."""
+    own = any(recipe.networks[name].families for name in recipe.makers())
+    return (*((AS_IT_IS,) if own else ()), *sorted(convs.names(), key=lambda name: name != "standard"))
+
+
+def _parts(recipe: Recipe, device: torch.device, kernels: str) -> Parts:
+    """A run of the recipe on noise, ready to be played."""
+    from frugan import build, games
+
+    streams = games.find(recipe.game.name).streams
+    parts = build.parts(recipe, {stream: _noise(recipe, stream) for stream in streams}, device, kernels=kernels)
+    for network in parts.game.networks.values():
+        network.train()
+    return parts
+
+
+def _noise(recipe: Recipe, stream: str) -> Dataset:
+    import torch
+
+    from frugan import build
+    from frugan.data import Dataset
+
+    wanted, image = recipe.data_of(stream), build.image_shape(recipe)
+    draws = seeds.generator(0, "bench", stream)
+    count = max(IMAGES, recipe.batch_size)
+    images = torch.randint(256, (count, *image), dtype=torch.uint8, generator=draws)
+    labels, names = None, ()
+    if wanted.classes:
+        shape = (count, wanted.classes) if wanted.attributes else (count,)
+        labels = torch.randint(2 if wanted.attributes else wanted.classes, shape, generator=draws)
+        names = tuple(map(str, range(wanted.classes)))
+    bits = labels is not None and labels.ndim == 2
+    return Dataset(
+        "noise", "train", image, images, labels, () if bits else names, "0" * 16, attributes=names if bits else ()
+    )
+
+
+def _round(parts: Parts) -> Callable[[], object]:
+    from frugan.engine.loop import play_round
+
+    return lambda: play_round(parts)
+
+
+# ------------------------------------------------------------------------------------------------------------- time
+
+
+def _in_turn(
+    rounds: Mapping[tuple[str, str], Callable[[], object]], repeats: int, seconds: float, device: torch.device,
+    tell: Callable[[str], None],
+) -> dict[tuple[str, str], list[float]]:
+    """Seconds of a round of each arm, in each of `repeats` measurements."""
+    times: dict[tuple[str, str], list[float]] = {arm: [] for arm in rounds}
+    many = {}
+    for arm, run in rounds.items():
+        once = _seconds(run, 1, device)
+        many[arm] = max(1, math.ceil(seconds / once))
+    began = time.perf_counter()
+    for number in range(repeats):
+        for arm in list(rounds) if number % 2 == 0 else list(rounds)[::-1]:
+            times[arm].append(_seconds(rounds[arm], many[arm], device))
+        left = (time.perf_counter() - began) / (number + 1) * (repeats - number - 1)
+        tell(f"Rounds: {number + 1} of {repeats}, {left:.0f} s left.")
+    return times
+
+
+def _seconds(run: Callable[[], object], times: int, device: torch.device) -> float:
+    """Seconds of one of so many runs after each other."""
+    started = time.perf_counter()
+    for _ in range(times):
+        run()
+    _roofline.wait(device)
+    return (time.perf_counter() - started) / times
+
+
+def _sampling(
+    alive: Mapping[str, Parts], recipe: Recipe, roofline: Roofline, device: torch.device
+) -> list[Timed]:
+    """Forward passes in float32 of what each family would ship, in turn."""
+    import torch
+
+    from frugan import costs
+
+    name, arms = recipe.makers()[0], {}
+    for family, parts in alive.items():
+        network = costs.duplicate(parts.averaged()[name]).eval().to(memory_format=torch.contiguous_format)  # pyrefly: ignore
+        arms[family] = network, *costing.inputs_of(recipe, name)
+    found = []
+    for family, measured in costs.latencies(arms, batches=SAMPLED, repeats=15, warm_up=2, device=device).items():
+        for one in measured:
+            inputs = costing.inputs_of(recipe, name, one.batch)
+            given = [torch.zeros(one) if isinstance(one, tuple) else one for one in inputs]
+            with torch.no_grad():  # in inference mode convolutions would go by other names
+                run = functools.partial(arms[family][0], *(one.to(device) for one in given))
+                operations = _roofline.count(run, roofline)
+            ideal = 1000 * sum(operation.ideal for operation in operations.values())
+            found.append(
+                Timed(
+                    family, "float32", f"sample {one.batch}", one.median_ms, one.quartiles_ms, one.images_per_second,
+                    ideal / one.median_ms,
+                )
+            )
+    return found
+
+
+def _timed(arm: tuple[str, str], what: str, times: Sequence[float], images: int, ideal: float) -> Timed:
+    lower, middle, upper = statistics.quantiles(times, n=4, method="inclusive")
+    return Timed(*arm, what, 1000 * middle, (1000 * lower, 1000 * upper), images / middle, ideal / middle)

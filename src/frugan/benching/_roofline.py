@@ -1,0 +1,156 @@
+"""The machine's roofline, the operations of a round, and how near each comes to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class Roofline(NamedTuple):
+    """What the machine can do: multiply-accumulates a second by precision, and bytes a second read and written."""
+
+    macs: Mapping[str, float]
+    bytes: float
+
+
+@dataclass(frozen=True)
+class Hot:
+    """One kind of operation of a round: all calls with the same shapes. `seconds` a round; `share` of the roofline.
+
+    A share of None belongs to what the roofline counts as free.
+    """
+
+    operation: str
+    shapes: str
+    calls: int
+    seconds: float
+    share: float | None
+
+
+def measured(precisions: Sequence[str], device: torch.device) -> Roofline:
+    """The machine's roofline in these precisions and in float32, which sampling is in whatever training is in."""
+    return Roofline({name: _product(name, device) for name in dict.fromkeys((*precisions, "float32"))}, _copy(device))
+
+
+def _product(precision: str, device: torch.device, size: int = 2048) -> float:
+    """Multiply-accumulates a second in a large product of matrices.
+
+    It is asked of both libraries that could compute it: as a product, and as a convolution of one pixel's width
+    (channels-last), which another one computes. On some processors that one is twice as fast in float32, and a layer
+    would have more than the whole roofline.
+    """
+    import torch
+    from torch.nn import functional
+
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    one, other = (torch.ones(size, size, dtype=kind, device=device) for _ in range(2))
+    channels = 512
+    images = torch.ones(4, channels, 64, 64, dtype=kind, device=device).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(channels, channels, 1, 1, dtype=kind, device=device)
+    with torch.no_grad():
+        as_product = size**3 / _fastest(lambda: one @ other, device)
+        as_layer = images.numel() * channels / _fastest(lambda: functional.conv2d(images, weight), device)
+    return max(as_product, as_layer)
+
+
+def _copy(device: torch.device, size: int = 64 << 20) -> float:
+    """Bytes a second, those that are read and those that are written, in a copy that no cache holds."""
+    import torch
+
+    source = torch.zeros(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * size / _fastest(lambda: target.copy_(source), device)
+
+
+def _fastest(run: Callable[[], object], device: torch.device, repeats: int = 9) -> float:
+    """Seconds of the fastest run: a peak is what was reached once, not what a busy machine allows."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        run()
+        wait(device)
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+@dataclass
+class Operation:
+    """All calls of one kind of operation: seconds they took, and seconds they would take at the roofline."""
+
+    calls: int = 0
+    seconds: float = 0.0
+    ideal: float = 0.0
+
+
+def count(run: Callable[[], object], roofline: Roofline) -> dict[tuple[str, str], Operation]:
+    """Play one round after another that does not count, and take down each operation by name and shapes."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from frugan.kernels import watched
+
+    found: dict[tuple[str, str], Operation] = {}
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            started = time.perf_counter()
+            out = func(*args, **(kwargs or {}))
+            taken = time.perf_counter() - started
+            made = out if isinstance(out, tuple) else (out,)
+            tensors = tuple(value for value in (*args, *made) if isinstance(value, torch.Tensor))
+            note(func.overloadpacket.__name__, tensors, _macs(func.overloadpacket, args, out), taken)
+            return out
+
+    def note(name: str, tensors: Sequence[Tensor], macs: float, taken: float) -> None:
+        shapes = " ".join("x".join(map(str, value.shape)) for value in tensors[:3])
+        kind = "bf16" if any(value.dtype is torch.bfloat16 for value in tensors) else "float32"
+        entry = found.setdefault((name, f"{shapes} {kind}"), Operation())
+        entry.calls += 1
+        entry.seconds += taken
+        if macs:
+            moved = sum(value.numel() * value.element_size() for value in tensors)
+            entry.ideal += max(macs / roofline.macs[kind], moved / roofline.bytes)
+
+    run()
+    with Watch(), watched(note):
+        run()
+    return found
+
+
+def _macs(operation: Any, args: Sequence[Any], out: Any) -> float:
+    """Multiply-accumulates of one call; 0 for what is neither a convolution nor a product of matrices."""
+    import torch
+    from torch.utils.flop_counter import flop_registry
+
+    aten = torch.ops.aten
+    if operation is aten.convolution:
+        image, weight, transposed = args[0], args[1], args[6]
+        return (image if transposed else out).numel() * weight[0].numel()
+    if operation is aten.convolution_backward:
+        # The gradient of the input and that of the weight take as many as the forward each. (The counter of torch
+        # takes grouped layers for full ones here.)
+        gradient, image, weight, transposed, mask = *args[:3], args[7], args[10]
+        return (image if transposed else gradient).numel() * weight[0].numel() * (mask[0] + mask[1])
+    formula = flop_registry.get(operation)
+    return 0 if formula is None else formula(*args, out_val=out) / 2
+
+
+def hottest(operations: Mapping[tuple[str, str], Operation], most: int = 12) -> tuple[Hot, ...]:
+    slowest = sorted(operations.items(), key=lambda item: -item[1].seconds)[:most]
+    return tuple(
+        Hot(name, shapes, one.calls, one.seconds, one.ideal / one.seconds if one.ideal else None)
+        for (name, shapes), one in slowest
+    )
+
+
+def wait(device: torch.device) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
