@@ -16,16 +16,17 @@ the losses are held to anything. No compiler is used on either side, and the all
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
+from _in_default_type import InDefaultType
 from _plain_dcgan import Step, Weights, initial_weights, make_plain_step
 from _report import Spread, arguments, finish, in_turn, show, spread, times_faster
 from torch import Tensor, nn
 
 from frugan import build, recipes
-from frugan.batch import Batch, ImageShape
-from frugan.data import Batches, Dataset
+from frugan.batch import ImageShape
+from frugan.data import Dataset
 from frugan.engine import precision
 from frugan.engine.clock import Progress
 from frugan.engine.loop import Parts, play_round
@@ -62,20 +63,6 @@ def take_over(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for parameter, value in zip(network.parameters(), source, strict=True):
             parameter.copy_(value)
-
-
-@dataclass
-class InDefaultType:
-    """The batches of a run with images in torch's default type, so that the whole run can be played in float64."""
-
-    batches: Batches
-
-    @property
-    def taken(self) -> int:
-        return self.batches.taken
-
-    def take(self, stream: str, count: int) -> Batch:
-        return Batch(self.batches.take(stream, count).images.to(torch.get_default_dtype()))
 
 
 def make_inputs(device: torch.device, batch: int = BATCH) -> Callable[[int], tuple[Tensor, Tensor]]:

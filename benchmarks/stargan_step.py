@@ -21,17 +21,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
+from _in_default_type import InDefaultType
 from _plain_stargan import Discriminator, Generator, Turn, make_plain_round
 from _report import arguments, finish, in_turn, show, spread, times_faster
 from torch import nn
 
 from frugan import build, recipes
-from frugan.batch import Batch, ImageShape
-from frugan.data import Batches, Dataset
+from frugan.batch import ImageShape
+from frugan.data import Dataset
 from frugan.engine import precision
 from frugan.engine.clock import Progress
 from frugan.engine.loop import Parts, play_round
@@ -79,21 +80,6 @@ def take_over(ours: nn.Module, plain: nn.Module) -> None:
     with torch.no_grad():
         for mine, theirs in zip(ours.parameters(), plain.parameters(), strict=True):
             theirs.copy_(mine)
-
-
-@dataclass
-class InDefaultType:
-    """The batches of a run with images in torch's default type, so that the whole run can be played in float64."""
-
-    batches: Batches
-
-    @property
-    def taken(self) -> int:
-        return self.batches.taken
-
-    def take(self, stream: str, count: int) -> Batch:
-        batch = self.batches.take(stream, count)
-        return Batch(batch.images.to(torch.get_default_dtype()), batch.labels)
 
 
 def turns_of(batches: InDefaultType, progress: Progress, batch: int, steps: int) -> list[Turn]:
