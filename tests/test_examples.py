@@ -76,6 +76,33 @@ def test_metric_faults_finds_every_fault_worse(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "example-faults" / "faults.png").stat().st_size > 10_000
 
 
+def test_batch_correlation_tells_virtual_batch_norm_from_batch_norm(tmp_path: Path) -> None:
+    import frugan
+
+    shares = {}
+    for recipe in ("dcgan-medium", "vbn"):
+        frugan.train(recipe, data="glyphs", images=32, batch_size=16, out=tmp_path / recipe,
+                     changes={"generator.width": 0.05, "discriminator.width": 0.25}, quiet=True)  # fmt: skip
+        printed = start("batch_correlation.py", recipe, "--batch", "16", "--draws", "4", folder=tmp_path)
+        shares[recipe] = float(printed.split("companions make ")[1].split("%")[0])
+    assert shares["dcgan-medium"] > 0.1  # untrained; trained nets have more
+    assert shares["vbn"] == 0
+
+
+def test_balance_log_compares_what_was_logged_with_the_baseline(tmp_path: Path) -> None:
+    for arm, rise in (("standard", 0), ("vbn", 1)):
+        for seed in (0, 1, 2):
+            folder = tmp_path / "runs" / arm / f"seed-{seed}"
+            folder.mkdir(parents=True)
+            lines = [{"images": 10 * n, "generator.loss": n + rise + 0.1 * seed * rise} for n in range(1, 9)]
+            (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    plan = {"arms": {"vbn": {}, "standard": {}}, "baseline": "standard", "seeds": [0, 1, 2]}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    printed = start("balance_log.py", ".", "--keys", "generator.loss", folder=tmp_path)
+    assert "| standard | 7.500 | 0.500 |" in printed  # of 8 lines those after 60 images
+    assert "| vbn | 8.600 (+1.100: +0.852 to +1.348) | 0.500 (+0.000: +0.000 to +0.000) |" in printed
+
+
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_an_example_is_under_a_page_and_tested(example: Path) -> None:
     text = example.read_text()
