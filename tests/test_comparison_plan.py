@@ -250,6 +250,7 @@ def test_a_plan_is_complete_before_the_test_and_holds_margin_arms_and_pilots(fin
     written = json.loads((finished.folder / "plan.json").read_text())
     assert list(written["arms"]) == ["vanilla", "thin", "damaged (width 0.25)"]
     assert written["pilot_seeds"] == [1000, 1001, 1002]
+    assert written["primary"] == "fid"  # though no metrics were named
     fixed = written["fixed"]
     assert [arm["name"] for arm in fixed["arms"]] == [*written["arms"], "thin control (parameters)"]
     assert fixed["margin"] == pytest.approx(1.0, abs=0.15)  # what the last tenth brings

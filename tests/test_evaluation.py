@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ import pytest
 import torch
 
 import frugan.metrics
-from frugan import artefact, evaluation
+from frugan import artefact, classifying, evaluation
 from frugan.batch import ImageShape
 from frugan.data import Dataset
 from frugan.engine.run import RunFolder
 from frugan.evaluation import evaluate, shared, unequal
 from frugan.evaluation._choice import default_view
 from frugan.evaluation._fakes import drawn
+from frugan.evaluation._feeding import facts_of
 from frugan.metrics import Metric
 from frugan.registry import UserError
 from frugan.training import train
@@ -56,8 +57,8 @@ def test_the_view_follows_the_data() -> None:
     colours = torch.zeros(160, 3, 12, 12, dtype=torch.uint8)
     stacked = Dataset("pairs", "train", ImageShape(3, 12, 12), colours, torch.arange(160) % 8, joint, "0")
     assert default_view(stacked) == "stacked"  # a classifier of 1000 joint classes would know none of them well
-    assert default_view(dataclasses.replace(stacked, classes=tuple("abcdefgh"))) == "classifier"
-    assert default_view(dataclasses.replace(stacked, classes=(), labels=None)) == "pixels"
+    assert default_view(replace(stacked, classes=tuple("abcdefgh"))) == "classifier"
+    assert default_view(replace(stacked, classes=(), labels=None)) == "pixels"
 
 
 def test_a_value_carries_its_protocol(run: Path, values: dict[str, dict[str, Any]]) -> None:
@@ -161,6 +162,27 @@ def test_metrics_of_every_kind_of_need_are_fed(run: Path) -> None:
     assert seen["real_labels"] == (1200,)
     assert seen["real_probabilities"] == (1200, 10)
     assert value["protocol"]["split"] == "train"  # with held-out images beside them, the real ones are the trained on
+
+
+def test_a_value_of_a_metric_that_has_changed_since_is_computed_anew(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frugan.metrics.add("mean", Metric("mean", lambda *, fake: {"mean": 1.0}, ("fake",), "higher", "mean", 2))
+    changed = replace(frugan.metrics.find("mean"), compute=lambda *, fake: {"mean": 2.0})
+    one = evaluate(run, metrics=["mean"], count=1000, device="cpu")[0]
+    assert "metric_version" not in one["protocol"]
+    for version, expected in ((1, 1.0), (2, 2.0)):
+        found = replace(changed, version=version)
+        monkeypatch.setattr(frugan.metrics, "find", lambda name, found=found: found)
+        value = evaluate(run, metrics=["mean"], count=1000, device="cpu")[0]
+        assert value["values"] == {"mean": expected}
+    assert value["protocol"]["metric_version"] == 2
+
+
+def test_a_metric_that_trains_says_in_what_precision() -> None:
+    expected = "bfloat16" if classifying.in_half("cpu") else "float32"
+    assert facts_of(frugan.metrics.find("classification_accuracy")) == {"training_precision": expected}
+    assert facts_of(frugan.metrics.find("fid")) == {}
 
 
 def test_noise_is_the_spread_over_latents_of_one_checkpoint(run: Path) -> None:

@@ -158,7 +158,8 @@ def compare(
             notes.append(f"Added the arm '{found[-1].name}': a comparison that does not find it worse proves nothing.")
     pilots = _pilots(pilot_seeds, chosen_seeds, margin, verdicts, notes.append)
     settings: dict[str, Any] = {
-        "baseline": first, "seeds": chosen_seeds, "metrics": None if metrics is None else list(metrics), "view": view,
+        "baseline": first, "seeds": chosen_seeds, "metrics": None if metrics is None else list(metrics),
+        "primary": metrics[0] if metrics else evaluation.PRIMARY, "view": view,
         "count": None if count is None else parse_count(count), "reference": reference, "margin": margin,
         "pilot_seeds": pilots, "match": match, "equal": None if equal == "images" else equal,
     }  # fmt: skip
@@ -309,7 +310,7 @@ def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Say) -> None:
         for name, why in evaluation.refusals_of_translations(
             named or [known.find("fid")], arms[0].recipe, **asked
         ).items():
-            if named:
+            if named or name == settings["primary"]:
                 raise UserError(why)
             say(f"{name} will be left out: {why}")
     sets = build.datasets(arms[0].recipe)
@@ -406,6 +407,8 @@ def _result(
         metrics[name] = {
             "headline": value["headline"], "better": value["better"], "protocol": shared, "floor": floor,
         }  # fmt: skip
+    if next(iter(metrics)) != settings["primary"]:
+        raise UserError(f"The plan lets {settings['primary']} decide, and it could not be computed; see above why.")
     _check_margin(fixed, metrics)
     facts = _facts(planned)
     costs = _measure.costs(arms, measured, planned, device, say)
@@ -418,7 +421,6 @@ def _result(
         "threads": how[1],
         **settings,
         "fixed": {key: value for key, value in fixed.items() if key != "arms"},
-        "primary": next(iter(metrics)),
         "metrics": metrics,
         "arms": [
             {

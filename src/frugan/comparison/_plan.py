@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
 
 
-ADDED = ("format", "fixed", "controls", "trained_before", "kernels")
+ADDED = ("format", "fixed", "controls", "trained_before", "kernels", "primary")
 """What joins a plan after it was asked for."""
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frugan.evaluation._names import by_target, of_all
+from frugan.evaluation._names import PRIMARY, by_target, of_all
 from frugan.registry import UserError, load_code
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from frugan.recipe import Recipe
     from frugan.views import View
 
-__all__ = ["MAY_DIFFER", "Noise", "Value", "by_target", "evaluate", "noise", "of_all", "refusals_of_translations",
-           "shared", "sheets", "unequal"]  # fmt: skip
+__all__ = ["MAY_DIFFER", "PRIMARY", "Noise", "Value", "by_target", "evaluate", "noise", "of_all",
+           "refusals_of_translations", "shared", "sheets", "unequal"]  # fmt: skip
 
 Value = dict[str, Any]
 """One measured value as it stands in ``metrics.jsonl``."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from frugan import metrics, views
 from frugan.data import Dataset
 from frugan.evaluation._fakes import Fakes
+from frugan.evaluation._names import PRIMARY
 from frugan.evaluation._reals import Reals, Statistics
 from frugan.evaluation._task import Task, asks_for
 from frugan.evaluation._translations import Translations
@@ -105,7 +106,7 @@ def _usual(task: Task) -> tuple[str, ...]:
     classes = len(reals.train.classes) if isinstance(reals, Reals) else 0
     more = ("kid",) if isinstance(reals, Reals) else ()
     own = ("class_coverage",) if classes and classes == task.view.classes else ()
-    return ("fid", *more, *own)
+    return (PRIMARY, *more, *own)
 
 
 def _refusal(metric: Metric, task: Task) -> str:

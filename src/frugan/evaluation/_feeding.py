@@ -166,6 +166,14 @@ def options_for(metric: Metric, fewest: int) -> dict[str, Any]:
     return options
 
 
+def facts_of(metric: Metric) -> dict[str, Any]:
+    """What the protocol says of the metric itself; nothing of one that learns nothing and never changed."""
+    found: dict[str, Any] = {} if metric.version == 1 else {"metric_version": metric.version}
+    if metric.learns:  # from bytes, which are on the CPU
+        found["training_precision"] = "bfloat16" if classifying.in_half("cpu") else "float32"
+    return found
+
+
 def _listed(classes: tuple[str, ...]) -> str:
     shown = ", ".join(classes[:4])
     return f"{shown}, ..." if len(classes) > 4 else shown or "nothing"

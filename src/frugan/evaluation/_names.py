@@ -1,9 +1,12 @@
-"""How the numbers of single targets are named among those of a value."""
+"""Names: of the metric that comes first, and of single targets' numbers among those of a value."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+PRIMARY = "fid"
+"""The metric that is measured first unless others are named, and so decides a comparison."""
 
 TO = "_to_"
 """What stands in a number's name between what it is and the target of translation that it is of."""

@@ -12,7 +12,7 @@ from frugan import metrics
 from frugan.data import Dataset
 from frugan.evaluation import _floors as floors
 from frugan.evaluation._fakes import Fakes, Images, some_of
-from frugan.evaluation._feeding import Feeding, Sides, options_for
+from frugan.evaluation._feeding import Feeding, Sides, facts_of, options_for
 from frugan.evaluation._reals import Reals, Statistics
 from frugan.metrics import Metric, Need, parse_need
 from frugan.registry import options_of
@@ -79,6 +79,7 @@ class Task:
             "precision": "float32",
             "truncation": None,
             "options": self._options(metric),
+            **facts_of(metric),
         }
         short = self.short_of(metric)
         if short:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from frugan.data import Dataset
 from frugan.evaluation import _floors as floors
 from frugan.evaluation._fakes import Images
-from frugan.evaluation._feeding import Feeding, Sides, blind, options_for
-from frugan.evaluation._names import TO
+from frugan.evaluation._feeding import Feeding, Sides, blind, facts_of, options_for
+from frugan.evaluation._names import PRIMARY, TO
 from frugan.evaluation._shipping import Shipping
 from frugan.evaluation._targets import Group, Target, first_of
 from frugan.metrics import Metric, Need, parse_need
@@ -33,7 +33,7 @@ COUNT = 1000
 LEAST_SHARE = 0.5
 """Of the images that a metric takes, each target needs so many: the number for tables is the mean of several."""
 
-USUAL = ("fid", "target_accuracy", "preservation", "reconstruction_error", "identity_error")
+USUAL = (PRIMARY, "target_accuracy", "preservation", "reconstruction_error", "identity_error")
 """What is measured unless told."""
 
 OF_ATTRIBUTES = ("preservation",)
@@ -128,6 +128,7 @@ class Translations:
             "resizing": through[0].description.get("resizing", "none"),
             "view_accuracy": min(accuracies, default=None),
             "precision": "float32", "truncation": None, "options": self._options(metric),
+            **facts_of(metric),
         }  # fmt: skip
         short = self.short_of(metric)
         if short:

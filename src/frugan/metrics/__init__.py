@@ -74,6 +74,8 @@ class Metric:
         better: "lower" or "higher".
         headline: which of the returned numbers goes into tables.
         least: below this many images of any set it has no meaning worth a table.
+        version: raised when the same input gets another value, so that values of before are not taken for those of now.
+        learns: it trains classifiers of its own, so that the precision of training here belongs to its protocol.
         margin: the least margin of a comparison, from a baseline's mean and the name of the view; none where there is
             no convention.
     """
@@ -85,6 +87,8 @@ class Metric:
     headline: str
     least: int
     margin: Callable[[float, str], float] | None = None
+    version: int = 1
+    learns: bool = False
 
     def __post_init__(self) -> None:
         for need in self.needs:

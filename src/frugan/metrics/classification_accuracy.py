@@ -169,4 +169,5 @@ variant = Metric(
     better="higher",
     headline="accuracy_at_1",
     least=1000,
+    learns=True,
 )
