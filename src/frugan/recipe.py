@@ -222,17 +222,23 @@ class Recipe:
 
 
 def parse_value(text: str) -> Any:
-    """A value as typed on the command line: a number, true, false, null, JSON, else the text itself."""
+    """A value as typed on the command line: a number, true, false, null, JSON, a list ``[a,b]``, else the text itself.
+
+    A list's words need no quotes, which a shell takes away.
+    """
     lowered = text.strip().lower()
     if lowered == "null":
         return None
     try:
         return json.loads(lowered if lowered in ("true", "false") else text)
     except json.JSONDecodeError:
-        try:
-            return float(text)
-        except ValueError:
-            return text
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        inside = text.strip()
+        is_list = inside.startswith("[") and inside.endswith("]") and not set(inside[1:-1]) & set("[]{}\"")
+        return [parse_value(one.strip()) for one in inside[1:-1].split(",")] if is_list else text
 
 
 def parse_count(text: str | int) -> int:
