@@ -19,7 +19,7 @@ from frugan.registry import UserError
 @pytest.fixture(autouse=True)
 def _nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """That kernels agree is tested with them."""
-    monkeypatch.setattr(_compiler, "library", lambda source, **defines: None)
+    monkeypatch.setattr(_compiler, "load", lambda source, **defines: None)
 
 
 def trained(network: nn.Module) -> nn.Module:

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from frugan import kernels
 from frugan.convs._primitives import Convolution, Transposed, exact
-from frugan.kernels import Call, Choices, Norm, _compiler
+from frugan.kernels import Call, Choices, Norm, _compiler, im2col
 from frugan.registry import UserError
 
 LAST = torch.channels_last
@@ -214,6 +214,79 @@ def test_numbers_do_not_depend_on_threads_or_batch() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- choice
+
+
+def last_layer(
+    in_channels: int = 96, out_channels: int = 192, kernel: tuple[int, int] = (4, 4), stride: tuple[int, int] = (2, 2),
+    rows: tuple[int, int] = (1, 1), columns: tuple[int, int] = (1, 1), mode: str = "zeros",
+) -> Convolution:
+    layer = Convolution(
+        in_channels, out_channels, kernel, stride=stride, rows=rows, columns=columns, padding_mode=mode
+    )
+    return layer.to(memory_format=LAST)  # pyrefly: ignore
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        last_layer(),
+        last_layer(512, 1, (23, 23), rows=(0, 0), columns=(0, 0)),
+        last_layer(128, 256, (3, 5), (1, 2), (2, 0), (0, 3)),
+        last_layer(128, 256, (3, 3), (1, 1), (1, 1), (1, 1), mode="reflect"),
+        last_layer(700, 400, (1, 1), (1, 1), (0, 0), (0, 0)),
+    ],
+    ids=["halving", "to one number", "uneven", "reflected", "pointwise"],
+)
+def test_a_product_of_matrices_equals_the_plain_full_layer(layer: Convolution) -> None:
+    side = 23 if layer.kernel_size[0] == 23 else 6
+    given = images(3, layer.in_channels, side, side)
+    assert used(layer, given, "im2col") == {"im2col"}
+    assert_near(gradients(layer, given, "im2col"), gradients(layer, given, "plain"), 1e-5)
+
+
+def test_penalties_differentiate_a_product_of_matrices_twice() -> None:
+    layer, given = last_layer(), images(2, 96, 4, 4)
+
+    def penalty(mode: str) -> list[Tensor]:
+        with Choices(mode).active():
+            out = layer(given)
+        slope = torch.autograd.grad(out.square().sum(), given, create_graph=True)[0]
+        return list(torch.autograd.grad(slope.square().sum(), [given, layer.weight]))
+
+    assert_near(penalty("im2col"), penalty("plain"), 1e-5)
+
+
+def test_in_bf16_a_product_of_matrices_is_about_as_exact_as_the_plain_one() -> None:
+    layer, given = last_layer(), images(2, 96, 4, 4)
+    exactly = gradients(layer, given, "plain")
+    errors = {}
+    for mode in ("im2col", "plain"):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = [one.detach() for one in gradients(layer, given, mode)]
+        assert found[0].dtype is torch.bfloat16
+        pairs = zip(found, (one.detach() for one in exactly), strict=True)
+        errors[mode] = [float((one - other).norm() / other.norm()) for one, other in pairs]
+    # Where patches overlap, what they send back to a pixel is rounded once each before it is added.
+    assert all(mine < 1.3 * theirs for mine, theirs in zip(errors["im2col"], errors["plain"], strict=True))
+
+
+def test_im2col_takes_large_weights_in_their_layout_where_less_is_put_out(cache: Path) -> None:
+    assert used(last_layer(), images(2, 96, 4, 4), "im2col") == {"im2col"}
+    assert used(last_layer(), images(400, 96, 4, 4), "im2col") == set()  # 1,600 pixels, of 1,536 products each
+    small = last_layer(32, 64)
+    assert small.weight.numel() < im2col.LEAST
+    assert used(small, images(2, 32, 4, 4), "im2col") == set()
+    elsewhere = last_layer().to(memory_format=torch.contiguous_format)  # pyrefly: ignore
+    assert used(elsewhere, images(2, 96, 4, 4), "im2col") == set()
+
+
+def test_im2col_is_one_of_those_that_are_measured_and_full_layers_without_a_choice_go_untold(cache: Path) -> None:
+    measured, small = Choices("measured"), last_layer(32, 64)
+    with measured.active():
+        last_layer()(images(2, 96, 4, 4))
+        small(images(2, 32, 4, 4))
+    assert [set(times) for times in measured.times.values()] == [{"im2col", "plain"}]
+    assert len(measured.chosen) == len(measured.used) == 1
 
 
 def test_outside_a_run_the_rule_holds() -> None:

@@ -1,7 +1,7 @@
 """The two primitive convolutions that every family is made of: torch's own, with any padding on any side, and a tag.
 
-Parameters and their names are torch's (`weight`, `bias`); a faster kernel may replace the function that a grouped
-layer's `forward` calls (`frugan.kernels`), never these. Beside them stands the one upsampling without weights that two
+Parameters and their names are torch's (`weight`, `bias`); a faster kernel may replace the function that a layer's
+`forward` calls (`frugan.kernels`), never these. Beside them stands the one upsampling without weights that two
 families share.
 """
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from frugan import kernels
-from frugan.kernels import Call, Grouped
+from frugan.kernels import Call, Sliding
 
 Pads = tuple[int, int]
 NONE: Pads = (0, 0)
@@ -50,15 +50,13 @@ class Convolution(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Images ``[n, in, h, w]`` to ``[n, out, h', w']``."""
-        if self.groups == 1:
-            return self._plain(input, self.weight, self.bias)
         rows, columns, plain = self.rows, self.columns, self._plain
         if self.padding_mode != "zeros":
             input, plain = pad(input, rows, columns, self.padding_mode), self._unpadded
             rows = columns = NONE
-        return kernels.apply(
-            Call("grouped", Grouped(self.stride, rows, columns, self.groups), plain), input, self.weight, self.bias
-        )
+        operation = "convolution" if self.groups == 1 else "grouped"
+        settings = Sliding(self.stride, rows, columns, self.groups)
+        return kernels.apply(Call(operation, settings, plain), input, self.weight, self.bias)
 
     def _plain(self, input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         if self.uneven:
@@ -94,7 +92,7 @@ class Transposed(nn.ConvTranspose2d):
         """Images ``[n, in, h, w]`` to ``[n, out, h', w']``."""
         if self.groups == 1 or output_size is not None:
             return self._plain(input, self.weight, self.bias, output_size)
-        settings = Grouped(self.stride, self.rows, self.columns, self.groups)
+        settings = Sliding(self.stride, self.rows, self.columns, self.groups)
         return kernels.apply(Call("grouped_transposed", settings, self._plain), input, self.weight, self.bias)
 
     def _plain(

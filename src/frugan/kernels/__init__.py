@@ -30,9 +30,9 @@ LEAST_ROUNDS = 500  # below, compiling and trying out may take longer than it sa
 Plain = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
 
 
-class Grouped(NamedTuple):
-    """The settings of the operations ``grouped`` and ``grouped_transposed``: a convolution whose channels are in
-    groups. `rows` and `columns` are padding (before, after), of a transposed layer crop of its full output.
+class Sliding(NamedTuple):
+    """The settings of the operations ``convolution``, ``grouped`` and ``grouped_transposed``, the latter two with
+    channels in groups. `rows` and `columns` are padding (before, after), of a transposed layer crop of its full output.
     """
 
     stride: tuple[int, ...]
@@ -52,7 +52,7 @@ class Call(NamedTuple):
     """What a layer computes: the operation, its settings, and its plain form ``(images, weight, bias)``."""
 
     operation: str
-    settings: Grouped | Norm
+    settings: Sliding | Norm
     plain: Plain
 
 
@@ -89,8 +89,13 @@ def apply(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None
 
 def by_rule(call: Call, images: Tensor) -> Kernel:
     """What is called where nothing is measured."""
-    grouped = call.operation != "instance_norm" and images.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    return find("float32" if grouped else "plain")
+    return find("float32" if slow_in_half(call, images) else "plain")
+
+
+def slow_in_half(call: Call, images: Tensor) -> bool:
+    """Whether torch has no fast path for a call in autocast's precision: grouped convolutions on a CPU."""
+    grouped = call.operation.startswith("grouped")
+    return grouped and images.device.type == "cpu" and torch.is_autocast_enabled("cpu")
 
 
 def computed(images: Tensor) -> torch.dtype:
@@ -170,8 +175,10 @@ class Choices:
         rule = by_rule(call, images)
         if self.mode == "plain":
             return rule
-        self.used.append(key)
         able = [kernel for kernel in map(find, names()) if kernel.takes(call, images, weight)]
+        if call.operation == "convolution" and able == [rule]:
+            return rule  # most full convolutions: there is nothing to choose, and nothing to tell
+        self.used.append(key)
         if self.mode == "measured":
             name = self.chosen.get(key) or self._measured(key, able, call, images, weight)
         else:

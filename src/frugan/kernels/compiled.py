@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function, FunctionCtx
 
-from frugan.kernels import Call, Grouped, Kernel, Norm, _compiler, computed, watcher
+from frugan.kernels import Call, Kernel, Norm, Sliding, _compiler, computed, watcher
 
 TYPES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
 LAST = torch.channels_last
@@ -44,6 +44,8 @@ def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
         and images.is_contiguous(memory_format=LAST) and not torch.compiler.is_compiling()
     )  # fmt: skip
     if not usual or images.numel() == 0 or (weight is not None and weight.dtype is not torch.float32):
+        return False
+    if call.operation == "convolution":
         return False
     if isinstance(call.settings, Norm):
         return images.shape[2] * images.shape[3] > 1 and _compiler.load("norm") is not None
@@ -74,7 +76,7 @@ def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) 
 
 def _sizes(call: Call, images: Tensor, weight: Tensor) -> tuple[int, ...]:
     """Height and width of what a grouped layer gives."""
-    assert isinstance(call.settings, Grouped)
+    assert isinstance(call.settings, Sliding)
     stride, *pads = call.settings[:3]
     sides = zip(images.shape[2:], weight.shape[2:], stride, pads, strict=True)
     if call.operation == "grouped_transposed":

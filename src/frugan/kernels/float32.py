@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from frugan.kernels import Call, Kernel
+from frugan.kernels import Call, Kernel, slow_in_half
 
 
 def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
-    """Convolutions under autocast on a CPU."""
-    return call.operation != "instance_norm" and images.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    """Grouped convolutions under autocast on a CPU."""
+    return slow_in_half(call, images)
 
 
 def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
