@@ -113,9 +113,9 @@ def cost_of(
         family, discriminator_family, changes: as for `frugan.train`.
         latency: also measure, on the CPU, the networks that make images, at batch 1 and 64, as they are and fused (see
             `frugan.fusing`).
-        explain: also choose, on the CPU, a kernel for each call of grouped layers, instance norms and large weights that
-            training makes, at the recipe's batch size, as a run does (see `frugan.kernels`): "measured" if the recipe
-            says "auto". What was measured before is not measured again.
+        explain: also choose, on the CPU, a kernel for each call of grouped layers, instance norms and large weights
+            that training makes, at the recipe's batch size, as a run does (see `frugan.kernels`): "measured" if the
+            recipe says "auto". What was measured before is not measured again.
 
     Raises UserError if there is no such recipe or run, or for names, options and keys that do not exist.
     """
