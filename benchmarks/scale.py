@@ -50,7 +50,7 @@ def measured(point: Mapping[str, float], repeats: int) -> dict[str, Any]:
     from frugan import build, kernels, recipes, training
     from frugan.engine.loop import play_round
 
-    training._keep_memory()
+    training.keep_memory()
     size = int(point["size"])
     changes = {"data.size": size, "generator.width": point["width"], "discriminator.width": point["width"]}
     recipe = replace(recipes.find("dcgan-64").with_changes(changes), batch_size=int(point["batch"]))

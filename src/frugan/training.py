@@ -85,7 +85,7 @@ def train(
     )
     looks = _looks(evaluate_every, keep_best)
     # Told before torch allocates anything.
-    _keep_memory()
+    keep_memory()
     from frugan import build
     from frugan.engine.precision import choose_device
     from frugan.engine.processes import join, leave
@@ -523,7 +523,7 @@ def _write_facts(
     folder.write_json(folder.facts, {"frugan": __version__, **facts, **more})
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Tell glibc's allocator to keep freed memory instead of returning and faulting it in again each round."""
     if not sys.platform.startswith("linux"):
         return

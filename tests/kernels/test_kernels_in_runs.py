@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _allocator_as_it_is(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A run in this process would change it for all tests after it."""
-    monkeypatch.setattr(training, "_keep_memory", lambda: None)
+    monkeypatch.setattr(training, "keep_memory", lambda: None)
     return
 
 

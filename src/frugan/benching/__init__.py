@@ -180,6 +180,7 @@ def bench(
     named = tuple(families) or arms_of(base)
     mode = kernels.settle(base.kernels, place, base.whole_rounds)
 
+    training.keep_memory()
     # Every arm's networks are in memory together: only so can the arms take turns.
     rounds: dict[tuple[str, str], Callable[[], object]] = {}
     alive: dict[tuple[str, str], Parts] = {}
