@@ -14,7 +14,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
-A_PAGE = 60
+A_PAGE = 66  # lines that a printed page has
 
 
 def start(name: str, *arguments: str, folder: Path) -> str:
