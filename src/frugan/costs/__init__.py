@@ -12,15 +12,9 @@ multiply-accumulates of its products for a whole input of that shape.
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import math
-import os
-import platform
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +23,14 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from frugan.costs._tensors import all_tensors, arguments, dtype_of, duplicate, is_shape
+from frugan.costs._timing import Latency, latencies, latency, machine, processor
 from frugan.registry import UserError
+
+__all__ = [
+    "Call", "Cost", "Latency", "LayerCost", "Observation", "cost", "duplicate", "latencies", "latency", "machine",
+    "observe", "parameters", "priced", "processor", "table",
+]  # fmt: skip
 
 RUNNING = ("running_mean", "running_var")
 INSIDE = "parametrizations"  # where torch keeps the weights of a parametrised layer
@@ -195,8 +196,8 @@ def observe(module: nn.Module, *inputs: Any) -> Observation:
     """
     if not isinstance(module, nn.Module):
         raise UserError(f"Only a torch module has a cost, and this is a {type(module).__name__}; give it an nn.Module.")
-    positional, keyword = _arguments(inputs)
-    device = next((tensor.device for tensor in _all_tensors(module)), torch.device("cpu"))
+    positional, keyword = arguments(inputs)
+    device = next((tensor.device for tensor in all_tensors(module)), torch.device("cpu"))
     copied = duplicate(module, share=True)
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -208,19 +209,6 @@ def observe(module: nn.Module, *inputs: Any) -> Observation:
             f"{type(module).__name__} does not run on {given}: {reason}. Give what it is called with, "
             "tensors or shapes with their batch, e.g. (1, 3, 64, 64)."
         ) from error
-
-
-def duplicate(module: nn.Module, *, share: bool = False) -> nn.Module:
-    """A deep copy; with `share`, one that holds the very parameters of the original, so that it takes no memory."""
-    memo: dict[int, Any] = {}
-    for tensor in _all_tensors(module):
-        if nn.parameter.is_lazy(tensor):
-            raise UserError("The module has lazy layers, whose sizes are not known yet; run it once on data first.")
-        if share and isinstance(tensor, nn.Parameter):
-            memo[id(tensor)] = tensor
-        elif not tensor.is_leaf:  # which deepcopy refuses: the weight that weight_norm computed last
-            memo[id(tensor)] = tensor.detach().clone()
-    return copy.deepcopy(module, memo)
 
 
 def table(rows: Sequence[Sequence[str]], *, right: int) -> str:
@@ -237,20 +225,20 @@ def table(rows: Sequence[Sequence[str]], *, right: int) -> str:
 
 
 def _run(module: nn.Module, positional: list[Any], keyword: dict[str, Any], device: torch.device) -> Observation:
-    dtype = _dtype(module)
-    arguments = [_filled(value, device, dtype) for value in positional]
+    dtype = dtype_of(module)
+    given = [_filled(value, device, dtype) for value in positional]
     named = {name: _filled(value, device, dtype) for name, value in keyword.items()}
-    batch = next((value.shape[0] for value in _tensors((arguments, named)) if value.dim()), 1)
+    batch = next((value.shape[0] for value in _tensors((given, named)) if value.dim()), 1)
     calls: list[Call] = []
 
     def record(name: str) -> Callable[..., None]:
         def hook(sub: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            given, made = list(_tensors((args, kwargs))), list(_tensors(output))
+            taken, made = list(_tensors((args, kwargs))), list(_tensors(output))
             if not made:
                 return
             leaf = not any(child != INSIDE for child, _ in sub.named_children())
-            new = sum(tensor.numel() for tensor in made if not _reuses(tensor, given)) if leaf else 0
-            calls.append(Call(name, sub, tuple(given[0].shape) if given else (), tuple(made[0].shape), new))
+            new = sum(tensor.numel() for tensor in made if not _reuses(tensor, taken)) if leaf else 0
+            calls.append(Call(name, sub, tuple(taken[0].shape) if taken else (), tuple(made[0].shape), new))
 
         return hook
 
@@ -259,7 +247,7 @@ def _run(module: nn.Module, positional: list[Any], keyword: dict[str, Any], devi
             sub.register_forward_hook(record(name), with_kwargs=True)
     counting = _Counting()
     with torch.no_grad(), counting:
-        output = module.eval()(*arguments, **named)
+        output = module.eval()(*given, **named)
     return Observation(
         batch=max(batch, 1), calls=calls, outputs=[tuple(tensor.shape) for tensor in _tensors(output)],
         flops=counting.flops,
@@ -357,33 +345,14 @@ def _owned(sub: nn.Module, counted: set[int]) -> tuple[list[Tensor], list[Tensor
     return kinds
 
 
-def _arguments(inputs: tuple[Any, ...]) -> tuple[list[Any], dict[str, Any]]:
-    if len(inputs) == 1 and isinstance(inputs[0], (tuple, list)) and not _is_shape(inputs[0]):
-        inputs = tuple(inputs[0])
-    if not inputs:
-        raise UserError("Say what the module is called with: a tensor or a shape with its batch, e.g. (1, 3, 64, 64).")
-    positional: list[Any] = []
-    keyword: dict[str, Any] = {}
-    for value in inputs:
-        if isinstance(value, Mapping):
-            keyword.update(value)
-        else:
-            positional.append(value)
-    return positional, keyword
-
-
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) and bool(value) and all(type(size) is int for size in value)
-
-
 def _filled(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
     if isinstance(value, Tensor):
         return value.to(device)
-    return torch.zeros(tuple(value), device=device, dtype=dtype) if _is_shape(value) else value
+    return torch.zeros(tuple(value), device=device, dtype=dtype) if is_shape(value) else value
 
 
 def _described(value: Any) -> str:
-    if isinstance(value, Tensor) or _is_shape(value):
+    if isinstance(value, Tensor) or is_shape(value):
         return f"an input {tuple(value.shape if isinstance(value, Tensor) else value)}"
     return repr(value)
 
@@ -399,22 +368,10 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def _all_tensors(module: nn.Module) -> Iterator[Tensor]:
-    """Parameters, buffers, and tensors that a module keeps as plain attributes."""
-    for sub in module.modules():
-        for held in (sub._parameters, sub._buffers, vars(sub)):
-            yield from (value for value in held.values() if isinstance(value, Tensor))
-
-
 def _reuses(tensor: Tensor, given: list[Tensor]) -> bool:
     """Whether `tensor` is one of the inputs, changed in place perhaps, or a view of one."""
     bases = {id(source if source._base is None else source._base) for source in given}
     return id(tensor if tensor._base is None else tensor._base) in bases
-
-
-def _dtype(module: nn.Module) -> torch.dtype:
-    floating = (tensor.dtype for tensor in module.parameters() if tensor.is_floating_point())
-    return next(floating, torch.get_default_dtype())
 
 
 def _per_image(total: int, batch: int) -> int:
@@ -423,171 +380,3 @@ def _per_image(total: int, batch: int) -> int:
 
 def _sizes(shape: tuple[int, ...] | None) -> str:
     return "" if shape is None else " x ".join(map(str, shape))
-
-
-# ------------------------------------------------------------------------------------------------------------- time
-
-
-@dataclass(frozen=True)
-class Latency:
-    """How long one forward takes, in milliseconds for the whole batch: median, quartiles, and 5 to 95 % of the repeats.
-
-    `machine` names the processor or the card and torch's version; `threads` is how many threads torch used on the CPU.
-    """
-
-    batch: int
-    median_ms: float
-    quartiles_ms: tuple[float, float]
-    range_ms: tuple[float, float]
-    images_per_second: float
-    repeats: int
-    threads: int
-    precision: str
-    device: str
-    machine: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return (
-            f"batch {self.batch}: {self.median_ms:.2f} ms (quartiles {self.quartiles_ms[0]:.2f} to "
-            f"{self.quartiles_ms[1]:.2f}), {self.images_per_second:,.0f} images/s, {self.precision}, "
-            f"{self.threads} threads, {self.machine}"
-        )
-
-
-def latency(
-    module: nn.Module, *inputs: Any, batches: Sequence[int] = (1, 64), repeats: int = 50, warm_up: int = 10,
-    device: str | torch.device | None = None, seconds: float = 30.0,
-) -> list[Latency]:
-    """Measure the time of a forward in evaluation mode, without gradients; one `Latency` per batch size.
-
-    Args:
-        inputs: as for `cost`; their batch is replaced by each of `batches`.
-        device: where to measure; where the module lies if left out.
-        seconds: about how long a batch size may take; fewer repeats, but at least five, are made of a slow network.
-    """
-    arms = {"": (module, *inputs)}
-    return latencies(arms, batches=batches, repeats=repeats, warm_up=warm_up, device=device, seconds=seconds)[""]
-
-
-def latencies(
-    arms: Mapping[str, tuple[Any, ...]], *, batches: Sequence[int] = (1, 64), repeats: int = 50, warm_up: int = 10,
-    device: str | torch.device | None = None, seconds: float = 30.0,
-) -> dict[str, list[Latency]]:
-    """Measure several networks in turn (A B A B ...), so that what disturbs the machine disturbs all alike.
-
-    Args:
-        arms: name -> (module, *inputs), as for `latency`; the other arguments too, `seconds` being for all together.
-    """
-    found: dict[str, list[Latency]] = {name: [] for name in arms}
-    with contextlib.ExitStack() as stack, torch.inference_mode():
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        ready = {}
-        for name, (module, *inputs) in arms.items():
-            here = next((tensor.device for tensor in _all_tensors(module)), torch.device("cpu"))
-            there = here if device is None else torch.device(device)
-            placed = module if there.type == here.type else duplicate(module).to(there)
-            stack.enter_context(_evaluating(placed))
-            ready[name] = placed, there, _arguments(tuple(inputs))
-        for batch in batches:
-            runs = {}
-            for name, (module, there, (positional, keyword)) in ready.items():
-                generator = torch.Generator().manual_seed(0)
-                enlarge = _enlarger(batch, there, _dtype(module), generator)
-                named = {key: enlarge(value) for key, value in keyword.items()}
-                runs[name] = _timer(module, [enlarge(value) for value in positional], named, there)
-            for name, milliseconds in _in_turn(runs, repeats, warm_up, seconds).items():
-                module, there, _ = ready[name]
-                found[name].append(_summary(milliseconds, batch, there, _dtype(module)))
-    return found
-
-
-def processor() -> str:
-    """The processor's name and its number of cores."""
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {os.cpu_count()} cores"
-
-
-def machine(device: torch.device | str = "cpu") -> str:
-    """The processor, or the card, and torch's version: what a measured time must be read with."""
-    device = torch.device(device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    return f"{name}, torch {torch.__version__}"
-
-
-def _in_turn(
-    runs: dict[str, Callable[[], float]], repeats: int, warm_up: int, seconds: float
-) -> dict[str, list[float]]:
-    started = time.perf_counter()
-    for _ in range(warm_up):
-        for run in runs.values():
-            run()
-        if time.perf_counter() - started > seconds / 5:
-            break
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for done in range(repeats):
-        if done >= 5 and time.perf_counter() - started > seconds:
-            break
-        for name, run in runs.items():
-            times[name].append(run())
-    return times
-
-
-def _timer(
-    module: nn.Module, positional: list[Any], keyword: dict[str, Any], device: torch.device
-) -> Callable[[], float]:
-    def run() -> float:
-        _wait(device)
-        started = time.perf_counter()
-        module(*positional, **keyword)
-        _wait(device)
-        return 1000 * (time.perf_counter() - started)
-
-    return run
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _enlarger(
-    batch: int, device: torch.device, dtype: torch.dtype, generator: torch.Generator
-) -> Callable[[Any], Any]:
-    def enlarge(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            rows = torch.arange(batch, device=value.device) % max(len(value), 1)
-            return value[rows].to(device)
-        if _is_shape(value):
-            return torch.randn((batch, *value[1:]), generator=generator).to(device, dtype)
-        return value
-
-    return enlarge
-
-
-def _summary(milliseconds: list[float], batch: int, device: torch.device, dtype: torch.dtype) -> Latency:
-    points = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95], dtype=torch.double)
-    low, first, median, third, high = torch.quantile(torch.tensor(milliseconds, dtype=torch.double), points).tolist()
-    return Latency(
-        batch=batch, median_ms=median, quartiles_ms=(first, third), range_ms=(low, high),
-        images_per_second=1000 * batch / median, repeats=len(milliseconds), threads=torch.get_num_threads(),
-        precision=str(dtype).removeprefix("torch."), device=str(device), machine=machine(device),
-    )
-
-
-@contextlib.contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, and every submodule's own mode again afterwards."""
-    modes = {sub: sub.training for sub in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for sub, mode in modes.items():
-            sub.training = mode

@@ -1,0 +1,59 @@
+"""Networks and what they are called with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frugan.registry import UserError
+
+
+def duplicate(module: nn.Module, *, share: bool = False) -> nn.Module:
+    """A deep copy; with `share`, one that holds the very parameters of the original, so that it takes no memory."""
+    memo: dict[int, Any] = {}
+    for tensor in all_tensors(module):
+        if nn.parameter.is_lazy(tensor):
+            raise UserError("The module has lazy layers, whose sizes are not known yet; run it once on data first.")
+        if share and isinstance(tensor, nn.Parameter):
+            memo[id(tensor)] = tensor
+        elif not tensor.is_leaf:  # which deepcopy refuses: the weight that weight_norm computed last
+            memo[id(tensor)] = tensor.detach().clone()
+    return copy.deepcopy(module, memo)
+
+
+def arguments(inputs: tuple[Any, ...]) -> tuple[list[Any], dict[str, Any]]:
+    """What a module is called with, by place and by name. Raises UserError if there is nothing."""
+    if len(inputs) == 1 and isinstance(inputs[0], (tuple, list)) and not is_shape(inputs[0]):
+        inputs = tuple(inputs[0])
+    if not inputs:
+        raise UserError("Say what the module is called with: a tensor or a shape with its batch, e.g. (1, 3, 64, 64).")
+    positional: list[Any] = []
+    keyword: dict[str, Any] = {}
+    for value in inputs:
+        if isinstance(value, Mapping):
+            keyword.update(value)
+        else:
+            positional.append(value)
+    return positional, keyword
+
+
+def is_shape(value: Any) -> bool:
+    """Whether a value says the shape of a tensor."""
+    return isinstance(value, (tuple, list)) and bool(value) and all(type(size) is int for size in value)
+
+
+def all_tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Parameters, buffers, and tensors that a module keeps as plain attributes."""
+    for sub in module.modules():
+        for held in (sub._parameters, sub._buffers, vars(sub)):
+            yield from (value for value in held.values() if isinstance(value, Tensor))
+
+
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """What a module computes in."""
+    floating = (tensor.dtype for tensor in module.parameters() if tensor.is_floating_point())
+    return next(floating, torch.get_default_dtype())
