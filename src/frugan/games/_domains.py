@@ -158,7 +158,7 @@ def check(steps: int, exclusive: Exclusive, size: int) -> None:
         raise UserError(f"game.discriminator_steps={steps}: accepted is a whole number from 1.")
     if any(not 0 <= number < size for group in exclusive for number in group):
         raise UserError(
-            f"game.exclusive={exclusive}: these are groups of label numbers from 0 to {size - 1}, of which an image has "
-            "at most one. With other attributes than the recipe's, say theirs: game.exclusive=[] if an image may have "
-            "all at once, or e.g. game.exclusive=[[0,1]]."
+            f"game.exclusive={exclusive}: these are groups of label numbers from 0 to {size - 1}, of which an image "
+            "has at most one. With other attributes than the recipe's, say theirs: game.exclusive=[] if an image may "
+            "have all at once, or e.g. game.exclusive=[[0,1]]."
         )
