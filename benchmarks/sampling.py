@@ -28,6 +28,7 @@ SETS: dict[str, dict[str, tuple[str, str | None]]] = {
     "mnist": {name: ("mnist", name) for name in ("factorised", "depthwise")},
     "cifar10-frog": {name: ("cifar10-frog", name) for name in ("factorised", "depthwise")},
     "dcgan-64": {name: ("dcgan-64", name) for name in ("factorised", "depthwise", "bilinear_additive", "inception")},
+    "dcgan-medium": {name: ("dcgan-medium", name) for name in ("factorised", "depthwise")},
     "stargan": {name: (name, None) for name in ("depthwise-g", "depthwise-g-full", "deeper-depthwise-g")},
 }
 QUICK = ("mnist",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 
 from frugan import build, recipes
 from frugan.artefact import Generator
-from frugan.convs import depthwise, factorised, standard
+from frugan.convs import Convolution, depthwise, factorised, standard
 from frugan.fusing import fuse
 from frugan.kernels import _compiler
 from frugan.registry import UserError
@@ -77,7 +78,50 @@ def test_a_layer_whose_weight_is_computed_is_left() -> None:
     assert fuse(network, given).report.folded == ()
 
 
-@pytest.mark.parametrize("recipe", ["mnist", "dcgan-64", "depthwise-g"])
+@pytest.mark.parametrize(
+    ("kernel", "rows", "columns", "groups"),
+    [
+        ((3, 3), (1, 1), (1, 1), 1), ((1, 1), (0, 0), (0, 0), 1), ((4, 4), (1, 2), (2, 1), 1),
+        ((5, 1), (2, 2), (0, 0), 1), ((1, 3), (0, 0), (2, 0), 1), ((3, 3), (1, 1), (1, 1), 6),
+        ((5, 5), (2, 2), (2, 2), 2),
+    ],
+)  # fmt: skip
+def test_nearest_upsampling_joins_its_layer(
+    kernel: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int], groups: int
+) -> None:
+    layer = Convolution(6, 12, kernel, rows=rows, columns=columns, groups=groups)
+    network = nn.Sequential(nn.Upsample(scale_factor=2), nn.Sequential(layer, nn.ReLU()))
+    given = torch.randn(2, 6, 5, 7)
+    fused = fuse(network, given, upsamplings=True)
+    assert list(fused.report.joined) == ["1.0"]
+    layers = fused.network[1][0].layers
+    assert len(layers) == 2 ** sum(size > 1 for size in kernel)
+    # Of each axis both phases together have one tap more than the kernel: (K + 1)^2 products for 4 K^2.
+    assert sum(math.prod(one.kernel_size) for one in layers) == math.prod(size + (size > 1) for size in kernel)
+    assert torch.allclose(fused(given), network(given), atol=1e-5)
+    assert fuse(network, given, upsamplings=False).report.joined == {}
+
+
+@pytest.mark.parametrize(
+    ("upsampling", "layer"),
+    [
+        (nn.Upsample(scale_factor=2, mode="bilinear"), Convolution(3, 4, (3, 3), rows=(1, 1), columns=(1, 1))),
+        (nn.Upsample(scale_factor=3), Convolution(3, 4, (3, 3), rows=(1, 1), columns=(1, 1))),
+        (nn.Upsample(size=(8, 8)), Convolution(3, 4, (3, 3), rows=(1, 1), columns=(1, 1))),
+        (nn.Upsample(scale_factor=2), Convolution(3, 4, (3, 3))),
+        (nn.Upsample(scale_factor=2), Convolution(3, 4, (3, 3), rows=(1, 1), columns=(1, 1), padding_mode="reflect")),
+        (nn.Upsample(scale_factor=2), Convolution(3, 4, (3, 3), stride=(2, 2), rows=(1, 1), columns=(1, 1))),
+    ],
+    ids=["bilinear", "by three", "to a size", "smaller", "reflected", "strided"],
+)
+def test_what_is_no_nearest_upsampling_by_two_stays(upsampling: nn.Module, layer: Convolution) -> None:
+    network, given = nn.Sequential(upsampling, layer), torch.randn(2, 3, 4, 4)
+    fused = fuse(network, given, upsamplings=True)
+    assert fused.report.joined == {}
+    assert torch.allclose(fused(given), network(given), atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", ["mnist", "dcgan-64", "dcgan-shallow", "depthwise-g"])
 @pytest.mark.parametrize("family", ["standard", "factorised", "depthwise"])
 def test_shipped_networks_make_the_same_images(recipe: str, family: str) -> None:
     found = recipes.find(recipe).with_family(family)
@@ -91,8 +135,9 @@ def test_shipped_networks_make_the_same_images(recipe: str, family: str) -> None
         labels = [torch.arange(2)] if found.networks["generator"].labels else []
         inputs = [torch.randn(2, found.latents.size, generator=draws), *labels]
     with torch.no_grad():
-        fused = fuse(network, *inputs, pairs=True)
+        fused = fuse(network, *inputs, pairs=True, upsamplings=True)
         assert torch.allclose(fused(*inputs), network(*inputs), atol=2e-4)
+        assert len(fused.report.joined) == (2 if recipe == "dcgan-shallow" else 0)
         assert fused.image_range == network.image_range
 
 

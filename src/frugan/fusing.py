@@ -8,6 +8,10 @@ nothing else: it is in evaluation mode and its parameters are no longer those of
 - A K x 1 and a 1 x K convolution with nothing between them are one K x K convolution. That is more multiply-accumulates
   in one layer instead of two; which is faster is measured. A bias between them is not the same at the image's border,
   so such pairs are left.
+- Nearest upsampling and a layer of stride 1 after it: a pixel of the larger image sees each pixel of the smaller one
+  through several taps, which are added up beforehand. A 3 x 3 layer becomes four of 2 x 2 on the smaller image, one for
+  each of the four pixels that stand for one: 4 products instead of 9. A 1 x 1 layer is put before the upsampling. Which
+  is faster is measured.
 - Grouped layers and instance norms are computed by the kernels that are fastest here (`frugan.kernels`), in
   channels-last layout.
 """
@@ -36,16 +40,22 @@ PASSED_ON = ("image", "image_range", "latents", "classes", "multiple")
 
 @dataclass(frozen=True)
 class FuseReport:
-    """What `fuse` did: norms folded, and of each pair whether it was merged, with both times in milliseconds."""
+    """What `fuse` did: norms folded; of each pair whether it was merged, and of each upsampling whether it joined its
+    layer, with both times in milliseconds.
+    """
 
     folded: tuple[str, ...]
     merged: dict[str, tuple[float, float]]
     left: dict[str, tuple[float, float]]
+    joined: dict[str, tuple[float, float]]
+    apart: dict[str, tuple[float, float]]
 
     def __str__(self) -> str:
         lines = [f"batch norms folded: {len(self.folded)}"]
         for word, pairs in (("merged", self.merged), ("left as a pair", self.left)):
             lines += [f"{name}: {word} (pair {one:.3g} ms, merged {two:.3g} ms)" for name, (one, two) in pairs.items()]
+        for word, found in (("joined its layer", self.joined), ("left before its layer", self.apart)):
+            lines += [f"{name}: {word} (apart {one:.3g} ms, joined {two:.3g} ms)" for name, (one, two) in found.items()]
         return "\n".join(lines)
 
 
@@ -65,29 +75,40 @@ class Fused(nn.Module):
 
 
 @torch.no_grad()
-def fuse(module: nn.Module, *inputs: Any, pairs: bool | None = None) -> Fused:
+def fuse(module: nn.Module, *inputs: Any, pairs: bool | None = None, upsamplings: bool | None = None) -> Fused:
     """A copy of `module` for inference that computes the same, faster.
 
     Args:
         inputs: tensors that it is called with; pairs are measured on them, so their batch should be the one to come.
         pairs: merge all pairs that can be merged, or none; left out, those that are faster merged.
+        upsamplings: join all to their layers that can be joined, or none; left out, those that are faster joined.
     """
     network = duplicate(module).eval().requires_grad_(False).to(memory_format=torch.channels_last)  # pyrefly: ignore
     folded = tuple(_fold_all(network))
-    merged: dict[str, tuple[float, float]] = {}
-    left: dict[str, tuple[float, float]] = {}
-    seen = _seen(network, [name for name, _ in _pairs(network)], inputs)
-    for name, pair in list(_pairs(network)):
-        if name not in seen:
-            continue
-        one = _merged(pair).to(memory_format=torch.channels_last)  # pyrefly: ignore
-        times = _in_turn(lambda pair=pair, name=name: pair(seen[name]), lambda one=one, name=name: one(seen[name]))
-        if pairs or (pairs is None and times[1] < times[0]):
-            merged[name] = times
+    merged, left = _replaced(network, dict(_pairs(network)), _merged, inputs, pairs)
+    joined, apart = _replaced(network, dict(_upsamplings(network)), Phases, inputs, upsamplings)
+    return Fused(network, FuseReport(folded, merged, left, joined, apart))
+
+
+Times = dict[str, tuple[float, float]]
+
+
+def _replaced(
+    network: nn.Module, found: dict[str, nn.Sequential], make: Callable[[nn.Sequential], nn.Module],
+    inputs: tuple[Any, ...], wanted: bool | None,
+) -> tuple[Times, Times]:  # fmt: skip
+    """Put what is faster, or `wanted`, in the place of these modules: the times of those replaced and of those left."""
+    replaced: Times = {}
+    left: Times = {}
+    seen = _seen(network, list(found), inputs)
+    for name in seen:
+        plain, one = found[name], make(found[name]).to(memory_format=torch.channels_last)  # pyrefly: ignore
+        times = _in_turn(lambda plain=plain, name=name: plain(seen[name]), lambda one=one, name=name: one(seen[name]))
+        better = times[1] < times[0] if wanted is None else wanted
+        (replaced if better else left)[name] = times
+        if better:
             _put(network, name, one)
-        else:
-            left[name] = times
-    return Fused(network, FuseReport(folded, merged, left))
+    return replaced, left
 
 
 def _last(value: Tensor) -> Tensor:
@@ -166,6 +187,93 @@ def _merged(pair: nn.Sequential) -> nn.Module:
         if wide.bias is not None:
             one.bias.copy_(wide.bias)
     return one.to(wide.weight.device, wide.weight.dtype).eval().requires_grad_(False)
+
+
+def _upsamplings(network: nn.Module) -> Iterator[tuple[str, nn.Sequential]]:
+    """Nearest upsamplings with the layer after them, brought together in a module of their own."""
+    for name, body in list(network.named_modules()):
+        if type(body) is not nn.Sequential:
+            continue
+        for (at, before), (after, _) in itertools.pairwise(list(body.named_children())):
+            place, layer = _start(body, after)
+            factor = before.scale_factor if type(before) is nn.Upsample and before.mode == "nearest" else None
+            if factor not in (2, 2.0, (2, 2), (2.0, 2.0)) or not _keeps_size(layer):
+                continue
+            together = nn.Sequential(before, layer)
+            setattr(body, at, nn.Identity())
+            _put(body, place, together)
+            yield f"{name}.{place}".lstrip("."), together
+
+
+def _start(body: nn.Module, name: str) -> tuple[str, Any]:
+    """The first layer of a child, by its name in `body`."""
+    module = body.get_submodule(name)
+    while type(module) is nn.Sequential and len(module):
+        first = next(iter(module._modules))
+        name, module = f"{name}.{first}", module[0]
+    return name, module
+
+
+def _keeps_size(layer: Any) -> bool:
+    if type(layer) is not Convolution or parametrize.is_parametrized(layer) or layer._forward_hooks:
+        return False
+    even = all(sum(pads) == size - 1 for pads, size in zip((layer.rows, layer.columns), layer.kernel_size, strict=True))
+    return even and layer.stride == layer.dilation == (1, 1) and layer.padding_mode == "zeros"
+
+
+class Phases(nn.Module):
+    """Nearest upsampling by 2 and a convolution that keeps the size, computed on the smaller image.
+
+    Along an axis pixel 2 i + p of the result is sum over t of w[t] x[i + floor((p + t - before) / 2)]: taps that fall
+    on the same pixel are added up, which leaves a smaller kernel for each phase p. Zeros around the larger image are
+    zeros around the smaller one.
+    """
+
+    def __init__(self, together: nn.Sequential) -> None:
+        super().__init__()
+        _, layer = _both(together)
+        rows, columns = (
+            _taps(size, pads[0]) for size, pads in zip(layer.kernel_size, (layer.rows, layer.columns), strict=True)
+        )
+        self.row_phases, self.column_phases = len(rows), len(columns)
+        self.layers = nn.ModuleList()
+        for (down, high), (right, wide) in itertools.product(rows, columns):
+            taps = torch.einsum("oihw,ha,wb->oiab", layer.weight.double(), high.double(), wide.double())
+            tall, broad = taps.shape[2:]
+            one = Convolution(
+                layer.in_channels, layer.out_channels, (tall, broad), groups=layer.groups,
+                rows=(-down, tall - 1 + down), columns=(-right, broad - 1 + right), bias=layer.bias is not None,
+            )  # fmt: skip
+            one.weight, one.bias = nn.Parameter(taps.to(layer.weight)), layer.bias
+            self.layers.append(one)
+        self.to(layer.weight.device, layer.weight.dtype).eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[n, in, h, w]`` to ``[n, out, 2 h, 2 w]``."""
+        made = [layer(images) for layer in self.layers]
+        count, channels, height, width = made[0].shape
+        size = (count, channels, 2 * height, 2 * width)
+        out = torch.empty(size, dtype=images.dtype, device=images.device, memory_format=torch.channels_last)
+        for row, column in itertools.product(range(2), range(2)):
+            number = (row % self.row_phases) * self.column_phases + column % self.column_phases
+            out[:, :, row::2, column::2] = made[number]
+        return out
+
+
+def _taps(size: int, before: int) -> list[tuple[int, Tensor]]:
+    """For each phase of an axis the offset of its first tap, and which taps of the kernel each of its taps adds up.
+
+    One phase for a kernel of 1, which sees the same pixel from both.
+    """
+    phases = []
+    for phase in range(1 if size == 1 else 2):
+        offsets = [(phase + tap - before) // 2 for tap in range(size)]
+        first = offsets[0]
+        adds = torch.zeros(size, offsets[-1] - first + 1)
+        for tap, offset in enumerate(offsets):
+            adds[tap, offset - first] = 1
+        phases.append((first, adds))
+    return phases
 
 
 def _seen(network: nn.Module, names: list[str], inputs: tuple[Any, ...]) -> dict[str, Tensor]:
