@@ -179,6 +179,27 @@ def test_a_value_of_a_metric_that_has_changed_since_is_computed_anew(
     assert value["protocol"]["metric_version"] == 2
 
 
+def test_images_are_made_once_for_several_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tiny(tmp_path / "run")
+    made: list[int] = []
+    batches = artefact.Generator.batches
+
+    def listen(self: artefact.Generator, count: int, seed: int = 0, *rest: Any) -> Any:
+        made.append(seed)
+        return batches(self, count, seed, *rest)
+
+    monkeypatch.setattr(artefact.Generator, "batches", listen)
+    settings: dict[str, Any] = {"metrics": ["fid"], "count": 1000, "device": "cpu"}
+    with evaluation.made_once():
+        one, other = (evaluate(run, seed=7, view_seed=judge, **settings)[0] for judge in (0, 1))
+        evaluate(run, seed=8, **settings)
+    assert made == [7, 8]
+    assert one["values"] != other["values"]
+    RunFolder(run).metrics.unlink()
+    assert evaluate(run, seed=7, view_seed=1, **settings)[0]["values"] == other["values"]
+    assert made == [7, 8, 7]
+
+
 def test_a_metric_that_trains_says_in_what_precision() -> None:
     expected = "bfloat16" if classifying.in_half("cpu") else "float32"
     assert facts_of(frugan.metrics.find("classification_accuracy")) == {"training_precision": expected}

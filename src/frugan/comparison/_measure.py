@@ -107,14 +107,16 @@ def add_judges(measured: Measured, planned: Jobs, evaluating: Mapping[str, Any],
     name = first["protocol"]["view"]
     if "seed" not in inspect.signature(views.find(name).build).parameters:
         return
-    for seed in range(1, JUDGES):
+    with evaluation.made_once():
         for (arm, run_seed), job in planned.items():
             run = measured[arm][run_seed]
             if run["failed"] is None:
-                say(f"Asking another judge (the view {name} of seed {seed}) about {job.title}.")
-                own: dict[str, Any] = {**evaluating, "metrics": [first["metric"]], "view": name, "view_seed": seed}
-                value = evaluation.evaluate(job.folder, progress=say, **own)[0]
-                run.setdefault("judges", []).append(float(value["values"][value["headline"]]))
+                say(f"Asking {JUDGES - 1} other judges (the view {name}, other seeds) about {job.title}.")
+                own: dict[str, Any] = {**evaluating, "metrics": [first["metric"]], "view": name}
+                others = [
+                    evaluation.evaluate(job.folder, progress=say, view_seed=seed, **own)[0] for seed in range(1, JUDGES)
+                ]
+                run["judges"] = [float(value["values"][value["headline"]]) for value in others]
 
 
 def costs(arms: Sequence[Arm], measured: Measured, planned: Jobs, device: str | None, say: Say) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frugan.evaluation._names import PRIMARY, by_target, of_all
+from frugan.evaluation._sharing import made_once
 from frugan.registry import UserError, load_code
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from frugan.recipe import Recipe
     from frugan.views import View
 
-__all__ = ["MAY_DIFFER", "PRIMARY", "Noise", "Value", "by_target", "evaluate", "noise", "of_all",
+__all__ = ["MAY_DIFFER", "PRIMARY", "Noise", "Value", "by_target", "evaluate", "made_once", "noise", "of_all",
            "refusals_of_translations", "shared", "sheets", "unequal"]  # fmt: skip
 
 Value = dict[str, Any]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frugan import classifying, views
 from frugan.evaluation._fakes import Images
+from frugan.evaluation._sharing import shared
 from frugan.metrics import Metric, Need, parse_need
 from frugan.registry import UserError, options_of
 
@@ -121,7 +122,9 @@ class Feeding:
 
     def parts(self, images: Images) -> Iterator[torch.Tensor]:
         """Bytes part by part: those that are kept, or made for this once."""
-        kept = self._made.get(f"pixels {images.key}")
+        kept, others = self._made.get(f"pixels {images.key}"), shared.get()
+        if kept is None and others is not None and self.generator is not None and images.dataset is None:
+            kept = others.of(self.generator, images)
         return images.batches() if kept is None else iter(kept.split(PART))
 
     def seen(self, images: Images, view: View) -> Seen:
