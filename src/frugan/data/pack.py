@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -368,10 +369,26 @@ def _whole(folder: Path) -> bool:
         return False
 
 
+LARGE = 1 << 30
+"""Bytes of images that may well not stay in memory, so that a batch is read from the disk."""
+
+
+def mapped(path: Path) -> Tensor:
+    """The images of an .npy file, in memory only as far as they are looked at.
+
+    A batch is drawn from anywhere. The system reads ahead of each image, by 8 MB on some machines, for nothing where
+    images are many: a batch of 64 out of a million then took a second. So large files are read as they are asked for.
+    """
+    # Copy-on-write ("c"): torch wants writable memory, and nothing written to it reaches the file.
+    images = np.load(path, mmap_mode="c")
+    if images.nbytes >= LARGE and hasattr(mmap, "MADV_RANDOM"):
+        images._mmap.madvise(mmap.MADV_RANDOM)
+    return torch.from_numpy(images)
+
+
 def _open(folder: Path) -> Pack:
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    # Mapped copy-on-write ("c"): torch wants writable memory, and nothing written to it reaches the file.
-    images = torch.from_numpy(np.load(folder / "images.npy", mmap_mode="c"))
+    images = mapped(folder / "images.npy")
     labels = torch.from_numpy(np.load(folder / "labels.npy")) if manifest["labelled"] else None
     return Pack(
         name=manifest["name"],
