@@ -1,9 +1,10 @@
 """Sampling: every frugal twin's generator against its standard form, batch 1 and 64, float32.
 
-Each network is measured as it is and fused (`Generator.fused`: batch norms folded, pairs merged where that is faster,
-kernels chosen, channels-last), all in turn; the faster of both counts, for the standard form too. Beside the ratio
-stands R^0.6, R being the ratio of multiply-accumulates: what a twin should at least reach. The table says which do not.
-Before that it is checked that fused images agree with the plain ones to 1e-4 of their range, or this program stops.
+Each network is measured as it is and fused (`Generator.fused`: batch norms folded, pairs merged and upsamplings joined
+to their layers where that is faster, kernels chosen, channels-last), all in turn; the faster of both counts, for the
+standard form too. Beside the ratio stands R^0.6, R being the ratio of multiply-accumulates: what a twin should at least
+reach. The table says which do not. The allocator keeps its memory, as in ``frugan sample``. First it is checked that
+fused images agree with the plain ones to 1e-4 of their range, or this program stops.
 
 Gate: the agreement alone; the ratios are recorded.
 """
@@ -16,7 +17,7 @@ import torch
 from _report import arguments, finish, in_turn, show, spread, times_faster
 from torch import Tensor, nn
 
-from frugan import build, cost, recipes
+from frugan import build, cost, memory, recipes
 from frugan.costing import inputs_of
 from frugan.fusing import fuse
 from frugan.recipe import Recipe
@@ -84,6 +85,7 @@ def measured(standard: str, batch: int, repeats: int) -> tuple[dict[str, Any], l
 
 def main() -> None:
     options = arguments(__doc__ or "")
+    memory.keep()
     repeats, sets = (3, QUICK) if options.quick else (5, tuple(SETS))
     record, rows = {}, []
     with torch.inference_mode():

@@ -47,10 +47,10 @@ def measured(point: Mapping[str, float], repeats: int) -> dict[str, Any]:
     """Seconds of each of so many rounds, and memory in bytes: before the networks are built, and at its peak."""
     import torch
 
-    from frugan import build, kernels, recipes, training
+    from frugan import build, kernels, memory, recipes
     from frugan.engine.loop import play_round
 
-    training.keep_memory()
+    memory.keep()
     size = int(point["size"])
     changes = {"data.size": size, "generator.width": point["width"], "discriminator.width": point["width"]}
     recipe = replace(recipes.find("dcgan-64").with_changes(changes), batch_size=int(point["batch"]))

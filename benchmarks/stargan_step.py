@@ -35,7 +35,7 @@ from _plain_stargan import Discriminator, Generator, Turn, make_plain_round
 from _report import arguments, finish, in_turn, show, spread, times_faster
 from torch import nn
 
-from frugan import build, recipes, training
+from frugan import build, memory, recipes
 from frugan.batch import ImageShape
 from frugan.data import Dataset
 from frugan.engine import precision
@@ -217,7 +217,7 @@ def elsewhere(batch: int, repeats: int, forms: Sequence[str]) -> dict[str, Any]:
         before = os.environ.get(key)
         os.environ[key] = value  # read when torch is loaded, so by a new process alone
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            pool.submit(training.keep_memory).result()
+            pool.submit(memory.keep).result()
             found[name] = pool.submit(generator_table, batch, repeats, forms).result()
         os.environ.pop(key) if before is None else os.environ.update({key: before})
     return found
@@ -240,7 +240,7 @@ def missed(steps: dict[str, Any], rounds: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     options = arguments(__doc__ or "")
-    training.keep_memory()
+    memory.keep()
     differences = check_losses()
     forms, rounds = (("stargan", "depthwise-g"), ("stargan", "depthwise-g")) if options.quick else (FORMS, ROUNDS)
     steps = generator_table(2 if options.quick else 4, 2 if options.quick else 5, forms)

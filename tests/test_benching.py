@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from frugan import benching, convs, recipes, training
+from frugan import benching, convs, memory, recipes
 from frugan.benching import Roofline, _roofline, bench
 from frugan.convs._primitives import Convolution, Transposed
 from frugan.kernels import Choices, _compiler
@@ -22,7 +22,7 @@ ONE = Roofline({"float32": 1.0, "bf16": 1.0}, float("inf"))
 @pytest.fixture(autouse=True)
 def _memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would change this process for all tests."""
-    monkeypatch.setattr(training, "keep_memory", lambda: None)
+    monkeypatch.setattr(memory, "keep", lambda: None)
 
 
 def macs(module: nn.Module, *shape: int) -> tuple[float, float]:

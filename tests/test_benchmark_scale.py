@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from frugan import training
+from frugan import memory
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -14,7 +14,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 @pytest.fixture(autouse=True)
 def _programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.setattr(training, "keep_memory", lambda: None)  # it would change this process for all tests
+    monkeypatch.setattr(memory, "keep", lambda: None)  # it would change this process for all tests
 
 
 def test_a_point_is_timed_and_its_memory_told() -> None:

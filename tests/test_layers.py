@@ -27,7 +27,7 @@ LEVELS = {
     1: [
         "convs", "losses", "penalties", "augment", "data", "classifying", "latents", "intervals", "pictures", "kernels",
     ],  # leaves
-    0: ["arithmetic", "batch", "cache", "registry", "resizing", "seeds"],  # words shared by all
+    0: ["arithmetic", "batch", "cache", "memory", "registry", "resizing", "seeds"],  # words shared by all
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 # Verbs are made of verbs (a comparison trains and evaluates) and the command line has two doors.

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frugan import __version__, recipes
+from frugan import __version__, memory, recipes
 from frugan.recipe import Recipe, differences, from_run, parse_count, to_dict
 from frugan.registry import UserError, load_code
 
@@ -85,7 +85,7 @@ def train(
     )
     looks = _looks(evaluate_every, keep_best)
     # Told before torch allocates anything.
-    keep_memory()
+    memory.keep()
     from frugan import build
     from frugan.engine.precision import choose_device
     from frugan.engine.processes import join, leave
@@ -521,18 +521,3 @@ def _write_facts(
         },
     }
     folder.write_json(folder.facts, {"frugan": __version__, **facts, **more})
-
-
-def keep_memory() -> None:
-    """Tell glibc's allocator to keep freed memory instead of returning and faulting it in again each round."""
-    if not sys.platform.startswith("linux"):
-        return
-    import ctypes
-
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
-        return
-    trim_threshold, mmap_max = -1, -4
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 2**31 - 1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from frugan import kernels, training
+from frugan import kernels, memory, training
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
 from frugan.kernels import _compiler
@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _allocator_as_it_is(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A run in this process would change it for all tests after it."""
-    monkeypatch.setattr(training, "keep_memory", lambda: None)
+    monkeypatch.setattr(memory, "keep", lambda: None)
     return
 
 

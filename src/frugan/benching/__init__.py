@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import convs, costing, seeds, training
+from frugan import convs, costing, memory, seeds, training
 from frugan.benching import _roofline, _showing
 from frugan.benching._roofline import Hot, Roofline
 from frugan.recipe import Recipe
@@ -180,7 +180,7 @@ def bench(
     named = tuple(families) or arms_of(base)
     mode = kernels.settle(base.kernels, place, base.whole_rounds)
 
-    training.keep_memory()
+    memory.keep()
     # Every arm's networks are in memory together: only so can the arms take turns.
     rounds: dict[tuple[str, str], Callable[[], object]] = {}
     alive: dict[tuple[str, str], Parts] = {}

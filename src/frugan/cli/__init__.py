@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """What ``frugan`` runs: the verb, or its help; mistakes of the user's end in one line and exit code 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _dispatch(given)
+        _dispatch(given, own_process=arguments is None)
     except UserError as error:
         print(f"frugan: {error}", file=sys.stderr)
         sys.exit(2)
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(0)
 
 
-def _dispatch(given: list[str]) -> None:
+def _dispatch(given: list[str], own_process: bool) -> None:
     verbs, prog = VERBS, "frugan"
     if given[:1] == ["data"]:
         verbs, prog, given = DATA_VERBS, "frugan data", given[1:]
@@ -69,6 +69,10 @@ def _dispatch(given: list[str]) -> None:
         from frugan.registry import suggest
 
         raise UserError(f"There is no verb '{verb}'. {suggest(verb, [*verbs, *(['data'] if verbs is VERBS else [])])}")
+    if own_process and not {"-h", "--help"} & set(rest):
+        from frugan import memory
+
+        memory.keep()
     try:
         tyro.cli(
             verbs[verb], args=options_last(rest, verbs[verb]), prog=f"{prog} {verb}", use_underscores=False,
