@@ -117,6 +117,7 @@ def rows_of(axis: str, points: Sequence[Mapping[str, Any]]) -> list[list[object]
 def draw(found: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
     """Time above, memory below, a column for each axis; both scales logarithmic, so that a power is a line."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(3 * len(found), 5), layout="constrained")
     panels = figure.subplots(2, len(found), sharey="row", squeeze=False)
@@ -131,7 +132,12 @@ def draw(found: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
         for panel in (above, below):
             panel.set_xscale("log")
             panel.set_yscale("log")
+            panel.set_xticks(at, [f"{value:,}" for value in at])
+            for ticks in (panel.xaxis.set_minor_formatter, panel.yaxis.set_minor_formatter):
+                ticks(NullFormatter())
             panel.grid(alpha=0.3)
+    for row, marks in ((0, (10, 20, 50, 100, 200, 500)), (1, (300, 400, 500, 600, 800))):
+        panels[row][0].set_yticks(marks, [str(mark) for mark in marks])
     panels[0][0].set_ylabel("a round, ms")
     panels[1][0].set_ylabel("peak of memory, MB")
     figure.savefig(path, dpi=120)
