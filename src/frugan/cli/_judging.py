@@ -94,8 +94,7 @@ def cost(
         discriminator_family: Convolution family of the discriminator.
         layers: Also print every layer: what its role became, and what it costs.
         latency: Also measure milliseconds per image at batch 1 and 64 on this machine.
-        explain: Also say which kernel training calls for each grouped layer, norm and very large
-            weight here, and how fast each one was.
+        explain: Also say which kernel training calls for grouped layers, norms and large weights, and how fast each is.
     """
     from frugan.costing import cost_of
 
