@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from frugan import benching, convs, memory, recipes
+from frugan import artefact, benching, build, convs, costs, memory, recipes
 from frugan.benching import Roofline, _roofline, bench
 from frugan.convs._primitives import Convolution, Transposed
 from frugan.kernels import Choices, _compiler
@@ -149,6 +150,25 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
                   changes=SMALL)  # fmt: skip
     with pytest.raises(UserError, match="holds something that is no bench; give another --out"):
         found.save(tmp_path)
+
+
+def test_what_is_timed_lies_in_memory_as_what_ships(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: dict[str, bool] = {}
+    measured = costs.latencies
+
+    def listen(arms: Any, **rest: Any) -> Any:
+        weights = next(one for one in arms["standard"][0].parameters() if one.dim() == 4 and min(one.shape[1:]) > 1)
+        timed["last"] = not weights.is_contiguous()
+        return measured(arms, **rest)
+
+    monkeypatch.setattr(costs, "latencies", listen)
+    quick = {"families": ("standard",), "precisions": ("float32",), "batch_size": 2, "repeats": 2, "seconds": 0.0}
+    for recipe, last in (("mnist", True), ("stargan", False)):
+        bench(recipe, **quick, changes={**SMALL, "data.size": 28 if last else 32})
+        made = build.networks(recipes.find(recipe).with_changes(SMALL))["generator"][0]
+        shipped = artefact.laid_out(made, "decoder" if last else "translator")
+        assert timed["last"] is last
+        assert any(one.dim() == 4 and not one.is_contiguous() for one in shipped.parameters()) is last
 
 
 def test_mistyped_names_are_answered() -> None:

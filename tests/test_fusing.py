@@ -147,6 +147,7 @@ def test_a_loaded_generator_fuses_for_sampling_and_is_not_shipped(tmp_path: Path
         "latents": {"size": found.latents.size, "distribution": "normal"}, "image": [3, 16, 16], "classes": [],
     }  # fmt: skip
     generator = Generator(trained(build.networks(found)["generator"][0]), config)
+    assert any(one.dim() == 4 and not one.is_contiguous() for one in generator.module.parameters())  # channels-last
     before = generator.sample(3, seed=1)
     fused = generator.fused()
     assert fused.module.report.folded  # type: ignore[union-attr]

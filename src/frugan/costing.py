@@ -139,10 +139,11 @@ def _latencies(recipe: Recipe, name: str, module: nn.Module) -> tuple[list[Laten
     """The times of one network, as it is and fused for each batch, measured in turn."""
     import torch
 
-    from frugan import costs
+    from frugan import artefact, build, costs
     from frugan.fusing import fuse
 
     plain, fused = [], []
+    module = artefact.laid_out(costs.duplicate(module), build.orders(recipe)[name].part)
     for batch in BATCHES:
         shape, *labels = inputs_of(recipe, name, batch)
         arms = {"plain": (module, shape, *labels), "fused": (fuse(module, torch.zeros(shape), *labels), shape, *labels)}

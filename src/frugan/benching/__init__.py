@@ -293,11 +293,12 @@ def _sampling(
     """Forward passes in float32 of what each family would ship, in turn."""
     import torch
 
-    from frugan import costs
+    from frugan import artefact, build, costs
 
     name, arms = recipe.makers()[0], {}
+    part = build.orders(recipe)[name].part
     for family, parts in alive.items():
-        network = costs.duplicate(parts.averaged()[name]).eval().to(memory_format=torch.contiguous_format)  # pyrefly: ignore
+        network = artefact.laid_out(costs.duplicate(parts.averaged()[name]).eval(), part)
         arms[family] = network, *costing.inputs_of(recipe, name)
     found = []
     for family, measured in costs.latencies(arms, batches=SAMPLED, repeats=15, warm_up=2, device=device).items():

@@ -40,6 +40,13 @@ class Sliding(NamedTuple):
     columns: tuple[int, int]
     groups: int
 
+    def gives(self, images: Tensor, weight: Tensor) -> tuple[int, int]:
+        """Height and width of what a layer that is not transposed makes of such images."""
+        pads = (self.rows, self.columns)
+        sides = zip(images.shape[2:], weight.shape[2:], self.stride, pads, strict=True)
+        height, width = ((size + sum(pad) - kernel) // step + 1 for size, kernel, step, pad in sides)
+        return height, width
+
 
 class Norm(NamedTuple):
     """The settings of the operation ``instance_norm``; `rectify` puts a ReLU after it."""

@@ -77,12 +77,11 @@ def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) 
 def _sizes(call: Call, images: Tensor, weight: Tensor) -> tuple[int, ...]:
     """Height and width of what a grouped layer gives."""
     assert isinstance(call.settings, Sliding)
-    stride, *pads = call.settings[:3]
-    sides = zip(images.shape[2:], weight.shape[2:], stride, pads, strict=True)
-    if call.operation == "grouped_transposed":
-        high, wide = ((size - 1) * step + kernel - sum(crop) for size, kernel, step, crop in sides)
-    else:
-        high, wide = ((size + sum(pad) - kernel) // step + 1 for size, kernel, step, pad in sides)
+    if call.operation != "grouped_transposed":
+        return call.settings.gives(images, weight)
+    stride, *crops = call.settings[:3]
+    sides = zip(images.shape[2:], weight.shape[2:], stride, crops, strict=True)
+    high, wide = ((size - 1) * step + kernel - sum(crop) for size, kernel, step, crop in sides)
     return high, wide
 
 

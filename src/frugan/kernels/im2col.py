@@ -29,7 +29,8 @@ def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
     """Full convolutions on a CPU with a large channels-last weight and fewer values put out than that has."""
     if call.operation != "convolution" or images.device.type != "cpu" or weight is None or weight.numel() < LEAST:
         return False
-    height, width = _size(call, images, weight)
+    assert isinstance(call.settings, Sliding)
+    height, width = call.settings.gives(images, weight)
     few = len(images) * height * width <= math.prod(weight.shape[1:]) and min(height, width) > 0
     return few and weight.is_contiguous(memory_format=channels_last)
 
@@ -37,26 +38,14 @@ def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
 def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     """The call as a product of ``[n h w, kh kw in]`` patches and ``[kh kw in, out]`` weights."""
     assert weight is not None
-    height, width = _size(call, images, weight)
-    stride, rows, columns, _ = _sliding(call)
+    assert isinstance(call.settings, Sliding)
+    height, width = call.settings.gives(images, weight)
+    stride, rows, columns, _ = call.settings
     padded = functional.pad(images.to(computed(images)), (*columns, *rows)).permute(0, 2, 3, 1)
     patches = padded.unfold(1, weight.shape[2], stride[0]).unfold(2, weight.shape[3], stride[1])
     flat = patches.permute(0, 1, 2, 4, 5, 3).reshape(len(images) * height * width, -1)
     made = functional.linear(flat, weight.permute(0, 2, 3, 1).reshape(len(weight), -1), bias)
     return made.view(len(images), height, width, -1).permute(0, 3, 1, 2)
-
-
-def _sliding(call: Call) -> Sliding:
-    assert isinstance(call.settings, Sliding)
-    return call.settings
-
-
-def _size(call: Call, images: Tensor, weight: Tensor) -> tuple[int, int]:
-    """Height and width of what the layer gives."""
-    stride, rows, columns, _ = _sliding(call)
-    sides = zip(images.shape[2:], weight.shape[2:], stride, (rows, columns), strict=True)
-    high, wide = ((size + sum(pad) - kernel) // step + 1 for size, kernel, step, pad in sides)
-    return high, wide
 
 
 variant = Kernel("im2col", takes, run)
