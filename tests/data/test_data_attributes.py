@@ -361,7 +361,7 @@ def test_an_attribute_that_is_not_there(tmp_path: Path, asked: dict[str, Any], s
 
 
 def test_attributes_of_what_has_classes_or_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has classes \(0, 1, .*and no attributes.*classes with data.only"):
+    with pytest.raises(UserError, match=r"has classes \(0, 1, .*attributes=\[\] takes its classes, data.only"):
         open_dataset("glyphs", limit=20, attributes=["Male"])
     faces(tmp_path, 2)
     with pytest.raises(UserError, match="has no labels and no attributes"):

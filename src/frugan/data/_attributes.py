@@ -15,7 +15,7 @@ def numbers_of(name: str, attributes: Sequence[str], classes: Sequence[str], wan
     """The places of the attributes that are asked for, in their order. Raises UserError if one is not there."""
     if not attributes:
         has = f"classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''})" if classes else "no labels"
-        hint = " Choose among classes with data.only." if classes else ""
+        hint = " data.attributes=[] takes its classes, data.only chooses among them." if classes else ""
         raise UserError(f"{name} has {has} and no attributes, so {', '.join(map(str, wanted))} cannot be chosen.{hint}")
     for attribute in wanted:
         if attribute not in attributes:

@@ -30,7 +30,8 @@ DISCRIMINATOR = (Rule("down.*", "depthwise"), Rule("down.last", "standard"))
 def stargan() -> Recipe:
     """StarGAN: one translator for several attributes; 128 x 128, five attributes, all layers standard.
 
-    ``frugan train stargan data.size=32 generator.width=0.25 discriminator.width=0.25 --images 400k`` needs no download.
+    ``frugan train stargan data.size=32 generator.width=0.25 discriminator.width=0.25 --images 400k`` needs no download;
+    ``--data FOLDER data.attributes=[]`` takes classes, a subfolder each; ``data.balance=even`` shows all as often.
     """
     adam = {"learning_rate": 1e-4, "betas": (0.5, 0.999), "schedule": Choice("linear", {"hold": 0.5})}
     return Recipe(
