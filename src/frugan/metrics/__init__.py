@@ -123,6 +123,11 @@ def of_translations(metric: Metric) -> bool:
     return any(need.kind == "told" or need.images in TRANSLATED for need in asked)
 
 
+def sees_by_itself(metric: Metric) -> bool:
+    """Whether `metric` looks at the images themselves and at labels, through no view."""
+    return all(parse_need(word).kind in ("pixels", "labels") for word in metric.needs)
+
+
 registry = Registry("metric", "frugan.metrics")
 names = registry.names
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from frugan import metrics
 from frugan.evaluation import by_target, of_all
 
 
@@ -82,9 +83,14 @@ def threads(count: int) -> str:
 
 
 def metric(name: str, view: str) -> str:
-    """A metric's name with its view: a Fréchet distance of digits must not be taken for the FID of the literature."""
+    """A metric's name with its view: a Fréchet distance of digits must not be taken for the FID of the literature.
+
+    Without one where the metric asks no view, or always the same (`class_coverage`).
+    """
     spoken = " ".join({"fid": "FID", "kid": "KID"}.get(word, word) for word in name.split("_"))
-    return spoken if name == "class_coverage" else f"{spoken} ({view})"
+    known = name in metrics.names()  # a page may be made without the code that added a metric
+    of_no_view = name == "class_coverage" or (known and metrics.sees_by_itself(metrics.find(name)))
+    return spoken if of_no_view else f"{spoken} ({view})"
 
 
 OF_CLASS = "_of_class_"
