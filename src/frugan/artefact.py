@@ -21,17 +21,21 @@ from torch import Tensor, nn
 from frugan import build, data, games
 from frugan.batch import ImageShape, from_bytes, to_bytes
 from frugan.engine import checkpoint
+from frugan.engine.average import STANDING_BATCH, measure_standing
 from frugan.engine.run import RunFolder
 from frugan.fusing import Fused, fuse
 from frugan.games import Order
 from frugan.latents import Latents
 from frugan.recipe import Data, Network, Rule, from_run
 from frugan.registry import UserError, load_code, suggest
+from frugan.seeds import derive
 
 if TYPE_CHECKING:
     import numpy as np
 
 FORMAT = 1
+STANDING = "standing"
+"""What ``config.json`` says of the norms of averaged weights; those of earlier artefacts store averages."""
 CHUNK = 32
 NOT = "not "
 
@@ -114,6 +118,12 @@ class Generator:
         if given.shape != (count,) or (given.numel() and not 0 <= int(given.min()) <= int(given.max()) < classes):
             raise UserError(f"labels: {count} class numbers from 0 to {classes - 1} are wanted, one for each image.")
         return given
+
+    def _shown(self, number: int) -> Tensor:
+        """A batch of images to measure statistics on, one for every number."""
+        latents = self.latents.rows(0, STANDING_BATCH, derive(self.config["seed"], "standing", number))
+        labels = self._labels(STANDING_BATCH, None)
+        return self(latents.to(self.device), None if labels is None else labels.to(self.device))
 
     def fused(self, batch: int = CHUNK) -> Generator:
         """The same generator made for speed, see `frugan.fusing`: its images agree to rounding, its bytes need not.
@@ -366,7 +376,13 @@ def revive(
     Raises UserError, naming `name`, if the weights are not those of the network that the config describes.
     """
     module = _alive(config, tensors, device, settle, name)
-    return Generator(module, config) if config.get("role", "generator") == "generator" else Translator(module, config)
+    if config.get("role", "generator") != "generator":
+        return Translator(module, config)
+    if not (settle and config["averaged"]):
+        return Generator(module, config)
+    generator = Generator(module, {**config, "norms": STANDING})
+    measure_standing([module], generator._shown)
+    return generator
 
 
 def _alive(

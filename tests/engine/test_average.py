@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from frugan.engine.average import Average
+from frugan.engine.average import STANDING_BATCHES, Average, measure_standing
 
 
 def network(value: float) -> nn.Linear:
@@ -105,3 +105,34 @@ def test_the_copy_is_in_evaluation_mode_needs_no_gradient_and_round_trips():
     other.load_state_dict(average.state_dict())
     mine, theirs = other.state_dict(), source.state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine.keys() | theirs.keys())
+
+
+# -------------------------------------------------------------------------------------------------- standing statistics
+
+
+def test_standing_statistics_are_means_over_batches_and_can_be_taken_back():
+    reached, apart = nn.BatchNorm1d(2).eval(), nn.BatchNorm1d(2, momentum=None).eval()
+    for norm in (reached, apart):
+        norm.running_mean.fill_(7)
+    network = nn.ModuleList([nn.Dropout(), reached, apart]).eval()
+    batches = torch.randn(STANDING_BATCHES, 64, 2, generator=torch.Generator().manual_seed(0)) + 3
+
+    def show(number: int) -> torch.Tensor:
+        assert not network[0].training
+        return reached(batches[number])
+
+    undo = measure_standing([network], show)
+    assert torch.allclose(reached.running_mean, batches.mean((0, 1)), atol=1e-5)
+    assert torch.allclose(reached.running_var, batches.var(1).mean(0), atol=1e-5)
+    assert torch.equal(apart.running_mean, torch.full((2,), 7.0)), "what no image passes through keeps what it stores"
+    assert (reached.momentum, apart.momentum, reached.training) == (0.1, None, False)
+    undo()
+    assert torch.equal(reached.running_mean, torch.full((2,), 7.0))
+    assert not reached.num_batches_tracked
+
+
+def test_without_batch_norm_no_image_is_made():
+    def show(number: int) -> None:
+        raise AssertionError
+
+    measure_standing([nn.Linear(2, 2), nn.InstanceNorm2d(2)], show)()

@@ -75,6 +75,25 @@ def test_a_sample_is_of_the_settled_network_in_evaluation_mode_and_float32():
     assert taken.networks["generator"].training
 
 
+def test_a_sample_of_averaged_weights_has_their_own_statistics_and_leaves_no_trace():
+    norm = nn.BatchNorm2d(1).eval()
+    norm.running_mean.fill_(100)
+
+    class Normed(Showing):
+        def sample(self, networks, like, seed):
+            made = torch.arange(like.count * 4.0).reshape(-1, 1, 2, 2) + like.labels.reshape(-1, 1, 1, 1)
+            return networks["generator"](made)
+
+    taken = Moment(1, 1, 0.0, 1, {}, Normed(), {"generator": nn.BatchNorm2d(1)}, {"generator": norm})
+    like = Batch(torch.zeros(3, 1, 2, 2), torch.arange(3))
+    seen = torch.arange(64 * 4.0).reshape(-1, 1, 2, 2) + (torch.arange(64) % 3).reshape(-1, 1, 1, 1)
+    wanted = (torch.arange(12.0).reshape(3, 1, 2, 2) + like.labels.reshape(3, 1, 1, 1) - seen.mean()) / seen.std()
+    assert torch.allclose(taken.sample(like, 0), wanted, atol=1e-4)
+    assert norm.running_mean == 100
+    live = dataclasses.replace(taken, networks=taken.averaged)  # no average: it ships as training left it
+    assert live.sample(like, 0).mean() < -50
+
+
 def test_the_log_has_one_line_for_each_log_point(tmp_path):
     folder = RunFolder(tmp_path)
     log = Log(folder)

@@ -15,9 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from frugan.batch import Batch, to_bytes
+from frugan.engine.average import STANDING_BATCH, measure_standing
 from frugan.engine.run import RunFolder
 from frugan.games import Game
 from frugan.pictures import save_grid
+from frugan.seeds import derive
 
 LOG_ROUNDS = 25
 
@@ -51,7 +53,7 @@ class Moment:
 
     def sample(self, like: Batch, seed: int) -> Tensor:
         """Images of the shipped (averaged, settled) networks in evaluation mode, float32, as `like` says."""
-        with self._still(seed):
+        with self._still(like, seed):
             return self.game.sample(self.averaged, like, seed).float()
 
     def preview(self, first: Mapping[str, Batch], seed: int) -> tuple[Tensor, int | None]:
@@ -59,24 +61,33 @@ class Moment:
 
         Those that the game shows itself if it has a method `preview`, else samples with the first stream's labels.
         """
-        own = getattr(self.game, "preview", None)
+        own, like = getattr(self.game, "preview", None), next(iter(first.values()))
         if own is None:
-            return self.sample(next(iter(first.values())), seed), None
-        with self._still(seed):
+            return self.sample(like, seed), None
+        with self._still(like, seed):
             images, columns = own(self.averaged, first, seed)
         return images.float(), columns
 
     @contextlib.contextmanager
-    def _still(self, seed: int) -> Iterator[None]:
-        """The averaged networks in evaluation mode and settled, without gradients; their modes come back after."""
+    def _still(self, like: Batch, seed: int) -> Iterator[None]:
+        """The averaged networks in evaluation mode and settled, without gradients; all is as before afterwards."""
         modes = {name: network.training for name, network in self.averaged.items()}
+        rows = torch.arange(STANDING_BATCH) % like.count
+        many = Batch(like.images[rows], None if like.labels is None else like.labels[rows])
+        undo = None
         try:
             for network in self.averaged.values():
                 network.eval()
                 self.game.settle(network, seed)
+            undo = measure_standing(
+                [network for name, network in self.averaged.items() if network is not self.networks[name]],
+                lambda number: self.game.sample(self.averaged, many, derive(seed, "standing", number)),
+            )
             with torch.no_grad():
                 yield
         finally:
+            if undo is not None:
+                undo()
             for name, network in self.averaged.items():
                 network.train(modes[name])
 

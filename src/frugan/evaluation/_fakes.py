@@ -107,7 +107,7 @@ class Fakes:
             labels = "none" if self.dataset.labels is None else "as given"
             return {
                 "fakes": self.how, "fake_count": count, "trained_on": None, "labels": labels, "weights": None,
-                "checkpoint": None, "sampling_seed": None, "generator": self.dataset.content_hash,
+                "norms": None, "checkpoint": None, "sampling_seed": None, "generator": self.dataset.content_hash,
             }  # fmt: skip
         config = self.generator.config
         labels = "none"
@@ -116,7 +116,7 @@ class Fakes:
         return {
             "fakes": self.how, "fake_count": count, "trained_on": config["data"]["hash"], "labels": labels,
             "weights": "averaged" if config["averaged"] else "live", "checkpoint": config.get("checkpoint", "last"),
-            "sampling_seed": seed, "generator": self.generator.weights_hash,
+            "norms": config.get("norms"), "sampling_seed": seed, "generator": self.generator.weights_hash,
         }  # fmt: skip
 
 

@@ -141,9 +141,10 @@ def protocol(of: Mapping[str, Any]) -> str:
     )  # fmt: skip
     if of.get("targets"):
         real = f"{real}, each of {len(of['targets'])} targets by itself"
+    norms = f", {of['norms']} statistics" if of.get("norms") else ""
     truncation = "no truncation" if of["truncation"] is None else f"truncation {of['truncation']}"
     return (
         f"{of['fake_count']:,} fakes against {real}; view {of['view_version']}{accuracy}, resizing {of['resizing']}; "
-        f"{of['weights']} weights of the {of['checkpoint']} checkpoint, {of['precision']}, {truncation}, labels "
+        f"{of['weights']} weights of the {of['checkpoint']} checkpoint{norms}, {of['precision']}, {truncation}, labels "
         f"{of['labels']}{few}"
     )
