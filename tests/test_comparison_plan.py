@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -244,6 +245,25 @@ def test_a_margin_of_other_units_than_those_of_the_test_is_refused() -> None:
         comparison._check_margin(pilots, {"fid": {"protocol": {**PROTOCOL, "view_version": "pixels-2"}}})
     with pytest.raises(UserError, match=r"metric: fid \| kid"):
         comparison._check_margin(pilots, {"kid": {"protocol": PROTOCOL}})
+
+
+def test_that_is_said_at_the_first_run_and_not_after_judging_all(
+    finished: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(finished.folder, out)
+    judged: list[Path] = []
+
+    def otherwise(run: Any, **given: Any) -> list[dict[str, Any]]:
+        judged.append(run.path)
+        values = made_up(run, **given)
+        return [{**value, "protocol": {**value["protocol"], "norms": "standing"}} for value in values]
+
+    monkeypatch.setattr(comparison, "play", at_once)
+    monkeypatch.setattr(evaluation, "evaluate", otherwise)
+    with pytest.raises(UserError, match=r"measured otherwise than the test: norms: None \| standing"):
+        compare(["vanilla", "thin: vanilla generator.hidden=[16]"], match="parameters", out=out, **COMMON)
+    assert len(judged) == 1
 
 
 def test_a_plan_is_complete_before_the_test_and_holds_margin_arms_and_pilots(finished: Comparison) -> None:

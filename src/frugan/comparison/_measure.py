@@ -42,8 +42,11 @@ def stops(images: int) -> list[int]:
     return [int(share * images) for share in ON_THE_WAY]
 
 
-def runs(arms: Sequence[Arm], planned: Jobs, evaluating: Mapping[str, Any], say: Say) -> Measured:
-    """Every run's facts and final values, by arm and seed."""
+def runs(
+    arms: Sequence[Arm], planned: Jobs, evaluating: Mapping[str, Any], say: Say,
+    accept: Callable[[Mapping[str, Any]], None],
+) -> Measured:
+    """Every run's facts and final values, by arm and seed; each run's values by metric go to `accept` at once."""
     from frugan.engine.health import findings
     from frugan.engine.run import RunFolder
 
@@ -69,6 +72,7 @@ def runs(arms: Sequence[Arm], planned: Jobs, evaluating: Mapping[str, Any], say:
             say(f"Evaluating {job.title}.")
             values = evaluation.evaluate(folder, progress=say, **evaluating)
             run["values"] = {value["metric"]: value for value in values}
+            accept(run["values"])
         measured[name][seed] = run
     return measured
 
