@@ -19,8 +19,8 @@ class Average:
     """An exponential moving average of a network's weights, by half-life in images seen.
 
     theta_average <- beta theta_average + (1 - beta) theta with beta = 0.5^(batch / half-life) (Karras et al. 2018; the
-    half-life form of 2020). A norm's running statistics are averaged with the weights (BigGAN), other buffers copied,
-    unless the module's dict `averaging` says otherwise.
+    half-life form of 2020). A norm's running statistics are averaged with the weights until `measure_standing` is asked
+    for better ones; other buffers are copied, unless the module's dict `averaging` says otherwise.
 
     Args:
         half_life: images after which an old weight counts half; 0 copies.
@@ -73,8 +73,8 @@ def measure_standing(networks: Iterable[nn.Module], show: Callable[[int], object
     """Measure anew what averaged weights give: the means and variances that the batch norms of `networks` store.
 
     No batch has ever passed through averaged weights, and the average of what training saw is not theirs: early on that
-    alone can double a generator's distance to real images. (Izmailov et al. 2018, arXiv 1803.05407,
-    section 3.2; "standing statistics" of Brock et al. 2019, arXiv 1809.11096.) A norm that no image passes through
+    alone can add half and more to a generator's distance to real images. (Izmailov et al. 2018, arXiv 1803.05407,
+    section 3.2; the "standing statistics" of Brock et al. 2019, arXiv 1809.11096.) A norm that no image passes through
     keeps what it stores.
 
     Args:

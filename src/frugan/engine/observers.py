@@ -70,7 +70,10 @@ class Moment:
 
     @contextlib.contextmanager
     def _still(self, like: Batch, seed: int) -> Iterator[None]:
-        """The averaged networks in evaluation mode and settled, without gradients; all is as before afterwards."""
+        """The averaged networks as they would ship: in evaluation mode, settled, with statistics of their own images.
+
+        These are made with the labels of `like`. Without gradients; afterwards all is as before.
+        """
         modes = {name: network.training for name, network in self.averaged.items()}
         rows = torch.arange(STANDING_BATCH) % like.count
         many = Batch(like.images[rows], None if like.labels is None else like.labels[rows])
