@@ -329,12 +329,14 @@ def test_classes_are_targets_and_data_without_held_out_images_serve_as_their_own
 ) -> None:
     with pytest.raises(UserError, match=r"has classes .* and no attributes, so black_hair, blond_hair, glasses cannot"):
         evaluate(star, real=str(squares), **COUNT)
-    keys = {**TINY, "data.attributes": [], "game.exclusive": [], "data.limit": None}
+    # The recipe's group of hair colours is about attributes; a user who brings classes need not know of it.
+    keys = {**TINY, "data.attributes": [], "data.limit": None}
     run = train("stargan", data=str(squares), images=24, out=tmp_path / "run", changes=keys, device="cpu", quiet=True)
     found = {value["metric"]: value for value in evaluate(run, **COUNT)}
     assert "preservation" not in found
     assert list(by_target(found["target_accuracy"])["rise"]) == ["0", "1", "2"]
     assert found["fid"]["protocol"]["split"] == "train"
+    assert found["fid"]["protocol"]["labels"] == "each target in turn"
     assert found["fid"]["floor"]["protocol"]["of"] == "two disjoint halves of the real images of each target"
     with pytest.raises(UserError, match="preservation: these images have one class each"):
         evaluate(run, metrics=["preservation"], **COUNT)

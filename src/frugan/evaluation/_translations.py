@@ -136,9 +136,10 @@ class Translations:
         return json.loads(json.dumps(found))
 
     def _labels(self) -> str:
-        """What is asked for, and of which labels an image has one: to set it takes the others away."""
+        """What is asked for, and of which attributes an image has one: to set it takes the others away."""
         names = self.groups[0].learns_from.attributes
-        alone = [" or ".join(names[number] for number in group) for group in self.shipping.exclusive]
+        groups = self.shipping.exclusive if names else ()  # of classes an image has one anyway, whatever a recipe says
+        alone = [" or ".join(names[number] for number in group) for group in groups]
         return ", ".join(["each target in turn", *(f"one of {group}" for group in alone)])
 
     def _options(self, metric: Metric) -> dict[str, Any]:
