@@ -108,7 +108,7 @@ def test_a_run_stopped_before_its_best_was_evaluated_does_so_when_it_is_continue
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as stopped:
-        stopped.setattr("frugan.training._evaluate_best", lambda *given: None)
+        stopped.setattr("frugan.training._observing.evaluate_best", lambda *given: None)
         run = trained(tmp_path / "run", 128, evaluate_every=128, keep_best="fid")
     assert run.lines(run.metrics) == []
     for _ in range(2):
@@ -138,7 +138,7 @@ def test_a_worse_checkpoint_is_counted_and_not_kept(tmp_path: Path, monkeypatch:
             "protocol": protocol, "floor": None,
         }  # fmt: skip
 
-    monkeypatch.setattr("frugan.training._evaluate_best", lambda *given: None)
+    monkeypatch.setattr("frugan.training._observing.evaluate_best", lambda *given: None)
     monkeypatch.setattr("frugan.evaluation._task.Task.measure", measure)
     run = trained(tmp_path / "run", 384, evaluate_every=128, keep_best="fid")
     config = json.loads((run.path / "best" / "config.json").read_text())

@@ -4,37 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from frugan import __version__, memory, recipes
-from frugan.recipe import Recipe, differences, from_run, parse_count, to_dict
+from frugan.recipe import Recipe, parse_count, to_dict
 from frugan.registry import UserError, load_code
+from frugan.training import _observing, _resuming
+from frugan.training._resuming import kernels_of
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from frugan.data import Dataset
     from frugan.engine.loop import Parts
-    from frugan.engine.observers import Bar, Observer
     from frugan.engine.processes import Processes
     from frugan.engine.run import RunFolder
 
-PREVIEWS = 64
-HEALTH = 128
-
-
-class Looks(NamedTuple):
-    """Evaluation while training: every so many images, and the metric whose best checkpoint is kept, if any."""
-
-    every: int
-    keep_best: str | None
+__all__ = ["default_folder", "kernels_of", "resolve", "tell_packing", "train"]
 
 
 def train(
@@ -83,7 +74,7 @@ def train(
         recipe, data=data, family=family, images=images, seed=seed, changes=changes, rounds=rounds,
         discriminator_family=discriminator_family, batch_size=batch_size, precision=precision,
     )
-    looks = _looks(evaluate_every, keep_best)
+    looks = _observing.asked(evaluate_every, keep_best)
     # Told before torch allocates anything.
     memory.keep()
     from frugan import build
@@ -162,12 +153,12 @@ def tell_packing(source: str, every: float = 5.0) -> Callable[[int, int], None]:
 
 def _play(
     recipe: Recipe, folder: RunFolder, device: torch.device, processes: Processes, init: str | Path | None,
-    code: str | Path | None, allow_unusable: bool, looks: Looks | None, quiet: bool,
+    code: str | Path | None, allow_unusable: bool, looks: _observing.Looks | None, quiet: bool,
 ) -> None:
     """Open the data, build, and play."""
     from frugan import build
 
-    _check_folder(recipe, folder)
+    _resuming.check(recipe, folder)
     packing = None if quiet else tell_packing(recipe.data.source)
     sets = build.datasets(recipe, allow_unusable=allow_unusable, progress=packing)
     recipe = _with_classes(recipe, sets)
@@ -178,14 +169,14 @@ def _play(
                 f"cannot be used and are set aside; frugan data check {recipe.data_of(stream).source} lists them.",
                 file=sys.stderr,
             )
-    parts = build.parts(recipe, sets, device, processes, _kernels(recipe, folder, device))
+    parts = build.parts(recipe, sets, device, processes, _resuming.settled_kernels(recipe, folder, device))
     with _disk(folder, parts):
         _play_on(recipe, folder, parts, sets, init, code, looks, quiet)
 
 
 def _play_on(
     recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], init: str | Path | None,
-    code: str | Path | None, looks: Looks | None, quiet: bool,
+    code: str | Path | None, looks: _observing.Looks | None, quiet: bool,
 ) -> None:
     """Continue if there is something to continue, play, keep."""
     from frugan.engine import checkpoint
@@ -193,14 +184,14 @@ def _play_on(
     from frugan.engine.observers import Bar
 
     processes = parts.processes
-    circumstances = _circumstances(recipe, parts)
-    start = _continue(folder, parts, sets, circumstances)
+    circumstances = _resuming.circumstances_of(recipe, parts)
+    start = _resuming.resume(folder, parts, sets, circumstances)
     if start is None:
         if init is not None:
             _initialise(parts, init)
         if processes.leads:
             given = {"init": init and str(init), "code": code and str(Path(code).resolve())}
-            _write_facts(recipe, folder, parts, sets, {**circumstances, **given})
+            _resuming.begin(recipe, folder, parts, sets, {**circumstances, **given})
             folder.rewind(0)
         start = 0
     elif start >= recipe.images if recipe.rounds is None else parts.clock.rounds >= recipe.rounds:
@@ -211,14 +202,14 @@ def _play_on(
                 f"look at it with: frugan report {folder.path}"
             )
         if processes.leads:  # which it did not come to if it was stopped just then
-            _evaluate_best(folder, looks, parts.device, code, quiet)
+            _observing.evaluate_best(folder, looks, parts.device, code, quiet)
         return
     elif processes.leads:
         folder.write_json(folder.recipe, {"frugan": __version__, **to_dict(recipe)})
     title = f"{recipe.name} on {next(iter(sets.values())).title}"
     bar = Bar(title, start, recipe.budget, ("discriminator.loss", "generator.loss")) if not quiet else None
     try:
-        observers = _observers(recipe, folder, parts, sets, looks, bar) if processes.leads else []
+        observers = _observing.observers(recipe, folder, parts, sets, looks, bar) if processes.leads else []
         came = play(
             parts, images=recipe.images if recipe.rounds is None else None, rounds=recipe.rounds,
             folder=folder.checkpoints, observers=observers,
@@ -234,7 +225,7 @@ def _play_on(
             )
         raise SystemExit(130)
     if processes.leads:
-        _evaluate_best(folder, looks, parts.device, code, quiet)
+        _observing.evaluate_best(folder, looks, parts.device, code, quiet)
     if not quiet:
         newest = checkpoint.newest(folder.checkpoints)
         size = newest.stat().st_size / 1e6 if newest else 0
@@ -282,68 +273,6 @@ def _with_classes(recipe: Recipe, sets: Mapping[str, Dataset]) -> Recipe:
     return replace(recipe, data=replace(recipe.data, classes=sets[first].conditions), streams=streams)
 
 
-def _check_folder(recipe: Recipe, folder: RunFolder) -> None:
-    """Refuse other settings in an existing folder, listing them. Raises UserError."""
-    from frugan.engine.clock import follows_the_end
-
-    if not folder.exists():
-        if not folder.is_free():
-            raise UserError(f"{folder.path} holds something that is not a run; give another --out.")
-        return
-    before = from_run(folder)
-    if recipe.kernels == kernels_of(folder):  # what "auto" meant may be said outright
-        before = replace(before, kernels=recipe.kernels)
-    counts = [f"streams.{stream}.classes" for stream in {**before.streams, **recipe.streams}]
-    changed = differences(before, recipe, but=("images", "rounds", "data.classes", *counts))
-    if changed:
-        listed = "; ".join(changed)
-        raise UserError(
-            f"{folder.path} was begun with other settings ({listed}). Give another --out, or the settings it was begun "
-            "with."
-        )
-    longer = before.images != recipe.images or before.rounds != recipe.rounds
-    schedules = {name: player.schedule for name, player in recipe.players.items()}
-    bound = [name for name, schedule in schedules.items() if follows_the_end(schedule.name, schedule.options)]
-    if longer and bound:
-        raise UserError(
-            f"{folder.path} cannot be trained to another length: the schedule of '{bound[0]}' depends on the end. "
-            "Give another --out, or a schedule with its own end, e.g. players.generator.schedule=linear,end=500000."
-        )
-
-
-def _continue(
-    folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], circumstances: Mapping[str, Any]
-) -> int | None:
-    """Load the newest checkpoint, if there is one; the images it had seen, or None for a new run."""
-    from frugan.engine import checkpoint
-
-    newest = checkpoint.newest(folder.checkpoints) if folder.exists() else None
-    # No process may find what the first one is about to write.
-    parts.processes.wait()
-    if newest is None:
-        return None
-    facts = folder.read_json(folder.facts)
-    for stream, dataset in sets.items():
-        begun = facts["data"][stream]
-        if begun["hash"] != dataset.content_hash:
-            raise UserError(
-                f"{folder.path} was begun on {begun['title']}, which is now {dataset.title}. "
-                "Give another --out, or the data it was begun with."
-            )
-    tensors, rest = checkpoint.read(newest)
-    checkpoint.restore(parts.stateful(), tensors, rest)
-    if parts.processes.leads:
-        folder.rewind(parts.clock.images)
-        changed = [f"{name} {facts.get(name)} -> {it}" for name, it in circumstances.items() if facts.get(name) != it]
-        if changed:
-            print(
-                f"Continuing under other circumstances ({'; '.join(changed)}): results may differ in their last bits.",
-                file=sys.stderr,
-            )
-    parts.processes.wait()
-    return parts.clock.images
-
-
 def _initialise(parts: Parts, init: str | Path) -> None:
     """Begin with the weights of an artefact. Raises UserError if its network is another."""
     from frugan.artefact import load
@@ -361,163 +290,3 @@ def _initialise(parts: Parts, init: str | Path) -> None:
     network.load_state_dict(state)
     if shipped in parts.averages:
         parts.averages[shipped].load_state_dict(network.state_dict())
-
-
-def _observers(
-    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], looks: Looks | None,
-    bar: Bar | None,
-) -> list[Observer]:
-    """Who looks at this run: the log, previews, health, the progress bar."""
-    import torch
-
-    from frugan import build, seeds
-    from frugan.batch import Batch, from_bytes
-    from frugan.engine.health import Finding, Health
-    from frugan.engine.observers import Log, Previews
-
-    stream = next(iter(sets))
-    device = parts.device
-    classes = recipe.data.classes
-    batches = parts.batches
-
-    def like(count: int) -> Batch:
-        first = batches.first(stream, count)
-        labels = first.labels
-        if labels is not None and labels.dim() == 2:
-            # Combinations of attributes as they occur, though for other images than those that a translator is given.
-            labels = labels.roll(1, 0)
-        elif labels is not None:
-            labels = torch.arange(count, device=device) % classes if classes else None
-        return Batch(first.images, labels)
-
-    def tell(finding: Finding) -> None:
-        text = f"After {finding.images:,} images: {finding.text}"
-        if bar:
-            bar.say(text)
-
-    # What is looked at are made images, and real ones beside them: both in the range of the made ones.
-    image_range = build.made_range(recipe, parts.game.networks)
-    # Drawn from everywhere: the first images of a folder are all of one class. But a translator changes those that it
-    # is given, which may lie nearer together than all do: its images are set against these.
-    drawn = torch.randperm(len(sets[stream]), generator=seeds.generator(recipe.seed, "health"))[:HEALTH]
-    if "generator" not in parts.game.shipped():
-        drawn = torch.arange(HEALTH) % len(sets[stream])
-    real = from_bytes(sets[stream].images.index_select(0, drawn), image_range).to(device)
-    shown = {stream: like(PREVIEWS)}
-    if hasattr(parts.game, "preview"):
-        shown = {name: batches.first(name, PREVIEWS) for name in sets}
-    observers: list[Observer] = [
-        Log(folder),
-        Previews(folder, shown, image_range, recipe.seed),
-        Health(
-            folder, real, like(HEALTH), recipe.seed, tell,
-            classify=_classifier(sets[stream], image_range), classes=classes,
-        ),
-    ]
-    if looks is not None:
-        from frugan.engine.observers import every
-        from frugan.evaluation import approximate
-
-        observers.append(
-            approximate.observer(
-                folder, sets, recipe.seed, every(looks.every), best_by=looks.keep_best, device=str(device),
-                tell=bar.say if bar else lambda line: None,
-            )
-        )  # fmt: skip
-    return [*observers, bar] if bar else observers
-
-
-def _looks(evaluate_every: int | str | None, keep_best: str | None) -> Looks | None:
-    """What was asked of evaluation while training. Raises UserError."""
-    if evaluate_every is None:
-        if keep_best is not None:
-            raise UserError(f"--keep-best {keep_best} chooses among evaluations; say how often: --evaluate-every 50k")
-        return None
-    from frugan.evaluation import approximate
-
-    approximate.check(keep_best)
-    return Looks(parse_count(evaluate_every), keep_best)
-
-
-def _evaluate_best(
-    folder: RunFolder, looks: Looks | None, device: torch.device, code: str | Path | None, quiet: bool
-) -> None:
-    """Measure the best checkpoint, if it was to be kept, on fresh samples: it was chosen for its luck with others."""
-    if looks is None or looks.keep_best is None:
-        return
-    from frugan.evaluation import approximate, evaluate
-
-    if not (folder.path / approximate.BEST).is_dir():
-        return
-    for value in evaluate(folder.path / approximate.BEST, metrics=[looks.keep_best], device=str(device), code=code):
-        if not quiet:
-            number = value["values"][value["headline"]]
-            chosen = f"{value['protocol']['checkpoint']}, after {value['images']:,} images"
-            print(f"{folder.path / approximate.BEST} ({chosen}), on fresh samples: {value['metric']} {number:.4g}")
-
-
-def _classifier(dataset: Dataset, image_range: tuple[float, float]) -> Callable[[Tensor], Tensor] | None:
-    """Images to class numbers, if an evaluation has trained a classifier for these data; training waits for none."""
-    from frugan import views
-    from frugan.batch import to_bytes
-
-    if dataset.attributes or not views.is_kept("classifier", dataset):
-        return None
-    view = views.build("classifier", dataset=dataset)
-
-    def classify(images: Tensor) -> Tensor:
-        told = view.look(to_bytes(images, image_range)).log_probabilities
-        assert told is not None  # a classifier tells probabilities
-        return told.argmax(1)
-
-    return classify
-
-
-def _kernels(recipe: Recipe, folder: RunFolder, device: torch.device) -> str:
-    """The mode of kernels that a run was begun with, else the one it begins with."""
-    from frugan import kernels
-
-    return kernels_of(folder) or kernels.settle(recipe.kernels, device, recipe.whole_rounds)
-
-
-def kernels_of(folder: RunFolder) -> str | None:
-    """The mode of kernels that a run was begun with, which "auto" in its recipe does not tell; None before it began."""
-    if not (folder.exists() and folder.facts.is_file()):
-        return None
-    return folder.read_json(folder.facts).get("kernels", "plain")
-
-
-def _circumstances(recipe: Recipe, parts: Parts) -> dict[str, Any]:
-    """What a run's last bits depend on besides its recipe."""
-    import torch
-
-    from frugan import costs
-    from frugan.engine.precision import resolve as resolve_precision
-
-    return {
-        **parts.kernels.circumstances(),
-        "device": str(parts.device), "machine": costs.processor(), "processes": parts.processes.world,
-        "precision": resolve_precision(recipe.precision, parts.device), "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-    }
-
-
-def _write_facts(
-    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], facts: Mapping[str, Any]
-) -> None:
-    """Begin a run folder: the recipe, and what is known about this run besides."""
-    shipped = parts.game.shipped()
-    folder.write_json(folder.recipe, {"frugan": __version__, **to_dict(recipe)})
-    more = {
-        "shipped": {role: asdict(item) for role, item in shipped.items()},
-        "data": {
-            stream: {
-                "name": dataset.name, "split": dataset.split, "count": len(dataset.images),
-                "hash": dataset.content_hash, "title": dataset.title,
-                "source": recipe.data_of(stream).source, "classes": list(dataset.classes),
-                "attributes": list(dataset.attributes),
-            }
-            for stream, dataset in sets.items()
-        },
-    }
-    folder.write_json(folder.facts, {"frugan": __version__, **facts, **more})

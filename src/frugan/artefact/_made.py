@@ -1,0 +1,76 @@
+"""What generators and translators have in common: finished weights, what is known of them, and how they are kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from frugan.artefact import _files
+from frugan.fusing import Fused
+from frugan.registry import UserError
+
+CHUNK = 32
+"""Images are always made in chunks of so many, so that on one machine no image depends on how many are made."""
+
+
+class Made:
+    """A trained network that makes images.
+
+    Attributes:
+        module: the network, in evaluation mode.
+        config: what it is and how it was made, as stored in ``config.json``.
+    """
+
+    def __init__(self, module: nn.Module, part: str, config: Mapping[str, Any]) -> None:
+        self.module = laid_out(finished(module), part)
+        self.config = dict(config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.module.parameters()).device
+
+    @property
+    def weights_hash(self) -> str:
+        """The first 16 hex digits of the SHA-256 of all weights and buffers, by name."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def _range(self) -> tuple[float, float]:
+        return self.module.image_range  # type: ignore[return-value]
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write an artefact folder; what only a run folder has, such as a reader of labels, is left behind.
+
+        Raises UserError if `path` holds something already and `overwrite` is False, or for a fused network.
+        """
+        if isinstance(self.module, Fused):
+            raise UserError("A fused network is made for one machine and ships nowhere; save the one it was made of.")
+        return _files.write(Path(path), self.config, self.module.state_dict(), overwrite)
+
+
+def laid_out(module: nn.Module, part: str) -> nn.Module:
+    """A network that makes images, in the layout in which it is shipped alive and measured; `part` as in its order.
+
+    Torch's convolutions and upsamplings take up to twice as long in the default layout, so decoders are channels-last;
+    its instance norms, which translators are full of, take many times as long in that one.
+    """
+    layout = torch.channels_last if part == "decoder" else torch.contiguous_format
+    return module.to(memory_format=layout)  # pyrefly: ignore
+
+
+def finished(module: nn.Module) -> nn.Module:
+    """In evaluation mode, its weights never to be trained, and known to be trained."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    module.frugan_trained = True  # type: ignore[assignment]
+    return module.eval()

@@ -1,0 +1,138 @@
+"""A trained translator: images from images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from frugan.artefact._made import CHUNK, Made, finished
+from frugan.batch import from_bytes, to_bytes
+from frugan.fusing import fuse
+from frugan.registry import UserError, suggest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NOT = "not "
+
+
+class Translator(Made):
+    """A trained translator of images, to the labels that it was trained on or in its one direction.
+
+    Attributes:
+        module: the network, in evaluation mode, called ``(images, labels)``.
+        config: what it is and how it was made, as stored in ``config.json``.
+        reader: the network that says which attributes an image has; it comes from a run folder, not from an artefact.
+    """
+
+    def __init__(self, module: nn.Module, config: Mapping[str, Any], reader: nn.Module | None = None) -> None:
+        super().__init__(module, "translator", config)
+        self.reader = None if reader is None else finished(reader)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """What `translate` can be asked for by name."""
+        return tuple(self.config["domains"]["names"])
+
+    def __call__(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images ``[n, c, h, w]`` in the network's range to as large ones; labels ``[n]`` or bits ``[n, size]``."""
+        return self.module(images, labels) if labels is not None else self.module(images)
+
+    def translate(self, images: Any, to: Any = None, labels: Any = None) -> np.ndarray[Any, Any]:
+        """Images as bytes ``[n, height, width, channels]`` to as many of the same size.
+
+        Args:
+            to: a domain by name; of attributes one or several, each set or, as "not glasses", taken away. Or labels as
+                numbers, ``[n]`` or bits ``[n, size]``. Left out for a translator of one direction.
+            labels: the attributes that the images have, as bits ``[n, size]`` or names that hold for all; left out,
+                `reader` says them.
+
+        Raises UserError for a domain that is not known, or images that the network does not take.
+        """
+        import numpy as np
+
+        given = torch.from_numpy(np.array(images))  # a copy: torch warns of arrays that cannot be written to
+        channels, multiple = self.config["image"][0], getattr(self.module, "multiple", 1)
+        sides = tuple(given.shape[1:3])
+        if given.dtype != torch.uint8 or given.ndim != 4 or given.shape[-1] != channels or any(
+            side % multiple or not side for side in sides
+        ):
+            raise UserError(
+                f"Images of {given.dtype} and shape {list(given.shape)} were given; this translator takes bytes "
+                f"[count, height, width, {channels}] with sides that are multiples of {multiple}."
+            )
+        made = []
+        for start in range(0, len(given), CHUNK):
+            chunk = from_bytes(given[start : start + CHUNK].permute(0, 3, 1, 2), self._range).to(self.device)
+            rows = slice(start, start + CHUNK)
+            with torch.no_grad():
+                made.append(to_bytes(self(chunk, self._told(chunk, to, labels, rows)), self._range).cpu())
+        stacked = torch.cat(made) if made else given.permute(0, 3, 1, 2)
+        return np.ascontiguousarray(stacked.permute(0, 2, 3, 1).numpy())
+
+    def _told(self, images: Tensor, to: Any, labels: Any, rows: slice) -> Tensor | None:
+        """What the network is told for one chunk of images."""
+        domains = self.config["domains"]
+        if domains["kind"] == "direction":
+            if to not in (None, *self.domains):
+                raise UserError(f"This translator does not lead to '{to}'. {suggest(str(to), self.domains)}")
+            return None
+        if to is None:
+            raise UserError(f"Say what to translate to. {suggest('', self.domains)}")
+        asked = [to] if isinstance(to, str) else list(to) if isinstance(to, (list, tuple)) else []
+        if not asked or not all(isinstance(name, str) for name in asked):
+            told = torch.as_tensor(to)
+            return (told.expand(images.shape[0]) if told.ndim == 0 else told[rows]).to(self.device)
+        if domains["kind"] == "classes":
+            number = self._number(asked[0])
+            if len(asked) > 1:
+                raise UserError(f"An image has one of {', '.join(self.domains)}; {', '.join(asked)} were asked for.")
+            return torch.full((len(images),), number, device=self.device)
+        bits = self._own(images, labels, rows)
+        for name in asked:
+            number = self._number(name.removeprefix(NOT))
+            if not name.startswith(NOT):
+                bits[:, [other for group in domains["exclusive"] if number in group for other in group]] = 0
+            bits[:, number] = 0 if name.startswith(NOT) else 1
+        return bits
+
+    def _number(self, name: str) -> int:
+        if name not in self.domains:
+            raise UserError(f"This translator does not know '{name}'. {suggest(name, self.domains)}")
+        return self.domains.index(name)
+
+    def _own(self, images: Tensor, labels: Any, rows: slice) -> Tensor:
+        """The attributes that images have, bits ``[n, size]``: as told, or as the reader sees them."""
+        if labels is not None and len(labels) and all(isinstance(name, str) for name in labels):
+            bits = torch.zeros(len(images), len(self.domains), dtype=torch.int64)
+            bits[:, [self._number(name) for name in labels]] = 1
+            return bits.to(self.device)
+        if labels is not None:
+            return torch.as_tensor(labels)[rows].clone().to(self.device)
+        if self.reader is None:
+            raise UserError(
+                "An artefact cannot see which attributes an image has, and the translator must be told all: give "
+                f"labels, of {', '.join(self.domains)}; or load the run folder, whose discriminator sees them."
+            )
+        size = self.config["image"][1:]
+        shrunk = images
+        if list(images.shape[2:]) != size:
+            side = min(images.shape[2:])
+            top, left = ((length - side) // 2 for length in images.shape[2:])
+            square = images[:, :, top : top + side, left : left + side]
+            shrunk = torch.nn.functional.interpolate(square, size=size, mode="bilinear", antialias=True)
+        return (self.reader(shrunk)["classes"] > 0).long()
+
+    def fused(self, batch: int = CHUNK) -> Translator:
+        """The same translator made for speed, see `frugan.fusing`: its images agree to rounding, its bytes need not.
+
+        Args:
+            batch: how many images it will mostly be called with; `translate` calls it with 32.
+        """
+        images = torch.zeros(batch, *self.config["image"], device=self.device)
+        size = getattr(self.module, "classes", 0)
+        inputs = (images, torch.zeros(batch, size, device=self.device)) if size else (images,)
+        return Translator(fuse(self.module, *inputs), self.config, self.reader)

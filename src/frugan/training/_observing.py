@@ -1,0 +1,139 @@
+"""Who looks at a run while it trains, and what is measured of its best checkpoint in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from frugan.recipe import Recipe, parse_count
+from frugan.registry import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from frugan.data import Dataset
+    from frugan.engine.loop import Parts
+    from frugan.engine.observers import Bar, Observer
+    from frugan.engine.run import RunFolder
+
+PREVIEWS = 64
+HEALTH = 128
+
+
+class Looks(NamedTuple):
+    """Evaluation while training: every so many images, and the metric whose best checkpoint is kept, if any."""
+
+    every: int
+    keep_best: str | None
+
+
+def asked(evaluate_every: int | str | None, keep_best: str | None) -> Looks | None:
+    """What was asked of evaluation while training. Raises UserError."""
+    if evaluate_every is None:
+        if keep_best is not None:
+            raise UserError(f"--keep-best {keep_best} chooses among evaluations; say how often: --evaluate-every 50k")
+        return None
+    from frugan.evaluation import approximate
+
+    approximate.check(keep_best)
+    return Looks(parse_count(evaluate_every), keep_best)
+
+
+def observers(
+    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], looks: Looks | None,
+    bar: Bar | None,
+) -> list[Observer]:
+    """Who looks at this run: the log, previews, health, the progress bar."""
+    import torch
+
+    from frugan import build, seeds
+    from frugan.batch import Batch, from_bytes
+    from frugan.engine.health import Finding, Health
+    from frugan.engine.observers import Log, Previews
+
+    stream = next(iter(sets))
+    device = parts.device
+    classes = recipe.data.classes
+    batches = parts.batches
+
+    def like(count: int) -> Batch:
+        first = batches.first(stream, count)
+        labels = first.labels
+        if labels is not None and labels.dim() == 2:
+            # Combinations of attributes as they occur, though for other images than those that a translator is given.
+            labels = labels.roll(1, 0)
+        elif labels is not None:
+            labels = torch.arange(count, device=device) % classes if classes else None
+        return Batch(first.images, labels)
+
+    def tell(finding: Finding) -> None:
+        text = f"After {finding.images:,} images: {finding.text}"
+        if bar:
+            bar.say(text)
+
+    # What is looked at are made images, and real ones beside them: both in the range of the made ones.
+    image_range = build.made_range(recipe, parts.game.networks)
+    # Drawn from everywhere: the first images of a folder are all of one class. But a translator changes those that it
+    # is given, which may lie nearer together than all do: its images are set against these.
+    drawn = torch.randperm(len(sets[stream]), generator=seeds.generator(recipe.seed, "health"))[:HEALTH]
+    if "generator" not in parts.game.shipped():
+        drawn = torch.arange(HEALTH) % len(sets[stream])
+    real = from_bytes(sets[stream].images.index_select(0, drawn), image_range).to(device)
+    shown = {stream: like(PREVIEWS)}
+    if hasattr(parts.game, "preview"):
+        shown = {name: batches.first(name, PREVIEWS) for name in sets}
+    found: list[Observer] = [
+        Log(folder),
+        Previews(folder, shown, image_range, recipe.seed),
+        Health(
+            folder, real, like(HEALTH), recipe.seed, tell,
+            classify=_classifier(sets[stream], image_range), classes=classes,
+        ),
+    ]
+    if looks is not None:
+        from frugan.engine.observers import every
+        from frugan.evaluation import approximate
+
+        found.append(
+            approximate.observer(
+                folder, sets, recipe.seed, every(looks.every), best_by=looks.keep_best, device=str(device),
+                tell=bar.say if bar else lambda line: None,
+            )
+        )  # fmt: skip
+    return [*found, bar] if bar else found
+
+
+def evaluate_best(
+    folder: RunFolder, looks: Looks | None, device: torch.device, code: str | Path | None, quiet: bool
+) -> None:
+    """Measure the best checkpoint, if it was to be kept, on fresh samples: it was chosen for its luck with others."""
+    if looks is None or looks.keep_best is None:
+        return
+    from frugan.evaluation import approximate, evaluate
+
+    if not (folder.path / approximate.BEST).is_dir():
+        return
+    for value in evaluate(folder.path / approximate.BEST, metrics=[looks.keep_best], device=str(device), code=code):
+        if not quiet:
+            number = value["values"][value["headline"]]
+            chosen = f"{value['protocol']['checkpoint']}, after {value['images']:,} images"
+            print(f"{folder.path / approximate.BEST} ({chosen}), on fresh samples: {value['metric']} {number:.4g}")
+
+
+def _classifier(dataset: Dataset, image_range: tuple[float, float]) -> Callable[[Tensor], Tensor] | None:
+    """Images to class numbers, if an evaluation has trained a classifier for these data; training waits for none."""
+    from frugan import views
+    from frugan.batch import to_bytes
+
+    if dataset.attributes or not views.is_kept("classifier", dataset):
+        return None
+    view = views.build("classifier", dataset=dataset)
+
+    def classify(images: Tensor) -> Tensor:
+        told = view.look(to_bytes(images, image_range)).log_probabilities
+        assert told is not None  # a classifier tells probabilities
+        return told.argmax(1)
+
+    return classify

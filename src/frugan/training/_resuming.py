@@ -1,0 +1,132 @@
+"""What stands in a run folder beside its checkpoints: begun, found again, and refused to other settings."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from frugan import __version__
+from frugan.recipe import Recipe, differences, from_run, to_dict
+from frugan.registry import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from frugan.data import Dataset
+    from frugan.engine.loop import Parts
+    from frugan.engine.run import RunFolder
+
+
+def check(recipe: Recipe, folder: RunFolder) -> None:
+    """Refuse other settings in an existing folder, listing them. Raises UserError."""
+    from frugan.engine.clock import follows_the_end
+
+    if not folder.exists():
+        if not folder.is_free():
+            raise UserError(f"{folder.path} holds something that is not a run; give another --out.")
+        return
+    before = from_run(folder)
+    if recipe.kernels == kernels_of(folder):  # what "auto" meant may be said outright
+        before = replace(before, kernels=recipe.kernels)
+    counts = [f"streams.{stream}.classes" for stream in {**before.streams, **recipe.streams}]
+    changed = differences(before, recipe, but=("images", "rounds", "data.classes", *counts))
+    if changed:
+        listed = "; ".join(changed)
+        raise UserError(
+            f"{folder.path} was begun with other settings ({listed}). Give another --out, or the settings it was begun "
+            "with."
+        )
+    longer = before.images != recipe.images or before.rounds != recipe.rounds
+    schedules = {name: player.schedule for name, player in recipe.players.items()}
+    bound = [name for name, schedule in schedules.items() if follows_the_end(schedule.name, schedule.options)]
+    if longer and bound:
+        raise UserError(
+            f"{folder.path} cannot be trained to another length: the schedule of '{bound[0]}' depends on the end. "
+            "Give another --out, or a schedule with its own end, e.g. players.generator.schedule=linear,end=500000."
+        )
+
+
+def resume(
+    folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], circumstances: Mapping[str, Any]
+) -> int | None:
+    """Load the newest checkpoint, if there is one; the images it had seen, or None for a new run."""
+    from frugan.engine import checkpoint
+
+    newest = checkpoint.newest(folder.checkpoints) if folder.exists() else None
+    # No process may find what the first one is about to write.
+    parts.processes.wait()
+    if newest is None:
+        return None
+    facts = folder.read_json(folder.facts)
+    for stream, dataset in sets.items():
+        begun = facts["data"][stream]
+        if begun["hash"] != dataset.content_hash:
+            raise UserError(
+                f"{folder.path} was begun on {begun['title']}, which is now {dataset.title}. "
+                "Give another --out, or the data it was begun with."
+            )
+    tensors, rest = checkpoint.read(newest)
+    checkpoint.restore(parts.stateful(), tensors, rest)
+    if parts.processes.leads:
+        folder.rewind(parts.clock.images)
+        changed = [f"{name} {facts.get(name)} -> {it}" for name, it in circumstances.items() if facts.get(name) != it]
+        if changed:
+            print(
+                f"Continuing under other circumstances ({'; '.join(changed)}): results may differ in their last bits.",
+                file=sys.stderr,
+            )
+    parts.processes.wait()
+    return parts.clock.images
+
+
+def settled_kernels(recipe: Recipe, folder: RunFolder, device: torch.device) -> str:
+    """The mode of kernels that a run was begun with, else the one it begins with."""
+    from frugan import kernels
+
+    return kernels_of(folder) or kernels.settle(recipe.kernels, device, recipe.whole_rounds)
+
+
+def kernels_of(folder: RunFolder) -> str | None:
+    """The mode of kernels that a run was begun with, which "auto" in its recipe does not tell; None before it began."""
+    if not (folder.exists() and folder.facts.is_file()):
+        return None
+    return folder.read_json(folder.facts).get("kernels", "plain")
+
+
+def circumstances_of(recipe: Recipe, parts: Parts) -> dict[str, Any]:
+    """What a run's last bits depend on besides its recipe."""
+    import torch
+
+    from frugan import costs
+    from frugan.engine.precision import resolve as resolve_precision
+
+    return {
+        **parts.kernels.circumstances(),
+        "device": str(parts.device), "machine": costs.processor(), "processes": parts.processes.world,
+        "precision": resolve_precision(recipe.precision, parts.device), "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
+
+
+def begin(
+    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], facts: Mapping[str, Any]
+) -> None:
+    """Begin a run folder: the recipe, and what is known about this run besides."""
+    shipped = parts.game.shipped()
+    folder.write_json(folder.recipe, {"frugan": __version__, **to_dict(recipe)})
+    more = {
+        "shipped": {role: asdict(item) for role, item in shipped.items()},
+        "data": {
+            stream: {
+                "name": dataset.name, "split": dataset.split, "count": len(dataset.images),
+                "hash": dataset.content_hash, "title": dataset.title,
+                "source": recipe.data_of(stream).source, "classes": list(dataset.classes),
+                "attributes": list(dataset.attributes), "exclusive": [list(group) for group in dataset.exclusive],
+            }
+            for stream, dataset in sets.items()
+        },
+    }
+    folder.write_json(folder.facts, {"frugan": __version__, **facts, **more})
