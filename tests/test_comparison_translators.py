@@ -19,7 +19,6 @@ from frugan.training import train
 SMALL: dict[str, Any] = {
     "generator.width": 0.0625, "generator.blocks": 1, "discriminator.width": 0.0625, "data.size": 16, "batch_size": 4,
     "data.limit": 2600, "game.discriminator_steps": 1, "precision": "float32", "data.attributes": ["glasses"],
-    "game.exclusive": [],
 }  # fmt: skip
 COMMON: dict[str, Any] = {
     "images": 16, "changes": SMALL, "count": 500, "metrics": ["fid", "target_accuracy"], "device": "cpu", "quiet": True,

@@ -27,7 +27,7 @@ TINY: dict[str, Any] = {
     "generator.width": 0.0625, "generator.blocks": 1, "discriminator.width": 0.0625, "data.size": 16, "batch_size": 4,
     "data.limit": 400, "game.discriminator_steps": 1, "precision": "float32",
 }  # fmt: skip
-STAR = {**TINY, "data.attributes": list(ATTRIBUTES), "game.exclusive": [[0, 1]]}
+STAR = {**TINY, "data.attributes": list(ATTRIBUTES)}
 CYCLE = {
     "generator_ab.width": 0.0625, "generator_ab.blocks": 1, "generator_ba.width": 0.0625, "generator_ba.blocks": 1,
     "discriminator_a.width": 0.0625, "discriminator_b.width": 0.0625, "data.size": 16, "data.limit": 400,
@@ -347,7 +347,6 @@ def test_classes_are_targets_and_data_without_held_out_images_serve_as_their_own
 def test_each_of_two_data_sets_has_targets_of_its_own(tmp_path: Path) -> None:
     keys = {
         **STAR, "streams.second.attributes": ["smile"], "streams.second.classes": 1, "data.attributes": ["black_hair"],
-        "game.exclusive": [],
     }  # fmt: skip
     run = train("stargan-joint", images=32, out=tmp_path / "run", changes=keys, device="cpu", quiet=True).path
     value = evaluate(run, metrics=["identity_error"], **COUNT)[0]
@@ -364,7 +363,7 @@ def test_each_of_two_data_sets_has_targets_of_its_own(tmp_path: Path) -> None:
 
 
 def test_values_while_translators_train_are_of_images_trained_on_and_leave_no_trace(tmp_path: Path) -> None:
-    keys = {**STAR, "data.limit": 2600, "data.attributes": ["glasses"], "game.exclusive": []}
+    keys = {**STAR, "data.limit": 2600, "data.attributes": ["glasses"]}
     runs = [
         train("stargan", images=16, out=tmp_path / name, changes=keys, device="cpu", quiet=True, **looking)
         for name, looking in (("watched", {"evaluate_every": 8}), ("plain", {}))
@@ -390,7 +389,7 @@ def test_values_while_translators_train_are_of_images_trained_on_and_leave_no_tr
 def test_data_that_no_classifier_can_learn_from_do_not_stop_a_run(
     squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keys = {**TINY, "data.attributes": [], "game.exclusive": [], "data.limit": 90}
+    keys = {**TINY, "data.attributes": [], "data.limit": 90}
     run = train("stargan", data=str(squares), images=8, out=tmp_path / "run", changes=keys, device="cpu",
                 evaluate_every=8)  # fmt: skip
     told = capsys.readouterr()

@@ -35,6 +35,7 @@ def test_what_is_no_number_of_images_is_answered_with_what_is(text):
     ("64", 64), ("1e-4", 1e-4), ("0.5", 0.5), (".5", 0.5), ("true", True), ("False", False), ("null", None),
     ("[1, 2]", [1, 2]), ('{"a": 1}', {"a": 1}), ("hinge", "hinge"), ("none", "none"), ("a b", "a b"), ("-3", -3),
     ("[smile, blond hair,3]", ["smile", "blond hair", 3]), ("[a", "[a"), ('[{"a": b}]', '[{"a": b}]'),
+    ("[[red, light blue],[a,b]]", [["red", "light blue"], ["a", "b"]]), ("[[a],[b]", "[[a],[b]"), ("[a]b]", "[a]b]"),
 ])
 def test_values_as_typed(text, value):
     found = parse_value(text)

@@ -108,7 +108,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def star(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of StarGAN on one of two classes."""
-    recipe = recipes.find("stargan").with_changes({**TINY, "data.attributes": [], "game.exclusive": []})
+    recipe = recipes.find("stargan").with_changes({**TINY, "data.attributes": []})
     return train(recipe, data=str(folder), images=16, out=tmp_path_factory.mktemp("star") / "run", quiet=True).path
 
 

@@ -27,10 +27,14 @@ class ImageShape(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images ``[count, channels, height, width]``, and labels ``[count]`` or ``[count, bits]`` if there are any."""
+    """Images ``[count, channels, height, width]``, and labels ``[count]`` or ``[count, bits]`` if there are any.
+
+    `exclusive` are groups of bits, by number, of which an image has at most one.
+    """
 
     images: Tensor
     labels: Tensor | None = None
+    exclusive: tuple[tuple[int, ...], ...] = ()
 
     @property
     def count(self) -> int:

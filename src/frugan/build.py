@@ -227,7 +227,8 @@ def datasets(
         wanted = recipe.data_of(stream)
         found[stream] = data.open_dataset(
             wanted.source, split=wanted.split, size=wanted.size, channels=wanted.channels, only=wanted.only,
-            limit=wanted.limit, attributes=wanted.attributes, allow_unusable=allow_unusable, progress=progress,
+            limit=wanted.limit, attributes=wanted.attributes, exclusive=wanted.exclusive,
+            allow_unusable=allow_unusable, progress=progress,
         )
     return found
 

@@ -53,8 +53,9 @@ class Data:
 
     `classes` is how many the source is expected to have, or how many attributes (0: unlabelled); `only` keeps some
     classes, or the images that have some attributes; `attributes` are those that the labels shall be, in this order;
-    `balance` is ``"even"`` to draw every class or combination of attributes equally often; `image_range` is what the
-    discriminator sees, the generator's own range if left out.
+    `exclusive` are groups of attributes of which an image has at most one (hair colours), those that other data have
+    passed over; `balance` is ``"even"`` to draw every class or combination of attributes equally often; `image_range`
+    is what the discriminator sees, the generator's own range if left out.
     """
 
     source: str
@@ -66,6 +67,7 @@ class Data:
     limit: int | None = None
     image_range: tuple[float, float] | None = None
     attributes: tuple[str, ...] = ()
+    exclusive: tuple[tuple[str, ...], ...] = ()
     balance: str | None = None
 
 
@@ -224,7 +226,7 @@ class Recipe:
 def parse_value(text: str) -> Any:
     """A value as typed on the command line: a number, true, false, null, JSON, a list ``[a,b]``, else the text itself.
 
-    A list's words need no quotes, which a shell takes away.
+    The words of a list, or of lists in a list, need no quotes, which a shell takes away.
     """
     lowered = text.strip().lower()
     if lowered == "null":
@@ -236,9 +238,24 @@ def parse_value(text: str) -> Any:
     try:
         return float(text)
     except ValueError:
-        inside = text.strip()
-        is_list = inside.startswith("[") and inside.endswith("]") and not set(inside[1:-1]) & set("[]{}\"")
-        return [parse_value(one.strip()) for one in inside[1:-1].split(",")] if is_list else text
+        items = _items(text.strip())
+        return text if items is None else [parse_value(item) for item in items]
+
+
+def _items(text: str) -> list[str] | None:
+    """What stands between the outermost commas of ``[a,[b,c]]``; None of what is no list."""
+    if not (text.startswith("[") and text.endswith("]")) or set(text) & set("{}\""):
+        return None
+    items, depth = [""], 0
+    for letter in text[1:-1]:
+        depth += {"[": 1, "]": -1}.get(letter, 0)
+        if depth < 0:
+            return None
+        if letter == "," and not depth:
+            items.append("")
+        else:
+            items[-1] += letter
+    return None if depth else [item.strip() for item in items]
 
 
 def parse_count(text: str | int) -> int:

@@ -188,7 +188,7 @@ def test_one_round_moves_every_weight_of_translators_and_the_artefact_translates
         "precision": "float32", "batch_size": 2,
     }
     if name == "stargan":
-        keys |= {"data.attributes": [], "game.exclusive": [], "discriminator.width": 0.0625}
+        keys |= {"data.attributes": [], "discriminator.width": 0.0625}
     else:
         keys |= {f"discriminator_{one}.{key}": value for one in "ab" for key, value in (("width", 0.1), ("stages", 2))}
         keys |= {"streams.a.only": ["0", "2", "4"], "streams.b.only": ["1", "3", "5"]}

@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from frugan import artefact, cli
+from frugan import cli
+from frugan.artefact import _config
 from frugan.batch import Batch
 from frugan.data import check, has_split, open_dataset
 from frugan.data.readers import attribute_list
@@ -327,6 +328,23 @@ def test_attributes_are_chosen_in_an_order_from_one_pack(tmp_path: Path) -> None
     assert open_dataset(str(tmp_path / "other")).content_hash == some.content_hash
 
 
+def test_of_exclusive_attributes_are_those_that_were_chosen(tmp_path: Path) -> None:
+    celeba(tmp_path / "in", BITS)
+    faces(tmp_path / "in", 16)
+    groups = (("Black_Hair", "Young", "Male"), ("red", "blue"))  # the second is about other data
+
+    def chosen(*attributes: str) -> tuple[tuple[int, ...], ...]:
+        return open_dataset(str(tmp_path / "in"), attributes=attributes, exclusive=groups).exclusive
+
+    assert chosen() == ((0, 2, 1),)
+    assert chosen("Young", "Black_Hair") == ((1, 0),)
+    assert chosen("Young") == ()
+    with pytest.raises(UserError, match=r"has no 'Yung'\. .*Young.* Say data\.exclusive=\[\] if an image may have all"):
+        open_dataset(str(tmp_path / "in"), exclusive=(("Male", "Yung"),))
+    with pytest.raises(UserError, match="names 'Male' twice; an attribute is in one group"):
+        open_dataset(str(tmp_path / "in"), exclusive=(("Male", "Young"), ("Black_Hair", "Male")))
+
+
 def test_images_are_chosen_by_what_they_have_and_lack(tmp_path: Path) -> None:
     celeba(tmp_path, BITS)
     faces(tmp_path, 16)
@@ -383,10 +401,10 @@ def test_data_show_prints_the_balance_of_each_attribute(tmp_path: Path, capsys: 
 
 
 def test_a_shipped_network_says_which_attributes_it_knows_and_nobodys_folder(tmp_path: Path) -> None:
-    told = artefact._where(Data("portraits", 32, 3, attributes=("smile", "hat")))
+    told = _config.where(Data("portraits", 32, 3, attributes=("smile", "hat")))
     assert (told["source"], told["attributes"]) == ("portraits", ("smile", "hat"))
     rafd(tmp_path)
-    assert artefact._where(Data(f"rafd:{tmp_path}:angle", 32, 3)) == {}
+    assert _config.where(Data(f"rafd:{tmp_path}:angle", 32, 3)) == {}
 
 
 def test_uniform_labels_are_not_drawn_for_attributes() -> None:

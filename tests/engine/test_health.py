@@ -136,7 +136,7 @@ def test_a_translator_is_set_against_the_images_that_it_is_given(tmp_path, monke
     monkeypatch.setattr("frugan.engine.observers.Moment.sample", lambda self, like, seed: like.images)
     keys = {
         "generator.width": 0.0625, "generator.blocks": 0, "discriminator.width": 0.0625, "data.size": 16,
-        "batch_size": 4, "data.attributes": [], "game.exclusive": [], "game.discriminator_steps": 1,
+        "batch_size": 4, "data.attributes": [], "game.discriminator_steps": 1,
     }  # fmt: skip
     run = train("stargan", data=str(tmp_path / "data.npz"), images=8, changes=keys, out=tmp_path / "run", quiet=True)
     (line,) = [line for line in run.lines(run.log) if "health.spread" in line]

@@ -241,12 +241,20 @@ def test_the_grid_shows_the_input_and_then_each_target():
     assert columns == 3
 
 
-@pytest.mark.parametrize(("options", "told"), [
-    ({"discriminator_steps": 0}, "whole number from 1"), ({"exclusive": [[0, 2]]}, "label numbers from 0 to 1"),
-])
-def test_options_that_cannot_be_are_refused(options, told):
-    with pytest.raises(UserError, match=told):
-        star(2, **options)
+def test_a_round_has_a_step_of_the_discriminator():
+    with pytest.raises(UserError, match="whole number from 1"):
+        star(2, discriminator_steps=0)
+
+
+def test_to_give_one_of_exclusive_attributes_takes_the_others_away():
+    game = star(3)
+    bits = torch.tensor([[1, 0, 1], [0, 0, 0]])
+    first = Batch(torch.rand(2, *colours.SHAPE), bits, exclusive=((0, 1),))
+    with torch.no_grad():
+        images, columns = game.preview(game.networks, {"train": first}, 0)
+        for column, wanted in enumerate(([[1, 0, 1], [1, 0, 0]], [[0, 1, 1], [0, 1, 0]], [[1, 0, 0], [0, 0, 1]])):
+            made = game.networks["generator"](first.images, torch.tensor(wanted).float())
+            assert torch.equal(images[column + 1 :: columns], made)
 
 
 def test_data_without_labels_are_refused():

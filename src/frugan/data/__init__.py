@@ -21,7 +21,7 @@ from torch import Tensor
 from frugan import seeds
 from frugan.batch import ImageShape
 from frugan.data import readers
-from frugan.data._attributes import numbers_of
+from frugan.data._attributes import groups_of, numbers_of
 from frugan.data._balance import check_balance
 from frugan.data._convert import Skipped
 from frugan.data._named import NAMED, located, look_for
@@ -65,6 +65,7 @@ class Dataset:
         notes: what the user should know about how it was read (images enlarged, labels missing).
         folder: of the pack, with its manifest; None for what was never packed.
         attributes: the bits' names, () where there are none.
+        exclusive: groups of bits, by number, of which an image has at most one.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     folder: Path | None = None
     attributes: tuple[str, ...] = ()
+    exclusive: tuple[tuple[int, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -163,6 +165,7 @@ def open_dataset(
     channels: int | None = None,
     only: Sequence[str | int] = (),
     attributes: Sequence[str] = (),
+    exclusive: Sequence[Sequence[str]] = (),
     limit: int | None = None,
     allow_unusable: bool = False,
     cache: Path | None = None,
@@ -178,6 +181,8 @@ def open_dataset(
         only: classes to take, by name or number, in the order that gives them their labels; of a source with
             attributes what all images taken must have, e.g. ``("glasses", "not hat")``.
         attributes: which attributes the labels shall be, in this order; all in the source's order if left out.
+        exclusive: groups of attributes of which an image has at most one; a group that the source knows nothing of is
+            passed over.
         limit: take at most so many images, a fixed draw from all.
         allow_unusable: go on where more than 5 % of the images cannot be used.
         cache: folder instead of ``$FRUGAN_CACHE`` or ``~/.cache/frugan``.
@@ -192,6 +197,7 @@ def open_dataset(
     found = _find(source, split, wanted.size, cache)
     packed = open_pack(found, split, wanted, allow_unusable=allow_unusable, cache=cache, progress=progress)
     labels, hash_ = _labels(packed, attributes)
+    names = tuple(attributes) or packed.attributes
     return Dataset(
         name=packed.name,
         split=split,
@@ -203,7 +209,8 @@ def open_dataset(
         skipped=packed.skipped,
         notes=packed.notes,
         folder=packed.folder,
-        attributes=tuple(attributes) or packed.attributes,
+        attributes=names,
+        exclusive=groups_of(packed.name, packed.attributes, names, exclusive),
     )
 
 

@@ -25,6 +25,32 @@ def numbers_of(name: str, attributes: Sequence[str], classes: Sequence[str], wan
     return [list(attributes).index(attribute) for attribute in wanted]
 
 
+def groups_of(
+    name: str, known: Sequence[str], chosen: Sequence[str], exclusive: Sequence[Sequence[str]]
+) -> tuple[tuple[int, ...], ...]:
+    """Groups of attributes of which an image has at most one, as their places among the `chosen` ones.
+
+    A group of none of the `known` attributes is about other data. Raises UserError if some of a group are known and
+    some are not, or if one attribute is in two groups.
+    """
+    found: list[tuple[int, ...]] = []
+    for group in exclusive:
+        strange = [attribute for attribute in group if attribute not in known]
+        if strange and len(strange) < len(group):
+            raise UserError(
+                f"data.exclusive names {', '.join(group)} as attributes of which an image has at most one, and {name} "
+                f"has no '{strange[0]}'. {suggest(strange[0], known)} Say data.exclusive=[] if an image may have all."
+            )
+        places = tuple(list(chosen).index(attribute) for attribute in group if attribute in chosen)
+        if len(places) > 1:
+            found.append(places)
+    numbers = [number for places in found for number in places]
+    twice = next((chosen[number] for number in numbers if numbers.count(number) > 1), None)
+    if twice is not None:
+        raise UserError(f"data.exclusive names '{twice}' twice; an attribute is in one group.")
+    return tuple(found)
+
+
 def holding(name: str, attributes: Sequence[str], labels: np.ndarray, wanted: Sequence[str | int]) -> np.ndarray:
     """Which images have all that is asked for, e.g. ``("glasses", "not hat")``: bool ``[count]``."""
     names = [str(asked).removeprefix(_NOT).strip() for asked in wanted]

@@ -136,7 +136,7 @@ class Batches:
     def _read(self, dataset: Dataset, numbers: Tensor) -> Batch:
         images = self._moved(dataset.images.index_select(0, numbers)).contiguous(memory_format=self._format)
         labels = None if dataset.labels is None else self._moved(dataset.labels.index_select(0, numbers))
-        return Batch(from_bytes(images, self.image_range), labels)
+        return Batch(from_bytes(images, self.image_range), labels, dataset.exclusive)
 
     def _moved(self, values: Tensor) -> Tensor:
         if self.device.type == "cpu":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,11 +35,6 @@ class Shipping:
     def config(self) -> Mapping[str, Any]:
         """That of the main one."""
         return next(iter(self.translators.values())).config
-
-    @property
-    def exclusive(self) -> Sequence[Sequence[int]]:
-        """The labels of which an image has at most one, by number."""
-        return next(iter(self.shipped.values())).get("exclusive") or ()
 
 
 def ship(fakes: str | Path | RunFolder, *, device: str, code: str | Path | None) -> Shipping | None:
@@ -122,21 +117,23 @@ def splits_of(
 
 def _fields(about: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: about[key] for key in ("source", "size", "channels", "limit")}
-    return {**kept, "only": tuple(about["only"]), "attributes": tuple(about.get("attributes", ()))}
+    lists = {key: tuple(about.get(key, ())) for key in ("only", "attributes", "exclusive")}
+    return {**kept, **lists}
 
 
 def _described(shipping: Shipping, real: str, size: int | None, channels: int | None) -> Data:
     """Other data for the labels that the translator knows."""
     domains, image = shipping.config["domains"], shipping.config["image"]
     attributes = tuple(domains["names"]) if domains["kind"] == "attributes" else ()
-    return Data(real, size or image[1], channels or image[0], attributes=attributes)
+    exclusive = tuple(tuple(attributes[number] for number in group) for group in domains["exclusive"])
+    return Data(real, size or image[1], channels or image[0], attributes=attributes, exclusive=exclusive)
 
 
 def split_of(wanted: Data, reference: str | None, allow_unusable: bool) -> Split:
     """The images of one stream. Raises UserError if there are none, or none held out where these are asked for."""
     options: dict[str, Any] = {
         "size": wanted.size, "channels": wanted.channels, "only": wanted.only, "attributes": wanted.attributes,
-        "allow_unusable": allow_unusable,
+        "exclusive": wanted.exclusive, "allow_unusable": allow_unusable,
     }  # fmt: skip
     train = data.open_dataset(wanted.source, split=wanted.split, limit=wanted.limit, **options)
     held_out = wanted.split != "test" and data.has_split(wanted.source, "test")

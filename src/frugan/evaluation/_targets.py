@@ -162,11 +162,9 @@ def groups(
     else:
         translator, about = next(iter(translators.values())), next(iter(shipped.values()))
         told = about.get("told") or [{"stream": next(iter(splits)), "before": 0, "after": 0, "mask": ()}]
-        exclusive = about.get("exclusive") or ()
         called = _called([one["stream"] for one in told], splits)
         found = [
-            _labelled(translator, splits[one["stream"]], one, exclusive if number == 0 else (), aside)
-            for number, (one, aside) in enumerate(zip(told, called, strict=True))
+            _labelled(translator, splits[one["stream"]], one, aside) for one, aside in zip(told, called, strict=True)
         ]
     found = [group for group in found if group.targets]
     if not found:
@@ -219,7 +217,7 @@ def _called(streams: Sequence[str], splits: Mapping[str, Split]) -> list[str]:
 
 
 def _labelled(
-    translator: Translator, split: Split, told: Mapping[str, Any], exclusive: Sequence[Sequence[int]], aside: str
+    translator: Translator, split: Split, told: Mapping[str, Any], aside: str
 ) -> Group:
     """The targets of one labelled stream; `aside` stands behind their names."""
     dataset = split.reference
@@ -240,7 +238,7 @@ def _labelled(
         return Pool(of, rows, own.index_select(0, rows))
 
     found = []
-    for name, has, asked, undone in _wanted(names, labels.ndim == 2, exclusive):
+    for name, has, asked, undone in _wanted(names, labels.ndim == 2, dataset.exclusive):
         source, real = pool(dataset, lambda own, has=has: ~has(own)), pool(dataset, has)
         spare = pool(split.train, has)
         if split.train is dataset:

@@ -137,9 +137,8 @@ class Translations:
 
     def _labels(self) -> str:
         """What is asked for, and of which attributes an image has one: to set it takes the others away."""
-        names = self.groups[0].learns_from.attributes
-        groups = self.shipping.exclusive if names else ()  # of classes an image has one anyway, whatever a recipe says
-        alone = [" or ".join(names[number] for number in group) for group in groups]
+        sets = {id(group.learns_from): group.learns_from for group in self.groups}.values()
+        alone = [" or ".join(one.attributes[number] for number in group) for one in sets for group in one.exclusive]
         return ", ".join(["each target in turn", *(f"one of {group}" for group in alone)])
 
     def _options(self, metric: Metric) -> dict[str, Any]:

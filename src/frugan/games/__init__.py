@@ -94,16 +94,14 @@ class Shipped:
     """Which network a finished run ships in a role, and whether its averaged copy is meant.
 
     Of a translator also the streams that it leads from and to, if it has one direction; the network that can read an
-    image's labels (its output ``classes``), if it must be told all of them to change one; the labels of the first
-    stream of which an image has at most one (hair colours), by number; and how it is told the labels of each stream, if
-    not as those of the first one alone.
+    image's labels (its output ``classes``), if it must be told all of them to change one; and how it is told the labels
+    of each stream, if not as those of the first one alone.
     """
 
     network: str
     averaged: bool = True
     direction: tuple[str, str] | None = None
     reader: str | None = None
-    exclusive: tuple[tuple[int, ...], ...] = ()
     told: tuple[Told, ...] = ()
 
 

@@ -20,8 +20,6 @@ from frugan.losses import AdversarialLoss, classification
 from frugan.penalties import Penalty
 from frugan.registry import UserError
 
-Exclusive = Sequence[Sequence[int]]
-
 
 @dataclass(frozen=True)
 class Domains:
@@ -49,7 +47,7 @@ class Domains:
         return torch.cat(parts, dim=1)
 
 
-def targets(labels: Tensor, size: int, exclusive: Exclusive = ()) -> list[Tensor]:
+def targets(labels: Tensor, size: int, exclusive: Sequence[Sequence[int]] = ()) -> list[Tensor]:
     """One batch of target labels for each of the `size` labels, made from the images' own.
 
     Of labels ``[n]``: every domain in turn. Of bits ``[n, size]``: target i has bit i inverted; if i belongs to a group
@@ -152,13 +150,7 @@ class Rules:
         return seen
 
 
-def check(steps: int, exclusive: Exclusive, size: int) -> None:
-    """Raise UserError for no discriminator steps in a round, or groups of other labels than the first `size`."""
+def check(steps: int) -> None:
+    """Raise UserError for no discriminator steps in a round."""
     if steps < 1:
         raise UserError(f"game.discriminator_steps={steps}: accepted is a whole number from 1.")
-    if any(not 0 <= number < size for group in exclusive for number in group):
-        raise UserError(
-            f"game.exclusive={exclusive}: these are groups of label numbers from 0 to {size - 1}, of which an image "
-            "has at most one. With other attributes than the recipe's, say theirs: game.exclusive=[] if an image may "
-            "have all at once, or e.g. game.exclusive=[[0,1]]."
-        )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.games import Batches, Classes, Order, Progress, Shipped, Update, Variant, settle
-from frugan.games._domains import Domains, Exclusive, Rules, check, targets
+from frugan.games._domains import Domains, Rules, check, targets
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
@@ -37,7 +37,6 @@ class Star:
         discriminator_steps: how often the discriminator is trained in a round, on fresh images each time; the
             generator then on the last of them.
         classification, reconstruction: weights of these losses.
-        exclusive: groups of attributes of which an image has at most one, by number, for what people are shown.
     """
 
     streams = ("train",)
@@ -55,12 +54,11 @@ class Star:
         discriminator_steps: int = 5,
         classification: float = 1.0,
         reconstruction: float = 10.0,
-        exclusive: Exclusive = (),
     ) -> None:
         size = getattr(generator, "classes", 0)
         if not size:
             raise UserError("The game 'star' needs a generator that takes labels: generator.labels=true.")
-        check(discriminator_steps, exclusive, size)
+        check(discriminator_steps)
         self.networks = {"generator": generator, "discriminator": discriminator}
         self.batch_size = batch_size
         self.rules = Rules(
@@ -68,7 +66,6 @@ class Star:
         )
         self.discriminator_steps = discriminator_steps
         self.domains = Domains("train", "classes", size)
-        self.exclusive = exclusive
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
         """One round: `discriminator_steps` of the discriminator, then one of the generator on the last batch."""
@@ -92,14 +89,13 @@ class Star:
         images, labels = first["train"].images[:ROWS], first["train"].labels
         if labels is None:
             raise UserError("The game 'star' translates images to labels; none were given.")
-        wanted = targets(labels[:ROWS], self.domains.size, self.exclusive)
+        wanted = targets(labels[:ROWS], self.domains.size, first["train"].exclusive)
         made = [networks["generator"](images, self.domains.told(target)) for target in wanted]
         return torch.stack([images, *made], dim=1).flatten(0, 1), 1 + len(made)
 
     def shipped(self) -> dict[str, Shipped]:
         """The translator; the discriminator can read an image's labels."""
-        exclusive = tuple(tuple(group) for group in self.exclusive)
-        return {"translator": Shipped("generator", reader="discriminator", exclusive=exclusive)}
+        return {"translator": Shipped("generator", reader="discriminator")}
 
     def settle(self, network: nn.Module, seed: int) -> None:
         """Nothing here follows from the weights, unless a network of one's own says so."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.games import Batches, Classes, Order, Progress, Shipped, Told, Update, Variant, settle
-from frugan.games._domains import Domains, Exclusive, Rules, check, targets
+from frugan.games._domains import Domains, Rules, check, targets
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
@@ -27,7 +27,7 @@ ROWS = 8
 class StarJoint:
     """A translator and a discriminator with the outputs ``score``, ``first`` and ``second``.
 
-    Arguments as for `Star`; `batch_size` images of each set in each step. `exclusive` is about the first set's labels.
+    Arguments as for `Star`; `batch_size` images of each set in each step.
     """
 
     streams = ("first", "second")
@@ -45,7 +45,6 @@ class StarJoint:
         discriminator_steps: int = 5,
         classification: float = 1.0,
         reconstruction: float = 10.0,
-        exclusive: Exclusive = (),
     ) -> None:
         outputs: Mapping[str, int] = getattr(discriminator, "outputs", {})
         if not {"first", "second"} <= set(outputs):
@@ -53,7 +52,7 @@ class StarJoint:
         one, two = outputs["first"], outputs["second"]
         if getattr(generator, "classes", 0) != one + two + 2:
             raise UserError(f"The game 'star_joint' needs a generator that is told {one} + {two} labels and 2 more.")
-        check(discriminator_steps, exclusive, one)
+        check(discriminator_steps)
         self.networks = {"generator": generator, "discriminator": discriminator}
         self.batch_size = batch_size
         self.rules = Rules(
@@ -64,7 +63,6 @@ class StarJoint:
             "first": Domains("first", "first", one, 0, two, (1.0, 0.0)),
             "second": Domains("second", "second", two, one, 0, (0.0, 1.0)),
         }
-        self.exclusive = exclusive
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
         """One round: both sets in each of `discriminator_steps` turns, in the last the generator after each."""
@@ -97,7 +95,7 @@ class StarJoint:
         if labels is None or others is None:
             raise UserError("The game 'star_joint' translates images to labels; none were given.")
         one, two = self.domains.values()
-        told = [one.told(target) for target in targets(labels[:ROWS], one.size, self.exclusive)]
+        told = [one.told(target) for target in targets(labels[:ROWS], one.size, first["first"].exclusive)]
         none = torch.zeros((len(images), *others.shape[1:]), dtype=others.dtype, device=others.device)
         told += [two.told(target) for target in targets(none, two.size)]
         made = [networks["generator"](images, one_told) for one_told in told]
@@ -105,9 +103,8 @@ class StarJoint:
 
     def shipped(self) -> dict[str, Shipped]:
         """The translator, and how it is told which set is meant."""
-        exclusive = tuple(tuple(group) for group in self.exclusive)
         told = tuple(Told(one.stream, one.before, one.after, one.mask) for one in self.domains.values())
-        return {"translator": Shipped("generator", exclusive=exclusive, told=told)}
+        return {"translator": Shipped("generator", told=told)}
 
     def settle(self, network: nn.Module, seed: int) -> None:
         """Nothing here follows from the weights, unless a network of one's own says so."""

@@ -20,6 +20,7 @@ from frugan.recipes import recipe
 SOURCE = "Choi et al. 2018, arXiv 1711.09020; yunjey/stargan"
 DEPTHWISE = "Ngxande, Tapamo and Burke 2019, arXiv 1903.02225; layers reconstructed from counts"
 ATTRIBUTES = ("black_hair", "blond_hair", "brown_hair", "glasses", "old")
+HAIR = (ATTRIBUTES[:3], ("Black_Hair", "Blond_Hair", "Brown_Hair"))  # as portraits and as CelebA call it
 
 # What `--family depthwise` means in these networks: DepthwiseG's and DepthwiseDG's layers.
 TRANSLATOR = (Rule("*", "depthwise"), Rule("up.*", "standard"))
@@ -36,13 +37,13 @@ def stargan() -> Recipe:
     adam = {"learning_rate": 1e-4, "betas": (0.5, 0.999), "schedule": Choice("linear", {"hold": 0.5})}
     return Recipe(
         name="stargan", system="StarGAN", source=SOURCE, expects="G 8,430,528 and D 44,762,048 parameters",
-        data=Data("portraits", 128, 3, len(ATTRIBUTES), attributes=ATTRIBUTES),
+        data=Data("portraits", 128, 3, len(ATTRIBUTES), attributes=ATTRIBUTES, exclusive=HAIR),
         networks={
             "generator": Network("stargan", labels=True, tables={"depthwise": TRANSLATOR}),
             "discriminator": Network("stargan", tables={"depthwise": DISCRIMINATOR}),
         },
         players={"generator": Player(("generator",), **adam), "discriminator": Player(("discriminator",), **adam)},
-        images=3_200_000, game=Choice("star", {"exclusive": [[0, 1, 2]]}), loss=Choice("wgan"),
+        images=3_200_000, game=Choice("star"), loss=Choice("wgan"),
         penalties=(Choice("wgan_gp"),), augment=(Choice("flip"),), batch_size=16,
     )
 
@@ -156,6 +157,6 @@ def stargan_joint() -> Recipe:
     plain = stargan()
     second = {"attributes": ["smile", "beard", "hat"], "classes": 3}
     return replace(
-        plain, name="stargan-joint", game=Choice("star_joint", {"exclusive": [[0, 1, 2]]}), streams={"second": second},
+        plain, name="stargan-joint", game=Choice("star_joint"), streams={"second": second},
         expects="each label bit of either set adds 3,136 parameters to G; two more say which set is meant",
     )
