@@ -352,7 +352,7 @@ def test_a_metric_is_named_with_its_view_where_it_looks_through_one() -> None:
     assert words.metric("precision_recall", "pixels") == "precision recall (pixels)"
     assert words.metric("swd", "classifier") == "swd"
     assert words.metric("ms_ssim", "classifier") == "ms ssim"
-    assert words.metric("class_coverage", "classifier") == "class coverage"
+    assert words.metric("class_coverage", "classifier") == "class coverage (classifier)"
     assert words.metric("a metric of somebody", "inception") == "a metric of somebody (inception)"
 
 

@@ -85,11 +85,11 @@ def threads(count: int) -> str:
 def metric(name: str, view: str) -> str:
     """A metric's name with its view: a Fréchet distance of digits must not be taken for the FID of the literature.
 
-    Without one where the metric asks no view, or always the same (`class_coverage`).
+    Without one where the metric asks no view.
     """
     spoken = " ".join({"fid": "FID", "kid": "KID"}.get(word, word) for word in name.split("_"))
-    known = name in metrics.names()  # a page may be made without the code that added a metric
-    of_no_view = name == "class_coverage" or (known and metrics.sees_by_itself(metrics.find(name)))
+    # A page may be made without the code that added a metric.
+    of_no_view = name in metrics.names() and metrics.sees_by_itself(metrics.find(name))
     return spoken if of_no_view else f"{spoken} ({view})"
 
 
