@@ -216,6 +216,9 @@ def test_numbers_do_not_depend_on_threads_or_batch() -> None:
 # --------------------------------------------------------------------------------------------------------------- choice
 
 
+PRODUCTS = ["im2col", *(["im2col_onednn"] if torch.backends.mkldnn.is_available() else [])]
+
+
 def last_layer(
     in_channels: int = 96, out_channels: int = 192, kernel: tuple[int, int] = (4, 4), stride: tuple[int, int] = (2, 2),
     rows: tuple[int, int] = (1, 1), columns: tuple[int, int] = (1, 1), mode: str = "zeros",
@@ -237,23 +240,29 @@ def last_layer(
     ],
     ids=["halving", "to one number", "uneven", "reflected", "pointwise"],
 )
-def test_a_product_of_matrices_equals_the_plain_full_layer(layer: Convolution) -> None:
+@pytest.mark.parametrize("kernel", PRODUCTS)
+def test_a_product_of_matrices_equals_the_plain_full_layer(layer: Convolution, kernel: str) -> None:
     side = 23 if layer.kernel_size[0] == 23 else 6
     given = images(3, layer.in_channels, side, side)
-    assert used(layer, given, "im2col") == {"im2col"}
-    assert_near(gradients(layer, given, "im2col"), gradients(layer, given, "plain"), 1e-5)
+    assert used(layer, given, kernel) == {kernel}
+    assert_near(gradients(layer, given, kernel), gradients(layer, given, "plain"), 1e-5)
 
 
-def test_penalties_differentiate_a_product_of_matrices_twice() -> None:
+@pytest.mark.parametrize("kernel", PRODUCTS)
+def test_penalties_differentiate_a_product_of_matrices_twice(kernel: str) -> None:
     layer, given = last_layer(), images(2, 96, 4, 4)
 
-    def penalty(mode: str) -> list[Tensor]:
+    def penalty(mode: str, power: int) -> list[Tensor]:
         with Choices(mode).active():
             out = layer(given)
-        slope = torch.autograd.grad(out.square().sum(), given, create_graph=True)[0]
-        return list(torch.autograd.grad(slope.square().sum(), [given, layer.weight]))
+        slope = torch.autograd.grad(out.pow(power).sum(), given, create_graph=True)[0]
+        wanted = [layer.weight, given][:power]  # of a linear one, the slope does not depend on the images
+        return list(torch.autograd.grad(slope.square().sum(), wanted))
 
-    assert_near(penalty("im2col"), penalty("plain"), 1e-5)
+    for power in (1, 2):
+        assert_near(penalty(kernel, power), penalty("plain", power), 1e-5)
+        # Added to a gradient that lies otherwise, a large one costs more than the product.
+        assert penalty(kernel, power)[0].is_contiguous(memory_format=LAST)
 
 
 def test_in_bf16_a_product_of_matrices_is_about_as_exact_as_the_plain_one() -> None:
@@ -268,6 +277,11 @@ def test_in_bf16_a_product_of_matrices_is_about_as_exact_as_the_plain_one() -> N
         errors[mode] = [float((one - other).norm() / other.norm()) for one, other in pairs]
     # Where patches overlap, what they send back to a pixel is rounded once each before it is added.
     assert all(mine < 1.3 * theirs for mine, theirs in zip(errors["im2col"], errors["plain"], strict=True))
+
+
+def test_the_product_of_onednn_is_for_float32(cache: Path) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert used(last_layer(), images(2, 96, 4, 4), "im2col_onednn") == {"plain"}
 
 
 def test_im2col_takes_large_weights_in_their_layout_where_less_is_put_out(cache: Path) -> None:
@@ -285,7 +299,7 @@ def test_im2col_is_one_of_those_that_are_measured_and_full_layers_without_a_choi
     with measured.active():
         last_layer()(images(2, 96, 4, 4))
         small(images(2, 32, 4, 4))
-    assert [set(times) for times in measured.times.values()] == [{"im2col", "plain"}]
+    assert [set(times) for times in measured.times.values()] == [{*PRODUCTS, "plain"}]
     assert len(measured.chosen) == len(measured.used) == 1
 
 

@@ -9,6 +9,7 @@ meet it are few enough to be copied out.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from torch import channels_last
@@ -37,6 +38,14 @@ def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
 
 def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     """The call as a product of ``[n h w, kh kw in]`` patches and ``[kh kw in, out]`` weights."""
+    return multiplied(call, images, weight, bias, functional.linear)
+
+
+def multiplied(
+    call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None,
+    product: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+) -> Tensor:
+    """The call by a `product` of patches ``[rows, size]``, weights ``[out, size]`` as they lie, and a bias."""
     assert weight is not None
     assert isinstance(call.settings, Sliding)
     height, width = call.settings.gives(images, weight)
@@ -44,7 +53,7 @@ def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) 
     padded = functional.pad(images.to(computed(images)), (*columns, *rows)).permute(0, 2, 3, 1)
     patches = padded.unfold(1, weight.shape[2], stride[0]).unfold(2, weight.shape[3], stride[1])
     flat = patches.permute(0, 1, 2, 4, 5, 3).reshape(len(images) * height * width, -1)
-    made = functional.linear(flat, weight.permute(0, 2, 3, 1).reshape(len(weight), -1), bias)
+    made = product(flat, weight.permute(0, 2, 3, 1).reshape(len(weight), -1), bias)
     return made.view(len(images), height, width, -1).permute(0, 3, 1, 2)
 
 
