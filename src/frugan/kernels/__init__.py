@@ -111,6 +111,25 @@ def computed(images: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else images.dtype
 
 
+@contextlib.contextmanager
+def towards_images() -> Iterator[None]:
+    """Inside, gradients are taken by images alone: those of weights, which nobody asked for, need not be computed.
+
+    Torch tells its own functions what is wanted of them, and no others. On a GPU, where gradients are computed by other
+    threads, it is without effect.
+    """
+    before = _towards_images.set(True)
+    try:
+        yield
+    finally:
+        _towards_images.reset(before)
+
+
+def wanted(weight: Tensor) -> bool:
+    """Whether the gradient by `weight` is of use here: images may be behind one that was computed."""
+    return not (_towards_images.get() and weight.is_leaf)
+
+
 Watcher = Callable[[str, tuple[Tensor, ...], int, float], None]
 """Called with an operation, what it read and wrote, its multiply-accumulates (0: none to speak of) and its seconds."""
 
@@ -229,4 +248,5 @@ def _told(key: tuple[Any, ...]) -> str:
 
 
 _active: ContextVar[Choices | None] = ContextVar("kernels", default=None)
+_towards_images: ContextVar[bool] = ContextVar("towards_images", default=False)
 watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function, FunctionCtx
 
-from frugan.kernels import Call, Kernel, Norm, Sliding, _compiler, computed, watcher
+from frugan.kernels import Call, Kernel, Norm, Sliding, _compiler, computed, wanted, watcher
 
 TYPES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
 LAST = torch.channels_last
@@ -130,10 +130,6 @@ def _wide(bias: Tensor | None) -> Tensor | None:
     return None if bias is None else bias.float().contiguous()
 
 
-def _sum(grad: Tensor, bias: Tensor | None) -> Tensor | None:
-    return None if bias is None else grad.float().sum((0, 2, 3))
-
-
 class Convolution(Function):
     """The convolution, larger image ``[n, c, H, W]`` to smaller ``[n, c, h, w]``; the other way if transposed."""
 
@@ -144,21 +140,25 @@ class Convolution(Function):
         images = images.contiguous(memory_format=LAST)
         ctx.save_for_backward(images, weight, bias)
         ctx.geometry, ctx.transposed = geometry, transposed
+        ctx.set_materialize_grads(False)  # what has no gradient is passed on as such, not as zeros
         out = _like(images, geometry.large if transposed else geometry.small)
         name = "transposed" if transposed else "forward"
         _call(name, geometry, images, _taps(weight), _wide(bias), out, turned=transposed)
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
+    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
+        if grad is None:
+            return (None,) * 5
         images, weight, bias = ctx.saved_tensors
         to_images = to_weight = None
         if ctx.needs_input_grad[0]:
             to_images = Convolution.apply(grad, weight, None, ctx.geometry, not ctx.transposed)
-        if ctx.needs_input_grad[1]:
+        if ctx.needs_input_grad[1] and wanted(weight):
             large, small = (grad, images) if ctx.transposed else (images, grad)
             to_weight = Weight.apply(large, small, ctx.geometry)
-        return to_images, to_weight, _sum(grad, bias), None, None
+        to_bias = grad.float().sum((0, 2, 3)) if bias is not None and wanted(bias) else None
+        return to_images, to_weight, to_bias, None, None
 
 
 class Weight(Function):
@@ -199,11 +199,14 @@ class InstanceNorm(Function):
         mean, inverse = (images.new_empty(images.shape[:2], dtype=torch.float32) for _ in range(2))
         ctx.call = call
         ctx.save_for_backward(images, weight, bias, mean, inverse)
+        ctx.set_materialize_grads(False)
         _norm("forward", ctx, images, _wide(weight), _wide(bias), out, mean, inverse)
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
+    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
+        if grad is None:
+            return (None,) * 4
         images, weight, bias, mean, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():
             given = [one for one in (images, weight, bias) if one is not None and one.requires_grad]
