@@ -307,6 +307,19 @@ def test_im2col_takes_large_weights_in_their_layout_where_less_is_put_out(cache:
     assert used(elsewhere, images(2, 96, 4, 4), "im2col") == set()
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_transposed_layer_of_one_pixel_is_a_product(cache: Path, bias: bool) -> None:
+    layer = Transposed(10, 24, (4, 3), bias=bias).to(memory_format=LAST)  # pyrefly: ignore
+    given = images(5, 10, 1, 1)
+    assert used(layer, given, "one_pixel") == {"one_pixel"}
+    assert_near(gradients(layer, given, "one_pixel"), gradients(layer, given, "plain"), 1e-5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half, plain = gradients(layer, given, "one_pixel"), gradients(layer, given, "plain")
+    assert_near(half, plain, 0.02)
+    assert used(layer, images(5, 10, 2, 1), "one_pixel") == set()
+    assert used(Transposed(10, 24, (4, 4), rows=(1, 1)), given, "one_pixel") == set()
+
+
 def test_im2col_is_one_of_those_that_are_measured_and_full_layers_without_a_choice_go_untold(cache: Path) -> None:
     measured, small = Choices("measured"), last_layer(32, 64)
     with measured.active():

@@ -90,10 +90,11 @@ class Transposed(nn.ConvTranspose2d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Images ``[n, in, h, w]`` to ``[n, out, h', w']``."""
-        if self.groups == 1 or output_size is not None:
+        if output_size is not None:
             return self._plain(input, self.weight, self.bias, output_size)
+        operation = "transposed" if self.groups == 1 else "grouped_transposed"
         settings = Sliding(self.stride, self.rows, self.columns, self.groups)
-        return kernels.apply(Call("grouped_transposed", settings, self._plain), input, self.weight, self.bias)
+        return kernels.apply(Call(operation, settings, self._plain), input, self.weight, self.bias)
 
     def _plain(
         self, input: Tensor, weight: Tensor | None, bias: Tensor | None, output_size: list[int] | None = None

@@ -31,8 +31,9 @@ Plain = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
 
 
 class Sliding(NamedTuple):
-    """The settings of the operations ``convolution``, ``grouped`` and ``grouped_transposed``, the latter two with
-    channels in groups. `rows` and `columns` are padding (before, after), of a transposed layer crop of its full output.
+    """The settings of the operations ``convolution`` and ``transposed``, and of ``grouped`` and ``grouped_transposed``
+    with channels in groups. `rows` and `columns` are padding (before, after), of a transposed layer crop of its full
+    output.
     """
 
     stride: tuple[int, ...]
@@ -202,8 +203,8 @@ class Choices:
         if self.mode == "plain":
             return rule
         able = [kernel for kernel in map(find, names()) if kernel.takes(call, images, weight)]
-        if call.operation == "convolution" and able == [rule]:
-            return rule  # most full convolutions: there is nothing to choose, and nothing to tell
+        if call.operation in ("convolution", "transposed") and able == [rule]:
+            return rule  # most full layers: there is nothing to choose, and nothing to tell
         self.used.append(key)
         if self.mode == "measured":
             name = self.chosen.get(key) or self._measured(key, able, call, images, weight)

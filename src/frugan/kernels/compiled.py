@@ -45,7 +45,7 @@ def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
     )  # fmt: skip
     if not usual or images.numel() == 0 or (weight is not None and weight.dtype is not torch.float32):
         return False
-    if call.operation == "convolution":
+    if call.operation in ("convolution", "transposed"):
         return False
     if isinstance(call.settings, Norm):
         return images.shape[2] * images.shape[3] > 1 and _compiler.load("norm") is not None

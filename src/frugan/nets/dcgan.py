@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from frugan.batch import ImageShape
-from frugan.convs import Layers, Pads
+from frugan.convs import Layers, Pads, Transposed
 from frugan.nets import Architecture, scaled
 from frugan.nets._choices import halvings, one_of
 from frugan.nets._condition import Entrance
@@ -55,7 +55,7 @@ def decoder(
     else:
         body += [
             nn.Unflatten(1, (entrance.channels, 1, 1)),
-            nn.ConvTranspose2d(entrance.channels, now, (height, width_), bias=False),
+            Transposed(entrance.channels, now, (height, width_), bias=False),
         ]
     if one_of("projection_norm", projection_norm, ("unit", "channel")) == "unit":
         body += [nn.Flatten(), nn.BatchNorm1d(units), nn.Unflatten(1, (now, height, width_)), nn.ReLU(inplace=True)]
