@@ -214,6 +214,36 @@ def test_losses_sheet_6_penalties_are_computed_in_float32_under_mixed_precision(
 
 
 @pytest.mark.parametrize("name", penalties.names())
+@pytest.mark.parametrize("scale", [0.3, 1.0, 2.0])
+def test_mixed_precision_keeps_the_slope_and_changes_its_gradient_by_less_than_a_percent(
+    name: str, scale: float
+) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 16, 4, 2, 1), nn.LeakyReLU(0.01),
+        nn.Conv2d(16, 32, 4, 2, 1), nn.LeakyReLU(0.01), nn.Conv2d(32, 1, 4),
+    )  # fmt: skip
+    with torch.no_grad():
+        for layer in network[::2]:
+            layer.weight.mul_(2 * scale)
+    real, fake = (torch.randn(8, 3, 16, 16, generator=seeded(seed)) for seed in (0, 1))
+
+    def computed(mixed: bool) -> tuple[float, Tensor]:
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            value = penalties.find(name)(network, real, fake, seeded())
+        value.backward()
+        found = [layer.weight.grad.flatten() for layer in network[::2]]
+        assert all(one.dtype == torch.float32 for one in found)
+        return value.item(), torch.cat(found)
+
+    (value, exact), (mixed, near) = computed(False), computed(True)
+    assert mixed == value
+    assert (near - exact).norm() <= 0.005 * exact.norm()
+    assert torch.equal(near, exact) == (not exact.any())  # gentle slopes cost nothing in wgan_lp
+
+
+@pytest.mark.parametrize("name", penalties.names())
 def test_penalties_send_no_gradient_to_images_and_follow_from_their_random_numbers(name: str) -> None:
     network = steep()
     real, fake = torch.randn(4, 8, requires_grad=True), torch.randn(4, 8, requires_grad=True)

@@ -267,6 +267,18 @@ def test_penalties_differentiate_a_product_of_matrices_twice(kernel: str) -> Non
         assert penalty(kernel, power)[0].is_contiguous(memory_format=LAST)
 
 
+def test_a_trial_may_fall_into_a_penalty(cache: Path) -> None:
+    layers = nn.Sequential(depthwise(96, (3, 3), 1), nn.LeakyReLU(0.2), last_layer()).to(memory_format=LAST)
+    given, random = images(2, 96, 4, 4), torch.Generator()
+    choices, found = Choices("measured"), []
+    for mode in (choices, Choices("plain")):
+        with mode.active():
+            value = penalties.find("wgan_gp")(layers, given, given, random.manual_seed(0))
+        found.append(list(torch.autograd.grad(value, [layer.weight for layer in layers[::2]])))
+    assert len(choices.times) == (2 if _compiler.compiler() else 1)
+    assert_near(found[0], found[1], 1e-4)
+
+
 @compiles
 def test_a_penalty_computes_no_gradient_that_nobody_asked_for() -> None:
     layers = nn.Sequential(depthwise(8, (3, 3), 1), nn.LeakyReLU(0.2), depthwise(8, (4, 4), 2)).to(memory_format=LAST)
