@@ -37,6 +37,7 @@ SIDEWAYS_PAIRS = {
     ("surgery", "costs"),  # a swap reports what it changed, in parameters and multiply-accumulates
     ("fusing", "costs"),  # which tells how to copy a network
     ("convs", "kernels"),  # a layer says what it computes, a kernel computes it
+    ("penalties", "kernels"),  # a penalty says which gradients are wanted
 }
 
 
