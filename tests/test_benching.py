@@ -178,3 +178,8 @@ def test_mistyped_names_are_answered() -> None:
         bench("mnist", families=("depthwize",), precisions=("float32",))
     with pytest.raises(UserError, match="at least two"):
         bench("mnist", repeats=1)
+
+
+def test_of_two_measurements_of_the_machine_the_higher_numbers_count() -> None:
+    one, other = Roofline({"bf16": 4.0, "float32": 1.0}, 7.0), Roofline({"bf16": 2.0, "float32": 2.0}, 5.0)
+    assert one.best(other) == other.best(one) == Roofline({"bf16": 4.0, "float32": 2.0}, 7.0)

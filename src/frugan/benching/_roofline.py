@@ -18,6 +18,11 @@ class Roofline(NamedTuple):
     macs: Mapping[str, float]
     bytes: float
 
+    def best(self, other: Roofline) -> Roofline:
+        """The higher of two measurements, number by number."""
+        macs = {name: max(peak, other.macs[name]) for name, peak in self.macs.items()}
+        return Roofline(macs, max(self.bytes, other.bytes))
+
 
 @dataclass(frozen=True)
 class Hot:
