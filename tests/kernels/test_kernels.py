@@ -224,9 +224,11 @@ def last_layer(
     in_channels: int = 96, out_channels: int = 192, kernel: tuple[int, int] = (4, 4), stride: tuple[int, int] = (2, 2),
     rows: tuple[int, int] = (1, 1), columns: tuple[int, int] = (1, 1), mode: str = "zeros",
 ) -> Convolution:
-    layer = Convolution(
-        in_channels, out_channels, kernel, stride=stride, rows=rows, columns=columns, padding_mode=mode
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # made while tests are collected: else the weights depend on which others are
+        layer = Convolution(
+            in_channels, out_channels, kernel, stride=stride, rows=rows, columns=columns, padding_mode=mode
+        )
     return layer.to(memory_format=LAST)  # pyrefly: ignore
 
 
@@ -246,8 +248,7 @@ def test_a_product_of_matrices_equals_the_plain_full_layer(layer: Convolution, k
     side = 23 if layer.kernel_size[0] == 23 else 6
     given = images(3, layer.in_channels, side, side)
     assert used(layer, given, kernel) == {kernel}
-    # One number is a sum of a quarter of a million products.
-    assert_near(gradients(layer, given, kernel), gradients(layer, given, "plain"), 5e-5)
+    assert_near(gradients(layer, given, kernel), gradients(layer, given, "plain"), 1e-5)
 
 
 @pytest.mark.parametrize("kernel", PRODUCTS)

@@ -62,7 +62,8 @@ def test_a_stopped_run_goes_on_with_its_kernels_bit_for_bit(data: Path, tmp_path
     unbroken = trained(data, tmp_path / "unbroken", 24, **settings)
     trained(data, tmp_path / "stopped", 12, **settings)
     resumed = trained(data, tmp_path / "stopped", 24, **settings)
-    assert set(chosen(resumed).values()) == {"compiled", "plain"}  # the first layer, of one pixel, has another choice
+    # But for the first layer, of one pixel, which no compiled function takes.
+    assert {name for key, name in chosen(resumed).items() if not key.startswith("transposed ")} == {"compiled"}
     assert chosen(resumed) == chosen(unbroken)
     one, other = state(unbroken)[0], state(resumed)[0]
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -66,5 +66,5 @@ def where(wanted: Data) -> dict[str, Any]:
     first, *others = wanted.source.split(":")  # others: what a kind is asked for, also a folder as in celeba:FOLDER
     if first not in known or any(Path(part).expanduser().exists() for part in others):
         return {}
-    keys = ("source", "size", "channels", "only", "attributes", "exclusive", "limit")
+    keys = ("source", "size", "channels", "only", "attributes", "limit")
     return {key: getattr(wanted, key) for key in keys}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,8 @@ def splits_of(
                 f"{shipping.name} was trained on {about['title']} and does not say where they lie; name them: --real "
                 "SOURCE"
             )
-        wanted = {"train": (Data(**{"split": about["split"], **_fields(about)}), about)}
+        told = Data(**{"split": about["split"], **_fields(about)})
+        wanted = {"train": (replace(told, exclusive=_exclusive(shipping)), about)}
     else:
         recipe, facts = from_run(shipping.run), shipping.run.read_json(shipping.run.facts)["data"]
         wanted = {stream: (recipe.data_of(stream), about) for stream, about in facts.items()}
@@ -117,16 +118,22 @@ def splits_of(
 
 def _fields(about: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: about[key] for key in ("source", "size", "channels", "limit")}
-    lists = {key: tuple(about.get(key, ())) for key in ("only", "attributes", "exclusive")}
-    return {**kept, **lists}
+    return {**kept, "only": tuple(about["only"]), "attributes": tuple(about.get("attributes", ()))}
+
+
+def _exclusive(shipping: Shipping) -> tuple[tuple[str, ...], ...]:
+    """The groups of attributes of which an image has at most one, by name."""
+    domains = shipping.config["domains"]
+    return tuple(tuple(domains["names"][number] for number in group) for group in domains["exclusive"])
 
 
 def _described(shipping: Shipping, real: str, size: int | None, channels: int | None) -> Data:
     """Other data for the labels that the translator knows."""
     domains, image = shipping.config["domains"], shipping.config["image"]
     attributes = tuple(domains["names"]) if domains["kind"] == "attributes" else ()
-    exclusive = tuple(tuple(attributes[number] for number in group) for group in domains["exclusive"])
-    return Data(real, size or image[1], channels or image[0], attributes=attributes, exclusive=exclusive)
+    return Data(
+        real, size or image[1], channels or image[0], attributes=attributes, exclusive=_exclusive(shipping)
+    )
 
 
 def split_of(wanted: Data, reference: str | None, allow_unusable: bool) -> Split:

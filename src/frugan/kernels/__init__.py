@@ -49,6 +49,10 @@ class Sliding(NamedTuple):
         return height, width
 
 
+FULL = ("convolution", "transposed")
+"""The operations without groups. Most of them have one kernel that takes them, torch's own."""
+
+
 class Norm(NamedTuple):
     """The settings of the operation ``instance_norm``; `rectify` puts a ReLU after it."""
 
@@ -203,7 +207,7 @@ class Choices:
         if self.mode == "plain":
             return rule
         able = [kernel for kernel in map(find, names()) if kernel.takes(call, images, weight)]
-        if call.operation in ("convolution", "transposed") and able == [rule]:
+        if call.operation in FULL and able == [rule]:
             return rule  # most full layers: there is nothing to choose, and nothing to tell
         self.used.append(key)
         if self.mode == "measured":

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function, FunctionCtx
 
-from frugan.kernels import Call, Kernel, Norm, Sliding, _compiler, computed, wanted, watcher
+from frugan.kernels import FULL, Call, Kernel, Norm, Sliding, _compiler, computed, wanted, watcher
 
 TYPES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
 LAST = torch.channels_last
@@ -45,7 +45,7 @@ def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
     )  # fmt: skip
     if not usual or images.numel() == 0 or (weight is not None and weight.dtype is not torch.float32):
         return False
-    if call.operation in ("convolution", "transposed"):
+    if call.operation in FULL:
         return False
     if isinstance(call.settings, Norm):
         return images.shape[2] * images.shape[3] > 1 and _compiler.load("norm") is not None
