@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from frugan import registry, seeds
-from frugan.registry import Registry, UserError, check_options, load_code, options_of, suggest
+from frugan.registry import Catalogue, Registry, UserError, check_options, load_code, options_of, suggest
 
 
 @pytest.fixture
@@ -58,6 +58,50 @@ def test_a_name_is_given_once(colours: Registry) -> None:
     colours.add("blue", "one")
     with pytest.raises(UserError, match=r"The colour 'blue' was added twice; give one of them another name\."):
         colours.add("blue", 2)
+
+
+def square(*, side: float = 1.0) -> float:
+    """A function of the catalogue's own."""
+    return side**2
+
+
+def cube(*, side: float = 1.0) -> float:
+    """One of the user's."""
+    return side**3
+
+
+def test_a_catalogue_takes_functions_of_ones_own() -> None:
+    shapes = Catalogue("shape", square, has=("real",))
+    assert shapes.add("cube", cube) is cube
+    assert shapes.add("cube", cube) is cube
+    assert shapes.names() == ["cube", "square"]
+    assert shapes.options("cube") == {"side": 1.0}
+    assert shapes.find("cube", side=2) == 8
+    with pytest.raises(UserError, match=r"The shape 'cube' has no option 'sied'. Did you mean 'side'"):
+        shapes.check("cube", {"sied": 2})
+    with pytest.raises(UserError, match=r"no shape called 'cub'. Did you mean 'cube'"):
+        shapes.find("cub")
+    with pytest.raises(UserError, match=r"no shape called 'pyramid'.*--code FILE"):
+        shapes.find("pyramid")
+
+
+def test_a_catalogue_gives_a_name_once() -> None:
+    shapes = Catalogue("shape", square)
+    with pytest.raises(UserError, match=r"The shape 'square' is frugan's own; give yours another name\."):
+        shapes.add("square", cube)
+    shapes.add("cube", cube)
+    with pytest.raises(UserError, match=r"The shape 'cube' was added twice; give one of them another name\."):
+        shapes.add("cube", square)
+    assert shapes.find("square", side=2.0) == 4
+
+
+def test_a_catalogue_says_what_a_function_of_ones_own_lacks() -> None:
+    shapes = Catalogue("shape", square, has=("real", "colour"))
+    with pytest.raises(UserError, match=r"'square' made a float without 'colour'; it needs real, colour"):
+        shapes.find("square")
+    shapes.add("sphere", lambda radius, *, more=1: radius)
+    with pytest.raises(UserError, match=r"'sphere' cannot be made \(missing a required argument: 'radius'\)"):
+        shapes.find("sphere")
 
 
 def test_suggest_without_a_near_name_lists_what_is_accepted() -> None:

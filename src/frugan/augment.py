@@ -93,8 +93,8 @@ def diff_augment(*, colour: bool = True, translation: float = 0.125, cutout: flo
     return Augmentation("diff_augment", change)
 
 
-_known = Catalogue("augmentation", flip, crop, diff_augment)
-names, options, find = _known.names, _known.options, _known.find
+_known = Catalogue("augmentation", flip, crop, diff_augment, has=("__call__",))
+names, options, add, find = _known.names, _known.options, _known.add, _known.find
 
 
 def _recolour(images: Tensor, random: torch.Generator) -> Tensor:

@@ -185,9 +185,9 @@ def ra_hinge() -> AdversarialLoss:
 
 _known = Catalogue(
     "loss", minimax, non_saturating, lsgan, hinge, wgan, binary_targets, relativistic, relativistic_average, ra_lsgan,
-    ra_hinge,
+    ra_hinge, has=("discriminator", "generator", "needs_real", "has_targets", "takes_for_real"),
 )  # fmt: skip
-names, options = _known.names, _known.options
+names, options, add = _known.names, _known.options, _known.add
 
 
 def find(name: str, **given: Any) -> AdversarialLoss:

@@ -115,7 +115,7 @@ def r2(*, weight: float = 10.0, every: int = 1) -> Penalty:
 
 
 _known = Catalogue("penalty", wgan_gp, wgan_lp, dragan, r1, r2)
-names, options = _known.names, _known.options
+names, options, add = _known.names, _known.options, _known.add
 
 
 def find(name: str, **given: Any) -> Penalty:

@@ -82,32 +82,70 @@ class Registry:
 class Catalogue(Generic[T]):
     """Variants of a few lines, side by side in one file: functions that make a value, found by their names.
 
+    Users add functions of their own with `add`. A function's keyword-only arguments with defaults are its options.
+
     Args:
         kind: what one is called in messages, e.g. ``"penalty"``.
-        functions: their keyword-only arguments are their options.
+        functions: those of frugan's own; each is called by its `__name__`.
+        has: attributes that the made value must have, e.g. ``("name", "every")``. Left out, anything may be made.
     """
 
-    def __init__(self, kind: str, *functions: Callable[..., T]) -> None:
+    def __init__(self, kind: str, *functions: Callable[..., T], has: tuple[str, ...] = ()) -> None:
         self.kind = kind
-        self._functions = {function.__name__: function for function in functions}
+        self.has = has
+        self._shipped = {function.__name__: function for function in functions}
+        self._added: dict[str, Callable[..., T]] = {}
 
     def names(self) -> list[str]:
         """Every name that `find` knows, sorted."""
-        return sorted(self._functions)
+        load_entry_points()
+        return sorted({*self._shipped, *self._added})
+
+    def add(self, name: str, function: Callable[..., T]) -> Callable[..., T]:
+        """Make a function of one's own known under `name`; returns it. Raises UserError if the name is taken."""
+        if self._added.get(name, function) is not function:
+            raise UserError(f"The {self.kind} '{name}' was added twice; give one of them another name.")
+        if name in self._shipped:
+            raise UserError(f"The {self.kind} '{name}' is frugan's own; give yours another name.")
+        self._added[name] = function
+        return function
 
     def options(self, name: str) -> dict[str, Any]:
         """The options of the one called `name` and their defaults. Raises UserError if there is none of that name."""
         return options_of(self._function(name))
 
-    def find(self, name: str, **given: Any) -> T:
-        """The one called `name`, with options. Raises UserError for an unknown name or option."""
+    def check(self, name: str, given: Mapping[str, Any]) -> None:
+        """Raise UserError for an unknown name, an unknown option, or an option's value of another kind."""
         check_options(f"The {self.kind} '{name}'", given, self.options(name))
-        return self._function(name)(**given)
+
+    def find(self, name: str, /, *inputs: Any, **given: Any) -> T:
+        """What the one called `name` makes of `inputs`, with options.
+
+        Raises UserError for an unknown name or option, for a function that takes other arguments, and if the value
+        lacks what one of its kind has.
+        """
+        self.check(name, given)
+        function = self._function(name)
+        try:
+            inspect.signature(function).bind(*inputs, **given)
+        except TypeError as error:
+            raise UserError(
+                f"The {self.kind} '{name}' cannot be made ({error}): its function is given {len(inputs)} positional "
+                "arguments, and each option needs a name and a default. docs/extending.md has an example."
+            ) from error
+        made = function(*inputs, **given)
+        lacking = [attribute for attribute in self.has if not hasattr(made, attribute)]
+        if lacking:
+            raise UserError(
+                f"The {self.kind} '{name}' made a {type(made).__name__} without '{lacking[0]}'; it needs "
+                f"{', '.join(self.has)}. docs/extending.md has an example."
+            )
+        return made
 
     def _function(self, name: str) -> Callable[..., T]:
-        if name not in self._functions:
-            raise UserError(f"There is no {self.kind} called '{name}'. {suggest(name, self._functions)}")
-        return self._functions[name]
+        if name not in self.names():
+            raise unknown(self.kind, name, self.names())
+        return self._added[name] if name in self._added else self._shipped[name]
 
 
 def options_of(function: Callable[..., Any], without: Iterable[str] = ()) -> dict[str, Any]:
