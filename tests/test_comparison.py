@@ -16,9 +16,9 @@ import pytest
 
 from frugan import comparison, kernels
 from frugan.comparison import Comparison, compare
-from frugan.comparison import _jobs as jobs
-from frugan.comparison._arms import gather, parse
-from frugan.comparison._jobs import Job
+from frugan.comparison.planning.arms import gather, parse
+from frugan.comparison.running import jobs
+from frugan.comparison.running.jobs import Job
 from frugan.engine.run import RunFolder
 from frugan.kernels import _compiler
 from frugan.registry import UserError

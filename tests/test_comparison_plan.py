@@ -16,11 +16,11 @@ import pytest
 from frugan import comparison, costs, evaluation, kernels
 from frugan.artefact import load
 from frugan.comparison import Comparison, compare, plan
-from frugan.comparison import _beforehand as beforehand
-from frugan.comparison import _controls as controls
-from frugan.comparison import _measure as measure
-from frugan.comparison._arms import damaged, gather, parse, width_of
-from frugan.comparison._jobs import Job
+from frugan.comparison.planning.arms import damaged, gather, parse, width_of
+from frugan.comparison.preparing import controls
+from frugan.comparison.preparing import margin as beforehand
+from frugan.comparison.running import measured as measure
+from frugan.comparison.running.jobs import Job
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
 from frugan.kernels import _compiler
@@ -96,7 +96,7 @@ def test_the_damaged_arm_is_the_baseline_at_a_quarter_of_its_width_or_of_its_tra
     assert width_of(arm.recipe) == 0.2
     plain = parse("mnist", {"images": "60k"}, {})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("frugan.comparison._arms.width_of", lambda recipe: None)
+        patch.setattr("frugan.comparison.planning.arms.width_of", lambda recipe: None)
         short = damaged(plain)
     assert short.recipe.images == 15_000
     assert short.is_damaged

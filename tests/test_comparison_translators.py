@@ -11,8 +11,8 @@ import pytest
 
 from frugan import comparison
 from frugan.comparison import Comparison, compare
-from frugan.comparison._arms import damaged, parse
-from frugan.comparison._jobs import Job
+from frugan.comparison.planning.arms import damaged, parse
+from frugan.comparison.running.jobs import Job
 from frugan.registry import UserError
 from frugan.training import train
 

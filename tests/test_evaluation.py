@@ -15,9 +15,9 @@ from frugan.batch import ImageShape
 from frugan.data import Dataset
 from frugan.engine.run import RunFolder
 from frugan.evaluation import evaluate, shared, unequal
-from frugan.evaluation._choice import default_view
-from frugan.evaluation._fakes import drawn
-from frugan.evaluation._feeding import facts_of
+from frugan.evaluation.opening.fakes import drawn
+from frugan.evaluation.refusals import default_view
+from frugan.evaluation.values.inputs import facts_of
 from frugan.metrics import Metric
 from frugan.registry import UserError
 from frugan.training import train

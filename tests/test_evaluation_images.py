@@ -17,8 +17,8 @@ from PIL import Image
 import frugan.metrics
 from frugan import artefact, cli, data, views
 from frugan.evaluation import evaluate, unequal
-from frugan.evaluation._fakes import drawn
-from frugan.evaluation._floors import code_of
+from frugan.evaluation.opening.fakes import drawn
+from frugan.evaluation.values.floors import code_of
 from frugan.metrics import Metric
 from frugan.registry import UserError
 from frugan.training import train
@@ -216,7 +216,7 @@ def test_against_few_training_images_memorisation_is_measured_unasked(
     assert any(line.startswith("held_out: 1000 of npz real") for line in unequal([protocol, alone["protocol"]]))
     assert alone["floor"]["protocol"]["of"].startswith("two disjoint halves of npz unlabelled (train, 2100 images")
     assert alone["floor"]["value"] < 10
-    monkeypatch.setattr("frugan.evaluation._choice.SMALL", 1100)
+    monkeypatch.setattr("frugan.evaluation.refusals.SMALL", 1100)
     enough = evaluate(made / "fakes.npz", real=str(made / "real.npz"), reference="train", count=1000, **settings)
     assert [value["metric"] for value in enough] == ["fid"]
 

@@ -16,9 +16,10 @@ from torch import Tensor
 import frugan.metrics
 from frugan import artefact, cli, data, seeds, views
 from frugan.engine.run import RunFolder
-from frugan.evaluation import approximate, by_target, evaluate, noise, sheets, unequal
-from frugan.evaluation._fakes import drawn
-from frugan.evaluation._targets import Split, groups
+from frugan.evaluation import by_target, evaluate, noise, sheets, unequal
+from frugan.evaluation import while_training as approximate
+from frugan.evaluation.opening.fakes import drawn
+from frugan.evaluation.opening.targets import Split, groups
 from frugan.registry import UserError
 from frugan.training import train
 

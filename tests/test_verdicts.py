@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from frugan.comparison import _verdicts as verdicts
-from frugan.comparison._verdicts import Side
+from frugan.comparison.verdicts import differences as verdicts
+from frugan.comparison.verdicts.differences import Side
 
 PLAIN = (12.4, 12.3, 12.5, 12.6, 12.2)
 THIN = (12.1, 11.8, 12.6, 12.0, 11.9)

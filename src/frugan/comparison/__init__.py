@@ -28,19 +28,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import evaluation, intervals, reporting
-from frugan.comparison import _beforehand as beforehand
-from frugan.comparison import _controls, _measure, _verdicts
-from frugan.comparison import _plan as plans
-from frugan.comparison._arms import DAMAGED, Arm, damaged, gather
-from frugan.comparison._jobs import job_of, play
-from frugan.comparison._planning import Needed, plan
+from frugan.comparison.planning import plan_file as plans
+from frugan.comparison.planning.arms import DAMAGED, Arm, damaged, gather
+from frugan.comparison.preparing import controls as _controls
+from frugan.comparison.preparing import margin as beforehand
+from frugan.comparison.running import measured as _measure
+from frugan.comparison.running.jobs import job_of, play
+from frugan.comparison.seeds_needed import Needed, plan
+from frugan.comparison.verdicts import differences as _verdicts
 from frugan.recipe import Recipe, differences, parse_count, to_dict
 from frugan.registry import UserError, load_code
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from frugan.comparison._measure import Jobs, Measured, Say
+    from frugan.comparison.running.measured import Jobs, Measured, Say
     from frugan.engine.run import RunFolder
 
 __all__ = ["Arm", "Comparison", "Needed", "compare", "plan"]

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frugan.evaluation._names import PRIMARY, by_target, of_all
-from frugan.evaluation._sharing import made_once
+from frugan.evaluation.values.kept_images import made_once
+from frugan.evaluation.values.names import PRIMARY, by_target, of_all
 from frugan.registry import UserError, load_code
 
 if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
-    from frugan.evaluation._targets import Sheet
+    from frugan.evaluation.opening.targets import Sheet
     from frugan.metrics import Metric
     from frugan.recipe import Recipe
     from frugan.views import View
@@ -99,8 +99,8 @@ def evaluate(
     from frugan import metrics as known
     from frugan import views
     from frugan.engine.precision import choose_device
-    from frugan.evaluation._choice import sensible
-    from frugan.evaluation._opening import open_task
+    from frugan.evaluation.refusals import sensible
+    from frugan.evaluation.values.measurement import open_task
 
     if code is not None:
         load_code(code)
@@ -148,9 +148,9 @@ def refusals_of_translations(
     from dataclasses import asdict
 
     from frugan import artefact, build
-    from frugan.evaluation._shipping import split_of
-    from frugan.evaluation._targets import groups
-    from frugan.evaluation._translations import COUNT, of_attributes, refusal, short_of
+    from frugan.evaluation.opening.targets import groups
+    from frugan.evaluation.opening.translators import split_of
+    from frugan.evaluation.values.of_translations import COUNT, of_attributes, refusal, short_of
     from frugan.metrics import parse_need
 
     game = build.game(recipe, {name: module for name, (module, _) in build.networks(recipe).items()})
@@ -175,9 +175,9 @@ def sheets(run: str | Path | RunFolder, count: int, *, code: str | Path | None =
 
     Raises UserError if the run has no translators, or its data are not there.
     """
-    from frugan.evaluation._shipping import ship, splits_of
-    from frugan.evaluation._targets import groups
-    from frugan.evaluation._targets import sheets as made
+    from frugan.evaluation.opening.targets import groups
+    from frugan.evaluation.opening.targets import sheets as made
+    from frugan.evaluation.opening.translators import ship, splits_of
 
     shipping = ship(run, device="cpu", code=code)
     if shipping is None:

@@ -62,7 +62,7 @@ def train(
         init: an artefact or run whose weights the generator begins with.
         code: a file of one's own that adds variants.
         evaluate_every: measure what would be shipped whenever so many images were seen, small and fast: see
-            `frugan.evaluation.approximate`.
+            `frugan.evaluation.while_training`.
         keep_best: keep the checkpoint that was best by this metric ("fid", "class_coverage") as an artefact in the
             folder ``best``, and evaluate it anew in the end, by other latents. What trains on stays the last one.
 

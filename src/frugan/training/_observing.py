@@ -35,7 +35,7 @@ def asked(evaluate_every: int | str | None, keep_best: str | None) -> Looks | No
         if keep_best is not None:
             raise UserError(f"--keep-best {keep_best} chooses among evaluations; say how often: --evaluate-every 50k")
         return None
-    from frugan.evaluation import approximate
+    from frugan.evaluation import while_training as approximate
 
     approximate.check(keep_best)
     return Looks(parse_count(evaluate_every), keep_best)
@@ -94,7 +94,7 @@ def observers(
     ]
     if looks is not None:
         from frugan.engine.observers import every
-        from frugan.evaluation import approximate
+        from frugan.evaluation import while_training as approximate
 
         found.append(
             approximate.observer(
@@ -111,7 +111,8 @@ def evaluate_best(
     """Measure the best checkpoint, if it was to be kept, on fresh samples: it was chosen for its luck with others."""
     if looks is None or looks.keep_best is None:
         return
-    from frugan.evaluation import approximate, evaluate
+    from frugan.evaluation import evaluate
+    from frugan.evaluation import while_training as approximate
 
     if not (folder.path / approximate.BEST).is_dir():
         return

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from frugan import evaluation
-from frugan.comparison._arms import Arm
-from frugan.comparison._beforehand import known_value, look
-from frugan.comparison._jobs import Job
+from frugan.comparison.planning.arms import Arm
+from frugan.comparison.preparing.margin import known_value, look
+from frugan.comparison.running.jobs import Job
 
 LATENCY_BATCHES = (1, 64)
 ON_THE_WAY = (0.75, 0.875)

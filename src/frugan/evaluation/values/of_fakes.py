@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import metrics
 from frugan.data import Dataset
-from frugan.evaluation import _floors as floors
-from frugan.evaluation._fakes import Fakes, Images, some_of
-from frugan.evaluation._feeding import Feeding, Sides, facts_of, options_for
-from frugan.evaluation._reals import Reals, Statistics
+from frugan.evaluation.opening.fakes import Fakes, Images, some_of
+from frugan.evaluation.opening.reals import Reals, Statistics
+from frugan.evaluation.values import floors
+from frugan.evaluation.values.inputs import Feeding, Sides, facts_of, options_for
 from frugan.metrics import Metric, Need, parse_need
 from frugan.registry import options_of
 

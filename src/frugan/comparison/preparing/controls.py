@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from frugan.comparison._arms import Arm, width_of
+from frugan.comparison.planning.arms import Arm, width_of
 from frugan.recipe import Recipe
 from frugan.registry import UserError, suggest
 

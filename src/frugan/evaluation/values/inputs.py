@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frugan import classifying, views
-from frugan.evaluation._fakes import Images
-from frugan.evaluation._sharing import shared
+from frugan.evaluation.opening.fakes import Images
+from frugan.evaluation.values.kept_images import shared
 from frugan.metrics import Metric, Need, parse_need
 from frugan.registry import UserError, options_of
 

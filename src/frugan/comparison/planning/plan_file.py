@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import intervals
-from frugan.comparison._arms import Arm
+from frugan.comparison.planning.arms import Arm
 from frugan.recipe import differences, from_dict, from_run, to_dict
 from frugan.registry import UserError
 from frugan.training import kernels_of

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan.cache import cache_root, written_whole
-from frugan.evaluation._feeding import Sides
+from frugan.evaluation.values.inputs import Sides
 from frugan.metrics import Metric, Need, parse_need
 from frugan.registry import UserError
 

@@ -23,14 +23,14 @@ from frugan import artefact, metrics, seeds
 from frugan.data import Dataset
 from frugan.engine.observers import Moment, Rhythm
 from frugan.engine.run import RunFolder
-from frugan.evaluation._choice import views_for
-from frugan.evaluation._fakes import BEST, of_generator
-from frugan.evaluation._reals import Reals
-from frugan.evaluation._shipping import Shipping, trained_on
-from frugan.evaluation._targets import Split, groups
-from frugan.evaluation._task import Task
-from frugan.evaluation._translations import COUNT as FOR_EACH_TARGET
-from frugan.evaluation._translations import Translations
+from frugan.evaluation.opening.fakes import BEST, of_generator
+from frugan.evaluation.opening.reals import Reals
+from frugan.evaluation.opening.targets import Split, groups
+from frugan.evaluation.opening.translators import Shipping, trained_on
+from frugan.evaluation.refusals import views_for
+from frugan.evaluation.values.of_fakes import Task
+from frugan.evaluation.values.of_translations import COUNT as FOR_EACH_TARGET
+from frugan.evaluation.values.of_translations import Translations
 from frugan.metrics import Metric
 from frugan.registry import UserError, suggest
 from frugan.views import View

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frugan.engine.run import RunFolder
-from frugan.evaluation import _choice
-from frugan.evaluation._fakes import open_fakes
-from frugan.evaluation._reals import open_reals
-from frugan.evaluation._shipping import ship, splits_of
-from frugan.evaluation._targets import groups
-from frugan.evaluation._task import Task
-from frugan.evaluation._translations import COUNT, Translations
+from frugan.evaluation import refusals as _choice
+from frugan.evaluation.opening.fakes import open_fakes
+from frugan.evaluation.opening.reals import open_reals
+from frugan.evaluation.opening.targets import groups
+from frugan.evaluation.opening.translators import ship, splits_of
+from frugan.evaluation.values.of_fakes import Task
+from frugan.evaluation.values.of_translations import COUNT, Translations
 from frugan.registry import UserError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 
 from frugan import data
 from frugan.data import Dataset
-from frugan.evaluation._fakes import Fakes, open_images
+from frugan.evaluation.opening.fakes import Fakes, open_images
 from frugan.recipe import from_run
 from frugan.registry import UserError, suggest
 

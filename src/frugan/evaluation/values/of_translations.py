@@ -14,12 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from frugan.data import Dataset
-from frugan.evaluation import _floors as floors
-from frugan.evaluation._fakes import Images
-from frugan.evaluation._feeding import Feeding, Sides, blind, facts_of, options_for
-from frugan.evaluation._names import PRIMARY, TO
-from frugan.evaluation._shipping import Shipping
-from frugan.evaluation._targets import Group, Target, first_of
+from frugan.evaluation.opening.fakes import Images
+from frugan.evaluation.opening.targets import Group, Target, first_of
+from frugan.evaluation.opening.translators import Shipping
+from frugan.evaluation.values import floors
+from frugan.evaluation.values.inputs import Feeding, Sides, blind, facts_of, options_for
+from frugan.evaluation.values.names import PRIMARY, TO
 from frugan.metrics import Metric, Need, parse_need
 from frugan.registry import UserError
 

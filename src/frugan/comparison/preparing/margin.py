@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from frugan import evaluation, metrics
-from frugan.comparison._arms import Arm
-from frugan.comparison._jobs import Job, job_of
+from frugan.comparison.planning.arms import Arm
+from frugan.comparison.running.jobs import Job, job_of
 from frugan.registry import UserError
 
 PILOT_SHARE = 0.9

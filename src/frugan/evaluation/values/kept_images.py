@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from frugan.artefact import Generator
-    from frugan.evaluation._fakes import Images
+    from frugan.evaluation.opening.fakes import Images
 
 
 class Shared:

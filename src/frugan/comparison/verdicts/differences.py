@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from frugan import intervals
-from frugan.comparison._arms import DAMAGED
+from frugan.comparison.planning.arms import DAMAGED
 
 WITHHELD = "withheld"
 SIGNIFICANT = 0.05

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import metrics, views
 from frugan.data import Dataset
-from frugan.evaluation._fakes import Fakes
-from frugan.evaluation._names import PRIMARY
-from frugan.evaluation._reals import Reals, Statistics
-from frugan.evaluation._task import Task, asks_for
-from frugan.evaluation._translations import Translations
+from frugan.evaluation.opening.fakes import Fakes
+from frugan.evaluation.opening.reals import Reals, Statistics
+from frugan.evaluation.values.names import PRIMARY
+from frugan.evaluation.values.of_fakes import Task, asks_for
+from frugan.evaluation.values.of_translations import Translations
 from frugan.metrics import parse_need
 from frugan.registry import UserError, options_of
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from frugan import seeds
 from frugan.artefact import NOT
 from frugan.data import Dataset
-from frugan.evaluation._fakes import Images, drawn
+from frugan.evaluation.opening.fakes import Images, drawn
 from frugan.registry import UserError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import artefact, data
 from frugan.engine.run import RunFolder
-from frugan.evaluation._targets import Split
+from frugan.evaluation.opening.targets import Split
 from frugan.recipe import Data, from_run
 from frugan.registry import UserError, suggest
 

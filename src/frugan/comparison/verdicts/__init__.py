@@ -1,0 +1,1 @@
+"""What may be said of the arms, from what was measured of their runs."""
