@@ -27,7 +27,7 @@ LEVELS = {
     1: [
         "convs", "losses", "penalties", "augment", "data", "classifying", "latents", "intervals", "pictures", "kernels",
     ],  # leaves
-    0: ["arithmetic", "batch", "cache", "memory", "registry", "resizing", "seeds"],  # words shared by all
+    0: ["arguments", "arithmetic", "batch", "cache", "memory", "registry", "resizing", "seeds"],  # words shared by all
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 # Verbs are made of verbs (a comparison trains and evaluates) and the command line has two doors.
@@ -37,6 +37,7 @@ SIDEWAYS_PAIRS = {
     ("surgery", "costs"),  # a swap reports what it changed, in parameters and multiply-accumulates
     ("fusing", "costs"),  # which tells how to copy a network
     ("convs", "kernels"),  # a layer says what it computes, a kernel computes it
+    ("arguments", "registry"),  # a slip in the name of an argument is answered as one in that of a variant
     ("penalties", "kernels"),  # a penalty says which gradients are wanted
 }
 

@@ -1,0 +1,110 @@
+"""The arguments of a verb, written down once as a frozen record.
+
+A field of the record is an argument, and the string below it says what the argument is. `taking` makes a function that
+is called with these arguments from one that takes the record; the command line reads the same record::
+
+    @dataclass(frozen=True)
+    class Greeting:
+        name: Name
+        \"""Who is greeted.\"""
+        _: KW_ONLY
+        times: int = 1
+        \"""How often.\"""
+
+    @taking(Greeting)
+    def greet(asked: Greeting) -> str:
+        return " ".join(["Hello", asked.name] * asked.times)
+
+    greet("Ada", times=2)
+
+The names below say what kind of thing an argument is; the command line knows from them what may be typed.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from frugan.registry import UserError, suggest
+
+Name = str
+"""The name of one thing: a view, an arm, a device."""
+
+Names = Sequence[str]
+"""Names of several things; on the command line with commas between them."""
+
+Source = str
+"""Where images come from: a name from ``frugan data list``, a folder or a file."""
+
+File = str | Path
+"""A file or folder."""
+
+Count = int | str
+"""A number of images, also as "60k" or "2M"."""
+
+WholeNumbers = Iterable[int]
+"""Whole numbers; on the command line 0-4, or 0,1,5."""
+
+Changes = Mapping[str, Any]
+"""Values by dotted key; on the command line key=value, as often as wanted."""
+
+P = ParamSpec("P")
+Record = TypeVar("Record")
+Result = TypeVar("Result")
+
+
+def taking(record: Callable[P, Record]) -> Callable[[Callable[[Record], Result]], Callable[P, Result]]:
+    """Make of a function that takes the record one that takes the record's fields as its arguments.
+
+    Its signature and docstring tell all of them. A name that is none of them raises UserError with the nearest one.
+    """
+    signature = inspect.signature(record)
+
+    def decorate(function: Callable[[Record], Result]) -> Callable[P, Result]:
+        @functools.wraps(function)
+        def call(*given: P.args, **named: P.kwargs) -> Result:
+            for name in named:
+                if name not in signature.parameters:
+                    accepted = suggest(name, signature.parameters)
+                    raise UserError(f"{function.__name__}() has no argument '{name}'. {accepted}")
+            return function(record(*given, **named))
+
+        returned = function.__annotations__.get("return", Any)
+        call.__annotations__ = {name: of.annotation for name, of in signature.parameters.items()}
+        call.__annotations__["return"] = returned
+        call.__doc__ = _with_arguments(inspect.getdoc(function) or "", explanations(record))
+        call.__signature__ = signature.replace(return_annotation=returned)  # type: ignore[attr-defined]
+        call.record = record  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def explanations(record: Callable[..., Any]) -> dict[str, str]:
+    """What the string below each field of a record says, in one line; fields without one are left out."""
+    try:
+        body = ast.parse(textwrap.dedent(inspect.getsource(record))).body[0]
+    except (OSError, TypeError):  # a program that was packed without its source
+        return {}
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+        ):  # fmt: skip
+            found[field.target.id] = " ".join(str(text.value.value).split())
+    return found
+
+
+def _with_arguments(doc: str, told: Mapping[str, str]) -> str:
+    """A docstring with a section for the arguments, before the one of what is raised."""
+    lines = [textwrap.fill(f"{name}: {text}", 112, initial_indent=" " * 4, subsequent_indent=" " * 8)
+             for name, text in told.items()]  # fmt: skip
+    before, raises, after = doc.partition("\nRaises:")
+    return f"{before.rstrip()}\n\nArgs:\n" + "\n".join(lines) + (f"\n{raises}{after}" if raises else "\n")

@@ -1,0 +1,62 @@
+"""Arguments written down once: a record gives a function its signature, its docstring and its message for slips."""
+
+from __future__ import annotations
+
+import inspect
+import pydoc
+from dataclasses import KW_ONLY, dataclass
+
+import pytest
+
+from frugan.arguments import Name, explanations, taking
+from frugan.registry import UserError
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """How somebody is greeted."""
+
+    name: Name
+    """Who is greeted,
+    by first name."""
+    _: KW_ONLY
+    times: int = 1
+    """How often."""
+    loud: bool = False
+
+
+@taking(Greeting)
+def greet(asked: Greeting) -> str:
+    """Greet somebody.
+
+    Raises:
+        UserError: nobody is there.
+    """
+    return " ".join(["Hello", asked.name] * asked.times)
+
+
+def test_a_function_is_called_with_the_fields_of_its_record() -> None:
+    assert greet("Ada") == "Hello Ada"
+    assert greet(name="Ada", times=2) == "Hello Ada Hello Ada"
+
+
+def test_help_and_editors_see_every_argument() -> None:
+    signature = inspect.signature(greet)
+    assert list(signature.parameters) == ["name", "times", "loud"]
+    assert signature.parameters["times"].default == 1
+    assert signature.parameters["times"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert signature.return_annotation == "str"
+    shown = pydoc.plain(pydoc.render_doc(greet))
+    assert "greet(name: 'Name', *, times: 'int' = 1" in shown
+    assert shown.index("Args:") < shown.index("name: Who is greeted, by first name.") < shown.index("Raises:")
+
+
+def test_a_slip_in_the_name_of_an_argument_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"greet\(\) has no argument 'tiems'. Did you mean 'times'\? Accepted: loud"):
+        greet("Ada", tiems=2)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="name"):
+        greet()  # type: ignore[call-arg]
+
+
+def test_what_is_written_below_a_field_explains_it() -> None:
+    assert explanations(Greeting) == {"name": "Who is greeted, by first name.", "times": "How often."}
