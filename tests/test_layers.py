@@ -25,7 +25,8 @@ LEVELS = {
     3: ["games", "metrics"],  # siblings: neither knows the other
     2: ["nets", "surgery", "costs", "fusing", "views"],  # know the ConvFamily record, no family
     1: [
-        "convs", "losses", "penalties", "augment", "data", "classifying", "latents", "intervals", "pictures", "kernels",
+        "convs", "losses", "penalties", "augment", "optimisers", "schedules", "data", "classifying", "latents",
+        "intervals", "pictures", "kernels",
     ],  # leaves
     0: ["arguments", "arithmetic", "batch", "cache", "memory", "registry", "resizing", "seeds"],  # words shared by all
 }

@@ -73,6 +73,12 @@ def test_architecture_reaches_the_networks_that_make_images_only(mnist):
     assert mnist.makers() == ("generator",)
 
 
+def test_options_may_be_lists(mnist):
+    typed = "stages,factors=[[50000,0.5],[100000,0.1]]"
+    schedule = mnist.with_changes({"players.generator.schedule": typed}).players["generator"].schedule
+    assert schedule == Choice("stages", {"factors": [[50000, 0.5], [100000, 0.1]]})
+
+
 def test_several_penalties_and_none(mnist):
     changed = mnist.with_changes({"penalties": "r1+r2,weight=3"})
     assert changed.penalties == (Choice("r1"), Choice("r2", {"weight": 3}))

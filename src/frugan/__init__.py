@@ -34,7 +34,10 @@ _HOMES = {
     "cost": "frugan.costs",
     "Recipe": "frugan.recipe",
 }
-_AXES = {"convs", "nets", "games", "metrics", "views", "data", "recipes", "losses", "penalties", "augment"}
+_AXES = {
+    "convs", "nets", "games", "metrics", "views", "data", "recipes", "losses", "penalties", "augment", "optimisers",
+    "schedules",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -10,13 +10,12 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import _SpectralNorm
 
-from frugan import augment, convs, data, games, losses, nets, penalties, seeds
+from frugan import augment, convs, data, games, losses, nets, optimisers, penalties, schedules, seeds
 from frugan.batch import SIGNED, ImageShape
 from frugan.data import Dataset
 from frugan.data.batches import Batches
 from frugan.engine import precision as precisions
 from frugan.engine.average import Average
-from frugan.engine.clock import check_schedule, follows_the_end, scheduled
 from frugan.engine.loop import Parts
 from frugan.engine.processes import Processes
 from frugan.engine.update import Player, Update
@@ -26,8 +25,6 @@ from frugan.latents import Latents
 from frugan.recipe import Network, Recipe
 from frugan.recipe import Player as PlayerRecord
 from frugan.registry import UserError, suggest
-
-OPTIMISERS = ("adam", "rmsprop", "sgd")
 
 
 def check(recipe: Recipe) -> list[str]:
@@ -58,10 +55,9 @@ def check(recipe: Recipe) -> list[str]:
         for network in player.networks:
             if network not in recipe.networks:
                 raise UserError(f"The player '{name}' trains '{network}'. {suggest(network, recipe.networks)}")
-        if player.optimiser not in OPTIMISERS:
-            raise UserError(f"There is no optimiser '{player.optimiser}'. {suggest(player.optimiser, OPTIMISERS)}")
-        check_schedule(player.schedule.name, player.schedule.options)
-        if recipe.rounds is not None and follows_the_end(player.schedule.name, player.schedule.options):
+        optimisers.check(player.optimiser.name, player.optimiser.options)
+        schedule = schedules.find(player.schedule.name, **player.schedule.options)
+        if recipe.rounds is not None and schedule.follows_the_end:
             raise UserError(
                 f"rounds={recipe.rounds}: the schedule of '{name}' goes by images seen, so say the end in images: "
                 f"images=N instead of rounds, or players.{name}.schedule={player.schedule.name},end=N."
@@ -134,7 +130,7 @@ def _warnings(recipe: Recipe, built: Mapping[str, nn.Module]) -> list[str]:
         recipe.loss.name, [choice.name for choice in recipe.penalties],
         discriminator_has_batch_norm=any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules),
         discriminator_has_spectral_norm=any(isinstance(module, _SpectralNorm) for module in modules),
-        beta1=player.betas[0] if player.optimiser == "adam" else 0.0,
+        beta1=player.betas[0] if player.optimiser.name == "adam" else 0.0,
         real_count=recipe.batch_size, fake_count=recipe.batch_size, smoothing=recipe.loss.options.get("smoothing"),
     )
 
@@ -282,22 +278,15 @@ def player(name: str, record: PlayerRecord, ready: Mapping[str, nn.Module], budg
     """One player with its optimiser and schedule."""
 
     def make(parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        if record.optimiser == "adam":
-            return torch.optim.Adam(
-                parameters, lr=record.learning_rate, betas=record.betas, eps=record.epsilon,
-                weight_decay=record.weight_decay, fused=True,
-            )
-        if record.optimiser == "rmsprop":
-            return torch.optim.RMSprop(
-                parameters, lr=record.learning_rate, alpha=record.betas[1], eps=record.epsilon,
-                weight_decay=record.weight_decay,
-            )
-        return torch.optim.SGD(
-            parameters, lr=record.learning_rate, momentum=record.betas[0], weight_decay=record.weight_decay
+        return optimisers.build(
+            record.optimiser.name, record.optimiser.options, parameters, learning_rate=record.learning_rate,
+            betas=record.betas, epsilon=record.epsilon, weight_decay=record.weight_decay,
         )
 
+    schedule = schedules.find(record.schedule.name, **record.schedule.options)
+
     def rate(images: int) -> float:
-        return record.learning_rate * scheduled(record.schedule.name, record.schedule.options, images, budget)
+        return record.learning_rate * schedule(images, budget)
 
     return Player(
         name, {network: ready[network] for network in record.networks}, make, record.clip_norm, record.clip_value,

@@ -94,13 +94,14 @@ class Network:
 class Player:
     """Which networks are trained together, and how.
 
-    Adam's `betas`; RMSprop uses the second as its smoothing constant, SGD the first as momentum. `clip_norm` scales the
-    gradient, `clip_value` cuts each element. `schedule` is a factor on the rate over images seen.
+    `optimiser` is one of `frugan.optimisers`, which say what they use of `betas`, `epsilon` and `weight_decay`.
+    `clip_norm` scales the gradient, `clip_value` cuts each element. `schedule`, one of `frugan.schedules`, is a factor
+    on the rate over images seen.
     """
 
     networks: tuple[str, ...]
     learning_rate: float = 2e-4
-    optimiser: str = "adam"
+    optimiser: Choice = field(default_factory=lambda: Choice("adam"))
     betas: tuple[float, float] = (0.5, 0.999)
     epsilon: float = 1e-8
     weight_decay: float = 0.0
@@ -246,16 +247,22 @@ def _items(text: str) -> list[str] | None:
     """What stands between the outermost commas of ``[a,[b,c]]``; None of what is no list."""
     if not (text.startswith("[") and text.endswith("]")) or set(text) & set("{}\""):
         return None
+    items = _parted(text[1:-1], ",")
+    return None if items is None else [item.strip() for item in items]
+
+
+def _parted(text: str, separator: str) -> list[str] | None:
+    """What stands between separators that are not inside brackets; None if the brackets do not match."""
     items, depth = [""], 0
-    for letter in text[1:-1]:
+    for letter in text:
         depth += {"[": 1, "]": -1}.get(letter, 0)
         if depth < 0:
             return None
-        if letter == "," and not depth:
+        if letter == separator and not depth:
             items.append("")
         else:
             items[-1] += letter
-    return None if depth else [item.strip() for item in items]
+    return None if depth else items
 
 
 def parse_count(text: str | int) -> int:
@@ -356,9 +363,10 @@ def _change(tree: dict[str, Any], path: list[str], value: Any, key: str, recipe:
     if not isinstance(parent, dict) or (last not in parent and not free):
         raise UserError(f"The recipe '{recipe.name}' has no key '{key}'. {suggest(key, recipe.keys())}")
     if last in ("penalties", "augment"):
-        items = [] if value in (None, "", "none") else value if isinstance(value, list) else str(value).split("+")
+        given = [] if value in (None, "", "none") else value
+        items = given if isinstance(given, list) else _parted(str(given), "+") or [given]
         parent[last] = [_choice(item) for item in items]
-    elif last in ("game", "loss", "schedule") and not isinstance(value, Mapping):
+    elif last in ("game", "loss", "optimiser", "schedule") and not isinstance(value, Mapping):
         parent[last] = _choice(value)
     else:
         parent[last] = value
@@ -368,7 +376,7 @@ def _choice(value: Any) -> Any:
     """``"r1,weight=10"`` as a name and its options."""
     if not isinstance(value, str):
         return value
-    name, *options = value.split(",")
+    name, *options = _parted(value, ",") or [value]
     pairs = [option.partition("=") for option in options]
     return {"name": name, "options": {option: parse_value(given) for option, _, given in pairs}}
 

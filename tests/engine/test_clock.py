@@ -1,52 +1,13 @@
-"""Progress in images: schedules and random numbers are pure functions of it."""
+"""Progress in images: random numbers are pure functions of it."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
 
-from frugan.engine.clock import Clock, Progress, check_schedule, follows_the_end, scheduled
+from frugan.engine.clock import Clock, Progress
 from frugan.engine.processes import Processes
 from frugan.registry import UserError
-
-
-def test_schedules_by_images_seen():
-    assert scheduled("constant", {}, 500, 1000) == 1
-    line = [scheduled("linear", {}, images, 1000) for images in (0, 250, 1000, 2000)]
-    assert line == pytest.approx([1, 0.75, 0, 0])
-    own = {"start": 200, "end": 600, "to": 0.5}
-    assert [scheduled("linear", own, images, 10**6) for images in (0, 200, 400, 600, 900)] == pytest.approx(
-        [1, 1, 0.75, 0.5, 0.5]
-    )
-    cosine = [scheduled("cosine", {"to": 0.25}, images, 1000) for images in (0, 500, 1000)]
-    assert cosine == pytest.approx([1, 0.625, 0.25])
-    assert scheduled("cosine", {}, 250, 1000) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
-
-
-def test_schedules_that_hold_and_go_in_steps():
-    late = [scheduled("linear", {"hold": 0.5}, images, 1000) for images in (0, 500, 750, 1000)]
-    assert late == pytest.approx([1, 1, 0.5, 0])
-    late = [scheduled("cosine", {"hold": 0.5, "to": 0.5}, images, 1000) for images in (400, 750, 1000)]
-    assert late == pytest.approx([1, 0.75, 0.5])
-    steps = [scheduled("linear", {"steps": 4}, images, 1000) for images in (0, 249, 250, 999, 2000)]
-    assert steps == pytest.approx([0.8, 0.8, 0.6, 0.2, 0.2])
-    with pytest.raises(UserError, match="from 0 to below 1"):
-        check_schedule("linear", {"hold": 1.0})
-
-
-def test_which_schedules_follow_the_end():
-    assert not follows_the_end("constant", {})
-    assert follows_the_end("linear", {"start": 100})
-    assert not follows_the_end("cosine", {"end": 100})
-
-
-def test_unknown_schedules_and_options_are_answered_with_the_nearest():
-    with pytest.raises(UserError, match="Did you mean 'linear'"):
-        check_schedule("liner", {})
-    with pytest.raises(UserError, match="Did you mean 'start'"):
-        check_schedule("cosine", {"strat": 3})
 
 
 def test_random_numbers_follow_from_seed_name_and_images_alone():

@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frugan import games, losses, nets, seeds
+from frugan import games, losses, nets, schedules, seeds
 from frugan.batch import from_bytes
 from frugan.convs import Layers
 from frugan.data.batches import Batches
-from frugan.engine.clock import scheduled
 from frugan.engine.loop import play
 from frugan.games.cycle import ImagePool
 from frugan.latents import Latents
@@ -94,7 +93,7 @@ def test_cyclegan_sheet_5_7_learning_rate_by_epochs(epoch, rate):
     images = 2 * 1334
     for place in (0, images // 2, images - 1):
         seen = epoch * images + place
-        found = 2e-4 * scheduled("linear", {"hold": 0.5, "steps": 200}, seen, 200 * images)
+        found = 2e-4 * schedules.find("linear", hold=0.5, steps=200)(seen, 200 * images)
         assert found == pytest.approx(rate, rel=1e-6)
 
 

@@ -12,11 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from frugan import games, losses, nets, penalties, seeds
+from frugan import games, losses, nets, penalties, schedules, seeds
 from frugan.batch import Batch, from_bytes
 from frugan.convs import Layers
 from frugan.data.batches import Batches
-from frugan.engine.clock import scheduled
 from frugan.engine.loop import play
 from frugan.games._domains import Domains, targets
 from frugan.games._judge import judge
@@ -94,7 +93,7 @@ def test_stargan_depthwise_sheet_5_9_one_of_k_is_a_softmax():
     (1, 1e-4), (100_000, 1e-4), (150_000, 5e-5), (199_000, 1e-6), (200_000, 0),
 ])
 def test_stargan_depthwise_sheet_5_10_learning_rate(iteration, rate):
-    found = 1e-4 * scheduled("linear", {"hold": 0.5}, 16 * iteration, 16 * 200_000)
+    found = 1e-4 * schedules.find("linear", hold=0.5)(16 * iteration, 16 * 200_000)
     assert found == pytest.approx(rate, abs=1e-12)
 
 

@@ -87,7 +87,7 @@ def _default_options(recipe: Recipe) -> dict[str, Any]:
 
 def _print_recipe(row: dict[str, Any]) -> None:
     """One recipe with everything that can be set, by the names and values that there are."""
-    from frugan import augment, convs, games, losses, nets, penalties
+    from frugan import augment, convs, games, losses, nets, optimisers, penalties, schedules
 
     print(inspect.cleandoc(row["explanation"]))
     print(f"\nsystem: {row['system']}\nsource: {row['source']}\nexpects: {row['expects']}")
@@ -100,6 +100,6 @@ def _print_recipe(row: dict[str, Any]) -> None:
     print("\nNames that may be chosen:")
     for key, axis in (
         ("--family", convs), ("architecture", nets), ("game", games), ("loss", losses), ("penalties", penalties),
-        ("augment", augment),
+        ("augment", augment), ("players.NAME.optimiser", optimisers), ("players.NAME.schedule", schedules),
     ):  # fmt: skip
         print(f"  {key}: {', '.join(axis.names())}")

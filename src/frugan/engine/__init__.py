@@ -1,7 +1,7 @@
 """The engine: a loop that knows the `Game` contract and no game.
 
     loop         play a round, average, count, keep, let the observers look
-    update       how players are trained                  clock        progress, random numbers, schedules
+    update       how players are trained                  clock        progress, random numbers
     average      averaged weights                         checkpoint   state on disk that survives a kill
     observers    log, progress bar, previews              health       what goes wrong, in numbers
     run          the run folder                           processes    several processes, started by torchrun

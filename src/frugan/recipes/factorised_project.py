@@ -49,7 +49,9 @@ def _tutorial(name: str, latents: int, kernel: int, data: Data, faithful: bool) 
 def _dependable(published: Recipe) -> Recipe:
     """The settings under which ten seeds of ten do not collapse; see docs/results."""
     players = {
-        name: replace(player, learning_rate=1e-3, betas=(0.0, 0.99), epsilon=1e-8, optimiser="adam", clip_value=None)
+        name: replace(
+            player, learning_rate=1e-3, betas=(0.0, 0.99), epsilon=1e-8, optimiser=Choice("adam"), clip_value=None
+        )
         for name, player in published.players.items()
     }
     generator = replace(published.networks["generator"], options={"initialise": "lecun"})
@@ -109,8 +111,8 @@ def cifar10_frog_faithful() -> Recipe:
             "discriminator": Network("chollet"),
         },
         players={
-            "generator": Player(("generator",), 4e-4, "rmsprop", (0.0, 0.9), 1e-7, clip_value=1.0),
-            "discriminator": Player(("discriminator",), 8e-4, "rmsprop", (0.0, 0.9), 1e-7, clip_value=1.0),
+            "generator": Player(("generator",), 4e-4, Choice("rmsprop"), (0.0, 0.9), 1e-7, clip_value=1.0),
+            "discriminator": Player(("discriminator",), 8e-4, Choice("rmsprop"), (0.0, 0.9), 1e-7, clip_value=1.0),
         },
         images=200_000, game=Choice("adversarial", {"fresh_latents": True}), batch_size=20,
         loss=Choice("binary_targets", {"real_target": 0.0, "fake_target": 1.0, "generator_target": 0.0, "noise": 0.05}),

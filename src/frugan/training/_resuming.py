@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def check(recipe: Recipe, folder: RunFolder) -> None:
     """Refuse other settings in an existing folder, listing them. Raises UserError."""
-    from frugan.engine.clock import follows_the_end
+    from frugan import schedules
 
     if not folder.exists():
         if not folder.is_free():
@@ -40,8 +40,8 @@ def check(recipe: Recipe, folder: RunFolder) -> None:
             "with."
         )
     longer = before.images != recipe.images or before.rounds != recipe.rounds
-    schedules = {name: player.schedule for name, player in recipe.players.items()}
-    bound = [name for name, schedule in schedules.items() if follows_the_end(schedule.name, schedule.options)]
+    chosen = {name: player.schedule for name, player in recipe.players.items()}
+    bound = [name for name, one in chosen.items() if schedules.find(one.name, **one.options).follows_the_end]
     if longer and bound:
         raise UserError(
             f"{folder.path} cannot be trained to another length: the schedule of '{bound[0]}' depends on the end. "

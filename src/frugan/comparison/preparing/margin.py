@@ -26,13 +26,11 @@ Play = Callable[[Sequence[Job]], None]
 def stageable(arms: Sequence[Arm]) -> bool:
     """Whether runs can stop on the way and be looked at without changing them: their schedules must not know the end,
     and their budget must count images."""
-    from frugan.engine.clock import follows_the_end
+    from frugan import schedules
 
-    return all(
-        arm.recipe.rounds is None
-        and not any(follows_the_end(p.schedule.name, p.schedule.options) for p in arm.recipe.players.values())
-        for arm in arms
-    )
+    chosen = [player.schedule for arm in arms for player in arm.recipe.players.values()]
+    bound = any(schedules.find(one.name, **one.options).follows_the_end for one in chosen)
+    return not bound and all(arm.recipe.rounds is None for arm in arms)
 
 
 # -------------------------------------------------------------------------------------------------------- equal seconds
