@@ -45,3 +45,7 @@ class Progress:
     def share(self, whole: Tensor) -> Tensor:
         """This process's slice of something drawn for the whole batch."""
         return self.processes.share(whole)
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean of a tensor over all processes, detached: what they decide by must be the same for all."""
+        return self.processes.mean_(tensor.detach().clone())

@@ -53,6 +53,8 @@ class Progress(Protocol):
 
     def share(self, whole: Tensor) -> Tensor: ...
 
+    def mean(self, tensor: Tensor) -> Tensor: ...
+
 
 class Fork(Protocol):
     """A trial copy of a player, see `frugan.engine.update`."""
