@@ -47,7 +47,7 @@ def make_ours(weights: Weights, device: torch.device, wanted: str = "float32", b
     """The run that ``frugan train dcgan-64 --precision wanted`` plays, with `weights` copied in."""
     recipe = recipes.find("dcgan-64")
     recipe = replace(recipe, batch_size=batch, precision=wanted, data=replace(recipe.data, classes=0))
-    parts = build.parts(recipe, {"train": random_images()}, device)
+    parts = build.parts(build.assemble(recipe, device), {"train": random_images()})
     for name, network in parts.game.networks.items():
         take_over(network, weights[name])
     for name, average in parts.averages.items():

@@ -42,7 +42,7 @@ def random_digits() -> Dataset:
 def make_run(name: str, form: str, batch: int = BATCH, wanted: str = "auto", kernels: str = "measured") -> Parts:
     """The run that ``frugan train NAME --family FORM`` plays."""
     recipe = resolve(name, family=form, batch_size=batch, precision=wanted, changes={"data.classes": 0})
-    parts = build.parts(recipe, {"train": random_digits()}, torch.device("cpu"), kernels=kernels)
+    parts = build.parts(build.assemble(recipe), {"train": random_digits()}, kernels=kernels)
     for network in parts.game.networks.values():
         network.train()
     return parts

@@ -18,7 +18,6 @@ from _report import arguments, finish, in_turn, show, spread, times_faster
 from torch import Tensor, nn
 
 from frugan import build, cost, memory, recipes
-from frugan.costing import inputs_of
 from frugan.fusing import fuse
 from frugan.recipe import Recipe
 
@@ -43,8 +42,8 @@ def generator(recipe: Recipe) -> nn.Module:
 
 def given(recipe: Recipe, batch: int) -> list[Tensor]:
     """What it is called with."""
-    shape, *labels = inputs_of(recipe, recipe.makers()[0], batch)
-    return [torch.randn(shape, generator=torch.Generator().manual_seed(0)), *labels]
+    first, *others = build.blueprints(recipe)[recipe.makers()[0]].example(batch)
+    return [torch.randn(first.shape, generator=torch.Generator().manual_seed(0)), *others]
 
 
 def measured(standard: str, batch: int, repeats: int) -> tuple[dict[str, Any], list[list[object]]]:

@@ -58,7 +58,8 @@ def measured(point: Mapping[str, float], repeats: int) -> dict[str, Any]:
     mode = kernels.settle(recipe.kernels, device, recipe.whole_rounds)
     with tempfile.TemporaryDirectory() as folder:
         before = peak_memory()
-        parts = build.parts(recipe, {"train": zeros(Path(folder), int(point["images"]), size)}, device, kernels=mode)
+        images = zeros(Path(folder), int(point["images"]), size)
+        parts = build.parts(build.assemble(recipe, device), {"train": images}, kernels=mode)
         for network in parts.game.networks.values():
             network.train()
         seconds = []

@@ -72,9 +72,8 @@ def recipe_of(name: str, batch: int, wanted: str, size: int = 128, width: float 
 
 def make_ours(name: str, batch: int, wanted: str, size: int = 128, width: float = 1.0, kernels: str = "plain") -> Parts:
     """The run that ``frugan train NAME`` plays."""
-    parts = build.parts(
-        recipe_of(name, batch, wanted, size, width), {"train": random_faces(size)}, CPU, kernels=kernels
-    )
+    assembly = build.assemble(recipe_of(name, batch, wanted, size, width), CPU)
+    parts = build.parts(assembly, {"train": random_faces(size)}, kernels=kernels)
     for network in parts.game.networks.values():
         network.train()
     return parts

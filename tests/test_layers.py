@@ -20,7 +20,7 @@ LEVELS = {
     8: ["cli", "__main__"],  # speaks to people
     7: ["training", "evaluation", "comparison", "costing", "benching", "reporting", "translating", "explore"],  # verbs
     6: ["artefact"],  # a shipped network, alive again
-    5: ["build", "recipes"],  # names become objects here, and only here
+    5: ["blueprint", "build", "recipes"],  # names become objects here, and only here
     4: ["engine", "recipe"],  # the loop; knows the Game contract, no game
     3: ["games", "metrics"],  # siblings: neither knows the other
     2: ["nets", "surgery", "costs", "fusing", "views"],  # know the ConvFamily record, no family
@@ -39,6 +39,7 @@ SIDEWAYS_PAIRS = {
     ("fusing", "costs"),  # which tells how to copy a network
     ("convs", "kernels"),  # a layer says what it computes, a kernel computes it
     ("arguments", "registry"),  # a slip in the name of an argument is answered as one in that of a variant
+    ("build", "blueprint"),  # a recipe's networks are built one by one
     ("penalties", "kernels"),  # a penalty says which gradients are wanted
 }
 

@@ -157,7 +157,7 @@ def test_every_listed_key_can_be_set_to_its_own_value():
 
 
 def test_a_family_for_a_network_that_is_not_there(mnist):
-    with pytest.raises(UserError, match="no network 'critic'"):
+    with pytest.raises(UserError, match=r"no network of the role 'critic'.*discriminator, generator"):
         mnist.with_family("factorised", "critic")
 
 

@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 
 from frugan import build, recipes, training
+from frugan.artefact import load
 from frugan.data import open_dataset
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
@@ -389,7 +390,10 @@ def test_init_begins_with_the_weights_of_a_run(serve, command, tmp_path):
             torch.frombuffer(bytearray(run[name][1]), dtype=torch.float32) for run in (first, second)
         )
         torch.testing.assert_close(mine, theirs)
-    assert json.loads((tmp_path / "second" / "run.json").read_text())["init"] == str(tmp_path / "first")
+    given = json.loads((tmp_path / "second" / "run.json").read_text())["given"]["generator"]
+    assert given["path"] == str(tmp_path / "first")
+    assert (given["hash"], given["images"]) == (load(tmp_path / "first").weights_hash, 400)
+    assert given["seconds"] > 0
     answer = serve(command(tmp_path / "third", "--init", str(tmp_path / "first"), "generator.hidden=[9,8]", images="4"))
     assert answer["status"] == 2
     assert "its generator is another network" in answer["stderr"]

@@ -1,17 +1,25 @@
-"""Recipe -> live parts: the only file that knows every axis."""
+"""Recipe -> live parts: the only file that knows every axis.
+
+    recipe --blueprints--> what each network is --assemble--> networks, game, players --parts--> a run, on its data
+
+Every name is looked up and every option checked in `assemble`, before any data is opened, and what was built for it is
+what the run then trains.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import _SpectralNorm
 
-from frugan import augment, convs, data, games, losses, nets, optimisers, penalties, schedules, seeds
+from frugan import augment, convs, data, games, losses, optimisers, penalties, schedules, seeds
 from frugan.batch import SIGNED, ImageShape
+from frugan.blueprint import Blueprint
 from frugan.data import Dataset
 from frugan.data.batches import Batches
 from frugan.engine import precision as precisions
@@ -19,42 +27,107 @@ from frugan.engine.average import Average
 from frugan.engine.loop import Parts
 from frugan.engine.processes import Processes
 from frugan.engine.update import Player, Update
-from frugan.games import Classes, Game, Order
+from frugan.games import DISCRIMINATOR, Classes, Game, LatentSize, Order, Size
 from frugan.kernels import Choices
 from frugan.latents import Latents
-from frugan.recipe import Network, Recipe
+from frugan.recipe import Average as AverageRecord
 from frugan.recipe import Player as PlayerRecord
+from frugan.recipe import Recipe
 from frugan.registry import UserError, suggest
 
+CPU = torch.device("cpu")
 
-def check(recipe: Recipe) -> list[str]:
-    """Check every name and option before any data is opened; returns what is known to go badly together, in words.
 
-    Raises UserError for whatever cannot work. The networks are built for it, and dropped.
+@dataclass(frozen=True, eq=False)
+class Assembly:
+    """A recipe's names as objects, each looked up, checked and built once.
+
+    Attributes:
+        blueprints: what each network is, by name, a population's members included.
+        networks: the same alive, on `device`, with their first weights.
+        layers: what each role of each network became.
+        players, averages: the recipe's, and those of a population's further members.
+        notes: what is known to go badly together or was left as it is, in words for people.
+    """
+
+    recipe: Recipe
+    device: torch.device
+    game: Game
+    blueprints: Mapping[str, Blueprint]
+    networks: Mapping[str, nn.Module]
+    layers: Mapping[str, convs.Layers]
+    players: Mapping[str, PlayerRecord]
+    averages: Mapping[str, AverageRecord]
+    notes: Sequence[str] = field(default=())
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The networks that no player trains; they need weights from elsewhere."""
+        trained = {network for player in self.players.values() for network in player.networks}
+        return tuple(name for name in self.networks if name not in trained)
+
+
+def assemble(recipe: Recipe, device: torch.device = CPU) -> Assembly:
+    """Look up every name, check every option, and build the networks and the game; no data is opened.
+
+    Raises UserError for whatever cannot work.
     """
     _check_numbers(recipe)
     if recipe.kernels != "auto":
         Choices(recipe.kernels)
-    games.find(recipe.game.name).check(recipe.game.name, recipe.game.options)
+    ordered = _orders(recipe)
     _check_streams(recipe)
-    ordered = orders(recipe)
+    _check_names(recipe, ordered)
+    given = values(recipe)
+    planned = blueprints(recipe)
+    for blueprint in planned.values():
+        blueprint.check()  # all of them, before one is built
+    # With their weights: on the meta device, which would spare them, spectral norm's first iterations cost seconds.
+    built = networks(recipe)
+    ready = {name: module.to(device) for name, (module, _) in built.items()}
+    layers = {name: choices for name, (_, choices) in built.items()}
+    variant = games.find(recipe.game.name)
+    game = variant.game(**ready, batch_size=recipe.batch_size, **given, **recipe.game.options)
+    notes = [
+        line for name in recipe.networks
+        for line in _left_as_they_are(recipe, name, layers[name].choices if name in layers else ())
+    ]
+    notes += _warnings(recipe, ready)
+    assembly = Assembly(
+        recipe, device, game, planned, ready, layers, _players(recipe, ordered), _averages(recipe, ordered), notes
+    )
+    _check_frozen(assembly)
+    return assembly
+
+
+def check(recipe: Recipe) -> Sequence[str]:
+    """What `assemble` notes of a recipe; raises UserError as that does."""
+    return assemble(recipe).notes
+
+
+def _orders(recipe: Recipe) -> dict[str, Order]:
+    """The networks that the recipe's game needs. Raises UserError where the recipe has another set."""
+    ordered = games.orders(recipe.game.name, recipe.game.options)
     for name, order in ordered.items():
-        if name not in recipe.networks:
+        if (order.like or name) not in recipe.networks:
             raise UserError(
-                f"The game '{recipe.game.name}' needs a network '{name}'; the recipe '{recipe.name}' has none."
+                f"The game '{recipe.game.name}' needs a network '{order.like or name}'; the recipe '{recipe.name}' has "
+                "none."
             )
-        nets.check(recipe.networks[name].architecture, order.part, recipe.networks[name].options)
-        for rule in recipe.networks[name].families:
-            convs.find(rule.family, **rule.options)
     for name in recipe.networks:
         if name not in ordered:
             raise UserError(
                 f"The game '{recipe.game.name}' has no place for a network '{name}'. {suggest(name, ordered)}"
             )
+    return ordered
+
+
+def _check_names(recipe: Recipe, ordered: Mapping[str, Order]) -> None:
+    """Raise UserError for players and averages that name what there is not."""
     for name, player in recipe.players.items():
         for network in player.networks:
-            if network not in recipe.networks:
-                raise UserError(f"The player '{name}' trains '{network}'. {suggest(network, recipe.networks)}")
+            if network not in ordered:
+                raise UserError(f"The player '{name}' trains '{network}'. {suggest(network, ordered)}")
         optimisers.check(player.optimiser.name, player.optimiser.options)
         schedule = schedules.find(player.schedule.name, **player.schedule.options)
         if recipe.rounds is not None and schedule.follows_the_end:
@@ -63,15 +136,39 @@ def check(recipe: Recipe) -> list[str]:
                 f"images=N instead of rounds, or players.{name}.schedule={player.schedule.name},end=N."
             )
     for name in recipe.averages:
-        if name not in recipe.networks:
-            raise UserError(f"An average of '{name}' is asked for. {suggest(name, recipe.networks)}")
-    values(recipe)
-    # With their weights: on the meta device, which would spare them, spectral norm's first iterations cost seconds.
-    built = networks(recipe)
-    ready = {name: module for name, (module, _) in built.items()}
-    game(recipe, ready)
-    left = [line for name, (_, layers) in built.items() for line in _left_as_they_are(recipe, name, layers.choices)]
-    return left + _warnings(recipe, ready)
+        if name not in ordered:
+            raise UserError(f"An average of '{name}' is asked for. {suggest(name, ordered)}")
+
+
+def _players(recipe: Recipe, ordered: Mapping[str, Order]) -> dict[str, PlayerRecord]:
+    """The recipe's players, and for each further member of a population one of its own like the first one's."""
+    players = dict(recipe.players)
+    trained = {network for player in players.values() for network in player.networks}
+    for name, order in ordered.items():
+        if order.like is not None and name not in trained:
+            first = next((player for player in recipe.players.values() if order.like in player.networks), None)
+            if first is not None:
+                players[name] = replace(first, networks=(name,))
+    return players
+
+
+def _averages(recipe: Recipe, ordered: Mapping[str, Order]) -> dict[str, AverageRecord]:
+    """The recipe's averages, and those of a population's further members."""
+    further = {
+        name: recipe.averages[order.like] for name, order in ordered.items()
+        if order.like is not None and order.like in recipe.averages
+    }
+    return {**further, **recipe.averages}
+
+
+def _check_frozen(assembly: Assembly) -> None:
+    """Raise UserError for a network that neither is trained nor given weights: it would stay as it was drawn."""
+    for name in assembly.frozen:
+        if name in assembly.recipe.networks and assembly.recipe.networks[name].init is None:
+            raise UserError(
+                f"No player trains the network '{name}' of '{assembly.recipe.name}', and it is given no weights. Give "
+                f"those of a run or artefact: --init {name}=PATH (in Python init={{'{name}': path}})."
+            )
 
 
 def _left_as_they_are(recipe: Recipe, name: str, choices: Sequence[convs.LayerChoice]) -> list[str]:
@@ -121,7 +218,7 @@ def _check_streams(recipe: Recipe) -> None:
 
 def _warnings(recipe: Recipe, built: Mapping[str, nn.Module]) -> list[str]:
     """What `losses.compatibility` says of the recipe's discriminators."""
-    judges = recipe.named("discriminator")
+    judges = recipe.with_role(DISCRIMINATOR)
     player = next((one for one in recipe.players.values() if set(judges) & set(one.networks)), None)
     if player is None:
         return []
@@ -145,18 +242,22 @@ def values(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def orders(recipe: Recipe) -> dict[str, Order]:
-    """Which networks the recipe's game needs, their sizes as the data of its streams have them."""
-    ordered = games.find(recipe.game.name).order(**recipe.game.options)
-    return {name: _sized(recipe, order) for name, order in ordered.items()}
+def blueprints(recipe: Recipe) -> dict[str, Blueprint]:
+    """What each network of the recipe's game is, with sizes as the data of its streams have them.
+
+    Raises UserError where the game and the recipe do not fit, or sizes follow from labels and there are none.
+    """
+    return {name: _blueprint(recipe, name, order) for name, order in _orders(recipe).items()}
 
 
-def _sized(recipe: Recipe, order: Order) -> Order:
-    """An order with its sizes as numbers. Raises UserError where they follow from labels and there are none."""
+def _blueprint(recipe: Recipe, name: str, order: Order) -> Blueprint:
+    spec = recipe.networks[order.like or name]
 
-    def number(size: int | Classes | None) -> int | None:
+    def number(size: Size | None) -> int:
+        if isinstance(size, LatentSize):
+            return size.times * recipe.latents.size + size.more
         if not isinstance(size, Classes):
-            return size
+            return size or 0
         counts = [recipe.data_of(stream).classes for stream in size.streams]
         if 0 in counts:
             raise UserError(
@@ -165,8 +266,24 @@ def _sized(recipe: Recipe, order: Order) -> Order:
             )
         return sum(counts) + size.more
 
-    outputs = {name: number(size) or 0 for name, size in (order.outputs or {}).items()}
-    return Order(order.part, outputs or None, number(order.condition))
+    if spec.labels and order.condition is not None and not isinstance(order.condition, Classes):
+        raise UserError(
+            f"The game '{recipe.game.name}' itself says what '{name}' is told; set {name}.labels=false."
+        )
+    labels = order.condition is None and spec.labels
+    return Blueprint(
+        order.part, spec, image_shape(recipe), recipe.latents.size,
+        {output: number(size) for output, size in order.outputs.items()} if order.outputs else None,
+        recipe.data.classes if labels else number(order.condition), labels and not recipe.data.attributes,
+        number(order.vector),
+    )
+
+
+def needs_labels(recipe: Recipe) -> bool:
+    """Whether a run of the recipe needs data with labels: a network is told them, or a size follows from them."""
+    orders = games.orders(recipe.game.name, recipe.game.options).values()
+    sizes = [size for order in orders for size in (*(order.outputs or {}).values(), order.condition, order.vector)]
+    return any(spec.labels for spec in recipe.networks.values()) or any(isinstance(size, Classes) for size in sizes)
 
 
 def image_shape(recipe: Recipe) -> ImageShape:
@@ -174,41 +291,14 @@ def image_shape(recipe: Recipe) -> ImageShape:
     return ImageShape(recipe.data.channels, recipe.data.size, recipe.data.size)
 
 
-def network(
-    spec: Network, order: Order, image: ImageShape, latents: int, classes: int
-) -> tuple[nn.Module, convs.Layers]:
-    """One network of a recipe, on torch's current default device, and what each of its roles became."""
-    rules = [(rule.pattern, convs.find(rule.family, **rule.options)) for rule in spec.families]
-    layers = convs.Layers(rules)
-    build = nets.find(spec.architecture).part(order.part)
-    told = order.condition if isinstance(order.condition, int) else classes
-    condition = told if spec.labels else 0
-    inputs: tuple[Any, ...] = {
-        "decoder": (image, latents, layers, condition),
-        "encoder": (image, dict(order.outputs or {}), layers, condition),
-        "translator": (image, layers, condition),
-    }[order.part]
-    module = build(*inputs, **spec.options)
-    layers.check_rules_used()
-    return module, layers
-
-
 def networks(recipe: Recipe) -> dict[str, tuple[nn.Module, convs.Layers]]:
-    """Every network of a recipe, its weights following from (seed, network's name) alone."""
+    """Every network of a recipe, its weights following from (seed, network's name) alone; and what its roles became."""
     built = {}
     with torch.random.fork_rng(devices=[]):
-        for name, order in orders(recipe).items():
+        for name, blueprint in blueprints(recipe).items():
             torch.manual_seed(seeds.derive(recipe.seed, "init", name))
-            built[name] = network(
-                recipe.networks[name], order, image_shape(recipe), recipe.latents.size, recipe.data.classes
-            )
+            built[name] = blueprint.build()
     return built
-
-
-def game(recipe: Recipe, ready: Mapping[str, nn.Module]) -> Game:
-    """The recipe's game with its networks in place."""
-    variant = games.find(recipe.game.name)
-    return variant.game(**ready, batch_size=recipe.batch_size, **values(recipe), **recipe.game.options)
 
 
 def datasets(
@@ -230,30 +320,34 @@ def datasets(
 
 
 def parts(
-    recipe: Recipe, sets: Mapping[str, Dataset], device: torch.device, processes: Processes | None = None,
-    kernels: str = "plain",
+    assembly: Assembly, sets: Mapping[str, Dataset], processes: Processes | None = None, kernels: str = "plain"
 ) -> Parts:
-    """Everything a run consists of, alive on `device`; `kernels` is a mode of `frugan.kernels.Choices`."""
+    """Everything a run consists of, alive on the assembly's device.
+
+    What was assembled becomes the run's: an assembly serves one run. `kernels` is a mode of `frugan.kernels.Choices`.
+    """
+    recipe, device, ready = assembly.recipe, assembly.device, assembly.networks
     processes = processes or Processes()
     resolved, choices = precisions.resolve(recipe.precision, device), Choices(kernels)
-    built = {name: module for name, (module, _) in networks(recipe).items()}
-    modules = [module for network in built.values() for module in network.modules()]
+    modules = [module for network in ready.values() for module in network.modules()]
     # Compiled kernels are for channels-last images, and faster even in float32 than torch's own in the default layout.
     compiled = choices.mode != "plain" and device.type == "cpu" and any(map(_has_kernels, modules))
     layout = torch.channels_last if compiled else precisions.memory_format(resolved, device)
-    ready = {
-        name: module.to(device).to(memory_format=layout) for name, module in built.items()  # pyrefly: ignore
-    }
-    played = game(recipe, ready)
-    players = {name: player(name, record, ready, recipe.images) for name, record in recipe.players.items()}
+    for network in ready.values():
+        network.to(memory_format=layout)  # pyrefly: ignore
+    for name in assembly.frozen:
+        ready[name].requires_grad_(False).eval()
+    players = {name: player(name, record, ready, recipe.images) for name, record in assembly.players.items()}
     batches = Batches(
         sets, seed=recipe.seed, image_range=image_range(recipe, ready), device=device,
         channels_last=layout is torch.channels_last, rank=processes.rank, world=processes.world,
         balance={stream: recipe.data_of(stream).balance for stream in sets},
     )
-    averages = {name: Average(ready[name], record.half_life, record.start) for name, record in recipe.averages.items()}
+    averages = {
+        name: Average(ready[name], record.half_life, record.start) for name, record in assembly.averages.items()
+    }
     return Parts(
-        game=played, batches=batches, update=Update(players, processes), averages=averages, seed=recipe.seed,
+        game=assembly.game, batches=batches, update=Update(players, processes), averages=averages, seed=recipe.seed,
         device=device, autocast=precisions.autocast(resolved, device), kernels=choices, processes=processes,
     )
 
@@ -283,12 +377,12 @@ def player(name: str, record: PlayerRecord, ready: Mapping[str, nn.Module], budg
             betas=record.betas, epsilon=record.epsilon, weight_decay=record.weight_decay,
         )
 
-    schedule = schedules.find(record.schedule.name, **record.schedule.options)
+    falling = schedules.find(record.schedule.name, **record.schedule.options)
 
-    def rate(images: int) -> float:
-        return record.learning_rate * schedule(images, budget)
+    def schedule(images: int) -> float:
+        return falling(images, budget)
 
     return Player(
         name, {network: ready[network] for network in record.networks}, make, record.clip_norm, record.clip_value,
-        None if record.schedule.name == "constant" else rate,
+        None if record.schedule.name == "constant" else schedule,
     )

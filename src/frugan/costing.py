@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import nn
 
+    from frugan.blueprint import Blueprint
     from frugan.convs import LayerChoice
     from frugan.costs import Cost, Latency, LayerCost
 
@@ -119,41 +120,38 @@ def cost_of(
 
     Raises UserError if there is no such recipe or run, or for names, options and keys that do not exist.
     """
-    from frugan import build, costs, nets
+    from frugan import build, costs
 
     given = recipe_of(model)
     recipe = training.resolve(given, family=family, discriminator_family=discriminator_family, changes=changes)
-    for name, order in build.orders(recipe).items():
-        nets.check(recipe.networks[name].architecture, order.part, recipe.networks[name].options)
-    found = {}
+    build.values(recipe)  # a name that is wrong is told, though nothing here is counted of it
+    found, planned, makers = {}, build.blueprints(recipe), recipe.makers()
     for name, (module, layers) in build.networks(recipe).items():
-        inputs = inputs_of(recipe, name)
-        times, fused = _latencies(recipe, name, module) if latency and name in recipe.makers() else ([], [])
-        priced = costs.cost(module, *inputs)
-        kernels = _kernels(recipe, name, module) if explain else ()
+        blueprint = planned[name]
+        times, fused = _latencies(blueprint, module) if latency and name in makers else ([], [])
+        priced = costs.cost(module, *blueprint.inputs())
+        kernels = _kernels(recipe, blueprint, module) if explain else ()
         found[name] = NetworkCost(priced, tuple(layers.choices), tuple(times), tuple(fused), kernels)
     return RecipeCost(recipe, found)
 
 
-def _latencies(recipe: Recipe, name: str, module: nn.Module) -> tuple[list[Latency], list[Latency]]:
+def _latencies(blueprint: Blueprint, module: nn.Module) -> tuple[list[Latency], list[Latency]]:
     """The times of one network, as it is and fused for each batch, measured in turn."""
-    import torch
-
-    from frugan import artefact, build, costs
+    from frugan import artefact, costs
     from frugan.fusing import fuse
 
     plain, fused = [], []
-    module = artefact.laid_out(costs.duplicate(module), build.orders(recipe)[name].part)
+    module = artefact.laid_out(costs.duplicate(module), blueprint.part)
     for batch in BATCHES:
-        shape, *labels = inputs_of(recipe, name, batch)
-        arms = {"plain": (module, shape, *labels), "fused": (fuse(module, torch.zeros(shape), *labels), shape, *labels)}
+        inputs = blueprint.inputs(batch)
+        arms = {"plain": (module, *inputs), "fused": (fuse(module, *blueprint.example(batch)), *inputs)}
         found = costs.latencies(arms, batches=(batch,))
         plain += found["plain"]
         fused += found["fused"]
     return plain, fused
 
 
-def _kernels(recipe: Recipe, name: str, module: nn.Module) -> tuple[KernelChoice, ...]:
+def _kernels(recipe: Recipe, blueprint: Blueprint, module: nn.Module) -> tuple[KernelChoice, ...]:
     """What is chosen for the calls of one network, which is run once."""
     import torch
 
@@ -162,28 +160,14 @@ def _kernels(recipe: Recipe, name: str, module: nn.Module) -> tuple[KernelChoice
 
     cpu, last = torch.device("cpu"), torch.channels_last
     choices = Choices("measured" if recipe.kernels == "auto" else recipe.kernels)
-    images, *labels = inputs_of(recipe, name, recipe.batch_size)
-    given = torch.zeros(images)
+    given, *others = blueprint.example(recipe.batch_size)
     given = given.contiguous(memory_format=last) if given.dim() == 4 else given
     autocast = precision.autocast(precision.resolve(recipe.precision, cpu), cpu)
     with torch.no_grad(), autocast(), choices.active():
-        module.to(memory_format=last)(given, *labels)  # pyrefly: ignore
+        module.to(memory_format=last)(given, *others)  # pyrefly: ignore
     return tuple(
         KernelChoice(call, chosen, choices.times.get(call, {})) for call, chosen in choices.chosen.items()
     )
-
-
-def inputs_of(recipe: Recipe, name: str, batch: int = 1) -> list[Any]:
-    """What the network called `name` is called with, as `frugan.cost` takes it: a shape, and labels if it has some."""
-    import torch
-
-    from frugan import build
-
-    decodes = build.orders(recipe)[name].part == "decoder"
-    inputs: list[Any] = [(batch, recipe.latents.size) if decodes else (batch, *build.image_shape(recipe))]
-    if recipe.networks[name].labels and recipe.data.classes:
-        inputs.append(torch.zeros(batch, dtype=torch.int64))
-    return inputs
 
 
 def recipe_of(model: str | Path | Recipe) -> Recipe:

@@ -73,10 +73,11 @@ class Data:
 
 @dataclass(frozen=True)
 class Network:
-    """One network: an architecture with options, family rules, and whether it takes labels.
+    """One network: an architecture with options, family rules, and whether it is told the labels of the data.
 
     `tables` are this network's own rules for a family's name: what ``--family NAME`` means here. Without one, the
-    family is used for every layer that has a role.
+    family is used for every layer that has a role. `init` is a run or artefact whose weights it begins with; a network
+    that no player trains needs one, and keeps these weights.
     """
 
     architecture: str
@@ -84,6 +85,7 @@ class Network:
     families: tuple[Rule, ...] = ()
     labels: bool = False
     tables: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
+    init: str | None = None
 
     def with_family(self, name: str) -> Network:
         """This network with its layers built by the family `name`, by its own table for it if it has one."""
@@ -165,22 +167,32 @@ class Recipe:
         """The data of one of the game's streams: `data`, but for what `streams` says of it."""
         return replace(self.data, **self.streams.get(stream, {}))
 
-    def with_family(self, name: str, network: str | None = None) -> Recipe:
-        """This recipe with some networks built by the family `name`: those that make images, or those `named` so."""
-        targets = self.makers() if network is None else self.named(network)
+    def with_family(self, name: str, role: str = "generator") -> Recipe:
+        """This recipe with its networks of a role built by the family `name`: those that make images if left out."""
+        targets = self.with_role(role)
         if not targets:
-            wrong = network or ""
-            raise UserError(f"The recipe '{self.name}' has no network '{wrong}'. {suggest(wrong, self.networks)}")
+            known = suggest(role, self.roles())
+            raise UserError(f"The recipe '{self.name}' has no network of the role '{role}'. {known}")
         changed = {target: self.networks[target].with_family(name) for target in targets}
         return replace(self, networks={**self.networks, **changed})
 
-    def named(self, network: str) -> tuple[str, ...]:
-        """The network of that name, or all that begin with it: "discriminator" is also discriminator_a and _b."""
-        return tuple(name for name in self.networks if name == network or name.startswith(f"{network}_"))
+    def with_role(self, role: str) -> tuple[str, ...]:
+        """The networks that have this role in the recipe's game, see `frugan.games.Order`."""
+        return self.roles().get(role, ())
+
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """The networks of each role in the recipe's game."""
+        from frugan import games  # only here: games import torch, and most recipes are read without it
+
+        found: dict[str, tuple[str, ...]] = {}
+        for name, order in games.orders(self.game.name, self.game.options).items():
+            if name in self.networks:
+                found[order.role] = (*found.get(order.role, ()), name)
+        return found
 
     def makers(self) -> tuple[str, ...]:
-        """The networks that make images: those not called a discriminator or an encoder."""
-        return tuple(name for name in self.networks if not name.startswith(("discriminator", "encoder")))
+        """The networks that make images: those of the role "generator"."""
+        return self.with_role("generator")
 
     def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
         """This recipe with dotted keys changed, see this module.

@@ -594,7 +594,7 @@ def test_settling_recomputes_virtual_batch_norm_for_the_averaged_weights(tmp_pat
     random = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (12, 1, 8, 8), dtype=torch.uint8, generator=random)
     noise = Dataset("noise", "train", ImageShape(1, 8, 8), images, None, (), "hash")
-    parts = build.parts(recipe, {"train": noise}, torch.device("cpu"))
+    parts = build.parts(build.assemble(recipe), {"train": noise})
     play(parts, rounds=4)
     like = Batch(torch.zeros(5, 1, 8, 8))
 
@@ -615,7 +615,7 @@ def test_settling_recomputes_virtual_batch_norm_for_the_averaged_weights(tmp_pat
     assert live.training
     assert live.network.training  # type: ignore[union-attr]
     # A look changes nothing of what is played afterwards.
-    twin = build.parts(recipe, {"train": noise}, torch.device("cpu"))
+    twin = build.parts(build.assemble(recipe), {"train": noise})
     play(twin, rounds=4)
     play(twin, rounds=6)
     play(parts, rounds=6)

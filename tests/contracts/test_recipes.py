@@ -69,11 +69,9 @@ def counted(recipe: Recipe, family: str) -> tuple[Cost, list[LayerChoice], dict[
     """The network that makes images, with `family` everywhere: its cost, its choices, each role's output and MACs."""
     maker = recipe.makers()[0]
     spec: Network = replace(recipe.networks[maker], families=(Rule("*", family),))
-    order = build.orders(recipe)[maker]
-    module, layers = build.network(spec, order, build.image_shape(recipe), recipe.latents.size, recipe.data.classes)
-    labels = {"condition": torch.zeros(1, dtype=torch.int64)} if spec.labels else None
-    given = (recipe.latents.size,) if order.part == "decoder" else tuple(build.image_shape(recipe))
-    found = cost(module.eval(), torch.zeros(1, *given), *([labels] if labels else []))
+    blueprint = replace(build.blueprints(recipe)[maker], spec=spec)
+    module, layers = blueprint.build()
+    found = cost(module.eval(), *blueprint.example())
     by_role: dict[str, int] = {}
     outputs: dict[str, tuple[int, ...]] = {}
     roles = {path: getattr(part, "role", None) for path, part in module.named_modules()}

@@ -311,7 +311,7 @@ def test_nothing_that_is_not_finite_is_ever_stepped(bad, where):
 def test_a_schedule_sets_the_rate_of_its_player_alone():
     networks = nets()
     update = made(networks)
-    update.players["generator"].rate = lambda images: 1.0 / (1 + images)
+    update.players["generator"].schedule = lambda images: 10.0 / (1 + images)
     update.set_rates(3)
     rates = {name: player.optimiser.param_groups[0]["lr"] for name, player in update.players.items()}
     assert rates == {"generator": 0.25, "discriminator": 0.1}

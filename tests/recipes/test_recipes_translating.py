@@ -46,7 +46,7 @@ def test_cyclegan_sheet_2_1_recipes(name, family, generator):
 
 
 def test_joint_training_orders_both_sets_labels_and_two_mask_bits():
-    found = build.orders(recipes.find("stargan-joint").with_changes({"streams.second.classes": 8}))
+    found = build.blueprints(recipes.find("stargan-joint").with_changes({"streams.second.classes": 8}))
     assert found["generator"].condition == 15
     assert found["discriminator"].outputs == {"score": 1, "first": 5, "second": 8}
 
@@ -62,7 +62,7 @@ def test_the_families_of_both_discriminators_are_set_at_once():
     recipe = resolve("cyclegan", discriminator_family="factorised")
     assert {recipe.networks[f"discriminator_{one}"].families[0].family for one in "ab"} == {"factorised"}
     assert recipe.networks["generator_ab"].families == ()
-    with pytest.raises(UserError, match="no network 'discriminatr'"):
+    with pytest.raises(UserError, match="Did you mean 'discriminator'"):
         recipe.with_family("factorised", "discriminatr")
 
 

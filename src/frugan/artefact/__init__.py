@@ -1,4 +1,6 @@
-"""What a run shipped, alive again: `load` gives a generator or a translator from an artefact or from a run folder.
+"""What a run shipped, alive again: `load` gives the object of its role, from an artefact or from a run folder.
+
+A generator samples, a translator translates, an encoder encodes, a classifier classifies.
 
 An artefact is a folder of ``model.safetensors``, ``config.json`` and ``README.md`` (its model card). It loads without
 the recipe that made it and runs no code of its own.
@@ -15,20 +17,26 @@ from torch import Tensor, nn
 
 from frugan import build, games
 from frugan.artefact import _files
-from frugan.artefact._config import config_of
+from frugan.artefact._config import blueprint_of, config_of
+from frugan.artefact._encoder import Classifier, Encoder
 from frugan.artefact._files import FORMAT
 from frugan.artefact._generator import Generator
 from frugan.artefact._made import laid_out
 from frugan.artefact._translator import NOT, Translator
-from frugan.batch import ImageShape
 from frugan.engine import checkpoint
 from frugan.engine.average import measure_standing
 from frugan.engine.run import RunFolder
-from frugan.games import Order
-from frugan.recipe import Network, Rule, from_run
+from frugan.games import GENERATOR
+from frugan.recipe import from_run
 from frugan.registry import UserError, load_code
 
-__all__ = ["FORMAT", "NOT", "Generator", "Translator", "config_of", "laid_out", "load", "revive"]
+__all__ = [
+    "FORMAT", "KINDS", "NOT", "Classifier", "Encoder", "Generator", "Translator", "config_of", "laid_out", "load",
+    "revive",
+]  # fmt: skip
+
+KINDS = {GENERATOR: Generator, "translator": Translator, "encoder": Encoder, "classifier": Classifier}
+"""Role -> what a network in it becomes."""
 
 STANDING = "standing"
 """What ``config.json`` says of the norms of averaged weights; those of earlier artefacts store averages."""
@@ -48,12 +56,14 @@ def load(
 
 def load(
     path: str | Path, *, role: str | None = None, device: str | torch.device = "cpu", code: str | Path | None = None
-) -> Generator | Translator:
-    """The generator or translator of an artefact or of a run folder (averaged, from its newest checkpoint).
+) -> Any:
+    """The `Generator`, `Translator`, `Encoder` or `Classifier` of an artefact or of a run folder.
+
+    Of a run it is the averaged network, from the newest checkpoint.
 
     Args:
-        role: what is wanted of a run: "generator", "translator", or, of two directions, "translator_ba"; its main one
-            if left out.
+        role: what is wanted of a run: "generator", "translator", "encoder", "classifier", or, of two directions,
+            "translator_ba"; its main one if left out.
         code: a file of one's own that adds the families or networks used, if they are not frugan's.
 
     Raises UserError if there is nothing to load at `path`, or nothing in that role.
@@ -71,8 +81,8 @@ def load(
         raise UserError(
             f"{path} is neither an artefact (config.json) nor a run folder (recipe.json). Train one: frugan train."
         )
-    found = str(config.get("role", "generator"))
-    if role is not None and not found.startswith(role):
+    found = str(config.get("role", GENERATOR))
+    if role is not None and not _fits(found, role):
         raise UserError(f"{path} ships a {found.partition('_')[0]}; a {role} is wanted here.")
     alive = revive(config, tensors, device=device, settle=from_run, name=str(path))
     if reader is not None:
@@ -89,13 +99,28 @@ def revive(
     Raises UserError, naming `name`, if the weights are not those of the network that the config describes.
     """
     module = _alive(config, tensors, device, settle, name)
-    if config.get("role", "generator") != "generator":
-        return Translator(module, config)
-    if not (settle and config["averaged"]):
-        return Generator(module, config)
+    kind = _kind_of(str(config.get("role", GENERATOR)))
+    if kind is not Generator or not (settle and config["averaged"]):
+        return kind(module, config)
     generator = Generator(module, {**config, "norms": STANDING})
     measure_standing([module], generator.shown)
     return generator
+
+
+def _fits(found: str, role: str) -> bool:
+    """Whether a network shipped as `found` is one that was asked for as `role`: translator_ab is also a translator."""
+    return found == role or found.partition("_")[0] == role
+
+
+def _kind_of(role: str) -> type[Generator | Translator | Encoder]:
+    """The class that serves a role, ``translator_ab`` being a translator. Raises UserError if there is none."""
+    kind = role.partition("_")[0]
+    if kind not in KINDS:
+        raise UserError(
+            f"The role '{role}' has nothing that could use its network. A game ships: {', '.join(KINDS)}; of two "
+            "networks in one role each adds its own word, as translator_ab."
+        )
+    return KINDS[kind]
 
 
 def _alive(
@@ -119,15 +144,8 @@ def _alive(
 
 def _module(config: Mapping[str, Any]) -> nn.Module:
     """The network that a config describes, its weights not yet set."""
-    spec = config["network"]
-    network = Network(
-        spec["architecture"], spec["options"], tuple(Rule(**rule) for rule in spec["families"]), labels=spec["labels"]
-    )
-    order = Order(config["part"], config.get("outputs"), config.get("condition"))
     with torch.random.fork_rng(devices=[]):
-        module, _ = build.network(
-            network, order, ImageShape(*config["image"]), config["latents"]["size"], len(config["classes"])
-        )
+        module, _ = blueprint_of(config).build()
     return module
 
 
@@ -144,21 +162,19 @@ def _read_run(
         raise UserError(
             f"{run.path} has no checkpoint yet; let it train longer: frugan train {recipe.name} --out {run.path}"
         )
-    found = next((name for name in facts["shipped"] if role is None or name.startswith(role)), None)
+    found = next((name for name in facts["shipped"] if role is None or _fits(name, role)), None)
     if found is None:
         raise UserError(f"{run.path} ships no {role}; it has: {', '.join(facts['shipped'])}.")
     config = config_of(run, checkpoint.images_of(newest), found)
     shipped = facts["shipped"][found]
     part = f"{'average' if config['averaged'] else 'network'}.{shipped['network']}"
-    tensors, _ = checkpoint.read(newest, only=f"{part}/")
+    tensors, state = checkpoint.read(newest, only=f"{part}/")
+    config["seconds"] = dict(state["clock"]["items"])["seconds"]["value"]
     reader = None
     if shipped.get("reader") is not None:
         name = shipped["reader"]
-        network = recipe.networks[name]
         with torch.random.fork_rng(devices=[]):
-            reader, _ = build.network(
-                network, build.orders(recipe)[name], build.image_shape(recipe), recipe.latents.size, recipe.data.classes
-            )
+            reader, _ = build.blueprints(recipe)[name].build()
         weights, _ = checkpoint.read(newest, only=f"network.{name}/")
         reader.load_state_dict({key.removeprefix(f"network.{name}/"): tensor for key, tensor in weights.items()})
     return config, {key.removeprefix(f"{part}/"): tensor for key, tensor in tensors.items()}, reader

@@ -9,8 +9,9 @@ from typing import Any
 
 from frugan import build, data
 from frugan.artefact._files import FORMAT
+from frugan.batch import ImageShape
+from frugan.blueprint import Blueprint, spec_from
 from frugan.engine.run import RunFolder
-from frugan.games import Order
 from frugan.recipe import Data, from_run
 
 
@@ -22,20 +23,21 @@ def config_of(run: RunFolder, images: int, role: str | None = None) -> dict[str,
     facts, recipe = run.read_json(run.facts), from_run(run)
     role = role or next(iter(facts["shipped"]))
     shipped = facts["shipped"][role]
-    spec = recipe.networks[shipped["network"]]
-    order = build.orders(recipe)[shipped["network"]]
+    blueprint = build.blueprints(recipe)[shipped["network"]]
     stream, trained_on = next(iter(facts["data"].items()))
-    domains = {} if role == "generator" else {"domains": _domains(facts, shipped, order)}
+    domains = {"domains": _domains(facts, shipped, blueprint)} if blueprint.part == "translator" else {}
     return {
-        "format": FORMAT, "role": role, "recipe": recipe.name, "system": recipe.system, "part": order.part,
-        "outputs": dict(order.outputs) if order.outputs else None, "condition": order.condition, **domains,
+        "format": FORMAT, "role": role, "recipe": recipe.name, "system": recipe.system, "part": blueprint.part,
+        "outputs": blueprint.outputs, "vector": blueprint.vector,
+        "condition": blueprint.condition, "class_numbers": blueprint.labels, **domains,
         "network": {
-            "architecture": spec.architecture, "options": spec.options, "labels": spec.labels,
-            "families": [asdict(rule) for rule in spec.families],
+            "architecture": blueprint.spec.architecture, "options": blueprint.spec.options,
+            "labels": blueprint.spec.labels, "families": [asdict(rule) for rule in blueprint.spec.families],
         },
-        "image": list(build.image_shape(recipe)), "latents": asdict(recipe.latents), "classes": trained_on["classes"],
+        "image": list(build.image_shape(recipe)), "image_range": facts.get("image_range"),
+        "latents": asdict(recipe.latents), "classes": trained_on["classes"],
         "averaged": shipped["averaged"] and shipped["network"] in recipe.averages, "images": images,
-        "seed": recipe.seed,
+        "seed": recipe.seed, **({"given": _hashes(facts["given"])} if facts.get("given") else {}),
         "data": {
             **{key: trained_on[key] for key in ("name", "split", "count", "hash", "title")},
             **where(recipe.data_of(stream)),
@@ -43,7 +45,22 @@ def config_of(run: RunFolder, images: int, role: str | None = None) -> dict[str,
     }  # fmt: skip
 
 
-def _domains(facts: Mapping[str, Any], shipped: Mapping[str, Any], order: Order) -> dict[str, Any]:
+def _hashes(given: Mapping[str, Any]) -> dict[str, str]:
+    """Of the weights that a run was given, by network: whose they are and their hash, but nobody's folders."""
+    return {name: f"{about['recipe']} {about['hash']}" for name, about in given.items()}
+
+
+def blueprint_of(config: Mapping[str, Any]) -> Blueprint:
+    """What the network of a config is; those of earlier versions leave the size of a condition to the classes."""
+    spec, condition = spec_from(config["network"]), config.get("condition")
+    return Blueprint(
+        config["part"], spec, ImageShape(*config["image"]), config["latents"]["size"], config.get("outputs"),
+        (len(config["classes"]) if spec.labels else 0) if condition is None else condition,
+        config.get("class_numbers", condition is None and spec.labels), config.get("vector", 0),
+    )
+
+
+def _domains(facts: Mapping[str, Any], shipped: Mapping[str, Any], blueprint: Blueprint) -> dict[str, Any]:
     """What a translator can be asked for: the other end of its direction, classes or attributes by name."""
     if shipped.get("direction"):
         target = facts["data"][shipped["direction"][1]]
@@ -54,7 +71,7 @@ def _domains(facts: Mapping[str, Any], shipped: Mapping[str, Any], order: Order)
     trained_on = next(iter(facts["data"].values()))
     attributes, classes = trained_on.get("attributes", []), trained_on["classes"]
     names = attributes or classes
-    if len(names) != order.condition:  # labels of several streams, which have no names of their own
+    if len(names) != blueprint.condition:  # labels of several streams, which have no names of their own
         return {"kind": "numbers", "names": [], "exclusive": []}
     exclusive = trained_on.get("exclusive", [])
     return {"kind": "attributes" if attributes else "classes", "names": names, "exclusive": exclusive}

@@ -47,11 +47,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _card(config: Mapping[str, Any]) -> str:
     rules = [f"`{rule['pattern']}` {rule['family']}" for rule in config["network"]["families"]]
     families = ", ".join(rules) or "standard"
-    names = config["classes"] if config["role"] == "generator" else config["domains"]["names"]
+    names = config["domains"]["names"] if "domains" in config else config["classes"]
     conditional = f"\nIt takes labels: {', '.join(names)}.\n" if config["network"]["labels"] else ""
-    use = "sample(16, seed=0)  # bytes [16, height, width, channels]"
-    if config["role"] != "generator":
-        use = f'translate(images, to="{next(iter(names), "")}")  # bytes [count, height, width, channels], both'
+    use = _use(config["role"].partition("_")[0], next(iter(names), ""), next(iter(config.get("outputs") or {}), ""))
     size = "x".join(str(side) for side in config["image"][1:])
     return f"""---
 library_name: frugan
@@ -66,6 +64,25 @@ Trained on {config["data"]["title"]} until {config["images"]:,} real images had 
 ```python
 import frugan
 
-images = frugan.load("this folder").{use}
+{use}
 ```
 """
+
+
+def _use(role: str, name: str, output: str) -> str:
+    """The line of the card that shows what to do with a network of this role."""
+    return {
+        "generator": 'images = frugan.load("this folder").sample(16, seed=0)  # bytes [16, height, width, channels]',
+        "translator": (
+            f'images = frugan.load("this folder").translate(images, to="{name}")  '
+            "# bytes [count, height, width, channels], both"
+        ),
+        "encoder": (
+            f'numbers = frugan.load("this folder").encode(images, "{output}")  '
+            "# float32 [count, size], from bytes [count, height, width, channels]"
+        ),
+        "classifier": (
+            'numbers = frugan.load("this folder").classify(images)  '
+            "# class numbers [count], from bytes [count, height, width, channels]"
+        ),
+    }[role]

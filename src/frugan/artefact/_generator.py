@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from frugan.artefact._config import blueprint_of
 from frugan.artefact._made import CHUNK, Made
 from frugan.batch import to_bytes
 from frugan.engine.average import STANDING_BATCH
@@ -43,7 +44,7 @@ class Generator(Made):
 
         Args:
             labels: one class number for all, or one for each; left out, a conditional generator makes every class in
-                turn.
+                turn. For a generator that is told other values, these: ``[size]`` for all, or ``[count, size]``.
             truncation: see `Latents.rows`.
 
         Images are always computed in chunks of 32 in float32, so on one machine the bytes do not depend on `count`.
@@ -80,6 +81,8 @@ class Generator(Made):
                     "This generator takes no labels; leave them out, or train a conditional recipe such as 'cgan'."
                 )
             return None
+        if not blueprint_of(self.config).labels:
+            return self._values(count, labels, classes)
         if labels is None:
             return torch.arange(count) % classes
         given = torch.as_tensor(labels, dtype=torch.int64)
@@ -87,6 +90,14 @@ class Generator(Made):
         if given.shape != (count,) or (given.numel() and not 0 <= int(given.min()) <= int(given.max()) < classes):
             raise UserError(f"labels: {count} class numbers from 0 to {classes - 1} are wanted, one for each image.")
         return given
+
+    @staticmethod
+    def _values(count: int, values: Any, size: int) -> Tensor:
+        """What a generator is told that takes no class numbers; zeros where nothing is said."""
+        given = torch.zeros(size) if values is None else torch.as_tensor(values, dtype=torch.float32)
+        if given.ndim not in (1, 2) or given.shape[-1] != size or (given.ndim == 2 and len(given) != count):
+            raise UserError(f"labels: {size} values for all images, or [{count}, {size}], are wanted.")
+        return given.expand(count, size)
 
     def shown(self, number: int) -> Tensor:
         """A batch of images to measure statistics on, one for every number."""
@@ -100,7 +111,6 @@ class Generator(Made):
         Args:
             batch: how many latents it will mostly be called with; `sample` calls it with 32.
         """
-        labels = torch.zeros(batch, dtype=torch.int64, device=self.device)
-        latents = self.latents.rows(0, batch, 0).to(self.device)
-        inputs = (latents, labels) if getattr(self.module, "classes", 0) else (latents,)
+        _, *condition = (one.to(self.device) for one in blueprint_of(self.config).example(batch))
+        inputs = (self.latents.rows(0, batch, 0).to(self.device), *condition)
         return Generator(fuse(self.module, *inputs), self.config)

@@ -1,16 +1,18 @@
-"""What generators and translators have in common: finished weights, what is known of them, and how they are kept."""
+"""What everything that a run ships has in common: finished weights, what is known of them, and how they are kept."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from frugan.artefact import _files
+from frugan.artefact._config import blueprint_of
+from frugan.batch import Range, from_bytes
 from frugan.fusing import Fused
 from frugan.registry import UserError
 
@@ -19,7 +21,7 @@ CHUNK = 32
 
 
 class Made:
-    """A trained network that makes images.
+    """A trained network.
 
     Attributes:
         module: the network, in evaluation mode.
@@ -29,6 +31,15 @@ class Made:
     def __init__(self, module: nn.Module, part: str, config: Mapping[str, Any]) -> None:
         self.module = laid_out(finished(module), part)
         self.config = dict(config)
+
+    @property
+    def role(self) -> str:
+        """What it is: generator, translator, encoder or classifier."""
+        return str(self.config.get("role", "generator")).partition("_")[0]
+
+    def inputs(self, batch: int = 1) -> list[tuple[int, ...] | Tensor]:
+        """What the module is called with, as `frugan.cost` takes it."""
+        return blueprint_of(self.config).inputs(batch)
 
     @property
     def device(self) -> torch.device:
@@ -56,6 +67,37 @@ class Made:
         if isinstance(self.module, Fused):
             raise UserError("A fused network is made for one machine and ships nowhere; save the one it was made of.")
         return _files.write(Path(path), self.config, self.module.state_dict(), overwrite)
+
+
+def chunks_of(
+    images: Any, shape: Sequence[int], image_range: Range, device: torch.device, who: str, multiple: int | None = None,
+) -> Iterator[Tensor]:
+    """Bytes ``[n, height, width, channels]`` as floats ``[up to 32, channels, height, width]`` in `image_range`.
+
+    Args:
+        shape: (channels, height, width) of the images that are taken.
+        multiple: where every size is taken whose sides are multiples of this.
+
+    Raises UserError, which says that `who` takes other images.
+    """
+    import numpy as np
+
+    given = torch.from_numpy(np.array(images))  # a copy: torch warns of arrays that cannot be written to
+    channels, *sides = shape
+    fits = given.dtype == torch.uint8 and given.ndim == 4 and given.shape[-1] == channels
+    if fits and multiple is None:
+        fits = list(given.shape[1:3]) == list(sides)
+    elif fits and multiple is not None:
+        fits = all(side and side % multiple == 0 for side in given.shape[1:3])
+    if not fits:
+        wanted = f"height, width, {channels}] with sides that are multiples of {multiple}"
+        if multiple is None:
+            wanted = f"{sides[0]}, {sides[1]}, {channels}]"
+        raise UserError(
+            f"Images of {given.dtype} and shape {list(given.shape)} were given; {who} takes bytes [count, {wanted}."
+        )
+    for start in range(0, len(given), CHUNK):
+        yield from_bytes(given[start : start + CHUNK].permute(0, 3, 1, 2), image_range).to(device)
 
 
 def laid_out(module: nn.Module, part: str) -> nn.Module:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from frugan.artefact._made import CHUNK, Made, finished
-from frugan.batch import from_bytes, to_bytes
+from frugan.artefact._config import blueprint_of
+from frugan.artefact._made import CHUNK, Made, chunks_of, finished
+from frugan.batch import to_bytes
 from frugan.fusing import fuse
 from frugan.registry import UserError, suggest
 
@@ -54,23 +55,13 @@ class Translator(Made):
         """
         import numpy as np
 
-        given = torch.from_numpy(np.array(images))  # a copy: torch warns of arrays that cannot be written to
-        channels, multiple = self.config["image"][0], getattr(self.module, "multiple", 1)
-        sides = tuple(given.shape[1:3])
-        if given.dtype != torch.uint8 or given.ndim != 4 or given.shape[-1] != channels or any(
-            side % multiple or not side for side in sides
-        ):
-            raise UserError(
-                f"Images of {given.dtype} and shape {list(given.shape)} were given; this translator takes bytes "
-                f"[count, height, width, {channels}] with sides that are multiples of {multiple}."
-            )
-        made = []
-        for start in range(0, len(given), CHUNK):
-            chunk = from_bytes(given[start : start + CHUNK].permute(0, 3, 1, 2), self._range).to(self.device)
-            rows = slice(start, start + CHUNK)
+        made, multiple = [], getattr(self.module, "multiple", 1)
+        chunks = chunks_of(images, self.config["image"], self._range, self.device, "this translator", multiple)
+        for number, chunk in enumerate(chunks):
+            rows = slice(number * CHUNK, (number + 1) * CHUNK)
             with torch.no_grad():
                 made.append(to_bytes(self(chunk, self._told(chunk, to, labels, rows)), self._range).cpu())
-        stacked = torch.cat(made) if made else given.permute(0, 3, 1, 2)
+        stacked = torch.cat(made) if made else torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
         return np.ascontiguousarray(stacked.permute(0, 2, 3, 1).numpy())
 
     def _told(self, images: Tensor, to: Any, labels: Any, rows: slice) -> Tensor | None:
@@ -132,7 +123,5 @@ class Translator(Made):
         Args:
             batch: how many images it will mostly be called with; `translate` calls it with 32.
         """
-        images = torch.zeros(batch, *self.config["image"], device=self.device)
-        size = getattr(self.module, "classes", 0)
-        inputs = (images, torch.zeros(batch, size, device=self.device)) if size else (images,)
+        inputs = (one.to(self.device) for one in blueprint_of(self.config).example(batch))
         return Translator(fuse(self.module, *inputs), self.config, self.reader)

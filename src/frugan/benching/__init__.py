@@ -228,8 +228,8 @@ def _parts(recipe: Recipe, device: torch.device, kernels: str) -> Parts:
     """A run of the recipe on noise, ready to be played."""
     from frugan import build, games
 
-    streams = games.find(recipe.game.name).streams
-    parts = build.parts(recipe, {stream: _noise(recipe, stream) for stream in streams}, device, kernels=kernels)
+    noise = {stream: _noise(recipe, stream) for stream in games.find(recipe.game.name).streams}
+    parts = build.parts(build.assemble(recipe, device), noise, kernels=kernels)
     for network in parts.game.networks.values():
         network.train()
     return parts
@@ -302,17 +302,16 @@ def _sampling(
     from frugan import artefact, build, costs
 
     name, arms = recipe.makers()[0], {}
-    part = build.orders(recipe)[name].part
+    blueprint = build.blueprints(recipe)[name]
     for family, parts in alive.items():
-        network = artefact.laid_out(costs.duplicate(parts.averaged()[name]).eval(), part)
-        arms[family] = network, *costing.inputs_of(recipe, name)
+        network = artefact.laid_out(costs.duplicate(parts.averaged()[name]).eval(), blueprint.part)
+        arms[family] = network, *blueprint.inputs()
     found = []
     for family, measured in costs.latencies(arms, batches=SAMPLED, repeats=15, warm_up=2, device=device).items():
         for one in measured:
-            inputs = costing.inputs_of(recipe, name, one.batch)
-            given = [torch.zeros(one) if isinstance(one, tuple) else one for one in inputs]
+            given = [each.to(device) for each in blueprint.example(one.batch)]
             with torch.no_grad():  # in inference mode convolutions would go by other names
-                run = functools.partial(arms[family][0], *(one.to(device) for one in given))
+                run = functools.partial(arms[family][0], *given)
                 operations = _roofline.count(run, roofline)
             ideal = 1000 * sum(operation.ideal for operation in operations.values())
             found.append(

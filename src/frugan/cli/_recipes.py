@@ -77,8 +77,8 @@ def _default_options(recipe: Recipe) -> dict[str, Any]:
 
     found = {f"game.{key}": value for key, value in games.find(recipe.game.name).options().items()}
     found |= {f"loss.{key}": value for key, value in losses.options(recipe.loss.name).items()}
-    for name, order in build.orders(recipe).items():
-        options = nets.options(recipe.networks[name].architecture, order.part)
+    for name, blueprint in build.blueprints(recipe).items():
+        options = nets.options(blueprint.spec.architecture, blueprint.part)
         found |= {f"{name}.{key}": value for key, value in options.items()}
     given = recipe.keys()
     return {key: value for key, value in found.items() if key not in given}

@@ -297,7 +297,7 @@ def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Say) -> None:
                 f"'{arm.name}' sees {arm.recipe.budget:,} images and the baseline {arms[0].recipe.budget:,}: not an "
                 "equal comparison, and said so in its verdict. Give --images for all."
             )
-    kinds = {arm.name: build.orders(arm.recipe)[arm.recipe.makers()[0]].part for arm in arms}
+    kinds = {arm.name: build.blueprints(arm.recipe)[arm.recipe.makers()[0]].part for arm in arms}
     for name, kind in kinds.items():
         if kind != kinds[arms[0].name]:
             raise UserError(

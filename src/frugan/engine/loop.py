@@ -89,9 +89,12 @@ class Parts:
             parts["kernels"] = self.kernels
         if hasattr(self.game, "state_dict"):
             parts["game"] = self.game
-        held = getattr(self.game, "penalties", {})
-        parts |= {f"penalty.{name}": penalty for name, penalty in held.items() if hasattr(penalty, "state_dict")}
         return parts
+
+    def trained(self) -> dict[str, nn.Module]:
+        """The networks that a player trains; the others were given their weights and stay in evaluation mode."""
+        names = {name for player in self.update.players.values() for name in player.networks}
+        return {name: network for name, network in self.game.networks.items() if name in names}
 
     def averaged(self) -> dict[str, nn.Module]:
         """The averaged copy of each network that has one, the network itself otherwise."""
@@ -121,7 +124,7 @@ def play(
     clock, stateful = parts.clock, parts.stateful()
     most, limit = math.inf if images is None else images, math.inf if rounds is None else rounds
     good, kept, newest = checkpoint.capture(stateful), time.monotonic(), parts.means.peek()
-    for network in parts.game.networks.values():
+    for network in parts.trained().values():
         network.train()
     with _interruptions() as interrupted:
         while clock.images < most and clock.rounds < limit:
@@ -137,6 +140,7 @@ def play(
                     _stop(parts, good, folder)
                 newest = parts.means.take()
                 good = checkpoint.capture(stateful)
+                _check_alike(parts, good[0])
             now = Tick(clock.images, clock.rounds)
             looking = [observer for observer in observers if done or observer.due(before, now)]
             if looking:
@@ -156,6 +160,31 @@ def play(
             if stopping and not done:
                 return False
     return True
+
+
+def _check_alike(parts: Parts, state: Mapping[str, Tensor]) -> None:
+    """Raise Stopped if the processes no longer train the same networks.
+
+    What batch norms count of their own share of each batch may differ, and so may what a game keeps for itself.
+    """
+    own = {
+        f"network.{network}/{path}{'.' if path else ''}{name}"
+        for network, root in parts.game.networks.items()
+        for path, module in root.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for name, _ in module.named_buffers(recurse=False)
+    }
+    own |= {name.replace("network.", "average.", 1) for name in own}
+    shared = {
+        name: tensor for name, tensor in state.items()
+        if name.startswith(("network.", "optimiser.", "average.")) and name not in own
+    }
+    apart = parts.processes.differing(shared)
+    if apart is not None:
+        raise Stopped(
+            f"After {parts.clock.images:,} images the {parts.processes.world} processes hold different values of "
+            f"'{apart}': each is training a network of its own. A game must decide by what is the same everywhere "
+            "(progress.mean(tensor)) and draw by progress.generator(name). Train with one process until it does."
+        )
 
 
 def play_round(parts: Parts) -> dict[str, Tensor]:

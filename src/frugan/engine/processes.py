@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, distributed
 
 from frugan.registry import UserError
+
+MARKED_AT_ONCE = 2**20
+"""Numbers of a tensor that are compared at once: more would take much memory for large networks."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,20 @@ class Processes:
             flat /= self.world
         return flat
 
+    def differing(self, tensors: Mapping[str, Tensor]) -> str | None:
+        """The first name whose tensor is not the same, bit for bit, on all processes; None if all are.
+
+        Every process must ask, with the same names.
+        """
+        if self.world == 1:
+            return None
+        marks = torch.stack([_mark(tensor) for tensor in tensors.values()])
+        least, most = marks.clone(), marks
+        distributed.all_reduce(least, op=distributed.ReduceOp.MIN)
+        distributed.all_reduce(most, op=distributed.ReduceOp.MAX)
+        unequal = (least != most).any(dim=1).tolist()
+        return next((name for name, apart in zip(tensors, unequal, strict=True) if apart), None)
+
     def wait(self) -> None:
         """Return once every process has come here."""
         if self.world > 1:
@@ -51,6 +69,19 @@ class Processes:
         flags = torch.tensor(float(flag))
         distributed.all_reduce(flags)
         return bool(flags > 0)
+
+
+def _mark(tensor: Tensor) -> Tensor:
+    """Two whole numbers that follow from a tensor's bits, whatever the order in which a device adds them up."""
+    data = tensor.detach().contiguous().reshape(-1)
+    whole = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.uint8}[data.element_size()]
+    places = torch.arange(1, min(len(data), MARKED_AT_ONCE) + 1, device=data.device)
+    mark = torch.zeros(2, dtype=torch.int64, device=data.device)
+    for part in data.view(whole).split(MARKED_AT_ONCE):
+        bits = part.long()
+        # Overflow wraps, alike on every process.
+        mark = 31 * mark + torch.stack([bits.sum(), (bits * places[: len(bits)]).sum()])
+    return mark
 
 
 def join(device: torch.device) -> Processes:

@@ -37,7 +37,7 @@ class Player:
     Args:
         make_optimiser: builds the optimiser for a list of parameters (a fork needs its own).
         clip_norm: scale the gradient to at most this L2 norm; clip_value: cut each element to +-this.
-        rate: learning rate as a function of images seen, or None to leave it alone.
+        schedule: images seen -> the factor on all its rates then, or None for rates that stay.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Player:
     make_optimiser: MakeOptimiser
     clip_norm: float | None = None
     clip_value: float | None = None
-    rate: Callable[[int], float] | None = None
+    schedule: Callable[[int], float] | None = None
     optimiser: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +58,16 @@ class Player:
                     known.add(id(parameter))
                     self.named[f"{network}.{name}"] = parameter
         self.optimiser = self.make_optimiser(self.parameters)
+        self._rates = [group["lr"] for group in self.optimiser.param_groups]
+
+    def set_rates(self, factor: float) -> None:
+        """Give every group of parameters `factor` times the rate that it began with."""
+        for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+
+    def rate_factor(self, images: int) -> float:
+        """What the schedule multiplies all rates by after `images` real images."""
+        return 1.0 if self.schedule is None else self.schedule(images)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -79,6 +89,7 @@ class Update:
         self.naming = False
         self.broken: Tensor | None = None
         self._forks: weakref.WeakSet[Player] = weakref.WeakSet()
+        self._images = 0
 
     def __call__(self, player: str, *losses: Loss) -> list[Tensor]:
         """Step `player` once on the sum of `losses`; returns each loss's value, detached."""
@@ -129,11 +140,18 @@ class Update:
         self._player(player).optimiser.state.clear()
 
     def set_rates(self, images: int) -> None:
-        """Set every optimiser's learning rate to what its schedule says after `images` real images."""
+        """Set every optimiser's learning rates to what its schedule says after `images` real images."""
         for player in self.players.values():
-            if player.rate is not None:
-                for group in player.optimiser.param_groups:
-                    group["lr"] = player.rate(images)
+            player.set_rates(player.rate_factor(images))
+        self._images = images
+
+    def scale_rate(self, player: str, factor: float) -> None:
+        """Multiply the rates of `player` by `factor` for the rest of this round, its trial copies' included.
+
+        Rates by stage are a function of the images seen, so a game asks for them anew in every round.
+        """
+        chosen = self._player(player)
+        chosen.set_rates(factor * chosen.rate_factor(self._images))
 
     def _player(self, name: str) -> Player:
         if name not in self.players:
@@ -141,6 +159,13 @@ class Update:
         return self.players[name]
 
     def _step(self, player: Player, losses: Sequence[Loss]) -> list[Tensor]:
+        values = self._losses(player, losses)
+        self._prepare(player, values)
+        self._move(player)
+        return values
+
+    def _losses(self, player: Player, losses: Sequence[Loss]) -> list[Tensor]:
+        """Each loss's value, detached, its gradients added up in the parameters."""
         values = []
         with self._needing(player.parameters), torch.enable_grad():
             player.optimiser.zero_grad(set_to_none=True)
@@ -149,19 +174,22 @@ class Update:
                 with _outside_autocast(value):
                     value.backward()
                 values.append(value.detach())
-        self._prepare(player, values)
-        self._move(player)
         return values
 
-    def _prepare(self, player: Player, values: Sequence[Tensor]) -> None:
-        """Average, check and clip the gradients of one player."""
+    def _prepare(self, player: Player, values: Sequence[Tensor], trial: bool = False) -> None:
+        """Average, check and clip the gradients of one player, or of a trial copy of it."""
         grads = self._complete(player)
         # The losses' sum travels with the gradients, so that all processes agree whether everything is finite.
         total = torch.stack([value.float() for value in values]).sum().reshape(1)
         self._average([*grads, total])
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-        self.norms[player.name] = norm
-        self._check(player, values, grads, norm, ~torch.isfinite(norm + total[0]))
+        bad = ~torch.isfinite(norm + total[0])
+        if trial:
+            if bad:  # the game decides by it, so the device is waited for
+                raise NonFinite(player.name, "a loss or gradient of a trial copy")
+        else:
+            self.norms[player.name] = norm
+            self._check(player, values, grads, norm, bad)
         if player.clip_value is not None:
             torch._foreach_clamp_max_(grads, player.clip_value)
             torch._foreach_clamp_min_(grads, -player.clip_value)
@@ -233,7 +261,8 @@ class Fork:
     """A trial copy of one player; its networks are `networks`, by the names they have in the player.
 
     ``fork.update(*losses)`` steps the copy alone; ``fork.keep()`` makes it the player (or ``keep(into)`` another player
-    of the same shape); a fork that is not kept changes nothing.
+    of the same shape); a fork that is not kept changes nothing. A fork whose loss or gradient was not finite is no
+    longer `alive`: it was not stepped, and cannot be kept.
     """
 
     def __init__(self, update: Update, player: Player) -> None:
@@ -241,16 +270,30 @@ class Fork:
         self._origin = player
         self.networks: dict[str, nn.Module] = copy.deepcopy(dict(player.networks))
         self.player = Player(
-            player.name, self.networks, player.make_optimiser, player.clip_norm, player.clip_value, player.rate
+            player.name, self.networks, player.make_optimiser, player.clip_norm, player.clip_value, player.schedule
         )
         self.player.optimiser.load_state_dict(copy.deepcopy(player.optimiser.state_dict()))
+        self.alive = True
 
     def update(self, *losses: Loss) -> list[Tensor]:
         """Step the copy once on the sum of `losses`; no player's parameters need gradients meanwhile."""
-        return self._update._step(self.player, losses)
+        values = self._update._losses(self.player, losses)
+        try:
+            self._update._prepare(self.player, values, trial=True)
+        except NonFinite:
+            self.alive = False
+            self.player.optimiser.zero_grad(set_to_none=True)
+        else:
+            self._update._move(self.player)
+        return values
 
     def keep(self, into: str | None = None) -> None:
-        """Give the copy's weights, buffers and optimiser state to its player, or to the player `into`."""
+        """Give the copy's weights, buffers and optimiser state to its player, or to the player `into`.
+
+        Raises NonFinite if it is dead: a game that keeps such a child would hand a broken step on.
+        """
+        if not self.alive:
+            raise NonFinite(self.player.name, "a loss or gradient of a kept trial copy")
         target = self._origin if into is None else self._update._player(into)
         for mine, theirs in zip(self.networks.values(), target.networks.values(), strict=True):
             theirs.load_state_dict(mine.state_dict())

@@ -153,7 +153,7 @@ def refusals_of_translations(
     from frugan.evaluation.values.of_translations import COUNT, of_attributes, refusal, short_of
     from frugan.metrics import parse_need
 
-    game = build.game(recipe, {name: module for name, (module, _) in build.networks(recipe).items()})
+    game = build.assemble(recipe).game
     shipped = game.shipped()
     untrained = {
         role: artefact.Translator(game.networks[item.network], {"domains": {"names": (item.direction or ())[1:]}})

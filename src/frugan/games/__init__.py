@@ -7,11 +7,16 @@ A game knows networks and losses, nothing of loops, devices, files or schedules.
 - `batches.take(stream, count)` gives the next `count` real images of a stream that the game declares in `streams`; the
   count is over all processes, what comes back is this process's share.
 - `progress.images`, `progress.rounds`; `progress.generator(name)`, random numbers that follow from (seed, name,
-  images); `progress.share(tensor)`, this process's slice of something drawn for the whole batch.
+  images); `progress.share(tensor)`, this process's slice of something drawn for the whole batch;
+  `progress.mean(tensor)`, the mean over all processes. Whatever a game decides by (which child survives) must be such a
+  mean: each process sees only its share, and processes that decide differently train different networks.
 - `update(player, *losses)` trains one player: each loss is a function without arguments, called while only that
   player's parameters need gradients; their sum is stepped once. Also `update.together({player: loss})` for gradients
   from one shared forward pass, `update.gradients(player, loss)` which never steps, `update.fork(player)` for a trial
-  copy, `update.reset(player)` which forgets the optimiser's state.
+  copy, `update.reset(player)` which forgets the optimiser's state, `update.scale_rate(player, factor)` which multiplies
+  the rates of this round.
+- A trial copy whose loss or gradient is not finite is dead: `fork.alive` is False, its weights are as before the step,
+  and it cannot be kept. The run goes on; what to do without it is the game's decision.
 
 Outside an update every parameter needs gradients, so a fake batch made before it serves both players.
 """
@@ -62,6 +67,9 @@ class Fork(Protocol):
     @property
     def networks(self) -> Mapping[str, nn.Module]: ...
 
+    @property
+    def alive(self) -> bool: ...
+
     def update(self, *losses: Loss) -> list[Tensor]: ...
 
     def keep(self, into: str | None = None) -> None: ...
@@ -79,6 +87,8 @@ class Update(Protocol):
     def fork(self, player: str) -> Fork: ...
 
     def reset(self, player: str) -> None: ...
+
+    def scale_rate(self, player: str, factor: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -154,15 +164,48 @@ class Classes:
 
 
 @dataclass(frozen=True)
-class Order:
-    """One network that a game needs: which part of an architecture, and the outputs asked of it.
+class LatentSize:
+    """A size that follows from the recipe's latents: `times` as many (2 for means and deviations), and `more`."""
 
-    `condition` is how many values a network that takes labels is told; the classes of the recipe's data if left out.
+    times: int = 1
+    more: int = 0
+
+
+Size = int | Classes | LatentSize
+"""How large an output, a condition or a vector is: a number, or where it comes from."""
+
+GENERATOR, DISCRIMINATOR = "generator", "discriminator"
+_USUAL_ROLES = {"decoder": GENERATOR, "translator": GENERATOR, "encoder": DISCRIMINATOR, "joint": DISCRIMINATOR}
+
+
+@dataclass(frozen=True)
+class Order:
+    """One network that a game needs: which part of an architecture, and the sizes asked of it.
+
+    Attributes:
+        part: a name in `frugan.nets.PARTS`.
+        outputs: name -> size, of encoders and joint parts.
+        condition: the size of what the *game* tells the network beside its input (latents, a part of them, target
+            labels); None if it tells nothing. The labels of the *data* are another thing: networks take them where the
+            recipe says ``labels=True``, and are then built for as many as the data have.
+        vector: the size of the vectors that a joint part judges with the images.
+        role: what the network is in the game, by which it is found: ``--family`` means the networks of the role
+            "generator", ``--discriminator-family`` those of the role "discriminator". Any other word is a role too
+            ("encoder", "teacher"). Left out, what makes images is a generator and what judges them a discriminator.
+        like: the network of the recipe whose architecture, player and average this one takes too. So a game has a
+            population as large as its options say: the recipe describes one member.
     """
 
     part: str
-    outputs: Mapping[str, int | Classes] | None = None
-    condition: int | Classes | None = None
+    outputs: Mapping[str, Size] | None = None
+    condition: Size | None = None
+    vector: Size | None = None
+    role: str = ""
+    like: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.role:
+            object.__setattr__(self, "role", _USUAL_ROLES.get(self.part, self.part))
 
 
 @dataclass(frozen=True)
@@ -170,7 +213,8 @@ class Variant:
     """A game as the registry holds it.
 
     `game` is called with the ready networks by name and ``batch_size, latents, loss, penalties, augment`` (the parts
-    that recipes choose) and its own options; `order` is called with those options and says which networks it needs.
+    that recipes choose) and its own options; `order` is called with those options that were given and says which
+    networks it needs.
     """
 
     game: Callable[..., Game]
@@ -188,6 +232,16 @@ class Variant:
     def check(self, name: str, given: Mapping[str, Any]) -> None:
         """Raise UserError for an option that this game does not have."""
         check_options(f"The game '{name}'", given, self.options())
+
+
+def orders(name: str, options: Mapping[str, Any]) -> dict[str, Order]:
+    """Which networks the game called `name` needs with these options.
+
+    Raises UserError for an unknown game or option.
+    """
+    variant = find(name)
+    variant.check(name, options)
+    return variant.order(**options)
 
 
 def find(name: str) -> Variant:

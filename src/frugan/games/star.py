@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.games import Batches, Classes, Order, Progress, Shipped, Update, Variant, settle
-from frugan.games._discriminator import by_name
-from frugan.games._domains import ROWS, Domains, Rules, targets
+from frugan.games._domains import Domains, Rules, check, targets
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
 from frugan.registry import UserError
+
+ROWS = 8
 
 
 class Star:
@@ -38,7 +40,6 @@ class Star:
     """
 
     streams = ("train",)
-    settle = staticmethod(settle)
 
     def __init__(
         self,
@@ -57,31 +58,48 @@ class Star:
         size = getattr(generator, "classes", 0)
         if not size:
             raise UserError("The game 'star' needs a generator that takes labels: generator.labels=true.")
-        self.penalties = by_name(penalties)
+        check(discriminator_steps)
+        self.networks = {"generator": generator, "discriminator": discriminator}
+        self.batch_size = batch_size
         self.rules = Rules(
-            "star", generator, discriminator, batch_size, loss, self.penalties, tuple(augment), discriminator_steps,
-            classification, reconstruction,
+            generator, discriminator, loss, tuple(penalties), tuple(augment), classification, reconstruction
         )
-        self.networks = self.rules.networks()
+        self.discriminator_steps = discriminator_steps
         self.domains = Domains("train", "classes", size)
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
         """One round: `discriminator_steps` of the discriminator, then one of the generator on the last batch."""
-        return self.rules.play([self.domains], batches, progress, update)
+        rules, domains, scalars = self.rules, self.domains, {}
+        for turn in range(self.discriminator_steps):
+            real = rules.take(batches, progress, domains, self.batch_size, turn)
+            wanted = rules.targets(real, progress, domains, turn)
+            scalars = rules.train_discriminator(real, wanted, progress, update, domains, turn)
+            if turn == self.discriminator_steps - 1:
+                scalars |= rules.train_generator(real, wanted, progress, update, domains)
+        return scalars
 
     def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:
         """The images of `like` translated to its labels."""
-        return self.rules.sample(networks, like, self.domains)
+        if like.labels is None:
+            raise UserError("The game 'star' translates images to labels; none were given.")
+        return networks["generator"](like.images, self.domains.told(like.labels))
 
     def preview(self, networks: Mapping[str, nn.Module], first: Mapping[str, Batch], seed: int) -> tuple[Tensor, int]:
         """For each of the first images a row: the image, then what becomes of it for each target."""
-        images, labels = first["train"].images[:ROWS], self.rules.labels_of(first["train"])
+        images, labels = first["train"].images[:ROWS], first["train"].labels
+        if labels is None:
+            raise UserError("The game 'star' translates images to labels; none were given.")
         wanted = targets(labels[:ROWS], self.domains.size, first["train"].exclusive)
-        return self.rules.rows(networks, images, [self.domains.told(target) for target in wanted])
+        made = [networks["generator"](images, self.domains.told(target)) for target in wanted]
+        return torch.stack([images, *made], dim=1).flatten(0, 1), 1 + len(made)
 
     def shipped(self) -> dict[str, Shipped]:
         """The translator; the discriminator can read an image's labels."""
         return {"translator": Shipped("generator", reader="discriminator")}
+
+    def settle(self, network: nn.Module, seed: int) -> None:
+        """Nothing here follows from the weights, unless a network of one's own says so."""
+        settle(network, seed)
 
 
 def order(**options: object) -> dict[str, Order]:

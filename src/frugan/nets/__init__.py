@@ -1,51 +1,93 @@
 """Architectures: networks written in layers that any convolution family can build.
 
-An architecture offers up to three parts, each a function that returns an `nn.Module`:
+An architecture offers up to four parts, each a function that returns an `nn.Module`:
 
     decoder(image, latents, layers, classes, *, width=1.0, ...)     latents [n, latents]         -> images [n, c, h, w]
     encoder(image, outputs, layers, classes, *, width=1.0, ...)     images [n, c, h, w]          -> {output: [n, size]}
                                                                     or, for each place, ["score"]: [n, 1, h', w']
     translator(image, layers, classes, *, width=1.0, ...)           images [n, c, h, w]          -> images [n, c, h, w]
+    joint(image, vector, outputs, layers, classes, *, width=1.0, ...)   images [n, c, h, w], vectors [n, vector]
+                                                                                                 -> {output: [n, size]}
 
 `image` is an `ImageShape`; `layers` builds every swappable layer, each under its role (``stem``, ``down.0``,
-``block.2.1``, ``up.0``, ``output``); `classes` is how many values a condition can take, 0 for none; `outputs` names the
-heads that the game asks for and their sizes, e.g. ``{"score": 1}``; an encoder that judges patches gives a map of
-scores. Keyword-only arguments are the architecture's options; `width` multiplies every inner channel count (rounded, at
-least 1).
+``block.2.1``, ``up.0``, ``output``); `classes` is the size of the condition that the network is told, 0 for none;
+`outputs` names the heads that the game asks for and their sizes, e.g. ``{"score": 1}``; an encoder that judges patches
+gives a map of scores. Keyword-only arguments are the architecture's options; `width` multiplies every inner channel
+count (rounded, at least 1).
 
-Networks are called ``network(x, condition=None)``, the condition being labels ``[n]`` int64 (or bits ``[n, classes]``);
-how it enters is an option of the architecture. A network that makes images says their range in `image_range`. Each part
-initialises its weights as its paper does, from torch's global random generator, which `build` seeds.
+Networks are called ``network(x, condition=None)``, a joint part ``network(images, vectors, condition=None)``. The
+condition is class numbers ``[n]`` int64 or values ``[n, classes]`` (bits of attributes, latents, whatever the game
+tells); how it enters is an option of the architecture. Each part initialises its weights as its paper does, from
+torch's global random generator, which `build` seeds.
 
-A norm or other module whose buffers follow from the weights (virtual batch norm) has a method `settle()`; a buffer's
-fate in an averaged copy is declared by the module's dict `averaging`, buffer name -> "copy" | "average" (norms'
-running statistics are averaged, everything else is copied, if nothing is said).
+What general code reads of a network besides calling it stands in `Attributes` below, and nowhere else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from frugan.registry import Registry, UserError, check_options, options_of
 
 registry = Registry("architecture", "frugan.nets")
 names = registry.names
 
-PARTS = ("decoder", "encoder", "translator")
+PARTS = ("decoder", "encoder", "translator", "joint")
+
+
+class Attributes(Protocol):
+    """What general code reads of a network, or of a module inside one; each is read only where it is there.
+
+    Of a network that makes images, `image_range` must be there; everything else may be left out.
+    """
+
+    image_range: tuple[float, float]
+    """Of a decoder or translator: the range of its images."""
+
+    classes: int
+    """The size of the condition that the network was built for, 0 or left out for none. Games ask it (`labels_for`)
+    whether to pass on the labels of the data."""
+
+    multiple: int
+    """Of a translator: the sides of the images that it takes are multiples of this; 1 if left out."""
+
+    outputs: Mapping[str, int]
+    """Of an encoder or joint part: its outputs and their sizes, for games that need to know them."""
+
+    joins: bool
+    """Of an encoder: whether one call on two batches gives what two calls give. Left out, they are called apart."""
+
+    averaging: Mapping[str, str]
+    """Of any module inside: buffer name -> "copy" or "average", what an averaged network does with that buffer. Left
+    out, the running statistics of batch norms are averaged and all other buffers copied."""
+
+    def features(self, images: Tensor, condition: Tensor | None = None) -> Sequence[Tensor]:
+        """Of an encoder: the activations ``[n, c, h, w]`` or ``[n, c]`` after each stage, first to last."""
+        ...
+
+    def macs_attention(self, input_shape: Sequence[int]) -> int:
+        """Of any module inside: multiply-accumulates of its attention for such an input, which its layers do not
+        show."""
+        ...
+
+    def settle(self) -> None:
+        """Of any module inside: compute anew the buffers that follow from the weights (virtual batch norm's)."""
+        ...
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Up to three parts of one architecture; those it does not have are None."""
+    """Up to four parts of one architecture; those it does not have are None."""
 
     name: str
     decoder: Callable[..., nn.Module] | None = None
     encoder: Callable[..., nn.Module] | None = None
     translator: Callable[..., nn.Module] | None = None
+    joint: Callable[..., nn.Module] | None = None
 
     def part(self, part: str) -> Callable[..., nn.Module]:
         """The function that builds `part`. Raises UserError if this architecture has none."""

@@ -45,7 +45,7 @@ def cyclegan_6() -> Recipe:
     """CycleGAN for 128 x 128: six residual blocks."""
     plain = cyclegan()
     networks = {
-        name: replace(network, options={"blocks": 6} if name in plain.makers() else {})
+        name: replace(network, options={"blocks": 6} if network.architecture == "cyclegan" else {})
         for name, network in plain.networks.items()
     }
     return replace(

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import __version__, memory, recipes
 from frugan.recipe import Recipe, parse_count, to_dict
-from frugan.registry import UserError, load_code
-from frugan.training import _observing, _resuming
+from frugan.registry import UserError, load_code, suggest
+from frugan.training import _giving, _observing, _resuming
 from frugan.training._resuming import kernels_of
 
 if TYPE_CHECKING:
-    import torch
-
+    from frugan.build import Assembly
     from frugan.data import Dataset
     from frugan.engine.loop import Parts
     from frugan.engine.processes import Processes
@@ -42,7 +41,7 @@ def train(
     batch_size: int | None = None,
     device: str | None = None,
     precision: str | None = None,
-    init: str | Path | None = None,
+    init: str | Path | Mapping[str, str | Path] | None = None,
     code: str | Path | None = None,
     allow_unusable: bool = False,
     evaluate_every: int | str | None = None,
@@ -59,7 +58,8 @@ def train(
         out: the run folder; ``runs/RECIPE-DATA-FAMILY-seed-SEED`` if left out.
         changes: dotted keys, e.g. ``{"generator.width": 0.5}``.
         device: "cpu", "cuda", ...; the best there is if left out.
-        init: an artefact or run whose weights the generator begins with.
+        init: an artefact or run whose weights the generator begins with; or network -> artefact or run, for any
+            networks. One that no player trains (a teacher) needs this, and keeps these weights.
         code: a file of one's own that adds variants.
         evaluate_every: measure what would be shipped whenever so many images were seen, small and fast: see
             `frugan.evaluation.while_training`.
@@ -72,7 +72,7 @@ def train(
         load_code(code)
     settled = resolve(
         recipe, data=data, family=family, images=images, seed=seed, changes=changes, rounds=rounds,
-        discriminator_family=discriminator_family, batch_size=batch_size, precision=precision,
+        discriminator_family=discriminator_family, batch_size=batch_size, precision=precision, init=init,
     )
     looks = _observing.asked(evaluate_every, keep_best)
     # Told before torch allocates anything.
@@ -82,18 +82,19 @@ def train(
     from frugan.engine.processes import join, leave
     from frugan.engine.run import RunFolder
 
-    for warning in build.check(settled):
-        if int(os.environ.get("RANK", "0")) == 0:
-            print(f"frugan: {warning}", file=sys.stderr)
-    folder = RunFolder(out or default_folder(settled, data, family))
     chosen = choose_device(device)
+    assembly = build.assemble(settled, chosen)
+    for note in assembly.notes:
+        if int(os.environ.get("RANK", "0")) == 0:
+            print(f"frugan: {note}", file=sys.stderr)
+    folder = RunFolder(out or default_folder(settled, data, family))
     processes = join(chosen)
     try:
         if not processes.leads:
-            _play(settled, folder, chosen, processes, init, code, allow_unusable, looks, quiet=True)
+            _play(assembly, folder, processes, code, allow_unusable, looks, quiet=True)
         else:
             with folder.locked():
-                _play(settled, folder, chosen, processes, init, code, allow_unusable, looks, quiet)
+                _play(assembly, folder, processes, code, allow_unusable, looks, quiet)
         # The others wait while the leader writes: a process that parts from one still at work can die in its threads.
         processes.wait()
     finally:
@@ -113,6 +114,7 @@ def resolve(
     rounds: int | None = None,
     batch_size: int | None = None,
     precision: str | None = None,
+    init: str | Path | Mapping[str, str | Path] | None = None,
 ) -> Recipe:
     """The recipe that a call of `train` with these arguments means. Raises UserError for unknown names and keys."""
     found = recipes.find(recipe) if isinstance(recipe, str) else recipe
@@ -128,8 +130,21 @@ def resolve(
         found = replace(found, images=parse_count(images), rounds=None)
     if rounds is not None:
         found = replace(found, rounds=rounds)
+    if init is not None:
+        found = _with_init(found, init)
     given: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "precision": precision}
     return replace(found, **{name: value for name, value in given.items() if value is not None})
+
+
+def _with_init(recipe: Recipe, init: str | Path | Mapping[str, str | Path]) -> Recipe:
+    """The recipe with weights for some networks to begin with: of those named, else of the one that makes images."""
+    given = init if isinstance(init, Mapping) else {next(iter(recipe.makers()), "generator"): init}
+    changed = dict(recipe.networks)
+    for name, path in given.items():
+        if name not in changed:
+            raise UserError(f"--init {name}={path}: the recipe has no network '{name}'. {suggest(name, changed)}")
+        changed[name] = replace(changed[name], init=str(path))
+    return replace(recipe, networks=changed)
 
 
 def default_folder(recipe: Recipe, data: str | None, family: str | None) -> Path:
@@ -152,16 +167,19 @@ def tell_packing(source: str, every: float = 5.0) -> Callable[[int, int], None]:
 
 
 def _play(
-    recipe: Recipe, folder: RunFolder, device: torch.device, processes: Processes, init: str | Path | None,
-    code: str | Path | None, allow_unusable: bool, looks: _observing.Looks | None, quiet: bool,
+    assembly: Assembly, folder: RunFolder, processes: Processes, code: str | Path | None, allow_unusable: bool,
+    looks: _observing.Looks | None, quiet: bool,
 ) -> None:
     """Open the data, build, and play."""
     from frugan import build
 
+    recipe = assembly.recipe
     _resuming.check(recipe, folder)
     packing = None if quiet else tell_packing(recipe.data.source)
     sets = build.datasets(recipe, allow_unusable=allow_unusable, progress=packing)
     recipe = _with_classes(recipe, sets)
+    if recipe != assembly.recipe:  # the data have another number of classes than the recipe expected
+        assembly = build.assemble(recipe, assembly.device)
     for stream, dataset in sets.items():
         if dataset.skipped and not quiet:
             print(
@@ -169,14 +187,14 @@ def _play(
                 f"cannot be used and are set aside; frugan data check {recipe.data_of(stream).source} lists them.",
                 file=sys.stderr,
             )
-    parts = build.parts(recipe, sets, device, processes, _resuming.settled_kernels(recipe, folder, device))
+    parts = build.parts(assembly, sets, processes, _resuming.settled_kernels(recipe, folder, assembly.device))
     with _disk(folder, parts):
-        _play_on(recipe, folder, parts, sets, init, code, looks, quiet)
+        _play_on(recipe, folder, parts, sets, code, looks, quiet)
 
 
 def _play_on(
-    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], init: str | Path | None,
-    code: str | Path | None, looks: _observing.Looks | None, quiet: bool,
+    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], code: str | Path | None,
+    looks: _observing.Looks | None, quiet: bool,
 ) -> None:
     """Continue if there is something to continue, play, keep."""
     from frugan.engine import checkpoint
@@ -185,13 +203,12 @@ def _play_on(
 
     processes = parts.processes
     circumstances = _resuming.circumstances_of(recipe, parts)
-    start = _resuming.resume(folder, parts, sets, circumstances)
+    start = _resuming.resume(recipe, folder, parts, sets, circumstances)
     if start is None:
-        if init is not None:
-            _initialise(parts, init)
+        given = _giving.give(recipe, parts)
         if processes.leads:
-            given = {"init": init and str(init), "code": code and str(Path(code).resolve())}
-            _resuming.begin(recipe, folder, parts, sets, {**circumstances, **given})
+            facts = {"given": given, "code": code and str(Path(code).resolve())}
+            _resuming.begin(recipe, folder, parts, sets, {**circumstances, **facts})
             folder.rewind(0)
         start = 0
     elif start >= recipe.images if recipe.rounds is None else parts.clock.rounds >= recipe.rounds:
@@ -261,7 +278,9 @@ def _with_classes(recipe: Recipe, sets: Mapping[str, Dataset]) -> Recipe:
     """
     first = next(iter(sets))
     streams = {name: dict(changed) for name, changed in recipe.streams.items()}
-    if any(network.labels for network in recipe.networks.values()):
+    from frugan import build
+
+    if build.needs_labels(recipe):
         for stream, dataset in sets.items():
             if not dataset.conditions:
                 raise UserError(
@@ -271,22 +290,3 @@ def _with_classes(recipe: Recipe, sets: Mapping[str, Dataset]) -> Recipe:
             if stream != first or "classes" in streams.get(stream, {}):
                 streams.setdefault(stream, {})["classes"] = dataset.conditions
     return replace(recipe, data=replace(recipe.data, classes=sets[first].conditions), streams=streams)
-
-
-def _initialise(parts: Parts, init: str | Path) -> None:
-    """Begin with the weights of an artefact. Raises UserError if its network is another."""
-    from frugan.artefact import load
-
-    shipped = next(iter(parts.game.shipped().values())).network
-    state = load(init).module.state_dict()
-    network = parts.game.networks[shipped]
-    mine = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    theirs = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if mine != theirs:
-        odd = sorted({name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)})
-        raise UserError(
-            f"--init {init}: its generator is another network ({odd[0]} differs); train the same recipe and family."
-        )
-    network.load_state_dict(state)
-    if shipped in parts.averages:
-        parts.averages[shipped].load_state_dict(network.state_dict())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from frugan import __version__
 from frugan.recipe import Recipe, differences, from_run, to_dict
 from frugan.registry import UserError
+from frugan.training import _giving
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +33,8 @@ def check(recipe: Recipe, folder: RunFolder) -> None:
     if recipe.kernels == kernels_of(folder):  # what "auto" meant may be said outright
         before = replace(before, kernels=recipe.kernels)
     counts = [f"streams.{stream}.classes" for stream in {**before.streams, **recipe.streams}]
-    changed = differences(before, recipe, but=("images", "rounds", "data.classes", *counts))
+    begun = [f"{name}.init" for name in {**before.networks, **recipe.networks}]  # see `_giving.check`
+    changed = differences(before, recipe, but=("images", "rounds", "data.classes", *counts, *begun))
     if changed:
         listed = "; ".join(changed)
         raise UserError(
@@ -50,7 +52,7 @@ def check(recipe: Recipe, folder: RunFolder) -> None:
 
 
 def resume(
-    folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], circumstances: Mapping[str, Any]
+    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], circumstances: Mapping[str, Any]
 ) -> int | None:
     """Load the newest checkpoint, if there is one; the images it had seen, or None for a new run."""
     from frugan.engine import checkpoint
@@ -68,6 +70,7 @@ def resume(
                 f"{folder.path} was begun on {begun['title']}, which is now {dataset.title}. "
                 "Give another --out, or the data it was begun with."
             )
+    _giving.check(recipe, folder, facts)
     tensors, rest = checkpoint.read(newest)
     checkpoint.restore(parts.stateful(), tensors, rest)
     if parts.processes.leads:
@@ -118,6 +121,7 @@ def begin(
     shipped = parts.game.shipped()
     folder.write_json(folder.recipe, {"frugan": __version__, **to_dict(recipe)})
     more = {
+        "image_range": list(parts.batches.image_range),
         "shipped": {role: asdict(item) for role, item in shipped.items()},
         "data": {
             stream: {

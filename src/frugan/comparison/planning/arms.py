@@ -123,10 +123,10 @@ def width_of(recipe: Recipe) -> float | None:
     """How wide the network that makes images is, as a factor; None if its architecture has no such option."""
     from frugan import build, nets
 
-    orders = build.orders(recipe)
+    planned = build.blueprints(recipe)
     for name in recipe.makers():
         spec = recipe.networks[name]
-        known = nets.options(spec.architecture, orders[name].part)
+        known = nets.options(spec.architecture, planned[name].part)
         if "width" not in known:
             return None
         return float(spec.options.get("width", known["width"]))

@@ -114,11 +114,7 @@ def generator(recipe: Recipe) -> tuple[Any, ...]:
     from frugan import build
 
     name = recipe.makers()[0]
-    order, spec = build.orders(recipe)[name], recipe.networks[name]
-    image = build.image_shape(recipe)
+    blueprint = build.blueprints(recipe)[name]
     with torch.random.fork_rng(devices=[]):
-        module, _ = build.network(spec, order, image, recipe.latents.size, recipe.data.classes)
-    inputs: list[Any] = [(1, recipe.latents.size) if order.part == "decoder" else (1, *image)]
-    if spec.labels and recipe.data.classes:
-        inputs.append(torch.zeros(1, dtype=torch.int64))
-    return (module, *inputs)
+        module, _ = blueprint.build()
+    return (module, *blueprint.inputs())

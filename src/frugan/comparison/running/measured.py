@@ -125,8 +125,6 @@ def add_judges(measured: Measured, planned: Jobs, evaluating: Mapping[str, Any],
 
 def costs(arms: Sequence[Arm], measured: Measured, planned: Jobs, device: str | None, say: Say) -> dict[str, Any]:
     """Counts and times of each arm's trained generator, on the device of the evaluation, in turn (A B A B ...)."""
-    import torch
-
     from frugan import artefact, build
     from frugan import costs as counted
     from frugan.engine.precision import choose_device
@@ -143,10 +141,7 @@ def costs(arms: Sequence[Arm], measured: Measured, planned: Jobs, device: str | 
         if seed is None:
             continue
         generator = artefact.load(planned[arm.name, seed].folder, device=chosen)
-        labels = [torch.zeros(1, dtype=torch.int64)] if getattr(generator.module, "classes", 0) else []
-        image = generator.config["image"]
-        shape = (1, *image) if generator.config["part"] == "translator" else (1, generator.config["latents"]["size"])
-        calls[arm.name] = (generator.module, shape, *labels)
+        calls[arm.name] = (generator.module, *generator.inputs())
         found[arm.name]["generator"] = counted.cost(*calls[arm.name]).as_dict()
         found[arm.name]["cost_of"] = {
             "generator": generator.weights_hash, "weights": "averaged" if generator.config["averaged"] else "live",

@@ -1,0 +1,96 @@
+"""A trained encoder: numbers from images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from frugan.artefact._made import Made, chunks_of
+from frugan.registry import UserError, suggest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Encoder(Made):
+    """A trained encoder of images.
+
+    Attributes:
+        module: the network, in evaluation mode, called ``(images)``, which gives a tensor for each of its outputs.
+        config: what it is and how it was made, as stored in ``config.json``.
+    """
+
+    def __init__(self, module: nn.Module, config: Mapping[str, Any]) -> None:
+        super().__init__(module, "encoder", config)
+
+    @property
+    def outputs(self) -> dict[str, int]:
+        """The names of what it says of an image, and how many numbers each has."""
+        return dict(self.config["outputs"])
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Images ``[n, c, h, w]`` in the range that it was trained on to output -> ``[n, size]``."""
+        return self.module(images)
+
+    def encode(self, images: Any, output: str | None = None) -> np.ndarray[Any, Any]:
+        """One output of images given as bytes ``[n, height, width, channels]``: float32 ``[n, size]``.
+
+        Args:
+            output: a name in `outputs`; the first if left out.
+
+        Raises UserError for an output that it does not have, or images that it does not take.
+        """
+        import numpy as np
+
+        name = next(iter(self.outputs)) if output is None else output
+        if name not in self.outputs:
+            raise UserError(f"This {self.role} has no output '{name}'. {suggest(name, self.outputs)}")
+        found = []
+        for chunk in chunks_of(images, self.config["image"], self._range, self.device, f"this {self.role}"):
+            with torch.no_grad():
+                found.append(self(chunk)[name].float().cpu())
+        size = self.outputs[name]
+        return np.ascontiguousarray((torch.cat(found) if found else torch.empty(0, size)).numpy())
+
+    @property
+    def _range(self) -> tuple[float, float]:
+        low, high = self.config["image_range"]
+        return low, high
+
+
+class Classifier(Encoder):
+    """A trained classifier of images: an encoder whose output ``classes`` are logits.
+
+    Attributes as of `Encoder`.
+    """
+
+    def __init__(self, module: nn.Module, config: Mapping[str, Any]) -> None:
+        super().__init__(module, config)
+        if OUTPUT not in self.outputs:
+            raise UserError(
+                f"A classifier says '{OUTPUT}' of an image, and this network says only: {', '.join(self.outputs)}. "
+                'Load it as what it is, e.g. frugan.load(path, role="encoder").'
+            )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes by name, in the order of their numbers."""
+        return tuple(self.config["classes"])
+
+    def probabilities(self, images: Any) -> np.ndarray[Any, Any]:
+        """How likely each of the data's classes is, float32 ``[n, classes]``; images as for `encode`.
+
+        A further output of the network ("fake") has no share in them.
+        """
+        logits = torch.from_numpy(self.encode(images, OUTPUT))
+        return torch.softmax(logits[:, : len(self.classes) or None], dim=1).numpy()
+
+    def classify(self, images: Any) -> np.ndarray[Any, Any]:
+        """The number of the likeliest class of each image, int64 ``[n]``; images as for `probabilities`."""
+        return self.probabilities(images).argmax(1)
+
+
+OUTPUT = "classes"

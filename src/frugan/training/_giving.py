@@ -1,0 +1,75 @@
+"""Weights that a run is given: of networks that begin with them, and of those that keep them (a teacher)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from frugan.recipe import Recipe
+from frugan.registry import UserError
+
+if TYPE_CHECKING:
+    from frugan.engine.loop import Parts
+    from frugan.engine.run import RunFolder
+
+
+def give(recipe: Recipe, parts: Parts) -> dict[str, dict[str, Any]]:
+    """Load what the recipe's networks are to begin with; network -> where it is from and what it cost to train.
+
+    Raises UserError if there is nothing at a path, or if its network is another one.
+    """
+    given = {}
+    for name, spec in recipe.networks.items():
+        if spec.init is None:
+            continue
+        made, network = _opened(recipe, name, spec.init), parts.game.networks[name]
+        state = made.module.state_dict()
+        mine = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+        theirs = {key: tuple(tensor.shape) for key, tensor in state.items()}
+        if mine != theirs:
+            odd = sorted({key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)})
+            raise UserError(
+                f"--init {name}={spec.init}: its {made.role} is another network ({odd[0]} differs); train the same "
+                "recipe and family, or set the options of this network as they were there."
+            )
+        network.load_state_dict(state)
+        if name in parts.averages:
+            parts.averages[name].load_state_dict(network.state_dict())
+        given[name] = _told(made.weights_hash, spec.init, made.config)
+    return given
+
+
+def check(recipe: Recipe, folder: RunFolder, facts: Mapping[str, Any]) -> None:
+    """Raise UserError if a continued run names other weights to begin with than those that it was given.
+
+    A path that has gone, or has moved, is no matter: the weights are in the checkpoint.
+    """
+    for name, about in facts.get("given", {}).items():
+        now = recipe.networks[name].init
+        if now is None or now == about["path"]:
+            continue
+        try:
+            found = _opened(recipe, name, now).weights_hash
+        except UserError:
+            continue
+        if found != about["hash"]:
+            raise UserError(
+                f"{folder.path} was begun with the weights {about['hash']} in '{name}', and {now} has {found}. Give "
+                "another --out, or leave --init out."
+            )
+
+
+def _opened(recipe: Recipe, name: str, path: str) -> Any:
+    """The artefact at `path`, in the role that the network has in the game if it ships one."""
+    from frugan import games
+    from frugan.artefact import KINDS, load
+
+    role = games.orders(recipe.game.name, recipe.game.options)[name].role
+    return load(path, role=role if role in KINDS and role != games.GENERATOR else None)
+
+
+def _told(weights_hash: str, path: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "path": path, "hash": weights_hash, "recipe": config["recipe"], "data": config["data"]["title"],
+        "images": config["images"], "seconds": config.get("seconds"),
+    }
