@@ -97,7 +97,7 @@ def test_a_catalogue_gives_a_name_once() -> None:
 
 def test_a_catalogue_says_what_a_function_of_ones_own_lacks() -> None:
     shapes = Catalogue("shape", square, has=("real", "colour"))
-    with pytest.raises(UserError, match=r"'square' made a float without 'colour'; it needs real, colour"):
+    with pytest.raises(UserError, match=r"'square' makes something without 'colour' \(float\); it needs real, colour"):
         shapes.find("square")
     shapes.add("sphere", lambda radius, *, more=1: radius)
     with pytest.raises(UserError, match=r"'sphere' cannot be made \(missing a required argument: 'radius'\)"):

@@ -71,5 +71,5 @@ def test_a_schedule_of_ones_own(monkeypatch):
     with pytest.raises(UserError, match="Did you mean 'over'"):
         find("warm_up", ovr=200)
     schedules.add("bare", lambda: lambda images, budget: 1.0)
-    with pytest.raises(UserError, match="'bare' made a function without 'follows_the_end'"):
+    with pytest.raises(UserError, match="'bare' makes something without 'follows_the_end'"):
         find("bare")

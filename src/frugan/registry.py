@@ -137,7 +137,7 @@ class Catalogue(Generic[T]):
         lacking = [attribute for attribute in self.has if not hasattr(made, attribute)]
         if lacking:
             raise UserError(
-                f"The {self.kind} '{name}' made a {type(made).__name__} without '{lacking[0]}'; it needs "
+                f"The {self.kind} '{name}' makes something without '{lacking[0]}' ({type(made).__name__}); it needs "
                 f"{', '.join(self.has)}. docs/extending.md has an example."
             )
         return made

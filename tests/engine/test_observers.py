@@ -14,7 +14,19 @@ from torch import nn
 
 from frugan import games
 from frugan.batch import Batch
-from frugan.engine.observers import LOG_ROUNDS, Bar, Log, Moment, Previews, Tick, every, growing, log_points
+from frugan.engine import observers
+from frugan.engine.observers import (
+    LOG_ROUNDS,
+    Bar,
+    Guarded,
+    Log,
+    Moment,
+    Previews,
+    Tick,
+    every,
+    growing,
+    log_points,
+)
 from frugan.engine.run import RunFolder
 from frugan.registry import UserError
 
@@ -188,3 +200,93 @@ def test_a_lock_is_held_once_and_let_go(tmp_path):
         assert folder.is_free()
     with folder.locked():
         pass
+
+
+def looked_at(images: int = 8) -> Moment:
+    """A moment with a network whose batch norm is in training, and an averaged copy of it."""
+    live, averaged = (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)) for _ in range(2))
+    return Moment(images, 2, 0.1, 16, {}, Showing(), {"generator": live}, {"generator": averaged})  # type: ignore[arg-type]
+
+
+class Tracker:
+    """An observer of the user's own, which does what it is told to."""
+
+    def __init__(self, act: Any = None) -> None:
+        self.act, self.seen, self.closed = act, [], False
+
+    def due(self, before: Tick, now: Tick) -> bool:
+        return True
+
+    def look(self, moment: Moment) -> None:
+        self.seen.append(moment.images)
+        if self.act is not None:
+            self.act(moment)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_an_observer_of_ones_own_is_added_with_options(monkeypatch):
+    monkeypatch.setattr(observers._known, "_added", {})
+    with pytest.raises(UserError, match=r"no observer called 'tracker'.*--code FILE"):
+        observers.check("tracker", {})
+    observers.add("tracker", lambda run, *, period=100: Tracker(run))
+    with pytest.raises(UserError, match="Did you mean 'period'"):
+        observers.check("tracker", {"priod": 3})
+    assert observers.find("tracker", "a run", period=5).act == "a run"
+    observers.add("blind", lambda run: object())
+    with pytest.raises(UserError, match=r"'blind' makes something without 'due' \(object\)"):
+        observers.find("blind", "a run")
+
+
+def test_an_observer_of_ones_own_sees_networks_in_evaluation_mode_and_leaves_them_as_they_were():
+    def act(moment: Moment) -> None:
+        assert not torch.is_grad_enabled()
+        network = moment.networks["generator"]
+        assert not any(module.training for module in network.modules())
+        network(torch.randn(4, 2))
+
+    now = looked_at()
+    network = now.networks["generator"]
+    before = {name: one.clone() for name, one in network.state_dict().items()}
+    modes = [(module, module.training) for module in network.modules()]
+    guarded = Guarded("tracker", Tracker(act), pytest.fail)
+    guarded.look(now)
+    guarded.close()
+    assert guarded.observer.closed
+    assert all(torch.equal(one, before[name]) for name, one in network.state_dict().items())
+    assert [(module, module.training) for module in network.modules()] == modes
+    assert network.training
+
+
+@pytest.mark.parametrize("change", [
+    lambda network: nn.init.zeros_(network[0].bias),
+    lambda network: network[0].bias.requires_grad_(False),
+    lambda network: setattr(network[0], "bias", nn.Parameter(torch.zeros(2))),
+])
+@pytest.mark.parametrize("of", ["networks", "averaged"])
+def test_an_observer_that_changes_a_network_stops_the_run(change, of):
+    tracker = Tracker(lambda moment: change(getattr(moment, of)["generator"]))
+    with pytest.raises(UserError, match=r"'tracker' changed '0.bias' of the .*after 8 images; observers only look"):
+        Guarded("tracker", tracker, pytest.fail).look(looked_at())
+
+
+def test_an_observer_that_fails_is_told_of_and_looks_no_more():
+    said: list[str] = []
+    tracker = Tracker(lambda moment: 1 / 0)
+    guarded = Guarded("tracker", tracker, said.append)
+    tick = Tick(8, 2)
+    assert guarded.due(tick, tick)
+    guarded.look(looked_at())
+    assert not guarded.due(tick, tick)
+    guarded.look(looked_at(16))
+    assert tracker.seen == [8]
+    assert len(said) == 1
+    assert "'tracker' failed after 8 images and looks no more: ZeroDivisionError: division by zero (" in said[0]
+    assert "test_observers.py, line " in said[0]
+    guarded.close()
+    assert tracker.closed
+    tracker.due = None
+    guarded = Guarded("tracker", tracker, said.append)
+    assert not guarded.due(tick, tick)
+    assert "TypeError" in said[1]

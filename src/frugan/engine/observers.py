@@ -1,13 +1,18 @@
-"""Observers look at a run and return nothing: the log, the progress bar, previews. Health has a file of its own."""
+"""Observers look at a run and return nothing: the log, the progress bar, previews. Health has a file of its own.
+
+Users add their own by `add` and name them when they train: a function that is given the run, a `Watched`, and makes an
+`Observer` for it. Its keyword-only arguments with defaults are its options.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from rich.console import Console
@@ -19,7 +24,11 @@ from frugan.engine.average import STANDING_BATCH, measure_standing
 from frugan.engine.run import RunFolder
 from frugan.games import Game
 from frugan.pictures import save_grid
+from frugan.registry import Catalogue, UserError
 from frugan.seeds import derive
+
+if TYPE_CHECKING:
+    from frugan.recipe import Recipe
 
 LOG_ROUNDS = 25
 
@@ -96,7 +105,11 @@ class Moment:
 
 
 class Observer(Protocol):
-    """Something that looks at moments at its own rhythm."""
+    """Something that looks at moments at its own rhythm, and once more at the end of the run.
+
+    A method `close`, where there is one, is called when training ends, however it ends. Of several processes only the
+    first one has observers.
+    """
 
     @property
     def due(self) -> Rhythm:
@@ -104,8 +117,100 @@ class Observer(Protocol):
         ...
 
     def look(self, moment: Moment) -> None:
-        """Look at a moment."""
+        """Look at a moment, and change nothing of it."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """The run that an observer is made for.
+
+    Attributes:
+        folder: where it may write; ``folder.path`` is the path.
+        title: recipe and data in a line, for people.
+        start, budget: real images shown so far (0 in a new run), and in the whole run.
+        first: the first images of each stream with their labels, for `Moment.sample` and `Moment.preview`.
+        image_range: the range of the images that are made.
+        say: prints a line for people without disturbing the progress bar.
+    """
+
+    folder: RunFolder
+    recipe: Recipe
+    title: str
+    start: int
+    budget: int
+    first: Mapping[str, Batch]
+    image_range: tuple[float, float]
+    say: Callable[[str], None]
+
+
+_known: Catalogue[Observer] = Catalogue("observer", has=("due", "look"))
+names, options, add, check, find = _known.names, _known.options, _known.add, _known.check, _known.find
+
+
+class Guarded:
+    """An observer of the user's own, kept from changing the run and from stopping it.
+
+    The networks are in evaluation mode and no gradients are kept while it looks. What it raises is told in a line, and
+    it looks no more.
+    """
+
+    def __init__(self, name: str, observer: Observer, say: Callable[[str], None]) -> None:
+        self.name, self.observer, self.say = name, observer, say
+        self.failed = False
+
+    def due(self, before: Tick, now: Tick) -> bool:
+        """As the observer says, until it fails."""
+        with self._told(f"after {now.images:,} images"):
+            return not self.failed and self.observer.due(before, now)
+        return False
+
+    def look(self, moment: Moment) -> None:
+        """Let it look, unless it failed before. Raises UserError if it changed a network: the run is not to be kept."""
+        if self.failed:
+            return
+        networks = {f"averaged {name}": network for name, network in moment.averaged.items()} | dict(moment.networks)
+        before = {name: _state(network) for name, network in networks.items()}
+        modes = [(module, module.training) for network in networks.values() for module in network.modules()]
+        try:
+            for network in networks.values():
+                network.eval()
+            with self._told(f"after {moment.images:,} images"), torch.no_grad():
+                self.observer.look(moment)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        for name, network in networks.items():
+            changed = [path for path, state in _state(network).items() if before[name].get(path) != state]
+            if changed:
+                raise UserError(
+                    f"The observer '{self.name}' changed '{changed[0]}' of the {name} after {moment.images:,} images; "
+                    "observers only look. The checkpoint before that is kept: mend the observer, or leave it out, and "
+                    "run the same command again."
+                )
+
+    def close(self) -> None:
+        """Let it close what it opened, if it has a way to."""
+        with self._told("while it closed"):
+            getattr(self.observer, "close", lambda: None)()
+
+    @contextlib.contextmanager
+    def _told(self, when: str) -> Iterator[None]:
+        """Tell what is raised inside, and where, instead of raising it."""
+        try:
+            yield
+        except Exception as error:
+            self.failed = True
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            self.say(
+                f"The observer '{self.name}' failed {when} and looks no more: {type(error).__name__}: {error} "
+                f"({place.filename}, line {place.lineno}). The run goes on."
+            )
+
+
+def _state(network: nn.Module) -> dict[str, tuple[int, int, bool]]:
+    """What tells for each weight of a network whether it was exchanged or written to, unless by way of ``.data``."""
+    return {name: (id(one), one._version, one.requires_grad) for name, one in network.named_parameters()}
 
 
 def every(period: int) -> Rhythm:
