@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from frugan import cli
+from frugan.arguments import explanations
 from frugan.cli._arguments import options_last
+from frugan.cli._reading import KINDS, with_arguments
 
 VERBS = [*cli.VERBS, *(f"data {verb}" for verb in cli.DATA_VERBS)]
 SMALL = "data.limit=200 architecture.width=0.05 discriminator.width=0.1"
@@ -48,6 +52,20 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
     function = {**cli.VERBS, **{f"data {name}": of for name, of in cli.DATA_VERBS.items()}}[verb]
     assert (function.__doc__ or "?").strip().splitlines()[0] in " ".join(printed.split())
     assert "None" not in printed  # no default is shown where there is none
+
+
+RECORDS = {verb: with_arguments(of) for verb, of in cli.VERBS.items() if hasattr(of, "reads")}
+
+
+@pytest.mark.parametrize("verb", RECORDS)
+def test_the_arguments_of_a_record_are_explained_and_typed_by_their_kind(verb: str) -> None:
+    home, without = cli.VERBS[verb].reads  # type: ignore[attr-defined]
+    record = resolve_name(":".join(home.rsplit(".", 1))).record
+    fields = {name: of for name, of in inspect.signature(record).parameters.items() if name not in without}
+    assert set(fields) <= set(explanations(record))
+    assert set(fields) <= set(inspect.signature(RECORDS[verb]).parameters)
+    first_words = {name: str(of.annotation).partition(" | ")[0] for name, of in fields.items()}
+    assert {name: word for name, word in first_words.items() if word not in KINDS} == {}
 
 
 def test_the_front_page_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from frugan.cli._arguments import options_last
 from frugan.cli._comparing import compare, demo, plan
 from frugan.cli._judging import bench, cost, evaluate, print_first_lines, report
 from frugan.cli._making import sample, train, translate
+from frugan.cli._reading import with_arguments
 from frugan.cli._recipes import print_keys, recipes
 from frugan.cli._sources import data_check, data_convert_weights, data_list, data_pack, data_show
 from frugan.registry import UserError
@@ -73,9 +74,10 @@ def _dispatch(given: list[str], own_process: bool) -> None:
         from frugan import memory
 
         memory.keep()
+    typed = with_arguments(verbs[verb])
     try:
         tyro.cli(
-            verbs[verb], args=options_last(rest, verbs[verb]), prog=f"{prog} {verb}", use_underscores=False,
+            typed, args=options_last(rest, typed), prog=f"{prog} {verb}", use_underscores=False,
             config=(FlagCreatePairsOff, DisallowNone),
         )
     except SystemExit as stop:

@@ -10,14 +10,12 @@ from tyro.conf import Positional, arg
 
 from frugan.cli._arguments import (
     Code,
-    Count,
     File,
     Flag,
     Json,
     Keys,
     Names,
     Number,
-    Reals,
     Text,
     key_values,
     listed,
@@ -25,14 +23,11 @@ from frugan.cli._arguments import (
     read_code,
     tell,
 )
+from frugan.cli._reading import reads
 
 
-def evaluate(
-    fakes: Positional[Annotated[Path, arg(metavar="FAKES")]], *, real: Reals = None, metrics: Names = None,
-    view: Text = None, count: Count = None, reference: Text = None, allow_few: Names = None, seed: int = 0,
-    size: Number = None, channels: Number = None, allow_unusable: Flag = False, device: Text = None, json: Json = False,
-    code: Code = None,
-) -> None:
+@reads("frugan.evaluation.evaluate", without=("batch_size", "view_seed", "progress"))
+def evaluate(*, json: Json = False, **given: Any) -> None:
     """Measure fakes against real images, beside what real images themselves reach; every value carries its protocol.
 
     A run of your own:            frugan evaluate runs/thin
@@ -48,31 +43,10 @@ def evaluate(
     The column "floor" is the same metric of real images against real images: no generator is seen to be better. Values
     compare only if their protocols are equal; the view (which network looks) and the counts change them most. Where
     fewer than 20,000 training images are the reference, copies of them score well, and memorisation is measured too.
-
-    Args:
-        fakes: A run, an artefact, or images: a folder (PNG, not JPEG), an .npz of uint8, a .parquet.
-        real: A folder, .parquet, .npz, a name (frugan data list), or an .npz of mu and sigma. A run knows its own.
-        metrics: Names, with commas; if left out fid,kid, and class_coverage where the data has classes; of a translator
-            fid, target_accuracy, preservation, reconstruction_error, identity_error, each for every target.
-        view: Images to features. Chosen by the data if left out.
-        count: How many fakes, and real images at most; if left out all given ones; of a generator 10,000 at most; of a
-            translator 1,000 for each target.
-        reference: test or train: the real images to compare with; the held-out ones if left out and there are enough.
-        allow_few: Metrics to compute even of too few images, with commas. Such a value shares no table with others.
-        seed: Of the latents, or of which images are translated.
-        size: Bring the images of --real to this side first, as training would.
-        channels: Bring the images of --real to 1 (grey) or 3 (colour) channels first.
-        allow_unusable: Go on even if more than 5 % of the given images cannot be used.
-        device: cpu, cuda ...; the best there is if left out.
     """
     from frugan.evaluation import evaluate as measure
-    from frugan.recipe import parse_count
 
-    values = measure(
-        fakes, real=real, metrics=listed(metrics), view=view, count=None if count is None else parse_count(count),
-        seed=seed, reference=reference, allow_few=listed(allow_few) or (), size=size, channels=channels,
-        allow_unusable=allow_unusable, device=device, code=code, progress=tell,
-    )
+    values = measure(**given, progress=tell)
     if json:
         print_json(values)
     else:

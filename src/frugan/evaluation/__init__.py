@@ -12,10 +12,12 @@ is what the metric says of real images in the place of fakes: nothing better tha
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from frugan.arguments import taking
+from frugan.evaluation.arguments import EvaluationArguments
 from frugan.evaluation.values.kept_images import made_once
 from frugan.evaluation.values.names import PRIMARY, by_target, of_all
 from frugan.registry import UserError, load_code
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from frugan.evaluation.opening.targets import Sheet
     from frugan.metrics import Metric
     from frugan.recipe import Recipe
-    from frugan.views import View
 
 __all__ = ["MAY_DIFFER", "PRIMARY", "Noise", "Value", "by_target", "evaluate", "made_once", "noise", "of_all",
            "refusals_of_translations", "shared", "sheets", "unequal"]  # fmt: skip
@@ -37,25 +38,8 @@ MAY_DIFFER = ("generator", "sampling_seed")
 """What two values of one table need not share: whose they are, and the latents that were drawn."""
 
 
-def evaluate(
-    fakes: str | Path | RunFolder,
-    *,
-    real: str | None = None,
-    metrics: Sequence[str] | None = None,
-    view: str | View | None = None,
-    count: int | None = None,
-    seed: int = 0,
-    reference: str | None = None,
-    allow_few: Sequence[str] = (),
-    size: int | None = None,
-    channels: int | None = None,
-    allow_unusable: bool = False,
-    batch_size: int = 256,
-    view_seed: int = 0,
-    device: str | None = None,
-    code: str | Path | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> list[Value]:
+@taking(EvaluationArguments)
+def evaluate(asked: EvaluationArguments) -> list[Value]:
     """Measure fakes against real images. Of a run, its newest checkpoint, and the values join its ``metrics.jsonl``.
 
     A value that is there already with an equal protocol is not computed again. Of a generator, the fakes are the bytes
@@ -65,33 +49,6 @@ def evaluate(
     Of a translator, the fakes are real images of other domains, translated to each target in turn: held-out ones where
     the data have any. A value is then the mean over the targets, and ``fid_to_glasses`` is that of one.
 
-    Args:
-        fakes: a run, an artefact, or images: a folder, an .npz (``images``, uint8), a .parquet.
-        real: a data source as training takes it, or an .npz of ``mu`` and ``sigma`` (for "fid" alone); left out, the
-            data that the generator was trained on.
-        metrics: names, see `frugan.metrics.names`; left out, "fid" and "kid", and "class_coverage" with the
-            classifier of the data's own classes. Where the reference is fewer than 20,000 training images,
-            "memorisation" comes with any that compares with real ones. Of a translator "fid", "target_accuracy",
-            "preservation", "reconstruction_error" and "identity_error".
-        view: how images are looked at; left out, "classifier" for labelled data of at least two classes (a small
-            net trained on the real images alone), "stacked" for three such images in one, else "pixels"; "inception"
-            for statistics of 2048 features.
-        count: how many fakes, and how many real images at most (copies are sought among all); left out, of a generator
-            10,000, or as many as there are real ones, but 1000 at least; of given images, all; of a translator, for
-            each target, 1000.
-        seed: of the latents, or of which images are translated.
-        reference: "test" or "train", the real images to compare with; left out, the held-out ones where the source
-            has enough of them, else those that were trained on. It stands in the protocol.
-        allow_few: names of metrics to be computed even of fewer images than they take; said so in the protocol.
-        size: side that the images of `real` are brought to, by the rules of training data.
-        channels: 1 or 3, likewise.
-        allow_unusable: go on where more than 5 % of the given images cannot be used.
-        batch_size: images that the view looks at together.
-        view_seed: of a view that learns: another judge of the same kind, on a scale of its own.
-        device: where to compute; the best there is if left out.
-        code: a file of one's own that adds metrics, views or networks.
-        progress: called with a line of text before something slow, or something to be known.
-
     Raises:
         UserError: no such fakes, reals, metric or view, other data than the run was trained on, unequal shapes, or too
             few images for a metric that was named.
@@ -99,23 +56,23 @@ def evaluate(
     from frugan import metrics as known
     from frugan import views
     from frugan.engine.precision import choose_device
-    from frugan.evaluation.refusals import sensible
+    from frugan.evaluation.refusals import read_count, sensible
     from frugan.evaluation.values.measurement import open_task
 
-    if code is not None:
-        load_code(code)
-    named = None if metrics is None else [known.find(name) for name in metrics]
-    for name in allow_few:
+    if asked.code is not None:
+        load_code(asked.code)
+    named = None if asked.metrics is None else [known.find(name) for name in asked.metrics]
+    for name in asked.allow_few:
         known.find(name)
-    if isinstance(view, str):
-        views.find(view)
-    announce = progress or (lambda line: None)
-    device = str(choose_device(device))
+    if isinstance(asked.view, str):
+        views.find(asked.view)
+    announce = asked.progress or (lambda line: None)
 
     task = open_task(
-        fakes, real=real, reference=reference, size=size, channels=channels, allow_unusable=allow_unusable, view=view,
-        view_seed=view_seed, count=count, seed=seed, batch_size=batch_size, few=allow_few, device=device, code=code,
-        announce=announce,
+        asked.fakes, real=asked.real, reference=asked.reference, size=asked.size, channels=asked.channels,
+        allow_unusable=asked.allow_unusable, view=asked.view, view_seed=asked.view_seed,
+        count=read_count(asked.count), seed=asked.seed, batch_size=asked.batch_size,
+        few=asked.allow_few, device=str(choose_device(asked.device)), code=asked.code, announce=announce,
     )
     chosen = sensible(named, task)
 

@@ -13,6 +13,7 @@ from frugan.evaluation.values.names import PRIMARY
 from frugan.evaluation.values.of_fakes import Task, asks_for
 from frugan.evaluation.values.of_translations import Translations
 from frugan.metrics import parse_need
+from frugan.recipe import parse_count
 from frugan.registry import UserError, options_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ SMALL = 20_000
 def default_view(dataset: Dataset) -> str:
     """The view that data are looked at with unless another is asked for."""
     return next((name for name in ("stacked", "classifier") if views.find(name).suits(dataset)), "pixels")
+
+
+def read_count(count: int | str | None) -> int | None:
+    """A count as it was given. Raises UserError, which names the option."""
+    try:
+        return None if count is None else parse_count(count)
+    except UserError as error:
+        raise UserError(f"--count {count}: {error}") from None
 
 
 def count_of(fakes: Fakes, reals: Reals | Statistics, count: int | None) -> int:

@@ -15,7 +15,6 @@ from frugan.evaluation.opening.targets import groups
 from frugan.evaluation.opening.translators import ship, splits_of
 from frugan.evaluation.values.of_fakes import Task
 from frugan.evaluation.values.of_translations import COUNT, Translations
-from frugan.registry import UserError
 
 if TYPE_CHECKING:
     from frugan.views import View
@@ -27,8 +26,6 @@ def open_task(
     few: Sequence[str], device: str, code: str | Path | None, announce: Callable[[str], None],
 ) -> Task | Translations:  # fmt: skip
     """What is to be measured; arguments as of `frugan.evaluate`. Raises UserError as that does."""
-    if count is not None and count < 1:
-        raise UserError(f"--count {count}: give a whole number above 0, or leave it out.")
     shipping = ship(fakes, device=device, code=code)
     if shipping is not None:
         splits = splits_of(shipping, real, reference, size=size, channels=channels, allow_unusable=allow_unusable)
