@@ -14,6 +14,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from frugan import penalties
+from frugan.batch import Batch
+from frugan.penalties import Judgement
 from frugan.registry import UserError
 
 AT = torch.tensor([[1.0, 5.0], [-2.0, 0.0]], dtype=torch.float64)
@@ -21,6 +23,13 @@ AT = torch.tensor([[1.0, 5.0], [-2.0, 0.0]], dtype=torch.float64)
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def step(
+    discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, random: torch.Generator
+) -> Judgement:
+    """A step of a discriminator that takes no labels."""
+    return Judgement(lambda images, labels: discriminator(images), Batch(real), Batch(fake), random)
 
 
 def linear(images: Tensor) -> Tensor:
@@ -63,7 +72,7 @@ def test_zeros_are_not_sent_back_through_rectified_layers(inplace: bool) -> None
     weights = [layer.weight for layer in network if isinstance(layer, nn.Conv2d)]
     real = torch.randn(3, 1, 6, 6, dtype=torch.float64)
     with Operations() as spent:
-        penalties.r1(weight=2.0)(network, real, real, seeded()).backward()
+        penalties.r1(weight=2.0)(step(network, real, real, seeded())).backward()
     points = real.clone().requires_grad_()
     (slope,) = torch.autograd.grad(network(points).sum(), points, create_graph=True)
     wanted = torch.autograd.grad(slope.flatten(1).square().sum(1).mean(), weights)
@@ -87,7 +96,7 @@ def test_penalties_have_the_gradients_of_torchs_own_convolutions(layer: nn.Modul
     def discriminator(images: Tensor) -> Tensor:
         return layer(images).sigmoid().flatten(1).sum(1)
 
-    penalties.r1(weight=2.0)(discriminator, real, real, seeded()).backward()
+    penalties.r1(weight=2.0)(step(discriminator, real, real, seeded())).backward()
     points = real.clone().requires_grad_()
     (slope,) = torch.autograd.grad(discriminator(points).sum(), points, create_graph=True)
     wanted = torch.autograd.grad(slope.flatten(1).square().sum(1).mean(), weights)
@@ -97,7 +106,7 @@ def test_penalties_have_the_gradients_of_torchs_own_convolutions(layer: nn.Modul
 
 def at(discriminator: Callable[[Tensor], Tensor], name: str, **options: object) -> float:
     """The penalty where real and fake images are the same, so that every point between them is as well."""
-    return penalties.find(name, **options)(discriminator, AT, AT, seeded()).item()
+    return penalties.find(name, **options)(step(discriminator, AT, AT, seeded())).item()
 
 
 @pytest.mark.parametrize("name", ["wgan_gp", "wgan_lp", "dragan"])
@@ -131,15 +140,15 @@ def test_losses_sheet_2_lazy_penalty_weighs_as_often_as_it_is_left_out() -> None
 def test_losses_sheet_2_squares_are_summed_over_channels_height_and_width() -> None:
     images = torch.randn(3, 2, 4, 5)
     penalty = penalties.find("r1", weight=2.0)
-    assert penalty(lambda x: x.sum((1, 2, 3)), images, images, seeded()).item() == pytest.approx(2 * 4 * 5)
+    assert penalty(step(lambda x: x.sum((1, 2, 3)), images, images, seeded())).item() == pytest.approx(2 * 4 * 5)
     # a map of logits counts like a vector of them
-    assert penalty(lambda x: x.sum(1), images, images, seeded()).item() == pytest.approx(2 * 4 * 5)
+    assert penalty(step(lambda x: x.sum(1), images, images, seeded())).item() == pytest.approx(2 * 4 * 5)
 
 
 def test_losses_sheet_2_slope_zero_has_a_gradient() -> None:
     weight = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     for name in penalties.names():
-        value = penalties.find(name)(lambda images: images @ weight, AT, AT, seeded())
+        value = penalties.find(name)(step(lambda images: images @ weight, AT, AT, seeded()))
         (gradient,) = torch.autograd.grad(value, weight)
         assert gradient.isfinite().all()
 
@@ -154,7 +163,7 @@ def test_losses_sheet_2_points_of_each_penalty() -> None:
             seen[name] = images.detach()
             return images.square().sum((1, 2, 3))
 
-        penalty(discriminator, real, fake, seeded())
+        penalty(step(discriminator, real, fake, seeded()))
     assert torch.equal(seen["r1"], real)
     assert torch.equal(seen["r2"], fake)
     for name in ("wgan_gp", "wgan_lp"):
@@ -184,7 +193,7 @@ def test_losses_sheet_7_penalties_can_be_differentiated_twice(name: str) -> None
     penalty = penalties.find(name, weight=1.0)
 
     def value(first: Tensor, second: Tensor) -> Tensor:
-        return penalty(lambda images: torch.tanh(images @ first) @ second, real, fake, seeded(2))
+        return penalty(step(lambda images: torch.tanh(images @ first) @ second, real, fake, seeded(2)))
 
     weights = (first.requires_grad_(), second.requires_grad_())
     assert value(*weights).dtype == torch.float64
@@ -198,8 +207,8 @@ def test_losses_sheet_7_penalties_of_a_doubled_batch(name: str) -> None:
     real = AT if name in ("r1", "r2") else AT[:1]
     penalty = penalties.find(name)
     discriminator = linear if name == "dragan" else quadratic
-    once = penalty(discriminator, real, real, seeded())
-    torch.testing.assert_close(penalty(discriminator, real.repeat(2, 1), real.repeat(2, 1), seeded()), once)
+    once = penalty(step(discriminator, real, real, seeded()))
+    torch.testing.assert_close(penalty(step(discriminator, real.repeat(2, 1), real.repeat(2, 1), seeded())), once)
 
 
 @pytest.mark.parametrize("name", penalties.names())
@@ -207,12 +216,12 @@ def test_losses_sheet_6_penalties_are_computed_in_float32_under_mixed_precision(
     network = steep()
     real, fake = torch.randn(4, 8), torch.randn(4, 8)
     penalty = penalties.find(name)
-    plain = penalty(network, real, fake, seeded())
+    plain = penalty(step(network, real, fake, seeded()))
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = penalty(network, real, fake, seeded())
+        mixed = penalty(step(network, real, fake, seeded()))
     assert mixed.dtype == torch.float32
     torch.testing.assert_close(mixed, plain, rtol=0, atol=0)
-    assert penalty(network, real.bfloat16(), fake.bfloat16(), seeded()).dtype == torch.float32
+    assert penalty(step(network, real.bfloat16(), fake.bfloat16(), seeded())).dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", penalties.names())
@@ -233,7 +242,7 @@ def test_mixed_precision_keeps_the_slope_and_changes_its_gradient_by_less_than_a
     def computed(mixed: bool) -> tuple[float, Tensor]:
         network.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-            value = penalties.find(name)(network, real, fake, seeded())
+            value = penalties.find(name)(step(network, real, fake, seeded()))
         value.backward()
         found = [layer.weight.grad.flatten() for layer in network[::2]]
         assert all(one.dtype == torch.float32 for one in found)
@@ -250,7 +259,7 @@ def test_penalties_send_no_gradient_to_images_and_follow_from_their_random_numbe
     network = steep()
     real, fake = torch.randn(4, 8, requires_grad=True), torch.randn(4, 8, requires_grad=True)
     penalty = penalties.find(name)
-    values = [penalty(network, real, fake, seeded(seed)) for seed in (0, 0, 1)]
+    values = [penalty(step(network, real, fake, seeded(seed))) for seed in (0, 0, 1)]
     assert torch.equal(values[0], values[1])
     assert torch.equal(values[0], values[2]) == (penalty.points in ("real", "fake"))
     values[0].backward()
@@ -268,5 +277,5 @@ def test_wrong_penalties_are_refused_with_what_to_type() -> None:
     with pytest.raises(UserError, match="0 or more"):
         penalties.find("r1", weight=-1.0)
     with pytest.raises(UserError, match="as many fakes"):
-        penalties.find("wgan_gp")(linear, AT, AT[:1], seeded())
+        penalties.find("wgan_gp")(step(linear, AT, AT[:1], seeded()))
     assert penalties.options("r1") == {"weight": 10.0, "every": 1}

@@ -1,7 +1,10 @@
-"""Gradient penalties, as values: what steep discriminators pay, added to the discriminator's loss.
+"""Penalties, as values: what is added to the discriminator's loss for how it judges.
 
-Each looks at the slope n(x), the L2 norm over *all* of an image's dimensions of the gradient of the discriminator's
-output at x, at chosen points, and asks a price for it:
+A penalty is called with a `Judgement`, one step of a discriminator: its images, their scores, and the discriminator
+itself to try on further images. It may look at scores, at slopes or at both, and may keep state (`Penalty` says how).
+
+The penalties of frugan's own look at the slope n(x), the L2 norm over *all* of an image's dimensions of the gradient of
+the discriminator's output at x, at chosen points, and ask a price for it:
 
     ======== =============================== ======================== =============================================
     name     points                          price                    source
@@ -22,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -31,25 +34,102 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from frugan import kernels
+from frugan.batch import Batch
 from frugan.registry import Catalogue, UserError, suggest
-
-Discriminator = Callable[[Tensor], Tensor]
-"""Images ``[count, ...]`` to logits, of any shape. A function closes over labels where the discriminator takes them."""
 
 # Under the root: at slope zero the derivative of the root is undefined.
 _TINY = 1e-12
 
 
+def _of_one_process(tensor: Tensor) -> Tensor:
+    """The mean over processes where there is one."""
+    return tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """One step of a discriminator, as a penalty sees it.
+
+    Attributes:
+        score: ``(images, labels)`` -> the discriminator's scores of further images, logits of any shape. A
+            discriminator that takes no labels passes over them.
+        real, fake: this step's images ``[n, c, h, w]`` with their labels, before augmentation. No gradient leads from
+            them into a generator.
+        random: CPU random numbers of this penalty and step, the same on every device.
+        scores: the logits of real and of fake images that this step computes anyway (of augmented images, where there
+            is augmentation), in float32 or double and with their graph; for penalties that say `needs_scores`.
+        images: how many real images were shown before this round.
+        mean: a tensor -> its mean over all processes, without gradient. State must be made of such means: each process
+            sees only its share of the batch.
+    """
+
+    score: Callable[[Tensor, Tensor | None], Tensor]
+    real: Batch
+    fake: Batch
+    random: torch.Generator
+    scores: tuple[Tensor, Tensor] | None = None
+    images: int = 0
+    mean: Callable[[Tensor], Tensor] = _of_one_process
+
+    @property
+    def real_scores(self) -> Tensor:
+        """The logits of this step's real images. Raises UserError if the penalty did not say `needs_scores`."""
+        return self._asked_for()[0]
+
+    @property
+    def fake_scores(self) -> Tensor:
+        """The logits of this step's fake images. Raises UserError if the penalty did not say `needs_scores`."""
+        return self._asked_for()[1]
+
+    def _asked_for(self) -> tuple[Tensor, Tensor]:
+        if self.scores is None:
+            raise UserError("A penalty looks at scores and does not say so: give it the attribute needs_scores = True.")
+        return self.scores
+
+
+class Penalty(Protocol):
+    """What a game asks of a penalty.
+
+    One that keeps state (a moving average) says it as modules of torch do, by the methods `state_dict` and
+    `load_state_dict`: it is saved and resumed with the run. The tensors of a loaded state are on the CPU. Each
+    discriminator of a game has a penalty of its own, so that states do not mix.
+    """
+
+    @property
+    def name(self) -> str:
+        """Under which its value is logged: ``discriminator.NAME``."""
+        ...
+
+    @property
+    def every(self) -> int:
+        """It is applied in one of so many rounds."""
+        ...
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether it looks at `Judgement.real_scores` or `fake_scores`.
+
+        It is then added to the discriminator's loss, whose graph has them. Otherwise it is a loss by itself, whose
+        graph is gone before the next begins, which takes less memory.
+        """
+        ...
+
+    def __call__(self, judgement: Judgement) -> Tensor:
+        """A scalar to be added to the discriminator's loss, times its weight and `every`."""
+        ...
+
+
 @dataclass(frozen=True)
-class Penalty:
-    """A price on the discriminator's slope; call it with ``(discriminator, real, fake, random)``.
+class SlopePenalty:
+    """A price on the discriminator's slope at chosen points.
 
     Attributes:
         name: as users type it.
-        points: where the slope is taken, in a word: ``real``, ``fake``, ``between`` or ``around``.
-        place: ``(real, fake, random)`` -> the points, ``[count, ...]``.
-        price: squared slopes ``[count]`` -> what each costs, ``[count]``, before the weight.
-        weight: lambda or gamma of the papers.
+        points: where the slope is taken, in a word: ``real``, ``fake``, ``between`` or ``around``. At ``real`` points
+            and ``around`` them a discriminator that takes labels is told those of the real images, else of the fakes.
+        place: ``(real, fake, random)`` -> the points, images ``[n, c, h, w]`` all.
+        price: squared slopes ``[n]`` -> what each costs, ``[n]``, before the weight.
+        weight: lambda or gamma of the papers, 0 or more.
         every: the game applies it in one of so many rounds; it is then counted so many times (lazy regularisation,
             Karras et al. 2020, 1912.04958), which leaves its strength over a run as it was.
     """
@@ -60,37 +140,56 @@ class Penalty:
     price: Callable[[Tensor], Tensor]
     weight: float
     every: int = 1
+    needs_scores = False
 
-    def __call__(self, discriminator: Discriminator, real: Tensor, fake: Tensor, random: torch.Generator) -> Tensor:
+    def __post_init__(self) -> None:
+        if self.weight < 0:
+            raise UserError(
+                f"The penalty '{self.name}' has weight {self.weight:g}; it must be 0 or more, e.g. weight=10."
+            )
+
+    def __call__(self, judgement: Judgement) -> Tensor:
         """The penalty times its weight and `every`: a scalar that can be differentiated by the discriminator's weights.
 
-        `real` and `fake` are images ``[count, ...]``, from which no gradient flows back; `random` is a CPU generator,
-        so that the numbers are the same on every device. The slope is computed in float32 (in double for double images)
-        also under autocast: half precision changes the gradients of r1 by up to 12 %. How convolutions' weights change
-        the slope is computed in bf16 where autocast is, which changes the penalty's gradient by less than 1 %.
+        It is computed in float32 (in double for double images) also under autocast, see `squared_slopes`.
         """
-        real, fake = _wide(real), _wide(fake)
-        half = real.dtype is torch.float32 and kernels.computed(real) is torch.bfloat16
-        precision = torch.bfloat16 if half else real.dtype
-        with torch.autocast(device_type=real.device.type, enabled=False):
-            points = self.place(real, fake, random).detach().requires_grad_()
-            with _Straight(precision), kernels.towards_images():
-                (gradient,) = torch.autograd.grad(discriminator(points).sum(), points, create_graph=True)
-            squared_slopes = gradient.flatten(1).square().sum(1)
-            return self.weight * self.every * self.price(squared_slopes).mean()
+        labels = (judgement.real if self.points in ("real", "around") else judgement.fake).labels
+        points = self.place(_wide(judgement.real.images), _wide(judgement.fake.images), judgement.random)
+        slopes = squared_slopes(lambda images: judgement.score(images, labels), points)
+        return self.weight * self.every * self.price(slopes).mean()
 
 
-def wgan_gp(*, weight: float = 10.0, every: int = 1) -> Penalty:
+def squared_slopes(score: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    """The squared L2 norm ``[n]`` of the gradient of each image's score, at images ``[n, c, h, w]``.
+
+    It can be differentiated by the weights of `score`, a function of images to logits of any shape. It is computed in
+    float32 (in double for double images) also under autocast: half precision changes the gradients of r1 by up to 12 %.
+    How convolutions' weights change the slope is computed in bf16 where autocast is, which changes the penalty's
+    gradient by less than 1 %.
+    """
+    points = _wide(points)
+    half = points.dtype is torch.float32 and kernels.computed(points) is torch.bfloat16
+    precision = torch.bfloat16 if half else points.dtype
+    with torch.autocast(device_type=points.device.type, enabled=False):
+        points = points.detach().requires_grad_()
+        with _Straight(precision), kernels.towards_images():
+            (gradient,) = torch.autograd.grad(score(points).sum(), points, create_graph=True)
+        return gradient.flatten(1).square().sum(1)
+
+
+def wgan_gp(*, weight: float = 10.0, every: int = 1) -> SlopePenalty:
     """Slopes of 1 between real and fake images (for the loss `wgan`). Usually with 5 discriminator steps per round."""
-    return Penalty("wgan_gp", "between", _between, _off_one, weight, every)
+    return SlopePenalty("wgan_gp", "between", _between, _off_one, weight, every)
 
 
-def wgan_lp(*, weight: float = 10.0, every: int = 1) -> Penalty:
+def wgan_lp(*, weight: float = 10.0, every: int = 1) -> SlopePenalty:
     """Slopes of at most 1 between real and fake images: the one-sided form of `wgan_gp`."""
-    return Penalty("wgan_lp", "between", _between, _above_one, weight, every)
+    return SlopePenalty("wgan_lp", "between", _between, _above_one, weight, every)
 
 
-def dragan(*, weight: float = 10.0, every: int = 1, perturbation: str = "scaled", variance: float = 10.0) -> Penalty:
+def dragan(
+    *, weight: float = 10.0, every: int = 1, perturbation: str = "scaled", variance: float = 10.0
+) -> SlopePenalty:
     """Slopes of 1 around real images.
 
     `perturbation`: ``scaled`` adds a * 0.5 * std(real) * u, with u from U(0, 1) for every pixel and a from U(0, 1) for
@@ -101,20 +200,22 @@ def dragan(*, weight: float = 10.0, every: int = 1, perturbation: str = "scaled"
         raise UserError(
             f"The penalty 'dragan' has no perturbation '{perturbation}'. {suggest(perturbation, perturbations)}"
         )
-    return Penalty("dragan", "around", perturbations[perturbation], _off_one, weight, every)
+    return SlopePenalty("dragan", "around", perturbations[perturbation], _off_one, weight, every)
 
 
-def r1(*, weight: float = 10.0, every: int = 1) -> Penalty:
+def r1(*, weight: float = 10.0, every: int = 1) -> SlopePenalty:
     """Flat at real images. The paper's weight; lower it for small images."""
-    return Penalty("r1", "real", lambda real, fake, random: real, _half, weight, every)
+    return SlopePenalty("r1", "real", lambda real, fake, random: real, _half, weight, every)
 
 
-def r2(*, weight: float = 10.0, every: int = 1) -> Penalty:
+def r2(*, weight: float = 10.0, every: int = 1) -> SlopePenalty:
     """Flat at fake images."""
-    return Penalty("r2", "fake", lambda real, fake, random: fake, _half, weight, every)
+    return SlopePenalty("r2", "fake", lambda real, fake, random: fake, _half, weight, every)
 
 
-_known = Catalogue("penalty", wgan_gp, wgan_lp, dragan, r1, r2)
+_known: Catalogue[Penalty] = Catalogue(
+    "penalty", wgan_gp, wgan_lp, dragan, r1, r2, has=("name", "every", "needs_scores", "__call__")
+)
 names, options, add = _known.names, _known.options, _known.add
 
 
@@ -124,8 +225,6 @@ def find(name: str, **given: Any) -> Penalty:
     Raises UserError for an unknown name or option, or a value that cannot be.
     """
     penalty = _known.find(name, **given)
-    if penalty.weight < 0:
-        raise UserError(f"The penalty '{name}' has weight {penalty.weight:g}; it must be 0 or more, e.g. weight=10.")
     if penalty.every < 1 or penalty.every % 1:
         raise UserError(
             f"The penalty '{name}' has every={penalty.every}; it takes whole numbers from 1, e.g. every=16."

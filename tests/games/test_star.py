@@ -17,9 +17,10 @@ from frugan.batch import Batch, from_bytes
 from frugan.convs import Layers
 from frugan.data.batches import Batches
 from frugan.engine.loop import play
+from frugan.games._discriminator import judge
 from frugan.games._domains import Domains, targets
-from frugan.games._judge import judge
 from frugan.latents import Latents
+from frugan.penalties import Judgement
 from frugan.registry import UserError
 
 spec = importlib.util.spec_from_file_location("colours", Path(__file__).with_name("colours.py"))
@@ -71,7 +72,8 @@ def test_stargan_depthwise_sheet_5_7_the_penalty_acts_on_the_sum_of_the_patch_sc
         return (0.01 * images.sum((1, 2, 3))).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
 
     real, fake = torch.rand(2, 2, 3, 128, 128, dtype=torch.float64)
-    penalty = penalties.find("wgan_gp", weight=1.0)(critic, real, fake, torch.Generator().manual_seed(0))
+    step = Judgement(lambda images, labels: critic(images), Batch(real), Batch(fake), torch.Generator().manual_seed(0))
+    penalty = penalties.find("wgan_gp", weight=1.0)(step)
     assert penalty.item() == pytest.approx((0.04 * math.sqrt(49152) - 1) ** 2)
     assert penalty.item() == pytest.approx(61.906999, abs=1e-5)
 

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from frugan import kernels, penalties
+from frugan.batch import Batch
 from frugan.convs._primitives import Convolution, Transposed, exact
 from frugan.kernels import Call, Choices, Norm, _compiler, im2col
+from frugan.penalties import Judgement
 from frugan.registry import UserError
 
 LAST = torch.channels_last
@@ -268,13 +270,17 @@ def test_penalties_differentiate_a_product_of_matrices_twice(kernel: str) -> Non
         assert penalty(kernel, power)[0].is_contiguous(memory_format=LAST)
 
 
+def judged(layers: nn.Module, given: Tensor, random: torch.Generator) -> Judgement:
+    return Judgement(lambda images, labels: layers(images), Batch(given), Batch(given), random)
+
+
 def test_a_trial_may_fall_into_a_penalty(cache: Path) -> None:
     layers = nn.Sequential(depthwise(96, (3, 3), 1), nn.LeakyReLU(0.2), last_layer()).to(memory_format=LAST)
     given, random = images(2, 96, 4, 4), torch.Generator()
     choices, found = Choices("measured"), []
     for mode in (choices, Choices("plain")):
         with mode.active():
-            value = penalties.find("wgan_gp")(layers, given, given, random.manual_seed(0))
+            value = penalties.find("wgan_gp")(judged(layers, given, random.manual_seed(0)))
         found.append(list(torch.autograd.grad(value, [layer.weight for layer in layers[::2]])))
     assert len(choices.times) == (2 if _compiler.compiler() else 1)
     assert_near(found[0], found[1], 1e-4)
@@ -286,7 +292,7 @@ def test_a_penalty_computes_no_gradient_that_nobody_asked_for() -> None:
     spent: Counter[str] = Counter()
     given = images(2, 8, 6, 6)
     with Choices("compiled").active(), kernels.watched(lambda name, *rest: spent.update([name])):
-        penalties.find("wgan_gp")(layers, given, given, torch.Generator().manual_seed(0)).backward()
+        penalties.find("wgan_gp")(judged(layers, given, torch.Generator().manual_seed(0))).backward()
     # Two forwards and two slopes; then how the first slope changes the second, and what each weight does to its own.
     assert dict(spent) == {"depthwise_forward": 3, "depthwise_transposed": 2, "depthwise_weight": 2}
 

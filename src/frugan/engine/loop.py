@@ -89,6 +89,8 @@ class Parts:
             parts["kernels"] = self.kernels
         if hasattr(self.game, "state_dict"):
             parts["game"] = self.game
+        held = getattr(self.game, "penalties", {})
+        parts |= {f"penalty.{name}": penalty for name, penalty in held.items() if hasattr(penalty, "state_dict")}
         return parts
 
     def trained(self) -> dict[str, nn.Module]:

@@ -6,7 +6,7 @@ Choi et al. 2018 (arXiv 1711.09020), as the authors' code trains it. Labels ``[n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.games import Batches, Progress, Update
-from frugan.games._judge import judge
+from frugan.games._discriminator import DiscriminatorStep, check_steps, judge
 from frugan.losses import AdversarialLoss, classification
 from frugan.penalties import Penalty
 from frugan.registry import UserError
+
+ROWS = 8
+"""How many images a preview shows."""
 
 
 @dataclass(frozen=True)
@@ -70,19 +73,63 @@ def targets(labels: Tensor, size: int, exclusive: Sequence[Sequence[int]] = ()) 
 
 @dataclass(frozen=True)
 class Rules:
-    """How both players are trained on a batch of one stream; see `Star` for the arguments."""
+    """How a round is played on one stream or several, and its results shown; see `Star` for the arguments."""
 
+    game: str
     generator: nn.Module
     discriminator: nn.Module
+    batch_size: int
     loss: AdversarialLoss
-    penalties: Sequence[Penalty]
+    penalties: Mapping[str, Penalty]
     augment: Sequence[Augmentation]
+    discriminator_steps: int
     classification: float
     reconstruction: float
 
-    def take(self, batches: Batches, progress: Progress, domains: Domains, count: int, turn: int) -> Batch:
+    def __post_init__(self) -> None:
+        check_steps(self.discriminator_steps)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Both networks by name."""
+        return {"generator": self.generator, "discriminator": self.discriminator}
+
+    def play(
+        self, every: Sequence[Domains], batches: Batches, progress: Progress, update: Update
+    ) -> dict[str, Tensor]:
+        """One round: `discriminator_steps` turns, each over all streams; in the last one the generator as well.
+
+        Returns the last turn's scalars, each the mean over the streams.
+        """
+        played: list[dict[str, Tensor]] = []
+        for turn in range(self.discriminator_steps):
+            played = []
+            for domains in every:
+                real = self._take(batches, progress, domains, turn)
+                wanted = self._targets(real, progress, domains, turn)
+                values = self._train_discriminator(real, wanted, progress, update, domains, turn)
+                if turn == self.discriminator_steps - 1:
+                    values |= self._train_generator(real, wanted, progress, update, domains)
+                played.append(values)
+        return {name: torch.stack([values[name] for values in played]).mean() for name in played[0]}
+
+    def sample(self, networks: Mapping[str, nn.Module], like: Batch, domains: Domains) -> Tensor:
+        """The images of `like` translated to its labels, those of one stream."""
+        return networks["generator"](like.images, domains.told(self.labels_of(like)))
+
+    def rows(self, networks: Mapping[str, nn.Module], images: Tensor, told: Sequence[Tensor]) -> tuple[Tensor, int]:
+        """For each image a row: itself, then what becomes of it as each of `told` says; and how many to a row."""
+        made = [networks["generator"](images, one) for one in told]
+        return torch.stack([images, *made], dim=1).flatten(0, 1), 1 + len(made)
+
+    def labels_of(self, batch: Batch) -> Tensor:
+        """The labels of a batch. Raises UserError if it has none."""
+        if batch.labels is None:
+            raise UserError(f"The game '{self.game}' translates images to labels; none were given.")
+        return batch.labels
+
+    def _take(self, batches: Batches, progress: Progress, domains: Domains, turn: int) -> Batch:
         """The next images of a stream, changed once before anybody sees them."""
-        real = batches.take(domains.stream, count)
+        real = batches.take(domains.stream, self.batch_size)
         if real.labels is None:
             raise UserError("This game translates between labels, and the data have none; see frugan data list.")
         images = real.images
@@ -90,48 +137,40 @@ class Rules:
             images = augmentation(images, progress.generator(f"augment.{domains.stream}.{turn}.{number}"))
         return Batch(images, real.labels)
 
-    def targets(self, real: Batch, progress: Progress, domains: Domains, turn: int) -> Tensor:
+    def _targets(self, real: Batch, progress: Progress, domains: Domains, turn: int) -> Tensor:
         """The batch's own labels in another order, so that targets are as frequent as labels."""
-        assert real.labels is not None
+        labels = self.labels_of(real)
         order = torch.randperm(real.count, generator=progress.generator(f"targets.{domains.stream}.{turn}"))
-        return real.labels[order.to(real.labels.device)]
+        return labels[order.to(labels.device)]
 
-    def train_discriminator(
+    def _train_discriminator(
         self, real: Batch, wanted: Tensor, progress: Progress, update: Update, domains: Domains, turn: int
     ) -> dict[str, Tensor]:
         """One step: tell real from fake, and name the domain of the real images."""
-        assert real.labels is not None
-        labels = real.labels
+        labels, place = self.labels_of(real), f"{domains.stream}.{turn}"
         with torch.no_grad():
-            fake = self.generator(real.images, domains.told(wanted))
-        seen: dict[str, Tensor] = {}
+            fake = Batch(self.generator(real.images, domains.told(wanted)), wanted)
+
+        def score(images: Tensor, labels: Tensor | None) -> Tensor:
+            return self.discriminator(images)["score"]
+
+        step = DiscriminatorStep(self.loss, self.penalties, score, real, fake, progress, place)
 
         def judged() -> Tensor:
-            of_real, of_fake = judge(self.discriminator, real.images, fake)
-            takes = self.loss.takes_for_real
-            seen["discriminator.accuracy_real"] = takes(of_real["score"].detach()).float().mean()
-            seen["discriminator.accuracy_fake"] = 1 - takes(of_fake["score"].detach()).float().mean()
-            random = progress.generator(f"loss.{domains.stream}.{turn}")
+            of_real, of_fake = judge(self.discriminator, real.images, fake.images)
             named = classification(of_real[domains.output], labels)
-            seen["discriminator.classification"] = named.detach()
-            adversarial = self.loss.discriminator(of_real["score"], of_fake["score"], random=random)
-            seen["discriminator.loss"] = adversarial.detach()
+            step.values["classification"] = named.detach()
+            adversarial = step.loss(of_real["score"], of_fake["score"], progress.generator(f"loss.{place}"))
             return adversarial + self.classification * named
 
-        def penalty(of: Penalty) -> Tensor:
-            random = progress.generator(f"penalty.{of.name}.{domains.stream}.{turn}")
-            return of(lambda images: self.discriminator(images)["score"], real.images, fake, random)
+        update("discriminator", judged, *step.further())
+        return step.reported()
 
-        due = [of for of in self.penalties if progress.rounds % of.every == 0]
-        values = update("discriminator", judged, *(lambda of=of: penalty(of) for of in due))
-        return seen | {f"discriminator.{of.name}": value for of, value in zip(due, values[1:], strict=True)}
-
-    def train_generator(
+    def _train_generator(
         self, real: Batch, wanted: Tensor, progress: Progress, update: Update, domains: Domains
     ) -> dict[str, Tensor]:
         """One step: pass for real, be named as wanted, and find the way back."""
-        assert real.labels is not None
-        labels = real.labels
+        labels = self.labels_of(real)
         seen: dict[str, Tensor] = {}
 
         def judged() -> Tensor:
@@ -148,9 +187,3 @@ class Rules:
 
         update("generator", judged)
         return seen
-
-
-def check(steps: int) -> None:
-    """Raise UserError for no discriminator steps in a round."""
-    if steps < 1:
-        raise UserError(f"game.discriminator_steps={steps}: accepted is a whole number from 1.")

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from frugan.augment import Augmentation
 from frugan.batch import Batch
-from frugan.games import Order, Progress, labels_for
+from frugan.games import Order, Progress, Shipped, labels_for
+from frugan.games._discriminator import DiscriminatorStep
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
+from frugan.penalties import Penalty
 from frugan.registry import UserError, suggest
 
 LABELS = ("real", "uniform")
@@ -20,12 +22,14 @@ LABELS = ("real", "uniform")
 
 @dataclass(frozen=True)
 class Pair:
-    """A generator and a discriminator, and how their batches are made; see `Adversarial` for the arguments."""
+    """A generator and a discriminator, and how their batches are made and judged; arguments as of `Adversarial`."""
 
     generator: nn.Module
     discriminator: nn.Module
     batch_size: int
     latents: Latents
+    loss: AdversarialLoss
+    penalties: Mapping[str, Penalty]
     augment: Sequence[Augmentation]
     labels: str
 
@@ -51,12 +55,21 @@ class Pair:
         with torch.set_grad_enabled(graph):
             return Batch(self.generator(latents, labels_for(self.generator, labels)), labels)
 
+    def score(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """The discriminator's logits for images as they are."""
+        return self.discriminator(images, labels_for(self.discriminator, labels))["score"]
+
     def judge(self, batch: Batch, progress: Progress, name: str) -> Tensor:
         """The discriminator's logits for a batch, augmented as every image that it sees."""
         images = batch.images
         for number, augmentation in enumerate(self.augment):
             images = augmentation(images, progress.generator(f"augment.{name}.{number}"))
-        return self.discriminator(images, labels_for(self.discriminator, batch.labels))["score"]
+        return self.score(images, batch.labels)
+
+    def step(self, real: Batch, fake: Batch, progress: Progress, turn: int) -> DiscriminatorStep:
+        """A step of the discriminator, on fakes that are cut off from the generator."""
+        cut = Batch(fake.images.detach(), fake.labels)
+        return DiscriminatorStep(self.loss, self.penalties, self.score, real, cut, progress, f"{turn}")
 
     def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:
         """Images ``[n, c, h, w]`` from latents 0, 1, ... of `seed`, with the labels of `like`."""
@@ -65,14 +78,11 @@ class Pair:
         return generator(latents, labels_for(generator, like.labels))
 
 
-def accuracies(loss: AdversarialLoss, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    """The shares of real and of fake logits that the discriminator is right about."""
-    return {
-        "discriminator.accuracy_real": loss.takes_for_real(real.detach()).float().mean(),
-        "discriminator.accuracy_fake": 1 - loss.takes_for_real(fake.detach()).float().mean(),
-    }
-
-
 def order(**options: object) -> dict[str, Order]:
     """A decoder that makes images and an encoder that scores them."""
     return {"generator": Order("decoder"), "discriminator": Order("encoder", {"score": 1})}
+
+
+def shipped() -> dict[str, Shipped]:
+    """The generator."""
+    return {"generator": Shipped("generator")}

@@ -7,18 +7,18 @@ travel in the batch, and a discriminator that takes labels judges a fake with th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from frugan.augment import Augmentation
 from frugan.batch import Batch
-from frugan.games import Batches, Progress, Shipped, Update, Variant, labels_for, settle
-from frugan.games._pair import Pair, accuracies, order
+from frugan.games import Batches, Progress, Update, Variant, settle
+from frugan.games._discriminator import by_name, check_steps
+from frugan.games._pair import Pair, order, shipped
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
-from frugan.registry import UserError
 
 
 class Adversarial:
@@ -34,6 +34,8 @@ class Adversarial:
     """
 
     streams = ("train",)
+    shipped = staticmethod(shipped)
+    settle = staticmethod(settle)
 
     def __init__(
         self,
@@ -49,12 +51,11 @@ class Adversarial:
         fresh_latents: bool = False,
         labels: str = "real",
     ) -> None:
-        if discriminator_steps < 1:
-            raise UserError(f"game.discriminator_steps={discriminator_steps}: accepted is a whole number from 1.")
-        self.pair = Pair(generator, discriminator, batch_size, latents, tuple(augment), labels)
+        check_steps(discriminator_steps)
+        self.penalties = by_name(penalties)
+        self.pair = Pair(generator, discriminator, batch_size, latents, loss, self.penalties, tuple(augment), labels)
         self.networks = self.pair.networks()
-        self.loss = loss
-        self.penalties = tuple(penalties)
+        self.sample = self.pair.sample
         self.discriminator_steps = discriminator_steps
         self.fresh_latents = fresh_latents
 
@@ -76,47 +77,25 @@ class Adversarial:
     def _train_discriminator(
         self, real: Batch, fake: Batch, progress: Progress, update: Update, turn: int
     ) -> dict[str, Tensor]:
-        fake = Batch(fake.images.detach(), fake.labels)
-        seen: dict[str, Tensor] = {}
+        step = self.pair.step(real, fake, progress, turn)
 
         def adversarial() -> Tensor:
-            real_score = self.pair.judge(real, progress, f"real.{turn}")
-            fake_score = self.pair.judge(fake, progress, f"fake.{turn}")
-            seen.update(accuracies(self.loss, real_score, fake_score))
-            return self.loss.discriminator(real_score, fake_score, random=progress.generator(f"targets.{turn}"))
+            real_scores = self.pair.judge(step.real, progress, f"real.{turn}")
+            fake_scores = self.pair.judge(step.fake, progress, f"fake.{turn}")
+            return step.loss(real_scores, fake_scores, progress.generator(f"targets.{turn}"))
 
-        discriminator = self.pair.discriminator
-
-        def penalty(of: Penalty) -> Tensor:
-            condition = labels_for(discriminator, real.labels if of.points in ("real", "around") else fake.labels)
-            random = progress.generator(f"penalty.{of.name}.{turn}")
-            return of(lambda images: discriminator(images, condition)["score"], real.images, fake.images, random)
-
-        due = [of for of in self.penalties if progress.rounds % of.every == 0]
-        values = update("discriminator", adversarial, *(lambda of=of: penalty(of) for of in due))
-        seen["discriminator.loss"] = values[0]
-        seen.update({f"discriminator.{of.name}": value for of, value in zip(due, values[1:], strict=True)})
-        return seen
+        update("discriminator", adversarial, *step.further())
+        return step.reported()
 
     def _train_generator(self, real: Batch, fake: Batch, progress: Progress, update: Update) -> dict[str, Tensor]:
+        loss = self.pair.loss
+
         def adversarial() -> Tensor:
-            fake_score = self.pair.judge(fake, progress, "fake.generator")
-            real_score = self.pair.judge(real, progress, "real.generator") if self.loss.needs_real else None
-            return self.loss.generator(fake_score, real_score, random=progress.generator("targets.generator"))
+            fake_scores = self.pair.judge(fake, progress, "fake.generator")
+            real_scores = self.pair.judge(real, progress, "real.generator") if loss.needs_real else None
+            return loss.generator(fake_scores, real_scores, random=progress.generator("targets.generator"))
 
         return {"generator.loss": update("generator", adversarial)[0]}
-
-    def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:
-        """Images ``[n, c, h, w]`` from latents 0, 1, ... of `seed`, with the labels of `like`."""
-        return self.pair.sample(networks, like, seed)
-
-    def shipped(self) -> dict[str, Shipped]:
-        """The generator."""
-        return {"generator": Shipped("generator")}
-
-    def settle(self, network: nn.Module, seed: int) -> None:
-        """Recompute virtual batch norm's reference statistics, where there are any."""
-        settle(network, seed)
 
 
 variant = Variant(Adversarial, order)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.games import Batches, Order, Progress, Shipped, Update, Variant, settle
-from frugan.games._judge import judge
+from frugan.games._discriminator import DiscriminatorStep, for_each, judge
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
@@ -80,6 +80,7 @@ class Cycle:
     """
 
     streams = ("a", "b")
+    settle = staticmethod(settle)
 
     def __init__(
         self,
@@ -105,7 +106,10 @@ class Cycle:
         }
         self.batch_size = batch_size
         self.loss = loss
-        self.penalties = tuple(penalties)
+        self.penalties_of = for_each(self.streams, penalties)
+        self.penalties = {
+            f"{name}_{stream}": penalty for stream, own in self.penalties_of.items() for name, penalty in own.items()
+        }
         self.augment = tuple(augment)
         self.cycle, self.identity = cycle, identity
         self.pools = {stream: ImagePool(pool) for stream in self.streams}
@@ -160,29 +164,30 @@ class Cycle:
     def _train_discriminators(
         self, real: Mapping[str, Tensor], shown: Mapping[str, Tensor], progress: Progress, update: Update
     ) -> dict[str, Tensor]:
-        right: dict[str, list[Tensor]] = {"real": [], "fake": []}
+        def begin(stream: str) -> DiscriminatorStep:
+            def score(images: Tensor, labels: Tensor | None) -> Tensor:
+                return self.networks[f"discriminator_{stream}"](images)["score"]
+
+            own = self.penalties_of[stream]
+            return DiscriminatorStep(self.loss, own, score, Batch(real[stream]), Batch(shown[stream]), progress, stream)
+
+        steps = {stream: begin(stream) for stream in self.streams}
 
         def judged(stream: str) -> Tensor:
             discriminator = self.networks[f"discriminator_{stream}"]
             of_real, of_fake = (one["score"] for one in judge(discriminator, real[stream], shown[stream]))
-            right["real"].append(self.loss.takes_for_real(of_real.detach()).float().mean())
-            right["fake"].append(1 - self.loss.takes_for_real(of_fake.detach()).float().mean())
-            return self.loss.discriminator(of_real, of_fake, random=progress.generator(f"loss.{stream}"))
+            return steps[stream].loss(of_real, of_fake, progress.generator(f"loss.{stream}"))
 
-        def penalty(of: Penalty, stream: str) -> Tensor:
-            discriminator = self.networks[f"discriminator_{stream}"]
-            random = progress.generator(f"penalty.{of.name}.{stream}")
-            return of(lambda images: discriminator(images)["score"], real[stream], shown[stream], random)
-
-        due = [(of, stream) for of in self.penalties if progress.rounds % of.every == 0 for stream in self.streams]
-        values = update(
-            "discriminator", *(lambda stream=stream: judged(stream) for stream in self.streams),
-            *(lambda of=of, stream=stream: penalty(of, stream) for of, stream in due),
-        )
-        seen = {"discriminator.loss": values[0] + values[1]}
-        seen |= {f"discriminator.accuracy_{kind}": torch.stack(shares).mean() for kind, shares in right.items()}
+        further = [loss for step in steps.values() for loss in step.further()]
+        update("discriminator", *(lambda stream=stream: judged(stream) for stream in self.streams), *further)
+        a, b = (step.values for step in steps.values())
+        seen = {"discriminator.loss": a["loss"] + b["loss"]}
+        for kind in ("accuracy_real", "accuracy_fake"):
+            seen[f"discriminator.{kind}"] = torch.stack([a[kind], b[kind]]).mean()
+        own = {name for penalties in self.penalties_of.values() for name in penalties}
         return seen | {
-            f"discriminator.{of.name}_{stream}": value for (of, stream), value in zip(due, values[2:], strict=True)
+            f"discriminator.{name}_{stream}": value
+            for stream, step in steps.items() for name, value in step.values.items() if name in own
         }
 
     def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:
@@ -202,10 +207,6 @@ class Cycle:
             "translator_ab": Shipped("generator_ab", direction=("a", "b")),
             "translator_ba": Shipped("generator_ba", direction=("b", "a")),
         }
-
-    def settle(self, network: nn.Module, seed: int) -> None:
-        """Nothing here follows from the weights, unless a network of one's own says so."""
-        settle(network, seed)
 
     def state_dict(self) -> dict[str, Any]:
         """The pools."""

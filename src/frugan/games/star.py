@@ -10,19 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.games import Batches, Classes, Order, Progress, Shipped, Update, Variant, settle
-from frugan.games._domains import Domains, Rules, check, targets
+from frugan.games._discriminator import by_name
+from frugan.games._domains import ROWS, Domains, Rules, targets
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
 from frugan.registry import UserError
-
-ROWS = 8
 
 
 class Star:
@@ -40,6 +38,7 @@ class Star:
     """
 
     streams = ("train",)
+    settle = staticmethod(settle)
 
     def __init__(
         self,
@@ -58,48 +57,31 @@ class Star:
         size = getattr(generator, "classes", 0)
         if not size:
             raise UserError("The game 'star' needs a generator that takes labels: generator.labels=true.")
-        check(discriminator_steps)
-        self.networks = {"generator": generator, "discriminator": discriminator}
-        self.batch_size = batch_size
+        self.penalties = by_name(penalties)
         self.rules = Rules(
-            generator, discriminator, loss, tuple(penalties), tuple(augment), classification, reconstruction
+            "star", generator, discriminator, batch_size, loss, self.penalties, tuple(augment), discriminator_steps,
+            classification, reconstruction,
         )
-        self.discriminator_steps = discriminator_steps
+        self.networks = self.rules.networks()
         self.domains = Domains("train", "classes", size)
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
         """One round: `discriminator_steps` of the discriminator, then one of the generator on the last batch."""
-        rules, domains, scalars = self.rules, self.domains, {}
-        for turn in range(self.discriminator_steps):
-            real = rules.take(batches, progress, domains, self.batch_size, turn)
-            wanted = rules.targets(real, progress, domains, turn)
-            scalars = rules.train_discriminator(real, wanted, progress, update, domains, turn)
-            if turn == self.discriminator_steps - 1:
-                scalars |= rules.train_generator(real, wanted, progress, update, domains)
-        return scalars
+        return self.rules.play([self.domains], batches, progress, update)
 
     def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:
         """The images of `like` translated to its labels."""
-        if like.labels is None:
-            raise UserError("The game 'star' translates images to labels; none were given.")
-        return networks["generator"](like.images, self.domains.told(like.labels))
+        return self.rules.sample(networks, like, self.domains)
 
     def preview(self, networks: Mapping[str, nn.Module], first: Mapping[str, Batch], seed: int) -> tuple[Tensor, int]:
         """For each of the first images a row: the image, then what becomes of it for each target."""
-        images, labels = first["train"].images[:ROWS], first["train"].labels
-        if labels is None:
-            raise UserError("The game 'star' translates images to labels; none were given.")
+        images, labels = first["train"].images[:ROWS], self.rules.labels_of(first["train"])
         wanted = targets(labels[:ROWS], self.domains.size, first["train"].exclusive)
-        made = [networks["generator"](images, self.domains.told(target)) for target in wanted]
-        return torch.stack([images, *made], dim=1).flatten(0, 1), 1 + len(made)
+        return self.rules.rows(networks, images, [self.domains.told(target) for target in wanted])
 
     def shipped(self) -> dict[str, Shipped]:
         """The translator; the discriminator can read an image's labels."""
         return {"translator": Shipped("generator", reader="discriminator")}
-
-    def settle(self, network: nn.Module, seed: int) -> None:
-        """Nothing here follows from the weights, unless a network of one's own says so."""
-        settle(network, seed)
 
 
 def order(**options: object) -> dict[str, Order]:

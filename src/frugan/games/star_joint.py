@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.games import Batches, Classes, Order, Progress, Shipped, Told, Update, Variant, settle
-from frugan.games._domains import Domains, Rules, check, targets
+from frugan.games._discriminator import by_name
+from frugan.games._domains import ROWS, Domains, Rules, targets
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
 from frugan.registry import UserError
-
-ROWS = 8
 
 
 class StarJoint:
@@ -31,6 +30,7 @@ class StarJoint:
     """
 
     streams = ("first", "second")
+    settle = staticmethod(settle)
 
     def __init__(
         self,
@@ -52,13 +52,12 @@ class StarJoint:
         one, two = outputs["first"], outputs["second"]
         if getattr(generator, "classes", 0) != one + two + 2:
             raise UserError(f"The game 'star_joint' needs a generator that is told {one} + {two} labels and 2 more.")
-        check(discriminator_steps)
-        self.networks = {"generator": generator, "discriminator": discriminator}
-        self.batch_size = batch_size
+        self.penalties = by_name(penalties)
         self.rules = Rules(
-            generator, discriminator, loss, tuple(penalties), tuple(augment), classification, reconstruction
+            "star_joint", generator, discriminator, batch_size, loss, self.penalties, tuple(augment),
+            discriminator_steps, classification, reconstruction,
         )
-        self.discriminator_steps = discriminator_steps
+        self.networks = self.rules.networks()
         self.domains = {
             "first": Domains("first", "first", one, 0, two, (1.0, 0.0)),
             "second": Domains("second", "second", two, one, 0, (0.0, 1.0)),
@@ -66,49 +65,29 @@ class StarJoint:
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
         """One round: both sets in each of `discriminator_steps` turns, in the last the generator after each."""
-        rules = self.rules
-        scalars: dict[str, Tensor] = {}
-        for turn in range(self.discriminator_steps):
-            played = []
-            for domains in self.domains.values():
-                real = rules.take(batches, progress, domains, self.batch_size, turn)
-                wanted = rules.targets(real, progress, domains, turn)
-                values = rules.train_discriminator(real, wanted, progress, update, domains, turn)
-                if turn == self.discriminator_steps - 1:
-                    values |= rules.train_generator(real, wanted, progress, update, domains)
-                played.append(values)
-            scalars = {name: (played[0][name] + played[1][name]) / 2 for name in played[0]}
-        return scalars
+        return self.rules.play([*self.domains.values()], batches, progress, update)
 
     def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:
         """The images of `like`, of the first set, translated to its labels."""
-        if like.labels is None:
-            raise UserError("The game 'star_joint' translates images to labels; none were given.")
-        return networks["generator"](like.images, self.domains["first"].told(like.labels))
+        return self.rules.sample(networks, like, self.domains["first"])
 
     def preview(self, networks: Mapping[str, nn.Module], first: Mapping[str, Batch], seed: int) -> tuple[Tensor, int]:
         """For each of the first set's first images a row: the image, then each target of the first and the second set.
 
         Of the second set's attributes each is asked for alone, since an image of the first has none of its labels.
         """
-        images, labels, others = first["first"].images[:ROWS], first["first"].labels, first["second"].labels
-        if labels is None or others is None:
-            raise UserError("The game 'star_joint' translates images to labels; none were given.")
+        images, labels = first["first"].images[:ROWS], self.rules.labels_of(first["first"])
+        others = self.rules.labels_of(first["second"])
         one, two = self.domains.values()
         told = [one.told(target) for target in targets(labels[:ROWS], one.size, first["first"].exclusive)]
         none = torch.zeros((len(images), *others.shape[1:]), dtype=others.dtype, device=others.device)
         told += [two.told(target) for target in targets(none, two.size)]
-        made = [networks["generator"](images, one_told) for one_told in told]
-        return torch.stack([images, *made], dim=1).flatten(0, 1), 1 + len(made)
+        return self.rules.rows(networks, images, told)
 
     def shipped(self) -> dict[str, Shipped]:
         """The translator, and how it is told which set is meant."""
         told = tuple(Told(one.stream, one.before, one.after, one.mask) for one in self.domains.values())
         return {"translator": Shipped("generator", told=told)}
-
-    def settle(self, network: nn.Module, seed: int) -> None:
-        """Nothing here follows from the weights, unless a network of one's own says so."""
-        settle(network, seed)
 
 
 def order(**options: object) -> dict[str, Order]:
