@@ -89,7 +89,8 @@ class RecipeCost:
                 if choice.declined:
                     console.print(f"{name}, {choice.role}: {choice.asked} declined ({choice.declined}).", markup=False)
             for note in network.cost.notes:
-                console.print(f"{name}: {note}", markup=False)
+                doubted = "its MACs are not to be believed: " if note in network.cost.doubts else ""
+                console.print(f"{name}: {doubted}{note}", markup=False)
             for time in network.latency:
                 console.print(f"{name}, {time}", markup=False, highlight=False)
             for time in network.fused:
@@ -207,8 +208,8 @@ def _summary_table(costed: RecipeCost) -> Table:
         families = ", ".join(f"{built.count(family)} {family}" for family in dict.fromkeys(built)) or "no role"
         cost = network.cost
         table.add_row(
-            name, families, f"{cost.parameters:,}", f"{cost.trainable:,}", f"{cost.macs + cost.macs_attention:,}",
-            f"{cost.activation_bytes / 1e6:.2f} MB",
+            name, families, f"{cost.parameters:,}", f"{cost.trainable:,}",
+            cost.shown_macs, f"{cost.activation_bytes / 1e6:.2f} MB",
         )
     return table
 
@@ -230,9 +231,10 @@ def _layer_table(name: str, network: NetworkCost) -> Table:
         before = layer.role
         table.add_row(
             layer.role if begins and layer.role else "", _built(choices.get(layer.role or "")) if begins else "",
-            *_described(layer), f"{layer.parameters:,}", f"{layer.macs:,}",
+            *_described(layer), f"{layer.parameters:,}", f"{layer.macs + layer.macs_attention:,}",
         )
-    table.add_row("total", "", "", "", "", "", f"{network.cost.parameters:,}", f"{network.cost.macs:,}", style="bold")
+    cost = network.cost
+    table.add_row("total", "", "", "", "", "", f"{cost.parameters:,}", cost.shown_macs, style="bold")
     return table
 
 

@@ -86,9 +86,9 @@ class Swapped(NamedTuple):
 
 
 def swap(
-    module: nn.Module, family: str | ConvFamily, *, inputs: Any = None, layers: Chooser | None = None,
-    kinds: Sequence[str] = KINDS, minimum_channels: int = 0, keep_first: bool = False, keep_last: bool = False,
-    start_afresh: bool = False, **options: Any,
+    module: nn.Module, family: str | ConvFamily, *, inputs: Any = None, batch: int | None = None,
+    layers: Chooser | None = None, kinds: Sequence[str] = KINDS, minimum_channels: int = 0, keep_first: bool = False,
+    keep_last: bool = False, start_afresh: bool = False, **options: Any,
 ) -> Swapped:
     """A copy of `module` whose convolutions are rebuilt by `family`, with a report.
 
@@ -97,6 +97,7 @@ def swap(
         family: the name of a family (``"depthwise"``) or a family of one's own.
         inputs: what the module is called with (as for `frugan.cost`; several as a list). With them, every layer's
             output shape is checked by running both, and the report has the multiply-accumulates.
+        batch: how many images the inputs hold; found out if left out (see `frugan.cost`).
         layers: which layers: names or patterns (``"block.*"``), or a function of name and layer; all if left out.
         kinds: which kinds: any of "same", "down", "up", and, if named, "valid": convolutions that are padded less than
             these are, as those after a layer that pads by reflection.
@@ -121,7 +122,7 @@ def swap(
             "learnt is lost. If that is meant, call swap(..., start_afresh=True)."
         )
 
-    before = None if inputs is None else observe(module, inputs)
+    before = None if inputs is None else observe(module, inputs, batch=batch)
     found = {name: layer for name, layer in module.named_modules() if isinstance(layer, _ConvNd)}
     if before is not None:  # running order, then those that did not run
         ran = dict.fromkeys(call.name for call in before.calls if call.name in found)
@@ -291,7 +292,7 @@ def _trained(module: nn.Module) -> str | None:
 def _checked(module: nn.Module, copy: nn.Module, before: Observation, inputs: Any, report: SwapReport) -> SwapReport:
     """The report with multiply-accumulates, after comparing the shapes of every layer and of what comes out."""
     try:
-        after = observe(copy, inputs)
+        after = observe(copy, inputs, batch=before.batch)
     except UserError as error:
         raise UserError(
             f"After the swap to '{report.family}' the module does not run, so something in it uses a convolution's "
@@ -313,13 +314,16 @@ def _checked(module: nn.Module, copy: nn.Module, before: Observation, inputs: An
     rows = tuple(
         replace(row, macs_before=_macs(old, row.name), macs_after=_macs(new, row.name)) for row in report.rows
     )
-    return replace(report, rows=rows, macs_before=old.macs, macs_after=new.macs)
+    doubts = [f"the multiply-accumulates are not to be believed: {doubt}" for doubt in new.doubts]
+    notes = (*report.notes, *doubts)
+    return replace(report, rows=rows, macs_before=old.all_macs, macs_after=new.all_macs, notes=notes)
 
 
 def _macs(cost: Cost, name: str) -> int:
     """The multiply-accumulates of the layer called `name` and of all inside it."""
     inside = f"{name}." if name else ""
-    return sum(layer.macs for layer in cost.layers if layer.name == name or layer.name.startswith(inside))
+    layers = [layer for layer in cost.layers if layer.name == name or layer.name.startswith(inside)]
+    return sum(layer.macs + layer.macs_attention for layer in layers)
 
 
 def _described(layer: _ConvNd) -> str:

@@ -3,29 +3,29 @@
 `cost` counts almost without computing: the network runs once with its convolutions and matrix products left out (which
 starts faster than torch's tensors without data). It follows the formulas of the plain form: a convolution makes
 H_out W_out C_out (C_in / groups) K^2 multiply-accumulates, a transposed one H_in W_in C_in (C_out / groups) K^2, a
-dense layer in x out; norms, activations, additions and resizing are free.
+dense layer in x out, a bilinear one in1 x in2 x out, a recurrent one every weight matrix once a step. Attention makes
+its projections, and apart from them, as `macs_attention`, queries x keys x width for the scores and as many for the
+values. Norms, activations, additions, resizing and all other work by element are free (docs/precision.md, "Counting").
 `latency` measures, because fewer multiply-accumulates are a hypothesis and the clock decides.
 
-Any torch module will do. One that computes attention says so by a method ``macs_attention(input_shape) -> int``, the
-multiply-accumulates of its products for a whole input of that shape.
+Any torch module will do. One that multiplies outside of layers says how much by a method ``macs(input_shape) -> int``,
+one that computes attention by hand by ``macs_attention(input_shape) -> int``: for a whole input of that shape, without
+what the layers in it make. What the formulas and torch's flop counter do not agree in is a doubt of the count.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.nn.modules.conv import _ConvNd
 
-from frugan.costs._tensors import all_tensors, arguments, dtype_of, duplicate, is_shape
+from frugan.costs._formulas import FREE, LAYERS, has_formula
+from frugan.costs._observing import INSIDE, Call, Observation, observe
+from frugan.costs._tensors import duplicate
 from frugan.costs._timing import Latency, latencies, latency, machine, processor
-from frugan.registry import UserError
 
 __all__ = [
     "Call", "Cost", "Latency", "LayerCost", "Observation", "cost", "duplicate", "latencies", "latency", "machine",
@@ -33,7 +33,13 @@ __all__ = [
 ]  # fmt: skip
 
 RUNNING = ("running_mean", "running_var")
-INSIDE = "parametrizations"  # where torch keeps the weights of a parametrised layer
+WIDTHS = (
+    ("in_channels", "out_channels"), ("in_features", "out_features"), ("in1_features", "out_features"),
+    ("input_size", "hidden_size"), ("embed_dim", "embed_dim"),
+)  # fmt: skip
+"""What layers call the width of what they take and of what they put out."""
+NAMED = 5
+"""How many modules a note names before it counts the rest."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class LayerCost:
     output: tuple[int, ...] | None
     parameters: int
     macs: int
+    macs_attention: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,12 @@ class Cost:
 
     `parameters` are weights, trainable or frozen, and running means and variances; `trainable` those that an optimiser
     may change; `buffers` the elements of all other buffers (counters, spectral vectors, reference batches). `macs` are
-    multiply-accumulates per image of convolutions and dense layers; `macs_attention` those that modules declare;
-    `macs_flop_counter` is the cross-check, torch's flop counter halved. `activation_bytes` is the size in float32, per
-    image, of all that the layers put out; an in-place layer or a view adds nothing.
+    multiply-accumulates per image of products with weights, `macs_attention` those of attention; tables show
+    `all_macs`, their sum. `macs_flop_counter` is the cross-check, torch's flop counter halved. `activation_bytes` is
+    the size in float32, per image, of all that the layers put out; an in-place layer or a view adds nothing.
+
+    `doubts` say why the multiply-accumulates are not to be believed; there are none where they are. `notes` are these
+    and what else a reader should know.
     """
 
     parameters: int
@@ -76,6 +86,17 @@ class Cost:
     activation_bytes: int
     layers: tuple[LayerCost, ...]
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def all_macs(self) -> int:
+        """Multiply-accumulates per image, attention among them."""
+        return self.macs + self.macs_attention
+
+    @property
+    def shown_macs(self) -> str:
+        """The same in words; what is not to be believed has a question mark."""
+        return f"{self.all_macs:,}{' ?' if self.doubts else ''}"
 
     def as_dict(self, *, layers: bool = False) -> dict[str, Any]:
         """For JSON; with `layers`, one dictionary per layer."""
@@ -90,92 +111,64 @@ class Cost:
             rows.append((
                 layer.name or "(itself)", layer.role or "", layer.kind, _sizes(layer.kernel),
                 "" if layer.in_channels is None else f"{layer.in_channels} -> {layer.out_channels}",
-                _sizes(layer.output), f"{layer.parameters:,}", f"{layer.macs:,}",
+                _sizes(layer.output), f"{layer.parameters:,}", f"{layer.macs + layer.macs_attention:,}",
             ))
-        rows.append(("total", "", "", "", "", "", f"{self.parameters:,}", f"{self.macs:,}"))
+        rows.append(("total", "", "", "", "", "", f"{self.parameters:,}", self.shown_macs))
         return "\n".join([table(rows, right=2), *(f"note: {note}" for note in self.notes)])
 
 
-@dataclass(frozen=True)
-class Call:
-    """One run of one module inside a network: shapes of its first input and output, and the elements it newly made."""
-
-    name: str
-    module: nn.Module
-    input: tuple[int, ...]
-    output: tuple[int, ...]
-    made: int
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What happened when a network ran once: every call in order, the shapes it gave back, and torch's own count."""
-
-    batch: int
-    calls: list[Call]
-    outputs: list[tuple[int, ...]]
-    flops: int
-
-
-def cost(module: nn.Module, *inputs: Any) -> Cost:
+def cost(module: nn.Module, *inputs: Any, batch: int | None = None) -> Cost:
     """Count what `module` costs per image; the module stays as it is.
 
     Args:
         module: any torch module.
         inputs: what it is called with: tensors, shapes with their batch (``(1, 3, 64, 64)``), or a dict of such for
             keyword arguments.
+        batch: how many images the inputs hold. Left out, it is the first axis of those that have one: a single number
+            (a time step) counts no images, and an image without a batch axis is known by the layers that take it.
 
-    Raises UserError if the module does not run on them.
+    Raises UserError if the module does not run on them, or if it is not clear how many images they hold.
     """
-    return priced(module, observe(module, *inputs))
+    return priced(module, observe(module, *inputs, batch=batch))
 
 
 def priced(module: nn.Module, seen: Observation) -> Cost:
     """The cost of `module` by what was seen when it ran."""
-    macs: dict[str, int] = {}
+    work: dict[str, list[int]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
-    attention = made = 0
+    made = 0
     for call in seen.calls:
-        macs[call.name] = macs.get(call.name, 0) + _formula(call)
-        shapes[call.name] = call.output[1:]
+        done = work.setdefault(call.name, [0, 0])
+        done[0] += call.macs
+        done[1] += call.attention
+        shapes[call.name] = _without_batch(call)
         made += call.made
-        declared = getattr(call.module, "macs_attention", None)
-        attention += declared(call.input) if callable(declared) else 0
+    for name, attention in seen.attended.items():
+        work.setdefault(name, [0, 0])[1] += attention
 
     layers: list[LayerCost] = []
     counted: set[int] = set()
     trainable = buffers = 0
-    idle: list[str] = []
     for name, sub in module.named_modules():
         if INSIDE in name.split("."):
             continue
         weights, running, others = _owned(sub, counted)
         trainable += sum(weight.numel() for weight in weights if weight.requires_grad)
         buffers += sum(buffer.numel() for buffer in others)
-        parameters = sum(tensor.numel() for tensor in (*weights, *running))
-        multiplies = isinstance(sub, (_ConvNd, nn.Linear))
-        if multiplies and name not in shapes:
-            idle.append(name)
-        if parameters or multiplies:
-            ran = macs.get(name, 0)
-            layers.append(_row(module, name, sub, shapes.get(name), parameters, _per_image(ran, seen.batch)))
+        held = sum(tensor.numel() for tensor in (*weights, *running))
+        done = [_per_image(count, seen.batch) for count in work.get(name, (0, 0))]
+        if held or any(done) or isinstance(sub, LAYERS):
+            layers.append(_row(module, name, sub, shapes.get(name), held, *done))
     order = {call.name: place for place, call in reversed(list(enumerate(seen.calls)))}
     layers.sort(key=lambda layer: order.get(layer.name, len(order) + len(seen.calls)))
 
-    total = _per_image(sum(macs.values()), seen.batch)
-    attended, counter = _per_image(attention, seen.batch), _per_image(seen.flops // 2, seen.batch)
-    notes = []
-    if total + attended != counter:
-        notes.append(
-            f"torch's flop counter sees {counter:,} multiply-accumulates, the formulas {total + attended:,}: "
-            "a product or convolution outside of a layer, or a layer that computes in another form."
-        )
-    if idle:
-        notes.append(f"did not run, so only their parameters count: {', '.join(idle)}.")
+    doubts = tuple(_doubts(module, seen, {name: sum(done) for name, done in work.items()}))
+    macs, attention = (_per_image(sum(done[kind] for done in work.values()), seen.batch) for kind in (0, 1))
     return Cost(
-        parameters=sum(layer.parameters for layer in layers), trainable=trainable, buffers=buffers, macs=total,
-        macs_attention=attended, macs_flop_counter=counter, activation_bytes=_per_image(4 * made, seen.batch),
-        layers=tuple(layers), notes=tuple(notes),
+        parameters=sum(layer.parameters for layer in layers), trainable=trainable, buffers=buffers, macs=macs,
+        macs_attention=attention, macs_flop_counter=_per_image(_seen(seen), seen.batch),
+        activation_bytes=_per_image(4 * made, seen.batch), layers=tuple(layers), doubts=doubts,
+        notes=(*doubts, *_notes(module, seen)),
     )
 
 
@@ -187,28 +180,6 @@ def parameters(module: nn.Module) -> int:
         weights, running, _ = _owned(sub, counted)
         total += sum(tensor.numel() for tensor in (*weights, *running))
     return total
-
-
-def observe(module: nn.Module, *inputs: Any) -> Observation:
-    """Run a copy of `module` once, its products left out, and say what ran with which shapes.
-
-    Raises UserError if it does not run on `inputs` (see `cost`).
-    """
-    if not isinstance(module, nn.Module):
-        raise UserError(f"Only a torch module has a cost, and this is a {type(module).__name__}; give it an nn.Module.")
-    positional, keyword = arguments(inputs)
-    device = next((tensor.device for tensor in all_tensors(module)), torch.device("cpu"))
-    copied = duplicate(module, share=True)
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            return _run(copied, positional, keyword, device)
-    except Exception as error:
-        given = ", ".join(_described(value) for value in (*positional, *keyword.values()))
-        reason = (str(error) or type(error).__name__).splitlines()[0]  # torch adds every signature it knows below
-        raise UserError(
-            f"{type(module).__name__} does not run on {given}: {reason}. Give what it is called with, "
-            "tensors or shapes with their batch, e.g. (1, 3, 64, 64)."
-        ) from error
 
 
 def table(rows: Sequence[Sequence[str]], *, right: int) -> str:
@@ -224,108 +195,111 @@ def table(rows: Sequence[Sequence[str]], *, right: int) -> str:
     return "\n".join(lines)
 
 
-def _run(module: nn.Module, positional: list[Any], keyword: dict[str, Any], device: torch.device) -> Observation:
-    dtype = dtype_of(module)
-    given = [_filled(value, device, dtype) for value in positional]
-    named = {name: _filled(value, device, dtype) for name, value in keyword.items()}
-    batch = next((value.shape[0] for value in _tensors((given, named)) if value.dim()), 1)
-    calls: list[Call] = []
-
-    def record(name: str) -> Callable[..., None]:
-        def hook(sub: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            taken, made = list(_tensors((args, kwargs))), list(_tensors(output))
-            if not made:
-                return
-            leaf = not any(child != INSIDE for child, _ in sub.named_children())
-            new = sum(tensor.numel() for tensor in made if not _reuses(tensor, taken)) if leaf else 0
-            calls.append(Call(name, sub, tuple(taken[0].shape) if taken else (), tuple(made[0].shape), new))
-
-        return hook
-
-    for name, sub in module.named_modules():
-        if INSIDE not in name.split("."):
-            sub.register_forward_hook(record(name), with_kwargs=True)
-    counting = _Counting()
-    with torch.no_grad(), counting:
-        output = module.eval()(*given, **named)
-    return Observation(
-        batch=max(batch, 1), calls=calls, outputs=[tuple(tensor.shape) for tensor in _tensors(output)],
-        flops=counting.flops,
-    )
-
-
-class _Counting(TorchDispatchMode):
-    """Inside, torch's flop formulas are added up; convolutions and matrix products give zeros of the right shape.
-
-    torch's own `FlopCounterMode` applies the same formulas but loads the compiler for it, which takes seconds.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flops = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # or else the first operation loads the compiler, only to keep it out
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        output = _without_multiplying(func, args)
-        if output is None:
-            output = func(*args, **kwargs)
-        formula = flop_registry.get(func._overloadpacket)
-        if formula is not None:
-            self.flops += formula(*args, **kwargs, out_val=output)
-        return output
+def _doubts(module: nn.Module, seen: Observation, work: Mapping[str, int]) -> Iterator[str]:
+    """Why the multiply-accumulates of `work`, for each module what it makes by itself, are not to be believed."""
+    kinds = dict(module.named_modules())
+    apart = [
+        name for name in dict.fromkeys((*work, *seen.seen))
+        if work.get(name, 0) != sum(seen.seen.get(name, {}).values())
+    ]  # fmt: skip
+    if apart:
+        outside = []
+        for name in apart:
+            products = ", ".join(
+                f"{what} {_per_image(macs, seen.batch):,}" for what, macs in seen.seen.get(name, {}).items() if macs
+            )
+            if has_formula(kinds[name]):
+                formula = _per_image(work.get(name, 0), seen.batch)
+                outside.append(f"{_called(name, kinds)} computes otherwise than its formula ({formula:,}; "
+                               f"seen: {products or 'nothing'})")  # fmt: skip
+            else:
+                outside.append(f"{_called(name, kinds)} multiplies outside of a layer ({products})")
+        yield (
+            f"torch's flop counter sees {_per_image(_seen(seen), seen.batch):,} multiply-accumulates, the formulas "
+            f"{_per_image(sum(work.values()), seen.batch):,}: {_first(outside, '; ')}. A module says what it makes "
+            "outside of layers by a method macs(input_shape) -> int, or macs_attention."
+        )
+    if seen.unknown:
+        listed = [
+            f"{', '.join(sorted(operations))} in {_called(name, kinds)}" for name, operations in seen.unknown.items()
+        ]
+        yield f"the multiply-accumulates of an operation are not known: {_first(listed)}."
+    if seen.steps_first:
+        listed = [_called(name, kinds) for name in seen.steps_first]
+        yield (
+            f"the first axis, {seen.batch}, was taken to count images, and {_first(listed)} took it to count steps "
+            "(batch_first=False); say how many images there are by batch=...."
+        )
 
 
-def _without_multiplying(func: Any, args: tuple[Any, ...]) -> Tensor | None:
-    """Zeros in the shape that a convolution or a matrix product has; None for anything else, and for mistakes."""
-    aten = torch.ops.aten
-    if func is aten.convolution.default:
-        images, weight, _, stride, padding, dilation, transposed, extra, groups = args
-        sizes = zip(images.shape[2:], weight.shape[2:], stride, padding, dilation, extra, strict=True)
-        if transposed:
-            channels, wanted = weight.shape[1] * groups, weight.shape[0]
-            out = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, k, s, p, d, e in sizes]
-        else:
-            channels, wanted = weight.shape[0], weight.shape[1] * groups
-            out = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d, _ in sizes]
-        if images.shape[1] == wanted and min(out) > 0:
-            return images.new_zeros(images.shape[0], channels, *out)
-    elif func in (aten.mm.default, aten.bmm.default, aten.addmm.default):
-        one, other = args[-2:]
-        if one.shape[-1] == other.shape[-2]:
-            return one.new_zeros(*one.shape[:-1], other.shape[-1])
-    return None
+def _notes(module: nn.Module, seen: Observation) -> Iterator[str]:
+    """What else a reader should know: what has no formula, what did not run, what was divided unevenly."""
+    kinds = dict(module.named_modules())
+    ran = {call.name for call in seen.calls}
+    holding = [name for name, sub in kinds.items() if INSIDE not in name.split(".") and _holds_weights(sub)]
+    without = [
+        _called(name, kinds) for name in holding
+        if name in ran and not has_formula(kinds[name]) and not isinstance(kinds[name], FREE)
+    ]  # fmt: skip
+    if without:
+        yield (
+            f"hold weights and have no formula, so what they compute by element counts as free: {_first(without)}."
+        )
+    idle = [name for name in holding if name not in ran | seen.touched and isinstance(kinds[name], LAYERS)]
+    if idle:
+        yield f"did not run, so only their parameters count: {', '.join(name or '(itself)' for name in idle)}."
+    counts = (sum(call.macs for call in seen.calls), sum(call.attention for call in seen.calls))
+    if any(count % seen.batch for count in counts):
+        yield (
+            f"some work is done once for all {seen.batch} images, so an image's share depends on how many there are; "
+            "give one image for the cost of one."
+        )
 
 
-def _formula(call: Call) -> int:
-    layer = call.module
-    if isinstance(layer, _ConvTransposeNd):
-        return math.prod(call.input) * (layer.out_channels // layer.groups) * math.prod(layer.kernel_size)
-    if isinstance(layer, _ConvNd):
-        return math.prod(call.output) * (layer.in_channels // layer.groups) * math.prod(layer.kernel_size)
-    if isinstance(layer, nn.Linear):
-        return math.prod(call.output) * layer.in_features
-    return 0
+def _holds_weights(module: nn.Module) -> bool:
+    """Whether a module holds weights itself, perhaps in a list of them or parametrised."""
+    lists = (nn.ParameterList, nn.ParameterDict)  # these never run; what holds them does
+    inner = [child for name, child in module.named_children() if isinstance(child, lists) or name == INSIDE]
+    own = any(parameter is not None for parameter in module._parameters.values())
+    return not isinstance(module, lists) and (own or any(True for child in inner for _ in child.parameters()))
+
+
+def _called(name: str, modules: Mapping[str, nn.Module]) -> str:
+    """A module by its name and class."""
+    kind = type(modules[name]).__name__.removeprefix("Parametrized")
+    return f"'{name}' ({kind})" if name else kind
+
+
+def _first(listed: Sequence[str], between: str = ", ") -> str:
+    """The first few of a list, and how many more there are."""
+    more = [f"and {len(listed) - NAMED} more"] if len(listed) > NAMED else []
+    return between.join([*listed[:NAMED], *more])
+
+
+def _seen(seen: Observation) -> int:
+    return sum(sum(products.values()) for products in seen.seen.values())
+
+
+def _without_batch(call: Call) -> tuple[int, ...]:
+    axis = 0 if call.images is None else call.images.axis
+    return call.output if axis is None else (*call.output[:axis], *call.output[axis + 1 :])
 
 
 def _row(
-    module: nn.Module, name: str, sub: nn.Module, output: tuple[int, ...] | None, parameters: int, macs: int
+    module: nn.Module, name: str, sub: nn.Module, output: tuple[int, ...] | None, parameters: int, macs: int,
+    macs_attention: int,
 ) -> LayerCost:
     convolution = isinstance(sub, _ConvNd)
-    wide = ("in_channels", "out_channels") if convolution else ("in_features", "out_features")
+    wide = next((names for names in WIDTHS if hasattr(sub, names[0]) and hasattr(sub, names[1])), None)
     role, path = None, name.split(".")
     for end in range(len(path), 0, -1):  # the nearest module around it that was built for a role
         role = role or getattr(module.get_submodule(".".join(path[:end])), "role", None)
     return LayerCost(
         name=name, role=role if isinstance(role, str) else None, kind=type(sub).__name__.removeprefix("Parametrized"),
         kernel=tuple(sub.kernel_size) if convolution else None, stride=tuple(sub.stride) if convolution else None,
-        in_channels=getattr(sub, wide[0], None), out_channels=getattr(sub, wide[1], None), output=output,
-        parameters=parameters, macs=macs,
+        in_channels=None if wide is None else getattr(sub, wide[0]),
+        out_channels=None if wide is None else getattr(sub, wide[1]), output=output,
+        parameters=parameters, macs=macs, macs_attention=macs_attention,
     )
 
 
@@ -343,35 +317,6 @@ def _owned(sub: nn.Module, counted: set[int]) -> tuple[list[Tensor], list[Tensor
                 counted.add(id(tensor))
                 kinds[kind].append(tensor)
     return kinds
-
-
-def _filled(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device)
-    return torch.zeros(tuple(value), device=device, dtype=dtype) if is_shape(value) else value
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, Tensor) or is_shape(value):
-        return f"an input {tuple(value.shape if isinstance(value, Tensor) else value)}"
-    return repr(value)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _tensors(item)
-
-
-def _reuses(tensor: Tensor, given: list[Tensor]) -> bool:
-    """Whether `tensor` is one of the inputs, changed in place perhaps, or a view of one."""
-    bases = {id(source if source._base is None else source._base) for source in given}
-    return id(tensor if tensor._base is None else tensor._base) in bases
 
 
 def _per_image(total: int, batch: int) -> int:

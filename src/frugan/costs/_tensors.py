@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -28,7 +29,8 @@ def duplicate(module: nn.Module, *, share: bool = False) -> nn.Module:
 def arguments(inputs: tuple[Any, ...]) -> tuple[list[Any], dict[str, Any]]:
     """What a module is called with, by place and by name. Raises UserError if there is nothing."""
     if len(inputs) == 1 and isinstance(inputs[0], (tuple, list)) and not is_shape(inputs[0]):
-        inputs = tuple(inputs[0])
+        packed = hasattr(inputs[0], "_fields")  # a packed sequence is one argument
+        inputs = inputs if packed else tuple(inputs[0])
     if not inputs:
         raise UserError("Say what the module is called with: a tensor or a shape with its batch, e.g. (1, 3, 64, 64).")
     positional: list[Any] = []
@@ -51,6 +53,20 @@ def all_tensors(module: nn.Module) -> Iterator[Tensor]:
     for sub in module.modules():
         for held in (sub._parameters, sub._buffers, vars(sub)):
             yield from (value for value in held.values() if isinstance(value, Tensor))
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """All tensors in arguments or in what a module gives back."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from tensors_in(item)
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield from tensors_in(vars(value))
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:

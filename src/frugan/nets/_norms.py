@@ -96,6 +96,10 @@ class VirtualBatchNorm(nn.Module):
         self.register_buffer("reference_mean", torch.zeros(features))
         self.register_buffer("reference_square", torch.ones(features))
 
+    def macs(self, input_shape: tuple[int, ...]) -> int:
+        """It multiplies by element, which is free (see `frugan.costs`)."""
+        return 0
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return self._live(x, self.reference_mean, self.reference_square)
