@@ -15,8 +15,9 @@ from PIL import Image
 
 from frugan import cli
 from frugan.arguments import explanations
-from frugan.cli._arguments import options_last
+from frugan.cli._arguments import init_of, options_last
 from frugan.cli._reading import KINDS, with_arguments
+from frugan.registry import UserError
 
 VERBS = [*cli.VERBS, *(f"data {verb}" for verb in cli.DATA_VERBS)]
 SMALL = "data.limit=200 architecture.width=0.05 discriminator.width=0.1"
@@ -88,6 +89,28 @@ def test_help_of_evaluate_says_what_each_metric_and_view_is(capsys: pytest.Captu
     assert re.search(r"\n  pixels +The images themselves", printed)
     assert typed("train mnist --help") == 0
     assert "Names for --metrics" not in capsys.readouterr().out
+
+
+def test_help_of_train_lists_the_options_of_what_is_named_in_a_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["train", "mnist", "game=adversarial,discriminator_steps=2", "loss=hinge", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "  game.discriminator_steps=2" in lines
+    assert "  game.fresh_latents=false" in lines
+    assert not any("loss.smoothing" in line for line in lines)  # an option of another loss
+
+
+@pytest.mark.parametrize(("typed", "meant"), [
+    (None, None), ("runs/a", "runs/a"), ("teacher=runs/a", {"teacher": "runs/a"}),
+    ("teacher=runs/a,generator=b", {"teacher": "runs/a", "generator": "b"}),
+])
+def test_weights_to_begin_with_are_a_path_or_one_for_each_network(typed, meant):
+    assert init_of(typed) == meant
+
+
+def test_a_path_among_named_ones_belongs_to_no_network():
+    with pytest.raises(UserError, match="NETWORK=PATH for each"):
+        init_of("teacher=runs/a,runs/b")
 
 
 def test_one_recipe_in_detail_lists_options_at_their_defaults_and_names(capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,6 +117,17 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def init_of(text: str | None) -> str | dict[str, str] | None:
+    """A path, or NETWORK=PATH,NETWORK=PATH as a map. Raises UserError."""
+    parts = listed(text) or ()
+    if text is None or not any(is_key(part) for part in parts):
+        return text
+    pairs = dict(part.split("=", 1) for part in parts if is_key(part))
+    if len(pairs) < len(parts):
+        raise UserError(f"--init {text}: give one PATH, or NETWORK=PATH for each, each network once.")
+    return pairs
+
+
 def read_code(code: Path | None) -> None:
     if code is not None:
         from frugan.registry import load_code

@@ -18,6 +18,7 @@ from frugan.cli._arguments import (
     Run,
     Text,
     Value,
+    init_of,
     key_values,
     listed,
     whole_numbers,
@@ -39,7 +40,7 @@ def train(
     batch_size: Number = None,
     device: Text = None,
     precision: Text = None,
-    init: File = None,
+    init: Names = None,
     code: Code = None,
     allow_unusable: Flag = False,
     evaluate_every: Count = None,
@@ -60,7 +61,7 @@ def train(
         batch_size: Real images in each step of the discriminator.
         device: cpu, cuda, cuda:1 ...; the best there is if left out.
         precision: auto, float32 or bf16.
-        init: An artefact or run whose weights the generator begins with.
+        init: An artefact or run whose weights the generator begins with; or NETWORK=PATH, several with commas.
         allow_unusable: Train even if more than 5 % of the images cannot be used.
         evaluate_every: Measure every N images (20k), small and fast: fid_2k is of 2,000 images and no final FID.
         keep_best: fid or class_coverage: keep the best checkpoint by it in OUT/best, and evaluate that one anew.
@@ -70,7 +71,8 @@ def train(
     run(
         recipe, data=data, family=family, images=images, seed=seed, out=out, changes=key_values(keys), rounds=rounds,
         discriminator_family=discriminator_family, batch_size=batch_size, device=device, precision=precision,
-        init=init, code=code, allow_unusable=allow_unusable, evaluate_every=evaluate_every, keep_best=keep_best,
+        init=init_of(init), code=code, allow_unusable=allow_unusable, evaluate_every=evaluate_every,
+        keep_best=keep_best,
     )
 
 

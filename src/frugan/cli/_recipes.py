@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from frugan.cli._arguments import Code, Json, print_json, read_code
+from frugan.cli._arguments import Code, Json, is_key, key_values, print_json, read_code
 
 if TYPE_CHECKING:
     from frugan.recipe import Recipe
@@ -63,11 +63,17 @@ def print_keys(rest: list[str]) -> None:
 
     given = {name: rest[rest.index(name) + 1] for name in ("--family", "--data", "--code") if name in rest[:-1]}
     read_code(Path(given["--code"]) if "--code" in given else None)
-    recipe = resolve(rest[0], family=given.get("--family"), data=given.get("--data"))
+    changes = key_values([word for word in rest[1:] if is_key(word)])
+    recipe = resolve(rest[0], family=given.get("--family"), data=given.get("--data"), changes=changes)
     print(f"\nKeys of the recipe '{recipe.name}', as key=value:")
     for key, value in recipe.keys().items():
         print(f"  {key}={json.dumps(value)}")
-    print(f"\nOptions that are not listed have their defaults: frugan recipes {rest[0]}")
+    if not changes:  # these options take the two seconds in which torch is imported
+        print(f"\nOptions that are not listed have their defaults: frugan recipes {rest[0]}")
+        return
+    print("\nOptions that have their defaults:")
+    for key, value in _default_options(recipe).items():
+        print(f"  {key}={json.dumps(value)}")
 
 
 

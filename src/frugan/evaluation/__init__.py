@@ -34,8 +34,9 @@ __all__ = ["MAY_DIFFER", "PRIMARY", "Noise", "Value", "by_target", "evaluate", "
 Value = dict[str, Any]
 """One measured value as it stands in ``metrics.jsonl``."""
 
-MAY_DIFFER = ("generator", "sampling_seed")
-"""What two values of one table need not share: whose they are, and the latents that were drawn."""
+MAY_DIFFER = ("generator", "sampling_seed", "given")
+"""What two values of one table need not share: whose they are, the latents that were drawn, and the weights that a run
+was given to begin with."""
 
 
 @taking(EvaluationArguments)

@@ -125,6 +125,7 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
             f"Evaluation noise: sd {own:.3g} over the sampling seeds of one checkpoint, {seed_sd:.3g} at most over "
             f"training seeds{note}."
         )
+    lines += _given(data)
     equal = data["fixed"].get("equal_seconds")
     if equal:
         damaged = {arm["name"]: arm["damaged"] for arm in data["arms"]}
@@ -137,6 +138,19 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
         note = ", which are over a tenth apart" if really and max(really) > 1.1 * min(really) else ""
         lines.append(f"Equal in seconds ({words.duration(equal['seconds'])} meant); really used: {means}{note}.")
     return lines
+
+
+def _given(data: Mapping[str, Any]) -> list[str]:
+    """The weights that arms were given, and what these had cost."""
+    found: dict[str, None] = {}
+    for arm in data["arms"]:
+        for run in arm["runs"].values():
+            for network, about in run.get("given", {}).items():
+                cost = "" if about["seconds"] is None else f", after {words.duration(about['seconds'])} of training"
+                whose = f"{about['recipe']} on {about['data']}{cost}"
+                line = f"{arm['name']} was given its {network}'s weights ({whose}); its own times do not count that."
+                found[line] = None
+    return list(found)
 
 
 def _collapsed(arm: Mapping[str, Any]) -> int:

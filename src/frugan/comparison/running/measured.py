@@ -64,6 +64,7 @@ def runs(
             "trained_on": f"{facts['machine']}, {facts['device']}" if facts else None,
             "images": lines[-1]["images"] if lines else 0,
             "seconds": timed[-1]["seconds"] if timed else None,
+            "given": facts.get("given", {}),
             "images_per_second": timed[-1]["images"] / timed[-1]["seconds"] if timed else None,
             "findings": [{"kind": f.kind, "images": f.images, "text": f.text} for f in findings(lines)],
             "values": {},

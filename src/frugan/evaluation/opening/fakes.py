@@ -117,6 +117,7 @@ class Fakes:
             "fakes": self.how, "fake_count": count, "trained_on": config["data"]["hash"], "labels": labels,
             "weights": "averaged" if config["averaged"] else "live", "checkpoint": config.get("checkpoint", "last"),
             "norms": config.get("norms"), "sampling_seed": seed, "generator": self.generator.weights_hash,
+            **({"given": config["given"]} if config.get("given") else {}),
         }  # fmt: skip
 
 

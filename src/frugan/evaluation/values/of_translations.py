@@ -130,6 +130,8 @@ class Translations:
             "precision": "float32", "truncation": None, "options": self._options(metric),
             **facts_of(metric),
         }  # fmt: skip
+        if config.get("given"):
+            found["given"] = config["given"]
         short = self.short_of(metric)
         if short:
             found["few_images"] = short
