@@ -18,7 +18,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -290,6 +290,12 @@ def parse_count(text: str | int) -> int:
             f"'{text}' is not a number of images. Accepted: a whole number above 0, such as 60000, 60k or 2M."
         )
     return int(number)
+
+
+def parse_choices(given: str | Sequence[str | Choice]) -> tuple[Choice, ...]:
+    """Variants with options: ``"r1,weight=2+r2"`` as typed, or a list of such names and of `Choice`."""
+    items = _parted(given, "+") or [given] if isinstance(given, str) else given
+    return tuple(item if isinstance(item, Choice) else Choice(**_choice(item)) for item in items if item != "")
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

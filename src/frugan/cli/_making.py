@@ -45,6 +45,7 @@ def train(
     allow_unusable: Flag = False,
     evaluate_every: Count = None,
     keep_best: Text = None,
+    observers: Text = None,
 ) -> None:
     """Train a recipe; the same command on an unfinished run continues it.
 
@@ -65,6 +66,7 @@ def train(
         allow_unusable: Train even if more than 5 % of the images cannot be used.
         evaluate_every: Measure every N images (20k), small and fast: fid_2k is of 2,000 images and no final FID.
         keep_best: fid or class_coverage: keep the best checkpoint by it in OUT/best, and evaluate that one anew.
+        observers: Observers of your own that look at the run (docs/extending.md): NAME, or NAME,option=value+NAME.
     """
     from frugan.training import train as run
 
@@ -72,7 +74,7 @@ def train(
         recipe, data=data, family=family, images=images, seed=seed, out=out, changes=key_values(keys), rounds=rounds,
         discriminator_family=discriminator_family, batch_size=batch_size, device=device, precision=precision,
         init=init_of(init), code=code, allow_unusable=allow_unusable, evaluate_every=evaluate_every,
-        keep_best=keep_best,
+        keep_best=keep_best, observers=observers or (),
     )
 
 

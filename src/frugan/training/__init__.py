@@ -6,13 +6,13 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import __version__, memory, recipes
-from frugan.recipe import Recipe, parse_count, to_dict
+from frugan.recipe import Choice, Recipe, parse_count, to_dict
 from frugan.registry import UserError, load_code, suggest
 from frugan.training import _giving, _observing, _resuming
 from frugan.training._resuming import kernels_of
@@ -46,6 +46,7 @@ def train(
     allow_unusable: bool = False,
     evaluate_every: int | str | None = None,
     keep_best: str | None = None,
+    observers: str | Sequence[str | Choice] = (),
     quiet: bool = False,
 ) -> RunFolder:
     """Train a recipe and return its run folder; called again on the same folder, continue it.
@@ -65,6 +66,8 @@ def train(
             `frugan.evaluation.while_training`.
         keep_best: keep the checkpoint that was best by this metric ("fid", "class_coverage") as an artefact in the
             folder ``best``, and evaluate it anew in the end, by other latents. What trains on stays the last one.
+        observers: names of observers of one's own, each perhaps with options ("tracker,period=5000"), see
+            `frugan.engine.observers`. They look and change nothing, so a run may be continued with others.
 
     Raises UserError for every mistake in the above, before any data is opened where possible.
     """
@@ -74,7 +77,7 @@ def train(
         recipe, data=data, family=family, images=images, seed=seed, changes=changes, rounds=rounds,
         discriminator_family=discriminator_family, batch_size=batch_size, precision=precision, init=init,
     )
-    looks = _observing.asked(evaluate_every, keep_best)
+    looks = _observing.asked(evaluate_every, keep_best, observers)
     # Told before torch allocates anything.
     memory.keep()
     from frugan import build
@@ -168,7 +171,7 @@ def tell_packing(source: str, every: float = 5.0) -> Callable[[int, int], None]:
 
 def _play(
     assembly: Assembly, folder: RunFolder, processes: Processes, code: str | Path | None, allow_unusable: bool,
-    looks: _observing.Looks | None, quiet: bool,
+    looks: _observing.Looks, quiet: bool,
 ) -> None:
     """Open the data, build, and play."""
     from frugan import build
@@ -194,7 +197,7 @@ def _play(
 
 def _play_on(
     recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], code: str | Path | None,
-    looks: _observing.Looks | None, quiet: bool,
+    looks: _observing.Looks, quiet: bool,
 ) -> None:
     """Continue if there is something to continue, play, keep."""
     from frugan.engine import checkpoint
@@ -225,15 +228,17 @@ def _play_on(
         folder.write_json(folder.recipe, {"frugan": __version__, **to_dict(recipe)})
     title = f"{recipe.name} on {next(iter(sets.values())).title}"
     bar = Bar(title, start, recipe.budget, ("discriminator.loss", "generator.loss")) if not quiet else None
+    watching = [] if bar is None else [bar]
     try:
-        observers = _observing.observers(recipe, folder, parts, sets, looks, bar) if processes.leads else []
+        if processes.leads:
+            watching = _observing.observers(recipe, folder, parts, sets, looks, bar, title)
         came = play(
             parts, images=recipe.images if recipe.rounds is None else None, rounds=recipe.rounds,
-            folder=folder.checkpoints, observers=observers,
+            folder=folder.checkpoints, observers=watching,
         )
     finally:
-        if bar:
-            bar.close()
+        for observer in watching:
+            getattr(observer, "close", lambda: None)()
     if not came:
         if not quiet:
             print(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from frugan.recipe import Recipe, parse_count
+from frugan.recipe import Choice, Recipe, parse_choices, parse_count
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
@@ -23,35 +24,50 @@ HEALTH = 128
 
 
 class Looks(NamedTuple):
-    """Evaluation while training: every so many images, and the metric whose best checkpoint is kept, if any."""
+    """Who looks at a run besides those that always do.
 
-    every: int
+    Attributes:
+        every: evaluate whenever so many images were shown, if at all.
+        keep_best: the metric whose best checkpoint is kept, if any.
+        own: observers of the user's own.
+    """
+
+    every: int | None
     keep_best: str | None
+    own: tuple[Choice, ...]
 
 
-def asked(evaluate_every: int | str | None, keep_best: str | None) -> Looks | None:
-    """What was asked of evaluation while training. Raises UserError."""
+def asked(
+    evaluate_every: int | str | None, keep_best: str | None, own: str | Sequence[str | Choice] = ()
+) -> Looks:
+    """What was asked of evaluation and of observers while training. Raises UserError."""
+    chosen = parse_choices(own)
+    if chosen:
+        from frugan.engine import observers as known
+
+        for choice in chosen:
+            known.check(choice.name, choice.options)
     if evaluate_every is None:
         if keep_best is not None:
             raise UserError(f"--keep-best {keep_best} chooses among evaluations; say how often: --evaluate-every 50k")
-        return None
+        return Looks(None, None, chosen)
     from frugan.evaluation import while_training as approximate
 
     approximate.check(keep_best)
-    return Looks(parse_count(evaluate_every), keep_best)
+    return Looks(parse_count(evaluate_every), keep_best, chosen)
 
 
 def observers(
-    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], looks: Looks | None,
-    bar: Bar | None,
+    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], looks: Looks,
+    bar: Bar | None, title: str,
 ) -> list[Observer]:
-    """Who looks at this run: the log, previews, health, the progress bar."""
+    """Who looks at this run: the log, previews, health, evaluation, the user's own, the progress bar."""
     import torch
 
     from frugan import build, seeds
     from frugan.batch import Batch, from_bytes
     from frugan.engine.health import Finding, Health
-    from frugan.engine.observers import Log, Previews
+    from frugan.engine.observers import Guarded, Log, Previews, Watched, find
 
     stream = next(iter(sets))
     device = parts.device
@@ -92,7 +108,7 @@ def observers(
             classify=_classifier(sets[stream], image_range), classes=classes,
         ),
     ]
-    if looks is not None:
+    if looks.every is not None:
         from frugan.engine.observers import every
         from frugan.evaluation import while_training as approximate
 
@@ -102,14 +118,24 @@ def observers(
                 tell=bar.say if bar else lambda line: None,
             )
         )  # fmt: skip
+
+    def say(line: str) -> None:
+        if bar:
+            bar.say(line)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    watched = Watched(folder, recipe, title, parts.clock.images, recipe.budget, shown, image_range, say)
+    for choice in looks.own:
+        found.append(Guarded(choice.name, find(choice.name, watched, **choice.options), say))
     return [*found, bar] if bar else found
 
 
 def evaluate_best(
-    folder: RunFolder, looks: Looks | None, device: torch.device, code: str | Path | None, quiet: bool
+    folder: RunFolder, looks: Looks, device: torch.device, code: str | Path | None, quiet: bool
 ) -> None:
     """Measure the best checkpoint, if it was to be kept, on fresh samples: it was chosen for its luck with others."""
-    if looks is None or looks.keep_best is None:
+    if looks.keep_best is None:
         return
     from frugan.evaluation import evaluate
     from frugan.evaluation import while_training as approximate
