@@ -23,7 +23,7 @@ LEVELS = {
     5: ["blueprint", "build", "recipes"],  # names become objects here, and only here
     4: ["engine", "recipe"],  # the loop; knows the Game contract, no game
     3: ["games", "metrics"],  # siblings: neither knows the other
-    2: ["nets", "surgery", "costs", "fusing", "views"],  # know the ConvFamily record, no family
+    2: ["nets", "surgery", "costs", "fusing", "views", "discriminating"],  # know records of level 1, no family
     1: [
         "convs", "losses", "penalties", "augment", "optimisers", "schedules", "data", "classifying", "latents",
         "intervals", "pictures", "kernels",

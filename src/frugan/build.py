@@ -88,6 +88,12 @@ def assemble(recipe: Recipe, device: torch.device = CPU) -> Assembly:
     layers = {name: choices for name, (_, choices) in built.items()}
     variant = games.find(recipe.game.name)
     game = variant.game(**ready, batch_size=recipe.batch_size, **given, **recipe.game.options)
+    if recipe.penalties and not games.penalties_of(game):
+        listed = ", ".join(choice.name for choice in recipe.penalties)
+        raise UserError(
+            f"The game '{recipe.game.name}' applies no penalties, and these were asked for: {listed}. Leave them out "
+            "(penalties=none). If the game is your own, its attribute `penalties` says by name which it holds."
+        )
     notes = [
         line for name in recipe.networks
         for line in _left_as_they_are(recipe, name, layers[name].choices if name in layers else ())

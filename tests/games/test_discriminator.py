@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frugan import games, losses, penalties
+from frugan import build, games, losses, penalties, recipes
 from frugan.batch import Batch, ImageShape
 from frugan.data import Dataset
 from frugan.data.batches import Batches
+from frugan.discriminating import DiscriminatorStep, by_name
 from frugan.engine import checkpoint
 from frugan.engine.clock import Progress
 from frugan.engine.loop import Parts, play
 from frugan.engine.update import Player, Update
 from frugan.games import Classes, Order
-from frugan.games._discriminator import DiscriminatorStep, by_name
 from frugan.latents import Latents
 from frugan.penalties import Judgement
 from frugan.registry import UserError
@@ -235,3 +235,18 @@ def test_penalties_are_told_the_labels_of_what_they_look_at() -> None:
     of_real = {name for name, labels in told.items() if labels is real.labels}
     assert of_real == {"r1", "dragan"}
     assert {name for name, labels in told.items() if labels is fake.labels} == {"r2", "wgan_gp", "wgan_lp"}
+
+
+def test_a_game_that_applies_no_penalties_is_refused_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bare(games.find("adversarial").game):  # type: ignore[misc]
+        """Takes penalties and forgets them."""
+
+        def __init__(self, *networks: nn.Module, penalties: Any = (), **given: Any) -> None:
+            super().__init__(*networks, **given)
+
+    monkeypatch.setattr(games.registry, "_added", {})
+    games.add("bare", games.Variant(Bare, games.find("adversarial").order))
+    recipe = recipes.find("mnist").with_changes({"game": "bare", "penalties": "r1"})
+    with pytest.raises(UserError, match="'bare' applies no penalties, and these were asked for: r1"):
+        build.check(recipe)
+    build.check(recipe.with_changes({"penalties": "none"}))

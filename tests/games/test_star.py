@@ -16,8 +16,8 @@ from frugan import games, losses, nets, penalties, schedules, seeds
 from frugan.batch import Batch, from_bytes
 from frugan.convs import Layers
 from frugan.data.batches import Batches
+from frugan.discriminating import judge
 from frugan.engine.loop import play
-from frugan.games._discriminator import judge
 from frugan.games._domains import Domains, targets
 from frugan.latents import Latents
 from frugan.penalties import Judgement

@@ -23,7 +23,7 @@ from frugan.engine.clock import Clock, Progress
 from frugan.engine.observers import LOG_ROUNDS, Moment, Observer, Tick
 from frugan.engine.processes import Processes
 from frugan.engine.update import NonFinite, Update
-from frugan.games import Game
+from frugan.games import Game, penalties_of
 from frugan.kernels import Choices
 from frugan.registry import UserError
 
@@ -89,8 +89,8 @@ class Parts:
             parts["kernels"] = self.kernels
         if hasattr(self.game, "state_dict"):
             parts["game"] = self.game
-        held = getattr(self.game, "penalties", {})
-        parts |= {f"penalty.{name}": penalty for name, penalty in held.items() if hasattr(penalty, "state_dict")}
+        held = penalties_of(self.game).items()
+        parts |= {f"penalty.{name}": penalty for name, penalty in held if hasattr(penalty, "state_dict")}
         return parts
 
     def trained(self) -> dict[str, nn.Module]:

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from frugan.batch import Batch
+from frugan.penalties import Penalty
 from frugan.registry import Registry, check_options, options_of
 
 registry = Registry("game", "frugan.games")
@@ -120,9 +121,10 @@ class Shipped:
 class Game(Protocol):
     """One set of rules, holding the networks that it trains.
 
-    Two methods more are used where a game has them: `state_dict` and `load_state_dict`, for state of its own that a
-    resumed run needs; and ``preview(networks, first, seed)``, pure like `sample`, from stream -> its first images (with
-    their own labels) to (images, columns): the pictures that people are shown, row by row, if not those of `sample`.
+    More is used where a game has it: the methods `state_dict` and `load_state_dict`, for state of its own that a
+    resumed run needs; the attribute `penalties`, see `penalties_of`; and ``preview(networks, first, seed)``, pure like
+    `sample`, from stream -> its first images (with their own labels) to (images, columns): the pictures that people are
+    shown, row by row, if not those of `sample`.
     """
 
     @property
@@ -260,6 +262,14 @@ def settle(network: nn.Module, seed: int) -> None:
         own = getattr(module, "settle", None)
         if callable(own):
             own()
+
+
+def penalties_of(game: Game) -> Mapping[str, Penalty]:
+    """The penalties that a game applies, by the names under which their state is saved: its attribute `penalties`.
+
+    None for a game without that attribute, which is then refused penalties.
+    """
+    return getattr(game, "penalties", {})
 
 
 def labels_for(network: nn.Module, labels: Tensor | None) -> Tensor | None:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from frugan.augment import Augmentation
 from frugan.batch import Batch
+from frugan.discriminating import DiscriminatorStep, check_steps, judge
 from frugan.games import Batches, Progress, Update
-from frugan.games._discriminator import DiscriminatorStep, check_steps, judge
 from frugan.losses import AdversarialLoss, classification
 from frugan.penalties import Penalty
 from frugan.registry import UserError

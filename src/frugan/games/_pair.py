@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from frugan.augment import Augmentation
 from frugan.batch import Batch
+from frugan.discriminating import DiscriminatorStep
 from frugan.games import Order, Progress, Shipped, labels_for
-from frugan.games._discriminator import DiscriminatorStep
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from frugan.augment import Augmentation
 from frugan.batch import Batch
+from frugan.discriminating import by_name, check_steps
 from frugan.games import Batches, Progress, Update, Variant, settle
-from frugan.games._discriminator import by_name, check_steps
 from frugan.games._pair import Pair, order, shipped
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss

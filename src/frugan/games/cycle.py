@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from frugan.augment import Augmentation
 from frugan.batch import Batch
+from frugan.discriminating import DiscriminatorStep, for_each, judge
 from frugan.games import Batches, Order, Progress, Shipped, Update, Variant, settle
-from frugan.games._discriminator import DiscriminatorStep, for_each, judge
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty

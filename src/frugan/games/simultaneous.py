@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from frugan.augment import Augmentation
+from frugan.discriminating import by_name
 from frugan.games import Batches, Progress, Update, Variant, settle
-from frugan.games._discriminator import by_name
 from frugan.games._pair import Pair, order, shipped
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss

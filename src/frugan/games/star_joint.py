@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from frugan.augment import Augmentation
 from frugan.batch import Batch
+from frugan.discriminating import by_name
 from frugan.games import Batches, Classes, Order, Progress, Shipped, Told, Update, Variant, settle
-from frugan.games._discriminator import by_name
 from frugan.games._domains import ROWS, Domains, Rules, targets
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss

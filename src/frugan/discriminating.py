@@ -1,19 +1,29 @@
-"""How a discriminator is trained, as every game with one does it: its loss, its penalties, what is reported of it."""
+"""How a discriminator is trained, as every game with one does it: its loss, its penalties, what is reported of it.
+
+A game makes a `DiscriminatorStep` for every step, computes the scores as it likes, and hands both to `update`::
+
+    step = DiscriminatorStep(loss, penalties, score, real, fake, progress, place="0")
+    update("discriminator", lambda: step.loss(real_scores(), fake_scores(), random), *step.further())
+    return step.reported()
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from frugan.batch import Batch
-from frugan.games import Loss, Progress
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Judgement, Penalty
 from frugan.registry import UserError
+
+if TYPE_CHECKING:
+    from frugan.games import Loss, Progress
 
 
 @dataclass(eq=False)
