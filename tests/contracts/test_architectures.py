@@ -15,6 +15,7 @@ NATURAL = {
     "dcgan": ImageShape(3, 64, 64), "chollet": ImageShape(3, 32, 32), "stargan": ImageShape(3, 64, 64),
     "cyclegan": ImageShape(3, 64, 64), "patch": ImageShape(3, 64, 64),
 }
+JUDGING = ("encoder", "joint")
 LATENTS, OUTPUTS = 12, {"score": 1, "classes": 5}
 
 PARTS = [(name, part) for name in nets.names() for part in nets.PARTS if getattr(nets.find(name), part) is not None]
@@ -26,7 +27,7 @@ classes_of = pytest.mark.parametrize("classes", [0, 4])
 def build(name, part, image, classes=0, width=0.25):
     torch.manual_seed(0)
     build_part = nets.find(name).part(part)
-    given = {"decoder": (LATENTS,), "encoder": (OUTPUTS,), "translator": ()}[part]
+    given = {"decoder": (LATENTS,), "encoder": (OUTPUTS,), "translator": (), "joint": (LATENTS, OUTPUTS)}[part]
     return build_part(image, *given, Layers(), classes, width=width)
 
 
@@ -34,8 +35,10 @@ def inputs(part, image, classes, count=6):
     """What the part is called with; seeded, so that every call gives the same."""
     generator = torch.Generator().manual_seed(1)
     shape = (LATENTS,) if part == "decoder" else tuple(image)
-    x = torch.randn(count, *shape, generator=generator)
-    return (x, torch.arange(count) % classes) if classes else (x,)
+    given = [torch.randn(count, *shape, generator=generator)]
+    if part == "joint":
+        given.append(torch.randn(count, LATENTS, generator=generator))
+    return (*given, torch.arange(count) % classes) if classes else tuple(given)
 
 
 def flat(output):
@@ -52,7 +55,7 @@ def test_shapes_ranges_and_attributes(name, part, image, classes):
     output = network(*inputs(part, image, classes))
     assert network.image == image
     assert network.classes == classes
-    if part == "encoder":
+    if part in JUDGING:
         assert {key: tuple(value.shape[:2]) for key, value in output.items()} == {"score": (6, 1), "classes": (6, 5)}
         assert output["score"].dim() in (2, 4)
         assert output["classes"].dim() == 2
@@ -72,7 +75,7 @@ def test_the_natural_image_at_full_width(name, part):
     with torch.device("meta"):
         full, quarter = (build(name, part, image, width=width) for width in (1.0, 0.25))
     output = full(*(x.to("meta") for x in inputs(part, image, 0, count=2)))
-    if part == "encoder":
+    if part in JUDGING:
         assert {key: tuple(value.shape[:2]) for key, value in output.items()} == {"score": (2, 1), "classes": (2, 5)}
     else:
         assert output.shape == (2, *image)
@@ -102,7 +105,8 @@ def test_one_image_or_64_in_eval_mode(name, part, image):
     network(*many)
     network.eval()
     with torch.no_grad():
-        torch.testing.assert_close(flat(network(*many))[7:8], flat(network(many[0][7:8])), rtol=0, atol=1e-5)
+        one = [whole[7:8] for whole in many]
+        torch.testing.assert_close(flat(network(*many))[7:8], flat(network(*one)), rtol=0, atol=1e-5)
 
 
 @cases
@@ -124,21 +128,21 @@ def test_a_state_dict_round_trip_gives_the_same_output(name, part, image, classe
 @images
 def test_a_condition_changes_the_output(name, part, image):
     network = build(name, part, image, classes=4).eval()
-    x, labels = inputs(part, image, 4)
-    output = flat(network(x, labels))
-    assert (output != flat(network(x, (labels + 1) % 4))).any(1).all()
+    *given, labels = inputs(part, image, 4)
+    output = flat(network(*given, labels))
+    assert (output != flat(network(*given, (labels + 1) % 4))).any(1).all()
     bits = torch.nn.functional.one_hot(labels, 4).float()
-    assert torch.equal(output, flat(network(x, bits)))
+    assert torch.equal(output, flat(network(*given, bits)))
 
 
 @cases
 def test_a_condition_that_is_missing_or_not_wanted_is_refused(name, part):
     image = IMAGES["28"]
-    x, labels = inputs(part, image, 4)
+    *given, labels = inputs(part, image, 4)
     with pytest.raises(UserError, match="takes labels"):
-        build(name, part, image, classes=4)(x)
+        build(name, part, image, classes=4)(*given)
     with pytest.raises(UserError, match="takes no labels"):
-        build(name, part, image)(x, labels)
+        build(name, part, image)(*given, labels)
 
 
 @cases
@@ -146,7 +150,7 @@ def test_a_wrong_input_shape_is_answered_with_the_right_one(name, part):
     network = build(name, part, IMAGES["28"])
     wrong = torch.randn(2, 13) if part == "decoder" else torch.randn(2, 1, 27, 28)
     with pytest.raises(UserError, match="this network takes"):
-        network(wrong)
+        network(wrong, *inputs(part, IMAGES["28"], 0, count=2)[1:])
 
 
 @cases
