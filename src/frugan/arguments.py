@@ -56,6 +56,9 @@ Code = str | Path
 Changes = Mapping[str, Any]
 """Values by dotted key; on the command line key=value, as often as wanted."""
 
+Init = str | Path | Mapping[str, str | Path]
+"""Weights to begin with: one path, or network -> path; on the command line NETWORK=PATH with commas."""
+
 P = ParamSpec("P")
 Record = TypeVar("Record")
 Result = TypeVar("Result")

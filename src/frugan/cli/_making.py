@@ -9,73 +9,25 @@ from tyro.conf import Positional, arg
 
 from frugan.cli._arguments import (
     Code,
-    Count,
-    File,
     Flag,
-    Keys,
     Names,
     Number,
     Run,
     Text,
     Value,
-    init_of,
-    key_values,
     listed,
     whole_numbers,
 )
+from frugan.cli._reading import reads
 from frugan.registry import UserError
 
 
-def train(
-    recipe: Positional[Annotated[str, arg(metavar="RECIPE")]],
-    keys: Keys = (),
-    *,
-    data: Text = None,
-    family: Text = None,
-    images: Count = None,
-    seed: Number = None,
-    out: File = None,
-    discriminator_family: Text = None,
-    rounds: Number = None,
-    batch_size: Number = None,
-    device: Text = None,
-    precision: Text = None,
-    init: Names = None,
-    code: Code = None,
-    allow_unusable: Flag = False,
-    evaluate_every: Count = None,
-    keep_best: Text = None,
-    observers: Text = None,
-) -> None:
-    """Train a recipe; the same command on an unfinished run continues it.
-
-    Args:
-        recipe: A recipe's name (frugan recipes), or the recipe.json of another run.
-        keys: key=value: any value of the recipe; "frugan train RECIPE --help" lists them.
-        data: Where images come from: glyphs, a folder, a .parquet, a .npz, hub:owner/name ... (frugan data list).
-        family: Convolution family of the network that makes images, e.g. factorised, depthwise.
-        images: Real images to show in all: 60000, 60k, 2M. A larger number trains a finished run further.
-        seed: Decides initial weights, order of images and latents.
-        out: The run folder; runs/RECIPE-DATA-FAMILY-seed-SEED if left out.
-        discriminator_family: Convolution family of the discriminator.
-        rounds: Rounds instead of images, where equal updates are wanted.
-        batch_size: Real images in each step of the discriminator.
-        device: cpu, cuda, cuda:1 ...; the best there is if left out.
-        precision: auto, float32 or bf16.
-        init: An artefact or run whose weights the generator begins with; or NETWORK=PATH, several with commas.
-        allow_unusable: Train even if more than 5 % of the images cannot be used.
-        evaluate_every: Measure every N images (20k), small and fast: fid_2k is of 2,000 images and no final FID.
-        keep_best: fid or class_coverage: keep the best checkpoint by it in OUT/best, and evaluate that one anew.
-        observers: Observers of your own that look at the run (docs/extending.md): NAME, or NAME,option=value+NAME.
-    """
+@reads("frugan.training.train", without=("quiet",))
+def train(**given: Any) -> None:
+    """Train a recipe; the same command on an unfinished run continues it."""
     from frugan.training import train as run
 
-    run(
-        recipe, data=data, family=family, images=images, seed=seed, out=out, changes=key_values(keys), rounds=rounds,
-        discriminator_family=discriminator_family, batch_size=batch_size, device=device, precision=precision,
-        init=init_of(init), code=code, allow_unusable=allow_unusable, evaluate_every=evaluate_every,
-        keep_best=keep_best, observers=observers or (),
-    )
+    run(**given)
 
 
 

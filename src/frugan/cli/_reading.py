@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 from tyro.conf import Positional, arg
 
-from frugan.cli._arguments import key_values, listed, whole_numbers
+from frugan.cli._arguments import init_of, key_values, listed, whole_numbers
 
 
 class Kind(NamedTuple):
@@ -44,6 +44,8 @@ KINDS = {
     "Count": Kind(str, "N", spell=str),
     "WholeNumbers": Kind(str, "A-B", _whole_numbers, _spelt),
     "Arms": Kind(tuple[str, ...], "ARM [ARM ...] [KEY=VALUE ...]"),
+    "Observers": Kind(str, "NAME+..."),
+    "Init": Kind(str, "[NETWORK=]PATH,...", lambda option, text: init_of(text)),
     "Changes": Kind(tuple[str, ...], "[KEY=VALUE ...]", lambda option, keys: key_values(keys)),
     "int": Kind(int, "N"),
     "float": Kind(float, "X"),

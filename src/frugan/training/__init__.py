@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import __version__, memory, recipes
-from frugan.recipe import Choice, Recipe, parse_count, to_dict
+from frugan.arguments import Init, taking
+from frugan.recipe import Recipe, parse_count, to_dict
 from frugan.registry import UserError, load_code, suggest
 from frugan.training import _giving, _observing, _resuming
 from frugan.training._resuming import kernels_of
+from frugan.training.arguments import TrainingArguments
 
 if TYPE_CHECKING:
     from frugan.build import Assembly
@@ -27,57 +29,17 @@ if TYPE_CHECKING:
 __all__ = ["default_folder", "kernels_of", "resolve", "tell_packing", "train"]
 
 
-def train(
-    recipe: str | Recipe,
-    *,
-    data: str | None = None,
-    family: str | None = None,
-    images: int | str | None = None,
-    seed: int | None = None,
-    out: str | Path | None = None,
-    changes: Mapping[str, Any] | None = None,
-    discriminator_family: str | None = None,
-    rounds: int | None = None,
-    batch_size: int | None = None,
-    device: str | None = None,
-    precision: str | None = None,
-    init: str | Path | Mapping[str, str | Path] | None = None,
-    code: str | Path | None = None,
-    allow_unusable: bool = False,
-    evaluate_every: int | str | None = None,
-    keep_best: str | None = None,
-    observers: str | Sequence[str | Choice] = (),
-    quiet: bool = False,
-) -> RunFolder:
+@taking(TrainingArguments)
+def train(asked: TrainingArguments) -> RunFolder:
     """Train a recipe and return its run folder; called again on the same folder, continue it.
 
-    Args:
-        recipe: a recipe's name, a JSON file written by a run, or a `Recipe`.
-        data: a source, see ``frugan data list``; the recipe's own if left out.
-        family: convolution family of the networks that make images; `discriminator_family` of the other.
-        images: real images to show in all, e.g. 60000, "60k"; or `rounds` instead.
-        out: the run folder; ``runs/RECIPE-DATA-FAMILY-seed-SEED`` if left out.
-        changes: dotted keys, e.g. ``{"generator.width": 0.5}``.
-        device: "cpu", "cuda", ...; the best there is if left out.
-        init: an artefact or run whose weights the generator begins with; or network -> artefact or run, for any
-            networks. One that no player trains (a teacher) needs this, and keeps these weights.
-        code: a file of one's own that adds variants.
-        evaluate_every: measure what would be shipped whenever so many images were seen, small and fast: see
-            `frugan.evaluation.while_training`.
-        keep_best: keep the checkpoint that was best by this metric ("fid", "class_coverage") as an artefact in the
-            folder ``best``, and evaluate it anew in the end, by other latents. What trains on stays the last one.
-        observers: names of observers of one's own, each perhaps with options ("tracker,period=5000"), see
-            `frugan.engine.observers`. They look and change nothing, so a run may be continued with others.
-
-    Raises UserError for every mistake in the above, before any data is opened where possible.
+    Raises:
+        UserError: for every mistake in the arguments, before any data is opened where possible.
     """
-    if code is not None:
-        load_code(code)
-    settled = resolve(
-        recipe, data=data, family=family, images=images, seed=seed, changes=changes, rounds=rounds,
-        discriminator_family=discriminator_family, batch_size=batch_size, precision=precision, init=init,
-    )
-    looks = _observing.asked(evaluate_every, keep_best, observers)
+    if asked.code is not None:
+        load_code(asked.code)
+    recipe = _recipe_of(asked)
+    looks = _observing.asked(asked.evaluate_every, asked.keep_best, asked.observers)
     # Told before torch allocates anything.
     memory.keep()
     from frugan import build
@@ -85,19 +47,19 @@ def train(
     from frugan.engine.processes import join, leave
     from frugan.engine.run import RunFolder
 
-    chosen = choose_device(device)
-    assembly = build.assemble(settled, chosen)
+    device = choose_device(asked.device)
+    assembly = build.assemble(recipe, device)
     for note in assembly.notes:
         if int(os.environ.get("RANK", "0")) == 0:
             print(f"frugan: {note}", file=sys.stderr)
-    folder = RunFolder(out or default_folder(settled, data, family))
-    processes = join(chosen)
+    folder = RunFolder(asked.out or default_folder(recipe, asked.data, asked.family))
+    processes = join(device)
     try:
         if not processes.leads:
-            _play(assembly, folder, processes, code, allow_unusable, looks, quiet=True)
+            _play(replace(asked, quiet=True), assembly, folder, processes, looks)
         else:
             with folder.locked():
-                _play(assembly, folder, processes, code, allow_unusable, looks, quiet)
+                _play(asked, assembly, folder, processes, looks)
         # The others wait while the leader writes: a process that parts from one still at work can die in its threads.
         processes.wait()
     finally:
@@ -105,41 +67,37 @@ def train(
     return folder
 
 
-def resolve(
-    recipe: str | Recipe,
-    *,
-    data: str | None = None,
-    family: str | None = None,
-    images: int | str | None = None,
-    seed: int | None = None,
-    changes: Mapping[str, Any] | None = None,
-    discriminator_family: str | None = None,
-    rounds: int | None = None,
-    batch_size: int | None = None,
-    precision: str | None = None,
-    init: str | Path | Mapping[str, str | Path] | None = None,
-) -> Recipe:
-    """The recipe that a call of `train` with these arguments means. Raises UserError for unknown names and keys."""
-    found = recipes.find(recipe) if isinstance(recipe, str) else recipe
-    if family is not None:
-        found = found.with_family(family)
-    if discriminator_family is not None:
-        found = found.with_family(discriminator_family, "discriminator")
-    if data is not None:
-        found = replace(found, data=replace(found.data, source=data))
-    if changes:
-        found = found.with_changes(changes)
-    if images is not None:
-        found = replace(found, images=parse_count(images), rounds=None)
-    if rounds is not None:
-        found = replace(found, rounds=rounds)
-    if init is not None:
-        found = _with_init(found, init)
-    given: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "precision": precision}
+@taking(TrainingArguments)
+def resolve(asked: TrainingArguments) -> Recipe:
+    """The recipe that a call of `train` with these arguments means.
+
+    Raises:
+        UserError: for unknown names and keys.
+    """
+    return _recipe_of(asked)
+
+
+def _recipe_of(asked: TrainingArguments) -> Recipe:
+    found = recipes.find(asked.recipe) if isinstance(asked.recipe, str) else asked.recipe
+    if asked.family is not None:
+        found = found.with_family(asked.family)
+    if asked.discriminator_family is not None:
+        found = found.with_family(asked.discriminator_family, "discriminator")
+    if asked.data is not None:
+        found = replace(found, data=replace(found.data, source=asked.data))
+    if asked.changes:
+        found = found.with_changes(asked.changes)
+    if asked.images is not None:
+        found = replace(found, images=parse_count(asked.images), rounds=None)
+    if asked.rounds is not None:
+        found = replace(found, rounds=asked.rounds)
+    if asked.init is not None:
+        found = _with_init(found, asked.init)
+    given: dict[str, Any] = {"seed": asked.seed, "batch_size": asked.batch_size, "precision": asked.precision}
     return replace(found, **{name: value for name, value in given.items() if value is not None})
 
 
-def _with_init(recipe: Recipe, init: str | Path | Mapping[str, str | Path]) -> Recipe:
+def _with_init(recipe: Recipe, init: Init) -> Recipe:
     """The recipe with weights for some networks to begin with: of those named, else of the one that makes images."""
     given = init if isinstance(init, Mapping) else {next(iter(recipe.makers()), "generator"): init}
     changed = dict(recipe.networks)
@@ -170,21 +128,21 @@ def tell_packing(source: str, every: float = 5.0) -> Callable[[int, int], None]:
 
 
 def _play(
-    assembly: Assembly, folder: RunFolder, processes: Processes, code: str | Path | None, allow_unusable: bool,
-    looks: _observing.Looks, quiet: bool,
+    asked: TrainingArguments, assembly: Assembly, folder: RunFolder, processes: Processes,
+    looks: _observing.Looks,
 ) -> None:
     """Open the data, build, and play."""
     from frugan import build
 
     recipe = assembly.recipe
     _resuming.check(recipe, folder)
-    packing = None if quiet else tell_packing(recipe.data.source)
-    sets = build.datasets(recipe, allow_unusable=allow_unusable, progress=packing)
+    packing = None if asked.quiet else tell_packing(recipe.data.source)
+    sets = build.datasets(recipe, allow_unusable=asked.allow_unusable, progress=packing)
     recipe = _with_classes(recipe, sets)
     if recipe != assembly.recipe:  # the data have another number of classes than the recipe expected
         assembly = build.assemble(recipe, assembly.device)
     for stream, dataset in sets.items():
-        if dataset.skipped and not quiet:
+        if dataset.skipped and not asked.quiet:
             print(
                 f"frugan: {dataset.title}: {len(dataset.skipped):,} of {len(dataset.skipped) + len(dataset):,} images "
                 f"cannot be used and are set aside; frugan data check {recipe.data_of(stream).source} lists them.",
@@ -192,12 +150,12 @@ def _play(
             )
     parts = build.parts(assembly, sets, processes, _resuming.settled_kernels(recipe, folder, assembly.device))
     with _disk(folder, parts):
-        _play_on(recipe, folder, parts, sets, code, looks, quiet)
+        _play_on(asked, recipe, folder, parts, sets, looks)
 
 
 def _play_on(
-    recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], code: str | Path | None,
-    looks: _observing.Looks, quiet: bool,
+    asked: TrainingArguments, recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset],
+    looks: _observing.Looks,
 ) -> None:
     """Continue if there is something to continue, play, keep."""
     from frugan.engine import checkpoint
@@ -210,24 +168,24 @@ def _play_on(
     if start is None:
         given = _giving.give(recipe, parts)
         if processes.leads:
-            facts = {"given": given, "code": code and str(Path(code).resolve())}
+            facts = {"given": given, "code": asked.code and str(Path(asked.code).resolve())}
             _resuming.begin(recipe, folder, parts, sets, {**circumstances, **facts})
             folder.rewind(0)
         start = 0
     elif start >= recipe.images if recipe.rounds is None else parts.clock.rounds >= recipe.rounds:
-        if not quiet:
+        if not asked.quiet:
             further = f"--images {2 * start}" if recipe.rounds is None else f"--rounds {2 * recipe.rounds}"
             print(
                 f"{folder.path} is finished: {start:,} images. Train it further with {further}, "
                 f"look at it with: frugan report {folder.path}"
             )
         if processes.leads:  # which it did not come to if it was stopped just then
-            _observing.evaluate_best(folder, looks, parts.device, code, quiet)
+            _observing.evaluate_best(folder, looks, parts.device, asked.code, asked.quiet)
         return
     elif processes.leads:
         folder.write_json(folder.recipe, {"frugan": __version__, **to_dict(recipe)})
     title = f"{recipe.name} on {next(iter(sets.values())).title}"
-    bar = Bar(title, start, recipe.budget, ("discriminator.loss", "generator.loss")) if not quiet else None
+    bar = Bar(title, start, recipe.budget, ("discriminator.loss", "generator.loss")) if not asked.quiet else None
     watching = [] if bar is None else [bar]
     try:
         if processes.leads:
@@ -240,15 +198,15 @@ def _play_on(
         for observer in watching:
             getattr(observer, "close", lambda: None)()
     if not came:
-        if not quiet:
+        if not asked.quiet:
             print(
                 f"Interrupted after {parts.clock.images:,} images; everything is kept. Run the same command again to "
                 "continue."
             )
         raise SystemExit(130)
     if processes.leads:
-        _observing.evaluate_best(folder, looks, parts.device, code, quiet)
-    if not quiet:
+        _observing.evaluate_best(folder, looks, parts.device, asked.code, asked.quiet)
+    if not asked.quiet:
         newest = checkpoint.newest(folder.checkpoints)
         size = newest.stat().st_size / 1e6 if newest else 0
         print(

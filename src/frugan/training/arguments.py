@@ -1,0 +1,61 @@
+"""What a training can be asked for: the arguments of ``frugan.train`` and ``frugan train``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+
+from frugan.arguments import Changes, Code, Count, File, Init, Name, Source
+from frugan.recipe import Choice, Recipe
+
+Observers = str | Sequence[str | Choice]
+"""Observers by name, each perhaps with options; on the command line with + between them."""
+
+
+@dataclass(frozen=True)
+class TrainingArguments:
+    """Which recipe is trained, what is changed of it, and where the run lives. What is left out is as in the recipe."""
+
+    recipe: str | Recipe
+    """A recipe's name (frugan recipes), or the recipe.json of another run; in Python also a `Recipe`."""
+    _: KW_ONLY
+    changes: Changes | None = None
+    """Any value of the recipe as key=value; "frugan train RECIPE --help" lists them."""
+    data: Source | None = None
+    """Where images come from: glyphs, a folder, a .parquet, a .npz, hub:owner/name ... (frugan data list)."""
+    family: Name | None = None
+    """Convolution family of the networks that make images, e.g. factorised, depthwise."""
+    images: Count | None = None
+    """Real images to show in all: 60000, 60k, 2M. A larger number trains a finished run further."""
+    seed: int | None = None
+    """Decides initial weights, order of images and latents."""
+    out: File | None = None
+    """The run folder; runs/RECIPE-DATA-FAMILY-seed-SEED if left out."""
+    discriminator_family: Name | None = None
+    """Convolution family of the discriminators."""
+    rounds: int | None = None
+    """Rounds instead of images, where equal updates are wanted."""
+    batch_size: int | None = None
+    """Real images in each step of the discriminator."""
+    device: Name | None = None
+    """cpu, cuda, cuda:1 ...; the best there is if left out."""
+    precision: Name | None = None
+    """auto, float32 or bf16."""
+    init: Init | None = None
+    """An artefact or run whose weights the generator begins with; or NETWORK=PATH, several with commas (in Python a
+    map). A network that no player trains, such as a teacher, needs this, and keeps these weights."""
+    code: Code | None = None
+    """A Python file of your own that adds families, networks, games, metrics or recipes (docs/extending.md)."""
+    allow_unusable: bool = False
+    """Train even if more than 5 % of the images cannot be used."""
+    evaluate_every: Count | None = None
+    """Measure what would be shipped every N images (20k), small and fast: fid_2k is of 2,000 images and no final
+    FID."""
+    keep_best: Name | None = None
+    """fid or class_coverage: keep the best checkpoint by it as an artefact in OUT/best, and evaluate that one anew by
+    other latents. What trains on stays the last one."""
+    observers: Observers = ()
+    """Observers of your own that look at the run (docs/extending.md): NAME, or NAME,option=value+NAME. They change
+    nothing, so a run may be continued with others."""
+    quiet: bool = False
+    """Print nothing."""
