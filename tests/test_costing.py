@@ -6,9 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor, nn
 
-from frugan.costing import cost_of
+from frugan import costs, recipes
+from frugan.costing import NetworkCost, RecipeCost, cost_of
 from frugan.registry import UserError
+
+
+class Doubtful(nn.Linear):
+    """Multiplies twice."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 4)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) + input @ self.weight.t()
+
 
 # Parameters, trainable, multiply-accumulates of the generator; parameters of the discriminator.
 COUNTS = [
@@ -83,6 +96,15 @@ def test_the_printed_tables_name_roles_families_and_totals(
     printed = capsys.readouterr().out
     for text in ("up.0", "standard, grouped declined", "64×14×14", "1,562,944", "14,112,000", "do not divide"):
         assert text in printed
+
+
+def test_a_count_that_is_not_to_be_believed_is_marked_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    counted = costs.cost(Doubtful(), (1, 2))
+    costed = RecipeCost(recipes.find("mnist"), {"generator": NetworkCost(counted, ())})
+    costed.show(layers=True)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("8 ?") == 2
+    assert "generator: its MACs are not to be believed: torch's flop counter sees 16" in printed
 
 
 def test_a_terminal_of_80_columns_breaks_no_number(

@@ -229,6 +229,23 @@ def test_the_main_table_says_cost_quality_and_what_may_be_said() -> None:
     assert thin[7:] == ["−1.50\n95 %: −2.50 to −0.50", "better in 3 of 3 seeds\ndirection only, no verdict", "0 of 3"]
 
 
+def test_counts_in_doubt_are_marked_explained_and_compared_with_nothing() -> None:
+    found = data("direction", "lower in 3 of 3 seeds")
+    plain, thin = (arm["generator"] for arm in found["arms"])
+    thin["macs_attention"] = 300_000
+    assert reporting.main_table(found)[2][2] == "1.80 M\n−40 %"
+    thin["doubts"] = ["torch's flop counter sees more."]
+    assert reporting.main_table(found)[2][2] == "1.80 M ?"
+    line = "thin: its MACs (?) are not to be believed and are set against nothing: torch's flop counter sees more."
+    assert line in reporting.sayings(found)
+    plain["doubts"] = thin.pop("doubts")
+    assert [row[2] for row in reporting.main_table(found)[1:]] == ["3.00 M ?", "1.80 M"]
+    del plain["doubts"]  # as an earlier frugan wrote it
+    plain |= {"macs_flop_counter": 4_000_000, "notes": ["torch's flop counter sees 4,000,000"]}
+    assert reporting.main_table(found)[1][2] == "3.00 M ?"
+    assert any(line.endswith("sees 4,000,000") for line in reporting.sayings(found))
+
+
 def test_failed_runs_and_the_floor_stand_beside_the_quality() -> None:
     found = data("direction", "lower in 3 of 3 seeds")
     found["metrics"]["fid"]["floor"] = 0.412

@@ -304,6 +304,18 @@ def test_comparison_statistics_sheet_4_fronts_of_a_comparison() -> None:
     assert parameters["hypervolume"] > 0
 
 
+def test_multiply_accumulates_that_are_not_believed_have_no_place_on_their_front() -> None:
+    found = result({"plain": PLAIN, "thin": THIN, "damaged": DAMAGED})
+    found["arms"][1]["generator"] |= {"macs_attention": 4, "doubts": []}
+    found["arms"][2]["generator"]["doubts"] = ["a convolution outside of a layer"]
+    parameters, macs = verdicts.fronts(found)
+    assert parameters["places"].keys() == {"plain", "thin", "damaged"}
+    assert macs["costs"] == {"plain": 10.0, "thin": 13.0}
+    assert macs["places"] == {"plain": "front", "thin": "front"}
+    found["arms"][1]["generator"]["doubts"] = ["another"]
+    assert [front["cost"] for front in verdicts.fronts(found)] == ["parameters"]
+
+
 def test_the_mean_of_survivors_puts_no_arm_on_the_front_and_unlike_networks_no_arm_in_it() -> None:
     """Three cheap runs failed; the two that did not are the best of all."""
     lucky = (11.9, 11.9, math.nan, math.nan, math.nan)

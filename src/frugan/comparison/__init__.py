@@ -285,7 +285,7 @@ def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Say) -> None:
     from frugan import metrics as known
 
     named = [known.find(name) for name in settings["metrics"] or ()]
-    _controls.check(settings["match"], arms[0])
+    _controls.check(settings["match"], arms)
     if settings["equal"] is not None:
         beforehand.seconds_asked(settings["equal"], arms)
     for arm in arms:

@@ -69,9 +69,13 @@ class Attributes(Protocol):
         """Of an encoder: the activations ``[n, c, h, w]`` or ``[n, c]`` after each stage, first to last."""
         ...
 
-    def macs_attention(self, input_shape: Sequence[int]) -> int:
-        """Of any module inside: multiply-accumulates of its attention for such an input, which its layers do not
-        show."""
+    def macs(self, input_shape: tuple[int, ...]) -> int:
+        """Of any module inside: multiply-accumulates of its products with weights for such an input, batch and all,
+        that no layer in it shows (see `frugan.costs`)."""
+        ...
+
+    def macs_attention(self, input_shape: tuple[int, ...]) -> int:
+        """Of any module inside: the same of the products of its attention."""
         ...
 
     def settle(self) -> None:

@@ -94,7 +94,11 @@ def _fronts(data: Mapping[str, Any]) -> dict[str, Any] | None:
         cells = []
         for front in data["fronts"]:
             price = front["costs"].get(arm["name"])
-            cells.append("–" if price is None else f"{words.number(price, 4)}\n{PLACES[front['places'][arm['name']]]}")
+            doubted = front["cost"] == "macs" and arm["generator"] and words.doubts(arm["generator"])
+            if price is not None:
+                cells.append(f"{words.number(price, 4)}\n{PLACES[front['places'][arm['name']]]}")
+            else:
+                cells.append("not to be believed" if doubted else "–")
         rows.append({"arm": arm["name"], "cells": cells})
     areas = [
         f"{front['words']}: {front['hypervolume']:.4g} to ({front['reference'][0]:.4g}, {front['reference'][1]:.4g})"
@@ -159,14 +163,15 @@ def _plots(data: Mapping[str, Any]) -> list[dict[str, str]]:
     plots = []
     for across, read in (
         ("parameters of the generator", lambda arm: arm["generator"]["parameters"]),
-        ("MACs an image", lambda arm: arm["generator"]["macs"]),
+        ("MACs an image", lambda arm: None if words.doubts(arm["generator"]) else words.all_macs(arm["generator"])),
         ("ms an image, batch 64", lambda arm: arm["latency"]["64"]["median_ms"] / 64),
         ("bytes of the file that ships", lambda arm: arm["file_bytes"]),
     ):
         points = [
-            charts.Point(read(arm), arm["summary"][primary]["mean"], arm["summary"][primary]["sd"], colour, arm["name"])
+            charts.Point(price, arm["summary"][primary]["mean"], arm["summary"][primary]["sd"], colour, arm["name"])
             for colour, arm in enumerate(data["arms"])
             if arm["summary"][primary] is not None and arm["generator"] is not None and not arm["apart"]
+            and (price := read(arm)) is not None
         ]
         if points:
             title = f"{up} against {across}"
@@ -333,7 +338,8 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
              f"{latency['precision']}, {words.threads(latency['threads'])}, {latency['machine']}")
         )  # fmt: skip
     facts += [
-        ("counting", "parameters with running means and variances; MACs of convolutions and dense layers, plain form"),
+        ("counting", "parameters with running means and variances; MACs of all products with weights and of attention, "
+         "plain form"),
         ("checkpoint", "the last one of each run, decided beforehand"),
         ("machine", f"{machine['machine']}, {machine['device']}, {machine['precision']}; {versions}"),
         ("runs", trained(data)),

@@ -117,7 +117,7 @@ def _metrics(folder: RunFolder) -> list[dict[str, str]]:
     return rows
 
 
-def _costs(recipe: Recipe) -> list[dict[str, str]]:
+def _costs(recipe: Recipe) -> list[dict[str, Any]]:
     from frugan.costing import cost_of
 
     rows = []
@@ -127,7 +127,8 @@ def _costs(recipe: Recipe) -> list[dict[str, str]]:
         rows.append(
             {
                 "name": name, "parameters": words.large(found.parameters), "trainable": words.large(found.trainable),
-                "macs": words.macs(found.macs), "activations": f"{found.activation_bytes / 1e6:.2f} MB",
+                "macs": f"{words.macs(found.all_macs)}{' ?' if found.doubts else ''}", "doubts": found.doubts,
+                "activations": f"{found.activation_bytes / 1e6:.2f} MB",
                 "made_of": f"{network.architecture}; {families}",
             }
         )  # fmt: skip

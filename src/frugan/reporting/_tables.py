@@ -45,8 +45,9 @@ def main_table(data: Mapping[str, Any]) -> list[list[str]]:
         # Cost and quality share a row only if they are of one network, precision and kernels.
         own, other = ({} if side["apart"] else side["generator"] or {} for side in (arm, base))
         cells = [arm["name"]]
-        for key, show in (("parameters", words.large), ("macs", words.macs)):
-            cells.append(_two(show(own.get(key)), words.against(own.get(key), other.get(key))))
+        held = own.get("parameters")
+        cells.append(_two(words.large(held), words.against(held, other.get("parameters"))))
+        cells.append(_macs(own, other))
         for batch in ("1", "64"):
             times = [None if side["apart"] else _each(side["latency"].get(batch), int(batch)) for side in (arm, base)]
             cells.append(_two(words.number(times[0]), words.against(*times)))
@@ -99,8 +100,11 @@ def sayings(data: Mapping[str, Any]) -> list[str]:
 
 
 def remarks(data: Mapping[str, Any]) -> list[str]:
-    """What all verdicts of a comparison rest on: the margin, the noise of evaluation, how seconds were divided."""
-    lines = []
+    """What the table rests on: counts in doubt, the margin, the noise of evaluation, how seconds were divided."""
+    lines = [
+        f"{arm['name']}: its MACs (?) are not to be believed and are set against nothing: {doubt}"
+        for arm in data["arms"] if arm["generator"] and not arm["apart"] for doubt in words.doubts(arm["generator"])
+    ]  # fmt: skip
     if data["margin"] and any(arm["damaged"] or data["fixed"].get("pilots") for arm in data["arms"]):
         lines.append(f"Margin {data['margin']:.3g}: {data['margin_rule']}.")
     sds = [arm["summary"][data["primary"]]["sd"] for arm in data["arms"] if arm["summary"][data["primary"]]]
@@ -204,6 +208,14 @@ def _sided(data: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     first = text.split()[0]
     meaning = {("lower", "lower"): "better", ("higher", "higher"): "better"}.get((first, better), "worse")
     return text if first not in ("lower", "higher") else f"{meaning} {text.removeprefix(first + ' ')}"
+
+
+def _macs(own: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Multiply-accumulates, marked where they are not to be believed; per cent only between two that are."""
+    counted = words.all_macs(own)
+    if words.doubts(own):
+        return f"{words.macs(counted)} ?"
+    return _two(words.macs(counted), "" if words.doubts(other) else words.against(counted, words.all_macs(other)))
 
 
 def _two(first: str, second: str) -> str:

@@ -53,6 +53,18 @@ def macs(value: int | None) -> str:
     return f"{value / 1e9:.2f} G" if value >= 1e9 else f"{value / 1e6:.2f} M"
 
 
+def all_macs(counted: Mapping[str, Any]) -> int | None:
+    """The multiply-accumulates of a count in JSON, attention among them; None if there was no count."""
+    return counted["macs"] + counted.get("macs_attention", 0) if "macs" in counted else None
+
+
+def doubts(counted: Mapping[str, Any]) -> list[str]:
+    """Why the multiply-accumulates of a count in JSON are not to be believed."""
+    if "doubts" not in counted and counted.get("macs_flop_counter", all_macs(counted)) != all_macs(counted):
+        return list(counted["notes"])  # an earlier frugan saw this too, and told it among its notes
+    return list(counted.get("doubts", ()))
+
+
 def duration(seconds: float | None) -> str:
     """Seconds as people say them."""
     if seconds is None:

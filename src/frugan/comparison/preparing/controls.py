@@ -25,17 +25,39 @@ CLOSE = 0.01
 BATCH = 64
 
 
-def check(match: str | None, baseline: Arm) -> None:
-    """Raise UserError if there is no such measure, or if the baseline cannot be made thinner."""
+def check(match: str | None, arms: Sequence[Arm]) -> None:
+    """Refuse what no control can be made for; the first of `arms` is the baseline.
+
+    Raises UserError if there is no such measure, if the baseline cannot be made thinner, or if the multiply-accumulates
+    of an arm are not to be believed and should be matched.
+    """
     if match is None:
         return
     if match not in MEASURES:
         raise UserError(f"There is no --match {match}. {suggest(match, MEASURES)}")
+    baseline = arms[0]
     if width_of(baseline.recipe) is None:
         raise UserError(
             f"--match {match} makes the baseline '{baseline.name}' thinner, and its architecture takes no width. Name "
             "an architecture that does, or leave --match out."
         )
+    if match == "macs":
+        for arm in arms:
+            if not arm.is_damaged:
+                believed_macs(generator(arm.recipe), arm.name)
+
+
+def believed_macs(call: tuple[Any, ...], name: str) -> int:
+    """The multiply-accumulates of a network called so. Raises UserError if they are not to be believed."""
+    from frugan import costs
+
+    counted = costs.cost(*call)
+    if counted.doubts:
+        raise UserError(
+            f"--match macs cannot match '{name}', whose multiply-accumulates are not to be believed: "
+            f"{' '.join(counted.doubts)} Type --match latency, which is measured, or --match parameters."
+        )
+    return counted.all_macs
 
 
 def controls(arms: Sequence[Arm], match: str, say: Callable[[str], None]) -> tuple[list[Arm], list[dict[str, Any]]]:
@@ -102,7 +124,7 @@ def price(one: Recipe, other: Recipe, match: str) -> tuple[float, float]:
     if match == "parameters":
         return tuple(float(costs.parameters(call[0])) for call in calls.values())  # type: ignore[return-value]
     if match == "macs":
-        return tuple(float(costs.cost(*call).macs) for call in calls.values())  # type: ignore[return-value]
+        return float(believed_macs(calls["one"], one.name)), float(believed_macs(calls["other"], other.name))
     times = costs.latencies(calls, batches=(BATCH,), repeats=30, seconds=6.0)
     return times["one"][0].median_ms / BATCH, times["other"][0].median_ms / BATCH
 

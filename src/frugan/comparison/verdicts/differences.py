@@ -366,8 +366,9 @@ def fronts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     An arm is surely dominated where another costs no more and is better with its whole 95 % interval, undecided where
     only the means say so; failed runs count as the worst value of all, since the mean of survivors would favour arms
-    that fail. Arms whose cost and quality are of unlike networks or precision are left out. The reference of the area
-    lies a tenth beyond the largest cost and the worst mean.
+    that fail. Arms whose cost and quality are of unlike networks or precision are left out, and so are those whose
+    multiply-accumulates are not to be believed, where these are the cost. The reference of the area lies a tenth beyond
+    the largest cost and the worst mean.
     """
     better = result["metrics"][result["primary"]]["better"]
     sign = 1 if better == "lower" else -1
@@ -392,20 +393,25 @@ def fronts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     found = []
     for key, words in COSTS:
-        prices = [_price(arm, key) for arm in arms]
-        if any(price is None for price in prices):
+        prices = {place: price for place, arm in enumerate(arms) if (price := _price(arm, key)) is not None}
+        if len(prices) < 2:
             continue
-        paid = [float(price) for price in prices if price is not None]
-        reach = 0.1 * (max(quality) - min(quality)) or 0.1 * abs(quality[0]) or 1.0
-        reference = (1.1 * max(paid), max(quality) + reach)
-        places = intervals.places(paid, quality, surely_better)
+        members, paid = list(prices), [float(price) for price in prices.values()]
+        reached = [quality[member] for member in members]
+        reach = 0.1 * (max(reached) - min(reached)) or 0.1 * abs(reached[0]) or 1.0
+        reference = (1.1 * max(paid), max(reached) + reach)
+
+        def better_in_front(one: int, other: int, members: Sequence[int] = members) -> bool:
+            return surely_better(members[one], members[other])
+
+        places = intervals.places(paid, reached, better_in_front)
         found.append(
             {
                 "cost": key, "words": words,
-                "places": {arm["name"]: place for arm, place in zip(arms, places, strict=True)},
-                "costs": {arm["name"]: price for arm, price in zip(arms, paid, strict=True)},
+                "places": {arms[member]["name"]: place for member, place in zip(members, places, strict=True)},
+                "costs": {arms[member]["name"]: price for member, price in zip(members, paid, strict=True)},
                 "reference": [reference[0], sign * reference[1]],
-                "hypervolume": intervals.hypervolume(list(zip(paid, quality, strict=True)), reference),
+                "hypervolume": intervals.hypervolume(list(zip(paid, reached, strict=True)), reference),
             }
         )  # fmt: skip
     return found
@@ -414,4 +420,7 @@ def fronts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _price(arm: Mapping[str, Any], key: str) -> float | None:
     if key == "latency":
         return arm["latency"]["64"]["median_ms"] / 64 if "64" in arm["latency"] else None
+    if key == "macs":
+        counted = arm["generator"]
+        return None if counted.get("doubts") else counted["macs"] + counted.get("macs_attention", 0)
     return arm["file_bytes"] if key == "file" else arm["generator"][key]
