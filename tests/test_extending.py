@@ -13,7 +13,24 @@ from pathlib import Path
 
 import pytest
 
-from frugan import cli, convs, games, kernels, metrics, nets, recipes, registry
+from frugan import (
+    augment,
+    cli,
+    convs,
+    games,
+    kernels,
+    losses,
+    metrics,
+    nets,
+    optimisers,
+    penalties,
+    recipes,
+    registry,
+    schedules,
+    views,
+)
+from frugan.data import readers
+from frugan.engine import observers
 from frugan.registry import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +53,7 @@ class Topic:
 def topics() -> dict[str, Topic]:
     found = {}
     for section in PAGE.split("\n## ")[1:]:
-        title = section.splitlines()[0].removeprefix("A ")
+        title = re.sub("^An? ", "", section.splitlines()[0])
         blocks = re.findall(r"```(\w+)\n(.*?)```", section, flags=re.DOTALL)
         python = [text for kind, text in blocks if kind == "python"]
         shell = [line for kind, text in blocks if kind == "sh" for line in text.splitlines()]
@@ -49,14 +66,18 @@ def topics() -> dict[str, Topic]:
 TOPICS = topics()
 ADDED = {
     "convolution family": (convs, "squeezed"), "network": (nets, "brief"), "game": (games, "patient"),
-    "metric": (metrics, "brightness"), "recipe": (recipes, "thin-digits"), "kernel": (kernels, "shifted"),
+    "loss": (losses, "tempered"), "penalty": (penalties, "drift"), "augmentation": (augment, "noise"),
+    "optimiser": (optimisers, "lion"), "schedule": (schedules, "warm_up"), "observer": (observers, "contrast"),
+    "metric": (metrics, "brightness"), "view": (views, "edges"), "data reader": (readers, "stripes"),
+    "recipe": (recipes, "thin-digits"), "kernel": (kernels, "shifted"),
 }  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def _known_only_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Whatever a test adds is forgotten after it, as if each had a process of its own."""
-    registries = [one.registry for one in (convs, nets, games, metrics, kernels)]
+    catalogues = [one._known for one in (losses, penalties, augment, optimisers, schedules, observers)]
+    registries = [*catalogues, *(one.registry for one in (convs, nets, games, metrics, views, readers, kernels))]
     recipes.names()
     kept = [dict(one._added) for one in registries], dict(recipes._known)
     monkeypatch.chdir(tmp_path)
@@ -92,7 +113,7 @@ def use_from_python(topic: Topic) -> None:
     exec(compile(quick(topic.python), f"docs/extending.md, {topic.name}", "exec"), {})
 
 
-def test_the_page_has_each_of_the_six() -> None:
+def test_the_page_has_every_kind() -> None:
     assert set(TOPICS) == set(ADDED)
     for topic in TOPICS.values():
         assert len(topic.code.splitlines()) <= 60
@@ -104,14 +125,15 @@ def test_without_its_file_the_name_is_unknown_and_with_it_known(topic: str) -> N
     axis, name = ADDED[topic]
     assert name not in axis.names()
     with pytest.raises(UserError, match=f"'{name}'"):
-        axis.find(name)
+        axis.check(name, {}) if axis in (optimisers, observers) else axis.find(name)
     write(topic)
     registry.load_code("my.py")
     assert name in axis.names()
-    assert axis.find(name) is not None
+    if axis not in (optimisers, observers):  # which are made of weights, and of a run
+        assert axis.find(name) is not None
 
 
-@pytest.mark.parametrize("topic", [name for name in TOPICS if name not in ("metric", "convolution family")])
+@pytest.mark.parametrize("topic", [name for name in TOPICS if name not in ("metric", "view", "convolution family")])
 def test_the_commands_and_the_program_of_the_page_run(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
     page = write(topic)
     for line in page.commands:
@@ -176,6 +198,16 @@ def test_a_metric_of_ones_own_is_evaluated_with_its_protocol(capsys: pytest.Capt
     assert "\nbrightness " in capsys.readouterr().out
     use_from_python(Topic("metric", "", [], page.python.replace("code=", 'view="pixels", code=')))
     assert "glyphs" in capsys.readouterr().out
+
+
+def test_a_view_of_ones_own_stands_in_the_protocol(capsys: pytest.CaptureFixture[str]) -> None:
+    type_in("frugan train mnist --data glyphs --images 60k --out runs/first")
+    page = write("view")
+    type_in(page.commands[0].replace("--count 10k", "--count 200 --allow-few kid"))
+    assert "\nkid " in capsys.readouterr().out
+    use_from_python(Topic("view", "", [], page.python.replace("code=", 'allow_few=["kid"], code=')))
+    assert "edges" in capsys.readouterr().out
+    assert "edges-6" in Path("runs/first/metrics.jsonl").read_text()
 
 
 def test_an_installed_package_is_known_without_code(tmp_path: Path) -> None:
