@@ -41,7 +41,7 @@ def flip(*, probability: float = 0.5) -> Augmentation:
         raise UserError(f"The augmentation 'flip' has probability {probability:g}; it takes 0 to 1.")
 
     def change(images: Tensor, random: torch.Generator) -> Tensor:
-        mirrored = torch.rand(len(images), generator=random).to(images.device) < probability
+        mirrored = torch.rand(len(images), generator=random).to(images.device, non_blocking=True) < probability
         return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
 
     return Augmentation("flip", change)
@@ -62,8 +62,8 @@ def crop(*, enlarge: float = 286 / 256) -> Augmentation:
         larger = torch.nn.functional.interpolate(images, size=size, mode="bicubic").clamp(-1, 1)
         rows = _offsets(count, size[0] - height + 1, random) + torch.arange(height)  # [count, height]
         columns = _offsets(count, size[1] - width + 1, random) + torch.arange(width)  # [count, width]
-        rows = rows.to(images.device)[:, None, :, None].expand(-1, channels, -1, size[1])
-        columns = columns.to(images.device)[:, None, None, :].expand(-1, channels, height, -1)
+        rows = rows.to(images.device, non_blocking=True)[:, None, :, None].expand(-1, channels, -1, size[1])
+        columns = columns.to(images.device, non_blocking=True)[:, None, None, :].expand(-1, channels, height, -1)
         return larger.gather(2, rows).gather(3, columns).contiguous(memory_format=_layout(images))
 
     return Augmentation("crop", change)
@@ -99,7 +99,8 @@ names, options, add, find = _known.names, _known.options, _known.add, _known.fin
 
 def _recolour(images: Tensor, random: torch.Generator) -> Tensor:
     """Brightness + U(-1/2, 1/2), saturation * U(0, 2), contrast * U(1/2, 3/2), one of each per image."""
-    brightness, saturation, contrast = torch.rand(3, len(images), 1, 1, 1, generator=random).to(images)
+    drawn = torch.rand(3, len(images), 1, 1, 1, generator=random)
+    brightness, saturation, contrast = drawn.to(images, non_blocking=True)
     images = images + (brightness - 0.5)
     grey = images.mean(1, keepdim=True)
     images = grey + 2 * saturation * (images - grey)
@@ -114,8 +115,8 @@ def _shift(images: Tensor, share: float, random: torch.Generator) -> Tensor:
     padded = torch.nn.functional.pad(images, (right, right, down, down))
     rows = _offsets(count, 2 * down + 1, random) + torch.arange(height)  # [count, height]
     columns = _offsets(count, 2 * right + 1, random) + torch.arange(width)  # [count, width]
-    rows = rows.to(images.device)[:, None, :, None].expand(-1, channels, -1, padded.shape[3])
-    columns = columns.to(images.device)[:, None, None, :].expand(-1, channels, height, -1)
+    rows = rows.to(images.device, non_blocking=True)[:, None, :, None].expand(-1, channels, -1, padded.shape[3])
+    columns = columns.to(images.device, non_blocking=True)[:, None, None, :].expand(-1, channels, height, -1)
     return padded.gather(2, rows).gather(3, columns)
 
 
@@ -129,7 +130,7 @@ def _cut_out(images: Tensor, share: float, random: torch.Generator) -> Tensor:
         place = torch.arange(side)
         inside.append((place >= start) & (place < start + length))  # [count, side]
     hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-    return images.masked_fill(hole.to(images.device), 0.0)
+    return images.masked_fill(hole.to(images.device, non_blocking=True), 0.0)
 
 
 def _offsets(count: int, choices: int, random: torch.Generator) -> Tensor:

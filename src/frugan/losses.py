@@ -122,7 +122,7 @@ def binary_targets(
                 "The loss 'binary_targets' with noise draws random numbers: pass it random=progress.generator(...)."
             )
         # Drawn on the CPU, so that the numbers are the same on every device.
-        drawn = noise * torch.rand(logits.shape, generator=random).to(logits)
+        drawn = noise * torch.rand(logits.shape, generator=random).to(logits, non_blocking=True)
         return target - drawn if inward and target > 0.5 else target + drawn
 
     def discriminator(real: Tensor, fake: Tensor, random: torch.Generator | None = None) -> Tensor:

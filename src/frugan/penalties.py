@@ -396,16 +396,20 @@ def _between(real: Tensor, fake: Tensor, random: torch.Generator) -> Tensor:
 
 def _around_scaled(real: Tensor, fake: Tensor, random: torch.Generator) -> Tensor:
     share = _per_image(real, random)
-    return real + share * 0.5 * real.std() * torch.rand(real.shape, generator=random).to(real)
+    return real + share * 0.5 * real.std() * torch.rand(real.shape, generator=random).to(real, non_blocking=True)
 
 
 def _around_gaussian(variance: float) -> Callable[[Tensor, Tensor, torch.Generator], Tensor]:
-    return lambda real, fake, random: real + variance**0.5 * torch.randn(real.shape, generator=random).to(real)
+    def place(real: Tensor, fake: Tensor, random: torch.Generator) -> Tensor:
+        drawn = torch.randn(real.shape, generator=random)
+        return real + variance**0.5 * drawn.to(real, non_blocking=True)
+
+    return place
 
 
 def _per_image(images: Tensor, random: torch.Generator) -> Tensor:
     """U(0, 1), one number for each image, shaped to multiply it."""
-    return torch.rand([len(images)] + [1] * (images.dim() - 1), generator=random).to(images)
+    return torch.rand([len(images)] + [1] * (images.dim() - 1), generator=random).to(images, non_blocking=True)
 
 
 def _wide(images: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,11 +23,6 @@ FAMILIES = convs.names()
 NAMES = recipes.names()
 # One recipe for each architecture and form of it: those that make images from latents, and those that translate.
 FORMS = ["dcgan-medium", "vbn", "cgan", "dcgan-paper", "dcgan-64", "dcgan-32", "mnist", "cifar10-frog"]
-SMALL: dict[str, dict[str, Any]] = {
-    **{name: {"data.size": 8} for name in ("dcgan-medium", "vbn", "cgan")},
-    **{name: {"data.size": 16} for name in ("dcgan-paper", "dcgan-64", "dcgan-32")},
-    "mnist": {"data.size": 12}, "cifar10-frog": {"data.size": 24, "data.only": []},
-}
 TRANSLATING = ["stargan", "cyclegan-6"]
 
 
@@ -135,26 +129,10 @@ def test_a_family_changes_at_least_one_layer_or_says_that_it_did_not(name, famil
 # --------------------------------------------------------------------------------------------- trained, and shipped
 
 
-@pytest.fixture(scope="module")
-def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten labelled pictures of noise, 24 x 24."""
-    path = tmp_path_factory.mktemp("noise") / "noise.npz"
-    pictures = np.random.default_rng(0).integers(0, 255, (10, 24, 24, 3), dtype=np.uint8)
-    np.savez(path, images=pictures, labels=np.arange(10))
-    return path
-
-
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_one_step_moves_every_parameter_and_the_artefact_gives_the_same_images(name, family, noise, tmp_path):
-    width = {"generator.width": 0.25 if name in ("mnist", "cifar10-frog") else 0.125, "discriminator.width": 0.125}
-    keys = {
-        **SMALL[name], **width, "latents.size": 8, "batch_size": 8, "precision": "float32",
-        "averages.generator.half_life": 20, "data.source": str(noise),
-    }
-    if name == "vbn":
-        keys["generator.reference"] = 4
-    recipe = recipes.find(name).with_changes(keys).with_family(family)
+def test_one_step_moves_every_parameter_and_the_artefact_gives_the_same_images(name, family, tiny, tmp_path):
+    recipe = tiny(name).with_changes({"averages.generator.half_life": 20}).with_family(family)
     recipe = recipe.with_family("standard" if family == "bilinear_additive" else family, "discriminator")
     folder = train(recipe, images=8, out=tmp_path / "run", quiet=True)
     begun = {key: module.state_dict() for key, (module, _) in build.networks(resolved(folder.recipe)).items()}
@@ -180,17 +158,8 @@ def test_one_step_moves_every_parameter_and_the_artefact_gives_the_same_images(n
 
 @pytest.mark.parametrize("name", TRANSLATING)
 @pytest.mark.parametrize("family", ["standard", "depthwise", "factorised"])
-def test_one_round_moves_every_weight_of_translators_and_the_artefact_translates_alike(name, family, noise, tmp_path):
-    keys = {
-        "architecture.width": 0.0625, "architecture.blocks": 1, "data.size": 24, "data.source": str(noise),
-        "precision": "float32", "batch_size": 2,
-    }
-    if name == "stargan":
-        keys |= {"data.attributes": [], "discriminator.width": 0.0625}
-    else:
-        keys |= {f"discriminator_{one}.{key}": value for one in "ab" for key, value in (("width", 0.1), ("stages", 2))}
-        keys |= {"streams.a.only": ["0", "2", "4"], "streams.b.only": ["1", "3", "5"]}
-    recipe = recipes.find(name).with_changes(keys).with_family(family).with_family(family, "discriminator")
+def test_one_round_moves_every_weight_of_translators_and_the_artefact_translates_alike(name, family, tiny, tmp_path):
+    recipe = tiny(name).with_family(family).with_family(family, "discriminator")
     folder = train(recipe, images=2, out=tmp_path / "run", quiet=True)
     begun = {key: module.state_dict() for key, (module, _) in build.networks(resolved(folder.recipe)).items()}
     kept = checkpoint.newest(folder.checkpoints)

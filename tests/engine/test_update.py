@@ -308,6 +308,39 @@ def test_nothing_that_is_not_finite_is_ever_stepped(bad, where):
         update("discriminator", loss)
 
 
+FUSED = functools.partial(torch.optim.Adam, lr=0.1, fused=True)
+
+
+@pytest.mark.parametrize("make", [FUSED, adam, torch.optim.RMSprop, functools.partial(torch.optim.SGD, momentum=0.9)])
+def test_where_nobody_may_wait_a_bad_step_is_noted_and_undone_and_so_is_what_follows(make, monkeypatch):
+    monkeypatch.setattr("frugan.engine.update._may_wait", lambda tensor: False)
+    networks = nets()
+    update = made(networks, make, clip_norm=1.0)
+    update("discriminator", lambda: networks["discriminator"](REAL).mean())
+    assert update.broken is not None
+    assert not update.broken
+    before = state(update)
+    weights = {f"generator.{name}": one for name, one in networks["generator"].named_parameters()}
+    update("discriminator", lambda: networks["discriminator"](REAL).mean() * float("nan"))
+    assert update.broken
+    update("discriminator", lambda: networks["discriminator"](REAL).mean())
+    update("generator", lambda: networks["generator"](LATENTS).mean())
+    assert update.broken
+    assert same(before, state(update), "discriminator")
+    assert all(torch.equal(before[key], weight) for key, weight in weights.items())
+
+
+def test_a_replay_steps_though_something_was_noted_before(monkeypatch):
+    monkeypatch.setattr("frugan.engine.update._may_wait", lambda tensor: False)
+    networks = nets()
+    update = made(networks, FUSED)
+    update("discriminator", lambda: networks["discriminator"](REAL).mean() * float("nan"))
+    update.naming, update.broken = True, None
+    before = state(update)
+    update("discriminator", lambda: networks["discriminator"](REAL).mean())
+    assert not same(before, state(update), "discriminator.0.weight")
+
+
 def test_a_schedule_sets_the_rate_of_its_player_alone():
     networks = nets()
     update = made(networks)

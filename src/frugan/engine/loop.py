@@ -137,9 +137,9 @@ def play(
                 _stop(parts, good, folder)
             done = clock.images >= most or clock.rounds >= limit
             logging = clock.rounds % LOG_ROUNDS == 0
+            if (logging or done) and parts.update.broken is not None and bool(parts.update.broken):
+                _stop(parts, good, folder)
             if logging:
-                if parts.update.broken is not None and bool(parts.update.broken):
-                    _stop(parts, good, folder)
                 newest = parts.means.take()
                 good = checkpoint.capture(stateful)
                 _check_alike(parts, good[0])

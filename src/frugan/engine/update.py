@@ -197,8 +197,22 @@ class Update:
             torch._foreach_mul_(grads, (player.clip_norm / (norm + 1e-6)).clamp(max=1.0))
 
     def _move(self, player: Player) -> None:
-        """Step one player. The one place where weights change."""
-        player.optimiser.step()
+        """Step one player. The one place where weights change; not where `broken` says so, for which nobody waits."""
+        optimiser, broken = player.optimiser, None if self.naming else self.broken
+        if broken is None:
+            optimiser.step()
+        elif optimiser.defaults.get("fused"):
+            optimiser.found_inf = broken  # type: ignore[attr-defined]
+            optimiser.step()  # skips itself
+            optimiser.found_inf = None  # type: ignore[attr-defined]
+        else:
+            state = [value for values in optimiser.state.values() for value in values.values()]
+            tensors = [one for one in (*player.parameters, *state) if isinstance(one, Tensor)]
+            held = [one.detach() for one in tensors if one.device == broken.device]
+            before = [one.clone() for one in held]
+            optimiser.step()
+            for one, old in zip(held, before, strict=True):
+                one.copy_(torch.where(broken > 0, old, one))
         player.optimiser.zero_grad(set_to_none=True)
         # Autocast keeps low-precision copies of weights until its outermost block ends; these have just become stale.
         torch.clear_autocast_cache()
@@ -229,10 +243,9 @@ class Update:
             for name, grad in zip(player.named, grads, strict=True):
                 if not torch.isfinite(grad).all():
                     raise NonFinite(player.name, f"the gradient of '{name}'")
-        elif not self.naming and norm.device.type == "cuda" and player.optimiser.defaults.get("fused"):
-            # Nobody waits for the device here: the fused step skips itself, and the loop looks at its next log point.
+        elif not self.naming and not _may_wait(norm):
+            # `_move` leaves the weights as they are, on the device, and the loop looks at its next log point.
             self.broken = bad.float() if self.broken is None else torch.maximum(self.broken, bad.float())
-            player.optimiser.found_inf = self.broken.reshape(1)  # type: ignore[attr-defined]
             return
         if bad:
             raise NonFinite(player.name, "a loss or gradient")
@@ -250,6 +263,11 @@ class Update:
         finally:
             for parameter in others:
                 parameter.requires_grad_(True)
+
+
+def _may_wait(tensor: Tensor) -> bool:
+    """Whether a value may be looked at within a round: on a GPU all of the round before would be waited for."""
+    return tensor.device.type != "cuda"
 
 
 def _outside_autocast(value: Tensor) -> contextlib.AbstractContextManager[object]:

@@ -42,10 +42,10 @@ class Domains:
     def told(self, labels: Tensor) -> Tensor:
         """Labels ``[n]`` or bits ``[n, size]`` as the generator takes them, ``[n, before + size + after + mask]``."""
         bits = labels if labels.dim() == 2 else torch.nn.functional.one_hot(labels, self.size)
+        count, device = len(bits), bits.device
         parts = [
-            torch.zeros(len(bits), self.before, device=bits.device), bits.float(),
-            torch.zeros(len(bits), self.after, device=bits.device),
-            torch.tensor(self.mask, device=bits.device).expand(len(bits), -1),
+            torch.zeros(count, self.before, device=device), bits.float(), torch.zeros(count, self.after, device=device),
+            *(torch.full((count, 1), value, device=device) for value in self.mask),
         ]
         return torch.cat(parts, dim=1)
 
@@ -141,7 +141,7 @@ class Rules:
         """The batch's own labels in another order, so that targets are as frequent as labels."""
         labels = self.labels_of(real)
         order = torch.randperm(real.count, generator=progress.generator(f"targets.{domains.stream}.{turn}"))
-        return labels[order.to(labels.device)]
+        return labels[order.to(labels.device, non_blocking=True)]
 
     def _train_discriminator(
         self, real: Batch, wanted: Tensor, progress: Progress, update: Update, domains: Domains, turn: int

@@ -44,14 +44,14 @@ class Pair:
     def fake(self, real: Batch, progress: Progress, name: str, graph: bool = True) -> Batch:
         """A fake batch as large as the real one, with its labels or labels drawn evenly; `graph` keeps gradients."""
         random = progress.generator(name)
-        latents = progress.share(self.latents.draw(self.batch_size, random)).to(real.images.device)
+        latents = progress.share(self.latents.draw(self.batch_size, random)).to(real.images.device, non_blocking=True)
         labels = real.labels
         if labels is not None and self.labels == "uniform":
             if labels.dim() == 2:
                 raise UserError("game.labels=uniform draws one class an image; for data with attributes take real.")
             classes = max(getattr(network, "classes", 0) for network in (self.generator, self.discriminator))
             drawn = torch.randint(max(classes, 1), (self.batch_size,), generator=random)
-            labels = progress.share(drawn).to(labels.device)
+            labels = progress.share(drawn).to(labels.device, non_blocking=True)
         with torch.set_grad_enabled(graph):
             return Batch(self.generator(latents, labels_for(self.generator, labels)), labels)
 

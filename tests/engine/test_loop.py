@@ -1,0 +1,108 @@
+"""The loop: what it does when something is not finite, whether or not it may wait for the device to say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from frugan.batch import ImageShape
+from frugan.data import Dataset
+from frugan.data.batches import Batches
+from frugan.engine import checkpoint
+from frugan.engine.average import Average
+from frugan.engine.loop import Parts, Stopped, play
+from frugan.engine.observers import LOG_ROUNDS, Moment, Tick
+from frugan.engine.update import Player, Update
+
+
+class Drawing:
+    """A game that draws its one network's images near to the real ones; its layer `last` breaks in one round."""
+
+    streams = ("train",)
+
+    def __init__(self, breaks: int) -> None:
+        self.breaks = breaks
+        self.networks: dict[str, nn.Module] = {"generator": Breaking()}
+
+    def step(self, batches: Any, progress: Any, update: Any) -> dict[str, Tensor]:
+        real = batches.take("train", 4).images.flatten(1)
+        network = self.networks["generator"]
+        network.last.factor = float("nan") if progress.rounds == self.breaks else 1.0  # type: ignore[union-attr]
+        latents = torch.randn(4, 3, generator=progress.generator("latents"))
+        (loss,) = update("generator", lambda: (network(latents) - real).square().mean())
+        return {"generator.loss": loss}
+
+
+class Last(nn.Linear):
+    factor = 1.0
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.factor * super().forward(input)
+
+
+class Breaking(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(3, 5), Last(5, 4)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.last(self.first(latents))
+
+
+def parts_of(breaks: int) -> Parts:
+    game: Any = Drawing(breaks)
+    player = Player("generator", game.networks, lambda some: torch.optim.Adam(some, lr=0.01, fused=True))
+    data = Dataset("zeros", "train", ImageShape(1, 2, 2), torch.zeros(8, 1, 2, 2, dtype=torch.uint8), None, (), "hash")
+    averages = {"generator": Average(game.networks["generator"], 20)}
+    return Parts(
+        game, Batches({"train": data}, seed=0), Update({"generator": player}), averages, seed=0,
+        device=torch.device("cpu"),
+    )
+
+
+class Watching:
+    """An observer that looks after every round, and remembers whether the weights were finite."""
+
+    def __init__(self) -> None:
+        self.finite: list[bool] = []
+
+    def due(self, before: Tick, now: Tick) -> bool:
+        return True
+
+    def look(self, moment: Moment) -> None:
+        weights = [*moment.networks["generator"].parameters(), *moment.averaged["generator"].parameters()]
+        self.finite.append(all(bool(torch.isfinite(weight).all()) for weight in weights))
+
+
+@pytest.mark.parametrize("waiting", [True, False], ids=["waiting", "noted"])
+@pytest.mark.parametrize("breaks", [30, 3])
+def test_a_run_that_breaks_goes_back_to_the_last_log_point_and_names_what_broke(breaks, waiting, tmp_path, monkeypatch):
+    if not waiting:
+        monkeypatch.setattr("frugan.engine.update._may_wait", lambda tensor: False)
+    parts, watching = parts_of(breaks), Watching()
+    since = breaks // LOG_ROUNDS * LOG_ROUNDS
+    with pytest.raises(Stopped) as stopped:
+        play(parts, rounds=40, folder=tmp_path, observers=[watching])
+    told = str(stopped.value)
+    assert f"After {4 * breaks:,} images loss 1 (nan) of the player 'generator' is not finite" in told
+    assert "first seen in the output of generator.last (Last)" in told
+    assert f"The last good state, after {4 * since:,} images, is kept in {checkpoint.newest(tmp_path)}" in told
+    assert parts.clock.rounds == since
+    assert len(watching.finite) >= breaks
+    assert all(watching.finite)
+    sound = parts_of(breaks=1000)
+    if since:
+        play(sound, rounds=since)
+    for one, other in zip(*(one.game.networks["generator"].parameters() for one in (parts, sound)), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_run_that_breaks_after_its_last_log_point_is_not_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("frugan.engine.update._may_wait", lambda tensor: False)
+    with pytest.raises(Stopped, match="After 108 images"):
+        play(parts_of(breaks=27), rounds=30, folder=tmp_path)
