@@ -377,3 +377,109 @@ def test_under_autocast_a_stepped_weight_is_seen_in_the_next_forward():
         after = network(REAL).float()
     assert not torch.equal(before, after)
     assert network.weight.dtype == torch.float32
+
+
+# ------------------------------------------------------------------------------------------------- dead trial copies
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_trial_copy_that_is_not_finite_is_dead_and_everything_else_as_before(where):
+    networks = nets()
+    update = made(networks)
+    update("generator", lambda: networks["discriminator"](networks["generator"](LATENTS)).mean())
+    before = state(update)
+    fork = update.fork("generator")
+    child, own = fork.networks["generator"], copy.deepcopy(fork.networks["generator"].state_dict())
+    assert fork.alive
+
+    def loss():
+        value = networks["discriminator"](child.eval()(LATENTS)).mean()
+        if where == "loss":
+            return value * float("inf")
+        value.register_hook(lambda grad: grad * float("nan"))
+        return value
+
+    fork.update(loss)
+    assert not fork.alive
+    assert same(own, child.state_dict())
+    assert all(parameter.grad is None for parameter in child.parameters())
+    assert same(before, state(update))
+    with pytest.raises(NonFinite, match="generator"):
+        fork.keep()
+    with pytest.raises(NonFinite, match="generator"):
+        fork.keep(into="generator")
+    assert same(before, state(update))
+    assert update.norms["generator"].isfinite()
+    # Its player goes on, and so does another child.
+    sister = update.fork("generator")
+    sister.update(lambda: networks["discriminator"](sister.networks["generator"](LATENTS)).mean())
+    assert sister.alive
+    sister.keep()
+    assert not same(before, state(update), "generator")
+
+
+def test_a_dead_trial_copy_stays_dead_whatever_is_tried_afterwards():
+    networks = nets()
+    fork = made(networks).fork("generator")
+    fork.update(lambda: networks["discriminator"](fork.networks["generator"](LATENTS)).mean() * float("nan"))
+    fork.update(lambda: networks["discriminator"](fork.networks["generator"](LATENTS)).mean())
+    assert not fork.alive
+    with pytest.raises(NonFinite):
+        fork.keep()
+
+
+# ------------------------------------------------------------------------------------------------------ rates by stage
+
+
+def rates(update: Update, player: str) -> list[float]:
+    return [group["lr"] for group in update.players[player].optimiser.param_groups]
+
+
+def test_a_scaled_rate_holds_for_its_player_until_the_next_round():
+    networks = nets()
+    update = made(networks)
+    update.players["generator"].schedule = lambda images: 1.0 if images < 10 else 0.5
+    update.set_rates(12)
+    update.scale_rate("generator", 3.0)
+    assert rates(update, "generator") == pytest.approx([0.15])
+    assert rates(update, "discriminator") == [0.1]
+    update.scale_rate("generator", 3.0)  # the same asked for twice is not asked for twice as much
+    assert rates(update, "generator") == pytest.approx([0.15])
+    fork = update.fork("generator")
+    assert [group["lr"] for group in fork.player.optimiser.param_groups] == pytest.approx([0.15])
+    fork.keep()
+    update.set_rates(16)
+    assert rates(update, "generator") == pytest.approx([0.05])
+    with pytest.raises(UserError, match="player 'critic'"):
+        update.scale_rate("critic", 2.0)
+
+
+def test_a_scaled_rate_is_what_the_step_is_made_with():
+    networks = nets()
+    update = made(networks, lambda p: torch.optim.SGD(p, lr=0.1))
+    twin = copy.deepcopy(networks["discriminator"])
+    update.scale_rate("discriminator", 0.5)
+    update("discriminator", lambda: networks["discriminator"](REAL).mean())
+    twin(REAL).mean().backward()
+    torch.optim.SGD(twin.parameters(), lr=0.05).step()
+    assert same(twin.state_dict(), networks["discriminator"].state_dict())
+
+
+def test_groups_of_parameters_keep_their_own_rates():
+    networks = nets()
+
+    def grouped(parameters):
+        first, *rest = parameters
+        return torch.optim.SGD([{"params": [first], "lr": 0.4}, {"params": rest}], lr=0.1)
+
+    update = made(networks, grouped)
+    update.players["discriminator"].schedule = lambda images: 0.5
+    update.set_rates(0)
+    assert rates(update, "discriminator") == pytest.approx([0.2, 0.05])
+    update.scale_rate("discriminator", 10.0)
+    assert rates(update, "discriminator") == pytest.approx([2.0, 0.5])
+    fork = update.fork("discriminator")
+    assert [group["lr"] for group in fork.player.optimiser.param_groups] == pytest.approx([2.0, 0.5])
+    update.set_rates(100)
+    assert rates(update, "discriminator") == pytest.approx([0.2, 0.05])
+    assert rates(update, "generator") == pytest.approx([0.4, 0.1])
