@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,15 +18,29 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+FOLDERS = ("FRUGAN_CACHE", "FRUGAN_CONFIG")
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """One cache folder a session, shared by its workers (a packed data set or a classifier is made once)."""
+    """One cache and one folder of decisions a session, shared by its workers; never those of the user."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        os.environ["FRUGAN_CACHE"] = tempfile.mkdtemp(prefix="frugan-tests-")
+        for name in FOLDERS:
+            os.environ[name] = tempfile.mkdtemp(prefix="frugan-tests-")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        shutil.rmtree(os.environ["FRUGAN_CACHE"], ignore_errors=True)
+        for name in FOLDERS:
+            shutil.rmtree(os.environ[name], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_code_of_other_tests() -> Iterator[None]:
+    """Whatever a test's own files have added is forgotten after it, as if each test had a process of its own."""
+    yield
+    owncode = sys.modules.get("frugan.owncode")
+    if owncode is not None:
+        owncode.forget()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from frugan import artefact, convs, recipes
+from frugan import artefact, owncode, recipes
 from frugan.artefact import Generator, load
 from frugan.engine import checkpoint
 from frugan.engine.average import STANDING_BATCH, STANDING_BATCHES
@@ -297,21 +297,18 @@ convs.add("my_own", convs.ConvFamily("my_own", standard.same, standard.down, sta
 '''
 
 
-def test_a_family_of_ones_own_needs_its_file_named(noise, tmp_path, monkeypatch):
-    monkeypatch.setattr(convs.registry, "_added", dict(convs.registry._added))
+def test_a_family_of_ones_own_needs_its_file_named(noise, tmp_path):
     code = tmp_path / "mine.py"
     code.write_text(OWN_FAMILY)
     run = train(tiny(noise, "dcgan-medium"), family="my_own", code=code, images=8, out=tmp_path / "run", quiet=True)
     images = load(run.path).sample(2)
     kept = load(run.path).save(tmp_path / "artefact")
-    convs.registry._added.pop("my_own")
-    monkeypatch.delitem(__import__("sys").modules, "frugan_user_mine")
+    owncode.forget()
     with pytest.raises(UserError, match=r"no convolution family called 'my_own'.*code"):
         load(kept)
     assert np.array_equal(load(kept, code=code).sample(2), images)
     # A run remembers where the file was, unless another is given.
-    convs.registry._added.pop("my_own")
-    monkeypatch.delitem(__import__("sys").modules, "frugan_user_mine")
+    owncode.forget()
     assert np.array_equal(load(run.path).sample(2), images)
 
 

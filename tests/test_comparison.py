@@ -32,7 +32,7 @@ COMMON: dict[str, Any] = {
 THIN = "thin: vanilla generator.hidden=[4]"
 
 
-def in_this_process(planned: Sequence[Job], at_once: int, threads: int, quiet: bool) -> None:
+def in_this_process(planned: Sequence[Job], *rest: Any) -> None:
     """Stands for `play` where processes are not what is tested: they need seconds to start."""
     for job in planned:
         arguments = dict(zip(job.command[5::2], job.command[6::2], strict=True))

@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +22,9 @@ from frugan import (
     metrics,
     nets,
     optimisers,
+    owncode,
     penalties,
     recipes,
-    registry,
     schedules,
     views,
 )
@@ -74,20 +73,8 @@ ADDED = {
 
 
 @pytest.fixture(autouse=True)
-def _known_only_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Whatever a test adds is forgotten after it, as if each had a process of its own."""
-    catalogues = [one._known for one in (losses, penalties, augment, optimisers, schedules, observers)]
-    registries = [*catalogues, *(one.registry for one in (convs, nets, games, metrics, views, readers, kernels))]
-    recipes.names()
-    kept = [dict(one._added) for one in registries], dict(recipes._known)
+def _in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    yield
-    for one, before in zip(registries, kept[0], strict=True):
-        one._added.clear()
-        one._added.update(before)
-    recipes._known.clear()
-    recipes._known.update(kept[1])
-    sys.modules.pop("frugan_user_my", None)
 
 
 def quick(text: str) -> str:
@@ -127,7 +114,7 @@ def test_without_its_file_the_name_is_unknown_and_with_it_known(topic: str) -> N
     with pytest.raises(UserError, match=f"'{name}'"):
         axis.check(name, {}) if axis in (optimisers, observers) else axis.find(name)
     write(topic)
-    registry.load_code("my.py")
+    owncode.load("my.py")
     assert name in axis.names()
     if axis not in (optimisers, observers):  # which are made of weights, and of a run
         assert axis.find(name) is not None
@@ -158,24 +145,22 @@ def test_a_family_of_ones_own_is_counted_trained_swapped_and_loaded(capsys: pyte
     assert compare.startswith("frugan compare ")
 
 
-def test_without_code_a_shipped_network_of_ones_own_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_code_a_shipped_network_of_ones_own_names_what_is_missing() -> None:
     import frugan
 
     page = write("convolution family")
     type_in(page.commands[1])
     frugan.load("runs/squeezed").save("artefact")
-    convs.registry._added.clear()
-    sys.modules.pop("frugan_user_my")
+    owncode.forget()
     with pytest.raises(UserError, match=r"no convolution family called 'squeezed'.*--code FILE"):
         frugan.load("artefact")
     assert frugan.load("artefact", code="my.py").sample(2).shape == (2, 28, 28, 1)
 
     # A run remembers its file; where that has moved, the one given counts.
-    convs.registry._added.clear()
-    sys.modules.pop("frugan_user_my")
+    owncode.forget()
     Path("elsewhere").mkdir()
     Path("my.py").rename("elsewhere/my.py")
-    with pytest.raises(UserError, match="there is no such file"):
+    with pytest.raises(UserError, match=r"there is no such file\. Name it where it is now: --code FILE"):
         frugan.load("runs/squeezed")
     assert frugan.load("runs/squeezed", code="elsewhere/my.py").sample(2).shape == (2, 28, 28, 1)
 

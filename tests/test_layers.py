@@ -27,6 +27,7 @@ LEVELS = {
     1: [
         "convs", "losses", "penalties", "augment", "optimisers", "schedules", "data", "classifying", "latents",
         "intervals", "pictures", "kernels",
+        "owncode",
     ],  # leaves
     0: ["arguments", "arithmetic", "batch", "cache", "memory", "registry", "resizing", "seeds"],  # words shared by all
 }

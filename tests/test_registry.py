@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from frugan import registry, seeds
-from frugan.registry import Catalogue, Registry, UserError, check_options, load_code, options_of, suggest
+from frugan.registry import Catalogue, Registry, UserError, check_options, options_of, suggest
 
 
 @pytest.fixture
@@ -129,31 +129,10 @@ def test_options_are_checked_by_name_and_kind() -> None:
         check_options("It", {"width": True}, accepted)
 
 
-def test_a_users_file_is_run_once(tmp_path: Path) -> None:
-    path = tmp_path / "my_file_once.py"
-    path.write_text("import sys\nsys.frugan_test_runs = getattr(sys, 'frugan_test_runs', 0) + 1\n")
-    try:
-        load_code(path)
-        load_code(str(path))
-        assert sys.frugan_test_runs == 1
-    finally:
-        del sys.frugan_test_runs, sys.modules["frugan_user_my_file_once"]
-
-
-def test_a_users_file_that_is_absent_or_fails_gets_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^--code .*absent\.py: there is no such file\.$"):
-        load_code(tmp_path / "absent.py")
-    (tmp_path / "broken.py").write_text("1 / 0\n")
-    with pytest.raises(UserError, match=r"^--code .*broken\.py failed while it was read: ZeroDivisionError: "):
-        load_code(tmp_path / "broken.py")
-    assert "frugan_user_broken" not in sys.modules
-    (tmp_path / "text.txt").write_text("hello\n")
-    with pytest.raises(UserError, match=r"its name must end in \.py"):
-        load_code(tmp_path / "text.txt")
-
-
 class _Entry:
     """Stands for an entry point of an installed package."""
+
+    dist = None
 
     def __init__(self, name: str, loaded: list[str], error: Exception | None = None) -> None:
         self.name, self.loaded, self.error = name, loaded, error

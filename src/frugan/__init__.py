@@ -36,7 +36,7 @@ _HOMES = {
 }
 _AXES = {
     "convs", "nets", "games", "metrics", "views", "data", "recipes", "losses", "penalties", "augment", "optimisers",
-    "schedules",
+    "schedules", "owncode",
 }  # fmt: skip
 
 

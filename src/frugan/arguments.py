@@ -50,8 +50,8 @@ Count = int | str
 WholeNumbers = Iterable[int]
 """Whole numbers; on the command line 0-4, or 0,1,5."""
 
-Code = str | Path
-"""A Python file of the user's own."""
+Code = str | Path | Sequence[str | Path]
+"""A Python file of the user's own, or several; on the command line named as often as wanted. See `frugan.owncode`."""
 
 Changes = Mapping[str, Any]
 """Values by dotted key; on the command line key=value, as often as wanted."""

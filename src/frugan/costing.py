@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import recipes, training
+from frugan import owncode, recipes, training
+from frugan.owncode import Code
 from frugan.recipe import Recipe, from_run
-from frugan.registry import UserError, load_code, unknown
+from frugan.registry import UserError, unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -107,6 +108,8 @@ def cost_of(
     changes: Mapping[str, Any] | None = None,
     latency: bool = False,
     explain: bool = False,
+    code: Code | None = None,
+    trust_code: bool = False,
 ) -> RecipeCost:
     """Count what the networks of a recipe or run cost.
 
@@ -118,12 +121,14 @@ def cost_of(
         explain: also choose, on the CPU, a kernel for each call of grouped layers, instance norms and large weights
             that training makes, at the recipe's batch size, as a run does (see `frugan.kernels`): "measured" if the
             recipe says "auto". What was measured before is not measured again.
+        code: files of one's own that add variants; those of a run are known to it.
+        trust_code: run the code that a run names even if you have not run it on this machine.
 
     Raises UserError if there is no such recipe or run, or for names, options and keys that do not exist.
     """
     from frugan import build, costs
 
-    given = recipe_of(model)
+    given = recipe_of(model, code, trust_code)
     recipe = training.resolve(given, family=family, discriminator_family=discriminator_family, changes=changes)
     build.values(recipe)  # a name that is wrong is told, though nothing here is counted of it
     found, planned, makers = {}, build.blueprints(recipe), recipe.makers()
@@ -171,19 +176,18 @@ def _kernels(recipe: Recipe, blueprint: Blueprint, module: nn.Module) -> tuple[K
     )
 
 
-def recipe_of(model: str | Path | Recipe) -> Recipe:
-    """The recipe that is meant; a folder is a run, anything else a name or file. Raises UserError."""
+def recipe_of(model: str | Path | Recipe, code: Code | None = None, trust_code: bool = False) -> Recipe:
+    """The recipe that is meant, and its code run; a folder is a run, anything else a name or file. Raises UserError."""
     from frugan.engine.run import RunFolder
 
     if isinstance(model, Recipe):
+        owncode.load(code)
         return model
+    owncode.load_of(model, code, trust_code=trust_code)
     if str(model).endswith(".json") or str(model) in recipes.names():
         return recipes.find(str(model))
     run = RunFolder(model)
     if run.exists():
-        facts = run.read_json(run.facts) if run.facts.is_file() else {}
-        if facts.get("code"):
-            load_code(facts["code"])
         return from_run(run)
     if (run.path / "config.json").is_file():
         raise UserError(

@@ -2,22 +2,28 @@
 
 Every axis (families, networks, games, metrics, views, recipes) is a package; each public file in it is one variant and
 holds one object of the axis' record type under the name `variant`. The folder listing is therefore the list of choices,
-read without importing anything. Users add their own from a file (`frugan ... --code my.py`) or from an installed
-package's entry point in the group ``frugan``: both simply call the axis' ``add``.
+read without importing anything. Users add their own from a file (`frugan ... --code my.py`, see `frugan.owncode`) or
+from an installed package's entry point in the group ``frugan``: both simply call the axis' ``add``. Of every variant
+that was added it is known where it came from: its `Origin`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import linecache
+import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -63,12 +69,14 @@ class Registry:
 
     def add(self, name: str, variant: Any) -> Any:
         """Make a variant of one's own known under `name`; returns it. Raises UserError if the name is taken."""
-        if self._added.get(name, variant) is not variant:
-            raise UserError(f"The {self.kind} '{name}' was added twice; give one of them another name.")
         if importlib.util.find_spec(f"{self.package}.{name}") is not None:
             raise UserError(f"'{name}' is a {self.kind} of frugan's own; give yours another name.")
-        self._added[name] = variant
+        record(self.kind, self._added, name, variant)
         return variant
+
+    def origin(self, name: str) -> Origin | None:
+        """Where the variant called `name` comes from; None for one of frugan's own."""
+        return _origin(self._added, name)
 
     def find(self, name: str) -> Any:
         """The variant called `name`. Raises UserError with the nearest name if there is none."""
@@ -103,12 +111,14 @@ class Catalogue(Generic[T]):
 
     def add(self, name: str, function: Callable[..., T]) -> Callable[..., T]:
         """Make a function of one's own known under `name`; returns it. Raises UserError if the name is taken."""
-        if self._added.get(name, function) is not function:
-            raise UserError(f"The {self.kind} '{name}' was added twice; give one of them another name.")
         if name in self._shipped:
             raise UserError(f"The {self.kind} '{name}' is frugan's own; give yours another name.")
-        self._added[name] = function
+        record(self.kind, self._added, name, function)
         return function
+
+    def origin(self, name: str) -> Origin | None:
+        """Where the one called `name` comes from; None for one of frugan's own."""
+        return _origin(self._added, name)
 
     def options(self, name: str) -> dict[str, Any]:
         """The options of the one called `name` and their defaults. Raises UserError if there is none of that name."""
@@ -174,31 +184,108 @@ def check_options(owner: str, given: Mapping[str, Any], accepted: Mapping[str, A
                 raise UserError(f"{owner}: option '{name}' is {value!r}; it takes a value like {default!r}.")
 
 
-def load_code(path: str | Path) -> None:
-    """Run a user's own file so that the variants it adds become known. Raises UserError if it is not there or fails."""
-    path = Path(path).resolve()
-    if not path.is_file():
-        raise UserError(f"--code {path}: there is no such file.")
-    name = f"frugan_user_{path.stem}"
-    loaded = sys.modules.get(name)
-    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
-        return
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"--code {path}: not a Python file; its name must end in .py.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+# --------------------------------------------------------------------------------------------- where variants come from
+
+
+class Origin(NamedTuple):
+    """Where a variant comes from that is not frugan's own.
+
+    `name` is a file's path, an installed package with its version, or what Python calls a notebook's cell; such a one
+    was `typed`. `hash` is the SHA-256 of its code: 64 hexadecimal digits, of which protocols hold `short`.
+    """
+
+    name: str
+    hash: str
+    typed: bool = False
+
+    @property
+    def short(self) -> str:
+        """The first 16 digits of the hash."""
+        return self.hash[:16]
+
+
+class _Addition(NamedTuple):
+    """One variant that was added: to which names of an axis, under which name, and from where."""
+
+    known: dict[str, Any]
+    name: str
+    variant: Any
+    origin: Origin
+
+
+_additions: list[_Addition] = []
+_adding: ContextVar[Origin | None] = ContextVar("adding", default=None)
+
+
+@contextlib.contextmanager
+def adding(origin: Origin) -> Iterator[None]:
+    """Inside, every variant that is added comes from `origin`. Without a hash, it has that of the file that adds it."""
+    before = _adding.set(origin)
     try:
-        spec.loader.exec_module(module)
-    except UserError:
-        del sys.modules[name]
-        raise
-    except Exception as error:
-        del sys.modules[name]
-        raise UserError(f"--code {path} failed while it was read: {type(error).__name__}: {error}") from error
+        yield
+    finally:
+        _adding.reset(before)
+
+
+def record(kind: str, known: dict[str, Any], name: str, variant: Any) -> None:
+    """Put a variant of a user's into the names of an axis, and remember where it comes from.
+
+    What was typed in a notebook, or lies in a file that has changed since, replaces what it added before. Raises
+    UserError if the name is taken by anything else.
+    """
+    origin, before = _here(), _origin(known, name)
+    if known.get(name, variant) is not variant:
+        edited = before is not None and origin.name == before.name and origin.hash != before.hash
+        if not (edited or (before is not None and before.typed and origin.typed)):
+            both = "" if before is None or origin.name == before.name else f", by {before.name} and by {origin.name}"
+            raise UserError(f"The {kind} '{name}' was added twice{both}; give one of them another name.")
+    _additions[:] = [one for one in _additions if one.known is not known or one.name != name]
+    _additions.append(_Addition(known, name, variant, origin))
+    known[name] = variant
+
+
+def take_back(names: Iterable[str]) -> None:
+    """Forget every variant whose origin has one of these names."""
+    gone = set(names)
+    for one in [one for one in _additions if one.origin.name in gone]:
+        _additions.remove(one)
+        if one.known.get(one.name) is one.variant:
+            del one.known[one.name]
+
+
+def plugins() -> list[str]:
+    """The installed packages that have added something, as ``name version``, sorted."""
+    return sorted({one.origin.name for one in _additions} & _packages)
+
+
+def _origin(known: Mapping[str, Any], name: str) -> Origin | None:
+    """Where the variant of that name comes from; None if nobody added one."""
+    for one in _additions:
+        if one.known is known and one.name == name and known.get(name) is one.variant:
+            return one.origin
+    return None
+
+
+def _here() -> Origin:
+    """Where the code that is adding something lies: what `adding` says, else the first caller outside of frugan."""
+    said = _adding.get()
+    if said is not None and said.hash:
+        return said
+    frame = inspect.currentframe()
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "frugan":
+        frame = frame.f_back
+    name, typed = "" if frame is None else frame.f_code.co_filename, False
+    try:
+        name, code = str(Path(name).resolve(strict=True)), Path(name).read_bytes()
+    except OSError:
+        typed, code = said is None, "".join(linecache.getlines(name)).encode()  # a notebook keeps its cells there
+    # Code that nobody can read equals no other code, so no value is taken for one of the same code.
+    digest = hashlib.sha256(code or os.urandom(32)).hexdigest()
+    return Origin(name if said is None else said.name, digest, typed)
 
 
 _entry_points_loaded = False
+_packages: set[str] = set()
 
 
 def load_entry_points() -> None:
@@ -208,7 +295,10 @@ def load_entry_points() -> None:
         return
     _entry_points_loaded = True
     for entry in importlib.metadata.entry_points(group="frugan"):
+        package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.name
+        _packages.add(package)
         try:
-            entry.load()
+            with adding(Origin(package, "")):
+                entry.load()
         except Exception as error:
             print(f"frugan: the plugin '{entry.name}' could not be loaded: {error}", file=sys.stderr)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from frugan import owncode
+from frugan.owncode import Code
 from frugan.registry import UserError, suggest
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 def translate(
     run: str | Path, images: Sequence[str | Path], *, out: str | Path, to: Sequence[str] = (),
     labels: Sequence[str] | None = None, size: int | None = None, device: str | None = None,
-    code: str | Path | None = None, overwrite: bool = False,
+    code: Code | None = None, trust_code: bool = False, overwrite: bool = False,
 ) -> list[Path]:
     """Translate image files, or those of folders, and return what was written into the folder `out`.
 
@@ -35,7 +37,8 @@ def translate(
         labels: the attributes that all images have, for a translator of attributes; left out, the run's discriminator
             says them.
         size: the shorter side that images are brought to, instead of the one of the training.
-        code: a file of one's own that adds what the network needs.
+        code: files of one's own that add what the network needs; those of the run are known to it.
+        trust_code: run the code that a run names even if you have not run it on this machine.
 
     A file of a folder that cannot be read is named and passed over. Raises UserError for a target that is not known
     (before anything is read), for a file that is no image or of other channels, and if `out` holds something.
@@ -45,7 +48,8 @@ def translate(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
         raise UserError(f"{out} exists; give another --out, or --overwrite.")
-    translator, targets = _opened(run, to, str(choose_device(device)), code)
+    owncode.load_of(run, code, trust_code=trust_code)
+    translator, targets = _opened(run, to, str(choose_device(device)))
     found = _found(images)
     channels, *trained = translator.config["image"]
     wanted = size or min(trained)
@@ -74,18 +78,16 @@ def translate(
     return written
 
 
-def _opened(
-    run: str | Path, to: Sequence[str], device: str, code: str | Path | None
-) -> tuple[Translator, tuple[str, ...]]:
+def _opened(run: str | Path, to: Sequence[str], device: str) -> tuple[Translator, tuple[str, ...]]:
     """The translator that knows the targets, of two directions the one that leads there; and the targets."""
-    from frugan.artefact import NOT, load
+    from frugan.artefact import NOT, open_shipped
 
-    translator: Translator = load(run, role="translator", device=device, code=code)
+    translator: Translator = open_shipped(run, role="translator", device=device)
     known = [translator]
     if translator.config["domains"]["kind"] == "direction" and not (Path(run) / "config.json").is_file():
         role = translator.config["role"]
         back = "_".join([role.partition("_")[0], role.partition("_")[2][::-1]])
-        known.append(load(run, role=back, device=device, code=code))
+        known.append(open_shipped(run, role=back, device=device))
     targets = tuple(to) or translator.domains
     if not targets:
         raise UserError(f"{run} is told the labels of two data sets, which have no names: use frugan.load in Python.")

@@ -15,7 +15,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from frugan import build, games
+from frugan import build, games, owncode
 from frugan.artefact import _files
 from frugan.artefact._config import blueprint_of, config_of
 from frugan.artefact._encoder import Classifier, Encoder
@@ -27,12 +27,13 @@ from frugan.engine import checkpoint
 from frugan.engine.average import measure_standing
 from frugan.engine.run import RunFolder
 from frugan.games import GENERATOR
+from frugan.owncode import Code
 from frugan.recipe import from_run
-from frugan.registry import UserError, load_code
+from frugan.registry import UserError
 
 __all__ = [
     "FORMAT", "KINDS", "NOT", "Classifier", "Encoder", "Generator", "Translator", "config_of", "laid_out", "load",
-    "revive",
+    "open_shipped", "revive",
 ]  # fmt: skip
 
 KINDS = {GENERATOR: Generator, "translator": Translator, "encoder": Encoder, "classifier": Classifier}
@@ -44,18 +45,21 @@ STANDING = "standing"
 
 @overload
 def load(
-    path: str | Path, *, role: Literal["generator"], device: str | torch.device = "cpu", code: str | Path | None = None
+    path: str | Path, *, role: Literal["generator"], device: str | torch.device = "cpu", code: Code | None = None,
+    trust_code: bool = False,
 ) -> Generator: ...
 
 
 @overload
 def load(
-    path: str | Path, *, role: str | None = None, device: str | torch.device = "cpu", code: str | Path | None = None
+    path: str | Path, *, role: str | None = None, device: str | torch.device = "cpu", code: Code | None = None,
+    trust_code: bool = False,
 ) -> Any: ...
 
 
 def load(
-    path: str | Path, *, role: str | None = None, device: str | torch.device = "cpu", code: str | Path | None = None
+    path: str | Path, *, role: str | None = None, device: str | torch.device = "cpu", code: Code | None = None,
+    trust_code: bool = False,
 ) -> Any:
     """The `Generator`, `Translator`, `Encoder` or `Classifier` of an artefact or of a run folder.
 
@@ -64,19 +68,37 @@ def load(
     Args:
         role: what is wanted of a run: "generator", "translator", "encoder", "classifier", or, of two directions,
             "translator_ba"; its main one if left out.
-        code: a file of one's own that adds the families or networks used, if they are not frugan's.
+        code: files of one's own that add the families or networks used, if they are not frugan's. A run names its
+            own; an artefact runs no code, and wants them here.
+        trust_code: run the code that a run names even if you have not run it on this machine; see `frugan.owncode`.
 
-    Raises UserError if there is nothing to load at `path`, or nothing in that role.
+    Raises UserError if there is nothing to load at `path`, or nothing in that role, or for code that is not allowed.
     """
+    owncode.load_of(path, code, trust_code=trust_code)
+    return open_shipped(path, role=role, device=device)
+
+
+@overload
+def open_shipped(
+    path: str | Path, *, role: Literal["generator"], device: str | torch.device = "cpu"
+) -> Generator: ...
+
+
+@overload
+def open_shipped(path: str | Path, *, role: str | None = None, device: str | torch.device = "cpu") -> Any: ...
+
+
+def open_shipped(
+    path: str | Path, *, role: str | None = None, device: str | torch.device = "cpu"
+) -> Any:
+    """As `load`, for a verb that has run the code of the run already."""
     path = Path(path)
-    if code is not None:
-        load_code(code)
     from_run = not (path / "config.json").is_file()
     reader = None
     if not from_run:
         config, tensors = _files.read(path)
     elif RunFolder(path).exists():
-        config, tensors, reader = _read_run(RunFolder(path), role, read_code=code is None)
+        config, tensors, reader = _read_run(RunFolder(path), role)
     else:
         raise UserError(
             f"{path} is neither an artefact (config.json) nor a run folder (recipe.json). Train one: frugan train."
@@ -149,13 +171,9 @@ def _module(config: Mapping[str, Any]) -> nn.Module:
     return module
 
 
-def _read_run(
-    run: RunFolder, role: str | None, read_code: bool
-) -> tuple[dict[str, Any], dict[str, Tensor], nn.Module | None]:
+def _read_run(run: RunFolder, role: str | None) -> tuple[dict[str, Any], dict[str, Tensor], nn.Module | None]:
     """The config and weights of what a run ships in a role, and the network that reads labels if it needs one."""
     facts = run.read_json(run.facts)
-    if read_code and facts.get("code"):
-        load_code(facts["code"])
     recipe = from_run(run)
     newest = checkpoint.newest(run.checkpoints)
     if newest is None:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from frugan import convs, costing, memory, seeds, training
 from frugan.benching import _roofline, _showing
 from frugan.benching._roofline import Hot, Roofline
+from frugan.owncode import Code
 from frugan.recipe import Recipe
 from frugan.registry import UserError, suggest
 
@@ -142,6 +143,8 @@ def bench(
     repeats: int = 5,
     seconds: float = 0.5,
     device: str | None = None,
+    code: Code | None = None,
+    trust_code: bool = False,
     announce: Callable[[str], None] | None = None,
 ) -> Bench:
     """Time rounds of training and sampling of a recipe on this machine.
@@ -156,6 +159,8 @@ def bench(
         repeats: measurements of each arm, two or more.
         seconds: how long one measurement should take at least; a round that takes longer is measured alone.
         device: the best there is if left out.
+        code: files of one's own that add variants; those of a run are known to it.
+        trust_code: run the code that a run names even if you have not run it on this machine.
         announce: called with a line of text before each slow part.
 
     Raises:
@@ -169,7 +174,7 @@ def bench(
 
     if repeats < 2:
         raise UserError(f"repeats={repeats}: a spread takes at least two.")
-    base = training.resolve(costing.recipe_of(recipe), changes=changes, batch_size=batch_size)
+    base = training.resolve(costing.recipe_of(recipe, code, trust_code), changes=changes, batch_size=batch_size)
     tell = announce or (lambda line: None)
     place = choose_device(device)
     fast = {"float32", precision.resolve("auto", place)}

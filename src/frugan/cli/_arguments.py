@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from frugan.registry import UserError
 
@@ -41,13 +41,29 @@ Source = Positional[Annotated[str, arg(metavar="SOURCE")]]
 
 Json = Annotated[bool, arg(help="Print JSON instead of a table.", help_behavior_hint="")]
 
-Code = Annotated[
-    Path | None,
+Code = UseAppendAction[
+    Annotated[
+        tuple[Path, ...],
+        arg(
+            metavar="FILE", help_behavior_hint="",
+            help="A Python file of your own that adds families, networks, games, metrics or recipes "
+            "(docs/extending.md); as often as wanted.",
+        ),
+    ]
+]  # fmt: skip
+
+Trust = Annotated[
+    bool,
     arg(
-        metavar="FILE", help_behavior_hint="",
-        help="A Python file of your own that adds families, networks, games, metrics or recipes (docs/extending.md).",
+        help="Run the Python files that a run or comparison names even if you never ran them on this machine. They "
+        "could do anything: read them first.", help_behavior_hint="",
     ),
-]
+]  # fmt: skip
+
+AllowChanged = Annotated[
+    bool,
+    arg(help="Go on though Python files of your own have changed since; it is written down.", help_behavior_hint=""),
+]  # fmt: skip
 
 
 def key_values(keys: Sequence[str]) -> dict[str, Any]:
@@ -126,13 +142,6 @@ def init_of(text: str | None) -> str | dict[str, str] | None:
     if len(pairs) < len(parts):
         raise UserError(f"--init {text}: give one PATH, or NETWORK=PATH for each, each network once.")
     return pairs
-
-
-def read_code(code: Path | None) -> None:
-    if code is not None:
-        from frugan.registry import load_code
-
-        load_code(code)
 
 
 def print_json(value: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from frugan.cli._arguments import (
+    AllowChanged,
     Code,
     Count,
     File,
@@ -16,6 +17,7 @@ from frugan.cli._arguments import (
     Names,
     Number,
     Text,
+    Trust,
     Value,
     is_key,
     key_values,
@@ -32,7 +34,7 @@ def compare(
     baseline: Text = None, margin: Value = None, pilot_seeds: Names = None, match: Text = None,
     equal: str = "images", no_damaged: Flag = False, rounds: Number = None, batch_size: Number = None,
     device: Text = None, precision: Text = None, evaluate_every: Count = None, retry_failed: Flag = False,
-    code: Code = None,
+    code: Code = (), trust_code: Trust = False, allow_changed_code: AllowChanged = False,
 ) -> None:
     """Train arms beside each other on the same data and seeds, and say what was saved and what was lost.
 
@@ -73,7 +75,7 @@ def compare(
         count=count, reference=reference, baseline=baseline, margin=margin, pilot_seeds=pilots_of(pilot_seeds),
         match=match, equal=equal, no_damaged=no_damaged, rounds=rounds, batch_size=batch_size,
         device=device, precision=precision, evaluate_every=evaluate_every, retry_failed=retry_failed,
-        code=code,
+        code=code, trust_code=trust_code, allow_changed_code=allow_changed_code,
     )
 
 

@@ -17,10 +17,10 @@ from frugan.cli._arguments import (
     Names,
     Number,
     Text,
+    Trust,
     key_values,
     listed,
     print_json,
-    read_code,
     tell,
 )
 from frugan.cli._reading import reads
@@ -57,7 +57,7 @@ def evaluate(*, json: Json = False, **given: Any) -> None:
 def cost(
     model: Positional[Annotated[str, arg(metavar="RECIPE|RUN")]], keys: Keys = (), *, family: Text = None,
     discriminator_family: Text = None, layers: Flag = False, latency: Flag = False, explain: Flag = False,
-    json: Json = False, code: Code = None,
+    json: Json = False, code: Code = (), trust_code: Trust = False,
 ) -> None:
     """Count parameters and multiply-accumulates of a recipe or run; measure its latency only if asked.
 
@@ -72,10 +72,9 @@ def cost(
     """
     from frugan.costing import cost_of
 
-    read_code(code)
     found = cost_of(
         model, family=family, discriminator_family=discriminator_family, changes=key_values(keys), latency=latency,
-        explain=explain,
+        explain=explain, code=code, trust_code=trust_code,
     )
     if json:
         print_json(found.as_dict(layers=layers))
@@ -87,7 +86,7 @@ def cost(
 def bench(
     recipe: Positional[Annotated[str, arg(metavar="RECIPE|RUN")]], keys: Keys = (), *, families: Names = None,
     precisions: Names = None, batch_size: Number = None, repeats: int = 5, layers: Flag = False, out: File = None,
-    device: Text = None, json: Json = False, code: Code = None,
+    device: Text = None, json: Json = False, code: Code = (), trust_code: Trust = False,
 ) -> None:
     """Measure how fast a recipe trains and samples on this machine, in every family and precision.
 
@@ -107,10 +106,10 @@ def bench(
     """
     from frugan.benching import bench as measure
 
-    read_code(code)
     found = measure(
         recipe, families=listed(families) or (), precisions=listed(precisions) or (), batch_size=batch_size,
-        changes=key_values(keys), repeats=repeats, device=device, announce=tell,
+        changes=key_values(keys), repeats=repeats, device=device, code=code, trust_code=trust_code,
+        announce=tell,
     )
     plot = found.save(Path("runs") / f"bench-{found.recipe}" if out is None else out)
     if json:
@@ -121,7 +120,9 @@ def bench(
 
 
 
-def report(folder: Positional[Annotated[Path, arg(metavar="FOLDER")]], *, code: Code = None) -> None:
+def report(
+    folder: Positional[Annotated[Path, arg(metavar="FOLDER")]], *, code: Code = (), trust_code: Trust = False
+) -> None:
     """Write one self-contained HTML page about a run or a comparison.
 
     Args:
@@ -129,7 +130,7 @@ def report(folder: Positional[Annotated[Path, arg(metavar="FOLDER")]], *, code: 
     """
     from frugan.reporting import report as write
 
-    print(f"Report: {write(folder, code=code)}")
+    print(f"Report: {write(folder, code=code, trust_code=trust_code)}")
 
 
 

@@ -14,6 +14,7 @@ from frugan.cli._arguments import (
     Number,
     Run,
     Text,
+    Trust,
     Value,
     listed,
     whole_numbers,
@@ -33,7 +34,7 @@ def train(**given: Any) -> None:
 
 def sample(
     run: Run, *, out: Path, count: int = 64, seed: int = 0, labels: Names = None, truncation: Value = None,
-    code: Code = None, overwrite: Flag = False,
+    code: Code = (), trust_code: Trust = False, overwrite: Flag = False,
 ) -> None:
     """Make images with a trained generator: a PNG grid (FILE.png), an array (FILE.npz), or a folder of PNGs.
 
@@ -55,7 +56,7 @@ def sample(
     if count < 1:
         raise UserError(f"--count {count}: give a whole number above 0.")
     wanted = None if labels is None else whole_numbers("--labels", labels, "3, or 0,1,2")
-    generator = load(run, role="generator", code=code)
+    generator = load(run, role="generator", code=code, trust_code=trust_code)
     made = generator.sample(count, seed, wanted[0] if wanted and len(wanted) == 1 else wanted, truncation)
     _write_images(made, out)
     print(f"{count} images of {generator.config['recipe']} on {generator.config['data']['title']}: {out}")
@@ -64,8 +65,8 @@ def sample(
 
 def translate(
     run: Run, images: Positional[Annotated[tuple[Path, ...], arg(metavar="IMAGES ...")]], *, out: Path,
-    to: Names = None, labels: Names = None, size: Number = None, device: Text = None, code: Code = None,
-    overwrite: Flag = False,
+    to: Names = None, labels: Names = None, size: Number = None, device: Text = None, code: Code = (),
+    trust_code: Trust = False, overwrite: Flag = False,
 ) -> None:
     """Translate image files with a trained translator; several targets also into one sheet.
 
@@ -83,7 +84,7 @@ def translate(
 
     written = run_on(
         run, images, out=out, to=listed(to) or (), labels=listed(labels), size=size, device=device, code=code,
-        overwrite=overwrite,
+        trust_code=trust_code, overwrite=overwrite,
     )
     print(f"{len(written)} files in {out}")
 

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from frugan.cli._arguments import init_of, key_values, listed, whole_numbers
 
@@ -18,13 +18,15 @@ from frugan.cli._arguments import init_of, key_values, listed, whole_numbers
 class Kind(NamedTuple):
     """How a kind of value is typed: its type for tyro, what stands for it in the help, and what typing it means.
 
-    `read` takes the option's name and what was typed; `spell` a default as it would be typed.
+    `read` takes the option's name and what was typed; `spell` a default as it would be typed. An option that is
+    `repeated` may be typed as often as wanted, with one value each time.
     """
 
     type: Any
     metavar: str
     read: Callable[[str, Any], Any] = lambda option, value: value
     spell: Callable[[Any], Any] = lambda value: value
+    repeated: bool = False
 
 
 def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
@@ -40,7 +42,7 @@ KINDS = {
     "Names": Kind(str, "A,B,...", lambda option, text: listed(text), lambda names: ",".join(names)),
     "Source": Kind(str, "SOURCE"),
     "File": Kind(str, "PATH"),
-    "Code": Kind(str, "FILE"),
+    "Code": Kind(tuple[str, ...], "FILE", repeated=True),
     "Count": Kind(str, "N", spell=str),
     "WholeNumbers": Kind(str, "A-B", _whole_numbers, _spelt),
     "Arms": Kind(tuple[str, ...], "ARM [ARM ...] [KEY=VALUE ...]"),
@@ -105,8 +107,8 @@ def with_arguments(verb: Callable[..., None]) -> Callable[..., None]:
 def _typed(field: inspect.Parameter, kind: Kind, text: str) -> inspect.Parameter:
     """A field of the record as tyro takes it. What is left out has no default to be shown: the text says what it is."""
     several = kind.type == tuple[str, ...]
-    positional = several or field.kind is not field.KEYWORD_ONLY
-    metavar = kind.metavar if several or not positional else field.name.upper()
+    positional = (several and not kind.repeated) or field.kind is not field.KEYWORD_ONLY
+    metavar = field.name.upper() if positional and not several else kind.metavar
     given = field.default is not field.empty
     optional = given and kind.type is not bool and not several and (field.default is None or field.default == ())
     shown = given and not optional and not several and kind.type is not bool
@@ -114,7 +116,6 @@ def _typed(field: inspect.Parameter, kind: Kind, text: str) -> inspect.Parameter
     told = {"help": text.replace("`", ""), **{key: hint for key, hint in hints.items() if hint is not None}}
     annotation: Any = Annotated[kind.type | None if optional else kind.type, arg(**told)]
     default = None if optional else () if several and given else kind.spell(field.default) if shown else field.default
-    return field.replace(
-        kind=field.POSITIONAL_OR_KEYWORD if positional else field.KEYWORD_ONLY,
-        annotation=Positional[annotation] if positional else annotation, default=default,
-    )  # fmt: skip
+    if positional:
+        return field.replace(kind=field.POSITIONAL_OR_KEYWORD, annotation=Positional[annotation], default=default)
+    return field.replace(annotation=UseAppendAction[annotation] if kind.repeated else annotation, default=default)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from frugan.cli._arguments import Code, Json, is_key, key_values, print_json, read_code
+from frugan.cli._arguments import Code, Json, is_key, key_values, print_json
 
 if TYPE_CHECKING:
     from frugan.recipe import Recipe
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 def recipes(
     recipe: Positional[Annotated[str | None, arg(metavar="[RECIPE]", help_behavior_hint="")]] = None, *,
-    json: Json = False, code: Code = None,
+    json: Json = False, code: Code = (),
 ) -> None:
     """List every recipe: its system, architecture, game, families, data and source; or one with all that can be set.
 
     Args:
         recipe: Show this one, with every key, every option and the names that may be chosen.
     """
-    from frugan import convs
+    from frugan import convs, owncode
     from frugan import recipes as known
 
-    read_code(code)
+    owncode.load(code)
     rows: list[dict[str, Any]] = []
     for name in known.names() if recipe is None else [recipe]:
         found = known.find(name)
@@ -59,10 +59,11 @@ def recipes(
 
 def print_keys(rest: list[str]) -> None:
     """What can be set as key=value, with the values of the recipe named first on the command line."""
+    from frugan import owncode
     from frugan.training import resolve
 
-    given = {name: rest[rest.index(name) + 1] for name in ("--family", "--data", "--code") if name in rest[:-1]}
-    read_code(Path(given["--code"]) if "--code" in given else None)
+    owncode.load([given for option, given in itertools.pairwise(rest) if option == "--code"])
+    given = {name: rest[rest.index(name) + 1] for name in ("--family", "--data") if name in rest[:-1]}
     changes = key_values([word for word in rest[1:] if is_key(word)])
     recipe = resolve(rest[0], family=given.get("--family"), data=given.get("--data"), changes=changes)
     print(f"\nKeys of the recipe '{recipe.name}', as key=value:")

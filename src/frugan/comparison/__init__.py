@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import evaluation, intervals, reporting
+from frugan import evaluation, intervals, owncode, reporting
 from frugan.comparison.planning import plan_file as plans
 from frugan.comparison.planning.arms import DAMAGED, Arm, damaged, gather
 from frugan.comparison.preparing import controls as _controls
@@ -36,8 +36,10 @@ from frugan.comparison.running import measured as _measure
 from frugan.comparison.running.jobs import job_of, play
 from frugan.comparison.seeds_needed import Needed, plan
 from frugan.comparison.verdicts import differences as _verdicts
+from frugan.owncode import Code
 from frugan.recipe import Recipe, differences, parse_count, to_dict
-from frugan.registry import UserError, load_code
+from frugan.registry import UserError
+from frugan.training import run_code
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -104,7 +106,9 @@ def compare(
     batch_size: int | None = None,
     precision: str | None = None,
     device: str | None = None,
-    code: str | Path | None = None,
+    code: Code | None = None,
+    trust_code: bool = False,
+    allow_changed_code: bool = False,
     evaluate_every: int | str | None = None,
     retry_failed: bool = False,
     quiet: bool = False,
@@ -131,7 +135,9 @@ def compare(
         no_damaged: add no damaged arm where there is none; then nothing can be called "not worse".
         changes: dotted keys for all arms; also `rounds`, `batch_size`, `precision`, see `frugan.train`.
         device: where to train and evaluate; the best there is if left out.
-        code: a file of one's own that adds variants.
+        code: files of one's own that add variants. Their hashes stand in the plan, which knows them from then on.
+        trust_code: run the code that the plan names even if you have not run it on this machine.
+        allow_changed_code: continue though the code has changed since; it is written down in the plan and in the runs.
         evaluate_every: also measure each run whenever so many images were seen, see `frugan.train`; the report draws
             the curves of all arms in one plot. No weight is changed by it, so it may be left out of a continued one.
         retry_failed: train every failed run of every arm once more, after the cause has been mended.
@@ -140,8 +146,7 @@ def compare(
     Raises:
         UserError: unknown names, arms that cannot be compared, another comparison in `out`, unequal protocols.
     """
-    if code is not None:
-        load_code(code)
+    run_code(out, (), code, trust_code=trust_code)
     common = {
         "data": data, "images": images, "rounds": rounds, "batch_size": batch_size, "precision": precision,
     }  # fmt: skip
@@ -169,25 +174,26 @@ def compare(
     from frugan.engine.precision import choose_device
     from frugan.engine.run import RunFolder
 
+    folder = RunFolder(out or Path("runs") / "-".join(["compare", *(arm.folder for arm in found)]))
+    own = run_code(folder.path, [arm.recipe for arm in found], code, trust_code=trust_code)
     usual = found[0].recipe
     mode = kernels.settle("auto", choose_device(device), usual.whole_rounds)
     _check(found, settings, say)
     for note in notes:
         say(note)
 
-    folder = RunFolder(out or Path("runs") / "-".join(["compare", *(arm.folder for arm in found)]))
-    extra = [*(["--device", device] if device else []), *(["--code", str(code)] if code else [])]
     looking = [] if evaluate_every is None else ["--evaluate-every", str(parse_count(evaluate_every))]
     evaluating = {key: settings[key] for key in ("metrics", "view", "count", "reference")}
-    evaluating |= {"device": device, "code": code}
+    evaluating |= {"device": device}
     threads = max(1, _cores() // max(1, jobs))
     say_once = _measure.once(say)
 
     def train(planned: Sequence[Any]) -> None:
-        play(list(planned), max(1, jobs), threads, quiet)
+        play(list(planned), max(1, jobs), threads, quiet, own)
 
-    with folder.locked():
-        written = plans.keep(folder, found, settings, mode)
+    with folder.locked(), owncode.as_it_was_run():
+        written = plans.keep(folder, found, settings, mode, own, allow_changed_code)
+        extra = [*(["--device", device] if device else []), *plans.code_options(written)]
         found = plans.settled(found, written)
         if written.get("trained_before"):
             say(f"{len(written['trained_before'])} runs were trained before; they are evaluated as they are.")
@@ -208,7 +214,7 @@ def compare(
             )
             for seed in chosen_seeds for arm in found
         }  # fmt: skip
-        plans.check_runs(folder.path, found, chosen_seeds)
+        plans.check_runs(folder.path, found, chosen_seeds, written)
         if retry_failed:
             for job in planned.values():
                 job.retry()
@@ -217,6 +223,7 @@ def compare(
                 train([job.until(_measure.stops(job.images)[stop]) for job in planned.values()])
                 _measure.look_on_the_way(planned, stop, evaluating, say_once)
         train(list(planned.values()))
+        plans.check_runs(folder.path, found, chosen_seeds, written)  # a job may have read a file that just changed
 
         def accept(values: Mapping[str, Any]) -> None:  # at the first run, not after an hour of judging all
             if fixed.get("pilots", {}).get("metric") in values:
@@ -228,10 +235,11 @@ def compare(
             _measure.add_judges(measured, planned, evaluating, say_once)
         sd = _evaluation_sd(fixed, measured, planned, first, evaluating, say_once) if verdicts else None
         settings |= {"evaluation_sd": sd, "trained_before": written.get("trained_before", [])}
+        settings |= {key: written[key] for key in ("code", "code_changes") if written.get(key)}
         result = _result(found, measured, settings, fixed, planned, (jobs, threads), device, say)
         folder.write_json(folder.path / "comparison.json", result)
         comparison = Comparison(folder.path, result)
-        reporting.report(folder.path, code=code)
+        reporting.report(folder.path)
     if not quiet:
         from rich.console import Console
 

@@ -20,7 +20,7 @@ from frugan.arguments import taking
 from frugan.evaluation.arguments import EvaluationArguments
 from frugan.evaluation.values.kept_images import made_once
 from frugan.evaluation.values.names import PRIMARY, by_target, of_all
-from frugan.registry import UserError, load_code
+from frugan.registry import UserError
 
 if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
@@ -55,13 +55,12 @@ def evaluate(asked: EvaluationArguments) -> list[Value]:
             few images for a metric that was named.
     """
     from frugan import metrics as known
-    from frugan import views
+    from frugan import owncode, views
     from frugan.engine.precision import choose_device
     from frugan.evaluation.refusals import read_count, sensible
     from frugan.evaluation.values.measurement import open_task
 
-    if asked.code is not None:
-        load_code(asked.code)
+    owncode.load_of(_path_of(asked.fakes), asked.code, trust_code=asked.trust_code)
     named = None if asked.metrics is None else [known.find(name) for name in asked.metrics]
     for name in asked.allow_few:
         known.find(name)
@@ -73,7 +72,7 @@ def evaluate(asked: EvaluationArguments) -> list[Value]:
         asked.fakes, real=asked.real, reference=asked.reference, size=asked.size, channels=asked.channels,
         allow_unusable=asked.allow_unusable, view=asked.view, view_seed=asked.view_seed,
         count=read_count(asked.count), seed=asked.seed, batch_size=asked.batch_size,
-        few=asked.allow_few, device=str(choose_device(asked.device)), code=asked.code, announce=announce,
+        few=asked.allow_few, device=str(choose_device(asked.device)), announce=announce,
     )
     chosen = sensible(named, task)
 
@@ -128,16 +127,17 @@ def refusals_of_translations(
     return {name: why for name, why in found.items() if why}
 
 
-def sheets(run: str | Path | RunFolder, count: int, *, code: str | Path | None = None) -> list[Sheet]:
+def sheets(run: str | Path | RunFolder, count: int) -> list[Sheet]:
     """What a run's translators make of the first `count` images that they are judged by, for people to look at.
 
-    Raises UserError if the run has no translators, or its data are not there.
+    The run's own code must have been run (`frugan.owncode.load_of`). Raises UserError if the run has no translators, or
+    its data are not there.
     """
     from frugan.evaluation.opening.targets import groups
     from frugan.evaluation.opening.targets import sheets as made
     from frugan.evaluation.opening.translators import ship, splits_of
 
-    shipping = ship(run, device="cpu", code=code)
+    shipping = ship(run, device="cpu")
     if shipping is None:
         raise UserError(f"{run} has no translators; frugan sample shows what a generator makes.")
     splits = splits_of(shipping, None, None, size=None, channels=None)
@@ -197,6 +197,10 @@ def unequal(protocols: Iterable[Mapping[str, Any]]) -> list[str]:
         if len(found) > 1 and key not in MAY_DIFFER:
             lines.append(f"{key}: {' | '.join(map(str, found))}")
     return lines
+
+
+def _path_of(fakes: str | Path | RunFolder) -> Path:
+    return Path(fakes).expanduser() if isinstance(fakes, (str, Path)) else fakes.path
 
 
 def shared(protocol: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,10 @@ class EvaluationArguments:
     device: Name | None = None
     """cpu, cuda ...; the best there is if left out."""
     code: Code | None = None
-    """A Python file of your own that adds metrics, views or networks (docs/extending.md)."""
+    """A Python file of your own that adds metrics, views or networks (docs/extending.md); as often as wanted. Those of
+    a run are known to it."""
+    trust_code: bool = False
+    """Run the Python files that a run names even if you never ran them on this machine. They could do anything: read
+    them first."""
     progress: Callable[[str], None] | None = None
     """Called with a line of text before something slow, or something to be known."""

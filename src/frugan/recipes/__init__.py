@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from frugan.recipe import Recipe, from_dict
-from frugan.registry import UserError, load_entry_points, unknown
+from frugan.registry import UserError, load_entry_points, record, unknown
 
 _known: dict[str, Callable[[], Recipe]] = {}
 
@@ -28,9 +28,17 @@ def recipe(function: Callable[[], Recipe]) -> Callable[[], Recipe]:
 def add(name: str, function: Callable[[], Recipe]) -> None:
     """Make a recipe of one's own known under `name`."""
     known = _known.get(name)
-    if known is not None and (known.__module__, known.__qualname__) != (function.__module__, function.__qualname__):
+    if known is not None and _is_own(known) and known is not function:
         raise UserError(f"There is a recipe called '{name}' already; give yours another name.")
-    _known[name] = function
+    if _is_own(function):
+        _known[name] = function
+    else:
+        record("recipe", _known, name, function)
+
+
+def _is_own(function: Callable[[], Recipe]) -> bool:
+    """Whether a recipe is one of frugan's own."""
+    return function.__module__.startswith(f"{__name__}.")
 
 
 def names() -> list[str]:

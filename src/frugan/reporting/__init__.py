@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from frugan import owncode
+from frugan.owncode import Code
 from frugan.registry import UserError
 from frugan.reporting._comparison import comparison_page
 from frugan.reporting._run import run_page
@@ -17,22 +19,25 @@ from frugan.reporting._tables import VERSION, main_table, protocol_line, read_co
 __all__ = ["VERSION", "main_table", "protocol_line", "read_comparison", "report", "sayings", "short_table"]
 
 
-def report(path: str | Path, *, code: str | Path | None = None) -> Path:
+def report(path: str | Path, *, code: Code | None = None, trust_code: bool = False) -> Path:
     """Write ``report.html`` into the folder of a run or a comparison, and return its path.
 
     Args:
-        code: a file of one's own that adds the families or networks used.
+        code: files of one's own that add the families or networks used; those of the run are known to it.
+        trust_code: run the code that a run names even if you have not run it on this machine.
 
     Raises:
-        UserError: `path` is neither.
+        UserError: `path` is neither, or names code that is not allowed.
     """
     from frugan.engine.run import RunFolder
 
     folder = Path(path)
+    for one in (folder, *folder.glob("runs/*/*")):
+        owncode.load_of(one, code, trust_code=trust_code)
     if (folder / "comparison.json").is_file():
-        name, values = comparison_page(folder, code)
+        name, values = comparison_page(folder)
     elif (folder / "recipe.json").is_file():
-        name, values = run_page(folder, code)
+        name, values = run_page(folder)
     elif (folder / "plan.json").is_file():
         raise UserError(f"{folder} holds a comparison that is not finished; run the same frugan compare again.")
     else:

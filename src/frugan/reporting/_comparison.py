@@ -21,7 +21,7 @@ TONES = {
 PLACES = {"front": "on the front", "dominated": "surely dominated", "undecided": "undecided"}
 
 
-def comparison_page(folder: Path, code: str | Path | None) -> tuple[str, dict[str, Any]]:
+def comparison_page(folder: Path) -> tuple[str, dict[str, Any]]:
     """The template's name and everything in it."""
     data = read_comparison(folder)
     head, *rows = main_table(data)
@@ -48,11 +48,11 @@ def comparison_page(folder: Path, code: str | Path | None) -> tuple[str, dict[st
         "controls": _controls(data),
         "fronts": _fronts(data),
         "slopes": _slopes(data),
-        "neighbours": _neighbours(folder, data, code),
+        "neighbours": _neighbours(folder, data),
         "classes": _classes(folder, data),
         "plots": _plots(data),
         "better": data["metrics"][data["primary"]]["better"],
-        "grids": _grids(folder, data, code),
+        "grids": _grids(folder, data),
         "charts": _curves(folder, data),
         "values": [_values(data, name) for name in data["metrics"]],
         "facts": _facts(data),
@@ -119,12 +119,12 @@ def _slopes(data: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _neighbours(folder: Path, data: Mapping[str, Any], code: str | Path | None) -> list[dict[str, str]]:
+def _neighbours(folder: Path, data: Mapping[str, Any]) -> list[dict[str, str]]:
     """Fakes of each arm's first run over the training images that are nearest to them."""
     found = []
     for arm in data["arms"]:
         run = next((run for run in arm["runs"].values() if run["failed"] is None), None)
-        made = None if run is None else panel(folder / run["folder"], code)
+        made = None if run is None else panel(folder / run["folder"])
         if made is not None:
             found.append({**made, "name": arm["name"]})
     return found
@@ -179,7 +179,7 @@ def _plots(data: Mapping[str, Any]) -> list[dict[str, str]]:
     return plots
 
 
-def _grids(folder: Path, data: Mapping[str, Any], code: str | Path | None) -> list[dict[str, Any]]:
+def _grids(folder: Path, data: Mapping[str, Any]) -> list[dict[str, Any]]:
     """For each training seed, the same latents, or images to be translated, through every arm's generator."""
     from frugan import artefact
     from frugan.reporting import _pictures as pictures
@@ -194,12 +194,12 @@ def _grids(folder: Path, data: Mapping[str, Any], code: str | Path | None) -> li
                 continue
             path = folder / run["folder"]
             if translates(path):
-                made = sheet(path, code)
+                made = sheet(path)
                 if made is None:
                     continue
                 address, alt, said = made["address"], f"{made['alt']}, {arm['name']}, seed {seed}", made["caption"]
             else:
-                images = artefact.load(path, code=code).sample(GRID, seed=SAMPLE_SEED)
+                images = artefact.open_shipped(path).sample(GRID, seed=SAMPLE_SEED)
                 address, alt = pictures.of_images(images, 6), f"{GRID} images made by {arm['name']}, seed {seed}"
                 said = (
                     f"the same {GRID} latents (sampling seed {SAMPLE_SEED}, the first ones drawn, none picked) through "

@@ -11,7 +11,7 @@ CHUNK = 2**24
 """Numbers of training images that are compared at a time, 64 MB of them."""
 
 
-def panel(path: Path, code: str | Path | None) -> dict[str, str] | None:
+def panel(path: Path) -> dict[str, str] | None:
     """A picture of the first fakes over their nearest training images; None where the data are not at hand.
 
     Nearness is Euclidean distance between pixels, which sees copies and slightly changed ones, not shifted ones: the
@@ -32,7 +32,7 @@ def panel(path: Path, code: str | Path | None) -> dict[str, str] | None:
             wanted.source, split=wanted.split, size=wanted.size, channels=wanted.channels, only=wanted.only,
             attributes=wanted.attributes, limit=wanted.limit, allow_unusable=True,
         )
-        generator = artefact.load(path, role="generator", code=code)
+        generator = artefact.open_shipped(path, role="generator")
     except UserError:
         return None
     if train.content_hash != facts["hash"]:

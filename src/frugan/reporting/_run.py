@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan.recipe import Recipe, from_run
-from frugan.registry import load_code
 from frugan.reporting import _charts as charts
 from frugan.reporting import _words as words
 
@@ -19,16 +18,13 @@ GRID = 64
 PREVIEWS = 6
 
 
-def run_page(path: Path, code: str | Path | None) -> tuple[str, dict[str, Any]]:
+def run_page(path: Path) -> tuple[str, dict[str, Any]]:
     """The template's name and everything in it."""
     from frugan.engine.health import findings
     from frugan.engine.run import RunFolder
 
     folder = RunFolder(path)
     facts = folder.read_json(folder.facts)
-    for file in (code, facts.get("code")):
-        if file and Path(file).is_file():
-            load_code(file)
     recipe = from_run(folder)
     log = folder.lines(folder.log)
     data = next(iter(facts["data"].values()))
@@ -41,8 +37,8 @@ def run_page(path: Path, code: str | Path | None) -> tuple[str, dict[str, Any]]:
         "lead": f"{recipe.system}; {seen:,} of {recipe.budget:,} images seen{trained}, seed {recipe.seed}.",
         "folder": str(path),
         "findings": [f"Since {finding.images:,} images: {finding.text}" for finding in found],
-        "samples": _samples(folder, code),
-        "neighbours": _neighbours(folder, code),
+        "samples": _samples(folder),
+        "neighbours": _neighbours(folder),
         "metrics": _metrics(folder),
         "classes": _classes(folder),
         "costs": _costs(recipe),
@@ -55,7 +51,7 @@ def run_page(path: Path, code: str | Path | None) -> tuple[str, dict[str, Any]]:
     }  # fmt: skip
 
 
-def _samples(folder: RunFolder, code: str | Path | None) -> dict[str, str] | None:
+def _samples(folder: RunFolder) -> dict[str, str] | None:
     from frugan import artefact
     from frugan.engine import checkpoint
     from frugan.reporting import _pictures as pictures
@@ -64,9 +60,9 @@ def _samples(folder: RunFolder, code: str | Path | None) -> dict[str, str] | Non
     if checkpoint.newest(folder.checkpoints) is None:
         return None
     if translates(folder.path):
-        made = sheet(folder.path, code)
+        made = sheet(folder.path)
         return None if made is None else {**made, "caption": made["caption"][0].upper() + made["caption"][1:]}
-    generator = artefact.load(folder.path, role="generator", code=code)
+    generator = artefact.open_shipped(folder.path, role="generator")
     weights = "averaged" if generator.config["averaged"] else "live"
     return {
         "address": pictures.of_images(generator.sample(GRID, seed=0), 8),
@@ -76,11 +72,11 @@ def _samples(folder: RunFolder, code: str | Path | None) -> dict[str, str] | Non
     }
 
 
-def _neighbours(folder: RunFolder, code: str | Path | None) -> dict[str, str] | None:
+def _neighbours(folder: RunFolder) -> dict[str, str] | None:
     from frugan.engine import checkpoint
     from frugan.reporting._neighbours import panel
 
-    return None if checkpoint.newest(folder.checkpoints) is None else panel(folder.path, code)
+    return None if checkpoint.newest(folder.checkpoints) is None else panel(folder.path)
 
 
 def _classes(folder: RunFolder) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ def translates(path: Path) -> bool:
     return run.facts.is_file() and "generator" not in run.read_json(run.facts)["shipped"]
 
 
-def sheet(path: Path, code: str | Path | None) -> dict[str, str] | None:
+def sheet(path: Path) -> dict[str, str] | None:
     """A picture of the same images through a run's translators; None where the data are not at hand."""
     import torch
 
@@ -25,7 +25,7 @@ def sheet(path: Path, code: str | Path | None) -> dict[str, str] | None:
     from frugan.reporting import _pictures as pictures
 
     try:
-        found = sheets(path, IMAGES, code=code)
+        found = sheets(path, IMAGES)
     except UserError:
         return None
     rows = [torch.stack([one.images, *one.made.values()], 1) for one in found]

@@ -6,16 +6,18 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import __version__, memory, recipes
 from frugan.arguments import Init, taking
+from frugan.owncode import CodeFile
 from frugan.recipe import Recipe, parse_count, to_dict
-from frugan.registry import UserError, load_code, suggest
-from frugan.training import _giving, _observing, _resuming
+from frugan.registry import UserError, suggest
+from frugan.training import _code, _giving, _observing, _resuming
+from frugan.training._code import run_code
 from frugan.training._resuming import kernels_of
 from frugan.training.arguments import TrainingArguments
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from frugan.engine.processes import Processes
     from frugan.engine.run import RunFolder
 
-__all__ = ["default_folder", "kernels_of", "resolve", "tell_packing", "train"]
+__all__ = ["default_folder", "kernels_of", "resolve", "run_code", "tell_packing", "train"]
 
 
 @taking(TrainingArguments)
@@ -36,8 +38,7 @@ def train(asked: TrainingArguments) -> RunFolder:
     Raises:
         UserError: for every mistake in the arguments, before any data is opened where possible.
     """
-    if asked.code is not None:
-        load_code(asked.code)
+    run_code(asked.out, (), asked.code, trust_code=asked.trust_code)
     recipe = _recipe_of(asked)
     looks = _observing.asked(asked.evaluate_every, asked.keep_best, asked.observers)
     # Told before torch allocates anything.
@@ -47,19 +48,21 @@ def train(asked: TrainingArguments) -> RunFolder:
     from frugan.engine.processes import join, leave
     from frugan.engine.run import RunFolder
 
+    folder = RunFolder(asked.out or default_folder(recipe, asked.data, asked.family))
+    own = run_code(folder.path, [recipe], asked.code, trust_code=asked.trust_code)
+    _code.check(folder, own, asked.allow_changed_code)
     device = choose_device(asked.device)
     assembly = build.assemble(recipe, device)
     for note in assembly.notes:
         if int(os.environ.get("RANK", "0")) == 0:
             print(f"frugan: {note}", file=sys.stderr)
-    folder = RunFolder(asked.out or default_folder(recipe, asked.data, asked.family))
     processes = join(device)
     try:
         if not processes.leads:
-            _play(replace(asked, quiet=True), assembly, folder, processes, looks)
+            _play(replace(asked, quiet=True), own, assembly, folder, processes, looks)
         else:
             with folder.locked():
-                _play(asked, assembly, folder, processes, looks)
+                _play(asked, own, assembly, folder, processes, looks)
         # The others wait while the leader writes: a process that parts from one still at work can die in its threads.
         processes.wait()
     finally:
@@ -128,7 +131,7 @@ def tell_packing(source: str, every: float = 5.0) -> Callable[[int, int], None]:
 
 
 def _play(
-    asked: TrainingArguments, assembly: Assembly, folder: RunFolder, processes: Processes,
+    asked: TrainingArguments, own: Sequence[CodeFile], assembly: Assembly, folder: RunFolder, processes: Processes,
     looks: _observing.Looks,
 ) -> None:
     """Open the data, build, and play."""
@@ -150,12 +153,12 @@ def _play(
             )
     parts = build.parts(assembly, sets, processes, _resuming.settled_kernels(recipe, folder, assembly.device))
     with _disk(folder, parts):
-        _play_on(asked, recipe, folder, parts, sets, looks)
+        _play_on(asked, own, recipe, folder, parts, sets, looks)
 
 
 def _play_on(
-    asked: TrainingArguments, recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset],
-    looks: _observing.Looks,
+    asked: TrainingArguments, own: Sequence[CodeFile], recipe: Recipe, folder: RunFolder, parts: Parts,
+    sets: Mapping[str, Dataset], looks: _observing.Looks,
 ) -> None:
     """Continue if there is something to continue, play, keep."""
     from frugan.engine import checkpoint
@@ -168,7 +171,7 @@ def _play_on(
     if start is None:
         given = _giving.give(recipe, parts)
         if processes.leads:
-            facts = {"given": given, "code": asked.code and str(Path(asked.code).resolve())}
+            facts = {"given": given, "code": [one.as_dict() for one in own]}
             _resuming.begin(recipe, folder, parts, sets, {**circumstances, **facts})
             folder.rewind(0)
         start = 0
@@ -180,10 +183,11 @@ def _play_on(
                 f"look at it with: frugan report {folder.path}"
             )
         if processes.leads:  # which it did not come to if it was stopped just then
-            _observing.evaluate_best(folder, looks, parts.device, asked.code, asked.quiet)
+            _observing.evaluate_best(folder, looks, parts.device, asked.quiet)
         return
     elif processes.leads:
         folder.write_json(folder.recipe, {"frugan": __version__, **to_dict(recipe)})
+        _code.keep(folder, own, start)
     title = f"{recipe.name} on {next(iter(sets.values())).title}"
     bar = Bar(title, start, recipe.budget, ("discriminator.loss", "generator.loss")) if not asked.quiet else None
     watching = [] if bar is None else [bar]
@@ -205,7 +209,7 @@ def _play_on(
             )
         raise SystemExit(130)
     if processes.leads:
-        _observing.evaluate_best(folder, looks, parts.device, asked.code, asked.quiet)
+        _observing.evaluate_best(folder, looks, parts.device, asked.quiet)
     if not asked.quiet:
         newest = checkpoint.newest(folder.checkpoints)
         size = newest.stat().st_size / 1e6 if newest else 0

@@ -62,10 +62,10 @@ def check(recipe: Recipe, folder: RunFolder, facts: Mapping[str, Any]) -> None:
 def _opened(recipe: Recipe, name: str, path: str) -> Any:
     """The artefact at `path`, in the role that the network has in the game if it ships one."""
     from frugan import games
-    from frugan.artefact import KINDS, load
+    from frugan.artefact import KINDS, open_shipped
 
     role = games.orders(recipe.game.name, recipe.game.options)[name].role
-    return load(path, role=role if role in KINDS and role != games.GENERATOR else None)
+    return open_shipped(path, role=role if role in KINDS and role != games.GENERATOR else None)
 
 
 def _told(weights_hash: str, path: str, config: Mapping[str, Any]) -> dict[str, Any]:

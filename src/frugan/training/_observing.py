@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from frugan.recipe import Choice, Recipe, parse_choices, parse_count
@@ -132,7 +131,7 @@ def observers(
 
 
 def evaluate_best(
-    folder: RunFolder, looks: Looks, device: torch.device, code: str | Path | None, quiet: bool
+    folder: RunFolder, looks: Looks, device: torch.device, quiet: bool
 ) -> None:
     """Measure the best checkpoint, if it was to be kept, on fresh samples: it was chosen for its luck with others."""
     if looks.keep_best is None:
@@ -142,7 +141,7 @@ def evaluate_best(
 
     if not (folder.path / approximate.BEST).is_dir():
         return
-    for value in evaluate(folder.path / approximate.BEST, metrics=[looks.keep_best], device=str(device), code=code):
+    for value in evaluate(folder.path / approximate.BEST, metrics=[looks.keep_best], device=str(device)):
         if not quiet:
             number = value["values"][value["headline"]]
             chosen = f"{value['protocol']['checkpoint']}, after {value['images']:,} images"

@@ -45,7 +45,13 @@ class TrainingArguments:
     """An artefact or run whose weights the generator begins with; or NETWORK=PATH, several with commas (in Python a
     map). A network that no player trains, such as a teacher, needs this, and keeps these weights."""
     code: Code | None = None
-    """A Python file of your own that adds families, networks, games, metrics or recipes (docs/extending.md)."""
+    """A Python file of your own that adds families, networks, games, metrics or recipes (docs/extending.md); as often
+    as wanted. Their hashes stand in the run, and a run that is continued knows its files."""
+    trust_code: bool = False
+    """Run the Python files that a run names even if you never ran them on this machine. They could do anything: read
+    them first."""
+    allow_changed_code: bool = False
+    """Continue the run though Python files of your own have changed since; it is written down in the run."""
     allow_unusable: bool = False
     """Train even if more than 5 % of the images cannot be used."""
     evaluate_every: Count | None = None

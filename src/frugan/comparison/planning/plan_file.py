@@ -18,8 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import intervals
+from frugan import intervals, owncode
 from frugan.comparison.planning.arms import Arm
+from frugan.owncode import CodeFile
 from frugan.recipe import differences, from_dict, from_run, to_dict
 from frugan.registry import UserError
 from frugan.training import kernels_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
 
 
-ADDED = ("format", "fixed", "controls", "trained_before", "kernels", "primary")
+ADDED = ("format", "fixed", "controls", "trained_before", "kernels", "primary", "code", "code_changes")
 """What joins a plan after it was asked for."""
 
 
@@ -50,15 +51,20 @@ def plan_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     return lines
 
 
-def keep(folder: RunFolder, arms: Sequence[Arm], settings: Mapping[str, Any], kernels: str) -> dict[str, Any]:
+def keep(
+    folder: RunFolder, arms: Sequence[Arm], settings: Mapping[str, Any], kernels: str, code: Sequence[CodeFile],
+    allow_changed_code: bool,
+) -> dict[str, Any]:
     """Write the plan, or refuse another one than the one that is there; the plan with what is already fixed.
 
-    `kernels` is what "auto" means in all arms, unless runs that were trained before began otherwise.
+    `kernels` is what "auto" means in all arms, unless runs that were trained before began otherwise. `code` is the
+    user's own; where it has changed, the plan is refused too, unless that is allowed and written down.
     """
     from frugan.engine.run import LOCK
 
     path = folder.path / "plan.json"
     plan = {**json.loads(json.dumps(plan_of(arms, settings))), "kernels": kernels}
+    plan["code"] = [one.as_dict() for one in code]
     if path.is_file():
         before = folder.read_json(path)
         apart = plan_differences(before, plan)
@@ -67,7 +73,7 @@ def keep(folder: RunFolder, arms: Sequence[Arm], settings: Mapping[str, Any], ke
                 f"{folder.path} holds a comparison with another plan ({'; '.join(apart)}). A plan is kept to, so that "
                 "nothing is decided by the results: give another --out, or the settings it was begun with."
             )
-        return before
+        return _with_code(folder, before, code, allow_changed_code)
     if any(item.name not in (LOCK, "runs") for item in folder.path.iterdir()):
         raise UserError(f"{folder.path} holds something that is no comparison; give another --out.")
     there = sorted(str(item.relative_to(folder.path)) for item in folder.path.glob("runs/*/*") if item.is_dir())
@@ -78,10 +84,34 @@ def keep(folder: RunFolder, arms: Sequence[Arm], settings: Mapping[str, Any], ke
                 "a plan that comes first. Give another --out; fewer than five --seeds give a direction, also of these."
             )
         plan["kernels"] = _kernels_before(folder.path, arms) or kernels
-        check_runs(folder.path, settled(arms, plan), settings["seeds"])
+        check_runs(folder.path, settled(arms, plan), settings["seeds"], plan)
         plan["trained_before"] = there
     folder.write_json(path, plan)
     return plan
+
+
+def _with_code(
+    folder: RunFolder, plan: dict[str, Any], code: Sequence[CodeFile], allow_changed: bool
+) -> dict[str, Any]:
+    """The plan that is there, with the code that it goes on with. Raises UserError for other code."""
+    now = [one.as_dict() for one in code]
+    if "code" in plan:  # plans of before do not say
+        before = owncode.listed(plan["code"])
+        changed = owncode.changes(before, code)
+        if changed and not allow_changed:
+            owncode.refuse_changes(before, code, str(folder.path))
+        if changed:
+            plan["code_changes"] = [*plan.get("code_changes", ()), changed]
+    if plan.get("code") != now:
+        plan["code"] = now
+        folder.write_json(folder.path / "plan.json", plan)
+    return plan
+
+
+def code_options(plan: Mapping[str, Any]) -> list[str]:
+    """What a job's command says of the user's own code. Whoever started the comparison has named or allowed it."""
+    named = [word for one in plan.get("code", ()) for word in ("--code", one["path"])]
+    return [*named, *(["--allow-changed-code"] if plan.get("code_changes") else [])]
 
 
 def settled(arms: Sequence[Arm], plan: Mapping[str, Any]) -> list[Arm]:
@@ -108,10 +138,11 @@ def _kernels_before(folder: Path, arms: Sequence[Arm]) -> str | None:
     return next(iter(modes), None)
 
 
-def check_runs(folder: Path, arms: Sequence[Arm], seeds: Sequence[int]) -> None:
-    """Refuse runs in ``runs/ARM/seed-S`` that are not those of the comparison: other arms, seeds or settings.
+def check_runs(folder: Path, arms: Sequence[Arm], seeds: Sequence[int], plan: Mapping[str, Any]) -> None:
+    """Refuse runs in ``runs/ARM/seed-S`` that are not those of the comparison: other arms, seeds, settings or code.
 
-    Finished runs are only evaluated, and nothing else would tell. Raises UserError, which names the first such run.
+    Where the plan says that code has changed, runs may have been trained with either. Finished runs are only
+    evaluated, and nothing else would tell. Raises UserError, which names the first such run.
     """
     from frugan.engine.run import RunFolder
 
@@ -139,6 +170,12 @@ def check_runs(folder: Path, arms: Sequence[Arm], seeds: Sequence[int]) -> None:
             raise UserError(
                 f"{path} was trained with other settings than the arm '{arm.name}' ({'; '.join(apart)}). Move it away, "
                 "or give the comparison its settings."
+            )
+        apart = owncode.changes(owncode.named_in(path), owncode.listed(plan.get("code")), new=False)
+        if apart and not plan.get("code_changes"):
+            raise UserError(
+                f"{path} was trained with other code than the comparison has ({'; '.join(apart)}). Move it away, and "
+                "run the same command again."
             )
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from frugan import owncode
+from frugan.owncode import CodeFile
 from frugan.recipe import Recipe
 from frugan.registry import UserError
 
@@ -100,23 +102,30 @@ def job_of(
     return Job(f"{title} seed {seed}", folder, command, recipe.budget, whole=recipe.rounds is None)
 
 
-def play(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool) -> None:
+def play(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: Sequence[CodeFile] = ()) -> None:
     """Run every job that is neither finished nor failed, at most `at_once` at a time.
 
+    No job is begun once one of the user's own files, `own`, has changed: a job reads them when it begins.
+
     A job that stops with an error is marked as failed and never begun again by itself. On Ctrl-C (or SIGTERM) the jobs
-    are told to save and stop, and SystemExit is raised. Raises UserError if a job was killed from outside.
+    are told to save and stop, and SystemExit is raised. Raises UserError if a job was killed from outside, or a file of
+    `own` has changed.
     """
     from frugan.engine.run import RunFolder
 
     waiting = [job for job in jobs if not job.failure() and not job.finished()]
     running: dict[Job, subprocess.Popen[bytes]] = {}
     killed: list[str] = []
+    changed: list[str] = []
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     watch = _Watch(jobs, quiet)
     with _terminated_is_interrupted():
         try:
-            while waiting or running:
+            while (waiting and not changed) or running:
                 while waiting and len(running) < at_once:
+                    changed = owncode.changed_since(own)
+                    if changed:
+                        break
                     job = waiting.pop(0)
                     watch.say(f"Training {job.title}: {job.folder}")
                     running[job] = _start(job, environment, watch)
@@ -140,6 +149,8 @@ def play(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool) -> None:
             raise SystemExit(130) from None
         finally:
             watch.close()
+    if changed:
+        raise UserError(f"Code has changed while runs were trained: {'; '.join(changed)}. Put it back. {CONTINUE}")
     if killed:
         raise UserError(f"Killed from outside: {', '.join(killed)} (too little memory, perhaps). {CONTINUE}")
 

@@ -141,7 +141,7 @@ def costs(arms: Sequence[Arm], measured: Measured, planned: Jobs, device: str | 
         seed = next((seed for seed, run in measured[arm.name].items() if run["failed"] is None), None)
         if seed is None:
             continue
-        generator = artefact.load(planned[arm.name, seed].folder, device=chosen)
+        generator = artefact.open_shipped(planned[arm.name, seed].folder, device=chosen)
         calls[arm.name] = (generator.module, *generator.inputs())
         found[arm.name]["generator"] = counted.cost(*calls[arm.name]).as_dict()
         found[arm.name]["cost_of"] = {

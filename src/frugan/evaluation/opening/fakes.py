@@ -144,7 +144,7 @@ def of_generator(generator: Generator, name: str, run: RunFolder | None) -> Fake
 
 
 def open_fakes(
-    given: str | Path | RunFolder, *, device: str, code: str | Path | None, allow_unusable: bool,
+    given: str | Path | RunFolder, *, device: str, allow_unusable: bool,
     announce: Callable[[str], None],
 ) -> Fakes:  # fmt: skip
     """A run, an artefact, or images that any program made: a folder, .npz or parquet.
@@ -155,7 +155,7 @@ def open_fakes(
     if RunFolder(path).exists() or (path / "config.json").is_file():
         home = path if RunFolder(path).exists() else path.parent if path.name == BEST else None
         run = RunFolder(home) if home is not None and RunFolder(home).exists() else None
-        return of_generator(artefact.load(path, role="generator", device=device, code=code), str(path), run)
+        return of_generator(artefact.open_shipped(path, role="generator", device=device), str(path), run)
     if not path.exists():
         raise UserError(
             f"{path} is neither a run nor an artefact, nor a folder or .npz of images: there is nothing of that name."

@@ -37,7 +37,7 @@ class Shipping:
         return next(iter(self.translators.values())).config
 
 
-def ship(fakes: str | Path | RunFolder, *, device: str, code: str | Path | None) -> Shipping | None:
+def ship(fakes: str | Path | RunFolder, *, device: str) -> Shipping | None:
     """The translators of a run or an artefact; None if there are none, which says nothing of what else is there.
 
     Raises UserError for an artefact of one direction, which is half of what there is to judge.
@@ -56,7 +56,7 @@ def ship(fakes: str | Path | RunFolder, *, device: str, code: str | Path | None)
                 f"{path} alone does not tell what it is to be judged by (a way back, both data sets, names of labels); "
                 "evaluate the run folder that it came from."
             )
-        translator = artefact.load(path, device=device, code=code)
+        translator = artefact.open_shipped(path, device=device)
         shipped = {"translator": config["domains"]}
         return Shipping(str(path), {"translator": translator}, shipped, config["data"]["hash"], None)
     if not run.exists():
@@ -66,7 +66,7 @@ def ship(fakes: str | Path | RunFolder, *, device: str, code: str | Path | None)
     roles = [role for role in shipped if role.startswith("translator")]
     if not roles or "generator" in shipped:
         return None
-    translators = {role: artefact.load(path, role=role, device=device, code=code) for role in roles}
+    translators = {role: artefact.open_shipped(path, role=role, device=device) for role in roles}
     return Shipping(str(path), translators, {role: shipped[role] for role in roles}, trained_on(facts), run)
 
 

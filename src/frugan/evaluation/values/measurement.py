@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 def open_task(
     fakes: str | Path | RunFolder, *, real: str | None, reference: str | None, size: int | None, channels: int | None,
     allow_unusable: bool, view: str | View | None, view_seed: int, count: int | None, seed: int, batch_size: int,
-    few: Sequence[str], device: str, code: str | Path | None, announce: Callable[[str], None],
+    few: Sequence[str], device: str, announce: Callable[[str], None],
 ) -> Task | Translations:  # fmt: skip
-    """What is to be measured; arguments as of `frugan.evaluate`. Raises UserError as that does."""
-    shipping = ship(fakes, device=device, code=code)
+    """What is to be measured; arguments as of `frugan.evaluate`, which has run the code by now. Raises as that does."""
+    shipping = ship(fakes, device=device)
     if shipping is not None:
         splits = splits_of(shipping, real, reference, size=size, channels=channels, allow_unusable=allow_unusable)
         return Translations(
@@ -34,7 +34,7 @@ def open_task(
             *_choice.views_for(view, view_seed, device, announce), count or COUNT, seed, batch_size, announce,
             tuple(few),
         )
-    opened = open_fakes(fakes, device=device, code=code, allow_unusable=allow_unusable, announce=announce)
+    opened = open_fakes(fakes, device=device, allow_unusable=allow_unusable, announce=announce)
     reals = open_reals(opened, real, reference, size=size, channels=channels, allow_unusable=allow_unusable)
     many = _choice.count_of(opened, reals, count)
     look_through = partial(_choice.view_of, view, view_seed, opened, reals, device, announce)

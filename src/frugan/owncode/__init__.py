@@ -1,0 +1,219 @@
+"""A user's own code: Python files that are named with ``--code``, hashed, and run once they are allowed.
+
+Every verb takes ``code``, one file or several. `load` runs files that the user names; `load_of` runs those that a run
+or a comparison names, and then those that the user names beside them. What stands in a run is a `CodeFile` for each:
+
+    path     where it lies
+    hash     SHA-256 of the file and of everything that it imports from its own folder
+    beside   those other files, each with the SHA-256 of its content
+
+Files of a folder import each other by name, while they are read and later. What counts is what is written in an import
+statement (in functions too), or as a literal name in ``import_module``; what a file reads otherwise does not count.
+
+A file that is named by somebody else's run could do anything. So it is run only if this user has named a file of the
+same hash before on this machine, or allows it with ``trust_code``. Hashes that were allowed are kept in
+``~/.config/frugan/trusted_code``. A file that has changed since it was run in this process is run anew when it is named
+again: what it had added before is taken back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from frugan.arguments import Code
+from frugan.owncode import _running, _trust
+from frugan.owncode._reading import CodeFile, Read, paths_of, read
+from frugan.owncode._running import forget, tell
+from frugan.registry import UserError
+
+__all__ = [
+    "Code", "CodeFile", "as_it_was_run", "changed_since", "changes", "forget", "listed", "load", "load_of", "named_in",
+    "refuse_changes", "tell",
+]  # fmt: skip
+
+
+_as_it_was_run: ContextVar[bool] = ContextVar("as_it_was_run", default=False)
+
+
+@contextlib.contextmanager
+def as_it_was_run() -> Iterator[None]:
+    """Inside, `load` and `load_of` read nothing: verbs use the code that was run before, however long they take."""
+    before = _as_it_was_run.set(True)
+    try:
+        yield
+    finally:
+        _as_it_was_run.reset(before)
+
+
+def load(code: Code | None) -> tuple[CodeFile, ...]:
+    """Run the user's own files, so that the variants they add become known, and remember their hashes as allowed.
+
+    A file that was run already and has not changed is not run again. Raises UserError if one is not there, is no
+    Python file, or fails.
+    """
+    found = [] if _as_it_was_run.get() else [read(path) for path in paths_of(code)]
+    for one in found:
+        _trust.remember(one.file)
+    return tuple(_running.run(one) for one in found)
+
+
+def load_of(
+    folder: str | Path, code: Code | None = None, *, trust_code: bool = False, say: Callable[[str], None] | None = None
+) -> tuple[CodeFile, ...]:
+    """Run the code that a run or comparison in `folder` names, then the user's own `code`; all of it, in that order.
+
+    A file of `code` takes the place of one that the run names if it is the same file, has the same content, or has the
+    same name where the other is not there any more. If its hash is another than that of the run, `say` is called with
+    a line about it (which is printed if left out).
+
+    Args:
+        folder: anything; what is neither a run nor a comparison names no code.
+        code: files that the user names.
+        trust_code: run also what this user has not run on this machine before.
+
+    Raises:
+        UserError: a file that the run names is not there, has changed since, or is not allowed. Nothing was run then.
+    """
+    if _as_it_was_run.get():
+        return ()
+    given = [read(path) for path in paths_of(code)]
+    own: list[Read] = []
+    for named in named_in(folder):
+        instead = _instead_of(named, given)
+        if instead is None:
+            found = _running.ran(named.hash) or _allowed(named, folder, given, trust_code)
+            own += [] if found is None else [found]
+        elif _differs(named, instead.file):
+            (say or tell)(f"{folder} was made with other code: {_change(named, instead.file)}.")
+    for one in (*own, *given):
+        _trust.remember(one.file)
+    return tuple(_running.run(one) for one in (*own, *given))
+
+
+def named_in(folder: str | Path) -> list[CodeFile]:
+    """The code files that ``run.json`` or ``plan.json`` in `folder` names; none if there is no such file.
+
+    An artefact names none.
+    """
+    if (Path(folder) / "config.json").is_file():
+        return []
+    for name in ("run.json", "plan.json"):
+        try:
+            facts = json.loads((Path(folder) / name).read_text())
+        except (OSError, ValueError):
+            continue  # said by whoever needs the file
+        return listed(facts.get("code")) if isinstance(facts, dict) else []
+    return []
+
+
+def listed(kept: Any) -> list[CodeFile]:
+    """What stands under "code" in a run or a plan; earlier ones have one path there, or null.
+
+    Raises UserError for anything else.
+    """
+    if isinstance(kept, str):
+        return [CodeFile(Path(kept).resolve(), "", {})]
+    try:
+        return [CodeFile(Path(one["path"]).resolve(), str(one["hash"]), dict(one["beside"])) for one in kept or ()]
+    except (TypeError, KeyError, ValueError):
+        raise UserError(f"What stands under \"code\" in the run is no list of code files: {kept!r}.") from None
+
+
+def changes(before: Iterable[CodeFile], now: Sequence[CodeFile], *, new: bool = True) -> list[str]:
+    """In what code differs from what it was, a line for each file; empty if it is the same, wherever it lies.
+
+    With `new` a file that was not there before is a difference too.
+    """
+    lines, left = [], list(now)
+    for named in before:
+        same = [one for one in left if one.hash == named.hash]
+        same = same or [one for one in left if one.path == named.path]
+        same = same or [one for one in left if one.path.name == named.path.name]
+        if not same:
+            lines.append(f"{named.path} is left out")
+            continue
+        left.remove(same[0])
+        if _differs(named, same[0]):
+            lines.append(_change(named, same[0]))
+    return [*lines, *(f"{one.path} is new ({one.short})" for one in left if new)]
+
+
+def refuse_changes(before: Iterable[CodeFile], now: Sequence[CodeFile], begun: str) -> None:
+    """Raise UserError if `now` is other code than that with which something was `begun`, in words."""
+    lines = changes(before, now)
+    if lines:
+        raise UserError(
+            f"{begun} was begun with other code: {'; '.join(lines)}. Put the code back, give another --out, or go on "
+            "with it as it is now: --allow-changed-code (in Python allow_changed_code=True), which is written down."
+        )
+
+
+def changed_since(files: Iterable[CodeFile]) -> list[str]:
+    """Which of these files are no longer as they were when they were run, a line for each."""
+    lines = []
+    for one in files:
+        try:
+            now = read(one.path).file
+        except UserError as error:
+            lines.append(str(error))
+            continue
+        if now.hash != one.hash:
+            lines.append(_change(one, now))
+    return lines
+
+
+def _instead_of(named: CodeFile, given: Sequence[Read]) -> Read | None:
+    """The file that the user named in place of this one, if any."""
+    there = named.path.is_file()
+    for one in given:
+        if one.file.path == named.path or one.file.hash == named.hash:
+            return one
+        if one.file.path.name == named.path.name and not there:
+            return one
+    return None
+
+
+def _allowed(named: CodeFile, folder: str | Path, given: Sequence[Read], trust_code: bool) -> Read | None:
+    """The file that a run names, if it may be run; None if it is not there, but the user named others."""
+    if not named.path.is_file():
+        if given:
+            return None
+        raise UserError(
+            f"{folder} needs the code {named.path}, and there is no such file. Name it where it is now: --code FILE, "
+            "in Python code=."
+        )
+    found = read(named.path)
+    if _differs(named, found.file):
+        raise UserError(
+            f"{folder} was made with other code: {_change(named, found.file)}. Put the code back, or say that it is to "
+            f"be used as it is now: --code {named.path}, in Python code=."
+        )
+    if not (trust_code or _trust.is_remembered(found.file.hash)):
+        beside = f" and, beside it, {', '.join(found.file.beside)}" if found.file.beside else ""
+        raise UserError(
+            f"{folder} names code that you have not run on this machine: {named.path}{beside}, SHA-256 "
+            f"{found.file.hash}. It could do anything that you can. Read it first; then allow it: --trust-code, in "
+            "Python trust_code=True."
+        )
+    return found
+
+
+def _differs(before: CodeFile, now: CodeFile) -> bool:
+    """Whether a file has other content than it had, as far as that is known."""
+    return bool(before.hash) and before.hash != now.hash
+
+
+def _change(before: CodeFile, now: CodeFile) -> str:
+    """One file then and now, and which files beside it differ."""
+    where = now.path if now.path == before.path else f"{before.path}, now {now.path},"
+    apart = sorted(
+        name for name in {*before.beside, *now.beside} if before.beside.get(name) != now.beside.get(name)
+    )
+    beside = f" (beside it {', '.join(apart)})" if apart else ""
+    return f"{where} has the hash {now.short} and had {before.short}{beside}"
+

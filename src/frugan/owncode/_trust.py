@@ -1,0 +1,30 @@
+"""Which code this user has run by its name on this machine: one small file for each hash."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+from frugan.cache import config_root, written_whole
+from frugan.owncode._reading import CodeFile
+
+
+def is_remembered(digest: str) -> bool:
+    """Whether code of this hash was run or allowed before."""
+    return _file(digest).is_file()
+
+
+def remember(code: CodeFile) -> None:
+    """Remember a hash as allowed. Where nothing can be written, it is asked for again next time."""
+    place = _file(code.hash)
+    if place.is_file():
+        return
+    said = {"path": str(code.path), "beside": list(code.beside), "since": time.strftime("%Y-%m-%d")}
+    with contextlib.suppress(OSError), written_whole(place) as beside:
+        beside.write_text(json.dumps(said) + "\n")
+
+
+def _file(digest: str) -> Path:
+    return config_root() / "trusted_code" / f"{digest}.json"
