@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,6 +27,7 @@ FORMAT = 1
 _NAME = re.compile(r"images-(\d{12})-([0-9a-f]{16})\.safetensors")
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """Anything whose state a run must keep."""
 

@@ -87,10 +87,10 @@ class Parts:
         parts |= {f"average.{name}": average for name, average in self.averages.items()}
         if self.kernels.mode != "plain":
             parts["kernels"] = self.kernels
-        if hasattr(self.game, "state_dict"):
+        if isinstance(self.game, checkpoint.Stateful):
             parts["game"] = self.game
         held = penalties_of(self.game).items()
-        parts |= {f"penalty.{name}": penalty for name, penalty in held if hasattr(penalty, "state_dict")}
+        parts |= {f"penalty.{name}": penalty for name, penalty in held if isinstance(penalty, checkpoint.Stateful)}
         return parts
 
     def trained(self) -> dict[str, nn.Module]:
@@ -178,14 +178,15 @@ def _check_alike(parts: Parts, state: Mapping[str, Tensor]) -> None:
     own |= {name.replace("network.", "average.", 1) for name in own}
     shared = {
         name: tensor for name, tensor in state.items()
-        if name.startswith(("network.", "optimiser.", "average.")) and name not in own
+        if name.startswith(("network.", "optimiser.", "average.", "penalty.")) and name not in own
     }
     apart = parts.processes.differing(shared)
     if apart is not None:
         raise Stopped(
             f"After {parts.clock.images:,} images the {parts.processes.world} processes hold different values of "
             f"'{apart}': each is training a network of its own. A game must decide by what is the same everywhere "
-            "(progress.mean(tensor)) and draw by progress.generator(name). Train with one process until it does."
+            "(progress.mean(tensor), in a penalty judgement.mean) and draw by progress.generator(name). Train with one "
+            "process until it does."
         )
 
 

@@ -121,6 +121,13 @@ class Observer(Protocol):
         ...
 
 
+def close(observer: Observer) -> None:
+    """Let an observer close what it opened, by its method `close` if it has one."""
+    own: Callable[[], None] | None = getattr(observer, "close", None)
+    if own is not None:
+        own()
+
+
 @dataclass(frozen=True, eq=False)
 class Watched:
     """The run that an observer is made for.
@@ -192,7 +199,7 @@ class Guarded:
     def close(self) -> None:
         """Let it close what it opened, if it has a way to."""
         with self._told("while it closed"):
-            getattr(self.observer, "close", lambda: None)()
+            close(self.observer)
 
     @contextlib.contextmanager
     def _told(self, when: str) -> Iterator[None]:

@@ -163,7 +163,7 @@ def _play_on(
     """Continue if there is something to continue, play, keep."""
     from frugan.engine import checkpoint
     from frugan.engine.loop import play
-    from frugan.engine.observers import Bar
+    from frugan.engine.observers import Bar, close
 
     processes = parts.processes
     circumstances = _resuming.circumstances_of(recipe, parts)
@@ -200,7 +200,7 @@ def _play_on(
         )
     finally:
         for observer in watching:
-            getattr(observer, "close", lambda: None)()
+            close(observer)
     if not came:
         if not asked.quiet:
             print(
