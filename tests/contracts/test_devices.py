@@ -302,7 +302,8 @@ def test_a_log_point_waits_and_finds_everything_on_the_device(name, tiny, device
     monkeypatch.setattr(loop, "LOG_ROUNDS", 1)
     monkeypatch.setattr(average, "STANDING_BATCHES", 1)
     with device.waiting() as waits:
-        watching = observers(recipe, RunFolder(tmp_path), parts, parts.batches.streams, Looks(None, None, ()), None, name)
+        looks = Looks(None, None, ())
+        watching = observers(recipe, RunFolder(tmp_path), parts, parts.batches.streams, looks, None, name)
         assert play(parts, rounds=1, folder=tmp_path / "checkpoints", observers=watching)
         stateful = parts.stateful()
         checkpoint.restore(stateful, *checkpoint.capture(stateful))

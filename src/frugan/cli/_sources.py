@@ -7,17 +7,18 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from frugan.cli._arguments import Flag, Names, Number, Source, listed
+from frugan.cli._arguments import Code, Flag, Names, Number, Source, listed
 from frugan.registry import UserError
 
 
-def data_list() -> None:
+def data_list(*, code: Code = ()) -> None:
     """List the sources that are known by name, and whether they are found on this machine."""
     from rich.console import Console
     from rich.table import Table
 
-    from frugan import data
+    from frugan import data, owncode
 
+    owncode.load(code)
     table = Table("source", "what", "classes", "here", box=None, pad_edge=False)
     for source in data.sources():
         table.add_row(source.name, source.what, str(source.classes or ""), str(source.found or source.get))
@@ -29,6 +30,7 @@ def data_list() -> None:
 def data_show(
     source: Source, *, out: Path = Path("contact-sheet.png"), split: str = "train", size: Number = None,
     channels: Number = None, only: Names = None, attributes: Names = None, seed: int = 0, overwrite: Flag = False,
+    code: Code = (),
 ) -> None:
     """Draw a contact sheet of a source and print what is in it: how many of each class, or with each attribute.
 
@@ -43,8 +45,9 @@ def data_show(
         seed: Which images are shown.
         overwrite: Replace what is at OUT.
     """
-    from frugan import data
+    from frugan import data, owncode
 
+    owncode.load(code)
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists; give another --out, or --overwrite.")
     opened = data.open_dataset(
@@ -68,7 +71,7 @@ def data_show(
 
 
 def data_check(
-    source: Source, *, split: str = "train", size: Number = None, channels: Number = None
+    source: Source, *, split: str = "train", size: Number = None, channels: Number = None, code: Code = ()
 ) -> None:
     """List every image of a source that cannot be used, with its reason; nothing is packed.
 
@@ -78,8 +81,9 @@ def data_check(
         size: Check as if all were brought to this size.
         channels: 1 grey, 3 colour.
     """
-    from frugan import data
+    from frugan import data, owncode
 
+    owncode.load(code)
     found = data.check(source, split=split, size=size, channels=channels)
     for skipped in found.skipped:
         print(f"{skipped.path}: {skipped.reason}")
@@ -89,7 +93,7 @@ def data_check(
 
 def data_pack(
     source: Source, *, split: str = "train", size: Number = None, channels: Number = None,
-    allow_unusable: Flag = False,
+    allow_unusable: Flag = False, code: Code = (),
 ) -> None:
     """Pack a source into bytes now, so that later runs open it at once.
 
@@ -100,8 +104,9 @@ def data_pack(
         channels: 1 grey, 3 colour.
         allow_unusable: Pack even if more than 5 % of the images cannot be used.
     """
-    from frugan import data, training
+    from frugan import data, owncode, training
 
+    owncode.load(code)
     opened = data.open_dataset(
         source, split=split, size=size, channels=channels, allow_unusable=allow_unusable,
         progress=training.tell_packing(source),
@@ -110,12 +115,14 @@ def data_pack(
 
 
 
-def data_convert_weights(file: Positional[Annotated[Path, arg(metavar="FILE")]]) -> None:
+def data_convert_weights(file: Positional[Annotated[Path, arg(metavar="FILE")]], *, code: Code = ()) -> None:
     """Turn the published FID weights into a file that is safe to load; needed once for --view inception.
 
     Args:
         file: pt_inception-2015-12-05-6726825d.pth or weights-inception-2015-12-05-6726825d.pth.
     """
+    from frugan import owncode
     from frugan.views import convert_weights
 
+    owncode.load(code)
     print(f"Converted: {convert_weights(file)}")
