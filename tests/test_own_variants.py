@@ -198,3 +198,14 @@ def test_observers_are_checked_before_anything_is_read(capsys: pytest.CaptureFix
     with pytest.raises(SystemExit):
         cli.main(["train", "vanilla", "--code", "own.py", "--observers", "trackr"])
     assert "Did you mean 'tracker'" in capsys.readouterr().err
+
+
+def test_the_names_of_ones_own_stand_in_the_list_of_what_may_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["recipes", "vanilla", "--code", "own.py"])
+    out = capsys.readouterr().out.partition("Names that may be chosen:")[2]
+    listed = dict(line.strip().split(": ", 1) for line in out.splitlines() if ": " in line)
+    for key, name in {
+        "loss": "gentle", "penalties": "anchored", "augment": "darker", "players.NAME.optimiser": "lion",
+        "players.NAME.schedule": "waves", "--observers": "tracker",
+    }.items():  # fmt: skip
+        assert name in listed[key].split(", ")

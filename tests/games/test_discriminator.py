@@ -250,3 +250,10 @@ def test_a_game_that_applies_no_penalties_is_refused_some(monkeypatch: pytest.Mo
     with pytest.raises(UserError, match="'bare' applies no penalties, and these were asked for: r1"):
         build.check(recipe)
     build.check(recipe.with_changes({"penalties": "none"}))
+
+
+def test_a_game_whose_penalties_have_no_names_is_told_how_to_give_them_some() -> None:
+    parts = parts_of("adversarial", [])
+    parts.game.penalties = ()  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=r"of Adversarial is a tuple; it takes name -> penalty.*by_name"):
+        parts.stateful()

@@ -95,6 +95,7 @@ def _default_options(recipe: Recipe) -> dict[str, Any]:
 def _print_recipe(row: dict[str, Any]) -> None:
     """One recipe with everything that can be set, by the names and values that there are."""
     from frugan import augment, convs, games, losses, nets, optimisers, penalties, schedules
+    from frugan.engine import observers
 
     print(inspect.cleandoc(row["explanation"]))
     print(f"\nsystem: {row['system']}\nsource: {row['source']}\nexpects: {row['expects']}")
@@ -108,5 +109,7 @@ def _print_recipe(row: dict[str, Any]) -> None:
     for key, axis in (
         ("--family", convs), ("architecture", nets), ("game", games), ("loss", losses), ("penalties", penalties),
         ("augment", augment), ("players.NAME.optimiser", optimisers), ("players.NAME.schedule", schedules),
+        ("--observers", observers),
     ):  # fmt: skip
-        print(f"  {key}: {', '.join(axis.names())}")
+        if names := axis.names():
+            print(f"  {key}: {', '.join(names)}")

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from frugan.batch import Batch
 from frugan.penalties import Penalty
-from frugan.registry import Registry, check_options, options_of
+from frugan.registry import Registry, UserError, check_options, options_of
 
 registry = Registry("game", "frugan.games")
 names = registry.names
@@ -267,9 +267,15 @@ def settle(network: nn.Module, seed: int) -> None:
 def penalties_of(game: Game) -> Mapping[str, Penalty]:
     """The penalties that a game applies, by the names under which their state is saved: its attribute `penalties`.
 
-    None for a game without that attribute, which is then refused penalties.
+    None for a game without that attribute, which is then refused penalties. Raises UserError if they have no names.
     """
-    return getattr(game, "penalties", {})
+    held = getattr(game, "penalties", {})
+    if not isinstance(held, Mapping):
+        raise UserError(
+            f"The attribute `penalties` of {type(game).__name__} is a {type(held).__name__}; it takes name -> penalty, as "
+            "frugan.discriminating.by_name(penalties) gives."
+        )
+    return held
 
 
 def labels_for(network: nn.Module, labels: Tensor | None) -> Tensor | None:
