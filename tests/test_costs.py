@@ -237,6 +237,28 @@ def test_latencies_are_measured_in_turn() -> None:
     assert [one.repeats for one in found["b"]] == [4]
 
 
+class Stepped(nn.Module):
+    """An image beside a time step and a table of words; writes down what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.seen = nn.Conv2d(3, 4, 1), []
+
+    def forward(self, step: Tensor, words: Tensor, x: Tensor) -> Tensor:
+        self.seen.append((tuple(step.shape), tuple(words.shape), len(x)))
+        return self.layer(x) * step.sum() + words.sum()
+
+
+def test_only_what_holds_the_batch_is_enlarged() -> None:
+    for step in (torch.tensor(2.0), torch.tensor([2.0])):
+        network = Stepped()
+        latency(network, step, (7, 5), (2, 3, 4, 4), batches=(1, 6), repeats=1, warm_up=0)
+        assert network.seen == [(tuple(step.shape), (7, 5), count) for count in (1, 6)]
+    network = Stepped()
+    latency(network, (1,), (1, 5), (1, 3, 4, 4), batches=(6,), repeats=1, warm_up=0)
+    assert network.seen == [((6,), (6, 5), 6)]
+
+
 def test_a_slow_network_is_repeated_less_often() -> None:
     (found,) = latency(nn.Linear(2, 2), (1, 2), batches=(1,), repeats=1000, warm_up=1, seconds=0.0)
     assert found.repeats == 5

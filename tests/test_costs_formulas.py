@@ -300,6 +300,21 @@ def test_what_makes_weights_is_done_once_for_all_images() -> None:
     assert counts(cost(older, (2, 8, 3, 3))) == (9 * 8 * 4 * 9, 0)
 
 
+def test_a_layer_that_fails_and_is_passed_over_leaves_the_count_in_order() -> None:
+    class Tries(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.failing, self.layer = nn.Linear(5, 5), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            try:
+                return self.failing(x)
+            except RuntimeError:
+                return self.layer(x)
+
+    assert counts(cost(Tries(), (2, 8))) == (64, 0)
+
+
 def test_only_a_layer_that_did_nothing_is_said_not_to_have_run() -> None:
     class Parts(nn.Module):
         def __init__(self) -> None:

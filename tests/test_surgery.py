@@ -286,3 +286,22 @@ def test_a_family_of_ones_own_that_changes_the_shape_is_found_out() -> None:
     family = convs.ConvFamily("wrong", same=wrong, down=wrong, up=wrong)
     with pytest.raises(UserError, match=r"'wrong' gives .* at '0' where the original gives"):
         swap(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1)), family, inputs=(1, 4, 8, 8))
+
+
+class MultipliesOutside(nn.Module):
+    """A convolution, and a product that is no layer's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convolution(x) @ torch.ones(8, 8)
+
+
+def test_a_report_says_whether_its_multiply_accumulates_are_to_be_believed() -> None:
+    network = MultipliesOutside()
+    report = swap(network, "depthwise", inputs=(4, 8, 8), batch=1).report
+    assert report.macs_before == 64 * 4 * 4 * 9
+    assert "not to be believed: torch's flop counter sees" in str(report)
+    assert "believed" not in str(swap(network.convolution, "depthwise", inputs=(1, 4, 8, 8)).report)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frugan.costs._observing import observe
 from frugan.costs._tensors import all_tensors, arguments, dtype_of, duplicate, is_shape
 
 
@@ -54,7 +55,8 @@ def latency(
     """Measure the time of a forward in evaluation mode, without gradients; one `Latency` per batch size.
 
     Args:
-        inputs: as for `cost`; their batch is replaced by each of `batches`.
+        inputs: as for `cost`; their batch is replaced by each of `batches`, and what has none (a single time step, a
+            table of words beside the images) is given as it is.
         device: where to measure; where the module lies if left out.
         seconds: about how long a batch size may take; fewer repeats, but at least five, are made of a slow network.
     """
@@ -80,16 +82,16 @@ def latencies(
             there = here if device is None else torch.device(device)
             placed = module if there.type == here.type else duplicate(module).to(there)
             stack.enter_context(_evaluating(placed))
-            ready[name] = placed, there, arguments(tuple(inputs))
+            ready[name] = placed, there, arguments(tuple(inputs)), _batch(module, inputs)
         for batch in batches:
             runs = {}
-            for name, (module, there, (positional, keyword)) in ready.items():
+            for name, (module, there, (positional, keyword), given) in ready.items():
                 generator = torch.Generator().manual_seed(0)
-                enlarge = _enlarger(batch, there, dtype_of(module), generator)
+                enlarge = _enlarger(given, batch, there, dtype_of(module), generator)
                 named = {key: enlarge(value) for key, value in keyword.items()}
                 runs[name] = _timer(module, [enlarge(value) for value in positional], named, there)
             for name, milliseconds in _in_turn(runs, repeats, warm_up, seconds).items():
-                module, there, _ = ready[name]
+                module, there, *_ = ready[name]
                 found[name].append(_summary(milliseconds, batch, there, dtype_of(module)))
     return found
 
@@ -146,15 +148,27 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def _batch(module: nn.Module, inputs: Sequence[Any]) -> int:
+    """How many images the inputs hold. Raises UserError if that is not clear."""
+    positional, keyword = arguments(tuple(inputs))
+    shapes = [tuple(one.shape) if isinstance(one, Tensor) else one for one in (*positional, *keyword.values())]
+    firsts = {shape[0] for shape in shapes if is_shape(shape)}
+    return firsts.pop() if len(firsts) == 1 else observe(module, *inputs).batch
+
+
 def _enlarger(
-    batch: int, device: torch.device, dtype: torch.dtype, generator: torch.Generator
+    given: int, batch: int, device: torch.device, dtype: torch.dtype, generator: torch.Generator
 ) -> Callable[[Any], Any]:
+    """What makes inputs of `given` images ones of `batch`."""
+
     def enlarge(value: Any) -> Any:
         if isinstance(value, Tensor):
-            rows = torch.arange(batch, device=value.device) % max(len(value), 1)
-            return value[rows].to(device)
+            if value.dim() == 0 or len(value) != given:
+                return value.to(device)
+            return value[torch.arange(batch, device=value.device) % max(given, 1)].to(device)
         if is_shape(value):
-            return torch.randn((batch, *value[1:]), generator=generator).to(device, dtype)
+            shape = (batch, *value[1:]) if value[0] == given else tuple(value)
+            return torch.randn(shape, generator=generator).to(device, dtype)
         return value
 
     return enlarge
