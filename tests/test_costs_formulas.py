@@ -270,8 +270,10 @@ def test_a_layer_that_computes_otherwise_is_told_even_where_the_sums_agree() -> 
 
     (doubt,) = cost(Wraps(), (2, 8)).doubts
     assert "Wraps computes otherwise than its formula (64; seen: nothing)" in doubt
-    both = cost(nn.Sequential(Wraps(), Calls(PRODUCTS[0]), nn.Linear(3, 8)), (2, 8))
-    assert len(both.doubts) == 1
+    both = cost(nn.Sequential(Wraps(), Calls(lambda x: x @ torch.ones(8, 8))), (2, 8))
+    assert both.macs == both.macs_flop_counter == 128
+    assert "'0' (Wraps) computes otherwise" in both.doubts[0]
+    assert "'1' (Calls) multiplies outside of a layer (matrix product 64)" in both.doubts[0]
 
 
 def test_a_module_that_holds_weights_and_has_no_formula_is_named() -> None:
@@ -310,9 +312,9 @@ def test_a_layer_that_fails_and_is_passed_over_leaves_the_count_in_order() -> No
             try:
                 return self.failing(x)
             except RuntimeError:
-                return self.layer(x)
+                return self.layer(x) @ torch.ones(8, 1)
 
-    assert counts(cost(Tries(), (2, 8))) == (64, 0)
+    assert "64: Tries multiplies outside of a layer (matrix product 8)" in cost(Tries(), (2, 8)).doubts[0]
 
 
 def test_only_a_layer_that_did_nothing_is_said_not_to_have_run() -> None:
@@ -356,6 +358,27 @@ def test_a_time_step_counts_no_images() -> None:
             assert "some work is done once for all 8 images" in counted.notes[0]
         assert not counted.doubts
     assert counts(cost(Denoiser(), torch.tensor([3.0]), (1, 3, 8, 8))) == (image + 4, 0)
+
+
+
+class Dense(nn.Module):
+    """Layers that take any shape; the code of the step, and a learnt constant, go through them without a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.coded, self.style = nn.Linear(8, 4), nn.Linear(6, 5), nn.Conv1d(1, 1, 1)
+        self.constant = nn.Parameter(torch.zeros(1, 1, 4))
+
+    def forward(self, step: Tensor, x: Tensor) -> Tensor:
+        coded = self.coded(torch.cos(step.reshape(()) * torch.ones(6)))
+        return self.layer(x) * coded.sum() + self.style(self.constant)[0]
+
+
+def test_what_has_no_batch_by_itself_is_not_taken_for_an_image() -> None:
+    once = 6 * 5 + 4
+    for step in (torch.tensor(3.0), torch.tensor([3.0])):
+        assert cost(Dense(), step, (5, 8)).macs == round((5 * 8 * 4 + once) / 5)
+        assert counts(cost(Dense(), step, (1, 8))) == (8 * 4 + once, 0)
 
 
 def test_an_image_without_a_batch_axis_is_one_image() -> None:

@@ -32,8 +32,13 @@ def images_of(
     (batch,) = candidates
     if batch <= 1:
         return 1
-    # A layer may take images in parts, or many patches of each: over its calls they are as many, or a multiple.
-    known = [[one.count for one in calls] for calls in layers.values() if not steps_first(calls, batch)]
+    # A layer may take images in parts, or many patches of each: over its calls they are as many, or a multiple. What has
+    # no batch axis is an image only if it has as many axes as what was given; else it may be the code of a time step.
+    widest = max(map(len, axes))
+    known = [
+        [one.count for one in calls] for calls in layers.values()
+        if not steps_first(calls, batch) and all(one.axis is not None or len(one.shape) == widest for one in calls)
+    ]  # fmt: skip
     if any(sum(counts) % batch == 0 for counts in known):
         return batch
     if known:
@@ -43,4 +48,4 @@ def images_of(
 
 def steps_first(calls: Sequence[Images], batch: int) -> bool:
     """Whether a layer took the axis that was taken for the images to be the steps of sequences."""
-    return any(one.axis == 1 and one.first == batch != one.count for one in calls)
+    return any(one.axis == 1 and one.shape[0] == batch != one.count for one in calls)

@@ -50,8 +50,9 @@ class Counter(TorchDispatchMode):
         self.touched: set[int] = set()
         """The storages that operations read."""
         self._attending = False
-        # What is made of weights alone is kept, or else an image could come to lie where one of them lay.
-        self._weights = {storage(tensor): tensor for tensor in all_tensors(module)}
+        self.weights = {storage(tensor): tensor for tensor in all_tensors(module)}
+        """Storage -> a tensor that holds weights, or what was made of weights alone; kept, so that no image comes to lie
+        there."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -71,9 +72,9 @@ class Counter(TorchDispatchMode):
         output = _without_multiplying(func, args)
         if output is None:
             output = func(*args, **kwargs)
-        of_weights = bool(read) and all(one in self._weights for one in read)
+        of_weights = bool(read) and all(one in self.weights for one in read)
         if of_weights:
-            self._weights |= {storage(tensor): tensor for tensor in tensors_in(output)}
+            self.weights |= {storage(tensor): tensor for tensor in tensors_in(output)}
         if not self.running[-1].makes_weights:
             self._count(func, args, kwargs, output, of_weights)
         return output
@@ -132,7 +133,7 @@ class AttentionCalls(TorchFunctionMode):
         place = self._counter.place
         query, key, value = (*args, *(kwargs[name] for name in ("query", "key", "value")[len(args) :]))[:3]
         if query.dim() == 2:
-            self._images.setdefault(place.name, []).append(Images(1, None, len(query)))
+            self._images.setdefault(place.name, []).append(Images(1, None, tuple(query.shape)))
         if not place.has_formula:
             attended = self._counter.attended
             attended[place.name] = attended.get(place.name, 0) + attention_of(query, key, value, output)

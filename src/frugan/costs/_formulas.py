@@ -141,14 +141,14 @@ def attention_of(query: Tensor, key: Tensor, value: Tensor, output: Tensor) -> i
 
 
 class Images(NamedTuple):
-    """How many images a layer was given in one call, by which axis of its first input, and how long the first axis is.
+    """How many images a layer was given in one call, which axis of its first input counts them, and that one's shape.
 
     The axis is None for one image without a batch axis, and 1 where the first axis counts the steps of sequences.
     """
 
     count: int
     axis: int | None
-    first: int
+    shape: Shape
 
 
 def images(layer: nn.Module, taken: Taken) -> Images | None:
@@ -162,7 +162,7 @@ def images(layer: nn.Module, taken: Taken) -> Images | None:
     elif isinstance(layer, (nn.RNNBase, nn.MultiheadAttention)):
         packed = taken.args[0] if taken.args else None
         if isinstance(packed, nn.utils.rnn.PackedSequence):
-            return Images(int(packed.batch_sizes[0]), 0, int(packed.batch_sizes[0]))
+            return Images(int(packed.batch_sizes[0]), 0, shape)
         axis = None if len(shape) == 2 else 0 if layer.batch_first else 1
     elif isinstance(layer, (nn.Linear, nn.Bilinear)):
         if len(shape) > 1:
@@ -172,4 +172,4 @@ def images(layer: nn.Module, taken: Taken) -> Images | None:
         axis = 0 if len(shape) == 2 else None
     elif not isinstance(layer, _NormBase):
         return None
-    return Images(1 if axis is None else shape[axis], axis, shape[0])
+    return Images(1 if axis is None else shape[axis], axis, shape)

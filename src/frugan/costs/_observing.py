@@ -150,7 +150,8 @@ class _Watch:
             leaf = isinstance(sub, LAYERS) or not any(child != INSIDE for child, _ in sub.named_children())
             new = sum(tensor.numel() for tensor in made if not _reuses(tensor, given)) if leaf else 0
             known = images(sub, taken)
-            if known is not None:
+            # What a layer makes of a learnt constant is no image.
+            if known is not None and storage(given[0]) not in self.counter.weights:
                 self.images.setdefault(place.name, []).append(known)
             self.calls.append(Call(place.name, sub, taken.shape, taken.output, new, *work(sub, taken), known))
 
