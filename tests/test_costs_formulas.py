@@ -242,6 +242,13 @@ def test_operations_that_nobody_can_price_are_named(function: Callable[[Tensor],
         assert "the multiply-accumulates of an operation are not known: aten._" in counted.doubts[0]
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`", "ignore:torch.jit.script")
+def test_a_compiled_script_is_a_doubt() -> None:
+    counted = cost(nn.Sequential(torch.jit.script(nn.Linear(8, 4)), nn.Linear(4, 4)), (2, 8))
+    assert (counted.macs, counted.macs_flop_counter) == (16, 48)
+    assert "Sequential multiplies outside of a layer (matrix product 32)" in counted.doubts[0]
+
+
 def test_an_operation_of_somebody_else_is_named() -> None:
     library = torch.library.Library("frugan_test", "DEF")
     library.define("twice(Tensor x) -> Tensor")

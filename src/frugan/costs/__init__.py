@@ -149,7 +149,8 @@ def priced(module: nn.Module, seen: Observation) -> Cost:
     layers: list[LayerCost] = []
     counted: set[int] = set()
     trainable = buffers = 0
-    for name, sub in module.named_modules():
+    kinds = dict(module.named_modules())
+    for name, sub in kinds.items():
         if INSIDE in name.split("."):
             continue
         weights, running, others = _owned(sub, counted)
@@ -158,17 +159,18 @@ def priced(module: nn.Module, seen: Observation) -> Cost:
         held = sum(tensor.numel() for tensor in (*weights, *running))
         done = [_per_image(count, seen.batch) for count in work.get(name, (0, 0))]
         if held or any(done) or isinstance(sub, LAYERS):
-            layers.append(_row(module, name, sub, shapes.get(name), held, *done))
+            layers.append(_row(kinds, name, shapes.get(name), held, *done))
     order = {call.name: place for place, call in reversed(list(enumerate(seen.calls)))}
     layers.sort(key=lambda layer: order.get(layer.name, len(order) + len(seen.calls)))
 
-    doubts = tuple(_doubts(module, seen, {name: sum(done) for name, done in work.items()}))
+    both = {name: sum(done) for name, done in work.items()}
+    doubts = tuple(_doubts(module, seen, both))
     macs, attention = (_per_image(sum(done[kind] for done in work.values()), seen.batch) for kind in (0, 1))
     return Cost(
         parameters=sum(layer.parameters for layer in layers), trainable=trainable, buffers=buffers, macs=macs,
         macs_attention=attention, macs_flop_counter=_per_image(_seen(seen), seen.batch),
         activation_bytes=_per_image(4 * made, seen.batch), layers=tuple(layers), doubts=doubts,
-        notes=(*doubts, *_notes(module, seen)),
+        notes=(*doubts, *_notes(module, seen, both)),
     )
 
 
@@ -197,11 +199,7 @@ def table(rows: Sequence[Sequence[str]], *, right: int) -> str:
 
 def _doubts(module: nn.Module, seen: Observation, work: Mapping[str, int]) -> Iterator[str]:
     """Why the multiply-accumulates of `work`, for each module what it makes by itself, are not to be believed."""
-    kinds = dict(module.named_modules())
-    apart = [
-        name for name in dict.fromkeys((*work, *seen.seen))
-        if work.get(name, 0) != sum(seen.seen.get(name, {}).values())
-    ]  # fmt: skip
+    kinds, apart = dict(module.named_modules()), _apart(seen, work)
     if apart:
         outside = []
         for name in apart:
@@ -232,14 +230,22 @@ def _doubts(module: nn.Module, seen: Observation, work: Mapping[str, int]) -> It
         )
 
 
-def _notes(module: nn.Module, seen: Observation) -> Iterator[str]:
+def _apart(seen: Observation, work: Mapping[str, int]) -> list[str]:
+    """The modules in which the formulas and the operations that ran do not agree."""
+    return [
+        name for name in dict.fromkeys((*work, *seen.seen))
+        if work.get(name, 0) != sum(seen.seen.get(name, {}).values())
+    ]  # fmt: skip
+
+
+def _notes(module: nn.Module, seen: Observation, work: Mapping[str, int]) -> Iterator[str]:
     """What else a reader should know: what has no formula, what did not run, what was divided unevenly."""
     kinds = dict(module.named_modules())
-    ran = {call.name for call in seen.calls}
+    ran, doubted = {call.name for call in seen.calls}, {*_apart(seen, work), *seen.unknown}
     holding = [name for name, sub in kinds.items() if INSIDE not in name.split(".") and _holds_weights(sub)]
     without = [
         _called(name, kinds) for name in holding
-        if name in ran and not has_formula(kinds[name]) and not isinstance(kinds[name], FREE)
+        if name in ran - doubted and not has_formula(kinds[name]) and not isinstance(kinds[name], FREE)
     ]  # fmt: skip
     if without:
         yield (
@@ -286,14 +292,15 @@ def _without_batch(call: Call) -> tuple[int, ...]:
 
 
 def _row(
-    module: nn.Module, name: str, sub: nn.Module, output: tuple[int, ...] | None, parameters: int, macs: int,
+    modules: Mapping[str, nn.Module], name: str, output: tuple[int, ...] | None, parameters: int, macs: int,
     macs_attention: int,
 ) -> LayerCost:
+    sub = modules[name]
     convolution = isinstance(sub, _ConvNd)
     wide = next((names for names in WIDTHS if hasattr(sub, names[0]) and hasattr(sub, names[1])), None)
     role, path = None, name.split(".")
     for end in range(len(path), 0, -1):  # the nearest module around it that was built for a role
-        role = role or getattr(module.get_submodule(".".join(path[:end])), "role", None)
+        role = role or getattr(modules[".".join(path[:end])], "role", None)
     return LayerCost(
         name=name, role=role if isinstance(role, str) else None, kind=type(sub).__name__.removeprefix("Parametrized"),
         kernel=tuple(sub.kernel_size) if convolution else None, stride=tuple(sub.stride) if convolution else None,

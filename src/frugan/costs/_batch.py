@@ -32,8 +32,8 @@ def images_of(
     (batch,) = candidates
     if batch <= 1:
         return 1
-    # A layer may take images in parts, or many patches of each: over its calls they are as many, or a multiple. What has
-    # no batch axis is an image only if it has as many axes as what was given; else it may be the code of a time step.
+    # A layer may take images in parts, or many patches of each: over its calls they are as many, or a multiple. What
+    # has no batch axis is an image only if it has as many axes as what was given; else it may be a time step's code.
     widest = max(map(len, axes))
     known = [
         [one.count for one in calls] for calls in layers.values()

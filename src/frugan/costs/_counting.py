@@ -51,7 +51,7 @@ class Counter(TorchDispatchMode):
         """The storages that operations read."""
         self._attending = False
         self.weights = {storage(tensor): tensor for tensor in all_tensors(module)}
-        """Storage -> a tensor that holds weights, or what was made of weights alone; kept, so that no image comes to lie
+        """Storage -> a tensor of weights, or of what was made of weights alone; kept, so that no image comes to lie
         there."""
 
     @classmethod

@@ -115,6 +115,8 @@ class _Watch:
         self.images: dict[str, list[Images]] = {}
         self.counter = Counter(module)
         for name, sub in module.named_modules():
+            if isinstance(sub, torch.jit.ScriptModule):  # takes no hooks; its products belong to what is around it
+                continue
             place = Place(name, has_formula(sub), INSIDE in name.split("."))
             sub.register_forward_pre_hook(self._entering(place))
             sub.register_forward_hook(self._leaving(place), with_kwargs=True, always_call=True)
