@@ -51,7 +51,8 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
     assert typed(f"{verb} --help") == 0
     printed = capsys.readouterr().out
     function = {**cli.VERBS, **{f"data {name}": of for name, of in cli.DATA_VERBS.items()}}[verb]
-    assert (function.__doc__ or "?").strip().splitlines()[0] in " ".join(printed.split())
+    assert function.__doc__
+    assert function.__doc__.strip().splitlines()[0] in " ".join(printed.split())
     assert "None" not in printed  # no default is shown where there is none
 
 

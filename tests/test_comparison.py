@@ -289,7 +289,8 @@ def test_a_failed_run_is_counted_named_and_stands_for_the_worst(finished: Compar
     data = compare(["vanilla", THIN], seeds=(0, 1), out=out, **COMMON).data
     thin = data["arms"][1]
     assert thin["runs"]["1"]["failed"] == "loss is not finite"
-    assert thin["summary"]["fid"]["failed"] == 0 or thin["summary"]["fid"]["n"] == 1
+    assert (thin["summary"]["fid"]["n"], thin["summary"]["fid"]["failed"]) == (1, 1)
+    assert thin["summary"]["fid"]["mean"] == thin["runs"]["0"]["values"]["fid"]["values"]["fid"]
     values = [arm["runs"][seed]["values"]["fid"]["values"]["fid"] for arm, seed in
               ((data["arms"][0], "0"), (data["arms"][0], "1"), (thin, "0"))]  # fmt: skip
     assert data["differences"]["fid"]["thin"]["differences"][1] == pytest.approx(max(values) - values[1])

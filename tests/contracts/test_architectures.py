@@ -90,6 +90,7 @@ def test_every_parameter_gets_a_gradient(name, part, image, classes):
     network = build(name, part, image, classes)
     output = flat(network(*inputs(part, image, classes)))
     (output * torch.randn_like(output)).sum().backward()
+    assert any(parameter.dim() > 1 for parameter in network.parameters())
     for parameter_name, parameter in network.named_parameters():
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.isfinite().all(), parameter_name

@@ -234,6 +234,7 @@ def test_sample_is_pure_and_image_i_follows_from_seed_and_i(name):
 @pytest.mark.parametrize("name", games.names())
 def test_what_is_shipped_is_a_network_of_the_game_in_a_known_role(name):
     game = made(name, ordered(name))
+    assert game.shipped()
     for role, item in game.shipped().items():
         kind, _, direction = role.partition("_")
         assert kind in ("generator", "translator", "encoder", "classifier")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from frugan.nets._dropout import Dropout
 from frugan.registry import UserError
 
 FROG, SCORE = (3, 32, 32), {"score": 1}
@@ -45,7 +46,7 @@ def test_factorised_sheet_3_4_cifar_discriminator_shapes(make_meta):
     features = network.features(torch.randn(2, 3, 32, 32, device="meta"))
     assert [tuple(f.shape[1:]) for f in features] == [(128, s, s) for s in (30, 14, 6, 2)]
     assert network.heads["score"].in_features == 512
-    assert [part.p for part in network.modules() if type(part).__name__ == "Dropout"] == [0.5]
+    assert [part.p for part in network.modules() if isinstance(part, Dropout)] == [0.5]
 
 
 def test_an_image_too_small_for_its_unpadded_layers_is_named(make_meta):

@@ -68,12 +68,12 @@ def test_cyclegan_sheet_5_2_sizes_and_range():
 
 def test_cyclegan_sheet_5_9_initial_weights():
     torch.manual_seed(0)
-    for part in translator(blocks=1).modules():
-        if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d)):
-            assert not part.bias.any()
-            if part.weight.numel() > 30_000:
-                assert abs(part.weight.std() - 0.02) < 5e-4
-                assert abs(part.weight.mean()) < 5e-4
+    parts = [part for part in translator(blocks=1).modules() if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d))]
+    large = [part.weight for part in parts if part.weight.numel() > 30_000]
+    assert (len(parts), len(large)) == (8, 6)
+    assert not any(part.bias.any() for part in parts)
+    assert all(abs(weight.std() - 0.02) < 5e-4 for weight in large)
+    assert all(abs(weight.mean()) < 5e-4 for weight in large)
 
 
 def test_cyclegan_sheet_5_11_instance_norm_cancels_hidden_biases():

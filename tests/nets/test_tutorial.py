@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from frugan.nets._dropout import Dropout
 from frugan.registry import UserError
 
 MNIST, SCORE = (1, 28, 28), {"score": 1}
@@ -124,7 +125,7 @@ def test_factorised_sheet_3_4_mnist_discriminator_shapes(make):
     network = make("tutorial", "encoder", MNIST, SCORE)
     features = network.features(torch.zeros(2, 1, 28, 28))
     assert [tuple(f.shape) for f in features] == [(2, 64, 14, 14), (2, 128, 7, 7)]
-    assert [part.p for part in network.modules() if type(part).__name__ == "Dropout"] == [0.3, 0.3]
+    assert [part.p for part in network.modules() if isinstance(part, Dropout)] == [0.3, 0.3]
 
 
 def test_factorised_sheet_5_3_keras_settings(make):

@@ -130,9 +130,10 @@ def test_medium_has_as_many_trainable_parameters_with_either_norm(make_meta, cou
 
 
 def test_averaging_is_declared_for_every_buffer(network):
-    for module in network.modules():
-        if isinstance(module, (VirtualBatchNorm, Referenced)):
-            assert set(module.averaging) == {name for name, _ in module.named_buffers(recurse=False)}
+    modules = [module for module in network.modules() if isinstance(module, (VirtualBatchNorm, Referenced))]
+    assert {type(module) for module in modules} == {VirtualBatchNorm, Referenced}
+    for module in modules:
+        assert set(module.averaging) == {name for name, _ in module.named_buffers(recurse=False)}
 
 
 def test_half_precision_keeps_the_statistics_in_float32():
