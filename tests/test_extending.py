@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -31,6 +32,7 @@ from frugan import (
 from frugan.data import readers
 from frugan.engine import observers
 from frugan.registry import UserError
+from frugan.reporting import report
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text()
@@ -165,11 +167,47 @@ def test_without_code_a_shipped_network_of_ones_own_names_what_is_missing() -> N
     assert frugan.load("runs/squeezed", code="elsewhere/my.py").sample(2).shape == (2, 28, 28, 1)
 
 
-def test_a_comparison_hands_the_file_to_every_run() -> None:
+def test_a_comparison_hands_the_file_to_every_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = write("convolution family")
     tiny = "--seeds 0 --count 1000 --view pixels --metrics fid data.limit=1000"
-    type_in(page.commands[2].replace("--seeds 0,1", tiny))
+    command = page.commands[2].replace("--seeds 0,1", tiny)
+    type_in(command)
     assert "squeezed" in Path("runs/families/comparison.json").read_text()
+
+    (code,) = json.loads(Path("runs/families/plan.json").read_text())["code"]
+    assert code == owncode.load("my.py")[0].as_dict()
+    runs = list(Path("runs/families/runs").glob("*/*/run.json"))
+    assert [json.loads(run.read_text())["code"] for run in runs] == [[code], [code]]
+    assert f"my.py ({code['hash'][:12]})" in Path("runs/families/report.html").read_text()
+
+    # The plan knows the file, and refuses another one.
+    owncode.forget()
+    with pytest.raises(SystemExit):
+        type_in(command.replace("--code my.py ", "").replace("--seeds 0", "--seeds 1"))
+    assert "another plan (seeds: [0] -> [1])" in capsys.readouterr().err
+    Path("my.py").write_text(page.code + "# changed\n")
+    with pytest.raises(SystemExit):
+        type_in(command)
+    said = capsys.readouterr().err
+    assert "was begun with other code" in said
+    assert code["hash"][:12] in said
+    type_in(f"{command} --allow-changed-code")
+    plan = json.loads(Path("runs/families/plan.json").read_text())
+    assert plan["code"] != [code]
+    assert code["hash"][:12] in plan["code_changes"][0]["changes"][0]
+    assert "own code has changed" in Path("runs/families/report.html").read_text()
+    line = Path("runs/families/runs/squeezed/seed-0/metrics.jsonl").read_text().splitlines()[-1]
+    now = {"convolution family squeezed": plan["code"][0]["hash"][:16]}
+    assert json.loads(line)["protocol"]["generator_code"] == now
+
+    # Who has never run the file is asked, also for the report.
+    monkeypatch.setenv("FRUGAN_CONFIG", "config")
+    owncode.forget()
+    with pytest.raises(UserError, match="--trust-code"):
+        report("runs/families")
+    report("runs/families", trust_code=True)
 
 
 def test_a_metric_of_ones_own_is_evaluated_with_its_protocol(capsys: pytest.CaptureFixture[str]) -> None:

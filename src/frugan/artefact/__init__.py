@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from frugan import build, games, owncode
 from frugan.artefact import _files
-from frugan.artefact._config import blueprint_of, config_of
+from frugan.artefact._config import blueprint_of, config_of, with_own_code
 from frugan.artefact._encoder import Classifier, Encoder
 from frugan.artefact._files import FORMAT
 from frugan.artefact._generator import Generator
@@ -107,8 +107,10 @@ def open_shipped(
     if role is not None and not _fits(found, role):
         raise UserError(f"{path} ships a {found.partition('_')[0]}; a {role} is wanted here.")
     alive = revive(config, tensors, device=device, settle=from_run, name=str(path))
+    if config.get("own_code", alive.config.get("own_code")) != alive.config.get("own_code"):
+        owncode.tell(f"{path} was made with other code: {config['own_code']} then, {alive.config['own_code']} now.")
     if reader is not None:
-        return Translator(alive.module, config, reader.to(device))
+        return Translator(alive.module, alive.config, reader.to(device))
     return alive
 
 
@@ -120,7 +122,7 @@ def revive(
 
     Raises UserError, naming `name`, if the weights are not those of the network that the config describes.
     """
-    module = _alive(config, tensors, device, settle, name)
+    module, config = _alive(config, tensors, device, settle, name), with_own_code(config)
     kind = _kind_of(str(config.get("role", GENERATOR)))
     if kind is not Generator or not (settle and config["averaged"]):
         return kind(module, config)

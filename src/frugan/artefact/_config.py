@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from frugan import build, data
+from frugan import build, convs, data, games, nets
 from frugan.artefact._files import FORMAT
 from frugan.batch import ImageShape
 from frugan.blueprint import Blueprint, spec_from
 from frugan.engine.run import RunFolder
-from frugan.recipe import Data, from_run
+from frugan.recipe import Data, Network, from_run
 
 
 def config_of(run: RunFolder, images: int, role: str | None = None) -> dict[str, Any]:
@@ -37,12 +37,33 @@ def config_of(run: RunFolder, images: int, role: str | None = None) -> dict[str,
         "image": list(build.image_shape(recipe)), "image_range": facts.get("image_range"),
         "latents": asdict(recipe.latents), "classes": trained_on["classes"],
         "averaged": shipped["averaged"] and shipped["network"] in recipe.averages, "images": images,
-        "seed": recipe.seed, **({"given": _hashes(facts["given"])} if facts.get("given") else {}),
+        "seed": recipe.seed, **_told(own_code(blueprint.spec, recipe.game.name)),
+        **({"given": _hashes(facts["given"])} if facts.get("given") else {}),
         "data": {
             **{key: trained_on[key] for key in ("name", "split", "count", "hash", "title")},
             **where(recipe.data_of(stream)),
         },
     }  # fmt: skip
+
+
+def own_code(spec: Network, game: str | None = None) -> dict[str, str]:
+    """Which of a network's variants, and its game, are a user's own: the hash of the code of each, as it was run."""
+    asked = [
+        (nets.registry, spec.architecture), *((convs.registry, rule.family) for rule in spec.families),
+        *([] if game is None else [(games.registry, game)]),
+    ]  # fmt: skip
+    found = {f"{registry.kind} {name}": registry.origin(name) for registry, name in asked}
+    return {variant: origin.short for variant, origin in found.items() if origin is not None}
+
+
+def with_own_code(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with the hashes of the code that is known now, whatever it was saved with."""
+    saved = config.get("own_code")
+    return {**config, **_told({**(saved if isinstance(saved, dict) else {}), **own_code(spec_from(config["network"]))})}
+
+
+def _told(own: Mapping[str, str]) -> dict[str, Any]:
+    return {"own_code": dict(own)} if own else {}
 
 
 def _hashes(given: Mapping[str, Any]) -> dict[str, str]:

@@ -34,9 +34,10 @@ __all__ = ["MAY_DIFFER", "PRIMARY", "Noise", "Value", "by_target", "evaluate", "
 Value = dict[str, Any]
 """One measured value as it stands in ``metrics.jsonl``."""
 
-MAY_DIFFER = ("generator", "sampling_seed", "given")
-"""What two values of one table need not share: whose they are, the latents that were drawn, and the weights that a run
-was given to begin with."""
+MAY_DIFFER = ("generator", "generator_code", "sampling_seed", "given")
+"""What two values of one table need not share: whose they are, the user's own code that their networks are made of (but
+of one variant one code, see `unequal`), the latents that were drawn, and the weights that a run was given to begin
+with."""
 
 
 @taking(EvaluationArguments)
@@ -196,6 +197,12 @@ def unequal(protocols: Iterable[Mapping[str, Any]]) -> list[str]:
                 found.append(protocol.get(key))
         if len(found) > 1 and key not in MAY_DIFFER:
             lines.append(f"{key}: {' | '.join(map(str, found))}")
+    # Arms may be of different variants, but what is called by one name was made by one code.
+    codes = [protocol.get("generator_code", {}) for protocol in listed]
+    for variant in dict.fromkeys(variant for code in codes for variant in code):
+        hashes = dict.fromkeys(code[variant] for code in codes if variant in code)
+        if len(hashes) > 1:
+            lines.append(f"code of the {variant}: {' | '.join(hashes)}")
     return lines
 
 

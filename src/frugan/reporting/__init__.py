@@ -32,8 +32,9 @@ def report(path: str | Path, *, code: Code | None = None, trust_code: bool = Fal
     from frugan.engine.run import RunFolder
 
     folder = Path(path)
-    for one in (folder, *folder.glob("runs/*/*")):
-        owncode.load_of(one, code, trust_code=trust_code)
+    own = [one.path for one in owncode.load_of(folder, code, trust_code=trust_code)]
+    for one in folder.glob("runs/*/*"):  # which may have begun with other code, as the page says
+        owncode.load_of(one, own, trust_code=trust_code, say=lambda line: None)
     if (folder / "comparison.json").is_file():
         name, values = comparison_page(folder)
     elif (folder / "recipe.json").is_file():

@@ -345,6 +345,7 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("runs", trained(data)),
         ("margin", f"{data['margin']:.4g} ({data['margin_rule']})" if data["margin"] else "none"),
         ("plan", _plan(data)),
+        *words.own_code(data),
     ]
     if any(one["failed"] or one["collapsed"] for one in data["failures"].values()):
         baseline = f"{data['baseline']} {base['failed']} failed, {base['collapsed']} collapsed of {base['runs']}"

@@ -211,4 +211,5 @@ def _facts(recipe: Recipe, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("batch size", str(recipe.batch_size)),
         ("machine", f"{facts['machine']}, {facts['device']}, {facts['precision']}, {words.threads(facts['threads'])}"),
         ("versions", f"{versions}, frugan {facts['frugan']}"),
+        *words.own_code(facts),
     ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from frugan import metrics
+from frugan import metrics, owncode
 from frugan.evaluation import by_target, of_all
 
 
@@ -144,9 +144,24 @@ def classes_of(run: Path) -> list[str]:
     return list(next(iter(folder.read_json(folder.facts)["data"].values()))["classes"])
 
 
+def own_code(of: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Rows about the user's own code behind a run or comparison, and what has changed in it on the way."""
+    files = [
+        f"{one.path.name} ({one.short}{', with ' + ', '.join(one.beside) if one.beside else ''})"
+        for one in owncode.listed(of.get("code"))
+    ]
+    changed = [
+        f"{'after ' + format(one['images'], ',') + ' images: ' if 'images' in one else ''}{'; '.join(one['changes'])}"
+        for one in of.get("code_changes", ())
+    ]
+    rows = [("own code", ", ".join(files)), ("own code has changed", "; ".join(changed))]
+    return [(name, text) for name, text in rows if text]
+
+
 def protocol(of: Mapping[str, Any]) -> str:
     """A protocol in one line."""
     accuracy = f", accuracy {100 * of['view_accuracy']:.1f} %" if of.get("view_accuracy") else ""
+    code = f", the metric's code {of['metric_code']}" if of.get("metric_code") else ""
     few = f"; too few images: {of['few_images']}" if of.get("few_images") else ""
     real = f"{of['data']}" if of["real_count"] is None else (  # statistics tell no count
         f"{of['real_count']:,} real images of {of['data']}, split {of['split']} ({of['content_hash'][:8]})"
@@ -158,5 +173,5 @@ def protocol(of: Mapping[str, Any]) -> str:
     return (
         f"{of['fake_count']:,} fakes against {real}; view {of['view_version']}{accuracy}, resizing {of['resizing']}; "
         f"{of['weights']} weights of the {of['checkpoint']} checkpoint{norms}, {of['precision']}, {truncation}, labels "
-        f"{of['labels']}{few}"
+        f"{of['labels']}{code}{few}"
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from frugan import __version__
+from frugan import __version__, registry
 from frugan.recipe import Recipe, differences, from_run, to_dict
 from frugan.registry import UserError
 from frugan.training import _giving
@@ -106,7 +106,9 @@ def circumstances_of(recipe: Recipe, parts: Parts) -> dict[str, Any]:
     from frugan import costs
     from frugan.engine.precision import resolve as resolve_precision
 
+    installed = registry.plugins()
     return {
+        **({"plugins": installed} if installed else {}),
         **parts.kernels.circumstances(),
         "device": str(parts.device), "machine": costs.processor(), "processes": parts.processes.world,
         "precision": resolve_precision(recipe.precision, parts.device), "threads": torch.get_num_threads(),

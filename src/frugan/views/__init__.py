@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,8 @@ class View:
 
     Args:
         name: as users type it.
-        version: name, hash of weights and resizing in one word; equal versions give comparable features.
+        version: name, hash of weights and resizing in one word; equal versions give comparable features. `build` adds
+            the hash of the code to that of a view of the user's own.
         width: how many features an image has.
         input_size: height and width that it looks at, after its own resizing.
         look: images ``[count, channels, height, width]`` on the scale of bytes (uint8, or float32 from 0 to 255, levels
@@ -156,7 +157,10 @@ def build(
         f"View '{name}'", options, options_of(builder.build, without=("dataset", "cache", "device", "announce"))
     )
     announce = announce or (lambda line: None)
-    return builder.build(dataset=dataset, cache=cache_folder(cache), device=device, announce=announce, **options)
+    view = builder.build(dataset=dataset, cache=cache_folder(cache), device=device, announce=announce, **options)
+    origin = registry.origin(name)
+    # Whoever writes a view may forget to change its version with its code.
+    return view if origin is None else replace(view, version=f"{view.version}-code-{origin.short}")
 
 
 def is_kept(name: str, dataset: Dataset, cache: str | Path | None = None) -> bool:

@@ -101,7 +101,7 @@ def _with_code(
         if changed and not allow_changed:
             owncode.refuse_changes(before, code, str(folder.path))
         if changed:
-            plan["code_changes"] = [*plan.get("code_changes", ()), changed]
+            plan["code_changes"] = [*plan.get("code_changes", ()), {"changes": changed}]
     if plan.get("code") != now:
         plan["code"] = now
         folder.write_json(folder.path / "plan.json", plan)

@@ -118,6 +118,7 @@ class Fakes:
             "weights": "averaged" if config["averaged"] else "live", "checkpoint": config.get("checkpoint", "last"),
             "norms": config.get("norms"), "sampling_seed": seed, "generator": self.generator.weights_hash,
             **({"given": config["given"]} if config.get("given") else {}),
+            **({"generator_code": config["own_code"]} if config.get("own_code") else {}),
         }  # fmt: skip
 
 

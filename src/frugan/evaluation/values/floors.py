@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from frugan import metrics
 from frugan.cache import cache_root, written_whole
 from frugan.evaluation.values.inputs import Sides
 from frugan.metrics import Metric, Need, parse_need
@@ -62,8 +63,11 @@ def floor(
 def code_of(metric: Metric) -> str:
     """A hash of the file that a metric is written in, and of what the metrics beside it share.
 
-    What it says may change with every change there.
+    What it says may change with every change there. Of a metric of the user's own, all that it imports counts.
     """
+    origin = metrics.registry.origin(metric.name)
+    if origin is not None:
+        return origin.short
     try:
         own = Path(inspect.getfile(metric.compute))
         text = b"".join(path.read_bytes() for path in (own, *sorted(own.parent.glob("_[!_]*.py"))))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frugan import classifying, views
+from frugan import classifying, metrics, views
 from frugan.evaluation.opening.fakes import Images
 from frugan.evaluation.values.kept_images import shared
 from frugan.metrics import Metric, Need, parse_need
@@ -170,8 +170,14 @@ def options_for(metric: Metric, fewest: int) -> dict[str, Any]:
 
 
 def facts_of(metric: Metric) -> dict[str, Any]:
-    """What the protocol says of the metric itself; nothing of one that learns nothing and never changed."""
+    """What the protocol says of the metric itself; nothing of one that learns nothing and never changed.
+
+    Of a metric of the user's own it is the hash of its code, so that a changed formula is another metric.
+    """
     found: dict[str, Any] = {} if metric.version == 1 else {"metric_version": metric.version}
+    origin = metrics.registry.origin(metric.name)
+    if origin is not None:
+        found["metric_code"] = origin.short
     if metric.learns:  # from bytes, which are on the CPU
         found["training_precision"] = "bfloat16" if classifying.in_half("cpu") else "float32"
     return found

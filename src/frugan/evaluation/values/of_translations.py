@@ -132,6 +132,10 @@ class Translations:
         }  # fmt: skip
         if config.get("given"):
             found["given"] = config["given"]
+        own = {key: digest for one in self.shipping.translators.values()
+               for key, digest in one.config.get("own_code", {}).items()}  # fmt: skip
+        if own:
+            found["generator_code"] = own
         short = self.short_of(metric)
         if short:
             found["few_images"] = short
