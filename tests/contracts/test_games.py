@@ -530,6 +530,15 @@ class Remembering(Own):
         self.mean = state["mean"]
 
 
+class Idle(Own):
+    """Takes no real image, so that nothing could be counted."""
+
+    streams = ("train",)
+
+    def step(self, batches, progress, update):
+        return {}
+
+
 STREAMS = {
     SemiSupervised: {"labelled": dataset(0, 5), "unlabelled": dataset(1, 9, labelled=False)},
     Translating: {"A": dataset(0, 12), "B": dataset(1, 7)},
@@ -568,6 +577,11 @@ def test_images_are_counted_over_all_streams():
     assert isinstance(translating.game, Translating)
     everyone = torch.cat(translating.game.seen["B"])
     assert len(torch.unique(everyone.flatten(1), dim=0)) == 7  # B went round four times while A did so twice
+
+
+def test_a_round_without_a_real_image_is_refused_for_it_would_never_end():
+    with pytest.raises(UserError, match=r"took no real image in a round.*\(train\), by batches\.take"):
+        play(parts_of(Idle(**pair()), {"train": dataset()}), images=8)
 
 
 def test_an_evolving_generator_takes_over_a_child_and_its_moments():

@@ -201,6 +201,11 @@ def play_round(parts: Parts) -> dict[str, Tensor]:
         progress = Progress(clock.images, clock.rounds, parts.seed, parts.processes)
         scalars = parts.game.step(parts.batches, progress, parts.update)
     shown = parts.batches.taken - taken
+    if not shown:
+        raise UserError(
+            "The game took no real image in a round. A run's length and its random numbers are counted in real images: "
+            f"take some of a stream that it declares ({', '.join(parts.game.streams)}), by batches.take(stream, count)."
+        )
     clock.images += shown
     clock.rounds += 1
     for average in parts.averages.values():

@@ -186,7 +186,7 @@ class Update:
         bad = ~torch.isfinite(norm + total[0])
         if trial:
             if bad:  # the game decides by it, so the device is waited for
-                raise NonFinite(player.name, "a loss or gradient of a trial copy")
+                raise _named(player, values, grads, " of a trial copy")
         else:
             self.norms[player.name] = norm
             self._check(player, values, grads, norm, bad)
@@ -237,13 +237,8 @@ class Update:
     ) -> None:
         """Raise NonFinite if `bad`; where the device must not be waited for, note it there instead."""
         if self.naming and bad:
-            for number, value in enumerate(values):
-                if not torch.isfinite(value):
-                    raise NonFinite(player.name, f"loss {number + 1} ({value.item()})")
-            for name, grad in zip(player.named, grads, strict=True):
-                if not torch.isfinite(grad).all():
-                    raise NonFinite(player.name, f"the gradient of '{name}'")
-        elif not self.naming and not _may_wait(norm):
+            raise _named(player, values, grads)
+        if not self.naming and not _may_wait(norm):
             # `_move` leaves the weights as they are, on the device, and the loop looks at its next log point.
             self.broken = bad.float() if self.broken is None else torch.maximum(self.broken, bad.float())
             return
@@ -270,6 +265,17 @@ def _may_wait(tensor: Tensor) -> bool:
     return tensor.device.type != "cuda"
 
 
+def _named(player: Player, values: Sequence[Tensor], grads: Sequence[Tensor], whose: str = "") -> NonFinite:
+    """The error that names the first loss, or else the first gradient, that is not finite."""
+    for number, value in enumerate(values):
+        if not torch.isfinite(value):
+            return NonFinite(player.name, f"loss {number + 1} ({value.item()}){whose}")
+    for name, grad in zip(player.named, grads, strict=True):
+        if not torch.isfinite(grad).all():
+            return NonFinite(player.name, f"the gradient of '{name}'{whose}")
+    return NonFinite(player.name, f"a loss or gradient{whose}")
+
+
 def _outside_autocast(value: Tensor) -> contextlib.AbstractContextManager[object]:
     """Backward passes keep the precision of each forward operation; autocast would lower that of float32 regions."""
     return torch.autocast(value.device.type, enabled=False)
@@ -291,15 +297,20 @@ class Fork:
             player.name, self.networks, player.make_optimiser, player.clip_norm, player.clip_value, player.schedule
         )
         self.player.optimiser.load_state_dict(copy.deepcopy(player.optimiser.state_dict()))
-        self.alive = True
+        self._died: NonFinite | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether every loss and gradient so far was finite."""
+        return self._died is None
 
     def update(self, *losses: Loss) -> list[Tensor]:
         """Step the copy once on the sum of `losses`; no player's parameters need gradients meanwhile."""
         values = self._update._losses(self.player, losses)
         try:
             self._update._prepare(self.player, values, trial=True)
-        except NonFinite:
-            self.alive = False
+        except NonFinite as error:
+            self._died = error.with_traceback(None)  # which would keep the graph
             self.player.optimiser.zero_grad(set_to_none=True)
         else:
             self._update._move(self.player)
@@ -308,10 +319,10 @@ class Fork:
     def keep(self, into: str | None = None) -> None:
         """Give the copy's weights, buffers and optimiser state to its player, or to the player `into`.
 
-        Raises NonFinite if it is dead: a game that keeps such a child would hand a broken step on.
+        Raises NonFinite if it is dead, which stops the run: a game does this where no other child is alive.
         """
-        if not self.alive:
-            raise NonFinite(self.player.name, "a loss or gradient of a kept trial copy")
+        if self._died is not None:
+            raise self._died
         target = self._origin if into is None else self._update._player(into)
         for mine, theirs in zip(self.networks.values(), target.networks.values(), strict=True):
             theirs.load_state_dict(mine.state_dict())

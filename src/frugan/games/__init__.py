@@ -5,7 +5,8 @@ A game knows networks and losses, nothing of loops, devices, files or schedules.
     scalars = game.step(batches, progress, update)
 
 - `batches.take(stream, count)` gives the next `count` real images of a stream that the game declares in `streams`; the
-  count is over all processes, what comes back is this process's share.
+  count is over all processes, what comes back is this process's share. Every round takes some: the length of a run and
+  its random numbers are counted in real images.
 - `progress.images`, `progress.rounds`; `progress.generator(name)`, random numbers that follow from (seed, name,
   images); `progress.share(tensor)`, this process's slice of something drawn for the whole batch;
   `progress.mean(tensor)`, the mean over all processes. Whatever a game decides by (which child survives) must be such a
@@ -15,8 +16,9 @@ A game knows networks and losses, nothing of loops, devices, files or schedules.
   from one shared forward pass, `update.gradients(player, loss)` which never steps, `update.fork(player)` for a trial
   copy, `update.reset(player)` which forgets the optimiser's state, `update.scale_rate(player, factor)` which multiplies
   the rates of this round.
-- A trial copy whose loss or gradient is not finite is dead: `fork.alive` is False, its weights are as before the step,
-  and it cannot be kept. The run goes on; what to do without it is the game's decision.
+- A trial copy whose loss or gradient is not finite is dead: `fork.alive` is False and its weights are as before the
+  step. The run goes on with the others. Keeping a dead one stops the run, with what was not finite by name: that is
+  what to do where none is alive.
 
 Outside an update every parameter needs gradients, so a fake batch made before it serves both players.
 """
