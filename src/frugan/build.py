@@ -94,6 +94,7 @@ def assemble(recipe: Recipe, device: torch.device = CPU) -> Assembly:
             f"The game '{recipe.game.name}' applies no penalties, and these were asked for: {listed}. Leave them out "
             "(penalties=none). If the game is your own, its attribute `penalties` says by name which it holds."
         )
+    _check_shipped(recipe, game, planned)
     notes = [
         line for name in recipe.networks
         for line in _left_as_they_are(recipe, name, layers[name].choices if name in layers else ())
@@ -165,6 +166,27 @@ def _averages(recipe: Recipe, ordered: Mapping[str, Order]) -> dict[str, Average
         if order.like is not None and order.like in recipe.averages
     }
     return {**further, **recipe.averages}
+
+
+def _check_shipped(recipe: Recipe, game: Game, planned: Mapping[str, Blueprint]) -> None:
+    """Raise UserError for a role that nothing could use, or a network that cannot be in it."""
+    who, shipped = f"The game '{recipe.game.name}'", game.shipped()
+    if not shipped:
+        raise UserError(f"{who} ships nothing, so a run of it could not be used. Accepted: {', '.join(games.SHIPPED)}.")
+    for role, item in shipped.items():
+        part = games.SHIPPED.get(role.partition("_")[0])
+        if part is None:
+            raise UserError(
+                f"{who} ships a network in the role '{role}', which nothing could use. {suggest(role, games.SHIPPED)} "
+                "Of two in one role each adds its own word, as translator_ab."
+            )
+        if item.network not in planned:
+            raise UserError(f"{who} ships the network '{item.network}'. {suggest(item.network, planned)}")
+        if planned[item.network].part != part:
+            raise UserError(
+                f"{who} ships '{item.network}' in the role '{role}', which takes a network of the part '{part}', and "
+                f"orders it as '{planned[item.network].part}'."
+            )
 
 
 def _check_frozen(assembly: Assembly) -> None:

@@ -105,7 +105,7 @@ def open_shipped(
         )
     found = str(config.get("role", GENERATOR))
     if role is not None and not _fits(found, role):
-        raise UserError(f"{path} ships a {found.partition('_')[0]}; a {role} is wanted here.")
+        raise UserError(f"{path} ships one network, in the role '{found}'; '{role}' is wanted here.")
     alive = revive(config, tensors, device=device, settle=from_run, name=str(path))
     if config.get("own_code", alive.config.get("own_code")) != alive.config.get("own_code"):
         owncode.tell(f"{path} was made with other code: {config['own_code']} then, {alive.config['own_code']} now.")

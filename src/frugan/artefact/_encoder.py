@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from frugan.artefact._made import Made, chunks_of
+from frugan.artefact._made import CHUNK, Made, chunks_of
 from frugan.registry import UserError, suggest
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ class Encoder(Made):
     """A trained encoder of images.
 
     Attributes:
-        module: the network, in evaluation mode, called ``(images)``, which gives a tensor for each of its outputs.
+        module: the network, in evaluation mode, called ``(images, labels)``, which gives a tensor for each of its
+            outputs.
         config: what it is and how it was made, as stored in ``config.json``.
     """
 
@@ -31,27 +32,37 @@ class Encoder(Made):
         """The names of what it says of an image, and how many numbers each has."""
         return dict(self.config["outputs"])
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """Images ``[n, c, h, w]`` in the range that it was trained on to output -> ``[n, size]``."""
-        return self.module(images)
+    def __call__(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """Images ``[n, c, h, w]`` in the range that it was trained on, and labels, to output -> ``[n, size]``."""
+        return self.module(images, labels) if labels is not None else self.module(images)
 
-    def encode(self, images: Any, output: str | None = None) -> np.ndarray[Any, Any]:
+    def encode(self, images: Any, output: str | None = None, labels: Any = None) -> np.ndarray[Any, Any]:
         """One output of images given as bytes ``[n, height, width, channels]``: float32 ``[n, size]``.
 
         Args:
             output: a name in `outputs`; the first if left out.
+            labels: of an encoder that was trained with labels: the class of each image, or one number for all. Of one
+                that is told other values, these: ``[n, size]``, or ``[size]`` for all.
 
-        Raises UserError for an output that it does not have, or images that it does not take.
+        Raises UserError for an output that it does not have, and for images or labels that it does not take.
         """
         import numpy as np
 
         name = next(iter(self.outputs)) if output is None else output
         if name not in self.outputs:
             raise UserError(f"This {self.role} has no output '{name}'. {suggest(name, self.outputs)}")
+        images = np.asarray(images)
+        condition = self.told(len(images) if images.ndim else 0, labels)
+        if condition is not None and labels is None:
+            raise UserError(
+                f"This {self.role} was trained with labels; give them: {self.role}.encode(images, labels=...)."
+            )
         found = []
-        for chunk in chunks_of(images, self.config["image"], self._range, self.device, f"this {self.role}"):
+        chunks = chunks_of(images, self.config["image"], self._range, self.device, f"this {self.role}")
+        for number, chunk in enumerate(chunks):
+            part = None if condition is None else condition[number * CHUNK : (number + 1) * CHUNK].to(self.device)
             with torch.no_grad():
-                found.append(self(chunk)[name].float().cpu())
+                found.append(self(chunk, part)[name].float().cpu())
         size = self.outputs[name]
         return np.ascontiguousarray((torch.cat(found) if found else torch.empty(0, size)).numpy())
 

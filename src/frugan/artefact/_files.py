@@ -49,7 +49,10 @@ def _card(config: Mapping[str, Any]) -> str:
     families = ", ".join(rules) or "standard"
     names = config["domains"]["names"] if "domains" in config else config["classes"]
     conditional = f"\nIt takes labels: {', '.join(names)}.\n" if config["network"]["labels"] else ""
-    use = _use(config["role"].partition("_")[0], next(iter(names), ""), next(iter(config.get("outputs") or {}), ""))
+    given = [f"{network}: {whose}" for network, whose in config.get("given", {}).items()]
+    taught = f"\nIt was given finished weights ({'; '.join(given)}).\n" if given else ""
+    output = next(iter(config.get("outputs") or {}), "")
+    use = _use(config["role"].partition("_")[0], next(iter(names), ""), output, bool(conditional))
     size = "x".join(str(side) for side in config["image"][1:])
     return f"""---
 library_name: frugan
@@ -60,7 +63,7 @@ tags: [gan, image-generation]
 System "{config["system"]}", architecture `{config["network"]["architecture"]}`, convolutions: {families}.
 Trained on {config["data"]["title"]} until {config["images"]:,} real images had been shown, seed {config["seed"]};
 {"averaged" if config["averaged"] else "live"} weights.
-{conditional}
+{conditional}{taught}
 ```python
 import frugan
 
@@ -69,8 +72,9 @@ import frugan
 """
 
 
-def _use(role: str, name: str, output: str) -> str:
+def _use(role: str, name: str, output: str, labels: bool) -> str:
     """The line of the card that shows what to do with a network of this role."""
+    told = ", labels=labels" if labels else ""
     return {
         "generator": 'images = frugan.load("this folder").sample(16, seed=0)  # bytes [16, height, width, channels]',
         "translator": (
@@ -78,7 +82,7 @@ def _use(role: str, name: str, output: str) -> str:
             "# bytes [count, height, width, channels], both"
         ),
         "encoder": (
-            f'numbers = frugan.load("this folder").encode(images, "{output}")  '
+            f'numbers = frugan.load("this folder").encode(images, "{output}"{told})  '
             "# float32 [count, size], from bytes [count, height, width, channels]"
         ),
         "classifier": (

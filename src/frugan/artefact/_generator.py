@@ -62,7 +62,7 @@ class Generator(Made):
         """The images of `sample`, as they are made: bytes ``[up to 32, channels, height, width]`` on the CPU."""
         if count < 0:
             raise UserError(f"{count} images cannot be made; give a number from 0.")
-        wanted = self._labels(count, labels)
+        wanted = self.told(count, labels)
         for start in range(0, count, CHUNK):
             latents = self.latents.rows(start, CHUNK, seed, truncation).to(self.device)
             chunk = None
@@ -73,36 +73,10 @@ class Generator(Made):
                 images = self(latents, chunk)
             yield to_bytes(images, self._range)[: count - start].cpu()
 
-    def _labels(self, count: int, labels: Any) -> Tensor | None:
-        classes = int(getattr(self.module, "classes", 0))
-        if not classes:
-            if labels is not None:
-                raise UserError(
-                    "This generator takes no labels; leave them out, or train a conditional recipe such as 'cgan'."
-                )
-            return None
-        if not blueprint_of(self.config).labels:
-            return self._values(count, labels, classes)
-        if labels is None:
-            return torch.arange(count) % classes
-        given = torch.as_tensor(labels, dtype=torch.int64)
-        given = given.expand(count) if given.ndim == 0 else given
-        if given.shape != (count,) or (given.numel() and not 0 <= int(given.min()) <= int(given.max()) < classes):
-            raise UserError(f"labels: {count} class numbers from 0 to {classes - 1} are wanted, one for each image.")
-        return given
-
-    @staticmethod
-    def _values(count: int, values: Any, size: int) -> Tensor:
-        """What a generator is told that takes no class numbers; zeros where nothing is said."""
-        given = torch.zeros(size) if values is None else torch.as_tensor(values, dtype=torch.float32)
-        if given.ndim not in (1, 2) or given.shape[-1] != size or (given.ndim == 2 and len(given) != count):
-            raise UserError(f"labels: {size} values for all images, or [{count}, {size}], are wanted.")
-        return given.expand(count, size)
-
     def shown(self, number: int) -> Tensor:
         """A batch of images to measure statistics on, one for every number."""
         latents = self.latents.rows(0, STANDING_BATCH, derive(self.config["seed"], "standing", number))
-        labels = self._labels(STANDING_BATCH, None)
+        labels = self.told(STANDING_BATCH, None)
         return self(latents.to(self.device), None if labels is None else labels.to(self.device))
 
     def fused(self, batch: int = CHUNK) -> Generator:

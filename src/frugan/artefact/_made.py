@@ -41,6 +41,32 @@ class Made:
         """What the module is called with, as `frugan.cost` takes it."""
         return blueprint_of(self.config).inputs(batch)
 
+    def told(self, count: int, labels: Any) -> Tensor | None:
+        """What the network is told with `count` inputs: `labels` as ``[count]`` int64, or as values ``[count, size]``.
+
+        None for a network that is told nothing. Left out, `labels` are every class in turn, and values are zeros.
+
+        Raises UserError for labels that the network does not take, or of the wrong number.
+        """
+        blueprint = blueprint_of(self.config)
+        size = blueprint.condition
+        if not size:
+            if labels is not None:
+                raise UserError(
+                    f"This {self.role} takes no labels; leave them out, or train it with them: {self.role}.labels=true."
+                )
+            return None
+        if not blueprint.labels:
+            given = torch.zeros(size) if labels is None else torch.as_tensor(labels, dtype=torch.float32)
+            if given.ndim not in (1, 2) or given.shape[-1] != size or (given.ndim == 2 and len(given) != count):
+                raise UserError(f"labels: {size} values for all images, or [{count}, {size}], are wanted.")
+            return given.expand(count, size)
+        given = torch.arange(count) % size if labels is None else torch.as_tensor(labels, dtype=torch.int64)
+        given = given.expand(count) if given.ndim == 0 else given
+        if given.shape != (count,) or (given.numel() and not 0 <= int(given.min()) <= int(given.max()) < size):
+            raise UserError(f"labels: {count} class numbers from 0 to {size - 1} are wanted, one for each image.")
+        return given
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

@@ -179,6 +179,8 @@ Size = int | Classes | LatentSize
 """How large an output, a condition or a vector is: a number, or where it comes from."""
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
+SHIPPED = {GENERATOR: "decoder", "translator": "translator", "encoder": "encoder", "classifier": "encoder"}
+"""Each role in which a finished run can ship a network -> the part that such a network is."""
 _USUAL_ROLES = {"decoder": GENERATOR, "translator": GENERATOR, "encoder": DISCRIMINATOR, "joint": DISCRIMINATOR}
 
 
