@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
 
 from frugan.data import check, has_split, open_dataset
+from frugan.data.faces import CHANCES, Faces, draw
 from frugan.data.readers import portraits
-from frugan.data.readers._faces import CHANCES, Faces, draw
 
 
 def drawn(split: str, numbers: list[int], side: int = 32) -> np.ndarray:
@@ -29,6 +31,18 @@ def test_the_drawing_is_the_one_that_packs_and_results_are_named_by() -> None:
     dataset = open_dataset("portraits", split="test", size=32, limit=64)
     assert dataset.content_hash == "ed30fd0f9c7b8f2c"
     assert portraits._DRAWING == 1
+
+
+@pytest.mark.parametrize(("split", "count", "size", "expected"), [
+    ("train", 40, (64, 64), "c271661c024242c0"),
+    ("test", 20, (48, 80), "81669a44aa0105e0"),
+    ("train", 4, (256, 256), "d828c005c8129d81"),
+])
+def test_every_pixel_of_larger_portraits_is_as_it_was(
+    split: str, count: int, size: tuple[int, int], expected: str
+) -> None:
+    images = draw(portraits.faces(split, range(count)), *size)
+    assert hashlib.sha256(images.tobytes()).hexdigest()[:16] == expected
 
 
 @pytest.mark.parametrize("size", [(32, 32), (64, 64), (48, 80), (256, 256)])

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from frugan import seeds
+from frugan.data.faces import CHANCES, Faces, draw
 from frugan.data.readers import Content, Found, Item, Reader
-from frugan.data.readers._faces import CHANCES, Faces, draw
 
 HAIR = ("black_hair", "blond_hair", "brown_hair")  # a quarter each; the last quarter has none of them
 SHARES = {

@@ -1,0 +1,62 @@
+"""Where faces are drawn: images in the making, and the shapes of which everything is made.
+
+Shapes are signed distances (negative inside), so their edges are smooth at every size without supersampling. Lengths
+are in halves of the image's shorter side, x to the right, y down, (0, 0) its middle.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class Canvas:
+    """Images in the making, ``[n, 3, rows, columns]``, and the layers laid on them."""
+
+    def __init__(self, count: int, height: int, width: int) -> None:
+        side = min(height, width)
+        self.pixel = np.float32(2 / side)
+        self.x = ((np.arange(width, dtype=np.float32) + 0.5) * 2 - width)[None, None, :] / np.float32(side)
+        self.y = ((np.arange(height, dtype=np.float32) + 0.5) * 2 - height)[None, :, None] / np.float32(side)
+        self.colours = np.zeros((count, 3, height, width), np.float32)
+
+    def window(self, rows: slice, columns: slice) -> Canvas:
+        """A part of the same canvas: what is laid on it is on the whole."""
+        part = copy.copy(self)
+        part.x, part.y = self.x[:, :, columns], self.y[:, rows]
+        part.colours = self.colours[:, :, rows, columns]
+        return part
+
+    def cover(self, distance: Array, soft: float = 1.0) -> Array:
+        """How much of each pixel lies inside, 0 to 1; an edge is `soft` pixels wide."""
+        return np.clip(0.5 - distance / (self.pixel * soft), 0, 1)
+
+    def paint(self, alpha: Array, colour: Array) -> None:
+        """Lay a colour over what is there, by its share of each pixel, ``[n, rows, columns]``."""
+        self.colours += alpha[:, None] * (colour - self.colours)
+
+
+def ellipse(x: Array, y: Array, wide: Array | float, tall: Array | float) -> Array:
+    """Distance from an ellipse around (0, 0), exact on its axes."""
+    return (np.sqrt((x / wide) ** 2 + (y / tall) ** 2) - 1) * np.asarray(np.minimum(wide, tall), np.float32)
+
+
+def box(x: Array, y: Array, wide: Array | float, tall: Array | float, round_: float) -> Array:
+    """Distance from a box with rounded corners around (0, 0)."""
+    over_x, over_y = np.abs(x) - wide + round_, np.abs(y) - tall + round_
+    outside = np.sqrt(np.maximum(over_x, 0) ** 2 + np.maximum(over_y, 0) ** 2)
+    return outside + np.minimum(np.maximum(over_x, over_y), 0) - round_
+
+
+def curve(x: Array, y: Array, half: Array | float, bend: Array | float, thick: Array | float) -> Array:
+    """Distance from a stroke along the parabola y = bend * (x / half)^2, as long as `half` on both sides."""
+    along = np.clip(x / half, -1, 1)
+    return np.sqrt((x - along * half) ** 2 + (y - bend * along * along) ** 2) - thick
+
+
+def stripes(along: Array) -> Array:
+    """A wave between 0 and 1 with period 1, of straight lines."""
+    return np.abs(2 * (along - np.floor(along)) - 1)
