@@ -303,7 +303,7 @@ def test_the_command_line_names_several_files_and_allows_those_of_others(
     assert typed(f"{judged} --trust-code --json") == 0
     assert json.loads(capsys.readouterr().out)[0]["metric"] == "own"
     owncode.forget()
-    assert typed(f"sample --code {here}/net.py {run} --code {here}/more.py --out {out}") == 0
+    assert typed(f"sample --code {here}/net.py {run} --code={here}/more.py --out {out}") == 0
     small = "generator.hidden=[8] discriminator.hidden=[8] batch_size=4 data.size=8 data.channels=1"
     kinds = "generator.architecture=own discriminator.architecture=own"
     again = f"train vanilla --code {here}/net.py {small} --code {here}/metric.py {kinds} --data {here}/noise.npz"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -132,7 +134,7 @@ def test_options_are_checked_by_name_and_kind() -> None:
 class _Entry:
     """Stands for an entry point of an installed package."""
 
-    dist = None
+    dist: Any = None
 
     def __init__(self, name: str, loaded: list[str], error: Exception | None = None) -> None:
         self.name, self.loaded, self.error = name, loaded, error
@@ -154,6 +156,31 @@ def test_installed_plugins_are_loaded_once_and_a_broken_one_does_not_stop_us(
     colours.names()
     assert loaded == ["good"]
     assert capsys.readouterr().err == "frugan: the plugin 'broken' could not be loaded: no such thing\n"
+
+
+def test_a_variant_of_an_installed_plugin_tells_its_package_and_the_hash_of_its_file(
+    monkeypatch: pytest.MonkeyPatch, colours: Registry, tmp_path: Path
+) -> None:
+    class Dist(NamedTuple):
+        name: str
+        version: str
+
+    class Plugin(_Entry):
+        dist = Dist("my-package", "1.0")
+
+        def load(self) -> None:
+            exec(compile(file.read_text(), str(file), "exec"), {"__name__": "my_package", "colours": colours})
+
+    file = tmp_path / "my.py"
+    file.write_text("colours.add('violet', 3)\n")
+    monkeypatch.setattr(registry, "_entry_points_loaded", False)
+    monkeypatch.setattr(registry.importlib.metadata, "entry_points", lambda group: [Plugin("violet", [])])
+    assert colours.find("violet") == 3
+    assert colours.origin("violet") == ("my-package 1.0", hashlib.sha256(file.read_bytes()).hexdigest(), False)
+    assert "my-package 1.0" in registry.plugins()
+    registry.take_back(["my-package 1.0"])
+    assert "violet" not in colours.names()
+    assert "my-package 1.0" not in registry.plugins()
 
 
 def test_derived_seeds_are_pinned_because_runs_of_earlier_versions_must_continue() -> None:

@@ -180,13 +180,13 @@ def recipe_of(model: str | Path | Recipe, code: Code | None = None, trust_code: 
     """The recipe that is meant, and its code run; a folder is a run, anything else a name or file. Raises UserError."""
     from frugan.engine.run import RunFolder
 
+    owncode.load(code)
     if isinstance(model, Recipe):
-        owncode.load(code)
         return model
-    owncode.load_of(model, code, trust_code=trust_code)
     if str(model).endswith(".json") or str(model) in recipes.names():
         return recipes.find(str(model))
     run = RunFolder(model)
+    owncode.load_of(model, code, trust_code=trust_code)
     if run.exists():
         return from_run(run)
     if (run.path / "config.json").is_file():
