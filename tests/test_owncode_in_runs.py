@@ -28,11 +28,12 @@ from frugan.training import train
 
 NET = """
 import helper
-from frugan import nets
+from frugan import games, nets
 from frugan.nets import Architecture
 
 mlp = nets.find("mlp")
 nets.add(helper.NAME, Architecture(helper.NAME, decoder=mlp.decoder, encoder=mlp.encoder))
+games.add(helper.NAME, games.find("adversarial"))
 """
 METRIC = """
 from frugan import metrics
@@ -46,7 +47,7 @@ def compute(*, pixels):
 metrics.add("own", Metric("own", compute, ("pixels",), better="lower", headline="own", least=2))
 """
 CHANGES = {
-    "generator.architecture": "own", "discriminator.architecture": "own", "generator.hidden": [8],
+    "game": "own", "generator.architecture": "own", "discriminator.architecture": "own", "generator.hidden": [8],
     "discriminator.hidden": [8], "latents.size": 4, "data.size": 8, "batch_size": 4, "precision": "float32",
 }  # fmt: skip
 JUDGED: dict[str, Any] = {"metrics": ["own"], "view": "pixels", "count": 20, "device": "cpu"}
@@ -173,7 +174,8 @@ def test_an_evaluation_runs_the_code_of_the_run_and_what_is_named_beside_it(here
     (value,) = evaluation.evaluate(here / "run", code=here / "metric.py", **JUDGED)
     protocol = value["protocol"]
     assert protocol["metric_code"] == owncode.load(here / "metric.py")[0].hash[:16]
-    assert protocol["generator_code"] == {"architecture own": facts(here)["code"][0]["hash"][:16]}
+    net = facts(here)["code"][0]["hash"][:16]
+    assert protocol["generator_code"] == {"architecture own": net, "game own": net}
 
 
 def test_a_changed_formula_is_measured_anew_and_shares_no_table(here: Path) -> None:
@@ -202,8 +204,8 @@ def test_a_changed_network_is_measured_anew_and_shares_no_table_with_itself(
     assert after["values"] == before["values"]
     kept = RunFolder(here / "run").lines(here / "run" / "metrics.jsonl")
     assert kept[-2:] == [before, after]
-    (line,) = evaluation.unequal([before["protocol"], after["protocol"]])
-    assert line.startswith("code of the architecture own: ")
+    lines = evaluation.unequal([before["protocol"], after["protocol"]])
+    assert [line.partition(":")[0] for line in lines] == ["code of the architecture own", "code of the game own"]
     # Next to what has no code of its own, each has its row.
     plain = {key: value for key, value in before["protocol"].items() if key != "generator_code"}
     assert evaluation.unequal([plain, after["protocol"]]) == []
@@ -342,7 +344,7 @@ def test_an_artefact_runs_nothing_and_says_which_code_it_was_made_with(
 ) -> None:
     saved = load(here / "run", trust_code=True).save(here / "artefact")
     made = json.loads((saved / "config.json").read_text())["own_code"]
-    assert made == {"architecture own": facts(here)["code"][0]["hash"][:16]}
+    assert made == dict.fromkeys(["architecture own", "game own"], facts(here)["code"][0]["hash"][:16])
     (saved / "run.json").write_text((here / "run" / "run.json").read_text())  # which an artefact has not
     owncode.forget()
     with pytest.raises(UserError, match=r"no architecture called 'own'.*--code FILE"):
@@ -361,7 +363,7 @@ def test_in_a_notebook_a_changed_file_is_what_trains_next(here: Path) -> None:
     asked = {"data": str(here / "noise.npz"), "changes": CHANGES, "images": 8, "device": "cpu", "quiet": True}
     first = frugan.train("vanilla", code=here / "net.py", out=here / "first", **asked)
     (here / "helper.py").write_text('NAME = "other"\n')
-    with pytest.raises(UserError, match="There is no architecture called 'own'"):
+    with pytest.raises(UserError, match="There is no game called 'own'"):
         frugan.train("vanilla", code=here / "net.py", out=here / "second", **asked)
     (here / "helper.py").write_text('NAME = "own"\nLATER = True\n')
     third = frugan.train("vanilla", code=here / "net.py", out=here / "third", **asked)

@@ -39,7 +39,7 @@ from frugan.comparison.verdicts import differences as _verdicts
 from frugan.owncode import Code
 from frugan.recipe import Recipe, differences, parse_count, to_dict
 from frugan.registry import UserError
-from frugan.training import run_code
+from frugan.training import inits_of, run_code
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -175,7 +175,7 @@ def compare(
     from frugan.engine.run import RunFolder
 
     folder = RunFolder(out or Path("runs") / "-".join(["compare", *(arm.folder for arm in found)]))
-    own = run_code(folder.path, [arm.recipe for arm in found], code, trust_code=trust_code)
+    own = run_code(folder.path, inits_of(arm.recipe for arm in found), code, trust_code=trust_code)
     usual = found[0].recipe
     mode = kernels.settle("auto", choose_device(device), usual.whole_rounds)
     _check(found, settings, say)

@@ -17,7 +17,7 @@ from frugan.owncode import CodeFile
 from frugan.recipe import Recipe, parse_count, to_dict
 from frugan.registry import UserError, suggest
 from frugan.training import _code, _giving, _observing, _resuming
-from frugan.training._code import run_code
+from frugan.training._code import inits_of, run_code
 from frugan.training._resuming import kernels_of
 from frugan.training.arguments import TrainingArguments
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from frugan.engine.processes import Processes
     from frugan.engine.run import RunFolder
 
-__all__ = ["default_folder", "kernels_of", "resolve", "run_code", "tell_packing", "train"]
+__all__ = ["default_folder", "inits_of", "kernels_of", "resolve", "run_code", "tell_packing", "train"]
 
 
 @taking(TrainingArguments)
@@ -38,7 +38,8 @@ def train(asked: TrainingArguments) -> RunFolder:
     Raises:
         UserError: for every mistake in the arguments, before any data is opened where possible.
     """
-    run_code(asked.out, (), asked.code, trust_code=asked.trust_code)
+    init = asked.init.values() if isinstance(asked.init, Mapping) else () if asked.init is None else (asked.init,)
+    run_code(asked.out, init, asked.code, trust_code=asked.trust_code)
     recipe = _recipe_of(asked)
     looks = _observing.asked(asked.evaluate_every, asked.keep_best, asked.observers)
     # Told before torch allocates anything.
@@ -49,7 +50,7 @@ def train(asked: TrainingArguments) -> RunFolder:
     from frugan.engine.run import RunFolder
 
     folder = RunFolder(asked.out or default_folder(recipe, asked.data, asked.family))
-    own = run_code(folder.path, [recipe], asked.code, trust_code=asked.trust_code)
+    own = run_code(folder.path, inits_of([recipe]), asked.code, trust_code=asked.trust_code)
     _code.check(folder, own, asked.allow_changed_code)
     device = choose_device(asked.device)
     assembly = build.assemble(recipe, device)

@@ -15,22 +15,26 @@ if TYPE_CHECKING:
 
 
 def run_code(
-    folder: str | Path | None, recipes: Iterable[Recipe], code: Code | None, *, trust_code: bool
+    folder: str | Path | None, init: Iterable[str | Path], code: Code | None, *, trust_code: bool
 ) -> tuple[CodeFile, ...]:
     """Run all code that a run or comparison in `folder` takes, each file once, and return it.
 
-    That is what the folder names if it was begun before, what those runs name whose weights the recipes begin with, and
+    That is what the folder names if it was begun before, what the runs `init` name, whose weights are begun with, and
     what the user names. Raises UserError for code that is not there or not allowed.
     """
-    given = [spec.init for recipe in recipes for spec in recipe.networks.values() if spec.init is not None]
     if folder is None:
         own = owncode.load(code)
     else:  # whoever continues with other code hears of it in `check`
         own = owncode.load_of(folder, code, trust_code=trust_code, say=lambda line: None)
     found = {one.path: one for one in own}
-    for place in dict.fromkeys(given):
+    for place in dict.fromkeys(init):
         found |= {one.path: one for one in owncode.load_of(place, code, trust_code=trust_code)}
     return tuple(found.values())
+
+
+def inits_of(recipes: Iterable[Recipe]) -> list[str]:
+    """The artefacts and runs whose weights the networks of these recipes begin with."""
+    return [spec.init for recipe in recipes for spec in recipe.networks.values() if spec.init is not None]
 
 
 def check(folder: RunFolder, code: Sequence[CodeFile], allow_changed: bool) -> None:
