@@ -80,11 +80,14 @@ class Registry:
 
     def find(self, name: str) -> Any:
         """The variant called `name`. Raises UserError with the nearest name if there is none."""
+        path = f"{self.package}.{name}"
+        # What was found before needs no look at the folder: every layer asks for its kernel in every call.
+        known = self._added.get(name, getattr(sys.modules.get(path), "variant", None))
+        if known is not None:
+            return known
         if name not in self.names():
             raise unknown(self.kind, name, self.names())
-        if name in self._added:
-            return self._added[name]
-        return importlib.import_module(f"{self.package}.{name}").variant
+        return self._added[name] if name in self._added else importlib.import_module(path).variant
 
 
 class Catalogue(Generic[T]):
