@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from PIL import Image
 from torch import Tensor
 
 import frugan
-from frugan import build, cli, convs, losses, owncode, training
+from frugan import build, cli, comparison, convs, losses, owncode, reporting, training
+from frugan.comparison.running.jobs import Job
 from frugan.costing import cost_of
 from frugan.engine import checkpoint, loop
 from frugan.engine.run import RunFolder
@@ -61,14 +62,14 @@ MORE: dict[str, dict[str, Any]] = {"my-egan": {"game.parents": 2, "game.mutation
 
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """``noise(size)``: 24 pictures of noise, unlabelled; or, with `labelled`, of three classes."""
+    """``noise(size)``: 24 pictures of noise, unlabelled, or as many as said; or, with `labelled`, of three classes."""
     folder = tmp_path_factory.mktemp("noise")
 
-    def path(size: int, labelled: bool = False) -> str:
-        found = folder / f"{size}{'-labelled' if labelled else ''}.npz"
+    def path(size: int, labelled: bool = False, count: int = 24) -> str:
+        found = folder / f"{size}-{count}{'-labelled' if labelled else ''}.npz"
         if not found.exists():
-            pictures = np.random.default_rng(0).integers(0, 255, (24, size, size), dtype=np.uint8)
-            np.savez(found, images=pictures, **({"labels": np.arange(24) % 3} if labelled else {}))
+            pictures = np.random.default_rng(0).integers(0, 255, (count, size, size), dtype=np.uint8)
+            np.savez(found, images=pictures, **({"labels": np.arange(count) % 3} if labelled else {}))
         return str(found)
 
     return path
@@ -466,3 +467,27 @@ def test_a_run_goes_on_though_its_teacher_has_gone_or_refuses_another(train, tea
     shutil.rmtree(kept_in)
     train(STUDENT, out, init={"teacher": kept_in})
     assert same(kept(out)[0], kept(finished(STUDENT))[0])
+
+
+def test_a_comparison_tells_what_an_arm_was_given_and_what_that_cost(teacher, noise, tmp_path, monkeypatch):
+    def in_this_process(planned: Sequence[Job], *rest: Any) -> None:
+        for job in planned:
+            told = dict(zip(job.command[5::2], job.command[6::2], strict=True))
+            frugan.train(job.command[4], seed=int(told["--seed"]), out=told["--out"], code=STUDENT.code, quiet=True)
+
+    monkeypatch.setattr(comparison, "play", in_this_process)  # processes need seconds to start
+    monkeypatch.setattr(reporting, "report", lambda folder: None)  # and so do charts
+    found = frugan.compare(
+        ["my-teacher", f"student: my-distilling teacher.init={teacher}"], seeds=(0,), out=tmp_path / "out",
+        data=noise(8, count=1000), images=16, metrics=["fid"], view="pixels", count=1000, device="cpu", quiet=True,
+        code=STUDENT.code,
+    )
+    given = {arm["name"]: arm["runs"]["0"]["given"] for arm in found.data["arms"]}
+    taught = frugan.load(teacher, code=TEACHER.code)
+    assert given["my-teacher"] == {}
+    assert given["student"]["teacher"]["hash"] == taught.weights_hash
+    (line,) = (line for line in found.words() if "was given" in line)
+    assert line.startswith("student was given its teacher's weights (my-teacher on npz 8")
+    assert "its own times do not count that" in line
+    protocols = [arm["runs"]["0"]["values"]["fid"]["protocol"] for arm in found.data["arms"]]
+    assert [protocol.get("given") for protocol in protocols] == [None, {"teacher": f"my-teacher {taught.weights_hash}"}]

@@ -146,9 +146,10 @@ class Update:
         self._images = images
 
     def scale_rate(self, player: str, factor: float) -> None:
-        """Multiply the rates of `player` by `factor` for the rest of this round, its trial copies' included.
+        """Multiply the rates that `player` has in this round by `factor`; trial copies made afterwards have these too.
 
-        Rates by stage are a function of the images seen, so a game asks for them anew in every round.
+        The next round begins with the usual rates: those by stage follow from the images seen, so a game asks for them
+        anew in every round. Asked for twice, the last factor holds.
         """
         chosen = self._player(player)
         chosen.set_rates(factor * chosen.rate_factor(self._images))
