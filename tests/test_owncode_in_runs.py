@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -282,6 +283,20 @@ def test_every_verb_that_opens_a_run_asks_before_it_runs_the_code_of_others(
     assert "own" in nets.names()
     owncode.forget()
     OPENING[verb](here / "run")
+
+
+def test_every_strange_file_is_named_before_one_word_allows_them_all(tmp_path: Path) -> None:
+    listed = []
+    for name in ("one", "two"):
+        path = tmp_path / f"{name}.py"
+        path.write_text(f"NUMBER = '{name}'\n")
+        listed.append({"path": str(path), "hash": hashlib.sha256(path.read_bytes()).hexdigest(), "beside": {}})
+    (tmp_path / "run.json").write_text(json.dumps({"code": listed}))
+    with pytest.raises(UserError, match=r"one\.py, SHA-256 [0-9a-f]{64}; .*two\.py, SHA-256"):
+        owncode.load_of(tmp_path)
+    assert len(owncode.load_of(tmp_path, trust_code=True)) == 2
+    owncode.forget()
+    assert len(owncode.load_of(tmp_path)) == 2
 
 
 def test_the_command_line_names_several_files_and_allows_those_of_others(

@@ -82,17 +82,19 @@ def load_of(
     if _as_it_was_run.get():
         return ()
     given = [read(path) for path in paths_of(code)]
-    own: list[Read] = []
+    own: list[Read | None] = []
     for named in named_in(folder):
         instead = _instead_of(named, given)
         if instead is None:
-            found = _running.ran(named.hash) or _allowed(named, folder, given, trust_code)
-            own += [] if found is None else [found]
+            own += [_running.ran(named.hash) or _as_named(named, folder, given)]
         elif _differs(named, instead.file):
             (say or tell)(f"{folder} was made with other code: {_change(named, instead.file)}.")
-    for one in (*own, *given):
+    own_files = [one for one in own if one is not None]
+    if not trust_code:
+        _check_trusted([one.file for one in own_files], folder)
+    for one in (*own_files, *given):
         _trust.remember(one.file)
-    return tuple(_running.run(one) for one in (*own, *given))
+    return tuple(_running.run(one) for one in (*own_files, *given))
 
 
 def named_in(folder: str | Path) -> list[CodeFile]:
@@ -178,8 +180,8 @@ def _instead_of(named: CodeFile, given: Sequence[Read]) -> Read | None:
     return None
 
 
-def _allowed(named: CodeFile, folder: str | Path, given: Sequence[Read], trust_code: bool) -> Read | None:
-    """The file that a run names, if it may be run; None if it is not there, but the user named others."""
+def _as_named(named: CodeFile, folder: str | Path, given: Sequence[Read]) -> Read | None:
+    """The file that a run names, as it was then; None if it is not there, but the user named others."""
     if not named.path.is_file():
         if given:
             return None
@@ -193,14 +195,20 @@ def _allowed(named: CodeFile, folder: str | Path, given: Sequence[Read], trust_c
             f"{folder} was made with other code: {_change(named, found.file)}. Put the code back, or say that it is to "
             f"be used as it is now: --code {named.path}, in Python code=."
         )
-    if not (trust_code or _trust.is_remembered(found.file.hash)):
-        beside = f" and, beside it, {', '.join(found.file.beside)}" if found.file.beside else ""
-        raise UserError(
-            f"{folder} names code that you have not run on this machine: {named.path}{beside}, SHA-256 "
-            f"{found.file.hash}. It could do anything that you can. Read it first; then allow it: --trust-code, in "
-            "Python trust_code=True."
-        )
     return found
+
+
+def _check_trusted(files: Sequence[CodeFile], folder: str | Path) -> None:
+    """Raise UserError for code that this user never ran, naming every file: --trust-code then allows all of them."""
+    new = [
+        f"{one.path}{' and, beside it, ' + ', '.join(one.beside) if one.beside else ''}, SHA-256 {one.hash}"
+        for one in files if not (_running.ran(one.hash) or _trust.is_remembered(one.hash))
+    ]
+    if new:
+        raise UserError(
+            f"{folder} names code that you have not run on this machine: {'; '.join(new)}. It could do anything that "
+            "you can. Read it first; then allow it: --trust-code, in Python trust_code=True."
+        )
 
 
 def _differs(before: CodeFile, now: CodeFile) -> bool:
