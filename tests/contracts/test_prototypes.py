@@ -277,7 +277,7 @@ def test_labels_of_the_data_are_told_beside_what_the_game_tells(case, train, noi
 # ---------------------------------------------------------------------------------------------------------------- E-GAN
 
 
-def test_an_option_of_the_game_says_how_many_generators_there_are(finished, train, tmp_path):
+def test_an_option_of_the_game_says_how_many_generators_there_are(finished, train, capsys):
     tensors, _ = kept(finished(EGAN))
     assert not same(of(tensors, "network.generator"), of(tensors, "network.generator_1"))
     for name in ("generator", "generator_1"):
@@ -289,6 +289,11 @@ def test_an_option_of_the_game_says_how_many_generators_there_are(finished, trai
     assert list(counted) == ["generator", "generator_1", "generator_2", "discriminator"]
     assert len({network.cost.macs for name, network in counted.items() if name != "discriminator"}) == 1
     assert {choice.family for choice in counted["generator_2"].choices} >= {"depthwise"}
+    with pytest.raises(SystemExit):
+        cli.main(["train", EGAN.recipe, "--code", EGAN.code, "game=my_egan,parents=2", "--help"])
+    told = capsys.readouterr().out
+    assert "generator.channels=" in told
+    assert "generator_1." not in told  # it is what the first one is
     with pytest.raises(UserError, match=r"begun with other settings \(game\.parents: 2 -> 3\)"):
         train(EGAN, finished(EGAN), changes={"game.parents": 3})
 

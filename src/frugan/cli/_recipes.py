@@ -84,12 +84,13 @@ def _default_options(recipe: Recipe) -> dict[str, Any]:
 
     found = {f"game.{key}": value for key, value in games.find(recipe.game.name).options().items()}
     found |= {f"loss.{key}": value for key, value in losses.options(recipe.loss.name).items()}
-    for name, blueprint in build.blueprints(recipe).items():
+    planned = build.blueprints(recipe)
+    for name in recipe.networks:  # not a population's further members, which are what the first one is
+        blueprint = planned[name]
         options = nets.options(blueprint.spec.architecture, blueprint.part)
         found |= {f"{name}.{key}": value for key, value in options.items()}
     given = recipe.keys()
     return {key: value for key, value in found.items() if key not in given}
-
 
 
 def _print_recipe(row: dict[str, Any]) -> None:
