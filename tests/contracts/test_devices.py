@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from frugan import build, recipes
+from frugan import build, owncode, recipes
 from frugan.artefact import Generator, load
 from frugan.batch import ImageShape
 from frugan.data import Dataset
@@ -331,6 +331,28 @@ def test_what_a_run_ships_makes_images_on_the_device_and_copies_each_chunk_back_
     assert len(images) == 70
     assert waits.count("copy back") == 3
     assert "value" not in waits
+
+
+# Users' own files: frozen networks, a discriminator of latents, stages, and a population, whose survivors are chosen.
+PROTOTYPES = {
+    "my-bigan": "my_bigan.py", "my-bigan-told": "my_bigan.py", "my-pggan": "my_pggan.py",
+    "my-distilling": "my_distilling.py", "my-egan": "my_egan.py",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROTOTYPES)
+def test_a_round_of_every_prototype_stays_on_the_device(name, device, tmp_path):
+    owncode.load(Path(__file__).with_name("prototypes") / PROTOTYPES[name])
+    recipe = recipes.find(name)
+    pictures = np.zeros((8, recipe.data.size, recipe.data.size), dtype=np.uint8)
+    np.savez(tmp_path / "black.npz", images=pictures)
+    frozen = {"teacher.init": "given"} if name == "my-distilling" else {}
+    parts = placed(recipe.with_changes({"data.source": str(tmp_path / "black.npz"), **frozen}), device)
+    chooses = device.waiting() if name == "my-egan" else contextlib.nullcontext()
+    with chooses:
+        play_round(parts)
+    for part in parts.stateful().values():
+        assert all(value.device == CUDA for value in part.state_dict().values() if isinstance(value, Tensor))
 
 
 # ------------------------------------------------------------------------------- what goes wrong in a game of one's own

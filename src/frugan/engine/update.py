@@ -184,13 +184,13 @@ class Update:
         total = torch.stack([value.float() for value in values]).sum().reshape(1)
         self._average([*grads, total])
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-        bad = ~torch.isfinite(norm + total[0])
+        finite = torch.isfinite(norm + total[0])
         if trial:
-            if bad:  # the game decides by it, so the device is waited for
+            if not finite:  # the game decides by it, so the device is waited for
                 raise _named(player, values, grads, " of a trial copy")
         else:
             self.norms[player.name] = norm
-            self._check(player, values, grads, norm, bad)
+            self._check(player, values, grads, norm, ~finite)
         if player.clip_value is not None:
             torch._foreach_clamp_max_(grads, player.clip_value)
             torch._foreach_clamp_min_(grads, -player.clip_value)

@@ -37,7 +37,7 @@ class BiGAN:
     def step(self, batches, progress, update):
         real = batches.take("train", self.batch_size)
         latents = progress.share(self.latents.draw(self.batch_size, progress.generator("latents")))
-        latents = latents.to(real.images.device)
+        latents = latents.to(real.images.device, non_blocking=True)
 
         def encoded():
             encoder = self.networks["encoder"]

@@ -31,7 +31,7 @@ class Distilling:
         generator, teacher, discriminator = self.networks.values()
         real = batches.take("train", self.batch_size)
         latents = progress.share(self.latents.draw(self.batch_size, progress.generator("latents")))
-        latents = latents.to(real.images.device)
+        latents = latents.to(real.images.device, non_blocking=True)
         with torch.no_grad():
             shown = teacher(latents, labels_for(teacher, real.labels))
         fake = generator(latents, labels_for(generator, real.labels))

@@ -43,7 +43,7 @@ class EGAN:
     def step(self, batches, progress, update):
         real = batches.take("train", self.batch_size)
         latents = progress.share(self.latents.draw(self.batch_size, progress.generator("latents")))
-        latents = latents.to(real.images.device)
+        latents = latents.to(real.images.device, non_blocking=True)
         children = []  # (fitness, fork), those that are alive
         for parent, mutation in itertools.product(self.parents, self.mutations):
             fork = update.fork(parent)

@@ -167,7 +167,8 @@ class PGGAN:
         count = self.of(self.batches, stage)
         taken = batches.take("train", count)
         real = Batch(sized(taken.images, level), taken.labels)
-        latents = progress.share(self.latents.draw(count, progress.generator("latents"))).to(real.images.device)
+        latents = progress.share(self.latents.draw(count, progress.generator("latents")))
+        latents = latents.to(real.images.device, non_blocking=True)
 
         def fake():
             generator = self.networks["generator"]
