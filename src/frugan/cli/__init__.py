@@ -38,7 +38,7 @@ DATA_VERBS: dict[str, Callable[..., None]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """What ``frugan`` runs: the verb, or its help; mistakes of the user's end in one line and exit code 2."""
+    """What ``frugan`` runs: the verb, or its help. A UserError ends in one line and exit code 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _dispatch(given, own_process=arguments is None)
@@ -97,4 +97,4 @@ def _print_verbs(verbs: dict[str, Callable[..., None]], prog: str) -> None:
         listed["data"] = "Sources of images: list, show, check, pack."
     for verb, line in listed.items():
         print(f"  {verb:16} {line}")
-    print(f"\n{prog} VERB --help tells more." + (_EXAMPLES if verbs is VERBS else ""))
+    print(f"\n{prog} VERB --help says more." + (_EXAMPLES if verbs is VERBS else ""))

@@ -1,4 +1,4 @@
-"""What verbs take: types of options for tyro, and what was typed as values. Nothing here imports torch."""
+"""Types of options for tyro, and functions that turn what was typed into values. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from frugan.registry import UserError
 
-# What is left out has no default to be shown; the help says what happens then.
+# These options have no default that the help could show; their texts say what happens if one is left out.
 Text = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
 
 Reals = Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="")]
@@ -47,7 +47,7 @@ Code = UseAppendAction[
         arg(
             metavar="FILE", help_behavior_hint="",
             help="A Python file of your own that adds families, networks, games, metrics or recipes "
-            "(docs/extending.md); as often as wanted.",
+            "(docs/extending.md); may be repeated.",
         ),
     ]
 ]  # fmt: skip
@@ -62,7 +62,7 @@ Trust = Annotated[
 
 AllowChanged = Annotated[
     bool,
-    arg(help="Go on though Python files of your own have changed since; it is written down.", help_behavior_hint=""),
+    arg(help="Go on even if Python files of your own have changed since; the run records it.", help_behavior_hint=""),
 ]  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def is_key(token: str) -> bool:
 
 
 def options_last(given: list[str], verb: Callable[..., None]) -> list[str]:
-    """What was typed, sorted: names, then keys, then options, since tyro wants all that is no option in one piece."""
+    """What was typed, sorted: names, then keys, then options. tyro wants everything that is no option in one piece."""
     parameters = inspect.signature(verb).parameters.values()
     flags = {"--" + parameter.name.replace("_", "-") for parameter in parameters if parameter.default is False}
     others: list[str] = []

@@ -28,7 +28,7 @@ from frugan.cli._reading import reads
 
 @reads("frugan.evaluation.evaluate", without=("batch_size", "view_seed", "progress"))
 def evaluate(*, json: Json = False, **given: Any) -> None:
-    """Measure fakes against real images, beside what real images themselves reach; every value carries its protocol.
+    """Measure fakes against real images, beside what real images themselves reach; every value has its protocol.
 
     A run of your own:            frugan evaluate runs/thin
 
@@ -40,9 +40,10 @@ def evaluate(*, json: Json = False, **given: Any) -> None:
 
     What a translator makes:      frugan evaluate runs/faces --metrics fid,target_accuracy
 
-    The column "floor" is the same metric of real images against real images: no generator is seen to be better. Values
-    compare only if their protocols are equal; the view (which network looks) and the counts change them most. Where
-    fewer than 20,000 training images are the reference, copies of them score well, and memorisation is measured too.
+    The column "floor" is the same metric of real images against real images: expect no generator to do better. Compare
+    values only if their protocols are equal. The view (the network that makes the features) and the counts change them
+    most. If the reference is fewer than 20,000 training images, copies of them score well, so memorisation is measured
+    too.
     """
     from frugan.evaluation import evaluate as measure
 
@@ -59,16 +60,16 @@ def cost(
     discriminator_family: Text = None, layers: Flag = False, latency: Flag = False, explain: Flag = False,
     json: Json = False, code: Code = (), trust_code: Trust = False,
 ) -> None:
-    """Count parameters and multiply-accumulates of a recipe or run; measure its latency only if asked.
+    """Count the parameters and multiply-accumulates of a recipe or run; with --latency also measure its time.
 
     Args:
         model: A recipe's name, a recipe.json, or a run folder.
         keys: key=value, as for train.
         family: Convolution family of the network that makes images.
         discriminator_family: Convolution family of the discriminator.
-        layers: Also print every layer: what its role became, and what it costs.
+        layers: Also print every layer: which family it got, and what it costs.
         latency: Also measure milliseconds per image at batch 1 and 64 on this machine.
-        explain: Also say which kernel training calls for grouped layers, norms and large weights, and how fast each is.
+        explain: Also name the kernel that training calls for grouped layers, norms and large weights, and its time.
     """
     from frugan.costing import cost_of
 
@@ -90,16 +91,17 @@ def bench(
 ) -> None:
     """Measure how fast a recipe trains and samples on this machine, in every family and precision.
 
-    A table of milliseconds and images a second, each beside the share of what this machine could do at best (its
-    roofline: a matrix product and a memory copy, measured in the same run); a plot and all numbers go to a folder.
+    Prints a table of milliseconds and images a second. Beside each stands its share of what this machine could do at
+    best (its roofline: a matrix product and a memory copy, measured in the same run). A plot and all numbers go to a
+    folder.
 
     Args:
         recipe: A recipe's name, a recipe.json, or a run folder.
         keys: key=value, as for train.
         families: Convolution families of the network that makes images; all if left out.
-        precisions: float32,bf16; if left out both where bf16 is fast here. Sampling is in float32 always.
+        precisions: float32,bf16; if left out both, where bf16 is fast here. Sampling is always in float32.
         batch_size: Real images in each step of the discriminator.
-        repeats: Measurements of each arm, in turn.
+        repeats: How often each arm is measured, in turn with the others.
         layers: Also print which operations of a round take longest, and their share of the roofline.
         out: Where bench.json and bench.png go; runs/bench-RECIPE if left out.
         device: cpu, cuda ...; the best there is if left out.
@@ -135,7 +137,7 @@ def report(
 
 
 def _print_values(values: Sequence[dict[str, Any]]) -> None:
-    """Each metric's headline, its floor and what else it told; then what all protocols say, and where one differs."""
+    """Print each metric's headline, floor and other numbers; then what the protocols share, and how each differs."""
     from frugan.evaluation import of_all
 
     print(f"{'metric':20} {'value':>10} {'floor':>10}  better")
@@ -159,7 +161,7 @@ def _print_values(values: Sequence[dict[str, Any]]) -> None:
 
 
 def _print_targets(values: Sequence[dict[str, Any]]) -> None:
-    """Of translations a row for each target: every metric's headline and what it was before, if that is told."""
+    """Print a row for each target of a translator: every metric's headline, and its value before if there is one."""
     from frugan.evaluation import by_target
 
     tables = {value["metric"]: by_target(value) for value in values}
@@ -181,7 +183,7 @@ def _print_targets(values: Sequence[dict[str, Any]]) -> None:
 
 
 def print_first_lines() -> None:
-    """What each metric and view says that it is, read from its file: importing it would import torch."""
+    """Print the first line of each metric's and view's docstring, read from its file: an import would import torch."""
     import ast
     import importlib.util
 

@@ -43,8 +43,8 @@ def sample(
         out: FILE.png, FILE.npz, or a folder.
         count: How many images.
         seed: Image i depends on (seed, i) alone.
-        labels: For conditional generators: one class number, or several with commas; every class in turn if left out.
-        truncation: Cut normal latents off at this value: less variety, more typical images.
+        labels: For generators with labels: one class number, or several with commas; every class in turn if left out.
+        truncation: Limit normal latents to this value: less variety, more typical images.
         overwrite: Replace what is at OUT.
     """
     from frugan.artefact import load
@@ -68,14 +68,14 @@ def translate(
     to: Names = None, labels: Names = None, size: Number = None, device: Text = None, code: Code = (),
     trust_code: Trust = False, overwrite: Flag = False,
 ) -> None:
-    """Translate image files with a trained translator; several targets also into one sheet.
+    """Translate image files with a trained translator; several targets also give one contact sheet.
 
     Args:
         run: A run folder or an artefact.
-        images: Files, and folders of them. Each is resized to the size of the training by its shorter side.
+        images: Files, and folders of them. The shorter side of each is resized to the size of the training.
         out: The folder for IMAGE-TARGET.png.
-        to: Targets by name, with commas: blond_hair,"not glasses"; every one that is known if left out.
-        labels: The attributes that all images have, with commas; seen by the run's discriminator if left out.
+        to: Targets by name, with commas: blond_hair,"not glasses"; all known ones if left out.
+        labels: The attributes that all images have, with commas; the run's discriminator finds them if left out.
         size: The shorter side, instead of that of the training.
         device: cpu, cuda ...; the best there is if left out.
         overwrite: Write into a folder that holds something.

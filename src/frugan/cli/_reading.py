@@ -1,6 +1,6 @@
-"""Verbs whose arguments are a record: what may be typed for each of its fields, and the values that typing means.
+"""Verbs whose arguments are a record: how each kind of field is typed, and which value that gives.
 
-The record says the names, the defaults and what each is for; here stands how its kinds of values are typed.
+The record has the names, the defaults and what each is for.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from frugan.cli._arguments import init_of, key_values, listed, whole_numbers
 
 
 class Kind(NamedTuple):
-    """How a kind of value is typed: its type for tyro, what stands for it in the help, and what typing it means.
+    """How a kind of value is typed: its type for tyro, and what stands for it in the help.
 
-    `read` takes the option's name and what was typed; `spell` a default as it would be typed. An option that is
-    `repeated` may be typed as often as wanted, with one value each time.
+    `read` takes the option's name and what was typed, and returns the value. `spell` returns a default as it would be
+    typed. An option that is `repeated` may be typed several times, with one value each time.
     """
 
     type: Any
@@ -58,9 +58,9 @@ KINDS = {
 
 
 def reads(home: str, *, without: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Mark a verb as one that takes the arguments of the function ``module.function``, apart from some.
+    """Mark a verb as one that takes the arguments of the function ``module.function``, except those in `without`.
 
-    They are read when the verb is used: its module need not be imported for the others' help.
+    They are read when the verb is used, so the help of other verbs need not import its module.
     """
 
     def mark(verb: Callable[..., None]) -> Callable[..., None]:
@@ -105,7 +105,7 @@ def with_arguments(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def _typed(field: inspect.Parameter, kind: Kind, text: str) -> inspect.Parameter:
-    """A field of the record as tyro takes it. What is left out has no default to be shown: the text says what it is."""
+    """A field of the record as tyro takes it. If its default is None, its text says what happens then."""
     several = kind.type == tuple[str, ...]
     positional = (several and not kind.repeated) or field.kind is not field.KEYWORD_ONLY
     metavar = field.name.upper() if positional and not several else kind.metavar

@@ -19,10 +19,10 @@ def recipes(
     recipe: Positional[Annotated[str | None, arg(metavar="[RECIPE]", help_behavior_hint="")]] = None, *,
     json: Json = False, code: Code = (),
 ) -> None:
-    """List every recipe: its system, architecture, game, families, data and source; or one with all that can be set.
+    """List every recipe with its system, architecture, game and data; or show one, with all that can be set.
 
     Args:
-        recipe: Show this one, with every key, every option and the names that may be chosen.
+        recipe: Show this one, with every key, every option and the names that you can choose.
     """
     from frugan import convs, owncode
     from frugan import recipes as known
@@ -58,7 +58,7 @@ def recipes(
 
 
 def print_keys(rest: list[str]) -> None:
-    """What can be set as key=value, with the values of the recipe named first on the command line."""
+    """Print what can be set as key=value, with the values of the recipe that the command line names first."""
     from frugan import owncode
     from frugan.training import resolve
 
@@ -94,7 +94,7 @@ def _default_options(recipe: Recipe) -> dict[str, Any]:
 
 
 def _print_recipe(row: dict[str, Any]) -> None:
-    """One recipe with everything that can be set, by the names and values that there are."""
+    """Print one recipe with everything that can be set, and the names that each axis has."""
     from frugan import augment, convs, games, losses, nets, optimisers, penalties, schedules
     from frugan.engine import observers
 

@@ -12,7 +12,7 @@ from frugan.registry import UserError
 
 
 def data_list(*, code: Code = ()) -> None:
-    """List the sources that are known by name, and whether they are found on this machine."""
+    """List the sources that have a name, and whether each was found on this machine."""
     from rich.console import Console
     from rich.table import Table
 
@@ -32,7 +32,7 @@ def data_show(
     channels: Number = None, only: Names = None, attributes: Names = None, seed: int = 0, overwrite: Flag = False,
     code: Code = (),
 ) -> None:
-    """Draw a contact sheet of a source and print what is in it: how many of each class, or with each attribute.
+    """Draw a contact sheet of a source, and print how many images each class or attribute has.
 
     Args:
         source: As for train --data.
@@ -40,9 +40,9 @@ def data_show(
         split: train or test.
         size: Bring all images to this size; needed where theirs differ.
         channels: 1 grey, 3 colour.
-        only: Classes, or what all images shall have, e.g. "glasses,not hat".
+        only: Classes, or what all images must have, e.g. "glasses,not hat".
         attributes: Which attributes, in which order; all if left out.
-        seed: Which images are shown.
+        seed: Decides which images are shown.
         overwrite: Replace what is at OUT.
     """
     from frugan import data, owncode
@@ -73,12 +73,12 @@ def data_show(
 def data_check(
     source: Source, *, split: str = "train", size: Number = None, channels: Number = None, code: Code = ()
 ) -> None:
-    """List every image of a source that cannot be used, with its reason; nothing is packed.
+    """List every image of a source that cannot be used, with its reason, without packing anything.
 
     Args:
         source: As for train --data.
         split: train or test.
-        size: Check as if all were brought to this size.
+        size: Check as if all were resized to this.
         channels: 1 grey, 3 colour.
     """
     from frugan import data, owncode

@@ -1,7 +1,7 @@
 """Recipes: points in the space of families, architectures and games, each a function of a line or two.
 
-One file holds a group of recipes; in it, each function marked with `recipe` returns a `Recipe`, most often another one
-with two fields changed, and says in its docstring what it is. The name users type is the function's, with dashes.
+One file holds a group of recipes. Each function in it that is marked with `recipe` returns a `Recipe`, most often
+another one with two fields changed, and its docstring says what it is. Users type the function's name with dashes.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _known: dict[str, Callable[[], Recipe]] = {}
 
 
 def recipe(function: Callable[[], Recipe]) -> Callable[[], Recipe]:
-    """Make the recipe that `function` returns known under the function's name (underscores become dashes)."""
+    """Register the recipe that `function` returns under the function's name (underscores become dashes)."""
     add(function.__name__.replace("_", "-"), function)
     return function
 
 
 def add(name: str, function: Callable[[], Recipe]) -> None:
-    """Make a recipe of one's own known under `name`."""
+    """Register a recipe of your own under `name`. Raises UserError if one of frugan's own has that name."""
     known = _known.get(name)
     if known is not None and _is_own(known) and known is not function:
-        raise UserError(f"There is a recipe called '{name}' already; give yours another name.")
+        raise UserError(f"A recipe called '{name}' exists already; give yours another name.")
     if _is_own(function):
         _known[name] = function
     else:

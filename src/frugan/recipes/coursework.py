@@ -1,7 +1,7 @@
 """The MNIST coursework: a vanilla GAN that collapses, three depths of DCGAN, virtual batch norm, a conditional GAN.
 
-A student project of March 2019 (e4-gan) with the sizes of the public Keras collection that its text matches. Its rate,
-0.002, is ten times the usual one; the recipes take 0.0002, and ``learning_rate=0.002`` gives the report's.
+A student project of March 2019 (e4-gan). Its text matches the public Keras collection, so the sizes are from there. Its
+rate, 0.002, is ten times the usual one. The recipes take 0.0002; ``learning_rate=0.002`` gives the report's.
 """
 
 from __future__ import annotations
@@ -66,16 +66,16 @@ def vbn() -> Recipe:
     options = {**generator.options, "normalisation": "virtual_batch_norm"}
     return replace(
         medium, name="vbn", networks={**medium.networks, "generator": replace(generator, options=options)},
-        expects="as dcgan-medium, less correlation within a batch",
+        expects="as dcgan-medium, with less correlation within a batch",
     )
 
 
 @recipe
 def cgan() -> Recipe:
-    """A conditional GAN on DCGAN medium: labels join the latents, and the discriminator's image as planes.
+    """A conditional GAN on DCGAN medium: labels join the latents, and as planes the image that the discriminator gets.
 
     Mirza and Osindero 2014, arXiv 1411.1784. ``frugan sample RUN`` then makes every digit in turn.
     """
     medium = dcgan_medium()
     networks = {name: replace(network, labels=True) for name, network in medium.networks.items()}
-    return replace(medium, name="cgan", networks=networks, expects="the digit that was asked for")
+    return replace(medium, name="cgan", networks=networks, expects="the digit that you ask for")

@@ -15,10 +15,11 @@ TABLES: dict[str, tuple[Rule, ...]] = {"depthwise": (Rule("block.*", "depthwise"
 
 @recipe
 def cyclegan() -> Recipe:
-    """CycleGAN for 256 x 256: nine residual blocks, 70 x 70 PatchGAN, image pools, identity loss; portraits' glasses.
+    """CycleGAN for 256 x 256: nine residual blocks, 70 x 70 PatchGAN, image pools, identity loss; glasses on and off.
 
-    ``frugan train cyclegan --data FOLDER 'streams.a.only=["A"]' 'streams.b.only=["B"]'`` for a folder with subfolders
-    A and B; ``streams.a.source=FOLDER streams.b.source=FOLDER streams.a.only=[] streams.b.only=[]`` for two folders.
+    For a folder with subfolders A and B: ``frugan train cyclegan --data FOLDER 'streams.a.only=["A"]'
+    'streams.b.only=["B"]'``. For two folders:
+    ``streams.a.source=FOLDER streams.b.source=FOLDER streams.a.only=[] streams.b.only=[]``.
     """
     players = {"generator": ("generator_ab", "generator_ba"), "discriminator": ("discriminator_a", "discriminator_b")}
     # 100 epochs at the same rate and 100 in which it falls.

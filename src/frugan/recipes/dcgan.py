@@ -33,7 +33,7 @@ def dcgan_paper() -> Recipe:
 def dcgan_64() -> Recipe:
     """The well-known 64-pixel DCGAN: 4 x 4 kernels, base width 64, 100 normal latents.
 
-    ``frugan train dcgan-64 --data FOLDER``: any folder of images.
+    ``frugan train dcgan-64 --data FOLDER`` takes any folder of images.
     """
     generator = {"channels": 64, "kernel": 4, "projection": "convolution", "projection_norm": "channel"}
     discriminator = {"channels": 64, "kernel": 4, "head": "convolution"}

@@ -3,12 +3,17 @@
 The project (josephjojoe/factorised-image-generation, 2021-22) trains naive and factorised generators beside each other
 on MNIST, EMNIST letters and CIFAR-10's frogs. ``--family factorised`` gives its factorised form, by the tables here.
 
-What the corrected forms change: strides are split, (2, 1) and (1, 2), so that no holes are written; tanh stands once;
-the output layer (1,600 of 2.3 million weights) stays whole, because the single channel between its halves cannot carry
-an image; CIFAR-10's images are brought to the generator's range; weights begin so that every family keeps the size of
-a signal; the discriminator is held by R1 every fourth round instead of dropout, and Adam has no momentum (the setting
-in which such games are known to converge, arXiv 1801.04406); the generator is averaged; batches are small, so that a
-small budget has many steps. `docs/results` shows what was tried.
+What the corrected forms change:
+
+- Strides are split into (2, 1) and (1, 2), so the image has no holes. Tanh occurs once.
+- The output layer (1,600 of 2.3 million weights) stays whole: one channel between its halves cannot carry an image.
+- CIFAR-10's images have the generator's range.
+- Weights begin so that every family keeps the size of a signal.
+- R1 every fourth round regularises the discriminator instead of dropout, and Adam has no momentum. Such games are known
+  to converge in this setting (arXiv 1801.04406).
+- The generator is averaged. Batches are small, so a small budget has many steps.
+
+`docs/results` shows what was tried.
 """
 
 from __future__ import annotations
@@ -47,7 +52,7 @@ def _tutorial(name: str, latents: int, kernel: int, data: Data, faithful: bool) 
 
 
 def _dependable(published: Recipe) -> Recipe:
-    """The settings under which ten seeds of ten do not collapse; see docs/results."""
+    """The settings with which none of ten seeds collapses; see docs/results."""
     players = {
         name: replace(
             player, learning_rate=1e-3, betas=(0.0, 0.99), epsilon=1e-8, optimiser=Choice("adam"), clip_value=None
@@ -101,7 +106,7 @@ def emnist_letters_faithful() -> Recipe:
 
 @recipe
 def cifar10_frog_faithful() -> Recipe:
-    """Frogs, 32 x 32, as published: real images in 0..1 against a tanh, flipped and noisy targets, RMSprop."""
+    """Frogs, 32 x 32, as published: real images in 0..1 but fakes from a tanh, flipped and noisy targets, RMSprop."""
     return Recipe(
         name="cifar10-frog-faithful", system="factorised GANs", source=SOURCE,
         expects="6,264,579 parameters, 3,971,587 factorised",
@@ -124,8 +129,8 @@ def cifar10_frog_faithful() -> Recipe:
 def cifar10_frog() -> Recipe:
     """CIFAR-10's frogs, 32 x 32: the project's third pair, corrected.
 
-    Its generator is wide and has no norms, so its rate is a twentieth of the other pairs': at 2e-4 its tanh is
-    saturated within 3,000 images, and no gradient comes back. One of a quarter of the width takes 2e-4 well.
+    Its generator is wide and has no norms, so its rate is a twentieth of the other pairs'. At 2e-4 its tanh saturates
+    within 3,000 images, and no gradient comes back. A generator a quarter as wide learns at 2e-4.
     """
     published = _dependable(cifar10_frog_faithful())
     rates = {"generator": 5e-5, "discriminator": 2e-4}
@@ -138,7 +143,7 @@ def cifar10_frog() -> Recipe:
 
 @recipe
 def inceptiongan() -> Recipe:
-    """InceptionGAN, a name the project left to others: branches after additive upsampling; the design is ours."""
+    """InceptionGAN: branches after additive upsampling. The project gives only the name; the design is ours."""
     plain = mnist()
     generator = replace(plain.networks["generator"], families=(Rule("block.*", "inception"), Rule("up.*", "inception")))
     return replace(

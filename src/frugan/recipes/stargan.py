@@ -1,11 +1,11 @@
-"""StarGAN and the depthwise forms of it: which layers of the translator are separable, and how deep it is.
+"""StarGAN and its depthwise forms: they differ in which layers of the translator are separable, and how deep it is.
 
 Choi et al. 2018 (arXiv 1711.09020); Ngxande, Tapamo and Burke 2019 (arXiv 1903.02225), whose layers are known from
-their numbers of parameters only. All are trained alike, on five attributes of 128-pixel portraits, as a user who has
-nothing would start: ``--data celeba data.attributes='["Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young"]'`` is
-what the papers trained on. On a CPU, ``data.size=32 generator.width=0.25 discriminator.width=0.25`` gives a picture of
-it. The rate falls to 0 over the second half, as documented; the authors' code, which computes it wrongly, keeps it:
-``schedule=constant``.
+their numbers of parameters only. All are trained alike, on five attributes of 128-pixel portraits, which need no
+download. The papers trained on
+``--data celeba data.attributes='["Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young"]'``.
+On a CPU, ``data.size=32 generator.width=0.25 discriminator.width=0.25`` gives a first impression. The rate falls to 0
+over the second half, as documented. The authors' code computes this wrongly and keeps the rate: ``schedule=constant``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def stargan() -> Recipe:
     """StarGAN: one translator for several attributes; 128 x 128, five attributes, all layers standard.
 
     ``frugan train stargan data.size=32 generator.width=0.25 discriminator.width=0.25 --images 400k`` needs no download;
-    ``--data FOLDER data.attributes=[]`` takes classes, a subfolder each; ``data.balance=even`` shows all as often.
+    ``--data FOLDER data.attributes=[]`` takes classes, one subfolder each; ``data.balance=even`` shows each as often.
     """
     adam = {"learning_rate": 1e-4, "betas": (0.5, 0.999), "schedule": Choice("linear", {"hold": 0.5})}
     return Recipe(
@@ -78,38 +78,38 @@ def depthwise_dg() -> Recipe:
 
 @recipe
 def depthwise_d() -> Recipe:
-    """StarGAN's generator against DepthwiseDG's discriminator: the fourth corner of the square."""
+    """StarGAN's generator with DepthwiseDG's discriminator: only the discriminator is separable."""
     return _form("depthwise-d", "G 8,430,528 and D 34,333,568", (), DISCRIMINATOR)
 
 
 @recipe
 def deeper_depthwise_g() -> Recipe:
-    """DeeperDepthwiseG: residual blocks of one standard and two separable layers, the last of one and one."""
+    """DeeperDepthwiseG: residual blocks of one standard and two separable layers; the last block has one of each."""
     rules = (Rule("block.*.1", "depthwise"), Rule("block.*.2", "depthwise"))
     return _form("deeper-depthwise-g", "G 5,640,384", rules, depth={"block_layers": [3, 3, 3, 3, 3, 2]})
 
 
 @recipe
 def deeper_depthwise_g_frugal() -> Recipe:
-    """As many parameters as DeeperDepthwiseG for a third of its work: one more stage, five blocks, all separable."""
+    """As many parameters as DeeperDepthwiseG with a third of its work: one more stage, five blocks, all separable."""
     return _form("deeper-depthwise-g-frugal", "G 5,616,520", TRANSLATOR, depth={"stages": 3, "blocks": 5})
 
 
 @recipe
 def deeper_depthwise_g_text() -> Recipe:
-    """DeeperDepthwiseG as the text may be read: DepthwiseG with eleven blocks."""
+    """DeeperDepthwiseG in another reading of the paper's text: DepthwiseG with eleven blocks."""
     return _form("deeper-depthwise-g-text", "G 2,208,648, not the printed 5.6 M", TRANSLATOR, depth={"blocks": 11})
 
 
 @recipe
 def depthwise_g_bottleneck() -> Recipe:
-    """StarGAN with the residual layers separable, where most of the weights are."""
+    """StarGAN with separable residual layers, which hold most of the weights."""
     return _form("depthwise-g-bottleneck", "G 2,166,720", (Rule("block.*", "depthwise"),))
 
 
 @recipe
 def depthwise_g_down() -> Recipe:
-    """StarGAN with the residual and the halving layers separable."""
+    """StarGAN with separable residual and halving layers."""
     return _form("depthwise-g-down", "G 1,555,392", (Rule("block.*", "depthwise"), Rule("down.*", "depthwise")))
 
 
@@ -118,13 +118,13 @@ WITHOUT_ENDS = (Rule("*", "depthwise"), Rule("stem", "standard"), Rule("output",
 
 @recipe
 def depthwise_g_ends_kept() -> Recipe:
-    """StarGAN with all layers separable but the first and the last, which have 7 x 7 kernels."""
+    """StarGAN with all layers separable except the first and the last, which have 7 x 7 kernels."""
     return _form("depthwise-g-ends-kept", "G 947,136", WITHOUT_ENDS)
 
 
 @recipe
 def depthwise_g_ends_kept_10() -> Recipe:
-    """The same with ten residual blocks instead of six."""
+    """depthwise-g-ends-kept with ten residual blocks instead of six."""
     return _form("depthwise-g-ends-kept-10", "G 1,493,952", WITHOUT_ENDS, depth={"blocks": 10})
 
 
@@ -142,7 +142,7 @@ def depthwise_dg_full() -> Recipe:
 
 @recipe
 def depthwise_dg_stem_kept() -> Recipe:
-    """DepthwiseDG with all layers of the discriminator separable but the first."""
+    """DepthwiseDG with all layers of the discriminator separable except the first."""
     kept = (Rule("*", "depthwise"), Rule("stem", "standard"))
     return _form("depthwise-dg-stem-kept", "G 1,525,128 and D 2,893,696", TRANSLATOR, kept)
 
@@ -151,12 +151,12 @@ def depthwise_dg_stem_kept() -> Recipe:
 def stargan_joint() -> Recipe:
     """StarGAN on two data sets with different labels at once: attributes of one, expressions of the other.
 
-    ``frugan train stargan-joint --data celeba streams.second.source=FOLDER``, the folder with one subfolder for each
-    expression. As it stands, both are portraits, each labelled with what the other is not.
+    ``frugan train stargan-joint --data celeba streams.second.source=FOLDER``; FOLDER has one subfolder for each
+    expression. By default both data sets are portraits, each labelled with attributes that the other lacks.
     """
     plain = stargan()
     second = {"attributes": ["smile", "beard", "hat"], "classes": 3}
     return replace(
         plain, name="stargan-joint", game=Choice("star_joint"), streams={"second": second},
-        expects="each label bit of either set adds 3,136 parameters to G; two more say which set is meant",
+        expects="each label bit of either set adds 3,136 parameters to G; two more bits say which set is meant",
     )

@@ -1,4 +1,4 @@
-"""What a training can be asked for: the arguments of ``frugan.train`` and ``frugan train``."""
+"""What you can ask of a training: the arguments of ``frugan.train`` and ``frugan train``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Observers = str | Sequence[str | Choice]
 
 @dataclass(frozen=True)
 class TrainingArguments:
-    """Which recipe is trained, what is changed of it, and where the run lives. What is left out is as in the recipe."""
+    """Which recipe is trained, what is changed in it, where the run is kept. What is left out is as in the recipe."""
 
     recipe: str | Recipe
     """A recipe's name (frugan recipes), or the recipe.json of another run; in Python also a `Recipe`."""
@@ -43,25 +43,25 @@ class TrainingArguments:
     """auto, float32 or bf16."""
     init: Init | None = None
     """An artefact or run whose weights the generator begins with; or NETWORK=PATH, several with commas (in Python a
-    map). A network that no player trains, such as a teacher, needs this, and keeps these weights."""
+    map). A network that no player trains, such as a teacher, needs this and keeps these weights."""
     code: Code | None = None
-    """A Python file of your own that adds families, networks, games, metrics or recipes (docs/extending.md); as often
-    as wanted. Their hashes stand in the run, and a run that is continued knows its files."""
+    """A Python file of your own that adds families, networks, games, metrics or recipes (docs/extending.md); may be
+    repeated. The run keeps their hashes; a run that you continue knows its files."""
     trust_code: bool = False
     """Run the Python files that a run names even if you never ran them on this machine. They could do anything: read
     them first."""
     allow_changed_code: bool = False
-    """Continue the run though Python files of your own have changed since; it is written down in the run."""
+    """Continue the run even if Python files of your own have changed since; the run records it."""
     allow_unusable: bool = False
     """Train even if more than 5 % of the images cannot be used."""
     evaluate_every: Count | None = None
-    """Measure what would be shipped every N images (20k), small and fast: fid_2k is of 2,000 images and no final
-    FID."""
+    """Every N images (20k), measure what the run would ship. This is small and fast: fid_2k uses 2,000 images and is
+    no final FID."""
     keep_best: Name | None = None
-    """fid or class_coverage: keep the best checkpoint by it as an artefact in OUT/best, and evaluate that one anew by
-    other latents. What trains on stays the last one."""
+    """fid or class_coverage: keep the checkpoint that is best by it as an artefact in OUT/best, and evaluate that one
+    anew with other latents. Training itself goes on from the last one."""
     observers: Observers = ()
     """Observers of your own that look at the run (docs/extending.md): NAME, or NAME,option=value+NAME. They change
-    nothing, so a run may be continued with others."""
+    nothing, so you may continue a run with others."""
     quiet: bool = False
     """Print nothing."""
