@@ -203,6 +203,40 @@ def test_a_verdict_says_how_many_values_are_those_of_failed_runs() -> None:
     assert "counting 1 failed of thin and 1 of plain as the worst value" in text
 
 
+def test_failures_are_counted_for_the_arm_that_they_are_of() -> None:
+    one, other = ({**dict(enumerate(values)), **failed} for values, failed in (
+        (THIN, {3: math.nan, 4: math.nan}), (PLAIN, {0: math.nan}),
+    ))  # fmt: skip
+    found = verdicts.difference(Side("thin", one), Side("plain", other), 0.3, "lower")
+    assert found is not None
+    assert "counting 2 failed of thin and 1 of plain as the worst value" in found["text"]
+
+
+@pytest.mark.parametrize("values", [THIN, DAMAGED, (12.7, 12.6, 12.8, 12.9, 12.6), (12.0, 11.9, 12.2, 12.1, 11.9)])
+def test_where_higher_is_better_all_is_as_for_the_same_values_upside_down(values: tuple[float, ...]) -> None:
+    def found(sign: int, better: str) -> dict[str, Any]:
+        arms = ({seed: sign * value for seed, value in enumerate(arm)} for arm in (values, PLAIN))
+        one = verdicts.difference(*(Side(name, arm) for name, arm in zip("ab", arms, strict=True)), 0.3, better)
+        assert one is not None
+        return one
+
+    lower, higher = found(1, "lower"), found(-1, "higher")
+    alike = ("kind", "text", "win_rate", "chance_better", "p", "equivalence_p", "equivalent", "sign_flip_p")
+    assert [higher[name] for name in alike] == [lower[name] for name in alike]
+    assert higher["mean"] == -lower["mean"]
+
+
+@pytest.mark.parametrize(("lost", "kind"), [(0.55, "worse within margin"), (0.80, "worse beyond margin")])
+def test_a_margin_where_higher_is_better_is_a_share_of_what_may_be_lost(lost: float, kind: str) -> None:
+    """Half of the mean may be lost: a factor of 2, not of 1.5."""
+    base = (1.0, 4.0, 1.0, 4.0, 2.0)
+    thin = {seed: value * math.exp(-lost + 0.01 * (-1) ** seed) for seed, value in enumerate(base)}
+    found = verdicts.difference(Side("thin", thin), Side("plain", dict(enumerate(base))), 1.0, "higher")
+    assert found is not None
+    assert found["skewed"]
+    assert found["kind"] == kind
+
+
 def test_a_judge_whose_scale_has_no_share_of_the_margin_is_no_crash() -> None:
     below = tuple(value - 12.4 for value in PLAIN)  # KID may fall below 0
     judges = {"plain": judged(tuple(-v - 1 for v in PLAIN)), "thin": judged(below), "damaged": judged(DAMAGED)}

@@ -45,6 +45,9 @@ def test_every_class_or_combination_is_drawn_alike(attributes: bool) -> None:
     assert times[99] == 140
     assert sorted(times[number] for number in range(90, 99)) == [15] * 4 + [16] * 5
     assert {times[number] for number in range(90)} == {1, 2}
+    nine = [number for number in seen if 90 <= number < 99]
+    orders = {tuple(nine[start : start + 9]) for start in range(0, 135, 9)}
+    assert len(orders) == 15  # another order each time
 
 
 def test_without_balance_the_stream_is_what_it_was() -> None:

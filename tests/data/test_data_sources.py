@@ -288,12 +288,24 @@ def test_a_subset_is_the_same_whether_packed_or_taken_later(tmp_path: Path) -> N
         open_dataset(str(tmp_path / "a.npz"), only=["x"])
 
 
+def test_what_is_asked_of_one_source_in_turn_is_given_each_time(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=pixels(12), labels=np.arange(12) % 3)
+    asked: list[tuple[dict[str, Any], tuple[int, ...]]] = [
+        ({}, (12, 3, 8, 8)), ({"limit": 5}, (5, 3, 8, 8)), ({"limit": 7}, (7, 3, 8, 8)), ({"size": 4}, (12, 3, 4, 4)),
+        ({"channels": 1}, (12, 1, 8, 8)), ({"only": ("1",)}, (4, 3, 8, 8)), ({"only": ("1", "2")}, (8, 3, 8, 8)),
+        ({}, (12, 3, 8, 8)),
+    ]  # fmt: skip
+    for options, shape in asked:
+        assert open_dataset(str(tmp_path / "a.npz"), **options).images.shape == shape, options
+
+
 def test_a_limit_draws_from_all(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=pixels(400), labels=np.arange(400) // 40)
     dataset = open_dataset(str(tmp_path / "a.npz"), limit=100)
     assert len(dataset) == 100
     assert dataset.labels is not None
     assert len(dataset.labels.unique()) == 10
+    assert dataset.labels.tolist() == sorted(dataset.labels.tolist())  # in the order of the source
 
 
 # Files of arrays

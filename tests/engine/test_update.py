@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from frugan.engine.processes import Processes
 from frugan.engine.update import NonFinite, Player, Update
 from frugan.registry import UserError
 
@@ -306,6 +307,28 @@ def test_nothing_that_is_not_finite_is_ever_stepped(bad, where):
     update.naming = True
     with pytest.raises(NonFinite, match="loss 1" if where == "loss" else r"gradient of 'discriminator\.0\.weight'"):
         update("discriminator", loss)
+
+
+class Other(Processes):
+    """This process and another, whose gradients are the same and whose loss is not finite."""
+
+    def __init__(self, gradients: int) -> None:
+        super().__init__(rank=0, world=2)
+        object.__setattr__(self, "gradients", gradients)
+
+    def mean_(self, flat: Tensor) -> Tensor:
+        flat[self.gradients :] += float("nan")  # type: ignore[attr-defined]
+        return flat
+
+
+def test_a_loss_that_is_not_finite_in_another_process_stops_this_one_too():
+    networks = nets()
+    players = {name: Player(name, {name: network}, adam) for name, network in networks.items()}
+    update = Update(players, Other(sum(one.numel() for one in networks["discriminator"].parameters())))
+    before = state(update)
+    with pytest.raises(NonFinite, match="discriminator"):
+        update("discriminator", lambda: networks["discriminator"](REAL).mean())
+    assert same(before, state(update))
 
 
 FUSED = functools.partial(torch.optim.Adam, lr=0.1, fused=True)
