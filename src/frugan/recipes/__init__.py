@@ -29,7 +29,7 @@ def add(name: str, function: Callable[[], Recipe]) -> None:
     """Register a recipe of your own under `name`. Raises UserError if one of frugan's own has that name."""
     known = _known.get(name)
     if known is not None and _is_own(known) and known is not function:
-        raise UserError(f"A recipe called '{name}' exists already; give yours another name.")
+        raise UserError(f"There is a recipe called '{name}' already; give yours another name.")
     if _is_own(function):
         _known[name] = function
     else:
