@@ -55,7 +55,7 @@ def measured(point: Mapping[str, float], repeats: int) -> dict[str, Any]:
     changes = {"data.size": size, "generator.width": point["width"], "discriminator.width": point["width"]}
     recipe = replace(recipes.find("dcgan-64").with_changes(changes), batch_size=int(point["batch"]))
     device = torch.device("cpu")
-    mode = kernels.settle(recipe.kernels, device, recipe.whole_rounds)
+    mode = kernels.resolve(recipe.kernels, device, recipe.whole_rounds)
     with tempfile.TemporaryDirectory() as folder:
         before = peak_memory()
         images = zeros(Path(folder), int(point["images"]), size)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from frugan import classifying
 from frugan.batch import ImageShape
-from frugan.classifying import images_seen, looked_at, network
+from frugan.classifying import images_shown, input_size, network
 
 
 def stripes(count: int = 80) -> tuple[Tensor, Tensor]:
@@ -27,16 +27,16 @@ def test_metrics_sheet_2_14_parameters() -> None:
 
 
 def test_the_net_fits_other_images() -> None:
-    assert looked_at(ImageShape(3, 32, 32)) == (32, 32)
-    assert looked_at(ImageShape(1, 128, 128)) == (32, 32)
-    assert looked_at(ImageShape(3, 64, 48)) == (32, 24)
+    assert input_size(ImageShape(3, 32, 32)) == (32, 32)
+    assert input_size(ImageShape(1, 128, 128)) == (32, 32)
+    assert input_size(ImageShape(3, 64, 48)) == (32, 24)
     assert parameters(3, 64, 64, classes=4) == parameters(3, 32, 32, classes=4)
 
 
 def test_training_shows_whole_batches_and_no_image_too_often() -> None:
-    assert images_seen(60_000) == images_seen(10_000) == 468 * 128
-    assert images_seen(100) == 15 * 128
-    assert images_seen(3) == 128
+    assert images_shown(60_000) == images_shown(10_000) == 468 * 128
+    assert images_shown(100) == 15 * 128
+    assert images_shown(3) == 128
 
 
 def test_learns_from_the_rows_that_are_given_and_from_no_other() -> None:
@@ -55,10 +55,10 @@ def test_learns_from_the_rows_that_are_given_and_from_no_other() -> None:
 def test_what_is_told_follows_from_the_image_alone() -> None:
     images, labels = stripes()
     net = classifying.train(images, labels, torch.arange(80), 2, seed=0, device="cpu")
-    told = classifying.look(net, images)
-    assert told.features.shape == (80, 128)
-    assert torch.allclose(told.log_probabilities.exp().sum(1), torch.ones(80), atol=1e-6)
+    predictions = classifying.predict(net, images)
+    assert predictions.features.shape == (80, 128)
+    assert torch.allclose(predictions.log_probabilities.exp().sum(1), torch.ones(80), atol=1e-6)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(classifying.look(net, images).features, told.features)
-    assert (classifying.look(net, images[:1]).features - told.features[:1]).abs().max() < 1e-5
-    assert not told.features.requires_grad
+        assert torch.equal(classifying.predict(net, images).features, predictions.features)
+    assert (classifying.predict(net, images[:1]).features - predictions.features[:1]).abs().max() < 1e-5
+    assert not predictions.features.requires_grad

@@ -32,7 +32,7 @@ IMAGES, PASSES, BATCH, RATE = 60_000, 20, 128, 2e-3
 """Training shows this many images unless told, none more often than so many times; batch size; Adam's highest rate."""
 
 
-class Told(NamedTuple):
+class Predictions(NamedTuple):
     """What a net sees, a row an image, on the CPU: 128 features after their ReLU, and logarithms of probabilities.
 
     Those of classes are log-softmax values ``[count, classes]``, those of attributes log-sigmoid ``[count, bits]``.
@@ -43,8 +43,8 @@ class Told(NamedTuple):
 
 
 def network(shape: ImageShape, classes: int) -> nn.Sequential:
-    """The untrained net: floats in -1..1 of the size of `looked_at` to logits ``[count, classes]``."""
-    height, width = looked_at(shape)
+    """The untrained net: floats in -1..1 of the size of `input_size` to logits ``[count, classes]``."""
+    height, width = input_size(shape)
     inner = 64 * ((height - 4) // 2) * ((width - 4) // 2)
     return nn.Sequential(
         nn.Conv2d(shape.channels, 32, 3),
@@ -60,13 +60,13 @@ def network(shape: ImageShape, classes: int) -> nn.Sequential:
     )
 
 
-def looked_at(shape: ImageShape) -> tuple[int, int]:
+def input_size(shape: ImageShape) -> tuple[int, int]:
     """Height and width that the net sees: the images' own, or the longer side made 32 if it is longer than that."""
     scale = min(1.0, LARGEST_SIDE / max(shape.height, shape.width))
     return round(shape.height * scale), round(shape.width * scale)
 
 
-def images_seen(count: int, budget: int = IMAGES) -> int:
+def images_shown(count: int, budget: int = IMAGES) -> int:
     """How many of `budget` images training shows where `count` are different: whole batches, one at least."""
     return max(1, min(budget, PASSES * count) // BATCH) * BATCH
 
@@ -84,7 +84,7 @@ def train(
         rows: int64, the images to learn from, in the order that the seed then shuffles.
         budget: how many images it is shown, repeats included.
     """
-    steps = images_seen(len(rows), budget) // BATCH
+    steps = images_shown(len(rows), budget) // BATCH
     draws = seeds.generator(seed, "classifier", "order")
     passes = range(-(-steps * BATCH // len(rows)))
     stream = torch.cat([rows[torch.randperm(len(rows), generator=draws)] for _ in passes])
@@ -109,7 +109,7 @@ def train(
     return net.eval()
 
 
-def look(net: nn.Sequential, images: Tensor, *, attributes: bool = False) -> Told:
+def predict(net: nn.Sequential, images: Tensor, *, attributes: bool = False) -> Predictions:
     """What `net`, in its evaluating mode, sees in images like those that it learnt from; at once, so for a batch.
 
     `attributes` says that it learnt these and not classes.
@@ -118,13 +118,14 @@ def look(net: nn.Sequential, images: Tensor, *, attributes: bool = False) -> Tol
     with exact(place):
         features = net[:-1](_prepare(images, place))
         logits = net[-1](features)
-        return Told(features.cpu(), (functional.logsigmoid(logits) if attributes else logits.log_softmax(1)).cpu())
+        logs = functional.logsigmoid(logits) if attributes else logits.log_softmax(1)
+        return Predictions(features.cpu(), logs.cpu())
 
 
 def classify(net: nn.Sequential, images: Tensor, *, attributes: bool = False) -> Tensor:
     """The likeliest class of each image, int64 ``[count]``, or the attributes that it is likely to have."""
-    looks = (look(net, part, attributes=attributes).log_probabilities for part in images.split(BATCH))
-    return torch.cat([likeliest(one, attributes=attributes) for one in looks])
+    predicted = (predict(net, part, attributes=attributes).log_probabilities for part in images.split(BATCH))
+    return torch.cat([likeliest(one, attributes=attributes) for one in predicted])
 
 
 def likeliest(log_probabilities: Tensor, *, attributes: bool) -> Tensor:
@@ -143,7 +144,7 @@ def in_half(device: str) -> bool:
 def _prepare(images: Tensor, device: torch.device) -> Tensor:
     """Bytes ``[count, channels, height, width]`` as the net takes them: resized if large, in -1..1."""
     images = from_bytes(images.to(device))
-    height, width = looked_at(ImageShape(*images.shape[1:]))
+    height, width = input_size(ImageShape(*images.shape[1:]))
     if images.shape[2:] != (height, width):
         images = area(images, height, width)
     return images

@@ -54,8 +54,8 @@ class FuseReport:
         lines = [f"batch norms folded: {len(self.folded)}"]
         for word, pairs in (("merged", self.merged), ("left as a pair", self.left)):
             lines += [f"{name}: {word} (pair {one:.3g} ms, merged {two:.3g} ms)" for name, (one, two) in pairs.items()]
-        for word, found in (("joined its layer", self.joined), ("left before its layer", self.apart)):
-            lines += [f"{name}: {word} (apart {one:.3g} ms, joined {two:.3g} ms)" for name, (one, two) in found.items()]
+        for word, pairs in (("joined its layer", self.joined), ("left before its layer", self.apart)):
+            lines += [f"{name}: {word} (apart {one:.3g} ms, joined {two:.3g} ms)" for name, (one, two) in pairs.items()]
         return "\n".join(lines)
 
 
@@ -94,16 +94,16 @@ Times = dict[str, tuple[float, float]]
 
 
 def _replaced(
-    network: nn.Module, found: dict[str, nn.Sequential], make: Callable[[nn.Sequential], nn.Module],
+    network: nn.Module, modules: dict[str, nn.Sequential], make: Callable[[nn.Sequential], nn.Module],
     inputs: tuple[Any, ...], wanted: bool | None,
 ) -> tuple[Times, Times]:  # fmt: skip
     """Put what is faster, or `wanted`, in the place of these modules: the times of those replaced and of those left."""
     replaced: Times = {}
     left: Times = {}
-    seen = _seen(network, list(found), inputs)
-    for name in seen:
-        plain, one = found[name], make(found[name]).to(memory_format=torch.channels_last)  # pyrefly: ignore
-        times = _in_turn(lambda plain=plain, name=name: plain(seen[name]), lambda one=one, name=name: one(seen[name]))
+    given = _inputs_of(network, list(modules), inputs)
+    for name in given:
+        plain, one = modules[name], make(modules[name]).to(memory_format=torch.channels_last)  # pyrefly: ignore
+        times = _in_turn(lambda plain=plain, name=name: plain(given[name]), lambda one=one, name=name: one(given[name]))
         better = times[1] < times[0] if wanted is None else wanted
         (replaced if better else left)[name] = times
         if better:
@@ -276,12 +276,12 @@ def _taps(size: int, before: int) -> list[tuple[int, Tensor]]:
     return phases
 
 
-def _seen(network: nn.Module, names: list[str], inputs: tuple[Any, ...]) -> dict[str, Tensor]:
+def _inputs_of(network: nn.Module, names: list[str], inputs: tuple[Any, ...]) -> dict[str, Tensor]:
     """What each of these modules is called with when the network is called once."""
-    found: dict[str, Tensor] = {}
+    given_to: dict[str, Tensor] = {}
 
     def watching(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        return lambda module, given: found.update({name: given[0]})
+        return lambda module, given: given_to.update({name: given[0]})
 
     hooks = [network.get_submodule(name).register_forward_pre_hook(watching(name)) for name in names]
     try:
@@ -290,7 +290,7 @@ def _seen(network: nn.Module, names: list[str], inputs: tuple[Any, ...]) -> dict
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return given_to
 
 
 def _in_turn(one: Callable[[], object], other: Callable[[], object]) -> tuple[float, float]:

@@ -319,7 +319,7 @@ def _apart(
 def _compared(name: str, formula: Callable[[Tensor, Tensor], Tensor], *, paired: bool = False) -> AdversarialLoss:
     """A loss in which both sides look at both kinds of logits: `formula` on (real, fake), swapped for the generator."""
 
-    def check(real: Tensor | None, fake: Tensor) -> Tensor:
+    def required(real: Tensor | None, fake: Tensor) -> Tensor:
         if real is None:
             raise UserError(f"The generator's side of '{name}' compares with real logits: call generator(fake, real).")
         # Otherwise [count] and [count, 1] would silently be compared each with each.
@@ -329,8 +329,8 @@ def _compared(name: str, formula: Callable[[Tensor, Tensor], Tensor], *, paired:
 
     return AdversarialLoss(
         name,
-        lambda real, fake, random=None: formula(_wide(check(real, fake)), _wide(fake)),
-        lambda fake, real=None, random=None: formula(_wide(fake), _wide(check(real, fake))),
+        lambda real, fake, random=None: formula(_wide(required(real, fake)), _wide(fake)),
+        lambda fake, real=None, random=None: formula(_wide(fake), _wide(required(real, fake))),
         needs_real=True,
     )
 

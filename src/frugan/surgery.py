@@ -123,18 +123,18 @@ def swap(
         )
 
     before = None if inputs is None else observe(module, inputs, batch=batch)
-    found = {name: layer for name, layer in module.named_modules() if isinstance(layer, _ConvNd)}
+    convolutions = {name: layer for name, layer in module.named_modules() if isinstance(layer, _ConvNd)}
     if before is not None:  # running order, then those that did not run
-        ran = dict.fromkeys(call.name for call in before.calls if call.name in found)
-        found = {name: found[name] for name in (*ran, *(name for name in found if name not in ran))}
-    wanted = _wanted(found, layers)
-    ends = {*(list(found)[:1] if keep_first else ()), *(list(found)[-1:] if keep_last else ())}
+        ran = dict.fromkeys(call.name for call in before.calls if call.name in convolutions)
+        convolutions = {name: convolutions[name] for name in dict.fromkeys((*ran, *convolutions))}
+    wanted = _wanted(convolutions, layers)
+    ends = {*(list(convolutions)[:1] if keep_first else ()), *(list(convolutions)[-1:] if keep_last else ())}
     owners = _owners(module)
 
     copy = duplicate(module)
     rows: list[SwapRow] = []
     fresh: dict[nn.Module, nn.Module] = {}
-    for name, layer in found.items():
+    for name, layer in convolutions.items():
         count = parameters(layer)
         built: nn.Module | str
         if name not in wanted:
@@ -163,16 +163,16 @@ def swap(
         notes.append("no layer was rewritten.")
     report = SwapReport(chosen.name, tuple(rows), parameters(module), parameters(copy), None, None, tuple(notes))
     if before is not None:
-        report = _checked(module, copy, before, inputs, report)
+        report = _compare(module, copy, before, inputs, report)
     return Swapped(copy, report)
 
 
 def _family(family: str | ConvFamily, options: dict[str, Any]) -> ConvFamily:
     """The family with its options; what a swap keeps (kernel, stride, padding) cannot be set."""
-    found = convs.find(family) if isinstance(family, str) else family
-    accepted = {**found.accepted(), **dict.fromkeys(SEAM)}
-    check_options(f"swap to '{found.name}'", {**found.options, **options}, accepted)
-    return found.with_options(**options)
+    chosen = convs.find(family) if isinstance(family, str) else family
+    accepted = {**chosen.accepted(), **dict.fromkeys(SEAM)}
+    check_options(f"swap to '{chosen.name}'", {**chosen.options, **options}, accepted)
+    return chosen.with_options(**options)
 
 
 def _rebuilt(name: str, layer: _ConvNd, family: ConvFamily, kinds: tuple[str, ...]) -> nn.Module | str:
@@ -243,16 +243,16 @@ def _padding(layer: _ConvNd) -> tuple[Pads, Pads]:
     return high, wide
 
 
-def _wanted(found: dict[str, _ConvNd], layers: Chooser | None) -> set[str]:
+def _wanted(convolutions: dict[str, _ConvNd], layers: Chooser | None) -> set[str]:
     if layers is None or layers == "all":
-        return set(found)
+        return set(convolutions)
     if callable(layers):
-        return {name for name, layer in found.items() if layers(name, layer)}
+        return {name for name, layer in convolutions.items() if layers(name, layer)}
     wanted: set[str] = set()
     for pattern in (layers,) if isinstance(layers, str) else layers:
-        matches = fnmatch.filter(found, pattern)
+        matches = fnmatch.filter(convolutions, pattern)
         if not matches:
-            raise UserError(f"No convolution of this module is called '{pattern}'. {suggest(pattern, found)}")
+            raise UserError(f"No convolution of this module is called '{pattern}'. {suggest(pattern, convolutions)}")
         wanted.update(matches)
     return wanted
 
@@ -289,7 +289,7 @@ def _trained(module: nn.Module) -> str | None:
     return None
 
 
-def _checked(module: nn.Module, copy: nn.Module, before: Observation, inputs: Any, report: SwapReport) -> SwapReport:
+def _compare(module: nn.Module, copy: nn.Module, before: Observation, inputs: Any, report: SwapReport) -> SwapReport:
     """The report with multiply-accumulates, after comparing the shapes of every layer and of what comes out."""
     try:
         after = observe(copy, inputs, batch=before.batch)

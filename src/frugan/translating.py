@@ -50,7 +50,7 @@ def translate(
         raise UserError(f"{out} exists; give another --out, or --overwrite.")
     owncode.load_of(run, code, trust_code=trust_code)
     translator, targets = _opened(run, to, str(choose_device(device)))
-    found = _found(images)
+    files = _image_files(images)
     channels, *trained = translator.config["image"]
     wanted = size or min(trained)
     if wanted < 1:
@@ -59,7 +59,7 @@ def translate(
     written: list[Path] = []
     rows: list[list[Any]] = []
     names: dict[str, int] = {}  # two folders may hold files of one name
-    for path, named in found:
+    for path, named in files:
         pixels = _read(path, channels, wanted, getattr(translator.module, "multiple", 1), named)
         if pixels is None:
             continue
@@ -72,7 +72,7 @@ def translate(
             row.append(made)
         rows.append(row)
     if not rows:
-        raise UserError(f"None of the {len(found)} files could be read as an image.")
+        raise UserError(f"None of the {len(files)} files could be read as an image.")
     if len(targets) > 1:
         written.append(_write(_sheet(rows), out / "sheet.png"))
     return written
@@ -106,22 +106,22 @@ def _opened(run: str | Path, to: Sequence[str], device: str) -> tuple[Translator
     raise UserError(f"{run} does not translate to '{wrong}'. {suggest(wrong, everything)}")
 
 
-def _found(images: Sequence[str | Path]) -> list[tuple[Path, bool]]:
+def _image_files(images: Sequence[str | Path]) -> list[tuple[Path, bool]]:
     """The files meant, each with whether it was named itself. Raises UserError if there are none."""
-    found: list[tuple[Path, bool]] = []
+    files: list[tuple[Path, bool]] = []
     for given in map(Path, images):
         if given.is_dir():
             inside = sorted(path for path in given.rglob("*") if path.suffix.lower() in SUFFIXES)
             if not inside:
                 raise UserError(f"{given} holds no image files ({', '.join(SUFFIXES)}).")
-            found += [(path, False) for path in inside]
+            files += [(path, False) for path in inside]
         elif given.is_file():
-            found.append((given, True))
+            files.append((given, True))
         else:
             raise UserError(f"{given}: there is no such file or folder; give images, or folders of images.")
-    if not found:
+    if not files:
         raise UserError("No images were given; name files or folders: frugan translate RUN IMAGES --out FOLDER.")
-    return found
+    return files
 
 
 def _read(path: Path, channels: int, size: int, multiple: int, named: bool) -> np.ndarray[Any, Any] | None:
@@ -134,14 +134,14 @@ def _read(path: Path, channels: int, size: int, multiple: int, named: bool) -> n
             image = ImageOps.exif_transpose(file)
             grey = image.mode in ("1", "L", "LA", "I", "F", "I;16")
             if grey != (channels == 1):
-                found, taken = ("grey", "colour") if grey else ("in colour", "grey")
-                raise UserError(f"{path} is {found}, and this translator takes {taken} images.")
+                given, taken = ("grey", "colour") if grey else ("in colour", "grey")
+                raise UserError(f"{path} is {given}, and this translator takes {taken} images.")
             image = image.convert("L" if channels == 1 else "RGB")
     except (UnidentifiedImageError, OSError, UserError) as error:
-        told = error if isinstance(error, UserError) else UserError(f"{path} cannot be read as an image: {error}.")
+        refusal = error if isinstance(error, UserError) else UserError(f"{path} cannot be read as an image: {error}.")
         if named:
-            raise told from None
-        print(f"frugan: set aside: {told}", file=sys.stderr)
+            raise refusal from None
+        print(f"frugan: set aside: {refusal}", file=sys.stderr)
         return None
     scale = size / min(image.size)
     width, height = (max(1, round(side * scale / multiple)) * multiple for side in image.size)

@@ -242,7 +242,7 @@ def test_what_is_shipped_is_a_network_of_the_game_in_a_known_role(name):
         assert item.network in game.networks
         assert item.reader is None or item.reader in game.networks
         assert set(item.direction or ()) <= set(game.streams)
-        assert {told.stream for told in item.told} <= set(game.streams)
+        assert {layout.stream for layout in item.label_layouts} <= set(game.streams)
 
 
 @pytest.mark.parametrize("name", games.names())

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from frugan import cli
+from frugan import cli, losses
 from frugan.artefact import _config
 from frugan.batch import Batch
 from frugan.data import check, has_split, open_dataset
@@ -408,7 +408,8 @@ def test_a_shipped_network_says_which_attributes_it_knows_and_nobodys_folder(tmp
 
 
 def test_uniform_labels_are_not_drawn_for_attributes() -> None:
-    pair = Pair(torch.nn.Identity(), torch.nn.Identity(), 4, Latents(2), (), "uniform")
+    identity = torch.nn.Identity()
+    pair = Pair(identity, identity, 4, Latents(2), losses.find("minimax"), {}, (), "uniform")
     real = Batch(torch.zeros(4, 3, 8, 8), torch.zeros(4, 2, dtype=torch.int64))
     with pytest.raises(UserError, match="for data with attributes take real"):
         pair.fake(real, Progress(0, 0, 0), "fake")

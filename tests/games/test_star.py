@@ -108,8 +108,8 @@ def test_stargan_depthwise_sheet_5_11_target_labels():
 
 def test_stargan_depthwise_sheet_5_12_joint_label_vector():
     celeba, rafd = Domains("first", "first", 5, 0, 8, (1.0, 0.0)), Domains("second", "second", 8, 5, 0, (0.0, 1.0))
-    assert celeba.told(torch.tensor([[1, 0, 0, 1, 1]])).tolist() == [[1, 0, 0, 1, 1] + 8 * [0] + [1, 0]]
-    assert rafd.told(torch.tensor([2])).tolist() == [5 * [0] + [0, 0, 1, 0, 0, 0, 0, 0] + [0, 1]]
+    assert celeba.condition(torch.tensor([[1, 0, 0, 1, 1]])).tolist() == [[1, 0, 0, 1, 1] + 8 * [0] + [1, 0]]
+    assert rafd.condition(torch.tensor([2])).tolist() == [5 * [0] + [0, 0, 1, 0, 0, 0, 0, 0] + [0, 1]]
 
 
 # ------------------------------------------------------------------------------------------------------- order of play

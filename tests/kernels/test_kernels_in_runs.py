@@ -121,12 +121,12 @@ def test_what_auto_meant_may_be_said_outright_when_a_run_goes_on(data: Path, tmp
 def test_auto_means_measured_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr(_compiler, "compiler", lambda: ("/usr/bin/c++", "c++ 12"))
-    assert kernels.settle("auto", cpu, kernels.LEAST_ROUNDS) == "measured"
-    assert kernels.settle("auto", cpu, kernels.LEAST_ROUNDS - 1) == "plain"
-    assert kernels.settle("compiled", cpu, 1) == "compiled"
-    assert kernels.settle("auto", torch.device("cuda"), 10**6) == "plain"
+    assert kernels.resolve("auto", cpu, kernels.LEAST_ROUNDS) == "measured"
+    assert kernels.resolve("auto", cpu, kernels.LEAST_ROUNDS - 1) == "plain"
+    assert kernels.resolve("compiled", cpu, 1) == "compiled"
+    assert kernels.resolve("auto", torch.device("cuda"), 10**6) == "plain"
     monkeypatch.setattr(_compiler, "compiler", lambda: None)
-    assert kernels.settle("auto", cpu, 10**6) == "plain"
+    assert kernels.resolve("auto", cpu, 10**6) == "plain"
 
 
 def test_a_recipe_with_an_unknown_choice_is_refused_before_data_are_opened(tmp_path: Path) -> None:

@@ -87,8 +87,8 @@ class Bench:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         hottest = [
-            {"family": family, "precision": precision, "operations": [asdict(one) for one in found]}
-            for (family, precision), found in self.hottest.items()
+            {"family": family, "precision": precision, "operations": [asdict(one) for one in operations]}
+            for (family, precision), operations in self.hottest.items()
         ]
         return {
             "format": FORMAT, "recipe": self.recipe, "batch_size": self.batch_size, "images": self.images,
@@ -103,8 +103,8 @@ class Bench:
 
         console = Console()
         if layers:
-            for (family, precision), found in self.hottest.items():
-                console.print(_showing.hot_table(f"{family}, {precision}", found))
+            for (family, precision), operations in self.hottest.items():
+                console.print(_showing.hot_table(f"{family}, {precision}", operations))
                 console.print()
         console.print(_showing.table(self))
         peaks = ", ".join(f"{macs / 1e9:,.0f} in {name}" for name, macs in self.roofline.macs.items())
@@ -183,7 +183,7 @@ def bench(
         if name not in ("float32", "bf16"):
             raise UserError(f"There is no precision '{name}' to bench. {suggest(name, ('float32', 'bf16'))}")
     named = tuple(families) or arms_of(base)
-    mode = kernels.settle(base.kernels, place, base.whole_rounds)
+    mode = kernels.resolve(base.kernels, place, base.whole_rounds)
 
     memory.keep()
     # Every arm's networks are in memory together: only so can the arms take turns.
@@ -207,15 +207,15 @@ def bench(
     counted = {arm: _roofline.count(run, roofline) for arm, run in rounds.items()}
     # Some games show several batches a round: one for each step of the discriminator, or one of each stream.
     shown = next(parts.clock.images // parts.clock.rounds for parts in alive.values())
-    found = []
+    timed = []
     for arm, of_arm in times.items():
         ideal = sum(one.ideal for one in counted[arm].values())
-        found.append(_timed(arm, "round", of_arm, shown, ideal))
+        timed.append(_timed(arm, "round", of_arm, shown, ideal))
     tell("Sampling.")
-    found += _sampling({family: alive[family, asked[0]] for family in named}, base, roofline, place)
+    timed += _sampling({family: alive[family, asked[0]] for family in named}, base, roofline, place)
     hottest = {arm: _roofline.hottest(operations) for arm, operations in counted.items()}
     return Bench(
-        base.name, base.batch_size, shown, mode, costs.machine(place), torch.get_num_threads(), roofline, tuple(found),
+        base.name, base.batch_size, shown, mode, costs.machine(place), torch.get_num_threads(), roofline, tuple(timed),
         hottest,
     )
 
@@ -311,7 +311,7 @@ def _sampling(
     for family, parts in alive.items():
         network = artefact.laid_out(costs.duplicate(parts.averaged()[name]).eval(), blueprint.part)
         arms[family] = network, *blueprint.inputs()
-    found = []
+    timed = []
     for family, measured in costs.latencies(arms, batches=SAMPLED, repeats=15, warm_up=2, device=device).items():
         for one in measured:
             given = [each.to(device) for each in blueprint.example(one.batch)]
@@ -319,13 +319,13 @@ def _sampling(
                 run = functools.partial(arms[family][0], *given)
                 operations = _roofline.count(run, roofline)
             ideal = 1000 * sum(operation.ideal for operation in operations.values())
-            found.append(
+            timed.append(
                 Timed(
                     family, "float32", f"sample {one.batch}", one.median_ms, one.quartiles_ms, one.images_per_second,
                     ideal / one.median_ms,
                 )
             )
-    return found
+    return timed
 
 
 def _timed(arm: tuple[str, str], what: str, times: Sequence[float], images: int, ideal: float) -> Timed:

@@ -100,7 +100,7 @@ def count(run: Callable[[], object], roofline: Roofline) -> dict[tuple[str, str]
 
     from frugan.kernels import watched
 
-    found: dict[tuple[str, str], Operation] = {}
+    operations: dict[tuple[str, str], Operation] = {}
 
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -115,7 +115,7 @@ def count(run: Callable[[], object], roofline: Roofline) -> dict[tuple[str, str]
     def note(name: str, tensors: Sequence[Tensor], macs: float, taken: float) -> None:
         shapes = " ".join("x".join(map(str, value.shape)) for value in tensors[:3])
         kind = "bf16" if any(value.dtype is torch.bfloat16 for value in tensors) else "float32"
-        entry = found.setdefault((name, f"{shapes} {kind}"), Operation())
+        entry = operations.setdefault((name, f"{shapes} {kind}"), Operation())
         entry.calls += 1
         entry.seconds += taken
         if macs:
@@ -125,7 +125,7 @@ def count(run: Callable[[], object], roofline: Roofline) -> dict[tuple[str, str]
     run()
     with Watch(), watched(note):
         run()
-    return found
+    return operations
 
 
 def _macs(operation: Any, args: Sequence[Any], out: Any) -> float:

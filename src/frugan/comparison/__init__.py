@@ -177,7 +177,7 @@ def compare(
     folder = RunFolder(out or Path("runs") / "-".join(["compare", *(arm.folder for arm in found)]))
     own = run_code(folder.path, inits_of(arm.recipe for arm in found), code, trust_code=trust_code)
     usual = found[0].recipe
-    mode = kernels.settle("auto", choose_device(device), usual.whole_rounds)
+    mode = kernels.resolve("auto", choose_device(device), usual.whole_rounds)
     _check(found, settings, say)
     for note in notes:
         say(note)

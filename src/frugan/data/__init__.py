@@ -24,7 +24,7 @@ from frugan.data import readers
 from frugan.data._attributes import groups_of, numbers_of
 from frugan.data._balance import check_balance
 from frugan.data._convert import Skipped
-from frugan.data._named import NAMED, located, look_for
+from frugan.data._named import NAMED, find_folder, locate
 from frugan.data.batches import Batches
 from frugan.data.pack import (
     Pack,
@@ -33,7 +33,7 @@ from frugan.data.pack import (
     attributes_hash,
     class_numbers,
     content_hash,
-    look,
+    convert_all,
     open_content,
     open_pack,
     renumber,
@@ -238,10 +238,11 @@ def sources() -> list[SourceInfo]:
         SourceInfo(name, what, classes or None, "nothing to get", "built in")
         for kind in kinds for name, what, classes in kind.built_in
     ]
-    named = [
-        SourceInfo(name, known.what, known.classes or None, known.get, str(here) if (here := look_for(name)) else None)
-        for name, known in NAMED.items()
-    ]
+    named = []
+    for name, known in NAMED.items():
+        folder = find_folder(name)
+        place = None if folder is None else str(folder)
+        named.append(SourceInfo(name, known.what, known.classes or None, known.get, place))
     own = [SourceInfo(kind.typed, kind.what, None, "yours", None) for kind in kinds if not kind.built_in]
     return [*built_in, *named, *own]
 
@@ -267,12 +268,12 @@ def check(
     content, numbers = open_content(found, wanted)
     shapes: Counter[ImageShape] = Counter()
     skipped, enlarged = [], 0
-    for place, looked in enumerate(look(content, numbers, wanted)):
-        if looked.converted is None:
-            skipped.append(Skipped(looked.path, looked.reason))
+    for place, conversion in enumerate(convert_all(content, numbers, wanted)):
+        if conversion.converted is None:
+            skipped.append(Skipped(conversion.path, conversion.reason))
         else:
-            shapes[ImageShape(*looked.converted.pixels.shape)] += 1
-            enlarged += looked.converted.enlarged
+            shapes[ImageShape(*conversion.converted.pixels.shape)] += 1
+            enlarged += conversion.converted.enlarged
         if progress is not None:
             progress(place + 1, len(numbers))
     return CheckReport(
@@ -334,7 +335,7 @@ def _find(source: str, split: str, size: tuple[int, int] | None, cache: Path | N
 def _resolve(source: str, cache: Path | None) -> tuple[str, str | None, Reader]:
     """The source as its reader takes it (a named one as its folder), its own name if it has one, and the reader."""
     name = source if source in NAMED else None
-    place = located(name, cache) if name else source if ":" in source else str(Path(source).expanduser())
+    place = locate(name, cache) if name else source if ":" in source else str(Path(source).expanduser())
     kinds = {kind: readers.find(kind) for kind in readers.names()}
     taking = [kind for kind, reader in kinds.items() if not reader.loose and reader.accepts(place)]
     if len(taking) > 1:

@@ -33,7 +33,7 @@ def groups_of(
     A group of none of the `known` attributes is about other data. Raises UserError if some of a group are known and
     some are not, or if one attribute is in two groups.
     """
-    found: list[tuple[int, ...]] = []
+    groups: list[tuple[int, ...]] = []
     for group in exclusive:
         strange = [attribute for attribute in group if attribute not in known]
         if strange and len(strange) < len(group):
@@ -43,12 +43,12 @@ def groups_of(
             )
         places = tuple(list(chosen).index(attribute) for attribute in group if attribute in chosen)
         if len(places) > 1:
-            found.append(places)
-    numbers = [number for places in found for number in places]
+            groups.append(places)
+    numbers = [number for places in groups for number in places]
     twice = next((chosen[number] for number in numbers if numbers.count(number) > 1), None)
     if twice is not None:
         raise UserError(f"data.exclusive names '{twice}' twice; an attribute is in one group.")
-    return tuple(found)
+    return tuple(groups)
 
 
 def holding(name: str, attributes: Sequence[str], labels: np.ndarray, wanted: Sequence[str | int]) -> np.ndarray:

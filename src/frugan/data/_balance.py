@@ -17,11 +17,10 @@ BALANCES = ("even",)
 _TOGETHER = 4096  # places whose groups are drawn at once
 
 
-def check_balance(name: str | None) -> str | None:
-    """`name`, if it is one of `BALANCES` or None. Raises UserError."""
+def check_balance(name: str | None) -> None:
+    """Raise UserError unless `name` is one of `BALANCES`, or None."""
     if name is not None and name not in BALANCES:
         raise UserError(f"data.balance={name}: {suggest(str(name), BALANCES)}")
-    return name
 
 
 class Even:

@@ -48,18 +48,18 @@ def places(cache: Path | None = None) -> list[Path]:
     return [*listed, (cache or cache_root()) / "data"]
 
 
-def look_for(name: str, cache: Path | None = None) -> Path | None:
+def find_folder(name: str, cache: Path | None = None) -> Path | None:
     """The folder that holds the named source, or None."""
     return next((place / name for place in places(cache) if (place / name).is_dir()), None)
 
 
-def located(name: str, cache: Path | None = None) -> str:
+def locate(name: str, cache: Path | None = None) -> str:
     """The named source as its reader takes it: its folder. Raises UserError with what to do if there is none."""
-    folder = look_for(name, cache)
+    folder = find_folder(name, cache)
     if folder is None:
-        looked = ", ".join(str(place / name) for place in places(cache))
+        searched = ", ".join(str(place / name) for place in places(cache))
         raise UserError(
-            f"The data set {name} is not here: looked for {looked} (FRUGAN_DATA lists folders to look in)."
+            f"The data set {name} is not here: looked for {searched} (FRUGAN_DATA lists folders to look in)."
             f" Either {NAMED[name].get}, or --data {f'{name}:' if NAMED[name].asked else ''}PATH to say where it is,"
             " or --data glyphs for the built-in ones."
         )

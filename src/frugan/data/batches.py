@@ -61,8 +61,10 @@ class Batches:
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._positions = dict.fromkeys(self.streams, 0)
         self._orders: dict[str, tuple[int, Tensor]] = {}  # stream -> the epoch drawn last and its order
-        asked = {stream: check_balance(name) for stream, name in (balance or {}).items()}
-        self._even = {stream: Even(self._dataset(stream), seed, stream) for stream, name in asked.items() if name}
+        balanced = balance or {}
+        for name in balanced.values():
+            check_balance(name)
+        self._even = {stream: Even(self._dataset(stream), seed, stream) for stream, name in balanced.items() if name}
 
     @property
     def taken(self) -> int:

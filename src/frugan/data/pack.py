@@ -77,7 +77,7 @@ class Pack:
     images_hash: str
 
 
-class Looked(NamedTuple):
+class Conversion(NamedTuple):
     """One converted image, or None and why not; and where it lies in its source."""
 
     path: str
@@ -127,7 +127,7 @@ def open_content(found: Found, wanted: Wanted) -> tuple[Content, list[int]]:
     return content, _choose(found, content, wanted)[0].tolist()
 
 
-def look(content: Content, numbers: Sequence[int], wanted: Wanted) -> Iterator[Looked]:
+def convert_all(content: Content, numbers: Sequence[int], wanted: Wanted) -> Iterator[Conversion]:
     """The images with the given numbers, converted in parallel, in order."""
     threads = min(os.cpu_count() or 1, 16)
     formats()  # loads Pillow's plugins before there are threads
@@ -136,9 +136,9 @@ def look(content: Content, numbers: Sequence[int], wanted: Wanted) -> Iterator[L
         # Pillow warns of oddities in files that it then reads well. Set here since threads share the filters.
         warnings.simplefilter("ignore")
         chunks = iter(lambda: _readable(lambda: list(islice(items, _CHUNK))), [])
-        waiting: deque[Future[list[Looked]]] = deque()
+        waiting: deque[Future[list[Conversion]]] = deque()
         for chunk in chunks:
-            waiting.append(pool.submit(_look, chunk, wanted))
+            waiting.append(pool.submit(_convert_items, chunk, wanted))
             if len(waiting) > 4 * threads:
                 yield from waiting.popleft().result()
         while waiting:
@@ -198,17 +198,17 @@ def _readable(read: Callable[[], T]) -> T:
         raise UserError(f"The source cannot be read: {error}") from error
 
 
-def _look(items: list[Item], wanted: Wanted) -> list[Looked]:
-    looked = []
+def _convert_items(items: list[Item], wanted: Wanted) -> list[Conversion]:
+    conversions = []
     for item in items:
         if isinstance(item.content, str):
-            looked.append(Looked(item.path, None, item.content))
+            conversions.append(Conversion(item.path, None, item.content))
             continue
         try:
-            looked.append(Looked(item.path, convert(item.content, wanted.size, wanted.channels), ""))
+            conversions.append(Conversion(item.path, convert(item.content, wanted.size, wanted.channels), ""))
         except Unusable as error:
-            looked.append(Looked(item.path, None, str(error)))
-    return looked
+            conversions.append(Conversion(item.path, None, str(error)))
+    return conversions
 
 
 def _choose(found: Found, content: Content, wanted: Wanted) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
@@ -295,19 +295,19 @@ def _write_images(
     enlarged, shape, first, header = 0, None, "", 0
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        for place, looked in enumerate(look(content, numbers.tolist(), wanted)):
+        for place, conversion in enumerate(convert_all(content, numbers.tolist(), wanted)):
             if progress is not None and place % _CHUNK == 0:
                 progress(place, len(numbers))
-            if looked.converted is None:
-                skipped.append(Skipped(looked.path, looked.reason))
+            if conversion.converted is None:
+                skipped.append(Skipped(conversion.path, conversion.reason))
                 continue
-            pixels = looked.converted.pixels
+            pixels = conversion.converted.pixels
             if shape is None:
-                shape, first = pixels.shape, looked.path
+                shape, first = pixels.shape, conversion.path
                 header = _header(file, (len(numbers), *shape))
             elif pixels.shape != shape:
-                pixels = _agree(found, pixels, looked.path, shape, first)
-            enlarged += looked.converted.enlarged
+                pixels = _agree(found, pixels, conversion.path, shape, first)
+            enlarged += conversion.converted.enlarged
             data = pixels.tobytes()
             digest.update(data)
             file.write(data)
@@ -374,7 +374,7 @@ LARGE = 1 << 30
 
 
 def mapped(path: Path) -> Tensor:
-    """The images of an .npy file, in memory only as far as they are looked at.
+    """The images of an .npy file, in memory only as far as they are conversions at.
 
     A batch is drawn from anywhere. The system reads ahead of each image, by 8 MB on some machines, for nothing where
     images are many: a batch of 64 out of a million then took a second. So large files are read as they are asked for.

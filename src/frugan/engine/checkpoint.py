@@ -137,11 +137,11 @@ def newest(folder: Path) -> Path | None:
     """
     if not folder.is_dir():
         return None
-    found = sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
-    whole = next((path for path in found if _is_whole(path)), None)
-    if found and whole is None:
+    checkpoints = sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
+    whole = next((path for path in checkpoints if _is_whole(path)), None)
+    if checkpoints and whole is None:
         raise UserError(
-            f"{found[0]} is damaged: its checksum does not hold. Bring it back from a copy, or begin anew with "
+            f"{checkpoints[0]} is damaged: its checksum does not hold. Bring it back from a copy, or begin anew with "
             f"another --out."
         )
     return whole

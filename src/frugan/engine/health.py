@@ -128,13 +128,13 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
     looks; a saturated discriminator (both accuracies above 0.99 and its loss below 0.05) for 20,000 images; a flicker
     at the three newest looks.
     """
-    found = []
+    wrong = []
     lines = [line for line in lines if line["images"] >= WARM_UP and line.get("rounds", math.inf) >= WARM_UP_ROUNDS]
     looks = [line for line in lines if "health.spread" in line]
     recent = looks[-2:]
     if len(recent) == 2 and all(_collapsed(line) for line in recent):
         since = next(line for number, line in enumerate(looks) if all(map(_collapsed, looks[number:])))
-        found.append(
+        wrong.append(
             Finding(
                 "collapse", since["images"],
                 f"mode collapse: fakes are {recent[-1]['health.spread']:.2f} as far apart as real images, nearest "
@@ -144,7 +144,7 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
         )
     moving = looks[-3:]
     if len(moving) == 3 and all(line.get("health.flicker", 0) > FLICKERING for line in moving):
-        found.append(
+        wrong.append(
             Finding(
                 "flicker", moving[0]["images"],
                 f"flicker: images of fixed latents move {moving[-1]['health.flicker']:.2f} of the distance between two "
@@ -156,14 +156,14 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
         newest = losses[-1]["images"]
         window = [line for line in losses if line["images"] > newest - SATURATED_IMAGES]
         if newest >= SATURATED_IMAGES and all(_saturated(line) for line in window):
-            found.append(
+            wrong.append(
                 Finding(
                     "saturated", window[0]["images"],
                     "saturated discriminator: it is right on everything with a loss below 0.05, the generator learns "
                     "little. Lower the discriminator's learning_rate, or add penalties=r1.",
                 )
             )
-    return found
+    return wrong
 
 
 def _collapsed(line: Mapping[str, Any]) -> bool:

@@ -168,7 +168,7 @@ class Guarded:
 
     def due(self, before: Tick, now: Tick) -> bool:
         """As the observer says, until it fails."""
-        with self._told(f"after {now.images:,} images"):
+        with self._silenced(f"after {now.images:,} images"):
             return not self.failed and self.observer.due(before, now)
         return False
 
@@ -182,7 +182,7 @@ class Guarded:
         try:
             for network in networks.values():
                 network.eval()
-            with self._told(f"after {moment.images:,} images"), torch.no_grad():
+            with self._silenced(f"after {moment.images:,} images"), torch.no_grad():
                 self.observer.look(moment)
         finally:
             for module, mode in modes:
@@ -198,11 +198,11 @@ class Guarded:
 
     def close(self) -> None:
         """Let it close what it opened, if it has a way to."""
-        with self._told("while it closed"):
+        with self._silenced("while it closed"):
             close(self.observer)
 
     @contextlib.contextmanager
-    def _told(self, when: str) -> Iterator[None]:
+    def _silenced(self, when: str) -> Iterator[None]:
         """Tell what is raised inside, and where, instead of raising it."""
         try:
             yield

@@ -111,11 +111,11 @@ class RunFolder:
         """The JSON lines of a file; a last one cut short by a kill is left out."""
         if not path.is_file():
             return []
-        found = []
+        lines = []
         for text in path.read_text().splitlines():
             with contextlib.suppress(json.JSONDecodeError):
-                found.append(json.loads(text))
-        return found
+                lines.append(json.loads(text))
+        return lines
 
     def rewind(self, images: int) -> None:
         """Drop log lines and previews later than `images`: the rounds since then are about to be played again."""

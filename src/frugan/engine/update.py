@@ -190,7 +190,7 @@ class Update:
                 raise _named(player, values, grads, " of a trial copy")
         else:
             self.norms[player.name] = norm
-            self._check(player, values, grads, norm, ~finite)
+            self._refuse_broken(player, values, grads, norm, ~finite)
         if player.clip_value is not None:
             torch._foreach_clamp_max_(grads, player.clip_value)
             torch._foreach_clamp_min_(grads, -player.clip_value)
@@ -233,7 +233,7 @@ class Update:
             parts = flat.split([grad.numel() for grad in grads])
             torch._foreach_copy_(list(grads), [part.view_as(g) for part, g in zip(parts, grads, strict=True)])
 
-    def _check(
+    def _refuse_broken(
         self, player: Player, values: Sequence[Tensor], grads: Sequence[Tensor], norm: Tensor, bad: Tensor
     ) -> None:
         """Raise NonFinite if `bad`; where the device must not be waited for, note it there instead."""

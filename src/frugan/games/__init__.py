@@ -95,7 +95,7 @@ class Update(Protocol):
 
 
 @dataclass(frozen=True)
-class Told:
+class LabelLayout:
     """How a translator is told the labels of one stream, where there are others: between zeros, before a mask."""
 
     stream: str
@@ -117,7 +117,7 @@ class Shipped:
     averaged: bool = True
     direction: tuple[str, str] | None = None
     reader: str | None = None
-    told: tuple[Told, ...] = ()
+    label_layouts: tuple[LabelLayout, ...] = ()
 
 
 class Game(Protocol):

@@ -39,7 +39,7 @@ class Domains:
     after: int = 0
     mask: tuple[float, ...] = ()
 
-    def told(self, labels: Tensor) -> Tensor:
+    def condition(self, labels: Tensor) -> Tensor:
         """Labels ``[n]`` or bits ``[n, size]`` as the generator takes them, ``[n, before + size + after + mask]``."""
         bits = labels if labels.dim() == 2 else torch.nn.functional.one_hot(labels, self.size)
         count, device = len(bits), bits.device
@@ -93,32 +93,34 @@ class Rules:
         """Both networks by name."""
         return {"generator": self.generator, "discriminator": self.discriminator}
 
-    def play(
+    def step(
         self, every: Sequence[Domains], batches: Batches, progress: Progress, update: Update
     ) -> dict[str, Tensor]:
         """One round: `discriminator_steps` turns, each over all streams; in the last one the generator as well.
 
         Returns the last turn's scalars, each the mean over the streams.
         """
-        played: list[dict[str, Tensor]] = []
+        of_streams: list[dict[str, Tensor]] = []
         for turn in range(self.discriminator_steps):
-            played = []
+            of_streams = []
             for domains in every:
                 real = self._take(batches, progress, domains, turn)
                 wanted = self._targets(real, progress, domains, turn)
                 values = self._train_discriminator(real, wanted, progress, update, domains, turn)
                 if turn == self.discriminator_steps - 1:
                     values |= self._train_generator(real, wanted, progress, update, domains)
-                played.append(values)
-        return {name: torch.stack([values[name] for values in played]).mean() for name in played[0]}
+                of_streams.append(values)
+        return {name: torch.stack([values[name] for values in of_streams]).mean() for name in of_streams[0]}
 
     def sample(self, networks: Mapping[str, nn.Module], like: Batch, domains: Domains) -> Tensor:
         """The images of `like` translated to its labels, those of one stream."""
-        return networks["generator"](like.images, domains.told(self.labels_of(like)))
+        return networks["generator"](like.images, domains.condition(self.labels_of(like)))
 
-    def rows(self, networks: Mapping[str, nn.Module], images: Tensor, told: Sequence[Tensor]) -> tuple[Tensor, int]:
-        """For each image a row: itself, then what becomes of it as each of `told` says; and how many to a row."""
-        made = [networks["generator"](images, one) for one in told]
+    def rows(
+        self, networks: Mapping[str, nn.Module], images: Tensor, conditions: Sequence[Tensor]
+    ) -> tuple[Tensor, int]:
+        """Rows of pictures: each image, then its translation for each of `conditions`. Also how many are in a row."""
+        made = [networks["generator"](images, one) for one in conditions]
         return torch.stack([images, *made], dim=1).flatten(0, 1), 1 + len(made)
 
     def labels_of(self, batch: Batch) -> Tensor:
@@ -149,7 +151,7 @@ class Rules:
         """One step: tell real from fake, and name the domain of the real images."""
         labels, place = self.labels_of(real), f"{domains.stream}.{turn}"
         with torch.no_grad():
-            fake = Batch(self.generator(real.images, domains.told(wanted)), wanted)
+            fake = Batch(self.generator(real.images, domains.condition(wanted)), wanted)
 
         def score(images: Tensor, labels: Tensor | None) -> Tensor:
             return self.discriminator(images)["score"]
@@ -171,19 +173,19 @@ class Rules:
     ) -> dict[str, Tensor]:
         """One step: pass for real, be named as wanted, and find the way back."""
         labels = self.labels_of(real)
-        seen: dict[str, Tensor] = {}
+        scalars: dict[str, Tensor] = {}
 
         def judged() -> Tensor:
-            fake = self.generator(real.images, domains.told(wanted))
+            fake = self.generator(real.images, domains.condition(wanted))
             of_fake = self.discriminator(fake)
             of_real = self.discriminator(real.images)["score"] if self.loss.needs_real else None
             random = progress.generator(f"loss.{domains.stream}.generator")
             adversarial = self.loss.generator(of_fake["score"], of_real, random=random)
             named = classification(of_fake[domains.output], wanted)
-            back = (self.generator(fake, domains.told(labels)).float() - real.images).abs().mean()
+            back = (self.generator(fake, domains.condition(labels)).float() - real.images).abs().mean()
             parts = {"loss": adversarial, "classification": named, "reconstruction": back}
-            seen.update({f"generator.{name}": value.detach() for name, value in parts.items()})
+            scalars.update({f"generator.{name}": value.detach() for name, value in parts.items()})
             return adversarial + self.classification * named + self.reconstruction * back
 
         update("generator", judged)
-        return seen
+        return scalars

@@ -66,7 +66,7 @@ class Pair:
             images = augmentation(images, progress.generator(f"augment.{name}.{number}"))
         return self.score(images, batch.labels)
 
-    def step(self, real: Batch, fake: Batch, progress: Progress, turn: int) -> DiscriminatorStep:
+    def begin_step(self, real: Batch, fake: Batch, progress: Progress, turn: int) -> DiscriminatorStep:
         """A step of the discriminator, on fakes that are cut off from the generator."""
         cut = Batch(fake.images.detach(), fake.labels)
         return DiscriminatorStep(self.loss, self.penalties, self.score, real, cut, progress, f"{turn}")

@@ -77,7 +77,7 @@ class Adversarial:
     def _train_discriminator(
         self, real: Batch, fake: Batch, progress: Progress, update: Update, turn: int
     ) -> dict[str, Tensor]:
-        step = self.pair.step(real, fake, progress, turn)
+        step = self.pair.begin_step(real, fake, progress, turn)
 
         def adversarial() -> Tensor:
             real_scores = self.pair.judge(step.real, progress, f"real.{turn}")

@@ -135,22 +135,22 @@ class Cycle:
         self, real: Mapping[str, Tensor], fakes: dict[str, Tensor], progress: Progress, update: Update
     ) -> dict[str, Tensor]:
         ab, ba = self.networks["generator_ab"], self.networks["generator_ba"]
-        seen: dict[str, Tensor] = {}
+        scalars: dict[str, Tensor] = {}
 
         def judged() -> Tensor:
             fakes["b"], fakes["a"] = ab(real["a"]), ba(real["b"])
             adversarial = self._passing("a", real, fakes, progress) + self._passing("b", real, fakes, progress)
             back = _distance(ba(fakes["b"]), real["a"]) + _distance(ab(fakes["a"]), real["b"])
-            seen["generator.loss"], seen["generator.cycle"] = adversarial.detach(), back.detach()
+            scalars["generator.loss"], scalars["generator.cycle"] = adversarial.detach(), back.detach()
             total = adversarial + self.cycle * back
             if self.identity:
                 kept = _distance(ab(real["b"]), real["b"]) + _distance(ba(real["a"]), real["a"])
-                seen["generator.identity"] = kept.detach()
+                scalars["generator.identity"] = kept.detach()
                 total = total + self.cycle * self.identity * kept
             return total
 
-        seen["generator.total"] = update("generator", judged)[0]
-        return seen
+        scalars["generator.total"] = update("generator", judged)[0]
+        return scalars
 
     def _passing(
         self, stream: str, real: Mapping[str, Tensor], fakes: Mapping[str, Tensor], progress: Progress
@@ -181,11 +181,11 @@ class Cycle:
         further = [loss for step in steps.values() for loss in step.further()]
         update("discriminator", *(lambda stream=stream: judged(stream) for stream in self.streams), *further)
         a, b = (step.values for step in steps.values())
-        seen = {"discriminator.loss": a["loss"] + b["loss"]}
+        scalars = {"discriminator.loss": a["loss"] + b["loss"]}
         for kind in ("accuracy_real", "accuracy_fake"):
-            seen[f"discriminator.{kind}"] = torch.stack([a[kind], b[kind]]).mean()
+            scalars[f"discriminator.{kind}"] = torch.stack([a[kind], b[kind]]).mean()
         own = {name for penalties in self.penalties_of.values() for name in penalties}
-        return seen | {
+        return scalars | {
             f"discriminator.{name}_{stream}": value
             for stream, step in steps.items() for name, value in step.values.items() if name in own
         }

@@ -67,7 +67,7 @@ class Star:
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
         """One round: `discriminator_steps` of the discriminator, then one of the generator on the last batch."""
-        return self.rules.play([self.domains], batches, progress, update)
+        return self.rules.step([self.domains], batches, progress, update)
 
     def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:
         """The images of `like` translated to its labels."""
@@ -77,7 +77,7 @@ class Star:
         """For each of the first images a row: the image, then what becomes of it for each target."""
         images, labels = first["train"].images[:ROWS], self.rules.labels_of(first["train"])
         wanted = targets(labels[:ROWS], self.domains.size, first["train"].exclusive)
-        return self.rules.rows(networks, images, [self.domains.told(target) for target in wanted])
+        return self.rules.rows(networks, images, [self.domains.condition(target) for target in wanted])
 
     def shipped(self) -> dict[str, Shipped]:
         """The translator; the discriminator can read an image's labels."""

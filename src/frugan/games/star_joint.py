@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.discriminating import by_name
-from frugan.games import Batches, Classes, Order, Progress, Shipped, Told, Update, Variant, settle
+from frugan.games import Batches, Classes, LabelLayout, Order, Progress, Shipped, Update, Variant, settle
 from frugan.games._domains import ROWS, Domains, Rules, targets
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
@@ -65,7 +65,7 @@ class StarJoint:
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
         """One round: both sets in each of `discriminator_steps` turns, in the last the generator after each."""
-        return self.rules.play([*self.domains.values()], batches, progress, update)
+        return self.rules.step([*self.domains.values()], batches, progress, update)
 
     def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:
         """The images of `like`, of the first set, translated to its labels."""
@@ -79,15 +79,15 @@ class StarJoint:
         images, labels = first["first"].images[:ROWS], self.rules.labels_of(first["first"])
         others = self.rules.labels_of(first["second"])
         one, two = self.domains.values()
-        told = [one.told(target) for target in targets(labels[:ROWS], one.size, first["first"].exclusive)]
+        conditions = [one.condition(target) for target in targets(labels[:ROWS], one.size, first["first"].exclusive)]
         none = torch.zeros((len(images), *others.shape[1:]), dtype=others.dtype, device=others.device)
-        told += [two.told(target) for target in targets(none, two.size)]
-        return self.rules.rows(networks, images, told)
+        conditions += [two.condition(target) for target in targets(none, two.size)]
+        return self.rules.rows(networks, images, conditions)
 
     def shipped(self) -> dict[str, Shipped]:
         """The translator, and how it is told which set is meant."""
-        told = tuple(Told(one.stream, one.before, one.after, one.mask) for one in self.domains.values())
-        return {"translator": Shipped("generator", told=told)}
+        layouts = tuple(LabelLayout(one.stream, one.before, one.after, one.mask) for one in self.domains.values())
+        return {"translator": Shipped("generator", label_layouts=layouts)}
 
 
 def order(**options: object) -> dict[str, Order]:

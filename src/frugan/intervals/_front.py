@@ -38,8 +38,8 @@ def places(costs: Sequence[float], quality: Sequence[float], surely_better: Call
         ``undecided`` (dominated by means, not surely).
     """
     front = set(pareto(list(zip(costs, quality, strict=True))))
-    found = []
+    standing = []
     for index, cost in enumerate(costs):
         sure = any(other <= cost and surely_better(number, index) for number, other in enumerate(costs))
-        found.append("dominated" if sure else "front" if index in front else "undecided")
-    return found
+        standing.append("dominated" if sure else "front" if index in front else "undecided")
+    return standing

@@ -80,24 +80,24 @@ def paired(a: Values, b: Values) -> PairedDifference:
     first, second = [a[seed] for seed in seeds], [b[seed] for seed in seeds]
     differences = tuple(one - other for one, other in zip(first, second, strict=True))
     mean = math.fsum(differences) / len(differences)
-    found = PairedDifference(seeds, differences, missing, mean)
-    if found.n < 2:
-        return found
+    difference = PairedDifference(seeds, differences, missing, mean)
+    if difference.n < 2:
+        return difference
 
     sd = statistics.stdev(differences)
     if sd <= 1e-12 * max(map(abs, [*first, *second])):  # differences equal but for rounding are equal
         sd = 0.0
-    se = sd / math.sqrt(found.n)
+    se = sd / math.sqrt(difference.n)
     t = mean / se if se else None
     return replace(
-        found,
+        difference,
         sd=sd,
         se=se,
         t=t,
-        p=1.0 if t is None else two_sided(t, found.n - 1),
+        p=1.0 if t is None else two_sided(t, difference.n - 1),
         dz=mean / sd if sd else None,
-        interval_95=_around(mean, se, found.n - 1, 0.95),
-        interval_90=_around(mean, se, found.n - 1, 0.90),
+        interval_95=_around(mean, se, difference.n - 1, 0.95),
+        interval_90=_around(mean, se, difference.n - 1, 0.90),
         correlation=correlation(first, second),
     )
 

@@ -82,8 +82,8 @@ def fisher(failed: int, of: int, other_failed: int, of_other: int) -> float:
         math.comb(of, one) * math.comb(of_other, both - one) / math.comb(runs, both)
         for one in range(max(0, both - of_other), min(of, both) + 1)
     ]
-    seen = math.comb(of, failed) * math.comb(of_other, other_failed) / math.comb(runs, both)
-    return min(1.0, math.fsum(share for share in shares if share <= seen * (1 + 1e-9)))
+    observed = math.comb(of, failed) * math.comb(of_other, other_failed) / math.comb(runs, both)
+    return min(1.0, math.fsum(share for share in shares if share <= observed * (1 + 1e-9)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

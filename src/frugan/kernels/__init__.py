@@ -149,7 +149,7 @@ def watched(by: Watcher) -> Iterator[None]:
         watcher.reset(before)
 
 
-def settle(mode: str, device: torch.device, rounds: int) -> str:
+def resolve(mode: str, device: torch.device, rounds: int) -> str:
     """What "auto" means for a run of so many rounds: "measured" if it is long and there is a compiler, else "plain".
 
     Other modes stay as they are. It does not depend on what the cache holds, so equal runs begin alike.
@@ -167,7 +167,7 @@ class Choices:
 
     Args:
         mode: "plain" for the rule, "measured" for the fastest of those that take a call, or a kernel's name for that
-            one wherever it takes a call. ("auto" is decided by who knows how much there is to compute: `settle`.)
+            one wherever it takes a call. ("auto" is decided by who knows how much there is to compute: `resolve`.)
 
     Raises UserError for another mode.
     """
@@ -197,10 +197,10 @@ class Choices:
         shape = None if weight is None else tuple(weight.shape)
         key = (call.operation, tuple(images.shape), shape, call.settings, images.dtype, computed(images),
                images.device.type, last)  # fmt: skip
-        found = self._ready.get(key)
-        if found is None:
-            found = self._ready[key] = self._choose(_told(key), call, images, weight)
-        return found
+        kernel = self._ready.get(key)
+        if kernel is None:
+            kernel = self._ready[key] = self._choose(_describe(key), call, images, weight)
+        return kernel
 
     def _choose(self, key: str, call: Call, images: Tensor, weight: Tensor | None) -> Kernel:
         rule = by_rule(call, images)
@@ -230,8 +230,8 @@ class Choices:
         """What the last bits depend on: the mode and the compiler; nothing where the rule holds."""
         from frugan.kernels import _compiler
 
-        found = _compiler.compiler()
-        return {} if self.mode == "plain" else {"kernels": self.mode, "compiler": found and found[1]}
+        compiler = _compiler.compiler()
+        return {} if self.mode == "plain" else {"kernels": self.mode, "compiler": compiler and compiler[1]}
 
     def state_dict(self) -> dict[str, Any]:
         """What was chosen so far."""
@@ -242,7 +242,7 @@ class Choices:
         self.chosen, self._ready = dict(state["chosen"]), {}
 
 
-def _told(key: tuple[Any, ...]) -> str:
+def _describe(key: tuple[Any, ...]) -> str:
     """A call's key in words, the same in every process."""
     operation, shape, weight, settings, given, dtype, device, last = key
     types = [str(one).removeprefix("torch.") for one in (given, dtype)]

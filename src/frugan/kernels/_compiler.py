@@ -28,9 +28,9 @@ def compiler() -> tuple[str, str] | None:
         path = shutil.which(name)
         if path is None:
             continue
-        told = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-        if told.returncode == 0 and told.stdout:
-            return path, told.stdout.splitlines()[0]
+        answer = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+        if answer.returncode == 0 and answer.stdout:
+            return path, answer.stdout.splitlines()[0]
     return None
 
 
@@ -55,8 +55,8 @@ def load(source: str, **defines: int) -> ctypes.CDLL | None:
 
     Compiling takes a few seconds, and says so; that it failed is said once.
     """
-    found = compiler()
-    if found is None or os.name != "posix":
+    cxx = compiler()
+    if cxx is None or os.name != "posix":
         return None
     title = "-".join([source, *map(str, defines.values())])
     path = cache_root() / "kernels" / f"{title}-{fingerprint()}.so"
@@ -65,7 +65,7 @@ def load(source: str, **defines: int) -> ctypes.CDLL | None:
             began = time.monotonic()
             macros = [f"-D{name}={value}" for name, value in defines.items()]
             with written_whole(path) as beside:
-                command = [found[0], *FLAGS, *macros, str(HERE / f"{source}.cpp"), "-o", str(beside)]
+                command = [cxx[0], *FLAGS, *macros, str(HERE / f"{source}.cpp"), "-o", str(beside)]
                 made = subprocess.run(command, capture_output=True, text=True, check=False)
                 if made.returncode:
                     raise OSError((made.stderr.splitlines() or ["the compiler gave no reason"])[0])

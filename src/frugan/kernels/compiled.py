@@ -212,8 +212,9 @@ class InstanceNorm(Function):
             given = [one for one in (images, weight, bias) if one is not None and one.requires_grad]
             with torch.enable_grad():
                 again = ctx.call.plain(images, weight, bias)
-            found = dict(zip(map(id, given), torch.autograd.grad(again, given, grad, create_graph=True), strict=True))
-            return (*(found.get(id(one)) for one in (images, weight, bias)), None)
+            made = torch.autograd.grad(again, given, grad, create_graph=True)
+            gradients = dict(zip(map(id, given), made, strict=True))
+            return (*(gradients.get(id(one)) for one in (images, weight, bias)), None)
         grad = grad.contiguous(memory_format=LAST)
         out, channels = torch.empty_like(images), images.shape[1]
         scale = torch.ones(channels) if weight is None else _wide(weight)

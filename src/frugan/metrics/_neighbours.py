@@ -65,7 +65,7 @@ def in_float64(metric: str, images: str, features: Tensor) -> Tensor:
 
 def radii(features: Tensor, k: int) -> Tensor:
     """Distance ``[count]`` of each feature to its k-th nearest other one; a copy of it is another one."""
-    found, squares = [], _squares(features)
+    kth_distances, squares = [], _squares(features)
     for rows in _blocks(len(features), len(features)):
         squared, slack = _roughly(features[rows], features, squares[rows], squares)
         _without_itself(squared, rows)
@@ -74,8 +74,8 @@ def radii(features: Tensor, k: int) -> Tensor:
         close = (squared - kth).abs_() <= slack.mul_(3)
         distances = squared.clamp_min_(0).sqrt_()
         distances[close] = _one_by_one(features[rows], features, close)
-        found.append(distances.topk(k, largest=False).values[:, -1])
-    return torch.cat(found)
+        kth_distances.append(distances.topk(k, largest=False).values[:, -1])
+    return torch.cat(kth_distances)
 
 
 def nearest(points: Tensor, centres: Tensor) -> Nearest:
@@ -90,7 +90,7 @@ def nearest_other(features: Tensor) -> Nearest:
 
 def _nearest(points: Tensor, centres: Tensor, *, others: bool) -> Nearest:
     """As `nearest`; with `others` the point of a row is no centre to itself."""
-    distances, found = [], []
+    distances, nearest_rows = [], []
     point_squares, centre_squares = _squares(points), _squares(centres)
     for rows in _blocks(len(points), len(centres)):
         squared, slack = _roughly(points[rows], centres, point_squares[rows], centre_squares)
@@ -100,8 +100,8 @@ def _nearest(points: Tensor, centres: Tensor, *, others: bool) -> Nearest:
         squared.fill_(torch.inf)[close] = _one_by_one(points[rows], centres, close)
         first = squared.argmin(1, keepdim=True)
         distances.append(squared.gather(1, first)[:, 0])
-        found.append(first[:, 0])
-    return Nearest(torch.cat(distances), torch.cat(found))
+        nearest_rows.append(first[:, 0])
+    return Nearest(torch.cat(distances), torch.cat(nearest_rows))
 
 
 def inside(points: Tensor, centres: Tensor, radii: Tensor) -> Inside:

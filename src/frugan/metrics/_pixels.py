@@ -19,8 +19,8 @@ def accept_pixels(metric: str, name: str, images: Tensor, *, side: int) -> Tenso
             "channels, height, width] (frugan.batch.to_bytes makes them)."
         )
     if len(images) < 2:
-        found = "1 image" if len(images) == 1 else "no images"
-        raise UserError(f"{metric}: {found} in '{name}'; it takes at least 2, make more.")
+        held = "1 image" if len(images) == 1 else "no images"
+        raise UserError(f"{metric}: {held} in '{name}'; it takes at least 2, make more.")
     height, width = images.shape[2:]
     if min(height, width) < side:
         raise UserError(

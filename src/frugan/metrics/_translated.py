@@ -19,8 +19,8 @@ def accept_labels(
     given = {"labels": labels, "source_labels": source_labels, "told": told, "source_told": source_told}
     shapes = {name: tuple(one.shape) for name, one in given.items()}
     if len(set(shapes.values())) > 1 or labels.ndim not in (1, 2):
-        found = ", ".join(f"'{name}' {list(shape)}" for name, shape in shapes.items())
-        raise UserError(f"{metric}: {found}; it takes four tables of one shape, [count] or [count, bits].")
+        listed = ", ".join(f"'{name}' {list(shape)}" for name, shape in shapes.items())
+        raise UserError(f"{metric}: {listed}; it takes four tables of one shape, [count] or [count, bits].")
     if any(one.is_floating_point() for one in given.values()):
         raise UserError(f"{metric}: labels are whole numbers, classes from 0 or bits 0 and 1, not probabilities.")
     if len(labels) < 2:

@@ -76,29 +76,32 @@ def compute(
 
     images, known = torch.cat([real, fake]), torch.cat([answers, asked])
     accuracies: dict[float, list[float]] = {share: [] for share in sorted(set(shares))}
-    told = []
+    predicted = []
     for number in range(nets):
         orders = _orders(len(real), len(fake), seed, number)
-        for share, found in accuracies.items():
+        for share, of_share in accuracies.items():
             rows = mixture(*orders, share)
             start = seeds.derive(seed, "classification_accuracy", number)
             net = classifying.train(images, known, rows, classes, seed=start, device=device)
-            found.append(float((classifying.classify(net, held_out) == expected).double().mean()))
+            of_share.append(float((classifying.classify(net, held_out) == expected).double().mean()))
             if share == 0:
-                told.append(classifying.classify(net, fake))
+                predicted.append(classifying.classify(net, fake))
     gaps = [at_0 - at_1 for at_0, at_1 in zip(accuracies[0], accuracies[1], strict=True)]
-    of_class = [by_class(one, asked) for one in told]
+    of_class = [by_class(one, asked) for one in predicted]
     return {
-        **{key: value for share, found in accuracies.items() for key, value in _over(f"accuracy_at_{share:g}", found)},
+        **{
+            key: value
+            for share, of_share in accuracies.items() for key, value in _over(f"accuracy_at_{share:g}", of_share)
+        },
         **dict(_over("gap", gaps)),
-        "accuracy_of_fakes": _mean([float((one == asked).double().mean()) for one in told]),
+        "accuracy_of_fakes": _mean([float((one == asked).double().mean()) for one in predicted]),
         **{f"accuracy_of_class_{number}": _mean([one[number] for one in of_class]) for number in of_class[0]},
     }
 
 
-def by_class(told: Tensor, asked: Tensor) -> dict[int, float]:
+def by_class(predicted: Tensor, asked: Tensor) -> dict[int, float]:
     """Of each class that was asked for, the share of images told for it; both int64 ``[count]``."""
-    return {number: float((told[asked == number] == number).double().mean()) for number in asked.unique().tolist()}
+    return {number: float((predicted[asked == number] == number).double().mean()) for number in asked.unique().tolist()}
 
 
 def mixture(real: Tensor, fake: Tensor, share: float) -> Tensor:
@@ -133,7 +136,7 @@ def _accept_pixels(real: Tensor, fake: Tensor, held_out: Tensor) -> tuple[Tensor
             f"classification_accuracy: the real images are {' x '.join(map(str, shape))} and those held out "
             f"{' x '.join(map(str, held_out.shape[1:]))} (channels, height, width); make them of one shape."
         )
-    if min(classifying.looked_at(shape)) < side:
+    if min(classifying.input_size(shape)) < side:
         raise UserError(
             f"classification_accuracy: images of {shape.height} x {shape.width} leave the classifier, which sees the "
             f"longer side as {classifying.LARGEST_SIDE} pixels, less than {side}."

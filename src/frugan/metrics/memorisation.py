@@ -61,7 +61,7 @@ def compute(*, real: Tensor, fake: Tensor, held_out: Tensor | None, cells: int =
     real, fake, held_out = _accept(real, fake, held_out)
     among = nearest_other(real)
     of_fake, of_new = nearest(fake, real), among if held_out is None else nearest(held_out, real)
-    authentic, expected = (authenticity(found, among.distances) for found in (of_fake, of_new))
+    authentic, expected = (authenticity(nearest_training, among.distances) for nearest_training in (of_fake, of_new))
     new = "training" if held_out is None else "held_out"
     numbers = {
         "nearest_fake": float(of_fake.distances.quantile(0.5)),
@@ -95,9 +95,9 @@ def neighbours(real: Tensor, fake: Tensor) -> Nearest:
     return nearest(in_float64("memorisation", "fake", fake), in_float64("memorisation", "real", real))
 
 
-def authenticity(found: Nearest, spacing: Tensor) -> float:
+def authenticity(nearest_training: Nearest, spacing: Tensor) -> float:
     """The per cent of images that are authentic, by their nearest training images and those images' own `spacing`."""
-    return 100 * float((spacing[found.rows] < found.distances).double().mean())
+    return 100 * float((spacing[nearest_training.rows] < nearest_training.distances).double().mean())
 
 
 def nearer(fake: Tensor, held_out: Tensor) -> float:
@@ -127,9 +127,9 @@ def k_means(features: Tensor, cells: int, seed: int) -> Tensor:
             counts = torch.bincount(of, minlength=len(centres))
             sums = torch.zeros_like(centres).index_add_(0, of, features)
             moved = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], centres)
-            settled = torch.equal(moved, centres)
+            unmoved = torch.equal(moved, centres)
             centres, squared = moved, torch.cdist(features, moved).square()
-            if settled:
+            if unmoved:
                 break
         spread = float(squared.min(1).values.sum())
         if spread < least:

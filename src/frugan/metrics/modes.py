@@ -50,10 +50,10 @@ def covered(counts: Tensor, shares: Sequence[float] | None = None) -> dict[str, 
         )
     right = right / right.sum()
     total = int(counts.sum())
-    found = counts.double() / total
+    made = counts.double() / total
     floor, expected = _by_chance(total, right)
     return {
-        "reverse_kl": max(0.0, float((torch.xlogy(found, found) - torch.xlogy(found, right)).sum())),
+        "reverse_kl": max(0.0, float((torch.xlogy(made, made) - torch.xlogy(made, right)).sum())),
         "reverse_kl_floor": floor,
         "modes": float((counts > 0).sum()),
         "modes_expected": expected,

@@ -112,14 +112,14 @@ def _pairs(classes: Tensor, seed: int) -> list[Tensor]:
     """For each class with at least two images, all of them but an odd one in random pairs ``[count, 2]``."""
     order = torch.randperm(len(classes), generator=seeds.generator(seed, "ms_ssim"))
     order = order[classes[order].argsort(stable=True)]
-    found = [
+    pairs = [
         part[: len(part) // 2 * 2].view(-1, 2) for part in order.split(classes.bincount().tolist()) if len(part) > 1
     ]
-    if not found:
+    if not pairs:
         raise UserError(
             f"ms_ssim: no two of the {len(classes)} images are of one class; make more, or drop the labels."
         )
-    return found
+    return pairs
 
 
 variant = Metric("ms_ssim", compute, needs=("pixels", "labels?"), better="lower", headline="ms_ssim", least=1000)

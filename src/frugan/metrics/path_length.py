@@ -63,8 +63,8 @@ def compute(
         count = min(TOGETHER, paths - start)
         first, second = (generator.latents.draw(count, draws) for _ in range(2))
         labels = torch.randint(classes, (count,), generator=draws) if classes else None
-        seen = [_features(generator, look, latents, labels) for latents in (first, PATHS[path](first, second, epsilon))]
-        lengths.append((seen[1] - seen[0]).square().sum(1) / epsilon**2)
+        ends = [_features(generator, look, latents, labels) for latents in (first, PATHS[path](first, second, epsilon))]
+        lengths.append((ends[1] - ends[0]).square().sum(1) / epsilon**2)
     return {"path_length": float(_without_extremes(torch.cat(lengths)).mean())}
 
 

@@ -28,8 +28,8 @@ def compute(*, labels: Tensor, source_labels: Tensor, told: Tensor, source_told:
     asked, own, after, before = accept_labels("preservation", labels, source_labels, told, source_told)
     kept = asked == own
     if asked.ndim == 1 or not bool(kept.any()):
-        found = "one class an image" if asked.ndim == 1 else "no attribute that was not to change"
-        raise UserError(f"preservation: these labels have {found}, so there is nothing else to be kept; leave it out.")
+        held = "one class an image" if asked.ndim == 1 else "no attribute that was not to change"
+        raise UserError(f"preservation: these labels have {held}, so there is nothing else to be kept; leave it out.")
     return {
         "preservation": float((after == asked)[kept].double().mean()),
         "before": float((before == asked)[kept].double().mean()),

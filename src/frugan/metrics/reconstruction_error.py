@@ -18,8 +18,8 @@ def compute(*, source_pixels: Tensor, returned_pixels: Tensor) -> dict[str, floa
 
     Raises UserError for images that are no bytes, fewer than two, or not in pairs.
     """
-    found = apart("reconstruction_error", "source_pixels", source_pixels, "returned_pixels", returned_pixels)
-    return {"reconstruction_error": found}
+    error = apart("reconstruction_error", "source_pixels", source_pixels, "returned_pixels", returned_pixels)
+    return {"reconstruction_error": error}
 
 
 variant = Metric(

@@ -68,7 +68,7 @@ def compute(
         values[size] = 1000 * apart(normalise(one, channels), normalise(other, channels), slices)
     means = {"swd": sum(values.values()) / len(values), "swd_floor": sum(floors.values()) / len(floors)}
     return means | {
-        f"{name}_{size}": found[size] for size in values for name, found in (("swd", values), ("swd_floor", floors))
+        f"{name}_{size}": levels[size] for size in values for name, levels in (("swd", values), ("swd_floor", floors))
     }
 
 
@@ -104,14 +104,14 @@ def descriptors(images: Tensor, rows: Tensor, level: int, patches: int, places: 
     """`patches` of each chosen image at one level: float32 ``[len(rows) * patches, channels * 49]``."""
     channels, height, width = images.shape[1:]
     last = level == len(level_sizes(height, width)) - 1
-    found = torch.empty(len(rows), patches, channels, _PATCH, _PATCH)
+    chosen = torch.empty(len(rows), patches, channels, _PATCH, _PATCH)
     done = 0
     for part in rows.split(_IMAGES_AT_ONCE):
         windows = laplacian(images[part].float(), level, last=last).unfold(2, _PATCH, 1).unfold(3, _PATCH, 1)
         y, x = (torch.randint(windows.shape[axis], (len(part), patches), generator=places) for axis in (2, 3))
-        found[done : done + len(part)] = windows[torch.arange(len(part))[:, None], :, y, x]
+        chosen[done : done + len(part)] = windows[torch.arange(len(part))[:, None], :, y, x]
         done += len(part)
-    return found.flatten(0, 1).flatten(1)
+    return chosen.flatten(0, 1).flatten(1)
 
 
 def normalise(descriptors: Tensor, channels: int) -> Tensor:

@@ -43,10 +43,10 @@ def compute(*, labels: Tensor, source_labels: Tensor, told: Tensor, source_told:
             f"target_accuracy: {int((~changed.any(1)).sum())} of {len(asked)} images were translated to what they are "
             "already; take images of other domains (identity_error measures the others)."
         )
-    found = [((one == asked) | ~changed).all(1) for one in (before, after)]
-    gained, lost = (int((a & ~b).sum()) for a, b in ((found[1], found[0]), (found[0], found[1])))
+    reached = [((one == asked) | ~changed).all(1) for one in (before, after)]
+    gained, lost = (int((a & ~b).sum()) for a, b in ((reached[1], reached[0]), (reached[0], reached[1])))
     low, high = paired_interval(gained, lost, len(asked))
-    shares = [float(one.double().mean()) for one in found]
+    shares = [float(one.double().mean()) for one in reached]
     return {
         "target_accuracy": shares[1], "before": shares[0], "rise": (gained - lost) / len(asked),
         "rise_low": low, "rise_high": high,

@@ -148,13 +148,13 @@ def round_numbers(low: float, high: float, most: int = 6) -> list[float]:
     """Round numbers for the ticks of a logarithmic axis from `low` to `high`, at most about `most`."""
     tens = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     finest = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8]
-    found: list[float] = []
+    chosen: list[float] = []
     for steps in ([1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 5, 7], finest):
         ticks = [step * 10.0**ten for ten in tens for step in steps if low <= step * 10.0**ten <= high]
         if len(ticks) > most:
             break
-        found = ticks
-    return found or [math.sqrt(low * high)]
+        chosen = ticks
+    return chosen or [math.sqrt(low * high)]
 
 
 def thinned(x: Sequence[float], y: Sequence[float], most: int = _MOST_POINTS) -> tuple[list[float], list[float]]:

@@ -25,8 +25,8 @@ def comparison_page(folder: Path) -> tuple[str, dict[str, Any]]:
     """The template's name and everything in it."""
     data = read_comparison(folder)
     head, *rows = main_table(data)
-    found = data["differences"][data["primary"]]
-    tones = [TONES.get(found.get(arm["name"], {}).get("kind", ""), "") for arm in data["arms"]]
+    differences = data["differences"][data["primary"]]
+    tones = [TONES.get(differences.get(arm["name"], {}).get("kind", ""), "") for arm in data["arms"]]
     recipes = sorted({arm["recipe"] for arm in data["arms"]})
     runs = [(arm, seed, run) for arm in data["arms"] for seed, run in arm["runs"].items()]
     return "comparison.html.jinja", {
@@ -63,10 +63,10 @@ def comparison_page(folder: Path) -> tuple[str, dict[str, Any]]:
 
 def _budgets(data: Mapping[str, Any]) -> str:
     """How many images the runs were to see, arms damaged on purpose apart."""
-    found = sorted({arm["images"] for arm in data["arms"] if not arm["damaged"]})
-    if len(found) == 1:
-        return f"{found[0]:,} images seen by each run"
-    return f"{found[0]:,} to {found[-1]:,} images seen by a run, the same of each arm"
+    budgets = sorted({arm["images"] for arm in data["arms"] if not arm["damaged"]})
+    if len(budgets) == 1:
+        return f"{budgets[0]:,} images seen by each run"
+    return f"{budgets[0]:,} to {budgets[-1]:,} images seen by a run, the same of each arm"
 
 
 def _controls(data: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -121,13 +121,13 @@ def _slopes(data: Mapping[str, Any]) -> list[str]:
 
 def _neighbours(folder: Path, data: Mapping[str, Any]) -> list[dict[str, str]]:
     """Fakes of each arm's first run over the training images that are nearest to them."""
-    found = []
+    panels = []
     for arm in data["arms"]:
         run = next((run for run in arm["runs"].values() if run["failed"] is None), None)
         made = None if run is None else panel(folder / run["folder"])
         if made is not None:
-            found.append({**made, "name": arm["name"]})
-    return found
+            panels.append({**made, "name": arm["name"]})
+    return panels
 
 
 def _classes(folder: Path, data: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -185,7 +185,7 @@ def _grids(folder: Path, data: Mapping[str, Any]) -> list[dict[str, Any]]:
     from frugan.reporting import _pictures as pictures
     from frugan.reporting._sheets import sheet, translates
 
-    found = []
+    grids = []
     for seed in data["seeds"]:
         row, said = [], ""
         for arm in data["arms"]:
@@ -212,8 +212,8 @@ def _grids(folder: Path, data: Mapping[str, Any]) -> list[dict[str, Any]]:
             )
             row.append({"address": address, "name": arm["name"], "aside": aside, "alt": alt})
         if row:
-            found.append({"caption": f"Training seed {seed}: {said}", "pictures": row})
-    return found
+            grids.append({"caption": f"Training seed {seed}: {said}", "pictures": row})
+    return grids
 
 
 def _curves(folder: Path, data: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -247,14 +247,14 @@ def _curves(folder: Path, data: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _on_the_way(logs: Sequence[Sequence[Sequence[Mapping[str, Any]]]]) -> list[tuple[str, str, dict[str, Any]]]:
     """What runs measured while they trained (`--evaluate-every`): a chart each, with what real images reach."""
-    found: dict[str, tuple[str, str, dict[str, Any]]] = {}
+    charts_of: dict[str, tuple[str, str, dict[str, Any]]] = {}
     for value in (value for runs in logs for log in runs for line in log for value in line.get("evaluations", ())):
         protocol, floor = value["protocol"], value.get("floor")
         name = words.metric(value["metric"], protocol["view"])
         rules = [] if floor is None else [(floor["value"], f"real against real {words.number(floor['value'])}")]
         title = f"{name} while training, {protocol['approximate']}"
-        found.setdefault(value["metric"], (value["metric"], title, {"rules": rules, "from_zero": True}))
-    return list(found.values())
+        charts_of.setdefault(value["metric"], (value["metric"], title, {"rules": rules, "from_zero": True}))
+    return list(charts_of.values())
 
 
 def _values(data: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -277,41 +277,45 @@ def _values(data: Mapping[str, Any], name: str) -> dict[str, Any]:
                 cells.append(words.measured(summary, 4) if key is None else words.number(summary[key], 4))
         rows.append([label, *cells])
     notes = []
-    for arm, found in data["differences"][name].items():
-        interval = found["interval_95"]
+    for arm, difference in data["differences"][name].items():
+        interval = difference["interval_95"]
         within = f", 95 % {words.signed(interval[0])} to {words.signed(interval[1])}" if interval else ""
-        related = found["correlation"] if found["n"] > 2 else None  # of two pairs it is 1 or -1 whatever they are
+        # Of two pairs it is 1 or -1, whatever they are.
+        related = difference["correlation"] if difference["n"] > 2 else None
         paired = "" if related is None else f", correlation over seeds {words.number(related, 2)}"
-        pairs = f"{found['n']} pair{'s' if found['n'] != 1 else ''}{paired}"
-        said = "no margin was set, so there is no verdict" if found["kind"] == "no margin" else found["text"]
-        notes.append(f"{arm} minus {data['baseline']}: {words.signed(found['mean'])}{within} ({pairs}); {said}")
-        if found["n"] > 1:
-            notes.append(_beside(found, name == data["primary"]))
+        pairs = f"{difference['n']} pair{'s' if difference['n'] != 1 else ''}{paired}"
+        said = "no margin was set, so there is no verdict" if difference["kind"] == "no margin" else difference["text"]
+        notes.append(f"{arm} minus {data['baseline']}: {words.signed(difference['mean'])}{within} ({pairs}); {said}")
+        if difference["n"] > 1:
+            notes.append(_beside(difference, name == data["primary"]))
     headline = "" if about["headline"] == name else f": {about['headline'].replace('_', ' ')}"
     title = f"{words.metric(name, about['protocol']['view'])}{headline}, {about['better']} is better"
     return {"title": title, "rows": rows, "notes": notes}
 
 
-def _beside(found: Mapping[str, Any], primary: bool) -> str:
+def _beside(difference: Mapping[str, Any], primary: bool) -> str:
     """What is printed beside a difference: it does not decide, but it should not say otherwise either."""
-    low, high = found["unpaired_95"]
-    parts = [f"median {words.signed(found['median'])}", f"unpaired 95 % {words.signed(low)} to {words.signed(high)}"]
-    low, high = found["bootstrap_95"]
+    low, high = difference["unpaired_95"]
+    parts = [
+        f"median {words.signed(difference['median'])}", f"unpaired 95 % {words.signed(low)} to {words.signed(high)}",
+    ]  # fmt: skip
+    low, high = difference["bootstrap_95"]
     parts.append(f"bootstrap 95 % {words.signed(low)} to {words.signed(high)} (too narrow for few seeds)")
-    if found["sign_flip_p"] is not None:
-        parts.append(f"sign-flip p {found['sign_flip_p']:.3g}")
-    adjusted = "" if found.get("p_adjusted") is None else f", {found['p_adjusted']:.3g} after Holm's adjustment"
-    parts.append(f"t p {found['p']:.3g}{adjusted}")
-    shares = 100 * found["win_rate"], 100 * found["chance_better"]
+    if difference["sign_flip_p"] is not None:
+        parts.append(f"sign-flip p {difference['sign_flip_p']:.3g}")
+    after_holm = difference.get("p_adjusted")
+    adjusted = "" if after_holm is None else f", {after_holm:.3g} after Holm's adjustment"
+    parts.append(f"t p {difference['p']:.3g}{adjusted}")
+    shares = 100 * difference["win_rate"], 100 * difference["chance_better"]
     parts.append(f"better in {shares[0]:.0f} % of pairs, {shares[1]:.0f} % of crossings")
-    if found["equivalent"] is not None:
-        parts.append(f"{'equivalent' if found['equivalent'] else 'not shown equivalent'} within the margin "
-                     f"(p {found['equivalence_p']:.3g})")  # fmt: skip
-    if found["skewed"]:
+    if difference["equivalent"] is not None:
+        parts.append(f"{'equivalent' if difference['equivalent'] else 'not shown equivalent'} within the margin "
+                     f"(p {difference['equivalence_p']:.3g})")  # fmt: skip
+    if difference["skewed"]:
         parts.append("skewed values: look at the medians")
-    if found["ratio_95"] is not None:
-        low, high = found["ratio_95"]
-        ratio = f"ratio {found['ratio']:.4g}, 95 % {low:.4g} to {high:.4g}"
+    if difference["ratio_95"] is not None:
+        low, high = difference["ratio_95"]
+        ratio = f"ratio {difference['ratio']:.4g}, 95 % {low:.4g} to {high:.4g}"
         parts.append(f"on logarithms, as are t and the verdict: {ratio}")
     return ("beside it: " if primary else "descriptive: ") + ", ".join(parts)
 

@@ -58,10 +58,10 @@ def nearest(fakes: Any, real: Any) -> Any:
     rows = torch.zeros(len(asked), dtype=torch.int64)
     many = max(1, CHUNK // real[0].numel())
     for start in range(0, len(real), many):
-        seen = real[start : start + many].flatten(1).float()
+        part = real[start : start + many].flatten(1).float()
         # Not by products of matrices, whose rounding in float32 hides that a copy is at distance 0.
-        found = torch.cdist(asked, seen, compute_mode="donot_use_mm_for_euclid_dist").min(1)
-        closer = found.values < distances
-        distances = torch.where(closer, found.values, distances)
-        rows = torch.where(closer, found.indices + start, rows)
+        closest = torch.cdist(asked, part, compute_mode="donot_use_mm_for_euclid_dist").min(1)
+        closer = closest.values < distances
+        distances = torch.where(closer, closest.values, distances)
+        rows = torch.where(closer, closest.indices + start, rows)
     return rows, distances

@@ -28,22 +28,22 @@ def run_page(path: Path) -> tuple[str, dict[str, Any]]:
     recipe = from_run(folder)
     log = folder.lines(folder.log)
     data = next(iter(facts["data"].values()))
-    found = findings(log)
-    seen = log[-1]["images"] if log else 0
+    wrong = findings(log)
+    images = log[-1]["images"] if log else 0
     seconds = next((line["seconds"] for line in reversed(log) if "seconds" in line), None)
     trained = f" in {words.duration(seconds)}" if seconds else ""
     return "run.html.jinja", {
         "title": f"Recipe {recipe.name} on {data['title']}",
-        "lead": f"{recipe.system}; {seen:,} of {recipe.budget:,} images seen{trained}, seed {recipe.seed}.",
+        "lead": f"{recipe.system}; {images:,} of {recipe.budget:,} images seen{trained}, seed {recipe.seed}.",
         "folder": str(path),
-        "findings": [f"Since {finding.images:,} images: {finding.text}" for finding in found],
+        "findings": [f"Since {finding.images:,} images: {finding.text}" for finding in wrong],
         "samples": _samples(folder),
         "neighbours": _neighbours(folder),
         "metrics": _metrics(folder),
         "classes": _classes(folder),
         "costs": _costs(recipe),
         "players": list(recipe.players),
-        "charts": _curves(recipe, log, [finding.images for finding in found]),
+        "charts": _curves(recipe, log, [finding.images for finding in wrong]),
         "previews": _previews(folder, recipe),
         "facts": _facts(recipe, facts),
         "command": f"frugan train {path / 'recipe.json'} --out again",
@@ -84,9 +84,9 @@ def _classes(folder: RunFolder) -> list[dict[str, Any]]:
     newest = {line["metric"]: line for line in folder.lines(folder.metrics)}
     made = []
     for metric, line in newest.items():
-        found = words.tables(line, words.classes_of(folder.path))
-        for of in dict.fromkeys(of for of, *_ in found):
-            columns = {title: numbers for kind, title, numbers in found if kind == of}
+        tables = words.tables(line, words.classes_of(folder.path))
+        for of in dict.fromkeys(of for of, *_ in tables):
+            columns = {title: numbers for kind, title, numbers in tables if kind == of}
             names = dict.fromkeys(name for numbers in columns.values() for name in numbers)
             rows = [[name, *(words.number(numbers.get(name)) for numbers in columns.values())] for name in names]
             head = [title.partition(": ")[2] or title for title in columns]
@@ -118,13 +118,13 @@ def _costs(recipe: Recipe) -> list[dict[str, Any]]:
 
     rows = []
     for name, counted in cost_of(recipe).networks.items():
-        network, found = recipe.networks[name], counted.cost
+        network, cost = recipe.networks[name], counted.cost
         families = ", ".join(f"{rule.pattern} → {rule.family}" for rule in network.families) or "standard"
         rows.append(
             {
-                "name": name, "parameters": words.large(found.parameters), "trainable": words.large(found.trainable),
-                "macs": f"{words.macs(found.all_macs)}{' ?' if found.doubts else ''}", "doubts": found.doubts,
-                "activations": f"{found.activation_bytes / 1e6:.2f} MB",
+                "name": name, "parameters": words.large(cost.parameters), "trainable": words.large(cost.trainable),
+                "macs": f"{words.macs(cost.all_macs)}{' ?' if cost.doubts else ''}", "doubts": cost.doubts,
+                "activations": f"{cost.activation_bytes / 1e6:.2f} MB",
                 "made_of": f"{network.architecture}; {families}",
             }
         )  # fmt: skip

@@ -25,13 +25,13 @@ def sheet(path: Path) -> dict[str, str] | None:
     from frugan.reporting import _pictures as pictures
 
     try:
-        found = sheets(path, IMAGES)
+        translated = sheets(path, IMAGES)
     except UserError:
         return None
-    rows = [torch.stack([one.images, *one.made.values()], 1) for one in found]
+    rows = [torch.stack([one.images, *one.made.values()], 1) for one in translated]
     wide = max(row.shape[1] for row in rows)
     filled = [torch.cat([row, row.new_full((len(row), wide - row.shape[1], *row.shape[2:]), 255)], 1) for row in rows]
-    listed = "; then ".join(", ".join(one.made) for one in found)
+    listed = "; then ".join(", ".join(one.made) for one in translated)
     return {
         "address": pictures.of_images(torch.cat(filled).flatten(0, 1).permute(0, 2, 3, 1).numpy(), wide),
         "alt": f"Images, then each translated to {listed}",

@@ -146,15 +146,15 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
 
 def _given(data: Mapping[str, Any]) -> list[str]:
     """The weights that arms were given, and what these had cost."""
-    found: dict[str, None] = {}
+    lines: dict[str, None] = {}
     for arm in data["arms"]:
         for run in arm["runs"].values():
             for network, about in run.get("given", {}).items():
                 cost = "" if about["seconds"] is None else f", after {words.duration(about['seconds'])} of training"
                 whose = f"{about['recipe']} on {about['data']}{cost}"
                 line = f"{arm['name']} was given its {network}'s weights ({whose}); its own times do not count that."
-                found[line] = None
-    return list(found)
+                lines[line] = None
+    return list(lines)
 
 
 def _collapsed(arm: Mapping[str, Any]) -> int:
@@ -179,32 +179,32 @@ def threads_of(data: Mapping[str, Any]) -> list[int]:
 
 def trained(data: Mapping[str, Any]) -> str:
     """How the runs shared the machine, in words."""
-    found = threads_of(data) or [data["threads"]]
-    threads = f"with {' or '.join(map(str, found[:-1]))}{' or ' if found[1:] else ''}{words.threads(found[-1])} a run"
+    counts = threads_of(data) or [data["threads"]]
+    threads = f"with {' or '.join([*map(str, counts[:-1]), words.threads(counts[-1])])} a run"
     return threads if data.get("trained_before") else f"{threads}, {data['jobs']} at a time"
 
 
 def _difference(data: Mapping[str, Any], name: str) -> list[str]:
     if name == data["baseline"]:
         return ["baseline", ""]
-    found = data["differences"][data["primary"]].get(name)
-    if found is None:
+    difference = data["differences"][data["primary"]].get(name)
+    if difference is None:
         return ["–", "every run failed, its own or the baseline's: nothing to compare"]
-    places = words.decimals(found["mean"], found["sd"] or 0)
-    mean = f"{found['mean']:+,.{places}f}"
+    places = words.decimals(difference["mean"], difference["sd"] or 0)
+    mean = f"{difference['mean']:+,.{places}f}"
     interval = ""
-    if found["interval_95"]:
-        low, high = found["interval_95"]
+    if difference["interval_95"]:
+        low, high = difference["interval_95"]
         interval = f"95 %: {low:+,.{places}f} to {high:+,.{places}f}"
-    text = found["text"].replace(" (", "\n(", 1)
-    if found["kind"] == "direction":
-        text = f"{_sided(data, found)}\ndirection only, no verdict"
+    text = difference["text"].replace(" (", "\n(", 1)
+    if difference["kind"] == "direction":
+        text = f"{_sided(data, difference)}\ndirection only, no verdict"
     return [_two(mean.replace("-", "−"), interval.replace("-", "−")), text]
 
 
-def _sided(data: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def _sided(data: Mapping[str, Any], difference: Mapping[str, Any]) -> str:
     """``lower in 3 of 3 seeds`` as ``better in 3 of 3 seeds``, or worse: what lower means depends on the metric."""
-    text, better = found["text"], data["metrics"][data["primary"]]["better"]
+    text, better = difference["text"], data["metrics"][data["primary"]]["better"]
     first = text.split()[0]
     meaning = {("lower", "lower"): "better", ("higher", "higher"): "better"}.get((first, better), "worse")
     return text if first not in ("lower", "higher") else f"{meaning} {text.removeprefix(first + ' ')}"
@@ -228,8 +228,8 @@ def _each(latency: Mapping[str, Any] | None, batch: int) -> float | None:
 
 
 def _threads(data: Mapping[str, Any]) -> str:
-    found = next((arm["latency"]["1"]["threads"] for arm in data["arms"] if "1" in arm["latency"]), None)
-    return "" if found is None else f"latency with {words.threads(found)}"
+    count = next((arm["latency"]["1"]["threads"] for arm in data["arms"] if "1" in arm["latency"]), None)
+    return "" if count is None else f"latency with {words.threads(count)}"
 
 
 def all_numbers(value: Mapping[str, Any]) -> str:

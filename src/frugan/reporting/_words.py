@@ -119,20 +119,20 @@ def tables(value: Mapping[str, Any], classes: Sequence[str]) -> list[tuple[str, 
 
     Of each number "class" or "target", its title, and the numbers by name; of targets also what real images reach.
     """
-    found: dict[tuple[str, str], dict[str, float]] = {}
+    made: dict[tuple[str, str], dict[str, float]] = {}
     for key, number in value["values"].items():
         what, apart, place = key.partition(OF_CLASS)
         if apart and place.isdigit():
             name = classes[int(place)] if int(place) < len(classes) else place
-            found.setdefault(("class", what), {})[name] = number
-    found |= {("target", what): numbers for what, numbers in by_target(value).items()}
+            made.setdefault(("class", what), {})[name] = number
+    made |= {("target", what): numbers for what, numbers in by_target(value).items()}
     floors = by_target({**value, "values": value["floor"]["values"]}) if value.get("floor") else {}
     if value["headline"] in floors:
-        found["target", "real against real"] = floors[value["headline"]]
+        made["target", "real against real"] = floors[value["headline"]]
     spoken = value["metric"].replace("_", " ")
     return [
         (of, spoken if what == value["metric"] else f"{spoken}: {what.replace('_', ' ')}", numbers)
-        for (of, what), numbers in found.items()
+        for (of, what), numbers in made.items()
     ]
 
 

@@ -152,7 +152,7 @@ def _play(
                 f"cannot be used and are set aside; frugan data check {recipe.data_of(stream).source} lists them.",
                 file=sys.stderr,
             )
-    parts = build.parts(assembly, sets, processes, _resuming.settled_kernels(recipe, folder, assembly.device))
+    parts = build.parts(assembly, sets, processes, _resuming.resolved_kernels(recipe, folder, assembly.device))
     with _disk(folder, parts):
         _play_on(asked, own, recipe, folder, parts, sets, looks)
 

@@ -85,11 +85,11 @@ def resume(
     return parts.clock.images
 
 
-def settled_kernels(recipe: Recipe, folder: RunFolder, device: torch.device) -> str:
+def resolved_kernels(recipe: Recipe, folder: RunFolder, device: torch.device) -> str:
     """The mode of kernels that a run was begun with, else the one it begins with."""
     from frugan import kernels
 
-    return kernels_of(folder) or kernels.settle(recipe.kernels, device, recipe.whole_rounds)
+    return kernels_of(folder) or kernels.resolve(recipe.kernels, device, recipe.whole_rounds)
 
 
 def kernels_of(folder: RunFolder) -> str | None:

@@ -40,16 +40,16 @@ def kept(
     name = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:32]
     rows, facts = folder / f"{name}.f32", folder / f"{name}.json"
     if facts.exists():
-        found = _read(of, rows, facts)
-        if found is not None:
-            return found
+        stored = _read(of, rows, facts)
+        if stored is not None:
+            return stored
         announce(f"{rows} is damaged; its images are looked at again.")
     with written_whole(rows) as beside, beside.open("w+b") as file:
         shape, checksum = _write(parts(), file)
-        found = _mapped(file, shape)
+        stored = _mapped(file, shape)
     with written_whole(facts) as beside:
         beside.write_text(json.dumps({"of": of, "shape": shape, "checksum": checksum}, indent=1) + "\n")
-    return found
+    return stored
 
 
 def _read(of: Mapping[str, Any], rows: Path, facts: Path) -> Tensor | None:

@@ -55,10 +55,11 @@ def check_layout(path: Path, network: str, tensors: Mapping[str, Tensor], layout
     """Raise UserError unless `tensors` are those of `network`: every name and shape, all finite."""
     missing, extra = sorted(layout.keys() - tensors.keys()), sorted(tensors.keys() - layout.keys())
     if missing or extra:
-        found = [
+        problems = [
             f"{len(names)} {word}, e.g. {names[0]}" for word, names in (("missing", missing), ("extra", extra)) if names
         ]
-        raise UserError(f"{path.name} is not {network}: {len(layout)} tensors are expected, and {' and '.join(found)}.")
+        listed = " and ".join(problems)
+        raise UserError(f"{path.name} is not {network}: {len(layout)} tensors are expected, and {listed}.")
     for name, shape in layout.items():
         if tensors[name].shape != shape:
             raise UserError(f"{path.name}: {name} is {list(tensors[name].shape)}; {network} has {list(shape)}.")

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from frugan import classifying, seeds
 from frugan.batch import ImageShape
-from frugan.classifying import BATCH, FEATURES, IMAGES, NET, SMALLEST_SIDE, images_seen, looked_at
+from frugan.classifying import BATCH, FEATURES, IMAGES, NET, SMALLEST_SIDE, images_shown, input_size
 from frugan.registry import UserError
 from frugan.views import Builder, Seen, View
 
@@ -90,15 +90,17 @@ def train(dataset: Dataset, names: list[str], *, seed: int, device: str) -> tupl
         """A net, and how many of those held back it tells right, of each attribute where there are some."""
         net = classifying.train(dataset.images, labels, shown, len(names), seed=seed, device=device, budget=budget)
         parts = held_back.split(BATCH)
-        told = torch.cat([classifying.classify(net, dataset.images[part], attributes=attributes) for part in parts])
-        return net, (told == labels[held_back]).double().mean(0)
+        predicted = torch.cat(
+            [classifying.classify(net, dataset.images[part], attributes=attributes) for part in parts]
+        )
+        return net, (predicted == labels[held_back]).double().mean(0)
 
-    (net, right), seen = learn(BUDGETS[0]), images_seen(len(shown), BUDGETS[0])
+    (net, right), images = learn(BUDGETS[0]), images_shown(len(shown), BUDGETS[0])
     for budget in BUDGETS[1:]:
         # Of few images a longer training may be the same one.
-        if float(right.mean()) < ENOUGH and images_seen(len(shown), budget) > seen:
-            (net, right), seen = learn(budget), images_seen(len(shown), budget)
-    height, width = looked_at(dataset.shape)
+        if float(right.mean()) < ENOUGH and images_shown(len(shown), budget) > images:
+            (net, right), images = learn(budget), images_shown(len(shown), budget)
+    height, width = input_size(dataset.shape)
     resized = (height, width) != (dataset.shape.height, dataset.shape.width)
     return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}, {
         "format": FORMAT,
@@ -110,7 +112,7 @@ def train(dataset: Dataset, names: list[str], *, seed: int, device: str) -> tupl
         "classes": [] if attributes else names,
         "attributes": names if attributes else [],
         "images": len(shown),
-        "images_seen": seen,
+        "images_seen": images,
         "training_precision": "bfloat16" if classifying.in_half(device) else "float32",
         "accuracy": float(right.mean()),
         **({"accuracy_by_attribute": dict(zip(names, right.tolist(), strict=True))} if attributes else {}),
@@ -137,7 +139,7 @@ def _refusal(dataset: Dataset) -> str | None:
             f"{len(dataset.labels)} images of {present} {what}; at least 100 of 2 are needed. Take the view 'pixels' "
             "or 'inception'."
         )
-    if min(looked_at(dataset.shape)) < SMALLEST_SIDE:
+    if min(input_size(dataset.shape)) < SMALLEST_SIDE:
         return f"{list(dataset.shape)} leaves a side under {SMALLEST_SIDE} pixels. Take the view 'pixels'."
     return None
 
@@ -161,7 +163,7 @@ def _look(net: nn.Sequential, shape: ImageShape, attributes: bool, device: str) 
     def look(images: Tensor) -> Seen:
         if tuple(images.shape[1:]) != tuple(shape):
             raise UserError(f"This classifier learnt from images {list(shape)}; these are {list(images.shape[1:])}.")
-        return Seen(*classifying.look(net, images, attributes=attributes))
+        return Seen(*classifying.predict(net, images, attributes=attributes))
 
     return look
 
@@ -170,9 +172,9 @@ def _view(net: nn.Sequential, shape: ImageShape, description: dict[str, Any], de
     attributes = len(description.get("attributes", ()))  # not there in one that was kept before there were any
     return View(
         name="classifier",
-        version="-".join(["classifier", NET, description["weights"][:12], *map(str, looked_at(shape))]),
+        version="-".join(["classifier", NET, description["weights"][:12], *map(str, input_size(shape))]),
         width=FEATURES,
-        input_size=looked_at(shape),
+        input_size=input_size(shape),
         look=_look(net, shape, attributes > 0, device),
         classes=len(description["classes"]),
         description=description,

@@ -68,8 +68,8 @@ class Attention(nn.Module):
         query, key, value = (
             self.qkv(x).unflatten(2, (3, -1, HEAD)).permute(2, 0, 3, 1, 4)
         )  # each [n, heads, tokens, 64]
-        seen = functional.scaled_dot_product_attention(query, key, value)
-        return self.proj(seen.transpose(1, 2).flatten(2))
+        attended = functional.scaled_dot_product_attention(query, key, value)
+        return self.proj(attended.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -253,9 +253,9 @@ def _size_of(path: Path, tensors: dict[str, Tensor]) -> str:
     widths = {size.width: letter for letter, size in SIZES.items()}
     width = tensors["cls_token"].shape[-1] if "cls_token" in tensors and tensors["cls_token"].ndim else None
     if width not in widths:
-        found = "no class token (cls_token)" if width is None else f"a class token of {width} features"
+        held = "no class token (cls_token)" if width is None else f"a class token of {width} features"
         raise UserError(
-            f"{path.name} is no DINOv2 network: it has {found}; {', '.join(map(str, widths))} features are known."
+            f"{path.name} is no DINOv2 network: it has {held}; {', '.join(map(str, widths))} features are known."
         )
     return widths[width]
 

@@ -32,9 +32,9 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
     Raises UserError where the data are no stacked ones, or too few to learn from.
     """
     if dataset is None or not suits(dataset):
-        found = "no data were given" if dataset is None else f"{dataset.name} is none"
+        problem = "no data were given" if dataset is None else f"{dataset.name} is none"
         raise UserError(
-            f"The view 'stacked' looks at three labelled images in one: {found}. Take data such as stacked:glyphs, "
+            f"The view 'stacked' looks at three labelled images in one: {problem}. Take data such as stacked:glyphs, "
             "or another view."
         )
     singles = _singles(dataset)
@@ -43,10 +43,10 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
     def look(images: Tensor) -> Seen:
         if tuple(images.shape[1:]) != tuple(dataset.shape):
             raise UserError(f"This view is for images {list(dataset.shape)}; these are {list(images.shape[1:])}.")
-        seen = [single.look(images[:, channel : channel + 1]) for channel in range(3)]
-        red, green, blue = (one.log_probabilities for one in seen if one.log_probabilities is not None)
+        singles = [single.look(images[:, channel : channel + 1]) for channel in range(3)]
+        red, green, blue = (one.log_probabilities for one in singles if one.log_probabilities is not None)
         joint = red[:, :, None, None] + green[:, None, :, None] + blue[:, None, None, :]
-        return Seen(torch.cat([one.features for one in seen], 1), joint.flatten(1))
+        return Seen(torch.cat([one.features for one in singles], 1), joint.flatten(1))
 
     return View(
         name="stacked",

@@ -104,7 +104,7 @@ def add(name: str, variant: Reader) -> Reader:
 
 def stamp(files: Sequence[Path]) -> list[tuple[str, int, int]]:
     """Absolute path, size and time of change of each file: what tells that a file is not what it was."""
-    return [(str(file.absolute()), (found := file.stat()).st_size, found.st_mtime_ns) for file in files]
+    return [(str(file.absolute()), (status := file.stat()).st_size, status.st_mtime_ns) for file in files]
 
 
 def array_content(images: np.ndarray, labels: np.ndarray | None, classes: Sequence[str], source: str) -> Content:

@@ -37,9 +37,9 @@ def columns(source: str, names: Sequence[str], features: Mapping[str, Any], type
     typed = {kind: [name for name in names if _type(features, name) == kind] for kind in ("Image", "ClassLabel")}
     images = typed["Image"] or [name for name in _IMAGES if name in names]
     if len(images) != 1:
-        found = f"several columns of images ({', '.join(images)})" if images else "no column of images"
+        problem = f"several columns of images ({', '.join(images)})" if images else "no column of images"
         raise UserError(
-            f"--data {source}: {found} among {', '.join(names)}; accepted is exactly one, of the type Image or called"
+            f"--data {source}: {problem} among {', '.join(names)}; accepted is exactly one, of the type Image or called"
             f" {' or '.join(_IMAGES[:2])}. Keep only the one you mean and write the table anew."
         )
     yes_no = [name for name in names if _plain(features, types, name) == "bool"]
@@ -70,21 +70,21 @@ def bits(
     A column of yes and no, of 0 and 1 or of -1 and 1 is one attribute with the column's name; one of more than two
     classes is an attribute for each, called ``column_class``. Other columns, and those with missing values, are none.
     """
-    found: dict[str, np.ndarray] = {}
+    attributes: dict[str, np.ndarray] = {}
     count = 0
     for column, values in table.items():
         count, classes = len(values), names[column]
         given = {value for value in values}
         if len(classes) > 2 and None not in given and all(0 <= value < len(classes) for value in given):
-            found |= {
+            attributes |= {
                 f"{column}_{name}": np.array([value == number for value in values])
                 for number, name in enumerate(classes)
             }
         elif given <= {0, 1} or given <= {-1, 1}:  # True is 1
-            found[column] = np.array([value == 1 for value in values])
-    if not found:
+            attributes[column] = np.array([value == 1 for value in values])
+    if not attributes:
         return np.zeros((count, 0), np.int64), ()
-    return np.stack(list(found.values()), axis=1).astype(np.int64), tuple(found)
+    return np.stack(list(attributes.values()), axis=1).astype(np.int64), tuple(attributes)
 
 
 def _type(features: Mapping[str, Any], name: str) -> str | None:

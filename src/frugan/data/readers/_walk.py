@@ -27,19 +27,19 @@ def walk(folder: Path) -> list[tuple[str, int, int]]:
     return sorted(_below(folder, "", set()))
 
 
-def _below(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
+def _below(folder: Path, prefix: str, visited: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
     """Relative path, size and time of every file below `folder`; links are followed, but no folder is visited twice."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(".") or entry.name.lower() in _STREWN:
                 continue
             try:
-                found = entry.stat()
+                status = entry.stat()
             except OSError:  # a link that leads nowhere: named as an image that cannot be read
                 yield f"{prefix}{entry.name}", -1, 0
                 continue
             if not entry.is_dir():
-                yield f"{prefix}{entry.name}", found.st_size, found.st_mtime_ns
-            elif (found.st_dev, found.st_ino) not in seen:
-                seen.add((found.st_dev, found.st_ino))
-                yield from _below(Path(entry.path), f"{prefix}{entry.name}/", seen)
+                yield f"{prefix}{entry.name}", status.st_size, status.st_mtime_ns
+            elif (status.st_dev, status.st_ino) not in visited:
+                visited.add((status.st_dev, status.st_ino))
+                yield from _below(Path(entry.path), f"{prefix}{entry.name}/", visited)

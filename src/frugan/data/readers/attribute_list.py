@@ -55,8 +55,8 @@ class _List:
 
 
 def _candidates(root: Path) -> list[Path]:
-    found = {file for place in (root, root / "Anno") for pattern in _PATTERNS for file in place.glob(pattern)}
-    return sorted(file for file in found if file.is_file())
+    candidates = {file for place in (root, root / "Anno") for pattern in _PATTERNS for file in place.glob(pattern)}
+    return sorted(file for file in candidates if file.is_file())
 
 
 def _accepts(source: str) -> bool:
@@ -71,9 +71,9 @@ def _place(source: str) -> _Place:
     else:
         lists = _candidates(path)
         if len(lists) != 1:
-            found = f"several lists of attributes ({', '.join(file.name for file in lists)})" if lists else "no list"
+            problem = f"several lists of attributes ({', '.join(file.name for file in lists)})" if lists else "no list"
             raise UserError(
-                f"--data {source}: {path} holds {found}; accepted is one called {', '.join(_PATTERNS)}, or name a CSV"
+                f"--data {source}: {path} holds {problem}; accepted is one called {', '.join(_PATTERNS)}, or name a CSV"
                 " itself."
             )
         file, root = lists[0], path
@@ -187,10 +187,10 @@ def _read(file: Path) -> _List:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not names or len(set(names)) < len(names):
-        found = "has no attributes" if not names else "names an attribute twice"
-        raise UserError(f"{file} {found}; accepted is a file and one or more attributes with names of their own.")
+        problem = "has no attributes" if not names else "names an attribute twice"
+        raise UserError(f"{file} {problem}; accepted is a file and one or more attributes with names of their own.")
     bits = np.zeros((len(rows), len(names)), np.int64)
-    seen: dict[str, int] = {}
+    line_of: dict[str, int] = {}
     for number, (name, *values) in enumerate(rows):
         where = f"{file}, line {number + first}"
         if len(values) != len(names):
@@ -202,10 +202,10 @@ def _read(file: Path) -> _List:
             raise UserError(
                 f"{where} ({name}): {names[wrong]} is '{values[wrong]}'; accepted are 1, 0 and -1 (-1 counts as 0)."
             ) from error
-        if name in seen:
-            raise UserError(f"{where}: {name} was there before, in line {seen[name]}; keep one of the two.")
-        seen[name] = number + first
-    return _List(tuple(names), tuple(seen), bits)
+        if name in line_of:
+            raise UserError(f"{where}: {name} was there before, in line {line_of[name]}; keep one of the two.")
+        line_of[name] = number + first
+    return _List(tuple(names), tuple(line_of), bits)
 
 
 variant = Reader(

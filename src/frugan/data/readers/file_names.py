@@ -82,19 +82,19 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
 
 def _content(pattern: _Pattern, root: Path, files: list[str], field: str, split: str | None) -> Content:
     read_names = [pattern.form.fullmatch(Path(file).stem) for file in files]
-    people = sorted({found["person"] for found in read_names if found})
+    people = sorted({match["person"] for match in read_names if match})
     held_out = set(people[_EVERY - 1 :: _EVERY])
     kept, profiles = [], 0
-    for number, found in enumerate(read_names):
-        if found and split is not None and (found["person"] in held_out) != (split == "test"):
+    for number, match in enumerate(read_names):
+        if match and split is not None and (match["person"] in held_out) != (split == "test"):
             continue
-        if found and field == "expression" and found["angle"] in pattern.profiles:
+        if match and field == "expression" and match["angle"] in pattern.profiles:
             profiles += 1
             continue
-        if found or split != "test":  # what cannot be read is told once, with the images to train on
+        if match or split != "test":  # what cannot be read is told once, with the images to train on
             kept.append(number)
-    values = [found[field].lower() if (found := read_names[number]) else None for number in kept]
-    classes = tuple(sorted({found[field].lower() for found in read_names if found}))
+    values = [match[field].lower() if (match := read_names[number]) else None for number in kept]
+    classes = tuple(sorted({match[field].lower() for match in read_names if match}))
     place = {name: number for number, name in enumerate(classes)}
 
     def read(numbers: Sequence[int]) -> Iterator[Item]:

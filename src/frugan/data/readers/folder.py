@@ -28,11 +28,11 @@ def _splits(source: str) -> tuple[str, ...]:
 def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
     folder = Path(source)
     root = split_folders(folder).get(split, folder)
-    found = walk(root)
-    if not found:
+    files = walk(root)
+    if not files:
         raise UserError(f"--data {source}: there is no file in {root}; put images there, or name another folder.")
-    identity = {"folder": str(root.absolute()), "files": found}
-    return Found(f"folder {folder.absolute().name}", identity, lambda: _content(root, [name for name, _, _ in found]))
+    identity = {"folder": str(root.absolute()), "files": files}
+    return Found(f"folder {folder.absolute().name}", identity, lambda: _content(root, [name for name, _, _ in files]))
 
 
 def _content(root: Path, files: list[str]) -> Content:

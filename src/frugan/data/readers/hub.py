@@ -50,10 +50,10 @@ def _theirs(source: str) -> dict[str, str]:
             raise UserError(f"--data {source}: the Hub's data set cannot be reached: {error}") from error
         with written_whole(remembered) as beside:
             beside.write_text(json.dumps(called))
-    found = {split: next((name for name in names if name in called), None) for split, names in SPLIT_NAMES.items()}
-    if not any(found.values()):
+    names_of = {split: next((name for name in names if name in called), None) for split, names in SPLIT_NAMES.items()}
+    if not any(names_of.values()):
         raise UserError(f"--data {source}: has the splits {', '.join(called)}; accepted is one called train or test.")
-    return {split: theirs for split, theirs in found.items() if theirs is not None}
+    return {split: theirs for split, theirs in names_of.items() if theirs is not None}
 
 
 def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:

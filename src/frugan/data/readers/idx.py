@@ -37,14 +37,14 @@ def _sets(path: Path) -> dict[str, dict[str, Path]]:
         if match is None:
             return {}
         only, path = match["set"], path.parent
-    found: dict[str, dict[str, Path]] = {}
+    sets: dict[str, dict[str, Path]] = {}
     # A folder of loose images is asked too, and may hold many: names only.
     for name in sorted(name for name in os.listdir(path) if "images" in name) if path.is_dir() else ():
         match = _IMAGES.fullmatch(name)
         if match and only in (None, match["set"]):
             split = "train" if match["split"] == "train" else "test"
-            found.setdefault(match["set"], {}).setdefault(split, path / name)
-    return found
+            sets.setdefault(match["set"], {}).setdefault(split, path / name)
+    return sets
 
 
 def _set(source: str) -> tuple[str, dict[str, Path]]:

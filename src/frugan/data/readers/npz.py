@@ -31,17 +31,17 @@ def _arrays(source: str) -> dict[str, tuple[str, str]]:
             names = {name.removesuffix(".npy") for name in archive.namelist()}
     except (OSError, zipfile.BadZipFile) as error:
         raise UserError(f"--data {source}: not an .npz file ({error}); write it with numpy.savez.") from error
-    found = {}
+    arrays = {}
     for split, pairs in _NAMES.items():
         pair = next((pair for pair in pairs if pair[0] in names), None)
         if pair:
-            found[split] = (pair[0], pair[1] if pair[1] in names else "")
-    if not found:
+            arrays[split] = (pair[0], pair[1] if pair[1] in names else "")
+    if not arrays:
         raise UserError(
             f"--data {source}: holds the arrays {', '.join(sorted(names)) or '(none)'};"
             " accepted are images (with labels), or x_train, x_test (with y_train, y_test)."
         )
-    return found
+    return arrays
 
 
 def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
@@ -88,13 +88,13 @@ def _bytes(source: str, name: str, images: np.ndarray) -> np.ndarray:
         return images
     if images.dtype == np.uint16:
         return ((images.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    found = str(images.dtype)
+    content = str(images.dtype)
     if images.dtype.kind == "f":
         low, high = float(images.min(initial=0)), float(images.max(initial=0))
         if low >= 0 and high <= 1:
             return np.rint(images * 255).astype(np.uint8)
-        found = f"{images.dtype} from {low:g} to {high:g}"
-    raise UserError(f"--data {source}: {name} is {found}; accepted are uint8, uint16, and floats from 0 to 1.")
+        content = f"{images.dtype} from {low:g} to {high:g}"
+    raise UserError(f"--data {source}: {name} is {content}; accepted are uint8, uint16, and floats from 0 to 1.")
 
 
 variant = Reader(

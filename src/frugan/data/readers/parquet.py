@@ -23,14 +23,14 @@ def _files(path: Path) -> dict[str, list[Path]]:
     if path.is_file():
         return {"train": [path]} if path.suffix == ".parquet" else {}
     shards = sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet"))
-    found = {}
+    files = {}
     for split in SPLITS:
         for name in SPLIT_NAMES[split]:
             mine = [shard for shard in shards if shard.stem == name or shard.stem.startswith((f"{name}-", f"{name}_"))]
             if mine:
-                found[split] = mine
+                files[split] = mine
                 break
-    return found or ({"train": shards} if shards else {})
+    return files or ({"train": shards} if shards else {})
 
 
 def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:

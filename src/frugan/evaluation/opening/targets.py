@@ -161,16 +161,22 @@ def groups(
         found = [_directed(translators, directed, splits)]
     else:
         translator, about = next(iter(translators.values())), next(iter(shipped.values()))
-        told = about.get("told") or [{"stream": next(iter(splits)), "before": 0, "after": 0, "mask": ()}]
-        called = _called([one["stream"] for one in told], splits)
+        alone = {"stream": next(iter(splits)), "before": 0, "after": 0, "mask": ()}
+        layouts = label_layouts(about) or [alone]
+        called = _called([one["stream"] for one in layouts], splits)
         found = [
-            _labelled(translator, splits[one["stream"]], one, aside) for one, aside in zip(told, called, strict=True)
+            _labelled(translator, splits[one["stream"]], one, aside) for one, aside in zip(layouts, called, strict=True)
         ]
     found = [group for group in found if group.targets]
     if not found:
         names = ", ".join(split.reference.title for split in splits.values())
         raise UserError(f"{names}: no label has images with it and images without it, so nothing can be translated.")
     return found
+
+
+def label_layouts(shipped: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """A shipped network's `frugan.games.LabelLayout`s as a run.json has them; an earlier frugan wrote "told"."""
+    return shipped.get("label_layouts") or shipped.get("told") or ()
 
 
 class Sheet(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import artefact, data
 from frugan.engine.run import RunFolder
-from frugan.evaluation.opening.targets import Split
+from frugan.evaluation.opening.targets import Split, label_layouts
 from frugan.recipe import Data, from_run
 from frugan.registry import UserError, suggest
 
@@ -88,7 +88,7 @@ def splits_of(
     if real is None and (size is not None or channels is not None):
         raise UserError("--size and --channels are for the images of --real; a run's own data need neither.")
     if real is not None:
-        if len(shipping.translators) > 1 or any(about.get("told") for about in shipping.shipped.values()):
+        if len(shipping.translators) > 1 or any(map(label_layouts, shipping.shipped.values())):
             raise UserError(f"--real {real}: {shipping.name} was trained on two data sets; leave --real out.")
         return {"real": split_of(_described(shipping, real, size, channels), reference, allow_unusable)}
     if shipping.run is None:
