@@ -66,7 +66,7 @@ def vbn() -> Recipe:
     options = {**generator.options, "normalisation": "virtual_batch_norm"}
     return replace(
         medium, name="vbn", networks={**medium.networks, "generator": replace(generator, options=options)},
-        expects="as dcgan-medium, with less correlation within a batch",
+        expects="as dcgan-medium, less correlation within a batch",
     )
 
 
@@ -78,4 +78,4 @@ def cgan() -> Recipe:
     """
     medium = dcgan_medium()
     networks = {name: replace(network, labels=True) for name, network in medium.networks.items()}
-    return replace(medium, name="cgan", networks=networks, expects="the digit that you ask for")
+    return replace(medium, name="cgan", networks=networks, expects="the digit that was asked for")

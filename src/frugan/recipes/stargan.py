@@ -158,5 +158,5 @@ def stargan_joint() -> Recipe:
     second = {"attributes": ["smile", "beard", "hat"], "classes": 3}
     return replace(
         plain, name="stargan-joint", game=Choice("star_joint"), streams={"second": second},
-        expects="each label bit of either set adds 3,136 parameters to G; two more bits say which set is meant",
+        expects="each label bit of either set adds 3,136 parameters to G; two more say which set is meant",
     )
