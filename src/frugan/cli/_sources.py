@@ -38,7 +38,7 @@ def data_show(
         source: As for train --data.
         out: The PNG to write.
         split: train or test.
-        size: Bring all images to this size; needed where theirs differ.
+        size: Resize all images to this; needed if their sizes differ.
         channels: 1 grey, 3 colour.
         only: Classes, or what all images must have, e.g. "glasses,not hat".
         attributes: Which attributes, in which order; all if left out.
@@ -100,7 +100,7 @@ def data_pack(
     Args:
         source: As for train --data.
         split: train or test.
-        size: Bring all images to this size.
+        size: Resize all images to this.
         channels: 1 grey, 3 colour.
         allow_unusable: Pack even if more than 5 % of the images cannot be used.
     """
