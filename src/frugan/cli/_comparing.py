@@ -84,13 +84,13 @@ def plan(
     comparison: Positional[Annotated[Path | None, arg(metavar="[COMPARISON]", help_behavior_hint="")]] = None, *,
     margin: Value = None, sd: Value = None, power: float = 0.8, jobs: Number = None,
 ) -> None:
-    """Say how many seeds a margin needs, from the noise seen so far, and how long they take here.
+    """Say how many seeds a margin needs, given the noise so far, and how long they take here.
 
     Args:
-        comparison: A finished comparison, whose noise, times and margin count.
+        comparison: A finished comparison, which gives noise, times and margin.
         margin: How much worse still counts as not worse; the comparison's own if left out.
         sd: Standard deviation of paired differences, in place of a comparison's.
-        power: In which share of comparisons the verdict is to come out.
+        power: The share of comparisons in which the verdict should come out.
         jobs: Runs at a time; as in the comparison if left out.
     """
     from frugan.comparison import plan as needed
