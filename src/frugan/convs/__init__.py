@@ -14,6 +14,9 @@ keeps, divides or multiplies the size exactly: kernel - stride in all, the small
 `inner_norm` concern the seam of a layer that a family splits in two: a bias there (as `bias` if left out), a norm there
 (a function from channels to a module, or a name in `NORMS`).
 
+Whatever a layer is made of, it starts with the variance of the standard layer in its place (`start`, an option of every
+rule: "composite"); with ``start="layerwise"`` each piece starts as if it stood alone, as in published nets.
+
 The primitive convolutions inside carry `tag`, ``"spatial"`` or ``"pointwise"``, so that architectures can treat weights
 by kind (initialisation, spectral norm, equalised rate).
 """
@@ -31,6 +34,10 @@ from frugan.convs._primitives import Convolution as Convolution
 from frugan.convs._primitives import Pads as Pads
 from frugan.convs._primitives import Transposed as Transposed
 from frugan.convs._primitives import narrower
+from frugan.convs._start import STARTS
+from frugan.convs._start import Standard as Standard
+from frugan.convs._start import calibrate as calibrate
+from frugan.convs._start import composites as composites
 from frugan.registry import Registry, UserError, check_options, options_of, suggest
 
 registry = Registry("convolution family", "frugan.convs")
@@ -69,7 +76,7 @@ class ConvFamily:
 def find(name: str, **options: Any) -> ConvFamily:
     """The family called `name`, with options set. Raises UserError with the nearest name or option."""
     family: ConvFamily = registry.find(name)
-    accepted = {**dict.fromkeys(("kernel", *CONTRACT)), **family.accepted()}
+    accepted = {**dict.fromkeys(("kernel", "start", *CONTRACT)), **family.accepted()}
     check_options(f"The convolution family '{name}'", options, accepted)
     return family.with_options(**options)
 
@@ -122,16 +129,19 @@ class Layers:
     ) -> nn.Module:
         family = next(family for pattern, family in reversed(self.rules) if fnmatch.fnmatchcase(role, pattern))
         own: dict[str, Any] = {}
-        contract: dict[str, Any] = {"kernel": kernel, **asked}
+        meant = Standard(kind, in_channels, out_channels, kernel, asked["stride"])
+        contract: dict[str, Any] = {"kernel": kernel, "start": STARTS[0], **asked}
         for name, value in family.options.items():
-            (contract if name == "kernel" or name in CONTRACT else own)[name] = value
+            (contract if name in contract or name in CONTRACT else own)[name] = value
         if "padding" not in family.options and contract.get("padding") is not None:
             # The architecture's padding was meant for its own kernel and stride.
             if contract["stride"] != asked["stride"]:
                 contract["padding"] = None
             elif contract["kernel"] != kernel:
                 contract["padding"] = narrower(contract["padding"], kernel, contract["kernel"])
-        kernel = contract.pop("kernel")
+        kernel, start = contract.pop("kernel"), contract.pop("start")
+        if start not in STARTS:
+            raise UserError(f"The layer '{role}' has no start '{start}'. {suggest(start, STARTS)}")
         norm = contract.get("inner_norm")
         if isinstance(norm, str):
             if norm not in NORMS:
@@ -146,6 +156,9 @@ class Layers:
             built, declined = find("standard"), str(reason)
             module = getattr(built, kind)(in_channels, out_channels, kernel, **contract)
         module.role = role  # what cost tables call the layer
+        if built.name != "standard" and start == STARTS[0]:
+            module.stands_for = meant  # also where a rule has another kernel
+            calibrate(module, meant.torch_default())  # a rule of the architecture's own draws it anew
         self.choices.append(
             LayerChoice(
                 role, kind, built.name, family.name, declined, in_channels, out_channels, kernel, contract["stride"]

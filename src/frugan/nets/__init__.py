@@ -18,7 +18,8 @@ count (rounded, at least 1).
 Networks are called ``network(x, condition=None)``, a joint part ``network(images, vectors, condition=None)``. The
 condition is class numbers ``[n]`` int64 or values ``[n, classes]`` (bits of attributes, latents, whatever the game
 tells); how it enters is an option of the architecture. Each part initialises its weights as its paper does, from
-torch's global random generator, which `build` seeds.
+torch's global random generator, which `build` seeds: by `initialise(network, rule)`, which also makes what families
+build start as the standard layers would. A part that leaves torch's own first weights needs no call.
 
 What general code reads of a network besides calling it stands in `Attributes` below, and nowhere else.
 """
@@ -31,6 +32,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from frugan.nets._initialise import FirstWeights as FirstWeights
+from frugan.nets._initialise import initialise as initialise
 from frugan.registry import Registry, UserError, check_options, options_of
 
 registry = Registry("architecture", "frugan.nets")

@@ -24,7 +24,7 @@ from frugan.nets._choices import widths
 from frugan.nets._condition import Entrance
 from frugan.nets._decoder import Decoder
 from frugan.nets._encoder import Encoder, check_images
-from frugan.nets._initialise import dcgan as from_normal
+from frugan.nets._initialise import initialise
 from frugan.registry import UserError
 
 EPSILON = 1e-8
@@ -112,7 +112,7 @@ def decoder(
     entrance = Entrance(condition, classes, (latents,))
     first, second = widths("hidden", hidden, 2, width)
     network = Decoder(image, latents, entrance, Body(image, entrance.channels, first, second), UNIT)
-    from_normal(network)
+    initialise(network, "dcgan")
     return network
 
 
@@ -139,7 +139,7 @@ def encoder(
         return Bounded(second, size) if name in bounded else nn.Linear(second, size, bias=False)
 
     network = Encoder(image, outputs, entrance, classes, stages, nn.Identity(), head)
-    from_normal(network)
+    initialise(network, "dcgan")
     _begin_at_zero(network.heads)
     return network
 
@@ -156,7 +156,7 @@ def joint(
     """
     entrance = Entrance(condition, classes, (vector,))
     network = Joint(image, vector, outputs, entrance, *widths("hidden", hidden, 2, width))
-    from_normal(network)
+    initialise(network, "dcgan")
     _begin_at_zero(network.heads)
     return network
 

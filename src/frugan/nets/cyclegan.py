@@ -12,7 +12,7 @@ from frugan.batch import ImageShape
 from frugan.convs import Layers
 from frugan.nets import Architecture
 from frugan.nets._condition import Entrance
-from frugan.nets._initialise import dcgan as initialise
+from frugan.nets._initialise import initialise
 from frugan.nets._translator import Style, Translator
 from frugan.nets._translator import translator as build
 
@@ -39,7 +39,7 @@ def translator(
         image, layers, entrance, style, width=width, channels=channels, stages=stages, blocks=blocks,
         block_layers=block_layers,
     )
-    initialise(network)
+    initialise(network, "dcgan")
     return network
 
 

@@ -23,7 +23,7 @@ from frugan.nets._choices import halvings, one_of
 from frugan.nets._condition import Entrance
 from frugan.nets._decoder import Decoder
 from frugan.nets._encoder import Encoder, Flatten
-from frugan.nets._initialise import dcgan as initialise
+from frugan.nets._initialise import initialise
 from frugan.nets._norms import encoder_norm, set_batch_norms, spectral
 from frugan.registry import UserError
 
@@ -74,7 +74,7 @@ def decoder(
         now = after
     network = Decoder(image, latents, entrance, nn.Sequential(*body))
     set_batch_norms(network, eps=eps, momentum=0.1)
-    initialise(network)
+    initialise(network, "dcgan")
     return network
 
 
@@ -133,7 +133,7 @@ def encoder(
     neck = Flatten() if head == "dense" else nn.Identity()
     network = Encoder(image, outputs, entrance, classes, built, neck, head_of)
     set_batch_norms(network, eps=eps, momentum=0.1)
-    initialise(network)
+    initialise(network, "dcgan")
     if normalisation == "spectral":
         spectral(network)
     return network

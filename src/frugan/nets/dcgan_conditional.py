@@ -18,7 +18,7 @@ from frugan.nets._choices import divided, widths
 from frugan.nets._condition import encode, join
 from frugan.nets._decoder import check_latents
 from frugan.nets._encoder import check_images
-from frugan.nets._initialise import dcgan as initialise
+from frugan.nets._initialise import initialise
 from frugan.nets._norms import set_batch_norms
 
 
@@ -106,7 +106,7 @@ def decoder(
     ]
     network = JoinedDecoder(image, latents, classes, stages)
     set_batch_norms(network, eps=eps, momentum=0.1)
-    initialise(network)
+    initialise(network, "dcgan")
     return network
 
 
@@ -139,7 +139,7 @@ def encoder(
     )
     network = JoinedEncoder(image, outputs, classes, stages, dense, units + classes)
     set_batch_norms(network, eps=eps, momentum=0.1)
-    initialise(network)
+    initialise(network, "dcgan")
     return network
 
 

@@ -15,7 +15,7 @@ from frugan.convs import Layers
 from frugan.nets import Architecture, scaled
 from frugan.nets._condition import Entrance
 from frugan.nets._encoder import Encoder
-from frugan.nets._initialise import dcgan as initialise
+from frugan.nets._initialise import initialise
 from frugan.registry import UserError
 
 
@@ -64,7 +64,7 @@ def encoder(
         return patches if name == "score" else nn.Sequential(patches, nn.AdaptiveAvgPool2d(1))
 
     network = Encoder(image, outputs, entrance, classes, built, nn.Identity(), head)
-    initialise(network)
+    initialise(network, "dcgan")
     return network
 
 

@@ -22,6 +22,7 @@ from dataclasses import replace
 
 from frugan.recipe import Average, Choice, Data, LatentsChoice, Network, Player, Recipe, Rule
 from frugan.recipes import recipe
+from frugan.recipes._tables import layerwise
 
 SOURCE = (
     "josephjojoe/factorised-image-generation (2021); TensorFlow's DCGAN tutorial; Chollet, Deep Learning with Python"
@@ -36,7 +37,7 @@ def _tutorial(name: str, latents: int, kernel: int, data: Data, faithful: bool) 
     )
     if faithful:
         holes = replace(table[1], options={"kernel": kernel, "holes": True})
-        table = (table[0], holes, Rule("output", "factorised", {"stride": 1, "between": "tanh"}))
+        table = layerwise((table[0], holes, Rule("output", "factorised", {"stride": 1, "between": "tanh"})))
     return Recipe(
         name=name, system="factorised GANs", source=SOURCE, expects="", data=data,
         networks={
@@ -112,7 +113,7 @@ def cifar10_frog_faithful() -> Recipe:
         expects="6,264,579 parameters, 3,971,587 factorised",
         data=Data("cifar10", 32, 3, 1, only=("frog",), image_range=(0.0, 1.0)),
         networks={
-            "generator": Network("chollet", tables={"factorised": (Rule("block.*", "factorised"),)}),
+            "generator": Network("chollet", tables={"factorised": layerwise([Rule("block.*", "factorised")])}),
             "discriminator": Network("chollet"),
         },
         players={
@@ -133,9 +134,12 @@ def cifar10_frog() -> Recipe:
     within 3,000 images, and no gradient comes back. A generator a quarter as wide learns at 2e-4.
     """
     published = _dependable(cifar10_frog_faithful())
+    table: dict[str, tuple[Rule, ...]] = {"factorised": (Rule("block.*", "factorised"),)}
+    generator = replace(published.networks["generator"], tables=table)
     rates = {"generator": 5e-5, "discriminator": 2e-4}
     return replace(
         published, data=replace(published.data, image_range=None), batch_size=32, images=400_000,
+        networks={**published.networks, "generator": generator},
         players={name: replace(player, learning_rate=rates[name]) for name, player in published.players.items()},
         averages={"generator": Average(2_000.0)}, expects="green and brown shapes on grass after 100k images",
     )

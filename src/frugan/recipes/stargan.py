@@ -16,13 +16,15 @@ from typing import Any
 
 from frugan.recipe import Choice, Data, Network, Player, Recipe, Rule
 from frugan.recipes import recipe
+from frugan.recipes._tables import layerwise
 
 SOURCE = "Choi et al. 2018, arXiv 1711.09020; yunjey/stargan"
 DEPTHWISE = "Ngxande, Tapamo and Burke 2019, arXiv 1903.02225; layers reconstructed from counts"
 ATTRIBUTES = ("black_hair", "blond_hair", "brown_hair", "glasses", "old")
 HAIR = (ATTRIBUTES[:3], ("Black_Hair", "Blond_Hair", "Brown_Hair"))  # as portraits and as CelebA call it
 
-# What `--family depthwise` means in these networks: DepthwiseG's and DepthwiseDG's layers.
+# What `--family depthwise` means in these networks: DepthwiseG's and DepthwiseDG's layers, started as whole layers. The
+# recipes of the paper's models start each piece alone, as published.
 TRANSLATOR = (Rule("*", "depthwise"), Rule("up.*", "standard"))
 DISCRIMINATOR = (Rule("down.*", "depthwise"), Rule("down.last", "standard"))
 
@@ -54,9 +56,10 @@ def _form(
 ) -> Recipe:
     """StarGAN with these rules and this depth."""
     plain = stargan()
+    generator, discriminator = (layerwise(rules) for rules in (generator, discriminator))
     networks = {
-        "generator": replace(plain.networks["generator"], families=tuple(generator), options=dict(depth or {})),
-        "discriminator": replace(plain.networks["discriminator"], families=tuple(discriminator)),
+        "generator": replace(plain.networks["generator"], families=generator, options=dict(depth or {})),
+        "discriminator": replace(plain.networks["discriminator"], families=discriminator),
     }
     return replace(
         plain, name=name, system="DepthwiseGAN", source=DEPTHWISE, networks=networks,
