@@ -148,7 +148,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     found = bench("mnist", families=("standard",), precisions=("float32",), batch_size=2, repeats=2, seconds=0.0,
                   changes=SMALL)  # fmt: skip
-    with pytest.raises(UserError, match="holds something that is no bench; give another --out"):
+    with pytest.raises(UserError, match="holds files that no bench wrote; give another --out"):
         found.save(tmp_path)
 
 

@@ -183,7 +183,7 @@ def test_observers_of_ones_own_leave_no_trace_in_the_run(capsys: pytest.CaptureF
     told = [line for line in capsys.readouterr().err.splitlines() if "clumsy" in line]
     raising = next(number for number, line in enumerate(CODE.splitlines(), start=1) if "raise OSError" in line)
     assert told == [
-        "The observer 'clumsy' failed after 8 images and looks no more: OSError: the network is down "
+        "The observer 'clumsy' failed after 8 images and is not called again: OSError: the network is down "
         f"({Path('own.py').resolve()}, line {raising}). The run goes on."
     ]
     assert "observers" not in Path("watched/recipe.json").read_text()

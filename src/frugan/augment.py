@@ -1,8 +1,8 @@
 """Augmentation, as values: random changes made to real and fake images alike before the discriminator sees them.
 
-Since the discriminator never sees an unchanged image, what the generator learns is not changed by those that can be
-undone on average (Zhao et al. 2020, 2006.10738; Karras et al. 2020, 2006.06676). Each is differentiable, so that the
-generator learns through it, and follows from the random generator that it is given alone. This is not augmentation of
+The discriminator never sees an unchanged image. So a change that can be undone on average does not change what the
+generator learns (Zhao et al. 2020, 2006.10738; Karras et al. 2020, 2006.06676). Each change is differentiable: the
+generator learns through it. All chance comes from the random generator that is passed in. This is not augmentation of
 a *data set*: applied to real images only, its marks would turn up in the generated ones.
 """
 
@@ -74,7 +74,7 @@ def diff_augment(*, colour: bool = True, translation: float = 0.125, cutout: flo
 
     Args:
         colour: whether brightness, saturation and contrast of each image change.
-        translation: the largest shift, as a share of height and of width; what moves in is 0 (mid grey). 0 for none.
+        translation: the largest shift, as a share of height and of width; what moves in is mid grey (0). 0 for none.
         cutout: the sides of the square that is set to 0, as a share of height and of width. 0 for none.
     """
     for name, share in {"translation": translation, "cutout": cutout}.items():
@@ -139,6 +139,6 @@ def _offsets(count: int, choices: int, random: torch.Generator) -> Tensor:
 
 
 def _layout(images: Tensor) -> torch.memory_format:
-    """The memory format of a batch, which what is made of it should keep."""
+    """The memory format of a batch; images made from it should keep it."""
     last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format

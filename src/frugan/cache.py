@@ -1,7 +1,7 @@
-"""The cache: what can be made again, kept so that it need not be (packs, weights of views, features of real images).
+"""The cache: files that can be made again, kept to save the time (packs, weights of views, features of real images).
 
-Several processes may share it, so nothing in it bears its name before it is whole. What one user has decided lies
-elsewhere: users may share a cache, and it may be deleted.
+Several processes may share it, so a file gets its name only when it is complete. Several users may share it, and it may
+be deleted, so what one user has decided is kept elsewhere.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ def cache_root() -> Path:
 
 
 def config_root() -> Path:
-    """The folder of what this user has decided: ``$FRUGAN_CONFIG``, or ``~/.config/frugan``."""
+    """The folder of this user's own decisions (which code may run): ``$FRUGAN_CONFIG``, or ``~/.config/frugan``."""
     return Path(os.environ.get("FRUGAN_CONFIG") or Path.home() / ".config" / "frugan").expanduser()
 
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """The name of a file beside `path` to be written inside; afterwards it becomes `path`, unless writing failed."""
+    """Give a temporary name to write to. Afterwards that file is renamed to `path`, unless writing failed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -1,9 +1,9 @@
-"""A small net that tells the classes or attributes of labelled images, and the one recipe by which it learns.
+"""A small classifier of labelled images, by class or by attributes, and the fixed recipe that trains it.
 
 Two 3 x 3 convolutions (32, 64 channels, no padding), max pooling, 128 units: 1,199,882 parameters for ten classes of
-28 x 28 grey images. It judges: as the view `classifier`, through which the metrics look at images of labelled data, and
-in the metric `classification_accuracy`, which asks what can be learnt from generated images. Nothing of it is a choice
-of the user's, so that values compare.
+28 x 28 grey images. The view `classifier` uses it to judge images of
+labelled data; the metric `classification_accuracy` trains it on generated images, to see what can be learnt from them.
+Users can change nothing about it, so that values compare.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from frugan.batch import ImageShape, from_bytes
 from frugan.resizing import area
 
 NET = "cnn2"
-"""Version of the net and of its training; what another one tells does not compare."""
+"""Version of the net and of its training. Values of different versions do not compare."""
 
 FEATURES = 128
 LARGEST_SIDE = 32
 SMALLEST_SIDE = 6
 
 IMAGES, PASSES, BATCH, RATE = 60_000, 20, 128, 2e-3
-"""Training shows this many images unless told, none more often than so many times; batch size; Adam's highest rate."""
+"""How many images training shows by default; how often one image at most; the batch size; Adam's highest rate."""
 
 
 class Predictions(NamedTuple):
-    """What a net sees, a row an image, on the CPU: 128 features after their ReLU, and logarithms of probabilities.
+    """What a net computes for images, a row for each, on the CPU: 128 features after their ReLU, and log-probabilities.
 
-    Those of classes are log-softmax values ``[count, classes]``, those of attributes log-sigmoid ``[count, bits]``.
+    For classes these are log-softmax values ``[count, classes]``, for attributes log-sigmoid values ``[count, bits]``.
     """
 
     features: Tensor
@@ -61,27 +61,27 @@ def network(shape: ImageShape, classes: int) -> nn.Sequential:
 
 
 def input_size(shape: ImageShape) -> tuple[int, int]:
-    """Height and width that the net sees: the images' own, or the longer side made 32 if it is longer than that."""
+    """Height and width of the net's input: the image's own; an image with a side above 32 is scaled down to fit."""
     scale = min(1.0, LARGEST_SIDE / max(shape.height, shape.width))
     return round(shape.height * scale), round(shape.width * scale)
 
 
 def images_shown(count: int, budget: int = IMAGES) -> int:
-    """How many of `budget` images training shows where `count` are different: whole batches, one at least."""
+    """How many images training shows if `count` are different: at most `budget`, in whole batches, at least one."""
     return max(1, min(budget, PASSES * count) // BATCH) * BATCH
 
 
 def train(
     images: Tensor, labels: Tensor, rows: Tensor, classes: int, *, seed: int, device: str, budget: int = IMAGES
 ) -> nn.Sequential:
-    """A net trained on some of the images. The global random numbers stay as they were.
+    """Train a net on the images numbered `rows`. The global random numbers stay as they were.
 
-    What is trained follows from what is given; on one machine, with one number of threads, exactly.
+    The same arguments give the same net; on one machine, with one number of threads, to the last bit.
 
     Args:
         images: uint8 ``[count, channels, height, width]``, each side 6 pixels or more.
         labels: int64 ``[count]``, from 0 to `classes` - 1, or attributes ``[count, classes]``, each 0 or 1.
-        rows: int64, the images to learn from, in the order that the seed then shuffles.
+        rows: int64, the images to learn from; the seed shuffles them.
         budget: how many images it is shown, repeats included.
     """
     steps = images_shown(len(rows), budget) // BATCH
@@ -95,7 +95,7 @@ def train(
         optimiser = torch.optim.Adam(net.parameters(), RATE)
         for step, chosen in enumerate(stream.split(BATCH)[:steps]):
             for group in optimiser.param_groups:
-                # Up over a tenth of the steps, then down to nothing: so that even a single pass comes to rest.
+                # The rate rises over a tenth of the steps, then falls to 0, so that even a single pass converges.
                 group["lr"] = RATE * min((step + 1) / (steps / 10), (steps - step) / (steps * 0.9), 1.0)
             shown, answers = _prepare(images[chosen], place), labels[chosen].to(place)
             with torch.autocast(place.type, torch.bfloat16) if half else contextlib.nullcontext():
@@ -110,9 +110,9 @@ def train(
 
 
 def predict(net: nn.Sequential, images: Tensor, *, attributes: bool = False) -> Predictions:
-    """What `net`, in its evaluating mode, sees in images like those that it learnt from; at once, so for a batch.
+    """The predictions of a trained net (in evaluation mode) for one batch, in one pass.
 
-    `attributes` says that it learnt these and not classes.
+    `attributes`: whether the net learnt attributes rather than classes.
     """
     place = next(net.parameters()).device
     with exact(place):
@@ -129,7 +129,7 @@ def classify(net: nn.Sequential, images: Tensor, *, attributes: bool = False) ->
 
 
 def likeliest(log_probabilities: Tensor, *, attributes: bool) -> Tensor:
-    """What is told, in the form of labels: classes, int64 ``[count]``, or attributes ``[count, bits]``, each 0 or 1."""
+    """Log-probabilities as labels: classes, int64 ``[count]``, or attributes ``[count, bits]``, each 0 or 1."""
     return (log_probabilities > math.log(0.5)).long() if attributes else log_probabilities.argmax(1)
 
 

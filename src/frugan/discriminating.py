@@ -1,4 +1,4 @@
-"""How a discriminator is trained, as every game with one does it: its loss, its penalties, what is reported of it.
+"""How every game trains a discriminator: its loss, its penalties, and the numbers that are logged.
 
 A game makes a `DiscriminatorStep` for every step, computes the scores as it likes, and hands both to `update`::
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class DiscriminatorStep:
-    """One step of one discriminator on a real and a fake batch; what is reported of it gathers in `values`.
+    """One step of one discriminator on a real and a fake batch; the numbers to log gather in `values`.
 
     The game computes the scores as it likes and hands them to `loss`; the losses that `further` gives are trained with
     it, in the same step.
@@ -37,7 +37,7 @@ class DiscriminatorStep:
         penalties: those of this discriminator, by name; each is applied in the rounds in which it is due.
         score: ``(images, labels)`` -> logits, for penalties that try further images.
         real, fake: as `frugan.penalties.Judgement` says.
-        place: what tells this step from others of the round, in the names of penalties' random numbers.
+        place: a name for this step within the round, so that penalties draw other random numbers in each step.
         values: ``loss``, ``accuracy_real``, ``accuracy_fake`` and the penalties' names -> scalars without graph.
     """
 
@@ -62,7 +62,7 @@ class DiscriminatorStep:
         return total
 
     def further(self) -> list[Loss]:
-        """The penalties that look at no scores of this step, each a loss by itself."""
+        """The penalties that do not need this step's scores, each as a separate loss."""
         return [lambda name=name: self._priced(name) for name in self._due(needs_scores=False)]
 
     def reported(self) -> dict[str, Tensor]:
@@ -90,7 +90,7 @@ def by_name(penalties: Sequence[Penalty]) -> dict[str, Penalty]:
     named = {penalty.name: penalty for penalty in penalties}
     if len(named) < len(penalties):
         listed = ", ".join(penalty.name for penalty in penalties)
-        raise UserError(f"penalties: {listed}: one of them is there twice; give it once, with the sum of the weights.")
+        raise UserError(f"penalties: {listed}: one of them is given twice; give it once, with the sum of the weights.")
     return named
 
 
@@ -101,9 +101,9 @@ def for_each(discriminators: Sequence[str], penalties: Sequence[Penalty]) -> dic
 
 
 def judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What a discriminator says of real and of fake images ``[n, c, h, w]``: in one call if it says that it `joins`.
+    """A discriminator's outputs for real and for fake images ``[n, c, h, w]``.
 
-    One pass over its weights, forward and backward, in place of two.
+    If its attribute `joins` is True, it gets both in one batch: one pass over its weights instead of two.
     """
     if not getattr(discriminator, "joins", False):
         return discriminator(real), discriminator(fake)
@@ -115,7 +115,7 @@ def judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> tuple[dict[st
 
 
 def check_steps(steps: int) -> None:
-    """Raise UserError for no discriminator steps in a round."""
+    """Raise UserError unless a round has at least one step of the discriminator."""
     if steps < 1:
         raise UserError(f"game.discriminator_steps={steps}: accepted is a whole number from 1.")
 

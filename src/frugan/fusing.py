@@ -1,4 +1,4 @@
-"""A network made ready for speed alone: norms folded into the layers before them, pairs merged, kernels chosen.
+"""A network rebuilt for speed: norms folded into the layers before them, pairs merged, the fastest kernels chosen.
 
 `fuse` gives a copy that computes the same images to rounding (1e-4 of their range in float32), for sampling and
 nothing else: it is in evaluation mode and its parameters are no longer those of the architecture.
@@ -6,11 +6,11 @@ nothing else: it is in evaluation mode and its parameters are no longer those of
 - A batch norm directly after a convolution or dense layer is one gain and one shift for each channel: both go into the
   layer's weight and bias.
 - A K x 1 and a 1 x K convolution with nothing between them are one K x K convolution. That is more multiply-accumulates
-  in one layer instead of two; which is faster is measured. A bias between them is not the same at the image's border,
-  so such pairs are left.
-- Nearest upsampling and a layer of stride 1 after it: a pixel of the larger image sees each pixel of the smaller one
-  through several taps, which are added up beforehand. A 3 x 3 layer becomes four of 2 x 2 on the smaller image, one for
-  each of the four pixels that stand for one: 4 products instead of 9. A 1 x 1 layer is put before the upsampling. Which
+  in one layer instead of two; which is faster is measured. Pairs with a bias between them are
+  left, since the result would differ at the image's border.
+- Nearest upsampling and a layer of stride 1 after it: several taps of its kernel fall on the same pixel of the
+  smaller image, so they are added up beforehand. A 3 x 3 layer becomes four of 2 x 2 on the smaller image, one for each
+  of the four pixels that one pixel becomes: 4 products instead of 9. A 1 x 1 layer is put before the upsampling. Which
   is faster is measured.
 - Grouped layers and instance norms are computed by the kernels that are fastest here (`frugan.kernels`), in
   channels-last layout.
@@ -40,8 +40,12 @@ PASSED_ON = ("image", "image_range", "latents", "classes", "multiple")
 
 @dataclass(frozen=True)
 class FuseReport:
-    """What `fuse` did: norms folded; of each pair whether it was merged, and of each upsampling whether it joined its
-    layer, with both times in milliseconds.
+    """What `fuse` did, with the milliseconds of both ways: apart, and in one layer.
+
+    Attributes:
+        folded: the batch norms that went into the layers before them.
+        merged, left: pairs of layers that were merged, and those that were not.
+        joined, apart: upsamplings that were joined to their layers, and those that were not.
     """
 
     folded: tuple[str, ...]
@@ -60,7 +64,7 @@ class FuseReport:
 
 
 class Fused(nn.Module):
-    """A fused network, called as the one it was made of; `report` tells what was done."""
+    """A fused network, called like the original; `report` says what was done."""
 
     def __init__(self, network: nn.Module, report: FuseReport) -> None:
         super().__init__()
@@ -97,7 +101,10 @@ def _replaced(
     network: nn.Module, modules: dict[str, nn.Sequential], make: Callable[[nn.Sequential], nn.Module],
     inputs: tuple[Any, ...], wanted: bool | None,
 ) -> tuple[Times, Times]:  # fmt: skip
-    """Put what is faster, or `wanted`, in the place of these modules: the times of those replaced and of those left."""
+    """Replace modules by what `make` builds, where that is faster (`wanted`: all or none).
+
+    Returns the times of those replaced and of those left.
+    """
     replaced: Times = {}
     left: Times = {}
     given = _inputs_of(network, list(modules), inputs)
@@ -130,7 +137,7 @@ def _fold_all(network: nn.Module) -> Iterator[str]:
 
 
 def _end(module: nn.Module) -> Any:
-    """The layer that a module ends in, if its weight is its own."""
+    """The last layer of a module, if a norm can be folded into it."""
     while type(module) is nn.Sequential and len(module):
         module = module[-1]
     plain = isinstance(module, LAYERS) and not parametrize.is_parametrized(module) and not module._forward_hooks
@@ -277,7 +284,7 @@ def _taps(size: int, before: int) -> list[tuple[int, Tensor]]:
 
 
 def _inputs_of(network: nn.Module, names: list[str], inputs: tuple[Any, ...]) -> dict[str, Tensor]:
-    """What each of these modules is called with when the network is called once."""
+    """The input of each of these modules when the network is called once."""
     given_to: dict[str, Tensor] = {}
 
     def watching(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:

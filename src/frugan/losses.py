@@ -250,7 +250,7 @@ def compatibility(
         )
     if loss == "hinge" and not discriminator_has_spectral_norm and "r1" not in penalties:
         warnings.append(
-            "hinge without spectral normalisation or r1: the discriminator's slope is not kept in check; add one."
+            "hinge without spectral normalisation or r1: nothing limits the discriminator's slope; add one of them."
         )
     if feature_matching_only:
         warnings.append(
@@ -284,7 +284,7 @@ def feature_matching(real: Tensor, fake: Tensor, *, reduction: str = "sum") -> T
 
 
 def classification(logits: Tensor, labels: Tensor) -> Tensor:
-    """How badly logits ``[n, size]`` say which classes images have, as StarGAN counts (1711.09020, eq. 2 and 3).
+    """The classification loss of logits ``[n, size]``, as StarGAN takes it (1711.09020, eq. 2 and 3).
 
     Labels ``[n]`` are class numbers: the softmax cross-entropy. Bits ``[n, size]`` are independent attributes: binary
     cross-entropy, *summed* over the attributes. Both are means over the batch.

@@ -7,11 +7,11 @@ import sys
 
 
 def keep() -> None:
-    """Tell glibc's allocator to keep freed memory instead of giving it back and faulting it in again.
+    """Tell glibc's allocator to keep freed memory instead of returning it to the system.
 
-    Each large result is new memory otherwise, which the system hands out page by page: a third of a round of StarGAN
-    with its large discriminator, half of what a depthwise DCGAN-64 takes for 64 images. It holds for the whole process,
-    so it is done where that is frugan's own, and in training.
+    Otherwise the system hands out new memory for each large result, page by page. That took a third of a round of
+    StarGAN with its large discriminator, and half of the time in which a depthwise DCGAN-64 makes 64 images. It holds
+    for the whole process, so it is done only in processes of frugan's own, and in training.
     """
     if not sys.platform.startswith("linux"):
         return

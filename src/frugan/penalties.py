@@ -83,7 +83,7 @@ class Judgement:
 
     def _asked_for(self) -> tuple[Tensor, Tensor]:
         if self.scores is None:
-            raise UserError("A penalty looks at scores and does not say so: give it the attribute needs_scores = True.")
+            raise UserError("A penalty reads scores without asking: give it the attribute needs_scores = True.")
         return self.scores
 
 
@@ -97,7 +97,7 @@ class Penalty(Protocol):
 
     @property
     def name(self) -> str:
-        """Under which its value is logged: ``discriminator.NAME``."""
+        """The name under which its value is logged: ``discriminator.NAME``."""
         ...
 
     @property
@@ -204,12 +204,12 @@ def dragan(
 
 
 def r1(*, weight: float = 10.0, every: int = 1) -> SlopePenalty:
-    """Flat at real images. The paper's weight; lower it for small images."""
+    """Slopes of 0 at real images. The weight is the paper's; lower it for small images."""
     return SlopePenalty("r1", "real", lambda real, fake, random: real, _half, weight, every)
 
 
 def r2(*, weight: float = 10.0, every: int = 1) -> SlopePenalty:
-    """Flat at fake images."""
+    """Slopes of 0 at fake images."""
     return SlopePenalty("r2", "fake", lambda real, fake, random: fake, _half, weight, every)
 
 
@@ -222,7 +222,7 @@ names, options, add = _known.names, _known.options, _known.add
 def find(name: str, **given: Any) -> Penalty:
     """The penalty called `name`, with options.
 
-    Raises UserError for an unknown name or option, or a value that cannot be.
+    Raises UserError for an unknown name or option, or an impossible value.
     """
     penalty = _known.find(name, **given)
     if penalty.every < 1 or penalty.every % 1:

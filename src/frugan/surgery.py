@@ -97,7 +97,7 @@ def swap(
         family: the name of a family (``"depthwise"``) or a family of one's own.
         inputs: what the module is called with (as for `frugan.cost`; several as a list). With them, every layer's
             output shape is checked by running both, and the report has the multiply-accumulates.
-        batch: how many images the inputs hold; found out if left out (see `frugan.cost`).
+        batch: how many images the inputs hold; worked out if left out (see `frugan.cost`).
         layers: which layers: names or patterns (``"block.*"``), or a function of name and layer; all if left out.
         kinds: which kinds: any of "same", "down", "up", and, if named, "valid": convolutions that are padded less than
             these are, as those after a layer that pads by reflection.
@@ -106,7 +106,7 @@ def swap(
         start_afresh: agree to lose trained weights, since new layers start from their initialisation.
         options: the family's options, and ``inner_norm``, ``inner_bias``.
 
-    Raises UserError for unknown names and options, for a module that is visibly trained unless `start_afresh`, and if
+    Raises UserError for unknown names and options, for a module that looks trained (unless `start_afresh`), and if
     the rewritten module does not give the shapes of the original.
     """
     chosen = _family(family, options)
@@ -276,7 +276,7 @@ def _replaced(module: nn.Module, fresh: dict[nn.Module, nn.Module]) -> nn.Module
 
 
 def _trained(module: nn.Module) -> str | None:
-    """What gives away that a module was trained, if anything does."""
+    """A sign that a module was trained, in words, or None."""
     for name, sub in module.named_modules():
         if getattr(sub, "frugan_trained", False):
             return "it comes from a training run"
@@ -290,7 +290,7 @@ def _trained(module: nn.Module) -> str | None:
 
 
 def _compare(module: nn.Module, copy: nn.Module, before: Observation, inputs: Any, report: SwapReport) -> SwapReport:
-    """The report with multiply-accumulates, after comparing the shapes of every layer and of what comes out."""
+    """Compare the output shapes of every layer and of the whole; returns the report with multiply-accumulates."""
     try:
         after = observe(copy, inputs, batch=before.batch)
     except UserError as error:

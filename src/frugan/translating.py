@@ -1,7 +1,7 @@
 """Translating: image files through a trained translator, one file for each target, or one sheet to compare them.
 
-Every image is resized so that its shorter side is the size that the translator was trained at, its aspect kept to the
-few pixels by which sides must be multiples; it is translated whole, not in tiles.
+Every image is resized so that its shorter side has the size of training. Its aspect is kept, but for the few pixels
+that make each side a multiple of what the network needs. It is translated whole, not in tiles.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def translate(
         to: targets by name; every domain that the translator knows if left out. An image becomes
             ``NAME-TARGET.png`` for each; several targets also ``sheet.png``, rows that begin with the image.
         labels: the attributes that all images have, for a translator of attributes; left out, the run's discriminator
-            says them.
+            predicts them.
         size: the shorter side that images are brought to, instead of the one of the training.
-        code: files of one's own that add what the network needs; those of the run are known to it.
+        code: your files that add what the network needs; a run remembers its own.
         trust_code: run the code that a run names even if you have not run it on this machine.
 
     A file of a folder that cannot be read is named and passed over. Raises UserError for a target that is not known
@@ -79,7 +79,7 @@ def translate(
 
 
 def _opened(run: str | Path, to: Sequence[str], device: str) -> tuple[Translator, tuple[str, ...]]:
-    """The translator that knows the targets, of two directions the one that leads there; and the targets."""
+    """The translator that knows the targets (of two directions, the one that leads there), and the targets."""
     from frugan.artefact import NOT, open_shipped
 
     translator: Translator = open_shipped(run, role="translator", device=device)
@@ -90,7 +90,7 @@ def _opened(run: str | Path, to: Sequence[str], device: str) -> tuple[Translator
         known.append(open_shipped(run, role=back, device=device))
     targets = tuple(to) or translator.domains
     if not targets:
-        raise UserError(f"{run} is told the labels of two data sets, which have no names: use frugan.load in Python.")
+        raise UserError(f"{run} takes labels of two data sets, which have no names here; use frugan.load in Python.")
 
     def knows(one: Translator, target: str) -> bool:
         attribute = target.removeprefix(NOT) if one.config["domains"]["kind"] == "attributes" else target
@@ -102,12 +102,12 @@ def _opened(run: str | Path, to: Sequence[str], device: str) -> tuple[Translator
     everything = [name for one in known for name in one.domains]
     wrong = next((target for target in targets if not any(knows(one, target) for one in known)), None)
     if wrong is None:
-        raise UserError(f"--to {','.join(targets)}: one direction at a time.")
+        raise UserError(f"--to {','.join(targets)}: these are two directions; translate in one at a time.")
     raise UserError(f"{run} does not translate to '{wrong}'. {suggest(wrong, everything)}")
 
 
 def _image_files(images: Sequence[str | Path]) -> list[tuple[Path, bool]]:
-    """The files meant, each with whether it was named itself. Raises UserError if there are none."""
+    """The image files, each with whether it (not its folder) was named. Raises UserError if there are none."""
     files: list[tuple[Path, bool]] = []
     for given in map(Path, images):
         if given.is_dir():

@@ -179,7 +179,7 @@ def test_a_bare_name_that_two_images_have_is_not_guessed(tmp_path: Path) -> None
         (["file,hat", "00.png,2"], r"line 2 \(00.png\): hat is '2'; accepted are 1, 0 and -1"),
         (["file,hat", "00.png,1", "01.png,yes"], r"line 3 \(01.png\): hat is 'yes'"),
         (["file,hat", "00.png,1,1"], r"2 values for the 1 attributes"),
-        (["file,hat", "00.png,1", "00.png,0"], r"line 3: 00.png was there before, in line 2"),
+        (["file,hat", "00.png,1", "00.png,0"], r"line 3: 00.png is already in line 2"),
         (["file"], "has no attributes"),
         (["file,hat,hat", "00.png,1,1"], "names an attribute twice"),
     ],

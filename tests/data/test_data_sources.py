@@ -630,7 +630,7 @@ def test_archives_and_folders_of_two_kinds(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="an archive; unpack it"):
         open_dataset(str(tmp_path / "faces.zip"))
     (tmp_path / "a.txt").write_text("words")
-    with pytest.raises(UserError, match=r"of no kind that is read\. Accepted: "):
+    with pytest.raises(UserError, match=r"frugan reads no such files\. Accepted: "):
         open_dataset(str(tmp_path / "a.txt"))
     write_idx(tmp_path / "train-images-idx3-ubyte", pixels(3, 28, 28, 1)[..., 0])
     (tmp_path / "train.parquet").write_bytes(b"")

@@ -94,11 +94,11 @@ def test_what_cannot_be_stacked_is_said(digits: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "many.npz", images=np.zeros((22, 6, 6), np.uint8), labels=np.arange(22) % 11)
     with pytest.raises(UserError, match="has no class for each image; take a source with labels"):
         opened(f"stacked:{tmp_path / 'bare.npz'}")
-    with pytest.raises(UserError, match="has 11 classes; accepted is a source of 2 to 10"):
+    with pytest.raises(UserError, match="has 11 classes; accepted are 2 to 10"):
         opened(f"stacked:{tmp_path / 'many.npz'}")
     with pytest.raises(UserError, match="64 classes; accepted"):
         opened(f"stacked:5:stacked:5:{digits}")
-    with pytest.raises(UserError, match=r"of what\? Accepted is stacked:SOURCE"):
+    with pytest.raises(UserError, match=r"it names no source\. Accepted is stacked:SOURCE"):
         opened("stacked:")
     for wrong in (f"stacked:0:{digits}", "stacked:20:"):
         with pytest.raises(UserError, match="accepted is stacked:SOURCE or stacked:COUNT:SOURCE, a count from 1"):

@@ -267,7 +267,7 @@ def test_an_observer_of_ones_own_sees_networks_in_evaluation_mode_and_leaves_the
 @pytest.mark.parametrize("of", ["networks", "averaged"])
 def test_an_observer_that_changes_a_network_stops_the_run(change, of):
     tracker = Tracker(lambda moment: change(getattr(moment, of)["generator"]))
-    with pytest.raises(UserError, match=r"'tracker' changed '0.bias' of the .*after 8 images; observers only look"):
+    with pytest.raises(UserError, match=r"'tracker' changed '0.bias' of the .*after 8 images; observers may only look"):
         Guarded("tracker", tracker, pytest.fail).look(looked_at())
 
 
@@ -282,7 +282,7 @@ def test_an_observer_that_fails_is_told_of_and_looks_no_more():
     guarded.look(looked_at(16))
     assert tracker.seen == [8]
     assert len(said) == 1
-    assert "'tracker' failed after 8 images and looks no more: ZeroDivisionError: division by zero (" in said[0]
+    assert "'tracker' failed after 8 images and is not called again: ZeroDivisionError: division by zero (" in said[0]
     assert "test_observers.py, line " in said[0]
     guarded.close()
     assert tracker.closed

@@ -218,7 +218,7 @@ def test_scores_in_half_precision_are_widened() -> None:
 
 @pytest.mark.parametrize("name", ["adversarial", "cycle"])
 def test_a_penalty_that_is_given_twice_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match="r1, r1: one of them is there twice"):
+    with pytest.raises(UserError, match="r1, r1: one of them is given twice"):
         parts_of(name, [penalties.find("r1"), penalties.find("r1", weight=3)])
 
 

@@ -226,7 +226,7 @@ def test_the_joint_game_plays_both_sets_and_tells_which_is_meant():
     assert all(not one[:, 1:3].any() for one in told if one[0, 3])
     images, columns = game.preview(game.networks, {name: parts.batches.first(name, 3) for name in streams}, 0)
     assert (len(images), columns) == (3 * 4, 4)
-    with pytest.raises(UserError, match=r"told 1 \+ 2 labels and 2 more"):
+    with pytest.raises(UserError, match=r"condition of 1 \+ 2 labels and 2 more"):
         star(3, "star_joint", told=4, outputs=outputs)
 
 
@@ -260,7 +260,7 @@ def test_to_give_one_of_exclusive_attributes_takes_the_others_away():
 
 def test_data_without_labels_are_refused():
     data = dataclasses.replace(colours.squares(8, [0, 2]), labels=None)
-    with pytest.raises(UserError, match="the data have none"):
+    with pytest.raises(UserError, match="take data that have some"):
         play(colours.parts_of(star(), {"train": data}, PLAYERS), rounds=1)
 
 

@@ -186,5 +186,5 @@ def test_what_has_no_value_is_refused(changes: dict[str, Any], said: str) -> Non
 
 def test_long_images_leave_nothing_to_see() -> None:
     thin = {f"{name}pixels": bars(60, 0)[0].repeat(1, 1, 1, 20) for name in SETS}
-    with pytest.raises(UserError, match="images of 8 x 160 leave the classifier"):
+    with pytest.raises(UserError, match="images of 8 x 160 are too narrow"):
         compute(**{**sets(60), **thin})

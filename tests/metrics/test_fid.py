@@ -195,5 +195,5 @@ def test_features_without_a_value_are_named() -> None:
 
 def test_covariances_of_no_features_are_refused() -> None:
     impossible = torch.tensor([[1.0, 2.0], [2.0, 1.0]])  # an eigenvalue of -1
-    with pytest.raises(UserError, match="fid: the distance came out as -2; the covariances given are those of no"):
+    with pytest.raises(UserError, match="fid: the distance came out as -2; these covariances cannot come"):
         frechet(*2 * (_features.Statistics(10, torch.zeros(2), impossible),))

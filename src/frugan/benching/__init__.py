@@ -1,15 +1,15 @@
 """Benching: how fast a recipe trains and samples on this machine, in every convolution family and precision.
 
-All arms run in turn in one process (A B A B ..., every second time backwards), so that what disturbs the machine
-disturbs all alike; what is told is the median. Images are noise: a round takes as long on them. Kernels are those that
-a run of the recipe's length would choose, and are chosen before anything is timed.
+All arms run in turn in one process (A B A B ..., every second time backwards), so that a disturbance of the machine
+hits all of them alike. The time that is shown is the median. The images are noise, which takes as long as real images.
+The kernels are those that a run of the recipe's length would choose; they are chosen before anything is timed.
 
 Beside each time stands the share of the machine's **roofline** that was reached. Two numbers are measured in the same
 run: multiply-accumulates a second in a large matrix product (as a product or as a convolution one pixel wide, whichever
 is faster here), and bytes a second in a large copy. A layer can be no faster than the slower of both allows (Williams
 et al. 2009, 10.1145/1498765.1498785). The ideal time of a round is the sum over its convolutions and dense layers,
-forward and backward; everything else is counted as free, as if it were fused into them. So a share of 1 is out of
-reach, and what is missing has a place: see `Bench.hottest`.
+forward and backward; everything else is counted as free, as if it were fused into them. So no arm
+reaches a share of 1. `Bench.hottest` shows where the rest of the time goes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from frugan.engine.loop import Parts
 
 IMAGES = 1024
-"""Of noise, in each stream."""
+"""How many images of noise each stream has."""
 
 SAMPLED = (1, 64)
 """Batch sizes of sampling."""
@@ -68,7 +68,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Bench:
-    """What `bench` found: arms that were timed, and for each (family, precision) the operations that took longest.
+    """The result of `bench`: arms that were timed, and for each (family, precision) the operations that took longest.
 
     `images` are the real ones that a round shows, `batch_size` at a time. `kernels` is what the recipe's ``kernels``
     means here for a run of its length (see `frugan.kernels`).
@@ -118,11 +118,11 @@ class Bench:
     def save(self, folder: str | Path) -> Path:
         """Write ``bench.json`` and the plot ``bench.png``; returns the plot's path.
 
-        Raises UserError if the folder holds something that is no bench.
+        Raises UserError if the folder holds other files.
         """
         folder = Path(folder)
         if folder.exists() and not (folder.is_dir() and {one.name for one in folder.iterdir()} <= _FILES):
-            raise UserError(f"{folder} holds something that is no bench; give another --out.")
+            raise UserError(f"{folder} holds files that no bench wrote; give another --out.")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "bench.json").write_text(json.dumps(self.as_dict(), indent=1) + "\n")
         plot = folder / "bench.png"
@@ -151,15 +151,15 @@ def bench(
 
     Args:
         recipe: a name, a recipe.json, a run folder, or a `Recipe`.
-        families: of the network that makes images, as for ``--family``; left out, the recipe as it is where it has
-            families of its own, and all that there are.
-        precisions: "float32", "bf16"; left out, both where bf16 is fast here. Sampling is in float32 always.
+        families: convolution families of the network that makes images, as ``--family`` takes them. Left out: all
+            families, and first the recipe as it is, if it has families of its own.
+        precisions: "float32", "bf16". Left out: float32, and bf16 if it is fast here. Sampling is always in float32.
         batch_size: real images in each step of the discriminator.
         changes: keys of the recipe.
         repeats: measurements of each arm, two or more.
         seconds: how long one measurement should take at least; a round that takes longer is measured alone.
         device: the best there is if left out.
-        code: files of one's own that add variants; those of a run are known to it.
+        code: your files that add variants; a run remembers its own.
         trust_code: run the code that a run names even if you have not run it on this machine.
         announce: called with a line of text before each slow part.
 
@@ -173,7 +173,7 @@ def bench(
     from frugan.engine.precision import choose_device
 
     if repeats < 2:
-        raise UserError(f"repeats={repeats}: a spread takes at least two.")
+        raise UserError(f"repeats={repeats}: quartiles need at least two measurements.")
     base = training.resolve(costing.recipe_of(recipe, code, trust_code), changes=changes, batch_size=batch_size)
     tell = announce or (lambda line: None)
     place = choose_device(device)
@@ -224,7 +224,7 @@ def bench(
 
 
 def arms_of(recipe: Recipe) -> tuple[str, ...]:
-    """The families that are benched unless told: all, after the recipe as it is where it has some of its own."""
+    """The arms of a bench without `families`: the recipe as it is, if it has families of its own, then every family."""
     own = any(recipe.networks[name].families for name in recipe.makers())
     return (*((AS_IT_IS,) if own else ()), *sorted(convs.names(), key=lambda name: name != "standard"))
 
@@ -290,7 +290,7 @@ def _in_turn(
 
 
 def _seconds(run: Callable[[], object], times: int, device: torch.device) -> float:
-    """Seconds of one of so many runs after each other."""
+    """Mean seconds of one run, over so many runs one after another."""
     started = time.perf_counter()
     for _ in range(times):
         run()
@@ -301,7 +301,7 @@ def _seconds(run: Callable[[], object], times: int, device: torch.device) -> flo
 def _sampling(
     alive: Mapping[str, Parts], recipe: Recipe, roofline: Roofline, device: torch.device
 ) -> list[Timed]:
-    """Forward passes in float32 of what each family would ship, in turn."""
+    """Times of forward passes in float32, of the network that each family would ship."""
     import torch
 
     from frugan import artefact, build, costs

@@ -28,7 +28,7 @@ class Roofline(NamedTuple):
 class Hot:
     """One kind of operation of a round: all calls with the same shapes. `seconds` a round; `share` of the roofline.
 
-    A share of None belongs to what the roofline counts as free.
+    The share is None for operations that the roofline counts as free.
     """
 
     operation: str
@@ -39,16 +39,16 @@ class Hot:
 
 
 def measured(precisions: Sequence[str], device: torch.device) -> Roofline:
-    """The machine's roofline in these precisions and in float32, which sampling is in whatever training is in."""
+    """The machine's roofline in these precisions and in float32, which sampling always uses."""
     return Roofline({name: _product(name, device) for name in dict.fromkeys((*precisions, "float32"))}, _copy(device))
 
 
 def _product(precision: str, device: torch.device, size: int = 2048) -> float:
     """Multiply-accumulates a second in a large product of matrices.
 
-    It is asked of both libraries that could compute it: as a product, and as a convolution of one pixel's width
-    (channels-last), which another one computes. On some processors that one is twice as fast in float32, and a layer
-    would have more than the whole roofline.
+    Two libraries can compute it, so it is measured twice: as a product, and as a convolution one pixel wide
+    (channels-last). On some processors the second is twice as fast in float32; without it a layer could come out
+    faster than the roofline.
     """
     import torch
     from torch.nn import functional
@@ -65,7 +65,7 @@ def _product(precision: str, device: torch.device, size: int = 2048) -> float:
 
 
 def _copy(device: torch.device, size: int = 64 << 20) -> float:
-    """Bytes a second, those that are read and those that are written, in a copy that no cache holds."""
+    """Bytes a second, read and written together, in a copy too large for any cache."""
     import torch
 
     source = torch.zeros(size, dtype=torch.uint8, device=device)
@@ -74,7 +74,7 @@ def _copy(device: torch.device, size: int = 64 << 20) -> float:
 
 
 def _fastest(run: Callable[[], object], device: torch.device, repeats: int = 9) -> float:
-    """Seconds of the fastest run: a peak is what was reached once, not what a busy machine allows."""
+    """Seconds of the fastest run: a peak is the best that was ever reached, however busy the machine was."""
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -94,7 +94,7 @@ class Operation:
 
 
 def count(run: Callable[[], object], roofline: Roofline) -> dict[tuple[str, str], Operation]:
-    """Play one round after another that does not count, and take down each operation by name and shapes."""
+    """Run twice: once to warm up, then counting every operation by its name and shapes."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -1,8 +1,8 @@
 """Data: where real images come from. Any source is packed once into bytes, and read from there in endless batches.
 
 A source is a string: `glyphs` (built in), a folder or file, `hub:owner/name`, or a named data set such as `mnist`
-that is looked for on this machine. No source ever stands in for another: what is not there is an error that says
-where it was looked for. `docs/data.md` has all of them, and the rules by which odd images are converted.
+that is looked for on this machine. One source never replaces another: a missing one raises an error that says
+where it was searched for. `docs/data.md` has all of them, and the rules by which odd images are converted.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Dataset:
 
     @property
     def title(self) -> str:
-        """Name, split, count and hash: what stands over everything made with it."""
+        """Name, split, count and hash: the heading of everything that is made with it."""
         return f"{self.name} ({self.split}, {len(self.images)} images, {self.content_hash[:8]})"
 
     @property
@@ -95,14 +95,14 @@ class Dataset:
         return len(self.attributes or self.classes)
 
     def only(self, classes: Sequence[int | str]) -> Dataset:
-        """The images of some classes, by number or name; labels become places in `classes`. In memory, not packed.
+        """The images of some classes, by number or name; new labels are places in `classes`. In memory, not packed.
 
         Raises:
             UserError: a class is not there, or there are no labels, or there are attributes (`open_dataset` chooses by
                 them).
         """
         if self.attributes:
-            raise UserError(f"{self.title} has attributes; choose by them where it is opened: open_dataset(..., only).")
+            raise UserError(f"{self.title} has attributes; choose by them in open_dataset(..., only=...).")
         chosen = class_numbers(self.title, self.classes, classes)
         if self.labels is None or not chosen:
             raise UserError(f"{self.title}: no class was chosen; name one of {', '.join(self.classes)}.")
@@ -136,7 +136,7 @@ class SourceInfo:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a look at every image of a source found.
+    """The result of `check`, which reads every image of a source.
 
     Args:
         title: the source's name and split.
@@ -171,22 +171,22 @@ def open_dataset(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
-    """One split of a source, packed if it was not before.
+    """Open one split of a source; if it is not packed yet, it is packed first.
 
     Args:
-        source: see above.
+        source: see the top of `frugan.data`.
         split: ``train`` or ``test`` (held out).
         size: side, or (height, width); None keeps the size that all images share.
         channels: 1 or 3; None keeps grey images grey.
         only: classes to take, by name or number, in the order that gives them their labels; of a source with
             attributes what all images taken must have, e.g. ``("glasses", "not hat")``.
         attributes: which attributes the labels shall be, in this order; all in the source's order if left out.
-        exclusive: groups of attributes of which an image has at most one; a group that the source knows nothing of is
-            passed over.
-        limit: take at most so many images, a fixed draw from all.
+        exclusive: groups of attributes of which an image has at most one; a group without any attribute of this source
+            is ignored.
+        limit: take at most so many images: a random choice, always the same.
         allow_unusable: go on where more than 5 % of the images cannot be used.
         cache: folder instead of ``$FRUGAN_CACHE`` or ``~/.cache/frugan``.
-        progress: called now and then with the images done and their number, while packing.
+        progress: called now and then while packing, with the images done and the total.
 
     Raises:
         UserError: the source, split, class or attribute is not there, or its images cannot be used; says what to do.
@@ -258,7 +258,7 @@ def check(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Look at every image of a source without packing it; arguments as of `open_dataset`.
+    """Read every image of a source without packing it, and report; arguments as of `open_dataset`.
 
     Raises:
         UserError: the source, split or class is not there. Unusable images are reported, however many.
@@ -288,7 +288,7 @@ def check(
 
 
 def contact_sheet(dataset: Dataset, rows: int = 8, columns: int = 8, seed: int = 0) -> Image.Image:
-    """A picture of images drawn from the data set, side by side; those that are too few leave black places."""
+    """A picture of random images of the data set, in a grid. If there are too few, the rest of the grid is black."""
     channels, height, width = dataset.shape
     drawn = torch.randperm(len(dataset), generator=seeds.generator(seed, "contact sheet"))[: rows * columns]
     sheet = torch.zeros((rows * columns, channels, height, width), dtype=torch.uint8)
@@ -326,7 +326,7 @@ def _find(source: str, split: str, size: tuple[int, int] | None, cache: Path | N
     if split not in splits:
         raise UserError(
             f"--data {source} has no {split} images, only {', '.join(splits)}."
-            f" Put them beside the others as the source's kind asks ({reader.what})."
+            f" Put them where this kind of source has them ({reader.what})."
         )
     found = reader.find(place, split, size)
     return found if name is None else dataclasses.replace(found, name=name)
@@ -350,11 +350,11 @@ def _unknown(source: str, place: str, kinds: Sequence[Reader]) -> UserError:
     path = Path(place)
     if path.is_file() and path.suffix.lower() in _ARCHIVES:
         return UserError(
-            f"--data {source}: an archive; unpack it and give the folder, e.g. --data {path.with_suffix('')}"
+            f"--data {source}: it is an archive; unpack it and give the folder, e.g. --data {path.with_suffix('')}"
         )
     if path.exists():
         return UserError(
-            f"--data {source}: of no kind that is read. Accepted: {'; '.join(kind.what for kind in kinds)}."
+            f"--data {source}: frugan reads no such files. Accepted: {'; '.join(kind.what for kind in kinds)}."
         )
     named = [*NAMED, *(entry[0] for kind in kinds for entry in kind.built_in)]
     return UserError(

@@ -30,8 +30,8 @@ def groups_of(
 ) -> tuple[tuple[int, ...], ...]:
     """Groups of attributes of which an image has at most one, as their places among the `chosen` ones.
 
-    A group of none of the `known` attributes is about other data. Raises UserError if some of a group are known and
-    some are not, or if one attribute is in two groups.
+    A group without any of the `known` attributes belongs to other data and is ignored. Raises UserError if some of a
+    group are known and some are not, or if one attribute is in two groups.
     """
     groups: list[tuple[int, ...]] = []
     for group in exclusive:

@@ -4,14 +4,14 @@ The rules, in the order in which they act (they stand in every pack's manifest a
 
 - **frames**: of an animated or many-page file the first.
 - **orientation**: EXIF rotation and mirroring are applied.
-- **depth**: 16-bit grey is scaled by its whole range (65,535 becomes 255), never clipped; pixels of 32 bits or floats
-  in a file have no range that anybody states, so such an image is set aside.
+- **depth**: 16-bit grey is scaled by its whole range (65,535 becomes 255), never clipped; files of
+  32-bit or float pixels state no range, so such an image is set aside.
 - **transparency**: composited on white.
 - **colour**: palette, CMYK, YCbCr and HSV become RGB; asked for one channel, colour becomes ITU-R 601 luma; asked for
-  three, grey is repeated. Not asked, grey stays grey and a source with any colour is RGB.
+  three, grey is repeated. If no number is asked for, grey stays grey, and a source with any colour is RGB.
 - **size**: the shorter side is resized to the target with Lanczos, which averages over all pixels when it shrinks (no
   aliasing), and what overhangs on the longer side is cut off at both ends. An image smaller than the target is enlarged
-  the same way, and how many were is counted and said.
+  the same way; how many were enlarged is reported.
 - **set aside, with a reason**: empty files, files that are no image, truncated or damaged images, and images over
   Pillow's limit of pixels (decompression bombs).
 """
@@ -90,7 +90,7 @@ def convert(content: bytes | Path | np.ndarray, size: tuple[int, int] | None, ch
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """Those of our formats that this Pillow can open; loads its plugins, which threads must not do."""
+    """The names in `_FORMATS` that this Pillow can open. Loads Pillow's plugins: call it before there are threads."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
@@ -142,7 +142,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode == "I" and image.format in ("PNG", "PPM"):  # what these formats hold in it never exceeds 16 bits
         return _scaled(np.asarray(image))
     if image.mode in ("I", "F"):
-        raise Unusable(f"pixels of {'32-bit integers' if image.mode == 'I' else 'floats'}, whose range nobody states")
+        raise Unusable(f"pixels of {'32-bit integers' if image.mode == 'I' else 'floats'}, whose range is not stated")
     wanted = "L" if image.mode in _GREY_MODES else "RGB"
     try:
         if image.has_transparency_data:
@@ -150,7 +150,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
             image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
         return image if image.mode == wanted else image.convert(wanted)
     except ValueError as error:
-        raise Unusable(f"colours of mode {image.mode}, which Pillow does not turn into {wanted}") from error
+        raise Unusable(f"colours of mode {image.mode}, which Pillow cannot convert to {wanted}") from error
 
 
 def _scaled(pixels: np.ndarray) -> Image.Image:

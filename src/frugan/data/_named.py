@@ -11,9 +11,9 @@ from frugan.registry import UserError
 
 
 class Named(NamedTuple):
-    """A well-known data set: what it is, how many classes it has, and how one comes by it.
+    """A well-known data set: what it is, how many classes it has, and how to get it.
 
-    `asked` by its name are data sets whose reader could not tell them from other folders: it takes NAME:PATH.
+    `asked`: whether its reader wants NAME:PATH, because it could not tell the folder from others.
     """
 
     what: str

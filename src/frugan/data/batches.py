@@ -2,8 +2,8 @@
 
 Which images come at position p of a stream follows from (seed, the stream's name, p) alone: epoch e is a permutation
 drawn for (seed, "order", name, e), and a batch may end one epoch and begin the next. So the position is all there is
-to save, and twins with one seed see the same images in the same order. A balanced stream has an order of its own kind,
-which follows from the same.
+to save, and two runs with one seed get the same images in the same order. A balanced stream has another order, which
+follows from the same three.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class Batches:
         dataset = self._dataset(stream)
         if count < 1 or count % self.world:
             raise UserError(
-                f"A batch of {count} images cannot be shared by {self.world} processes; take a multiple of it."
+                f"A batch of {count} images cannot be shared by {self.world} processes; "
+                f"take a multiple of {self.world}."
             )
         share = count // self.world
         start = self._positions[stream] + self.rank * share
@@ -89,9 +90,9 @@ class Batches:
         return batch
 
     def first(self, stream: str, count: int) -> Batch:
-        """The data set's first `count` images in its own order, whole on every process; for previews, moves nothing.
+        """The data set's first `count` images in its own order, whole on every process: for previews, takes none.
 
-        A data set with fewer begins again.
+        A data set with fewer images starts again from its first.
         """
         dataset = self._dataset(stream)
         return self._read(dataset, torch.arange(count) % len(dataset))
@@ -105,7 +106,7 @@ class Batches:
         if set(state) != set(self._positions):
             raise UserError(
                 f"The saved positions are of the streams {', '.join(sorted(state))};"
-                f" this run has {', '.join(sorted(self._positions))}. Continue with the recipe it was begun with."
+                f" this run has {', '.join(sorted(self._positions))}. Continue with the recipe that it was begun with."
             )
         self._positions = {name: int(state[name]) for name in self._positions}
 

@@ -4,8 +4,8 @@ A pack is a folder of the cache, `packs/<key>`: `images.npy` (uint8 ``[count, ch
 `labels.npy` (int64 ``[count]`` or ``[count, bits]``, where there are labels) and `manifest.json` (format version,
 names, shape, content hash, the rules of conversion, what was set aside and why). The key follows from the source's
 files (paths, sizes, times of change) and from what was asked of it, so a changed folder is packed anew and an unchanged
-one opens at once. A choice of attributes is made of the pack of all. It is written beside and renamed, so what has its
-final name is whole.
+one opens at once. A pack holds all attributes; a choice of them is made when it is opened. It is written under another
+name and then renamed, so a pack with its final name is complete.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Pack:
 
 
 class Conversion(NamedTuple):
-    """One converted image, or None and why not; and where it lies in its source."""
+    """One image of a source: where it lies, and its pixels, or None and the reason why it cannot be used."""
 
     path: str
     converted: Converted | None
@@ -92,7 +92,7 @@ class _Colour(Exception):
 def open_pack(
     found: Found, split: str, wanted: Wanted, *, allow_unusable: bool, cache: Path | None, progress: Progress | None
 ) -> Pack:
-    """The pack of a source, made if it is not there.
+    """Open the pack of a source; make it first if it is not there.
 
     Raises:
         UserError: over `UNUSABLE_SHARE` of the images cannot be used (unless allowed), none can, their sizes differ and
@@ -178,7 +178,7 @@ def content_hash(images: Iterable[Any], labels: np.ndarray | None, shape: Sequen
 
 
 def attributes_hash(images_hash: str, labels: np.ndarray, shape: Sequence[int]) -> str:
-    """The content hash of images with attributes ``[count, bits]``: over the hash of the image bytes in their place."""
+    """The content hash of images with attributes ``[count, bits]``, over the hash of the image bytes, not the bytes."""
     return _finish(hashlib.sha256(images_hash.encode()), labels.ravel(), shape)
 
 
@@ -191,7 +191,7 @@ def _finish(digest: Any, labels: np.ndarray | None, shape: Sequence[int]) -> str
 
 
 def _readable(read: Callable[[], T]) -> T:
-    """What `read` returns; a source that fails as a whole is the user's to mend, and is not taken for a full disk."""
+    """What `read` returns. An OSError becomes a UserError about the source, not about the cache's disk."""
     try:
         return read()
     except OSError as error:
@@ -334,7 +334,7 @@ def _agree(found: Found, pixels: np.ndarray, path: str, shape: tuple[int, ...], 
         (height, width), (other_height, other_width) = shape[1:], pixels.shape[1:]
         raise UserError(
             f"{found.name} holds images of different sizes ({height} x {width}: {first};"
-            f" {other_height} x {other_width}: {path}). Say what size they shall have, e.g. data.size=64"
+            f" {other_height} x {other_width}: {path}). Give one size for all, e.g. data.size=64"
             " (in frugan data: --size 64)."
         )
     if pixels.shape[0] == 3:
@@ -370,14 +370,14 @@ def _whole(folder: Path) -> bool:
 
 
 LARGE = 1 << 30
-"""Bytes of images that may well not stay in memory, so that a batch is read from the disk."""
+"""A file of so many bytes may not stay in memory, so that batches are read from the disk."""
 
 
 def mapped(path: Path) -> Tensor:
-    """The images of an .npy file, in memory only as far as they are conversions at.
+    """The images of an .npy file, mapped: only what is read takes memory.
 
-    A batch is drawn from anywhere. The system reads ahead of each image, by 8 MB on some machines, for nothing where
-    images are many: a batch of 64 out of a million then took a second. So large files are read as they are asked for.
+    A batch comes from random places of the file. At each of them the system reads ahead, by 8 MB on some machines,
+    which is useless in a large file: a batch of 64 out of a million images took a second. So that is switched off.
     """
     # Copy-on-write ("c"): torch wants writable memory, and nothing written to it reaches the file.
     images = np.load(path, mmap_mode="c")
@@ -406,7 +406,7 @@ def _open(folder: Path) -> Pack:
 
 
 def _put(beside: Path, folder: Path) -> None:
-    """Give a finished pack its name. Where another process was first its pack stands; a damaged one is moved away."""
+    """Give a finished pack its name. If another process was first, its pack is kept; a damaged one is replaced."""
     try:
         beside.rename(folder)
     except OSError:

@@ -1,6 +1,6 @@
 """The engine: a loop that knows the `Game` contract and no game.
 
-    loop         play a round, average, count, keep, let the observers look
+    loop         play a round, average, count, save, let the observers look
     update       how players are trained                  clock        progress, random numbers
     average      averaged weights                         checkpoint   state on disk that survives a kill
     observers    log, progress bar, previews              health       what goes wrong, in numbers

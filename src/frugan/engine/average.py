@@ -12,7 +12,7 @@ from torch import Tensor, nn
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 STANDING_BATCH, STANDING_BATCHES = 64, 8
-"""Over how many images standing statistics are measured: 512, beyond which they change no value that is measured."""
+"""Standing statistics are measured over 64 x 8 = 512 images; more change no measured value."""
 
 
 class Average:
@@ -23,7 +23,7 @@ class Average:
     for better ones; other buffers are copied, unless the module's dict `averaging` says otherwise.
 
     Args:
-        half_life: images after which an old weight counts half; 0 copies.
+        half_life: images after which an old weight counts half; 0 only copies.
         start: images seen before averaging begins; until then the copy equals the network.
     """
 
@@ -70,18 +70,18 @@ class Average:
 
 @torch.no_grad()
 def measure_standing(networks: Iterable[nn.Module], show: Callable[[int], object]) -> Callable[[], None]:
-    """Measure anew what averaged weights give: the means and variances that the batch norms of `networks` store.
+    """Measure the means and variances that the batch norms of `networks` store, again and for averaged weights.
 
-    No batch has ever passed through averaged weights, and the average of what training saw is not theirs: early on that
-    alone can add half and more to a generator's distance to real images. (Izmailov et al. 2018, arXiv 1803.05407,
-    section 3.2; the "standing statistics" of Brock et al. 2019, arXiv 1809.11096.) A norm that no image passes through
-    keeps what it stores.
+    No batch has ever passed through averaged weights, and averaging the statistics of training does not give theirs:
+    early in a run this alone can add half and more to a generator's distance to real images. (Izmailov et al. 2018,
+    arXiv 1803.05407, section 3.2; the "standing statistics" of Brock et al. 2019, arXiv 1809.11096.) A norm that no
+    image passes through keeps its values.
 
     Args:
-        show: makes a batch of 64 images with the networks, another one for every number from 0.
+        show: makes a batch of 64 images with the networks, a different one for each number from 0.
 
     Returns:
-        What gives the norms their former statistics back.
+        A function that gives the norms their former statistics back.
     """
     norms = [
         module for network in networks for module in network.modules()

@@ -1,8 +1,8 @@
 """Checkpoints: everything with state in one file, written so that a kill at any moment never loses the last good one.
 
 A checkpoint is one safetensors file: every tensor under ``part/path``, everything else as JSON in its header. It is
-written beside, flushed to the disk, renamed to a name that carries its own checksum, read back and verified, and only
-then are older ones removed. No pickle is written or read.
+written under another name, flushed to the disk, renamed to a name that carries its own checksum, read back and
+verified, and only then are older ones removed. No pickle is written or read.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def capture(parts: Mapping[str, Stateful]) -> tuple[dict[str, Tensor], dict[str,
 
 
 def restore(parts: Mapping[str, Stateful], tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
-    """Give every part the state that `capture` took. Raises UserError if the parts are not the same ones."""
+    """Give every part the state that `capture` took. Raises UserError if these are other parts."""
     if set(parts) != set(rest):
         odd = sorted(set(parts) ^ set(rest))
-        raise UserError(f"The checkpoint does not fit this recipe: {', '.join(odd)} is on one side only.")
+        raise UserError(f"The checkpoint does not fit this recipe: only one of the two has {', '.join(odd)}.")
     for name, part in parts.items():
         part.load_state_dict(_join(rest[name], tensors))
 
@@ -101,7 +101,7 @@ def write(folder: Path, parts: Mapping[str, Stateful], images: int) -> Path:
             beside.unlink(missing_ok=True)
         raise UserError(
             f"The checkpoint after {images:,} images ({len(data) / 1e6:.1f} MB) could not be written to {folder}: "
-            f"{error.strerror or error}. The one before it is kept. Make room, then run the same command again."
+            f"{error.strerror or error}. The previous one is kept. Make room, then run the same command again."
         ) from error
     for old in folder.iterdir():
         if old != path and (_NAME.fullmatch(old.name) or old.name.endswith(".tmp")):
@@ -141,7 +141,7 @@ def newest(folder: Path) -> Path | None:
     whole = next((path for path in checkpoints if _is_whole(path)), None)
     if checkpoints and whole is None:
         raise UserError(
-            f"{checkpoints[0]} is damaged: its checksum does not hold. Bring it back from a copy, or begin anew with "
+            f"{checkpoints[0]} is damaged: its checksum is wrong. Restore it from a copy, or begin anew with "
             f"another --out."
         )
     return whole

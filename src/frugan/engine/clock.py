@@ -47,5 +47,5 @@ class Progress:
         return self.processes.share(whole)
 
     def mean(self, tensor: Tensor) -> Tensor:
-        """The mean of a tensor over all processes, detached: what they decide by must be the same for all."""
+        """The mean of a tensor over all processes, detached. A game decides by such means: all processes alike."""
         return self.processes.mean_(tensor.detach().clone())

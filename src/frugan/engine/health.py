@@ -1,11 +1,11 @@
 """Health: what is going wrong with a run, seen in numbers before it is seen in pictures.
 
-Measured on 128 images of fixed latents, against 128 real ones; of a translator on what becomes of 128 real images,
-against these themselves, since it should keep the most of them:
+Measured on 128 images of fixed latents, against 128 real ones. For a translator: on 128 real images after translation,
+against the same images before it, since it should keep most of them:
 
 - `spread`: mean distance between two fakes over that between two reals. One image for everything gives 0.
-- `nearest`: median distance of a fake to its nearest other fake over the same for reals: falls when a few images are
-  repeated, even if those few are far apart.
+- `nearest`: median distance of a fake to its nearest other fake, over the same distance for real images. It falls when
+  a few images are repeated, even if those few are far apart.
 - `flicker`: how far the images of the same latents moved since the last look, over the distance between two reals.
 - `classes`: the share of the data's classes that at least 1 % of the fakes fall into, where a classifier is at hand.
 
@@ -71,11 +71,11 @@ def nearest(points: Tensor) -> float:
 
 @dataclass
 class Health:
-    """Looks at the spread and the movement of fixed latents' images and writes them to the log.
+    """An observer that writes the spread and the movement of fixed latents' images to the log.
 
     Args:
-        real: real images, in the generator's range, of a translator those that it is given; like: as many labels (and a
-            count) to sample with.
+        real: real images, in the generator's range; for a translator, its inputs.
+        like: as many images with the labels to sample with.
         tell: called with each new `Finding`.
         classify: images -> class numbers, where a classifier is at hand; classes: how many there are.
     """
@@ -98,7 +98,7 @@ class Health:
         self._real_spread, self._real_nearest = max(spread(real), TINY), max(nearest(real), TINY)
 
     def look(self, moment: Moment) -> None:
-        """Measure, write, and tell what is newly wrong."""
+        """Measure, write to the log, and report what is newly wrong."""
         images = moment.sample(self.like, self.seed)
         fake = self.features(images)
         numbers = {
@@ -119,14 +119,16 @@ class Health:
 
 
 def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
-    """What the log of a run says is wrong with it now: a pure function of its lines.
+    """What is wrong with a run now, by its log: a pure function of the lines.
 
-    Nothing is said of the first 20,000 images, in which an averaged generator still makes nearly the same image of
-    everything, nor of the first 250 rounds: StarGAN's translator, trained once for 80 images, makes the same grey of
-    them all after 5,000 images and keeps three quarters of their spread after 10,000; of larger batches it needs as
-    many rounds. A collapse (too little spread, too near neighbours, or too few classes) must be seen at the two newest
-    looks; a saturated discriminator (both accuracies above 0.99 and its loss below 0.05) for 20,000 images; a flicker
-    at the three newest looks.
+    A collapse (too little spread, too near neighbours, or too few classes) must be seen at the two newest looks, a
+    flicker at the three newest ones, a saturated discriminator (both accuracies above 0.99 and its loss below 0.05) for
+    20,000 images.
+
+    Nothing is reported in the first 20,000 images, when an averaged generator still makes nearly the same image of
+    everything, nor in the first 250 rounds. (StarGAN's translator takes one step for 80 images. It made the same grey
+    of all images after 5,000, and kept three quarters of their spread after 10,000. With larger batches it needs as
+    many rounds.)
     """
     wrong = []
     lines = [line for line in lines if line["images"] >= WARM_UP and line.get("rounds", math.inf) >= WARM_UP_ROUNDS]
@@ -172,7 +174,7 @@ def _collapsed(line: Mapping[str, Any]) -> bool:
 
 
 def _classes(line: Mapping[str, Any]) -> str:
-    """What a line knows of the classes, to be added to a sentence."""
+    """The part of a message about the classes, if the line has their share."""
     covered = line.get("health.classes")
     return "" if covered is None else f", and {covered:.0%} of the classes are made"
 

@@ -1,4 +1,4 @@
-"""The loop: play a round, average, count, keep, let the observers look. It asks a game to step, and nothing else."""
+"""The loop: play a round, average, count, save, let the observers look. It asks a game to step, and nothing else."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KEEP_SECONDS = 60.0
 
 
 class Means:
-    """Means of the scalars of the rounds since the last log point, summed on the device so that nobody waits."""
+    """Means of the scalars of the rounds since the last log point, summed on the device, so that no round waits."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -49,7 +49,7 @@ class Means:
         return {name: float(value) / max(self.count, 1) for name, value in self.sums.items()}
 
     def take(self) -> dict[str, float]:
-        """The means, and begin anew."""
+        """The means so far; then start again from 0."""
         means = self.peek()
         self.sums, self.count = {}, 0
         return means
@@ -259,7 +259,7 @@ def _replay(parts: Parts, most: int = 4 * LOG_ROUNDS) -> str:
         parts.update.naming, parts.update.broken = False, None
         for hook in hooks:
             hook.remove()
-    return "something was not finite that did not come again when the rounds were replayed"
+    return "something was not finite, but not again when the rounds were replayed"
 
 
 def _watcher(place: str, first: list[str]) -> Callable[[nn.Module, Any, Any], None]:

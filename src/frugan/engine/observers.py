@@ -158,8 +158,8 @@ names, options, add, check, find = _known.names, _known.options, _known.add, _kn
 class Guarded:
     """An observer of the user's own, kept from changing the run and from stopping it.
 
-    The networks are in evaluation mode and no gradients are kept while it looks. What it raises is told in a line, and
-    it looks no more.
+    The networks are in evaluation mode and no gradients are kept while it looks. If it
+    raises an error, one line says so, and it is not called again.
     """
 
     def __init__(self, name: str, observer: Observer, say: Callable[[str], None]) -> None:
@@ -173,7 +173,7 @@ class Guarded:
         return False
 
     def look(self, moment: Moment) -> None:
-        """Let it look, unless it failed before. Raises UserError if it changed a network: the run is not to be kept."""
+        """Let it look, unless it failed before. Raises UserError if it changed a network, which ends the run."""
         if self.failed:
             return
         networks = {f"averaged {name}": network for name, network in moment.averaged.items()} | dict(moment.networks)
@@ -192,8 +192,8 @@ class Guarded:
             if changed:
                 raise UserError(
                     f"The observer '{self.name}' changed '{changed[0]}' of the {name} after {moment.images:,} images; "
-                    "observers only look. The checkpoint before that is kept: mend the observer, or leave it out, and "
-                    "run the same command again."
+                    "observers may only look. The checkpoint before that is kept: mend the observer, or leave it out, "
+                    "and run the same command again."
                 )
 
     def close(self) -> None:
@@ -203,20 +203,20 @@ class Guarded:
 
     @contextlib.contextmanager
     def _silenced(self, when: str) -> Iterator[None]:
-        """Tell what is raised inside, and where, instead of raising it."""
+        """Report an error that is raised inside, and where, instead of raising it."""
         try:
             yield
         except Exception as error:
             self.failed = True
             place = traceback.extract_tb(error.__traceback__)[-1]
             self.say(
-                f"The observer '{self.name}' failed {when} and looks no more: {type(error).__name__}: {error} "
+                f"The observer '{self.name}' failed {when} and is not called again: {type(error).__name__}: {error} "
                 f"({place.filename}, line {place.lineno}). The run goes on."
             )
 
 
 def _state(network: nn.Module) -> dict[str, tuple[int, int, bool]]:
-    """What tells for each weight of a network whether it was exchanged or written to, unless by way of ``.data``."""
+    """For each weight, values that change when it is replaced or written to (not through ``.data``)."""
     return {name: (id(one), one._version, one.requires_grad) for name, one in network.named_parameters()}
 
 
@@ -298,7 +298,7 @@ class Bar:
             self.bar.start()
 
     def due(self, before: Tick, now: Tick) -> bool:
-        """Every round; `look` itself passes over most."""
+        """Every round; `look` itself skips most of them."""
         return True
 
     def look(self, moment: Moment) -> None:

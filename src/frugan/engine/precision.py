@@ -16,7 +16,7 @@ PRECISIONS = ("auto", "float32", "bf16")
 def choose_device(name: str | None) -> torch.device:
     """The device of that name, or the best there is; under `torchrun`, this process's own card.
 
-    Raises UserError for a name that is none, and for CUDA where there is none.
+    Raises UserError for an unknown name, and for CUDA on a machine without it.
     """
     try:
         chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))

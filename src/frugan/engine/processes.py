@@ -58,7 +58,7 @@ class Processes:
         return next((name for name, apart in zip(tensors, unequal, strict=True) if apart), None)
 
     def wait(self) -> None:
-        """Return once every process has come here."""
+        """Wait until every process has come here."""
         if self.world > 1:
             distributed.barrier()
 

@@ -73,7 +73,7 @@ class RunFolder:
         return self.recipe.is_file()
 
     def is_free(self) -> bool:
-        """Whether a new run may begin here: nothing is here, or what a run leaves that was killed at its very start."""
+        """Whether a new run may begin here: the folder is empty, or a run was killed at its very start."""
         if not self.path.exists():
             return True
         return self.path.is_dir() and all(item.name in (LOCK, "recipe.json.tmp") for item in self.path.iterdir())
@@ -92,7 +92,7 @@ class RunFolder:
         return value
 
     def write(self, path: Path, text: str) -> None:
-        """Write a file of this folder, beside and renamed, so that it is always whole."""
+        """Write a file of this folder under another name, then rename it, so that it is always complete."""
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(path.name + ".tmp")
         write_durably(beside, text.encode())

@@ -1,4 +1,4 @@
-"""How players are trained: one step each, no gradient computed to be thrown away, nothing non-finite ever stepped.
+"""How players are trained: no gradient is computed in vain, and no step uses a value that is not finite.
 
 A player is a named set of networks with one optimiser. While a player's losses are computed, only its parameters need
 gradients; the gradients of all processes are averaged in one flat buffer; a non-finite loss or gradient is never
@@ -156,7 +156,7 @@ class Update:
 
     def _player(self, name: str) -> Player:
         if name not in self.players:
-            raise UserError(f"The game trains a player '{name}' and the recipe has none. {suggest(name, self.players)}")
+            raise UserError(f"The game trains a player '{name}', which the recipe lacks. {suggest(name, self.players)}")
         return self.players[name]
 
     def _step(self, player: Player, losses: Sequence[Loss]) -> list[Tensor]:
@@ -198,7 +198,7 @@ class Update:
             torch._foreach_mul_(grads, (player.clip_norm / (norm + 1e-6)).clamp(max=1.0))
 
     def _move(self, player: Player) -> None:
-        """Step one player. The one place where weights change; not where `broken` says so, for which nobody waits."""
+        """Step one player: the one place where weights change. They stay if `broken` is set, without a wait."""
         optimiser, broken = player.optimiser, None if self.naming else self.broken
         if broken is None:
             optimiser.step()
@@ -236,7 +236,7 @@ class Update:
     def _refuse_broken(
         self, player: Player, values: Sequence[Tensor], grads: Sequence[Tensor], norm: Tensor, bad: Tensor
     ) -> None:
-        """Raise NonFinite if `bad`; where the device must not be waited for, note it there instead."""
+        """Raise NonFinite if `bad`. On a GPU, which must not be waited for, note it there instead."""
         if self.naming and bad:
             raise _named(player, values, grads)
         if not self.naming and not _may_wait(norm):
@@ -262,7 +262,7 @@ class Update:
 
 
 def _may_wait(tensor: Tensor) -> bool:
-    """Whether a value may be looked at within a round: on a GPU all of the round before would be waited for."""
+    """Whether a value may be read within a round. On a GPU that would wait for all the work before it."""
     return tensor.device.type != "cuda"
 
 

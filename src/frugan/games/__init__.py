@@ -96,7 +96,11 @@ class Update(Protocol):
 
 @dataclass(frozen=True)
 class LabelLayout:
-    """How a translator is told the labels of one stream, where there are others: between zeros, before a mask."""
+    """Where the labels of one stream stand in the condition of a translator that serves several streams.
+
+    The condition is `before` zeros, the labels, `after` zeros (these are the other streams' labels), then the `mask`,
+    which says whose labels are meant.
+    """
 
     stream: str
     before: int
@@ -106,11 +110,14 @@ class LabelLayout:
 
 @dataclass(frozen=True)
 class Shipped:
-    """Which network a finished run ships in a role, and whether its averaged copy is meant.
+    """Which network a finished run ships in a role.
 
-    Of a translator also the streams that it leads from and to, if it has one direction; the network that can read an
-    image's labels (its output ``classes``), if it must be told all of them to change one; and how it is told the labels
-    of each stream, if not as those of the first one alone.
+    Attributes:
+        averaged: whether its averaged copy is shipped.
+        direction: of a translator with one direction, the streams that it leads from and to.
+        reader: of a translator that needs all labels of an image to change one, the network whose output ``classes``
+            reads them.
+        label_layouts: of a translator of several streams, where its condition has the labels of each.
     """
 
     network: str
@@ -123,10 +130,12 @@ class Shipped:
 class Game(Protocol):
     """One set of rules, holding the networks that it trains.
 
-    More is used where a game has it: the methods `state_dict` and `load_state_dict`, for state of its own that a
-    resumed run needs; the attribute `penalties`, see `penalties_of`; and ``preview(networks, first, seed)``, pure like
-    `sample`, from stream -> its first images (with their own labels) to (images, columns): the pictures that people are
-    shown, row by row, if not those of `sample`.
+    A game may also have:
+
+    - the methods `state_dict` and `load_state_dict`, for state of its own that a resumed run needs;
+    - the attribute `penalties`, see `penalties_of`;
+    - ``preview(networks, first, seed) -> (images, columns)``, pure like `sample`: the pictures that people see instead
+      of samples, so many to a row. `first` holds the first images of each stream with their labels.
     """
 
     @property
@@ -140,7 +149,7 @@ class Game(Protocol):
         ...
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
-        """Play one round; returns named scalars that nobody waits for until they are logged."""
+        """Play one round; returns named scalars, as tensors, which are read only when they are logged."""
         ...
 
     def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:
@@ -261,7 +270,7 @@ def add(name: str, variant: Variant) -> Variant:
 
 
 def settle(network: nn.Module, seed: int) -> None:
-    """What most games mean by settling: every module that says how (`settle()`) recomputes its own buffers."""
+    """The `Game.settle` of most games: every module with a method `settle()` recomputes its own buffers."""
     for module in network.modules():
         own = getattr(module, "settle", None)
         if callable(own):
@@ -271,7 +280,7 @@ def settle(network: nn.Module, seed: int) -> None:
 def penalties_of(game: Game) -> Mapping[str, Penalty]:
     """The penalties that a game applies, by the names under which their state is saved: its attribute `penalties`.
 
-    None for a game without that attribute, which is then refused penalties. Raises UserError if they have no names.
+    A game without that attribute has none, and recipes cannot give it any. Raises UserError if they have no names.
     """
     held = getattr(game, "penalties", {})
     if not isinstance(held, Mapping):

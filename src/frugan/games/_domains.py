@@ -26,10 +26,10 @@ ROWS = 8
 
 @dataclass(frozen=True)
 class Domains:
-    """The labels of one stream: the discriminator's output that names them, and their place in what the generator is
-    told.
+    """The labels of one stream: the discriminator's output that predicts them, and their place in the condition.
 
-    Told are `size` label bits between zeros for the labels of other streams, then the mask: which stream's they are.
+    The generator's condition is `before` zeros, the `size` label bits, `after` zeros (these are the labels of other
+    streams), then the `mask`, which says whose labels are meant.
     """
 
     stream: str
@@ -40,7 +40,7 @@ class Domains:
     mask: tuple[float, ...] = ()
 
     def condition(self, labels: Tensor) -> Tensor:
-        """Labels ``[n]`` or bits ``[n, size]`` as the generator takes them, ``[n, before + size + after + mask]``."""
+        """The generator's condition ``[n, before + size + after + mask]`` for labels ``[n]`` or bits ``[n, size]``."""
         bits = labels if labels.dim() == 2 else torch.nn.functional.one_hot(labels, self.size)
         count, device = len(bits), bits.device
         parts = [
@@ -130,10 +130,10 @@ class Rules:
         return batch.labels
 
     def _take(self, batches: Batches, progress: Progress, domains: Domains, turn: int) -> Batch:
-        """The next images of a stream, changed once before anybody sees them."""
+        """The next images of a stream, augmented once, before any network sees them."""
         real = batches.take(domains.stream, self.batch_size)
         if real.labels is None:
-            raise UserError("This game translates between labels, and the data have none; see frugan data list.")
+            raise UserError("This game translates between labels; take data that have some (see frugan data list).")
         images = real.images
         for number, augmentation in enumerate(self.augment):
             images = augmentation(images, progress.generator(f"augment.{domains.stream}.{turn}.{number}"))
@@ -148,7 +148,7 @@ class Rules:
     def _train_discriminator(
         self, real: Batch, wanted: Tensor, progress: Progress, update: Update, domains: Domains, turn: int
     ) -> dict[str, Tensor]:
-        """One step: tell real from fake, and name the domain of the real images."""
+        """One step: learn to tell real from fake, and to classify the domain of real images."""
         labels, place = self.labels_of(real), f"{domains.stream}.{turn}"
         with torch.no_grad():
             fake = Batch(self.generator(real.images, domains.condition(wanted)), wanted)
@@ -171,7 +171,7 @@ class Rules:
     def _train_generator(
         self, real: Batch, wanted: Tensor, progress: Progress, update: Update, domains: Domains
     ) -> dict[str, Tensor]:
-        """One step: pass for real, be named as wanted, and find the way back."""
+        """One step: learn fakes that score as real, are classified as wanted, and translate back to the original."""
         labels = self.labels_of(real)
         scalars: dict[str, Tensor] = {}
 

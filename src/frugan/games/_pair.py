@@ -67,7 +67,7 @@ class Pair:
         return self.score(images, batch.labels)
 
     def begin_step(self, real: Batch, fake: Batch, progress: Progress, turn: int) -> DiscriminatorStep:
-        """A step of the discriminator, on fakes that are cut off from the generator."""
+        """One step of the discriminator, on fakes without gradients to the generator."""
         cut = Batch(fake.images.detach(), fake.labels)
         return DiscriminatorStep(self.loss, self.penalties, self.score, real, cut, progress, f"{turn}")
 

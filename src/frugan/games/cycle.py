@@ -1,4 +1,4 @@
-"""CycleGAN's game: two translators between two sets of images without pairs, each the other's way back.
+"""CycleGAN's game: two translators between two unpaired sets of images, one for each direction.
 
 Zhu et al. 2017 (arXiv 1703.10593), as the authors' PyTorch code trains it: both translators first, then both
 discriminators, on pools of fakes made before. With the loss ``lsgan,generator_weight=1`` this is what the paper used.
@@ -52,7 +52,7 @@ class ImagePool:
                 self.images[place] = image.clone(memory_format=torch.contiguous_format)
             else:
                 given.append(image)
-        # In the layout of the batch, whichever of them come from where: sums in another order differ in last bits.
+        # Always in the batch's memory layout: sums in another order differ in their last bits.
         return torch.empty_like(images).copy_(torch.stack(given))
 
     def state_dict(self) -> dict[str, Any]:
@@ -69,9 +69,9 @@ class Cycle:
 
     Args:
         batch_size: images of each set in a round, over all processes; 1 in the paper.
-        latents: has no use here.
+        latents: not used here.
         loss: value, see its module; penalties: those of both discriminators, on new fakes.
-        augment: made once to each real batch before anybody sees it.
+        augment: applied once to each real batch, before any network sees it.
         cycle: weight of the distance of an image from itself after both translations (L1).
         identity: weight, relative to `cycle`, of the distance of an image from its translation into its own set;
             0 leaves it out.
@@ -155,7 +155,7 @@ class Cycle:
     def _passing(
         self, stream: str, real: Mapping[str, Tensor], fakes: Mapping[str, Tensor], progress: Progress
     ) -> Tensor:
-        """How far the fakes of a set are from passing for real."""
+        """The adversarial loss of the translator that makes the fakes of a set."""
         discriminator = self.networks[f"discriminator_{stream}"]
         of_real = discriminator(real[stream])["score"] if self.loss.needs_real else None
         random = progress.generator(f"loss.{stream}.generator")

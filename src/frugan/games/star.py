@@ -24,14 +24,14 @@ from frugan.registry import UserError
 
 
 class Star:
-    """A translator that is told labels, and a discriminator with the outputs ``score`` and ``classes``.
+    """A translator conditioned on labels, and a discriminator with the outputs ``score`` and ``classes``.
 
     Args:
         generator: images, and labels ``[n]`` or bits ``[n, classes]`` -> images; discriminator: images -> outputs.
         batch_size: real images in each step, over all processes.
-        latents: has no use here.
+        latents: not used here.
         loss, penalties: values, see their modules.
-        augment: made once to each real batch before anybody sees it; what is made of it is changed alike.
+        augment: applied once to each real batch, before any network sees it.
         discriminator_steps: how often the discriminator is trained in a round, on fresh images each time; the
             generator then on the last of them.
         classification, reconstruction: weights of these losses.
@@ -85,7 +85,7 @@ class Star:
 
 
 def order(**options: object) -> dict[str, Order]:
-    """A translator that is told labels, and an encoder that scores images and names their classes."""
+    """A translator conditioned on labels, and an encoder that scores and classifies images."""
     classes = Classes(("train",))
     return {
         "generator": Order("translator", condition=classes),

@@ -1,8 +1,8 @@
 """StarGAN's game on two data sets with different labels, each of which the other lacks.
 
-Choi et al. 2018 (arXiv 1711.09020, section 3.3): the generator is told the labels of one set, zeros for those of the
-other, and a mask that says which are meant; the discriminator has an output for either. In every turn the first set is
-played, then the second.
+Choi et al. 2018 (arXiv 1711.09020, section 3.3): the generator's condition is the labels of one set, zeros for those of
+the other, and a mask that says which are meant; the discriminator has an output for either. In every turn the first set
+is played, then the second.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class StarJoint:
             raise UserError("The game 'star_joint' needs a discriminator that says its outputs 'first' and 'second'.")
         one, two = outputs["first"], outputs["second"]
         if getattr(generator, "classes", 0) != one + two + 2:
-            raise UserError(f"The game 'star_joint' needs a generator that is told {one} + {two} labels and 2 more.")
+            raise UserError(
+                f"'star_joint' needs a generator with a condition of {one} + {two} labels and 2 more (a mask)."
+            )
         self.penalties = by_name(penalties)
         self.rules = Rules(
             "star_joint", generator, discriminator, batch_size, loss, self.penalties, tuple(augment),
@@ -85,13 +87,13 @@ class StarJoint:
         return self.rules.rows(networks, images, conditions)
 
     def shipped(self) -> dict[str, Shipped]:
-        """The translator, and how it is told which set is meant."""
+        """The translator, and where its condition has the labels of each set."""
         layouts = tuple(LabelLayout(one.stream, one.before, one.after, one.mask) for one in self.domains.values())
         return {"translator": Shipped("generator", label_layouts=layouts)}
 
 
 def order(**options: object) -> dict[str, Order]:
-    """A translator that is told both sets' labels and a mask, and an encoder that names either's."""
+    """A translator conditioned on both sets' labels and a mask, and an encoder that classifies either set."""
     outputs: dict[str, int | Classes] = {"score": 1, "first": Classes(("first",)), "second": Classes(("second",))}
     return {
         "generator": Order("translator", condition=Classes(("first", "second"), more=2)),

@@ -68,7 +68,7 @@ def win_rate(differences: Sequence[float]) -> float:
 
 
 def chance_lower(a: Sequence[float], b: Sequence[float], *, ties: float = 0.5) -> float:
-    """P(A < B) over all crossings of a run of A with a run of B, paired or not; equal ones count `ties`."""
+    """P(A < B) over all combinations of a run of A with a run of B, whatever their seeds; equal ones count `ties`."""
     return math.fsum(_won(one - other, ties) for one in a for other in b) / (len(a) * len(b))
 
 

@@ -41,8 +41,8 @@ class Sliding(NamedTuple):
     columns: tuple[int, int]
     groups: int
 
-    def gives(self, images: Tensor, weight: Tensor) -> tuple[int, int]:
-        """Height and width of what a layer that is not transposed makes of such images."""
+    def output_size(self, images: Tensor, weight: Tensor) -> tuple[int, int]:
+        """Height and width of the output of a layer that is not transposed."""
         pads = (self.rows, self.columns)
         sides = zip(images.shape[2:], weight.shape[2:], self.stride, pads, strict=True)
         height, width = ((size + sum(pad) - kernel) // step + 1 for size, kernel, step, pad in sides)
@@ -100,7 +100,7 @@ def apply(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None
 
 
 def by_rule(call: Call, images: Tensor) -> Kernel:
-    """What is called where nothing is measured."""
+    """The kernel of a call where nothing is measured."""
     return find("float32" if slow_in_half(call, images) else "plain")
 
 
@@ -118,10 +118,10 @@ def computed(images: Tensor) -> torch.dtype:
 
 @contextlib.contextmanager
 def towards_images() -> Iterator[None]:
-    """Inside, gradients are taken by images alone: those of weights, which nobody asked for, need not be computed.
+    """Inside, only gradients with respect to images are wanted, so kernels need not compute those of weights.
 
-    Torch tells its own functions what is wanted of them, and no others. On a GPU, where gradients are computed by other
-    threads, it is without effect.
+    Torch says what is wanted to its own functions only. This has no effect on a GPU, where other threads compute the
+    gradients.
     """
     before = _towards_images.set(True)
     try:
@@ -131,7 +131,7 @@ def towards_images() -> Iterator[None]:
 
 
 def wanted(weight: Tensor) -> bool:
-    """Whether the gradient by `weight` is of use here: images may be behind one that was computed."""
+    """Whether the gradient of `weight` is wanted here; always if it was computed, since it may depend on images."""
     return not (_towards_images.get() and weight.is_leaf)
 
 
@@ -141,7 +141,7 @@ Watcher = Callable[[str, tuple[Tensor, ...], int, float], None]
 
 @contextlib.contextmanager
 def watched(by: Watcher) -> Iterator[None]:
-    """Inside, `by` is told of each call of a compiled function, which torch's own tools cannot see."""
+    """Inside, `by` is called after each call of a compiled function, which torch's own tools cannot see."""
     before = watcher.set(by)
     try:
         yield
@@ -167,7 +167,7 @@ class Choices:
 
     Args:
         mode: "plain" for the rule, "measured" for the fastest of those that take a call, or a kernel's name for that
-            one wherever it takes a call. ("auto" is decided by who knows how much there is to compute: `resolve`.)
+            one wherever it takes a call. ("auto" must be resolved before: `resolve`.)
 
     Raises UserError for another mode.
     """
@@ -184,7 +184,7 @@ class Choices:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Inside, calls are computed by what this chooses."""
+        """Inside, this object chooses the kernel of each call."""
         before = _active.set(self)
         try:
             yield
@@ -227,7 +227,7 @@ class Choices:
         return min(self.times[key], key=self.times[key].__getitem__)
 
     def circumstances(self) -> dict[str, str | None]:
-        """What the last bits depend on: the mode and the compiler; nothing where the rule holds."""
+        """What the last bits of results depend on: the mode and the compiler; empty in the mode "plain"."""
         from frugan.kernels import _compiler
 
         compiler = _compiler.compiler()

@@ -53,7 +53,7 @@ def _processor() -> str:
 def load(source: str, **defines: int) -> ctypes.CDLL | None:
     """The library of ``source.cpp`` compiled with these macros, from the cache or made now; None if it cannot be.
 
-    Compiling takes a few seconds, and says so; that it failed is said once.
+    Compiling takes a few seconds. A line says when it was done, or, once, that it failed.
     """
     cxx = compiler()
     if cxx is None or os.name != "posix":

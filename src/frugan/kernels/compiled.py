@@ -78,7 +78,7 @@ def _sizes(call: Call, images: Tensor, weight: Tensor) -> tuple[int, ...]:
     """Height and width of what a grouped layer gives."""
     assert isinstance(call.settings, Sliding)
     if call.operation != "grouped_transposed":
-        return call.settings.gives(images, weight)
+        return call.settings.output_size(images, weight)
     stride, *crops = call.settings[:3]
     sides = zip(images.shape[2:], weight.shape[2:], stride, crops, strict=True)
     high, wide = ((size - 1) * step + kernel - sum(crop) for size, kernel, step, crop in sides)

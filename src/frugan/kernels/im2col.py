@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from frugan.kernels import Call
 
 LEAST = 1 << 18
-"""Values of a weight that is worth it: smaller ones stay in the processor's caches."""
+"""The fewest values of a weight for which it pays: a smaller one stays in the processor's caches."""
 
 
 def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
-    """Full convolutions on a CPU with a large channels-last weight and fewer values put out than that has."""
+    """Full convolutions on a CPU with a large channels-last weight, which is no smaller than the output."""
     if call.operation != "convolution" or images.device.type != "cpu" or weight is None or weight.numel() < LEAST:
         return False
     assert isinstance(call.settings, Sliding)
-    height, width = call.settings.gives(images, weight)
+    height, width = call.settings.output_size(images, weight)
     few = len(images) * height * width <= math.prod(weight.shape[1:]) and min(height, width) > 0
     return few and weight.is_contiguous(memory_format=channels_last)
 
@@ -48,7 +48,7 @@ def multiplied(
     """The call by a `product` of patches ``[rows, size]``, weights ``[out, size]`` as they lie, and a bias."""
     assert weight is not None
     assert isinstance(call.settings, Sliding)
-    height, width = call.settings.gives(images, weight)
+    height, width = call.settings.output_size(images, weight)
     stride, rows, columns, _ = call.settings
     padded = functional.pad(images.to(computed(images)), (*columns, *rows)).permute(0, 2, 3, 1)
     patches = padded.unfold(1, weight.shape[2], stride[0]).unfold(2, weight.shape[3], stride[1])

@@ -1,6 +1,6 @@
 """A full transposed convolution of one pixel, as a generator's first layer is, as a product of matrices.
 
-Nothing overlaps there: what is put out is one row of the weight's matrix for each latent. Torch's gradients of such a
+Nothing overlaps there, so the output is the latents times the weight as a matrix. Torch's gradients of such a
 layer take many times as long as those of the product.
 """
 

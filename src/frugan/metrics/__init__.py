@@ -25,7 +25,7 @@ KINDS = {
     "pixels": "the images themselves: uint8 [count, channels, height, width]",
     "labels": "class numbers: int64 [count], or attributes [count, bits]",
     "probabilities": "natural logarithms of class probabilities, that is log-softmax values: float [count, classes]",
-    "told": "what a classifier of the data tells, in the form of their labels",
+    "told": "what a classifier of the data predicts, in the form of the data's labels",
     "generator": "what frugan.load returns: called on latents, or .sample(count, seed=...)",
     "look": "a view's function: float images in -1..1, never rounded to bytes, to float features [count, width]",
 }
@@ -35,14 +35,14 @@ SETS = {
     "real": "those to resemble",
     "fake": "those that were generated, or translated",
     "held_out": "real ones that the generator was not trained on",
-    "source": "those that the fakes were translated from, row by row; their labels are those of before",
+    "source": "those that the fakes were translated from, row by row; their labels are those before translation",
     "returned": "the fakes translated back to what their sources are, row by row",
     "unchanged": "the real ones translated to what they are already, row by row",
 }
-"""Of which images. The labels of fakes are those that were asked for; a translator alone has the last three sets."""
+"""The sets of images. The labels of fakes are those that were asked for. Only translators have the last three sets."""
 
 TRANSLATED = ("source", "returned", "unchanged")
-"""The sets that a translator alone has."""
+"""The sets that only translators have."""
 
 
 class Need(NamedTuple):
@@ -74,7 +74,7 @@ class Metric:
         better: "lower" or "higher".
         headline: which of the returned numbers goes into tables.
         least: below this many images of any set it has no meaning worth a table.
-        version: raised when the same input gets another value, so that values of before are not taken for those of now.
+        version: raise it when the same input gets another value, so that old values are not mistaken for new ones.
         learns: it trains classifiers of its own, so that the precision of training here belongs to its protocol.
         margin: the least margin of a comparison, from a baseline's mean and the name of the view; none where there is
             no convention.
@@ -118,13 +118,13 @@ def parse_need(need: str) -> Need:
 
 
 def of_translations(metric: Metric) -> bool:
-    """Whether `metric` asks for what a translator alone has."""
+    """Whether `metric` needs what only translators have."""
     asked = [parse_need(word) for word in metric.needs]
     return any(need.kind == "told" or need.images in TRANSLATED for need in asked)
 
 
 def sees_by_itself(metric: Metric) -> bool:
-    """Whether `metric` looks at the images themselves and at labels, through no view."""
+    """Whether `metric` needs no view: it reads pixels and labels only."""
     return all(parse_need(word).kind in ("pixels", "labels") for word in metric.needs)
 
 

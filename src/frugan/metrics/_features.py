@@ -1,7 +1,7 @@
 """Features as metrics take them: on the CPU, finite, enough of them; and their mean and covariance.
 
-They stay of the kind that they came in, float32 as a rule and mapped from a file: a metric makes float64 of those rows
-that it is about to compute with, so that its memory need not grow with the number of images.
+They keep their type, as a rule float32 mapped from a file. A metric turns into float64 only the rows that it is about
+to compute with, so that its memory need not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def accept(metric: str, images: str, features: Tensor, *, least: int = 2) -> Ten
     if broken.any():
         raise UserError(
             f"{metric}: {int(broken.sum())} of {len(features)} feature rows of '{images}' are not finite (the first is "
-            f"number {int(broken.nonzero()[0])}); look at these images, a generator that has diverged makes such."
+            f"number {int(broken.nonzero()[0])}); look at these images: the generator may have diverged."
         )
     return features
 
@@ -49,7 +49,7 @@ def accept(metric: str, images: str, features: Tensor, *, least: int = 2) -> Ten
 def accept_pair(metric: str, real: Tensor, fake: Tensor, *, least: int = 2) -> tuple[Tensor, Tensor]:
     """Real and fake features of one width, each as `accept` gives them.
 
-    Fakes may all be equal, as a collapsed generator makes them; if the real ones are, the view saw nothing in them.
+    All fakes may be equal (a collapsed generator makes such), but not all real ones: then the view saw nothing.
     """
     real, fake = accept(metric, "real", real, least=least), accept(metric, "fake", fake, least=least)
     if real.shape[1] != fake.shape[1]:

@@ -1,9 +1,9 @@
 """Who lies within whose k nearest neighbours, decided as if every distance had been taken one by one in float64.
 
-Most distances come from a product of matrices, ten times faster. That cancels between near duplicates, so its largest
-possible error is known for each pair, and where it could decide, the distance is taken again by differences: ties are
-ties and copies are at distance 0, whatever the blocks. Features are ``[count, width]``, all of them in float64 as
-`in_float64` gives them; a block of distances takes some 100 MB, however many features there are.
+Most distances come from a product of matrices, which is ten times faster but inexact between near duplicates. Its
+largest possible error is known for each pair. Where that error could change a decision, the distance is computed again
+by differences. So ties are ties and copies are at distance 0, whatever the blocks. Features are ``[count, width]``, all
+of them in float64 as `in_float64` gives them; a block of distances takes some 100 MB, however many features there are.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Nearest(NamedTuple):
 def accept_neighbours(
     metric: str, real: Tensor, fake: Tensor, k: int, equal_counts: bool, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Real and fake features in which each has `k` others, of one count if `equal_counts`: the larger set is thinned.
+    """Real and fake features, more than `k` of each; with `equal_counts` the larger set is thinned to the smaller.
 
-    Raises UserError, in the name of `metric`, for features without a value and a `k` below 1.
+    Raises UserError, in the name of `metric`, for features that cannot be compared, and a `k` below 1.
     """
     if k < 1:
         raise UserError(f"{metric}: k={k}; it takes the distance to the k-th nearest neighbour, k at least 1.")
@@ -58,7 +58,7 @@ def in_float64(metric: str, images: str, features: Tensor) -> Tensor:
     features = features.double()
     if not bool(torch.isfinite(_squares(features)).all()):
         raise UserError(
-            f"{metric}: the features of '{images}' are too large for float64; a generator that has diverged makes such."
+            f"{metric}: the features of '{images}' are too large for float64; the generator may have diverged."
         )
     return features
 
@@ -128,7 +128,7 @@ def _thinned(features: Tensor, count: int, seed: int) -> Tensor:
 
 
 def _without_itself(squared: Tensor, rows: slice) -> None:
-    """In a block of distances among features, put each of these rows out of its own reach."""
+    """In a block of distances among features, set the distance of each row to itself to infinity."""
     squared[torch.arange(len(squared)), torch.arange(rows.start, rows.start + len(squared))] = torch.inf
 
 

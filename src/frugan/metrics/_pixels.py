@@ -33,7 +33,7 @@ def accept_pixels(metric: str, name: str, images: Tensor, *, side: int) -> Tenso
 def accept_pixel_pair(metric: str, real: Tensor, fake: Tensor, *, side: int) -> tuple[Tensor, Tensor]:
     """Real and fake images of one shape, each as `accept_pixels` gives them.
 
-    Fakes may all be equal, as a collapsed generator makes them; if the real ones are, nothing compares with them.
+    All fakes may be equal (a collapsed generator makes such), but not all real images: nothing compares with them.
     """
     real = accept_pixels(metric, "real_pixels", real, side=side)
     fake = accept_pixels(metric, "pixels", fake, side=side)

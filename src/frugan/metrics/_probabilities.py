@@ -9,9 +9,9 @@ from frugan.registry import UserError
 
 
 def accept_probabilities(metric: str, probabilities: Tensor) -> Tensor:
-    """Natural logarithms of probabilities ``[count, classes]``, of the kind that they came in.
+    """Natural logarithms of probabilities ``[count, classes]``, on the CPU, in the type that was given.
 
-    Raises UserError, in the name of `metric`, if they are no such table or the rows are none.
+    Raises UserError, in the name of `metric`, if the shape or the values are not those of log-probabilities.
     """
     if probabilities.ndim != 2 or probabilities.shape[1] < 2 or not len(probabilities):
         raise UserError(

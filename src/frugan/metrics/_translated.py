@@ -1,4 +1,4 @@
-"""What metrics of translations share: labels that were asked for, and what a classifier tells of both images."""
+"""What metrics of translations share: labels that were asked for, and labels that a classifier predicts."""
 
 from __future__ import annotations
 

@@ -37,13 +37,13 @@ def compute(
     nets: int = FEWEST_NETS,
     seed: int = 0,
 ) -> dict[str, float]:
-    """The curve, its gap and how well the fakes are told, from bytes ``[count, c, h, w]`` and classes ``[count]``:
+    """The curve, its gap and how good the fakes' classes are, from bytes ``[count, c, h, w]`` and classes ``[count]``:
 
-    - `accuracy_at_0` ... `accuracy_at_1`: the share of held-out images told right by nets that learnt from so large a
-      share of fakes, the rest real; means over the nets, and `_std` behind them their population deviation.
+    - `accuracy_at_0` ... `accuracy_at_1`: the share of held-out images classified right by nets that learnt from so
+      large a share of fakes, the rest real; means over the nets, and `_std` behind them their population deviation.
     - `gap`, `gap_std`: accuracy at 0 less that at 1, net by net.
-    - `accuracy_of_fakes`: the share of fakes that the nets of share 0 tell for what was asked for; `_of_class_3`: of
-      those that should be of class 3. No fake can be told better than the judges tell real images: see `accuracy_at_0`.
+    - `accuracy_of_fakes`: the share of fakes that the nets of share 0 classify as what was asked for; `_of_class_3`: of
+      those that should be of class 3. These nets also err on real images: see `accuracy_at_0`.
 
     Every net learns by the one recipe of `frugan.classifying` from as many images as the smaller set has. Nets of one
     number begin with the same weights at every share, and with a larger share keep the fakes of the smaller one. All
@@ -100,7 +100,7 @@ def compute(
 
 
 def by_class(predicted: Tensor, asked: Tensor) -> dict[int, float]:
-    """Of each class that was asked for, the share of images told for it; both int64 ``[count]``."""
+    """For each class that was asked for, the share of its images that were predicted as it; both int64 ``[count]``."""
     return {number: float((predicted[asked == number] == number).double().mean()) for number in asked.unique().tolist()}
 
 
@@ -138,8 +138,8 @@ def _accept_pixels(real: Tensor, fake: Tensor, held_out: Tensor) -> tuple[Tensor
         )
     if min(classifying.input_size(shape)) < side:
         raise UserError(
-            f"classification_accuracy: images of {shape.height} x {shape.width} leave the classifier, which sees the "
-            f"longer side as {classifying.LARGEST_SIDE} pixels, less than {side}."
+            f"classification_accuracy: images of {shape.height} x {shape.width} are too narrow: the classifier "
+            f"shrinks the longer side to {classifying.LARGEST_SIDE} pixels, which leaves the other less than {side}."
         )
     return real, fake, held_out
 

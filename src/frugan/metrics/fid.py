@@ -75,15 +75,15 @@ def _from_few(real: Tensor, fake: Tensor) -> float:
 
 def _finite(apart: Tensor) -> Tensor:
     if not bool(torch.isfinite(apart)):
-        raise UserError("fid: these features are too large for float64; a generator that has diverged makes such.")
+        raise UserError("fid: these features are too large for float64; the generator may have diverged.")
     return apart
 
 
 def _difference(apart: Tensor, shared: Tensor) -> float:
-    """What two distributions have apart less twice what they share: rounding below 0 is clipped, more is an error."""
+    """`apart` - 2 `shared`; a value below 0 by rounding becomes 0, one farther below is an error."""
     value = float(apart - 2 * shared)
     if value < -1e-6 * float(apart):
-        raise UserError(f"fid: the distance came out as {value:g}; the covariances given are those of no features.")
+        raise UserError(f"fid: the distance came out as {value:g}; these covariances cannot come from features.")
     return max(value, 0.0)
 
 
@@ -92,7 +92,7 @@ def _double(statistics: Statistics) -> Statistics:
 
 
 def _between(root: Tensor, covariance: Tensor) -> Tensor:
-    """R' S R of a lower triangular R: the lower half, which is what eigenvalues of a symmetric matrix are read from.
+    """The lower half of R' S R for a lower triangular R; eigenvalues of a symmetric matrix need no more.
 
     In blocks, which leaves out the quarter of R that is 0 and the quarter of the product that nobody reads.
     """

@@ -4,8 +4,8 @@ Each fake counts for the class that a classifier finds likeliest. On stacked dig
 `stacked`) these are the 1000 modes of the literature, which draws 26,000 images; with the view `classifier` they are
 the classes of any labelled data.
 
-A class is covered by a single image, a misjudged one among them, so the count soon says no more; the divergence goes on
-telling, and is the number for tables. A perfect generator does not reach 0 either, as it draws by chance:
+A single image covers a class, even if it is misjudged, so the count soon reaches its maximum. The divergence still
+differs then, and is the number for tables. A perfect generator does not reach 0 either, as it draws by chance:
 `reverse_kl_floor` is what it has on average, and `modes_expected` how many classes.
 """
 

@@ -97,8 +97,8 @@ def _features(generator: Any, look: Callable[[Tensor], Tensor], latents: Tensor,
         features = look((images.float() - low) * (2 / (high - low)) - 1).to("cpu", torch.float64)
     if not bool(torch.isfinite(features).all()):
         raise UserError(
-            "path_length: the features of some images are not finite; look at the generator's images, one that has "
-            "diverged makes such."
+            "path_length: the features of some images are not finite; look at the generator's images: it may have "
+            "diverged."
         )
     return features
 

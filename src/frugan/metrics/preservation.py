@@ -1,8 +1,8 @@
 """How far a translated image keeps the attributes that were not to change, as an independent classifier sees it.
 
-Of every image those attributes count in which the labels that the translator was told equal those that it had. The
-classifier is not always right, so what it tells of the images before the translation stands beside: no translation can
-be seen to keep more than that. A translator that changes nothing keeps everything; read it beside `target_accuracy`.
+For each image those attributes count that the translator was asked to keep. The classifier is not always right, so
+`before` is the share that it predicts right for the images before translation: no translation can be seen to keep more
+than that. A translator that changes nothing keeps everything; read it beside `target_accuracy`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from frugan.registry import UserError
 
 
 def compute(*, labels: Tensor, source_labels: Tensor, told: Tensor, source_told: Tensor) -> dict[str, float]:
-    """``{"preservation", "before"}``: the share of kept attributes that are told as they are, over images and bits.
+    """``{"preservation", "before"}``: the share of kept attributes that are predicted right, over images and bits.
 
     Args:
-        labels: what the translator was told, attributes ``[count, bits]``.
+        labels: what the translator was asked for, attributes ``[count, bits]``.
         source_labels: what the images were before.
-        told, source_told: what the classifier tells of the translated images and of those before.
+        told, source_told: what the classifier predicts for the translated images and for those before.
 
     Raises:
         UserError: classes, of which an image has no other to be kept; unequal shapes; nothing that was to be kept.
@@ -29,7 +29,7 @@ def compute(*, labels: Tensor, source_labels: Tensor, told: Tensor, source_told:
     kept = asked == own
     if asked.ndim == 1 or not bool(kept.any()):
         held = "one class an image" if asked.ndim == 1 else "no attribute that was not to change"
-        raise UserError(f"preservation: these labels have {held}, so there is nothing else to be kept; leave it out.")
+        raise UserError(f"preservation: these labels have {held}, so nothing else can be kept; leave this metric out.")
     return {
         "preservation": float((after == asked)[kept].double().mean()),
         "before": float((before == asked)[kept].double().mean()),

@@ -1,9 +1,9 @@
 """How often an independent classifier finds in a translated image what the translation was asked for.
 
-What was asked for is what differs between the labels that the translator was told and those that the image had: one
-class, or some attributes (of hair colours the new one and the old one), all of which have to be found. The same
-classifier is asked before the translation, where it should find hardly any; what it finds of real images of the target
-is all that can be seen (see the floor). The rise is of pairs, each image before and after; its interval is that of
+What was asked for is what differs between the labels given to the translator and the image's own: one class, or some
+attributes (of hair colours the new one and the old one), all of which the classifier has to find. `before` is the same
+share before translation, where hardly any should be found. The floor is the share for real images of the target: no
+translation can be seen to do better. The rise is of pairs, each image before and after; its interval is that of
 Agresti and Min 2005 (Statistics in Medicine 24, 729-740), half an image added to each of the four cells.
 
 StarGAN's paper measures this as an error (Choi et al. 2018, arXiv 1711.09020, section 5.5).
@@ -26,9 +26,9 @@ def compute(*, labels: Tensor, source_labels: Tensor, told: Tensor, source_told:
     """``{"target_accuracy", "before", "rise", "rise_low", "rise_high"}``: shares of the images.
 
     Args:
-        labels: what the translator was told, classes ``[count]`` or attributes ``[count, bits]``.
+        labels: what the translator was asked for, classes ``[count]`` or attributes ``[count, bits]``.
         source_labels: what the images were before.
-        told, source_told: what the classifier tells of the translated images and of those before.
+        told, source_told: what the classifier predicts for the translated images and for those before.
 
     Raises:
         UserError: tables of unequal shapes, fewer than two images, or an image of which nothing was asked.

@@ -1,7 +1,7 @@
 """Reports: one self-contained HTML file for a run, or for a comparison of runs.
 
 What a page says is read from the folder: from a run's recipe, facts, log and values, from a comparison's
-``comparison.json``. Only the pictures are made anew, by the weights that lie there.
+``comparison.json``. Only the pictures are made again, with the weights in the folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def report(path: str | Path, *, code: Code | None = None, trust_code: bool = Fal
     """Write ``report.html`` into the folder of a run or a comparison, and return its path.
 
     Args:
-        code: files of one's own that add the families or networks used; those of the run are known to it.
+        code: your files that add the families or networks used; a run remembers its own.
         trust_code: run the code that a run names even if you have not run it on this machine.
 
     Raises:

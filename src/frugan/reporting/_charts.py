@@ -55,8 +55,8 @@ def curves(
 ) -> str:
     """Curves over images seen. `rules` are horizontal thresholds with their words, `marks` vertical ones.
 
-    `from_zero` lets the scale begin at 0 and hold all rules: what real images reach lies far below a distance, and
-    far above a share.
+    `from_zero` lets the scale begin at 0 and hold all rules: the value of real images lies far
+    below distances, and far above shares.
     """
     figure, axes = _new(4.5, 2.5)
     for line in lines:

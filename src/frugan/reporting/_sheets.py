@@ -9,7 +9,7 @@ IMAGES = 6
 
 
 def translates(path: Path) -> bool:
-    """Whether a run makes images of images."""
+    """Whether a run ships a translator rather than a generator."""
     from frugan.engine.run import RunFolder
 
     run = RunFolder(path)

@@ -42,7 +42,7 @@ def decimals(mean: float, sd: float) -> int:
 
 
 def large(value: int | None) -> str:
-    """A count with its thousands apart."""
+    """A count with commas between thousands."""
     return "–" if value is None else f"{value:,}"
 
 
@@ -97,7 +97,7 @@ def threads(count: int) -> str:
 def metric(name: str, view: str) -> str:
     """A metric's name with its view: a Fréchet distance of digits must not be taken for the FID of the literature.
 
-    Without one where the metric asks no view.
+    A metric that needs no view has its name alone.
     """
     spoken = " ".join({"fid": "FID", "kid": "KID"}.get(word, word) for word in name.split("_"))
     # A page may be made without the code that added a metric.
@@ -117,7 +117,7 @@ def others(value: Mapping[str, Any]) -> dict[str, float]:
 def tables(value: Mapping[str, Any], classes: Sequence[str]) -> list[tuple[str, str, dict[str, float]]]:
     """What a measured value says of single classes (``accuracy_of_class_3``) and targets (``fid_to_glasses``).
 
-    Of each number "class" or "target", its title, and the numbers by name; of targets also what real images reach.
+    For each number: "class" or "target", its title, and the values by name. For targets also those of real images.
     """
     made: dict[tuple[str, str], dict[str, float]] = {}
     for key, number in value["values"].items():

@@ -56,7 +56,7 @@ class View:
         classes: how many classes its probabilities are of; 0 if it has none.
         description: facts for the protocol (resizing, hash of weights, accuracy, ...), as JSON has them.
         takes_floats: whether `look` takes floats as well as bytes.
-        attributes: of how many attributes it tells the probabilities; 0 if of none.
+        attributes: how many attributes its probabilities are of; 0 if none.
     """
 
     name: str
@@ -70,19 +70,18 @@ class View:
     attributes: int = 0
 
     def features(self, images: Tensor) -> Tensor:
-        """Features ``[count, width]`` of uint8 images ``[count, channels, height, width]``; at once, so for a batch."""
+        """Features ``[count, width]`` of uint8 images ``[count, channels, height, width]``, in one pass."""
         return self.look(images).features
 
     def features_of_floats(self, images: Tensor) -> Tensor:
-        """Features ``[count, width]`` of float images in -1..1 that were never rounded to bytes; at once.
+        """Features ``[count, width]`` of float images in -1..1 that were never rounded to bytes; one pass.
 
-        For what asks how features move with the smallest change of an image, which bytes would hide or exaggerate. Of
-        images that are bytes, the same as `features` of those, to rounding in float32. Raises UserError for a view that
-        looks at nothing but bytes.
+        For metrics of very small changes of an image, which bytes would hide or exaggerate. For values that bytes can
+        hold, the result equals `features` up to rounding in float32. Raises UserError for a view that takes only bytes.
         """
         if not self.takes_floats:
             raise UserError(
-                f"The view '{self.name}' looks at bytes alone, and floats were to be looked at; take another view, "
+                f"The view '{self.name}' takes only bytes, and these images are floats; take another view, "
                 "e.g. 'classifier' or 'pixels'."
             )
         return self.features(images.float().add(1).mul(127.5))  # a new tensor: a view may work in place
@@ -90,7 +89,7 @@ class View:
 
 @dataclass(frozen=True)
 class Builder:
-    """How a view comes to be.
+    """How a view is made.
 
     Args:
         name: as users type it.
@@ -164,7 +163,7 @@ def build(
 
 
 def is_kept(name: str, dataset: Dataset, cache: str | Path | None = None) -> bool:
-    """Whether `build` would find a view that learns ready in the cache, so that it costs nothing to look through it."""
+    """Whether the cache holds this view ready for these data, so that `build` need not train it."""
     kept = find(name).kept
     return kept is not None and kept(dataset, cache_folder(cache))
 
@@ -191,9 +190,9 @@ def extract(view: View, images: Images, batch_size: int = 256) -> Seen:
 
     Args:
         images: uint8 ``[count, channels, height, width]``, or chunks of such as they are made; a chunk may be dropped
-            as soon as it was looked at. What was seen goes to a temporary file of its own, so that memory does not grow
-            with the number of images.
-        batch_size: images at a time. It is a matter of memory: another one moves a feature by its rounding in float32,
+            as soon as the next is asked for. The features go to a temporary file, so that memory does not grow with the
+            number of images.
+        batch_size: images at a time, a matter of memory. Another one changes a feature only by its rounding in float32,
             less than 1e-5 of the largest.
 
     Raises:
@@ -215,9 +214,9 @@ def features(
 ) -> Seen:
     """What `view` sees in images of a data set: looked at once, then read from the cache.
 
-    What is kept is found again by all that it depends on: content hash and split of the data, the rows and their
-    number, the view's version (weights and resizing) and this cache's own format. Whatever differs is looked at anew,
-    and so is what was damaged. Memory does not grow with the number of images, neither at the first time nor later.
+    Features are kept under all that they depend on: content hash and split of the data, the rows and their number, the
+    view's version (weights and resizing) and the format of this cache. If any of these differs, or the file is damaged,
+    the images are looked at again. Memory does not grow with the number of images.
 
     Args:
         rows: int64 ``[count]``, which images, in this order; all if left out.
@@ -243,11 +242,11 @@ def features(
         "rows": "all" if rows is None else hashlib.sha256(rows.long().numpy().tobytes()).hexdigest()[:16],
     }
 
-    def look() -> Iterator[Tensor]:
+    def extracted() -> Iterator[Tensor]:
         say(f"Looking at {count:,} images of {dataset.name} ({view.name}).")
         return _rows(view, _chunks(dataset, rows, count), batch_size)
 
-    return _split(view, _store.kept(cache_root() / "features" if cache is None else Path(cache), of, look, say))
+    return _split(view, _store.kept(cache_root() / "features" if cache is None else Path(cache), of, extracted, say))
 
 
 CHUNK = 1024

@@ -1,6 +1,6 @@
-"""Where what was seen lies: rows of float32 in a file, mapped into memory as they are asked for.
+"""Features in files: rows of float32, mapped into memory as they are needed.
 
-What is kept in the cache has a JSON file beside it that says what it is of, in words, and its checksum.
+Each file in the cache has a JSON file beside it, which says what the features depend on, and their checksum.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from torch import Tensor
 from frugan.cache import written_whole
 
 FORMAT = 1
-"""Of these files and of the way that images are looked at; what another version has kept is not found."""
+"""Version of these files and of how features are computed. Files of another version are not used."""
 
 
 def passing(parts: Iterator[Tensor]) -> Tensor | None:
-    """All rows of `parts` (float32 ``[any count, width]``), in a temporary file that goes with them; None if no row."""
+    """All rows of `parts` (float32 ``[any count, width]``), in a temporary file, deleted with them; None if no row."""
     with tempfile.TemporaryFile() as file:
         shape, _ = _write(parts, file)
         return _mapped(file, shape) if shape[0] else None
@@ -32,7 +32,7 @@ def passing(parts: Iterator[Tensor]) -> Tensor | None:
 def kept(
     folder: Path, of: Mapping[str, Any], parts: Callable[[], Iterator[Tensor]], announce: Callable[[str], None]
 ) -> Tensor:
-    """The rows in `folder` that are `of` just this; if none are there whole, those of `parts`, which then lie there.
+    """The rows that `folder` keeps for `of`. If missing or damaged, those of `parts`, which are then kept there.
 
     `parts` gives one row at least.
     """
@@ -53,7 +53,7 @@ def kept(
 
 
 def _read(of: Mapping[str, Any], rows: Path, facts: Path) -> Tensor | None:
-    """The rows that lie there, if they are what `facts` says, to the last byte."""
+    """The rows in the file, or None if they are not exactly those that `facts` describes."""
     try:
         known = json.loads(facts.read_text())
         with rows.open("rb") as file:

@@ -1,4 +1,4 @@
-"""A small classifier, trained in place on the labelled data that is judged, as the eye for that data.
+"""A small classifier, trained in place on the labelled data, to judge images of that data.
 
 ImageNet's classes say nothing about digits or letters; a net that tells the data's own classes apart, or the attributes
 of its images, does: that of `frugan.classifying`. Features are its 128 units after their ReLU. Values compare only
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 BUDGETS, ENOUGH = (IMAGES, 5 * IMAGES), 0.99
-"""How many images training shows, and then, where fewer of those held back are told right, shows to another net.
+"""How many images training shows. If held-back accuracy is below ENOUGH, another net is shown the second number.
 
 One pass over MNIST gives a net that is right on 98.3 % and sure of 96.0 % of the real test digits; what it is not sure
 of in generated ones would be blamed on the generator. Five passes give 98.9 % and 98.7 %.
@@ -77,7 +77,7 @@ def _folder(dataset: Dataset, cache: Path, seed: int) -> Path:
 
 
 def train(dataset: Dataset, names: list[str], *, seed: int, device: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights of a trained net, and what is to be known of them. The global random numbers stay as they were.
+    """Train a net; returns its weights and its description. The global random numbers stay as they were.
 
     Where labels are attributes, the accuracy is the mean of those of the `names`.
     """
@@ -87,7 +87,7 @@ def train(dataset: Dataset, names: list[str], *, seed: int, device: str) -> tupl
     held_back, shown = order.tensor_split([len(order) // 10])
 
     def learn(budget: int) -> tuple[nn.Sequential, Tensor]:
-        """A net, and how many of those held back it tells right, of each attribute where there are some."""
+        """A net, and its accuracy on the images held back (for each attribute, if there are some)."""
         net = classifying.train(dataset.images, labels, shown, len(names), seed=seed, device=device, budget=budget)
         parts = held_back.split(BATCH)
         predicted = torch.cat(
@@ -129,7 +129,7 @@ def suits(dataset: Dataset) -> bool:
 def _refusal(dataset: Dataset) -> str | None:
     """Why a classifier cannot learn from these data, if it cannot."""
     if dataset.labels is None:
-        return "it has no labels, classes or attributes are needed. Take the view 'pixels' or 'inception'."
+        return "it has no labels; classes or attributes are needed. Take the view 'pixels' or 'inception'."
     # A data set cut down to one class may still list all of them.
     present = len(dataset.labels.unique(dim=0))
     if len(dataset.labels) < 100 or present < 2:

@@ -167,7 +167,7 @@ def build(
 
     Args:
         size: "s", "b", "l" or "g": 384, 768, 1024 or 1536 features.
-        weights: another file that `convert_weights` has made; its tensors tell the size.
+        weights: another file that `convert_weights` has made; its tensors say which size it is.
 
     Raises:
         UserError: no converted weights, a damaged file, no such size.

@@ -2,7 +2,8 @@
 
 A joint class is told by its three digits, so its log-probability is the sum of theirs; features are those of red, green
 and blue side by side. The classifier learns from the red images alone, each once: they are single digits of all
-classes, whatever source they came from, and one met twice would be known from training when its accuracy is measured.
+classes, whatever source they came from, and an image that occurs twice could be in training and in the test of
+accuracy.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Readers: where images come from. Each public file is one kind of source and says which sources are its own.
 
-A reader works in two steps, so that a source that was packed before opens without being read again: `find` looks (at
-names, sizes and times of files) and says what the images are; only `Found.open` reads.
+A reader works in two steps: `find` looks at names, sizes and times of files only, and says which images they are;
+`Found.open` reads them. So a source that was packed before opens without being read again.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ SPLIT_NAMES = {"train": ("train", "training"), "test": ("test", "testing", "vali
 
 
 class Item(NamedTuple):
-    """One image as it lies in its source: where, for messages; encoded bytes, file, or uint8 pixels [h, w, c].
+    """One image of a source: `path` for messages; `content` is encoded bytes, a file, or uint8 pixels ``[h, w, c]``.
 
-    Where a source knows that an image is of no use, `content` is the reason, in words.
+    If the source knows that an image cannot be used, `content` is the reason, in words.
     """
 
     path: str
@@ -56,7 +56,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Found:
-    """One split of a source that was located but not read: its name in titles, and what tells it from every other.
+    """One split of a source that was located but not read yet.
 
     Args:
         name: what it is called in titles.
@@ -80,7 +80,7 @@ class Reader:
         splits: which of `SPLITS` the source has.
         find: locates one split of it; the size (height, width), if asked for, is for readers that draw.
         built_in: sources that are always there: what is typed, what it is, how many classes (0 for none).
-        loose: takes what other readers would take too, but only where none does.
+        loose: asked only if no other reader accepts the source.
     """
 
     what: str
@@ -103,7 +103,7 @@ def add(name: str, variant: Reader) -> Reader:
 
 
 def stamp(files: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """Absolute path, size and time of change of each file: what tells that a file is not what it was."""
+    """Absolute path, size and time of change of each file: one of them differs after a file has changed."""
     return [(str(file.absolute()), (status := file.stat()).st_size, status.st_mtime_ns) for file in files]
 
 

@@ -26,7 +26,7 @@ def columns(source: str, names: Sequence[str], features: Mapping[str, Any], type
     """Choose by the features' types, and by the usual names where types are missing.
 
     A label column with a usual name, or the only one, gives classes. Several label columns, or columns of whole numbers
-    or of yes and no where there is no label column, are attributes (`bits` has the last word, by their values).
+    or of yes and no where there is no label column, are attributes (`bits` decides, by their values).
 
     Args:
         types: the columns' plain types, such as ``bool`` and ``int64``, for those without a feature.

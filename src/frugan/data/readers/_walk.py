@@ -8,11 +8,11 @@ from pathlib import Path
 
 from frugan.data.readers import SPLIT_NAMES
 
-_STREWN = {"thumbs.db", "desktop.ini", "__macosx"}
+_LEFT_BY_SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
-    """The folders of the splits, where there is one to train on; else nothing, and the whole is one split."""
+    """Split -> its folder, if there is one to train on. Otherwise empty: the whole folder is one split."""
     inside = {entry.name.lower(): entry for entry in folder.iterdir() if entry.is_dir()}
     called = {split: [inside[name] for name in names if name in inside] for split, names in SPLIT_NAMES.items()}
     # A class called `test` beside others is a class: only a folder with a train/ has splits.
@@ -20,9 +20,10 @@ def split_folders(folder: Path) -> dict[str, Path]:
 
 
 def walk(folder: Path) -> list[tuple[str, int, int]]:
-    """Relative path, size and time of every file below `folder`, sorted; hidden ones and what systems strew left out.
+    """Relative path, size and time of every file below `folder`, sorted.
 
-    Links are followed, but no folder is visited twice.
+    Hidden files are left out, and those that systems put into folders (Thumbs.db). Links are followed, but no folder is
+    visited twice.
     """
     return sorted(_below(folder, "", set()))
 
@@ -31,7 +32,7 @@ def _below(folder: Path, prefix: str, visited: set[tuple[int, int]]) -> Iterator
     """Relative path, size and time of every file below `folder`; links are followed, but no folder is visited twice."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower() in _STREWN:
+            if entry.name.startswith(".") or entry.name.lower() in _LEFT_BY_SYSTEMS:
                 continue
             try:
                 status = entry.stat()

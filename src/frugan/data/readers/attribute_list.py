@@ -3,7 +3,7 @@
 The list is `attributes.csv`, or `list_attr*.csv` or `*attr*.txt` as CelebA calls it, in the folder or in its `Anno/`;
 or a CSV that is named itself. CelebA's form is a line with the count of images, a line with the attributes' names, then
 a line an image: its file, and 1 or -1 for each attribute. A CSV has a header, the file in its first column, and 1, 0 or
--1 in the others (-1 is 0). A file is its path below the folder, or its bare name where that is the only one.
+-1 in the others (-1 is 0). A file is given by its path below the folder, or by its bare name if only one has it.
 
 Splits: `train/` and `test/` in the folder; or CelebA's `list_eval_partition.txt`, in which 0 is train and 2 is test (1,
 validation, is left out); or, for CelebA's form with at least `ENOUGH` lines, the images that the StarGAN reference
@@ -188,7 +188,7 @@ def _read(file: Path) -> _List:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not names or len(set(names)) < len(names):
         problem = "has no attributes" if not names else "names an attribute twice"
-        raise UserError(f"{file} {problem}; accepted is a file and one or more attributes with names of their own.")
+        raise UserError(f"{file} {problem}; accepted are one or more attributes, each with another name.")
     bits = np.zeros((len(rows), len(names)), np.int64)
     line_of: dict[str, int] = {}
     for number, (name, *values) in enumerate(rows):
@@ -203,7 +203,7 @@ def _read(file: Path) -> _List:
                 f"{where} ({name}): {names[wrong]} is '{values[wrong]}'; accepted are 1, 0 and -1 (-1 counts as 0)."
             ) from error
         if name in line_of:
-            raise UserError(f"{where}: {name} was there before, in line {line_of[name]}; keep one of the two.")
+            raise UserError(f"{where}: {name} is already in line {line_of[name]}; keep one of the two.")
         line_of[name] = number + first
     return _List(tuple(names), tuple(line_of), bits)
 

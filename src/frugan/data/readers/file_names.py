@@ -91,7 +91,7 @@ def _content(pattern: _Pattern, root: Path, files: list[str], field: str, split:
         if match and field == "expression" and match["angle"] in pattern.profiles:
             profiles += 1
             continue
-        if match or split != "test":  # what cannot be read is told once, with the images to train on
+        if match or split != "test":  # what cannot be read is reported once, with the images to train on
             kept.append(number)
     values = [match[field].lower() if (match := read_names[number]) else None for number in kept]
     classes = tuple(sorted({match[field].lower() for match in read_names if match}))

@@ -1,10 +1,10 @@
 """A folder of image files: one folder of images per class, or all in one place.
 
 `train/` and `test/` inside (or what `SPLIT_NAMES` accepts for them) are the splits; without them everything is train.
-Two or more folders that hold files are classes, named as they are called, whatever lies deeper belonging to them;
-numbers are sorted as numbers. Images beside the class folders have no class, and then the whole is unlabelled, and
-says so. Every file counts as an image, so that one which is none is named; only hidden files and what systems strew
-are passed over.
+Two or more folders that hold files are classes with the folders' names; files in deeper folders belong to them. Names
+that are numbers are sorted as numbers. Images beside the class folders have no class; then the whole source is
+unlabelled, and a note says so. Every file counts as an image, so that a file that is none is reported. Only hidden
+files are ignored, and those that systems put into folders (Thumbs.db).
 """
 
 from __future__ import annotations

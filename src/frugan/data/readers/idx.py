@@ -1,8 +1,8 @@
-"""IDX files, the form of MNIST and of all that took its place (EMNIST, Fashion-MNIST, KMNIST), gzipped or not.
+"""IDX files, the format of MNIST and of its successors (EMNIST, Fashion-MNIST, KMNIST), gzipped or not.
 
 EMNIST's images lie transposed in their files and are turned back here, and its letters' labels, 1 to 26 there, are 0 to
-25 here. A folder may hold several sets (`emnist-letters-...`, `emnist-digits-...`): the one called as the folder is
-taken, or the one whose images file is given.
+25 here. A folder may hold several sets (`emnist-letters-...`, `emnist-digits-...`): the one with the folder's
+name is taken, or the one whose images file is given.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Portraits: faces in colour, drawn on the spot, whose attributes are known and independent of one another.
 
-No photographs and nobody's face. One of three hair colours or none (then ginger, white in old people, or bald), and
-eight attributes more, each drawn by itself with the share in `SHARES`; pose, light, proportions and clothes vary
-besides. Image i of a split follows from (split, i) alone. Portraits are drawn in the asked size (32 to 256 pixels is
-what they are made for), not resized to it.
+No photographs and nobody's face. Each has one of three hair colours or none (then ginger, white in old people, or
+bald), and eight more attributes, each drawn independently with the share in `SHARES`; pose, light, proportions and
+clothes vary besides. Image i of a split follows from (split, i) alone. Portraits are drawn in the asked size (32 to 256
+pixels is what they are made for), not resized to it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ COUNTS = {"train": 128_000, "test": 26_000}
 """As many triples as published comparisons train on, and as many as they draw from a generator."""
 
 MOST = 10
-"""Classes that a source may have: as their number to the third power, the joint ones fill a judge's memory soon."""
+"""The most classes of a source: stacking makes their third power, which soon fills a classifier's memory."""
 
 _PREFIX = "stacked:"
 _SEED = 0
@@ -42,7 +42,7 @@ def _parts(source: str) -> tuple[str, int | None]:
             raise UserError(f"--data {source}: accepted is stacked:SOURCE or stacked:COUNT:SOURCE, a count from 1.")
         return rest, int(count)
     if not inner:
-        raise UserError(f"--data {source}: of what? Accepted is stacked:SOURCE, e.g. stacked:glyphs or stacked:mnist.")
+        raise UserError(f"--data {source}: it names no source. Accepted is stacked:SOURCE, e.g. stacked:mnist.")
     return inner, None
 
 
@@ -59,8 +59,8 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
         raise UserError(f"--data {source}: {singles.title} has no class for each image; take a source with labels.")
     if not 2 <= len(classes) <= MOST:
         raise UserError(
-            f"--data {source}: {singles.title} has {len(classes)} classes; accepted is a source of 2 to {MOST}, "
-            "e.g. stacked:glyphs, as three images make their number to the third power."
+            f"--data {source}: {singles.title} has {len(classes)} classes; accepted are 2 to {MOST}, since "
+            "stacking makes their third power. Take another source, e.g. stacked:glyphs."
         )
     count = asked or COUNTS[split]
 
