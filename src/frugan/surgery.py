@@ -158,7 +158,7 @@ def swap(
     if fresh and evidence:
         notes.append(f"the module looked trained ({evidence}); the new layers start afresh, as agreed.")
     elif fresh:
-        notes.append("the new layers start afresh; nothing showed whether the module had been trained.")
+        notes.append("the new layers start afresh; whether the module had been trained is not known.")
     if not fresh:
         notes.append("no layer was rewritten.")
     report = SwapReport(chosen.name, tuple(rows), parameters(module), parameters(copy), None, None, tuple(notes))

@@ -111,7 +111,7 @@ def test_named_celeba_is_looked_for_and_asks_for_its_list(tmp_path: Path, monkey
     with pytest.raises(UserError, match=r"celeba is not here: looked for .*--data celeba:PATH"):
         open_dataset("celeba")
     faces(tmp_path / "celeba", 3)
-    with pytest.raises(UserError, match=r"holds no list; accepted is one called attributes.csv, list_attr\*.csv"):
+    with pytest.raises(UserError, match=r"holds no list; accepted is one list called attributes.csv, list_attr\*.csv"):
         open_dataset("celeba")
     celeba(tmp_path / "celeba", {file: BITS[file] for file in ("00.png", "01.png", "02.png")})
     assert open_dataset("celeba").title.startswith("celeba (train, 3 images")

@@ -183,7 +183,7 @@ def test_features_without_a_value_are_named() -> None:
             compute(real=good / 0, fake=good, **options)
         with pytest.raises(UserError, match=f"^{metric}: 1 image in 'fake'; it takes at least 2"):
             compute(real=good, fake=good[:1], **options)
-        with pytest.raises(UserError, match="'real' has 4 features an image and 'fake' has 3"):
+        with pytest.raises(UserError, match="'real' has 4 features per image and 'fake' has 3"):
             compute(real=good, fake=good[:, :3], **options)
         with pytest.raises(UserError, match="features of all 10 real images are equal"):
             compute(real=good[:1].expand(10, 4), fake=good, **options)

@@ -89,7 +89,7 @@ def test_what_has_no_value_is_said() -> None:
         compute(features / 0, features)
     with pytest.raises(UserError, match="features of all 30 real images are equal"):
         compute(features[:1].expand(30, 3), features)
-    with pytest.raises(UserError, match="'real' has 3 features an image and 'fake' has 2"):
+    with pytest.raises(UserError, match="'real' has 3 features per image and 'fake' has 2"):
         compute(features, features[:, :2])
     with pytest.raises(UserError, match="at least 2 sizes of at least 2 images"):
         compute(features, features, sizes=1)

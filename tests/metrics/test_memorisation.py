@@ -197,9 +197,9 @@ def test_what_has_no_value_is_refused() -> None:
         compute(real, fake, torch.cat([held_out, torch.full((1, 4), math.nan)])[1:])
     with pytest.raises(UserError, match="1 image in 'held_out'; it takes at least 2"):
         compute(real, fake, held_out[:1])
-    with pytest.raises(UserError, match="'real' has 4 features an image and 'held_out' has 3"):
+    with pytest.raises(UserError, match="'real' has 4 features per image and 'held_out' has 3"):
         compute(real, fake, held_out[:, :3])
-    with pytest.raises(UserError, match="'real' has 4 features an image and 'fake' has 3"):
+    with pytest.raises(UserError, match="'real' has 4 features per image and 'fake' has 3"):
         compute(real, fake[:, :3], held_out)
     with pytest.raises(UserError, match="all 30 real images are equal"):
         compute(torch.ones(30, 4), fake, held_out)

@@ -83,7 +83,7 @@ def test_features_without_a_value_are_named(metric: str) -> None:
         judge(real=good, fake=good[:1])
     with pytest.raises(UserError, match="3 images in 'real'; it takes at least 4"):
         judge(real=good[:3], fake=good, k=3)
-    with pytest.raises(UserError, match="'real' has 4 features an image and 'fake' has 3"):
+    with pytest.raises(UserError, match="'real' has 4 features per image and 'fake' has 3"):
         judge(real=good, fake=good[:, :3])
     with pytest.raises(UserError, match="features of all 10 real images are equal"):
         judge(real=good[:1].expand(10, 4), fake=good)

@@ -37,7 +37,7 @@ def test_classes_are_reached_where_the_class_is_told() -> None:
     given = labels(*map(torch.tensor, ([2, 2, 0, 2], [0, 1, 2, 1], [2, 2, 2, 2], [0, 1, 0, 1])))
     found = frugan.metrics.target_accuracy.compute(**given)
     assert (found["target_accuracy"], found["before"], found["rise"]) == (0.75, 0.25, 0.5)
-    with pytest.raises(UserError, match="preservation: these labels have one class an image"):
+    with pytest.raises(UserError, match="preservation: these labels have one class per image"):
         frugan.metrics.preservation.compute(**given)
 
 
@@ -88,7 +88,7 @@ def test_errors_are_mean_differences_in_levels() -> None:
     ("given", "message"),
     [
         (labels(ASKED[:3]), r"'told' \[3, 4\].*it takes four tables of one shape"),
-        (labels(ASKED.float()), "not probabilities"),
+        (labels(ASKED.float()), "some labels are floats"),
         (labels(*[ASKED[:1]] * 4), "1 translated images; it takes at least 2"),
         (labels(OWN, asked=OWN), "4 of 4 images were translated to what they are already"),
     ],

@@ -360,7 +360,7 @@ def test_each_mistake_with_the_weights_is_said(weights: dict[str, Tensor], tmp_p
         convert({**weights, "fc.weight": weights["fc.weight"][:1000]})
     with pytest.raises(UserError, match=r"fc\.bias has values that are not finite"):
         convert({**weights, "fc.bias": weights["fc.bias"] / 0})
-    with pytest.raises(UserError, match="holds a list that is no table of named tensors"):
+    with pytest.raises(UserError, match="holds a list instead of named tensors"):
         convert([weights["fc.bias"]])
     with pytest.raises(UserError, match="cannot be read as tensors alone"):
         convert({"fc.bias": Path("code")})

@@ -35,37 +35,37 @@ class RunFolder:
 
     @property
     def recipe(self) -> Path:
-        """The resolved recipe."""
+        """The path of the resolved recipe."""
         return self.path / "recipe.json"
 
     @property
     def facts(self) -> Path:
-        """Machine, data, versions."""
+        """The path of the facts: machine, data, versions."""
         return self.path / "run.json"
 
     @property
     def log(self) -> Path:
-        """One JSON line per log point."""
+        """The path of the log: one JSON line per log point."""
         return self.path / "log.jsonl"
 
     @property
     def metrics(self) -> Path:
-        """One JSON line per measured value."""
+        """The path of the values: one JSON line for each."""
         return self.path / "metrics.jsonl"
 
     @property
     def samples(self) -> Path:
-        """Preview pictures."""
+        """The folder of preview pictures."""
         return self.path / "samples"
 
     @property
     def checkpoints(self) -> Path:
-        """The newest state."""
+        """The folder of the newest checkpoint."""
         return self.path / "checkpoints"
 
     @property
     def report(self) -> Path:
-        """The report."""
+        """The path of the report."""
         return self.path / "report.html"
 
     def exists(self) -> bool:

@@ -207,8 +207,8 @@ class Order:
         role: what the network is in the game, by which it is found: ``--family`` means the networks of the role
             "generator", ``--discriminator-family`` those of the role "discriminator". Any other word is a role too
             ("encoder", "teacher"). Left out, what makes images is a generator and what judges them a discriminator.
-        like: the network of the recipe whose architecture, player and average this one takes too. So a game has a
-            population as large as its options say: the recipe describes one member.
+        like: a network of the recipe. This one is built like it, and has a player and an average of its own with the
+            same settings. So the recipe describes one member, and the game's options say how large a population is.
     """
 
     part: str
@@ -265,7 +265,7 @@ def find(name: str) -> Variant:
 
 
 def add(name: str, variant: Variant) -> Variant:
-    """Make a game of one's own known under `name`."""
+    """Register a game of your own under `name`."""
     return registry.add(name, variant)
 
 

@@ -1,9 +1,9 @@
 """StarGAN's game: one translator for all domains of a data set.
 
-Choi et al. 2018 (arXiv 1711.09020), as the authors' code trains it: the discriminator tells real from fake and names
-the domain (eq. 2), the generator is asked for other images' labels (eq. 3) and must find the way back (eq. 4). With the
-loss `wgan` and the penalty `wgan_gp` this is what the paper used; ``loss=minimax`` is its eq. 1. The penalty looks at
-the sum of the scores of an image, as there, though the loss is their mean.
+Choi et al. 2018 (arXiv 1711.09020), as the authors' code trains it: the discriminator tells real from fake and
+classifies the domain (eq. 2); the generator translates to labels of other images (eq. 3), and back again (eq. 4). With
+the loss `wgan` and the penalty `wgan_gp` this is what the paper used; ``loss=minimax`` is its eq. 1. As in that code,
+the penalty takes the slope of the sum of an image's scores, though the loss takes their mean.
 """
 
 from __future__ import annotations

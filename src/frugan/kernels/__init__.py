@@ -88,7 +88,7 @@ def find(name: str) -> Kernel:
 
 
 def add(name: str, kernel: Kernel) -> Kernel:
-    """Make a kernel of one's own a candidate for every call that it takes."""
+    """Register a kernel of your own: a candidate for every call that it takes."""
     return registry.add(name, kernel)
 
 

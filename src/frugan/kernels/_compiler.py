@@ -69,7 +69,8 @@ def load(source: str, **defines: int) -> ctypes.CDLL | None:
                 made = subprocess.run(command, capture_output=True, text=True, check=False)
                 if made.returncode:
                     raise OSError((made.stderr.splitlines() or ["the compiler gave no reason"])[0])
-            print(f"frugan: compiled {title} in {time.monotonic() - began:.1f} s, once here", file=sys.stderr)
+            seconds = time.monotonic() - began
+            print(f"frugan: compiled {title} in {seconds:.1f} s (once on this machine)", file=sys.stderr)
         return ctypes.CDLL(str(path))
     except OSError as error:
         print(f"frugan: {title} could not be compiled ({error}); torch's own functions are used.", file=sys.stderr)

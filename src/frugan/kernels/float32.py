@@ -18,7 +18,7 @@ def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
 
 
 def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """The plain form of the widened images."""
+    """The call's plain form, computed on images in float32."""
     with torch.autocast("cpu", enabled=False):
         return call.plain(images.float(), weight, bias).to(torch.get_autocast_dtype("cpu"))
 

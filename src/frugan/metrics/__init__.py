@@ -138,7 +138,7 @@ def find(name: str) -> Metric:
 
 
 def add(name: str, metric: Metric) -> Metric:
-    """Make a metric of one's own known by name."""
+    """Register a metric of your own under `name`."""
     return registry.add(name, metric)
 
 

@@ -54,7 +54,7 @@ def accept_pair(metric: str, real: Tensor, fake: Tensor, *, least: int = 2) -> t
     real, fake = accept(metric, "real", real, least=least), accept(metric, "fake", fake, least=least)
     if real.shape[1] != fake.shape[1]:
         raise UserError(
-            f"{metric}: 'real' has {real.shape[1]} features an image and 'fake' has {fake.shape[1]}; "
+            f"{metric}: 'real' has {real.shape[1]} features per image and 'fake' has {fake.shape[1]}; "
             "take both from one view."
         )
     if all(bool((part == real[0]).all()) for part in real.split(CHUNK)):
@@ -86,7 +86,7 @@ def collect(chunks: Iterable[Tensor]) -> Statistics:
         mean = mean + step * (len(chunk) / total)
         count = total
     if count < 2:
-        raise UserError(f"{_images(count)} came; a covariance takes at least 2.")
+        raise UserError(f"A covariance takes at least 2 images, and there came {_images(count)}; make more.")
     return Statistics(count, mean, scatter / (count - 1))
 
 

@@ -64,7 +64,7 @@ def in_float64(metric: str, images: str, features: Tensor) -> Tensor:
 
 
 def radii(features: Tensor, k: int) -> Tensor:
-    """Distance ``[count]`` of each feature to its k-th nearest other one; a copy of it is another one."""
+    """Distance ``[count]`` of each feature to the k-th nearest of the others; an equal one in another row counts."""
     kth_distances, squares = [], _squares(features)
     for rows in _blocks(len(features), len(features)):
         squared, slack = _roughly(features[rows], features, squares[rows], squares)
@@ -79,12 +79,12 @@ def radii(features: Tensor, k: int) -> Tensor:
 
 
 def nearest(points: Tensor, centres: Tensor) -> Nearest:
-    """The nearest centre of each point; a point's copy among the centres counts, at distance 0."""
+    """For each point the nearest centre; an equal centre counts, at distance 0."""
     return _nearest(points, centres, others=False)
 
 
 def nearest_other(features: Tensor) -> Nearest:
-    """The nearest other one of each feature; a copy of it is another one."""
+    """For each feature the nearest of the others; an equal one in another row counts, at distance 0."""
     return _nearest(features, features, others=True)
 
 

@@ -1,4 +1,4 @@
-"""What metrics of translations share: labels that were asked for, and labels that a classifier predicts."""
+"""Checks of what metrics of translations are given (labels, pairs of images), and the distance within pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def accept_labels(
         listed = ", ".join(f"'{name}' {list(shape)}" for name, shape in shapes.items())
         raise UserError(f"{metric}: {listed}; it takes four tables of one shape, [count] or [count, bits].")
     if any(one.is_floating_point() for one in given.values()):
-        raise UserError(f"{metric}: labels are whole numbers, classes from 0 or bits 0 and 1, not probabilities.")
+        raise UserError(f"{metric}: some labels are floats; it takes whole numbers, classes from 0 or bits 0 and 1.")
     if len(labels) < 2:
         raise UserError(f"{metric}: {len(labels)} translated images; it takes at least 2, translate more.")
     accepted = [one.detach().cpu().long() for one in given.values()]

@@ -167,7 +167,7 @@ def _accept(real: Tensor, fake: Tensor, held_out: Tensor | None) -> tuple[Tensor
     held_out = accept("memorisation", "held_out", held_out)
     if held_out.shape[1] != real.shape[1]:
         raise UserError(
-            f"memorisation: 'real' has {real.shape[1]} features an image and 'held_out' has {held_out.shape[1]}; "
+            f"memorisation: 'real' has {real.shape[1]} features per image and 'held_out' has {held_out.shape[1]}; "
             "take both from one view."
         )
     return real, fake, in_float64("memorisation", "held_out", held_out)

@@ -28,7 +28,7 @@ def compute(*, labels: Tensor, source_labels: Tensor, told: Tensor, source_told:
     asked, own, after, before = accept_labels("preservation", labels, source_labels, told, source_told)
     kept = asked == own
     if asked.ndim == 1 or not bool(kept.any()):
-        held = "one class an image" if asked.ndim == 1 else "no attribute that was not to change"
+        held = "one class per image" if asked.ndim == 1 else "no attribute that was not to change"
         raise UserError(f"preservation: these labels have {held}, so nothing else can be kept; leave this metric out.")
     return {
         "preservation": float((after == asked)[kept].double().mean()),

@@ -140,7 +140,7 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
         )  # fmt: skip
         really = [sum(seconds) / len(seconds) for name, seconds in took.items() if seconds and not damaged[name]]
         note = ", which are over a tenth apart" if really and max(really) > 1.1 * min(really) else ""
-        lines.append(f"Equal in seconds ({words.duration(equal['seconds'])} meant); really used: {means}{note}.")
+        lines.append(f"Every arm was to train for {words.duration(equal['seconds'])}; really used: {means}{note}.")
     return lines
 
 

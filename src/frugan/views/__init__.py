@@ -121,7 +121,7 @@ def find(name: str) -> Builder:
 
 
 def add(name: str, builder: Builder) -> Builder:
-    """Make a view of one's own known by name."""
+    """Register a view of your own under `name`."""
     return registry.add(name, builder)
 
 

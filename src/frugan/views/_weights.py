@@ -47,7 +47,7 @@ def read_published(path: Path) -> tuple[dict[str, Tensor], str]:
             "archive, or holds code. Take the .pth file of weights."
         ) from error
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise UserError(f"{path.name} holds a {type(tensors).__name__} that is no table of named tensors.")
+        raise UserError(f"{path.name} holds a {type(tensors).__name__} instead of named tensors (a state_dict).")
     return dict(tensors), digest
 
 

@@ -29,7 +29,7 @@ def hair_colour(faces: Faces) -> Array:
 
 
 def is_bald(faces: Faces) -> Array:
-    """Only those without a hair colour and without long hair can be bald: their attributes stay to be seen."""
+    """Which faces are bald; none with a hair colour or long hair, since attributes must be visible."""
     haired = faces.bits["black_hair"] | faces.bits["blond_hair"] | faces.bits["brown_hair"] | faces.bits["long_hair"]
     return (~haired & (faces.chances["bald"] < 0.6)).astype(np.float32)[:, None, None]
 

@@ -98,7 +98,7 @@ def find(name: str) -> Reader:
 
 
 def add(name: str, variant: Reader) -> Reader:
-    """Make a reader of one's own known."""
+    """Register a reader of your own under `name`."""
     return registry.add(name, variant)
 
 

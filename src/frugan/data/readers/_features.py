@@ -23,13 +23,13 @@ class Columns(NamedTuple):
 
 
 def columns(source: str, names: Sequence[str], features: Mapping[str, Any], types: Mapping[str, str]) -> Columns:
-    """Choose by the features' types, and by the usual names where types are missing.
+    """Choose the columns of images and of labels: by their declared types, or by the usual names if there are none.
 
     A label column with a usual name, or the only one, gives classes. Several label columns, or columns of whole numbers
     or of yes and no where there is no label column, are attributes (`bits` decides, by their values).
 
     Args:
-        types: the columns' plain types, such as ``bool`` and ``int64``, for those without a feature.
+        types: the columns' plain types, such as ``bool`` and ``int64``, for those without a declared one.
 
     Raises:
         UserError: when no column looks like images, or several do.

@@ -2,8 +2,8 @@
 
 The list is `attributes.csv`, or `list_attr*.csv` or `*attr*.txt` as CelebA calls it, in the folder or in its `Anno/`;
 or a CSV that is named itself. CelebA's form is a line with the count of images, a line with the attributes' names, then
-a line an image: its file, and 1 or -1 for each attribute. A CSV has a header, the file in its first column, and 1, 0 or
--1 in the others (-1 is 0). A file is given by its path below the folder, or by its bare name if only one has it.
+one for each image: its file, and 1 or -1 for each attribute. A CSV has a header, the file in its first column, and 1, 0
+or -1 in the others (-1 is 0). A file is given by its path below the folder, or by its bare name if only one has it.
 
 Splits: `train/` and `test/` in the folder; or CelebA's `list_eval_partition.txt`, in which 0 is train and 2 is test (1,
 validation, is left out); or, for CelebA's form with at least `ENOUGH` lines, the images that the StarGAN reference
@@ -73,8 +73,8 @@ def _place(source: str) -> _Place:
         if len(lists) != 1:
             problem = f"several lists of attributes ({', '.join(file.name for file in lists)})" if lists else "no list"
             raise UserError(
-                f"--data {source}: {path} holds {problem}; accepted is one called {', '.join(_PATTERNS)}, or name a CSV"
-                " itself."
+                f"--data {source}: {path} holds {problem}; accepted is one list called {', '.join(_PATTERNS)}; or give"
+                " a CSV file itself."
             )
         file, root = lists[0], path
     places = [place / f"{_PARTITION}{ending}" for place in (root, root / "Eval") for ending in (".txt", ".csv")]
@@ -101,7 +101,7 @@ def _count(file: Path) -> int:
     if not first.isdecimal():
         raise UserError(
             f"{file}, line 1: '{first[:40]}' is no count of images; accepted is CelebA's form: the count, the"
-            " attributes' names, then a line an image. A table with a header is called .csv."
+            " attributes' names, then one line for each image. Give a table with a header the ending .csv."
         )
     return int(first)
 
@@ -188,7 +188,7 @@ def _read(file: Path) -> _List:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not names or len(set(names)) < len(names):
         problem = "has no attributes" if not names else "names an attribute twice"
-        raise UserError(f"{file} {problem}; accepted are one or more attributes, each with another name.")
+        raise UserError(f"{file} {problem}; accepted are one or more attributes, each with its own name.")
     bits = np.zeros((len(rows), len(names)), np.int64)
     line_of: dict[str, int] = {}
     for number, (name, *values) in enumerate(rows):
