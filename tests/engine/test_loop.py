@@ -14,7 +14,7 @@ from frugan.data import Dataset
 from frugan.data.batches import Batches
 from frugan.engine import checkpoint
 from frugan.engine.average import Average
-from frugan.engine.loop import Parts, Stopped, play
+from frugan.engine.loop import Parts, Stopped, play, play_round
 from frugan.engine.observers import LOG_ROUNDS, Moment, Tick
 from frugan.engine.update import Player, Update
 
@@ -106,3 +106,38 @@ def test_a_run_that_breaks_after_its_last_log_point_is_not_finished(tmp_path: Pa
     monkeypatch.setattr("frugan.engine.update._may_wait", lambda tensor: False)
     with pytest.raises(Stopped, match="After 108 images"):
         play(parts_of(breaks=27), rounds=30, folder=tmp_path)
+
+
+def test_after_a_round_averages_have_followed_by_the_images_that_it_showed() -> None:
+    parts = parts_of(breaks=1000)
+    network, average = parts.game.networks["generator"], parts.averages["generator"].network
+    begun = [one.clone() for one in network.parameters()]
+    play_round(parts)
+    kept = 0.5 ** (4 / 20)  # four images, and a half-life of 20
+    for before, now, mean in zip(begun, network.parameters(), average.parameters(), strict=True):
+        torch.testing.assert_close(mean, kept * before + (1 - kept) * now)
+
+
+def test_what_networks_draw_for_themselves_follows_from_the_images_shown() -> None:
+    drawn: list[list[float]] = []
+    for _ in range(2):
+        parts = parts_of(breaks=1000)
+        noise: list[float] = []
+        network = parts.game.networks["generator"]
+        network.register_forward_hook(lambda *_, noise=noise: noise.append(float(torch.rand(()))))
+        torch.manual_seed(len(drawn))
+        for _ in range(3):
+            play_round(parts)
+        drawn.append(noise)
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 3
+
+
+def test_every_observer_looks_once_more_at_the_end() -> None:
+    class Never(Watching):
+        def due(self, before: Tick, now: Tick) -> bool:
+            return False
+
+    watching = Never()
+    assert play(parts_of(breaks=1000), rounds=3, observers=[watching])
+    assert watching.finite == [True]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from frugan.metrics import _neighbours
-from frugan.metrics._neighbours import inside, radii
+from frugan.metrics._neighbours import inside, nearest, radii
 
 
 def draw(count: int, width: int, seed: int = 0) -> Tensor:
@@ -40,6 +40,19 @@ def test_near_duplicates_keep_their_distances() -> None:
     squares = features.square().sum(1)
     naive = (squares[:, None] + squares - 2 * features @ features.T).fill_diagonal_(torch.inf).min(1).values
     assert not numpy.allclose(naive.clamp_min(0).sqrt().numpy(), plain_radii(features, 1), rtol=0.1)
+
+
+def test_which_of_several_near_duplicates_is_the_nearest_is_not_left_to_rounding() -> None:
+    """Five of each, a hundred-millionth apart: the products' rounding is far more than all of their distances."""
+    originals = (draw(12, 30) + 1000).repeat_interleave(5, 0)
+    features = originals + 1e-8 * draw(60, 30, 1)
+    for k in (1, 2, 3):
+        assert numpy.allclose(radii(features, k).numpy(), plain_radii(features, k), rtol=1e-12, atol=0)
+    points = originals[::5] + 1e-8 * draw(12, 30, 2)
+    table = numpy.sqrt(((points.numpy()[:, None] - features.numpy()) ** 2).sum(2))
+    found = nearest(points, features)
+    assert found.rows.tolist() == table.argmin(1).tolist()
+    assert numpy.allclose(found.distances.numpy(), table.min(1), rtol=1e-12, atol=0)
 
 
 def test_copies_are_at_no_distance_and_an_image_is_not_its_own_neighbour() -> None:
