@@ -85,6 +85,17 @@ def test_diff_augment_translation_moves_whole_images_and_fills_with_zero() -> No
     assert len(moves) == 3 * 5  # an eighth of each side, either way, and every move occurs
 
 
+@pytest.mark.parametrize("cutout", [0.5, 0.3125])
+def test_diff_augment_cutout_is_centred_anywhere_alike(cutout: float) -> None:
+    """At either edge as much of the square may fall outside: half of an even side, all but the middle of an odd one."""
+    change = augment.find("diff_augment", colour=False, translation=0.0, cutout=cutout)
+    hidden = (change(torch.ones(3000, 1, 16, 16), seeded()) == 0)[:, 0]
+    for lines in (hidden.any(2), hidden.any(1)):  # rows, then columns
+        counts = lines.sum(1)
+        first, last = counts[lines[:, 0]].min(), counts[lines[:, -1]].min()
+        assert first == last == (round(16 * cutout) + 1) // 2
+
+
 @pytest.mark.parametrize("side", [8, 10])
 def test_diff_augment_cutout_clears_one_square(side: int) -> None:
     images = torch.rand(300, 2, side, side) + 1

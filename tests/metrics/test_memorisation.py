@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import frugan.metrics
-from frugan.metrics import _neighbours
+from frugan.metrics import _neighbours, memorisation
 from frugan.metrics._neighbours import nearest, nearest_other, radii
 from frugan.metrics.memorisation import authenticity, k_means, nearer, neighbours
 from frugan.registry import UserError
@@ -170,6 +170,17 @@ def test_pairs_for_a_picture_are_told_of_pixels_too() -> None:
     found = neighbours(images.flatten(1), images[[7, 3]].flatten(1))
     assert found.rows.tolist() == [7, 3]
     assert found.distances.tolist() == [0, 0]
+
+
+def test_k_means_keeps_the_best_of_its_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = draw(60, 2)  # one heap: where a search ends depends on where it began
+    spreads = []
+    for searches in (1, memorisation._RESTARTS):
+        monkeypatch.setattr(memorisation, "_RESTARTS", searches)
+        found = [torch.cdist(features, k_means(features, 6, seed)).square().min(1).values.sum() for seed in range(8)]
+        spreads.append(torch.stack(found))
+    assert (spreads[1] <= spreads[0]).all()
+    assert (spreads[1] < 0.999 * spreads[0]).any()
 
 
 def test_k_means_has_a_seed_and_takes_no_more_cells_than_there_are_features() -> None:
