@@ -103,6 +103,24 @@ def test_a_full_disk_is_told_and_the_checkpoint_before_it_kept(tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == [second]
 
 
+def test_of_two_whole_checkpoints_the_one_of_more_images_is_the_newest(tmp_path):
+    first = checkpoint.write(tmp_path, {"a": Anything({"x": torch.zeros(2)})}, 64)
+    kept = first.read_bytes()
+    second = checkpoint.write(tmp_path, {"a": Anything({"x": torch.ones(2)})}, 128)
+    first.write_bytes(kept)  # as if the program had ended before it was removed
+    assert checkpoint.newest(tmp_path) == second
+
+
+def test_what_the_disk_gives_back_changed_does_not_replace_the_checkpoint_before_it(tmp_path, monkeypatch):
+    first = checkpoint.write(tmp_path, {"a": Anything({"x": torch.zeros(2)})}, 64)
+    write = checkpoint.write_durably
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_durably", lambda path, data: write(path, data[:-1] + b"!"))
+        with pytest.raises(UserError, match="could not be read back as it was written"):
+            checkpoint.write(tmp_path, {"a": Anything({"x": torch.ones(2)})}, 128)
+    assert checkpoint.newest(tmp_path) == first
+
+
 def test_a_damaged_checkpoint_is_passed_over_but_never_taken_for_none(tmp_path):
     first = checkpoint.write(tmp_path, {"a": Anything({"x": torch.zeros(2)})}, 64)
     kept = first.read_bytes()
