@@ -15,9 +15,9 @@ from frugan.batch import ImageShape
 from frugan.data import Dataset
 from frugan.engine.run import RunFolder
 from frugan.evaluation import evaluate, shared, unequal
-from frugan.evaluation.opening.fakes import drawn
-from frugan.evaluation.refusals import default_view
-from frugan.evaluation.values.inputs import facts_of
+from frugan.evaluation.opening.fakes import draw_places
+from frugan.evaluation.opening.view import suitable_view
+from frugan.evaluation.values.inputs import describe_metric
 from frugan.metrics import Metric
 from frugan.registry import UserError
 from frugan.training import train
@@ -56,9 +56,9 @@ def test_the_view_follows_the_data() -> None:
     joint = tuple(f"{a}-{b}-{c}" for a in pair for b in pair for c in pair)
     colours = torch.zeros(160, 3, 12, 12, dtype=torch.uint8)
     stacked = Dataset("pairs", "train", ImageShape(3, 12, 12), colours, torch.arange(160) % 8, joint, "0")
-    assert default_view(stacked) == "stacked"  # a classifier of 1000 joint classes would know none of them well
-    assert default_view(replace(stacked, classes=tuple("abcdefgh"))) == "classifier"
-    assert default_view(replace(stacked, classes=(), labels=None)) == "pixels"
+    assert suitable_view(stacked) == "stacked"  # a classifier of 1000 joint classes would know none of them well
+    assert suitable_view(replace(stacked, classes=tuple("abcdefgh"))) == "classifier"
+    assert suitable_view(replace(stacked, classes=(), labels=None)) == "pixels"
 
 
 def test_a_value_carries_its_protocol(run: Path, values: dict[str, dict[str, Any]]) -> None:
@@ -100,7 +100,7 @@ def test_the_value_is_the_metric_of_what_the_view_sees(run: Path, values: dict[s
     held_out = data.open_dataset("glyphs:digits", split="test", size=12, channels=1)
     view = views.build("classifier", dataset=train_set)
     fakes = torch.from_numpy(artefact.load(run).sample(1000, 0)).permute(0, 3, 1, 2).contiguous()
-    real = views.extract(view, held_out.images[drawn(held_out, 1000)])
+    real = views.extract(view, held_out.images[draw_places(held_out, 1000)])
     fake = views.extract(view, fakes)
     expected = frugan.metrics.fid.compute(real=real.features, fake=fake.features)
     assert values["fid"]["values"] == pytest.approx(expected, rel=1e-9)
@@ -202,8 +202,8 @@ def test_images_are_made_once_for_several_judges(tmp_path: Path, monkeypatch: py
 
 def test_a_metric_that_trains_says_in_what_precision() -> None:
     expected = "bfloat16" if classifying.in_half("cpu") else "float32"
-    assert facts_of(frugan.metrics.find("classification_accuracy")) == {"training_precision": expected}
-    assert facts_of(frugan.metrics.find("fid")) == {}
+    assert describe_metric(frugan.metrics.find("classification_accuracy")) == {"training_precision": expected}
+    assert describe_metric(frugan.metrics.find("fid")) == {}
 
 
 def test_noise_is_the_spread_over_latents_of_one_checkpoint(run: Path) -> None:

@@ -17,8 +17,8 @@ from PIL import Image
 import frugan.metrics
 from frugan import artefact, cli, data, views
 from frugan.evaluation import evaluate, unequal
-from frugan.evaluation.opening.fakes import drawn
-from frugan.evaluation.values.floors import code_of
+from frugan.evaluation.opening.fakes import draw_places
+from frugan.evaluation.values.floors import hash_code
 from frugan.metrics import Metric
 from frugan.registry import UserError
 from frugan.training import train
@@ -143,7 +143,7 @@ def test_the_floor_is_what_real_images_reach_against_real_ones(made: Path, of_np
 
 def test_without_a_second_split_the_floor_is_of_disjoint_halves(made: Path) -> None:
     whole = data.open_dataset(str(made / "unlabelled.npz"))
-    one, other = drawn(whole, 1050), drawn(whole, 1050, 1050)
+    one, other = draw_places(whole, 1050), draw_places(whole, 1050, 1050)
     assert sorted([*one.tolist(), *other.tolist()]) == list(range(2100))
     view = views.build("pixels", dataset=whole)
     expected = frugan.metrics.fid.compute(
@@ -180,10 +180,10 @@ def test_a_floor_is_of_the_code_that_its_metric_shares_too(tmp_path: Path) -> No
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     metric = Metric("mine", module.compute, ("fake",), "lower", "mine", 5)
-    codes = [code_of(metric)]
+    codes = [hash_code(metric)]
     for name in ("other.py", "_shared.py", "mine.py"):
         (tmp_path / name).write_text("# changed")
-        codes.append(code_of(metric))
+        codes.append(hash_code(metric))
     assert codes[0] == codes[1]  # another variant
     assert len(set(codes[1:])) == 3
 
@@ -216,7 +216,7 @@ def test_against_few_training_images_memorisation_is_measured_unasked(
     assert any(line.startswith("held_out: 1000 of npz real") for line in unequal([protocol, alone["protocol"]]))
     assert alone["floor"]["protocol"]["of"].startswith("two disjoint halves of npz unlabelled (train, 2100 images")
     assert alone["floor"]["value"] < 10
-    monkeypatch.setattr("frugan.evaluation.refusals.SMALL", 1100)
+    monkeypatch.setattr("frugan.evaluation.values.of_fakes.SMALL", 1100)
     enough = evaluate(made / "fakes.npz", real=str(made / "real.npz"), reference="train", count=1000, **settings)
     assert [value["metric"] for value in enough] == ["fid"]
 

@@ -18,8 +18,8 @@ from frugan import artefact, cli, data, seeds, views
 from frugan.engine.run import RunFolder
 from frugan.evaluation import by_target, evaluate, noise, sheets, unequal
 from frugan.evaluation import while_training as approximate
-from frugan.evaluation.opening.fakes import drawn
-from frugan.evaluation.opening.targets import Split, groups
+from frugan.evaluation.opening.fakes import draw_places
+from frugan.evaluation.opening.targets import Split, find_targets
 from frugan.registry import UserError
 from frugan.training import train
 
@@ -76,7 +76,7 @@ def step_by_step(star: Path, number: int, bit: int, name: str) -> dict[str, floa
     labels = dataset.labels.numpy()  # pyrefly: ignore
     others, own = np.flatnonzero(labels[:, number] != bit), np.flatnonzero(labels[:, number] == bit)
     order = torch.randperm(len(others), generator=seeds.generator(0, "sources", name))[:60].sort().values.numpy()
-    rows, reals = others[order], own[drawn(own, 60).numpy()]
+    rows, reals = others[order], own[draw_places(own, 60).numpy()]
     source, real = (dataset.images[torch.from_numpy(which)] for which in (rows, reals))
     before = torch.from_numpy(labels[rows])
     asked = before.clone()
@@ -140,9 +140,9 @@ def test_floors_are_of_real_images_in_the_place_of_translated_ones(values: dict[
     judge = views.build("classifier", dataset=portraits("train"))
     test, learnt = portraits("test"), portraits("train")
     rows = np.flatnonzero(test.labels[:, 2] == 1)  # pyrefly: ignore
-    real = test.images[torch.from_numpy(rows[drawn(rows, 60).numpy()])]
+    real = test.images[torch.from_numpy(rows[draw_places(rows, 60).numpy()])]
     others = np.flatnonzero(learnt.labels[:, 2] == 1)  # pyrefly: ignore
-    spare = learnt.images[torch.from_numpy(others[drawn(others, 60).numpy()])]
+    spare = learnt.images[torch.from_numpy(others[draw_places(others, 60).numpy()])]
     seen = [views.extract(judge, images) for images in (real, spare)]
     floor = floors(values["fid"])["fid"]["glasses"]
     assert floor == pytest.approx(frugan.metrics.fid.compute(real=seen[0].features, fake=seen[1].features)["fid"])
@@ -151,7 +151,7 @@ def test_floors_are_of_real_images_in_the_place_of_translated_ones(values: dict[
     assert found["glasses"] == pytest.approx(float(told.double().mean()))
     # Of a hair colour all that a translation is asked for, which puts away the other one.
     rows = np.flatnonzero(test.labels[:, 0] == 1)  # pyrefly: ignore
-    real = test.images[torch.from_numpy(rows[drawn(rows, 60).numpy()])]
+    real = test.images[torch.from_numpy(rows[draw_places(rows, 60).numpy()])]
     hair = views.extract(judge, real).log_probabilities[:, :2].exp() > 0.5  # pyrefly: ignore
     assert found["black_hair"] == pytest.approx(float((hair[:, 0] & ~hair[:, 1]).double().mean()))
     assert values["preservation"]["floor"]["value"] > 0.5
@@ -190,7 +190,7 @@ def test_images_are_translated_in_parts_so_that_memory_does_not_grow(star: Path,
 
 def test_a_sheet_shows_each_image_as_what_it_is_not_and_as_what_it_is(star: Path) -> None:
     sheet, dataset = sheets(star, 5)[0], portraits("test")
-    rows = drawn(dataset, 5)
+    rows = draw_places(dataset, 5)
     assert bool((sheet.images == dataset.images[rows]).all())
     own = dataset.labels[rows]  # pyrefly: ignore
     glasses, blond = own.clone(), own.clone()
@@ -287,7 +287,7 @@ def test_two_directions_are_judged_by_which_set_an_image_is_of(tmp_path: Path) -
         for only in (("not glasses",), ("glasses",))
     )
     order = torch.randperm(len(a), generator=seeds.generator(0, "sources", "glasses"))[:60].sort().values
-    source, real = a.images[order], b.images[drawn(b, 60)]
+    source, real = a.images[order], b.images[draw_places(b, 60)]
     fake = through(ab, source, None)
     back, stay = through(ba, fake, None), through(ab, real, None)
     pairs = {"reconstruction_error": (source, back), "identity_error": (real, stay)}
@@ -307,10 +307,10 @@ def test_targets_of_one_name_are_told_apart_by_their_streams(star: Path) -> None
     split, translator = Split(portraits("train"), portraits("test")), artefact.load(star)
     pair = {role: artefact.Translator(translator.module, {"domains": {"names": ["photos"]}}) for role in ("ab", "ba")}
     shipped = {"ab": {"direction": ["a", "b"]}, "ba": {"direction": ["b", "a"]}}
-    found = groups(pair, shipped, {"a": split, "b": split})
+    found = find_targets(pair, shipped, {"a": split, "b": split})
     assert [target.name for target in found[0].targets] == ["photos (b)", "photos (a)"]
     with pytest.raises(UserError, match="ab leads from 'a' to 'b', and no translator back"):
-        groups({"ab": pair["ab"]}, {"ab": shipped["ab"]}, {"a": split, "b": split})
+        find_targets({"ab": pair["ab"]}, {"ab": shipped["ab"]}, {"a": split, "b": split})
 
 
 @pytest.fixture(scope="module")
@@ -355,7 +355,7 @@ def test_each_of_two_data_sets_has_targets_of_its_own(tmp_path: Path) -> None:
     assert list(found) == ["black_hair (first)", "not black_hair (first)", "smile (second)", "not smile (second)"]
     second, translator = portraits("test", ("smile",)), artefact.load(run)
     rows = np.flatnonzero(second.labels[:, 0] == 1)  # pyrefly: ignore
-    real = second.images[torch.from_numpy(rows[drawn(rows, 60).numpy()])]
+    real = second.images[torch.from_numpy(rows[draw_places(rows, 60).numpy()])]
     stay = through(translator, real, torch.tensor([[0.0, 1.0, 0.0, 1.0]]).expand(60, -1))
     assert found["smile (second)"] == pytest.approx(np.abs(real.numpy().astype(float) - stay.numpy()).mean())
 

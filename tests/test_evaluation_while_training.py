@@ -13,7 +13,6 @@ from frugan import artefact
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
 from frugan.evaluation import evaluate, unequal
-from frugan.evaluation import refusals as _choice
 from frugan.evaluation import while_training as approximate
 from frugan.registry import UserError
 from frugan.training import train
@@ -39,8 +38,7 @@ def state(run: RunFolder) -> dict[str, bytes]:
 def _looked_at_through_pixels() -> Any:
     """No classifier is trained for these."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("frugan.evaluation.refusals.default_view", lambda dataset: "pixels")
-        patch.setattr(_choice, "default_view", lambda dataset: "pixels")
+        patch.setattr("frugan.evaluation.opening.view.suitable_view", lambda dataset: "pixels")
         yield
 
 
@@ -141,7 +139,7 @@ def test_a_worse_checkpoint_is_counted_and_not_kept(tmp_path: Path, monkeypatch:
         }  # fmt: skip
 
     monkeypatch.setattr("frugan.training._observing.evaluate_best", lambda *given: None)
-    monkeypatch.setattr("frugan.evaluation.values.of_fakes.Task.measure", measure)
+    monkeypatch.setattr("frugan.evaluation.values.of_fakes.MeasurementOfFakes.measure", measure)
     run = trained(tmp_path / "run", 384, evaluate_every=128, keep_best="fid")
     config = json.loads((run.path / "best" / "config.json").read_text())
     assert (config["images"], config["checkpoint"]) == (256, "best of 3 by fid_2k")
@@ -158,7 +156,7 @@ def test_a_value_that_cannot_be_measured_does_not_stop_the_run(tmp_path: Path, m
     def measure(self: Any, *given: Any, **named: Any) -> None:
         raise UserError("not finite")
 
-    monkeypatch.setattr("frugan.evaluation.values.of_fakes.Task.measure", measure)
+    monkeypatch.setattr("frugan.evaluation.values.of_fakes.MeasurementOfFakes.measure", measure)
     run = trained(tmp_path / "run", 128, evaluate_every=128)
     assert approximate.values_of(run) == []
     assert checkpoint.images_of(checkpoint.newest(run.checkpoints)) == 128  # pyrefly: ignore

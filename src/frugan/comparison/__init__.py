@@ -288,16 +288,14 @@ def _baseline(arms: Sequence[Arm], baseline: str | None) -> str:
 
 def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Say) -> None:
     """Whatever can be found wrong is found before hours of training: names, options, data, a view's weights."""
-    from frugan import build, views
-    from frugan import data as sources
-    from frugan import metrics as known
+    from frugan import build
 
-    named = [known.find(name) for name in settings["metrics"] or ()]
     _controls.check(settings["match"], arms)
     if settings["equal"] is not None:
         beforehand.seconds_asked(settings["equal"], arms)
+    assemblies = {arm.name: build.assemble(arm.recipe) for arm in arms}
     for arm in arms:
-        for warning in build.check(arm.recipe):
+        for warning in assemblies[arm.name].notes:
             say(f"{arm.name}: {warning}")
         unlike = arm.recipe.budget != arms[0].recipe.budget and settings["equal"] is None
         if unlike and not arm.is_damaged:
@@ -305,46 +303,18 @@ def _check(arms: Sequence[Arm], settings: Mapping[str, Any], say: Say) -> None:
                 f"'{arm.name}' sees {arm.recipe.budget:,} images and the baseline {arms[0].recipe.budget:,}: not an "
                 "equal comparison, and said so in its verdict. Give --images for all."
             )
-    kinds = {arm.name: build.blueprints(arm.recipe)[arm.recipe.makers()[0]].part for arm in arms}
+    kinds = {arm.name: assemblies[arm.name].blueprints[arm.recipe.makers()[0]].part for arm in arms}
     for name, kind in kinds.items():
         if kind != kinds[arms[0].name]:
             raise UserError(
                 f"'{arms[0].name}' has a {kinds[arms[0].name]} and '{name}' a {kind}: images made of latents and "
                 "translated ones do not compare."
             )
-    translators = kinds[arms[0].name] == "translator"
-    for metric in named:
-        if not translators and known.of_translations(metric):
-            raise UserError(f"{metric.name} judges translators, and '{arms[0].name}' is none; leave it out.")
-        if not translators and settings["count"] is not None and settings["count"] < metric.least:
-            raise UserError(f"{metric.name} takes at least {metric.least} images; the count is {settings['count']}.")
-    if settings["reference"] not in (None, "train", "test"):
-        raise UserError(f"There is no reference '{settings['reference']}'. Accepted: train, test.")
-    if translators:
-        asked = {key: settings[key] for key in ("count", "reference", "view")}
-        for name, why in evaluation.refusals_of_translations(
-            named or [known.find("fid")], arms[0].recipe, **asked
-        ).items():
-            if named or name == settings["primary"]:
-                raise UserError(why)
-            say(f"{name} will be left out: {why}")
-    sets = build.datasets(arms[0].recipe)
-    dataset, source = next(iter(sets.values())), arms[0].recipe.data.source
-    held_out = sources.has_split(source, "test")
-    if settings["reference"] == "test" and not held_out:
-        raise UserError(f"The data '{source}' have no held-out images (split test); use reference 'train'.")
-    for metric in () if translators else named:
-        needs = [need for need in map(known.parse_need, metric.needs) if not need.optional]
-        if any(need.kind == "labels" for need in needs) and not dataset.classes:
-            raise UserError(f"{metric.name} needs labels, and {dataset.title} has none; leave it out of --metrics.")
-        if any((need.images, need.kind) == ("fake", "labels") for need in needs):
-            blind = next((a.name for a in arms if not a.recipe.networks[a.recipe.makers()[0]].labels), None)
-            if blind is not None:
-                raise UserError(f"{metric.name} needs fakes with labels, and the generator of '{blind}' takes none.")
-        if any(need.images == "held_out" for need in needs) and not held_out:
-            raise UserError(f"{metric.name} needs held-out images, and the data '{source}' have no split test.")
-    if settings["view"] is not None and "weights" in views.find(settings["view"]).needs:
-        views.build(settings["view"], dataset=dataset)
+    asked = {key: settings[key] for key in ("view", "count", "reference")} | {"progress": _measure.once(say)}
+    for arm in arms:
+        # The metric that decides is needed, whether it was named or not; others that were not named may be left out.
+        for names in ([settings["primary"]], settings["metrics"]):
+            evaluation.check_recipe(assemblies[arm.name], f"'{arm.name}'", metrics=names, **asked)
 
 
 def _write_recipes(folder: RunFolder, arms: Sequence[Arm]) -> None:

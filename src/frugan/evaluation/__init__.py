@@ -23,13 +23,13 @@ from frugan.evaluation.values.names import PRIMARY, by_target, of_all
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
+    from frugan.build import Assembly
     from frugan.engine.run import RunFolder
     from frugan.evaluation.opening.targets import Sheet
     from frugan.metrics import Metric
-    from frugan.recipe import Recipe
 
 __all__ = ["MAY_DIFFER", "PRIMARY", "Noise", "Value", "by_target", "evaluate", "made_once", "noise", "of_all",
-           "refusals_of_translations", "shared", "sheets", "unequal"]  # fmt: skip
+           "check_recipe", "shared", "sheets", "unequal"]  # fmt: skip
 
 Value = dict[str, Any]
 """One measured value as it stands in ``metrics.jsonl``."""
@@ -55,77 +55,48 @@ def evaluate(asked: EvaluationArguments) -> list[Value]:
         UserError: no such fakes, reals, metric or view, other data than the run was trained on, unequal shapes, or too
             few images for a metric that was named.
     """
-    from frugan import metrics as known
-    from frugan import owncode, views
-    from frugan.engine.precision import choose_device
-    from frugan.evaluation.refusals import read_count, sensible
-    from frugan.evaluation.values.measurement import open_task
+    from frugan import owncode
+    from frugan.evaluation.refusals import check_arguments, choose_metrics
+    from frugan.evaluation.values.measurement import open_measurement
 
+    # Code of the user's own may add what is named. Names are checked before anything is opened, metrics before anything
+    # is looked at.
     owncode.load_of(_path_of(asked.fakes), asked.code, trust_code=asked.trust_code)
-    named = None if asked.metrics is None else [known.find(name) for name in asked.metrics]
-    for name in asked.allow_few:
-        known.find(name)
-    if isinstance(asked.view, str):
-        views.find(asked.view)
-    announce = asked.progress or (lambda line: None)
+    measurement = open_measurement(check_arguments(asked))
+    chosen = choose_metrics(asked.metrics, measurement)
 
-    task = open_task(
-        asked.fakes, real=asked.real, reference=asked.reference, size=asked.size, channels=asked.channels,
-        allow_unusable=asked.allow_unusable, view=asked.view, view_seed=asked.view_seed,
-        count=read_count(asked.count), seed=asked.seed, batch_size=asked.batch_size,
-        few=asked.allow_few, device=str(choose_device(asked.device)), announce=announce,
-    )
-    chosen = sensible(named, task)
+    # What is known under an equal protocol is not measured again.
+    run = measurement.run
+    protocols = {metric.name: measurement.protocol(metric) for metric in chosen}
+    known = [value for value in (() if run is None else run.lines(run.metrics)) if value["metric"] in protocols]
+    values = {value["metric"]: value for value in reversed(known) if value["protocol"] == protocols[value["metric"]]}
 
-    kept_values = [] if task.run is None else task.run.lines(task.run.metrics)
-    missing: list[tuple[Metric, dict[str, Any]]] = []
-    found: dict[str, Value] = {}
-    for metric in chosen:
-        protocol = task.protocol(metric)
-        kept = next((v for v in kept_values if v["metric"] == metric.name and v["protocol"] == protocol), None)
-        if kept is None:
-            missing.append((metric, protocol))
-        else:
-            found[metric.name] = kept
-    task.prepare([metric for metric, _ in missing])
-    for metric, protocol in missing:
-        found[metric.name] = task.measure(metric, protocol)
-        if task.run is not None:
-            task.run.append(task.run.metrics, found[metric.name])
-    return [found[metric.name] for metric in chosen]
+    # The others, each kept as soon as it is known.
+    missing = [metric for metric in chosen if metric.name not in values]
+    measurement.prepare(missing)
+    for metric in missing:
+        values[metric.name] = measurement.measure(metric, protocols[metric.name])
+        if run is not None:
+            run.append(run.metrics, values[metric.name])
+    return [values[metric.name] for metric in chosen]
 
 
-def refusals_of_translations(
-    metrics: Sequence[Metric], recipe: Recipe, *, count: int | None = None, reference: str | None = None,
-    view: str | None = None,
-) -> dict[str, str]:  # fmt: skip
-    """Why the translators that a recipe trains will have no value of a metric: a line by the name of each such metric.
+def check_recipe(assembly: Assembly, name: str, **asked: Any) -> list[Metric]:
+    """The metrics that `evaluate` will compute of what a recipe trains, by the same checks, before it is trained.
 
-    Found before any training, which takes hours. Raises UserError if the data are not there.
+    Args:
+        assembly: the recipe's names as objects, see `frugan.build.assemble`.
+        name: what messages call it.
+        **asked: arguments of `evaluate`. The view is built, which may take minutes; it is kept and needed later anyway.
+
+    Raises:
+        UserError: as `evaluate` will.
     """
-    from dataclasses import asdict
+    from frugan.evaluation.refusals import check_arguments, choose_metrics
+    from frugan.evaluation.values.measurement import foresee_measurement
 
-    from frugan import artefact, build
-    from frugan.evaluation.opening.targets import groups
-    from frugan.evaluation.opening.translators import split_of
-    from frugan.evaluation.values.of_translations import COUNT, of_attributes, refusal, short_of
-    from frugan.metrics import parse_need
-
-    game = build.assemble(recipe).game
-    shipped = game.shipped()
-    untrained = {
-        role: artefact.Translator(game.networks[item.network], {"domains": {"names": (item.direction or ())[1:]}})
-        for role, item in shipped.items()
-    }
-    splits = {stream: split_of(recipe.data_of(stream), reference, True) for stream in game.streams}
-    by_view = groups(untrained, {role: asdict(item) for role, item in shipped.items()}, splits)
-    targets = [target for group in by_view for target in group.targets]
-    found = {metric.name: refusal(metric, targets) or short_of(metric, targets, count or COUNT) for metric in metrics}
-    if view in (None, "classifier") and of_attributes(targets):
-        for metric in metrics:
-            if any(parse_need(word).kind == "probabilities" for word in metric.needs):
-                found[metric.name] = f"{metric.name} needs class probabilities, and attributes are no classes."
-    return {name: why for name, why in found.items() if why}
+    checked = check_arguments(EvaluationArguments(name, **asked))
+    return choose_metrics(checked.metrics, foresee_measurement(assembly, name, checked))
 
 
 def sheets(run: str | Path | RunFolder, count: int) -> list[Sheet]:
@@ -134,15 +105,14 @@ def sheets(run: str | Path | RunFolder, count: int) -> list[Sheet]:
     The run's own code must have been run (`frugan.owncode.load_of`). Raises UserError if the run has no translators, or
     its data are not there.
     """
-    from frugan.evaluation.opening.targets import groups
-    from frugan.evaluation.opening.targets import sheets as made
-    from frugan.evaluation.opening.translators import ship, splits_of
+    from frugan.evaluation.opening.targets import draw_sheets, find_targets
+    from frugan.evaluation.opening.translators import open_splits, open_translators
 
-    shipping = ship(run, device="cpu")
+    shipping = open_translators(run, device="cpu")
     if shipping is None:
         raise UserError(f"{run} has no translators; frugan sample shows what a generator makes.")
-    splits = splits_of(shipping, None, None, size=None, channels=None)
-    return made(groups(shipping.translators, shipping.shipped, splits), count)
+    splits = open_splits(shipping, None, None, size=None, channels=None)
+    return draw_sheets(find_targets(shipping.translators, shipping.shipped, splits), count)
 
 
 class Noise(NamedTuple):

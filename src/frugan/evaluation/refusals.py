@@ -1,170 +1,327 @@
-"""What an evaluation does with what was left open: how many images, through which view, by which metrics."""
+"""Which metrics are computed, and why others cannot be: one list of checks, also for fakes that are still to be made.
+
+`frugan.evaluate` goes through it with what it was given, `frugan.compare` with what its arms will make, before any of
+them is trained. Nothing here looks at an image.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from frugan import metrics, views
-from frugan.data import Dataset
-from frugan.evaluation.opening.fakes import Fakes
-from frugan.evaluation.opening.reals import Reals, Statistics
-from frugan.evaluation.values.names import PRIMARY
-from frugan.evaluation.values.of_fakes import Task, asks_for
-from frugan.evaluation.values.of_translations import Translations
-from frugan.metrics import parse_need
+from frugan.evaluation.opening.reals import Reals
+from frugan.metrics import Metric, Need, parse_need
 from frugan.recipe import parse_count
-from frugan.registry import UserError, options_of
+from frugan.registry import UserError, suggest
 
 if TYPE_CHECKING:
-    from frugan.metrics import Metric
+    from frugan.evaluation.arguments import EvaluationArguments
+    from frugan.evaluation.opening.targets import Target
+    from frugan.evaluation.values.inputs import ImageSets
+    from frugan.evaluation.values.measurement import Measurement
+    from frugan.evaluation.values.of_fakes import MeasurementOfFakes
+    from frugan.evaluation.values.of_translations import MeasurementOfTranslations
     from frugan.views import View
 
+LEAST_SHARE = 0.5
+"""Of the images that a metric takes, each target of a translator needs so many: the value is the mean of several."""
 
-SMALL = 20_000
-"""Against fewer training images than these, distances reward their copies, and memorisation is measured beside them."""
-
-
-def default_view(dataset: Dataset) -> str:
-    """The view that data are looked at with unless another is asked for."""
-    return next((name for name in ("stacked", "classifier") if views.find(name).suits(dataset)), "pixels")
+OF_ATTRIBUTES = ("preservation",)
+"""The metrics that there are of attributes alone."""
 
 
-def read_count(count: int | str | None) -> int | None:
-    """A count as it was given. Raises UserError, which names the option."""
-    try:
-        return None if count is None else parse_count(count)
-    except UserError as error:
-        raise UserError(f"--count {count}: {error}") from None
+# ----------------------------------------------------------------------------------------------------------- arguments
 
 
-def count_of(fakes: Fakes, reals: Reals | Statistics, count: int | None) -> int:
-    """How many fakes to look at. Raises UserError if so many were not given."""
-    if fakes.dataset is not None:
-        there = len(fakes.dataset)
-        if count is not None and count > there:
-            raise UserError(f"{fakes.name} holds {there:,} images; give a --count of at most so many, or leave it out.")
-        return count or there
-    if count is not None:
-        return count
-    return min(10_000, max(1000, len(reals.reference))) if isinstance(reals, Reals) else 10_000
+def check_arguments(asked: EvaluationArguments) -> EvaluationArguments:
+    """The arguments with their count as a number and a device, after every name in them was looked up.
 
-
-def view_of(
-    view: str | View | None, seed: int, fakes: Fakes, reals: Reals | Statistics, device: str,
-    announce: Callable[[str], None],
-) -> View:
-    """That view, the one called so, or the one that suits. Raises UserError where nothing tells which."""
-    if view is not None and not isinstance(view, str):
-        return view
-    if isinstance(reals, Reals):
-        name = view or default_view(reals.train)
-        return views.build(name, dataset=reals.train, device=device, announce=announce, **_seeded(name, seed))
-    if view is None and len(reals.mean) != 2048:
-        raise UserError(
-            f"--real {reals.name} describes {len(reals.mean)} features an image; say which view saw them with --view "
-            f"({', '.join(views.names())})."
-        )
-    return views.build(view or "inception", dataset=fakes.dataset, device=device, announce=announce)
-
-
-def views_for(
-    view: str | View | None, seed: int, device: str, announce: Callable[[str], None]
-) -> tuple[Callable[[Dataset], View], Callable[[Dataset], View]]:
-    """What builds the view from the data that it may learn from, and the classifier that tells their labels."""
-
-    def build(name: str, dataset: Dataset) -> View:
-        return views.build(name, dataset=dataset, device=device, announce=announce, **_seeded(name, seed))
-
-    def build_view(dataset: Dataset) -> View:
-        return view if view is not None and not isinstance(view, str) else build(view or default_view(dataset), dataset)
-
-    return build_view, lambda dataset: build("classifier", dataset)
-
-
-def _seeded(name: str, seed: int) -> dict[str, Any]:
-    """The option `seed` of a view, if it is another than that of every view. Raises UserError if it takes none."""
-    if seed and "seed" not in options_of(views.find(name).build):
-        raise UserError(f"The view '{name}' learns nothing, so it has no seed; leave view_seed out.")
-    return {"seed": seed} if seed else {}
-
-
-def sensible(named: list[Metric] | None, task: Task | Translations) -> list[Metric]:
-    """The metrics to be computed. Raises UserError for a named one that cannot be, or if none is left."""
-    chosen = named
-    if chosen is None:
-        chosen = [metrics.find(name) for name in (task.usual if isinstance(task, Translations) else _usual(task))]
-    kept, first = [], ""
-    for metric in chosen:
-        refusal = task.refusal(metric) if isinstance(task, Translations) else _refusal(metric, task)
-        if not refusal:
-            kept.append(metric)
-        elif named is not None:
-            raise UserError(refusal)
-        else:
-            first = first or refusal
-            task.announce(f"{metric.name} is left out: {refusal}")
-    if not kept:
-        raise UserError(first or "No metric was named; leave --metrics out, or name some, e.g. fid,kid.")
-    return kept if isinstance(task, Translations) else [*kept, *_memorisation(kept, task)]
-
-
-def _usual(task: Task) -> tuple[str, ...]:
-    """What is measured of a generator unless told."""
-    reals = task.reals
-    classes = len(reals.train.classes) if isinstance(reals, Reals) else 0
-    more = ("kid",) if isinstance(reals, Reals) else ()
-    own = ("class_coverage",) if classes and classes == task.view.classes else ()
-    return (PRIMARY, *more, *own)
-
-
-def _refusal(metric: Metric, task: Task) -> str:
-    """Why `metric` cannot be computed, in a line that says what to do; empty if it can. Warns of what was allowed.
-
-    Against images it asks nothing of the view, which may take minutes to train.
+    Nothing is opened; the user's own code has been run by now. Raises UserError for a name that is none, a count below
+    1, or a device that is not there.
     """
-    needs = [parse_need(word) for word in metric.needs]
-    kinds = {need.kind for need in needs}
-    if metrics.of_translations(metric):
-        return f"{metric.name} judges what is made of real images, and {task.fakes.name} translates none; leave it out."
-    if task.fakes.generator is None and kinds & {"generator", "look"}:
-        return f"{metric.name} asks a generator for images of its own; {task.fakes.name} holds images alone."
-    if not isinstance(task.reals, Reals):
-        if metric.name != "fid" and (asks_for(metric, "real") or asks_for(metric, "held_out")):
-            return f"{metric.name} needs real images; the statistics {task.reals.name} serve fid alone."
-        if asks_for(metric, "real") and len(task.reals.mean) != task.view.width:
-            return (
-                f"--real {task.reals.name} describes {len(task.reals.mean)} features an image and the view "
-                f"'{task.view.name}' has {task.view.width}; give the view it was made with, e.g. --view inception."
+    from frugan.engine.precision import choose_device
+
+    for name in (*(asked.metrics or ()), *asked.allow_few):
+        metrics.find(name)
+    if asked.metrics is not None and not asked.metrics:
+        raise UserError("No metric was named; leave --metrics out, or name some, e.g. fid,kid.")
+    if isinstance(asked.view, str):
+        views.find(asked.view)
+    if asked.reference not in (None, "train", "test"):
+        raise UserError(f"There is no reference '{asked.reference}'. {suggest(asked.reference, ('train', 'test'))}")
+    try:
+        count = None if asked.count is None else parse_count(asked.count)
+    except UserError as error:
+        raise UserError(f"--count {asked.count}: {error}") from None
+    return replace(asked, count=count, device=str(choose_device(asked.device)))
+
+
+# -------------------------------------------------------------------------------------------------------------- metrics
+
+
+def choose_metrics(named: Sequence[str] | None, measurement: Measurement) -> list[Metric]:
+    """The metrics to be computed: those that were named, or else the usual ones that can be.
+
+    Raises UserError for a named one that cannot be, or if none is left.
+    """
+    chosen: list[Metric] = []
+    refused = ""
+    for name in measurement.usual if named is None else named:
+        metric = metrics.find(name)
+        why = measurement.refusal(metric)
+        if why and named is not None:
+            raise UserError(why)
+        if why:
+            refused = refused or why
+            measurement.announce(f"{name} is left out: {why}")
+            continue
+        chosen.append(metric)
+        few = measurement.too_few(metric)
+        if few:
+            measurement.announce(
+                f"{name} is computed all the same: {few}. Of so few it is far from what more images would give, and "
+                "compares with values of the same counts alone; its protocol says so."
             )
-    elif any(need.images == "held_out" and not need.optional for need in needs) and task.reals.held_out is None:
-        return f"{metric.name} needs held-out images, and {task.reals.train.name} has no split test."
-    elif task.reals.train.attributes and any(need.kind == "labels" and not need.optional for need in needs):
-        return f"{metric.name} needs one class an image, and {task.reals.train.name} has attributes: leave it out."
-    short = task.short_of(metric)
-    if not short:
+    if not chosen:
+        raise UserError(refused)
+    return [*chosen, *measurement.unasked(chosen)]
+
+
+def looks_at(metric: Metric, images: str) -> bool:
+    """Whether a metric sees anything of these images ("real", "fake", "held_out")."""
+    return any(need.images == images and need.kind not in ("generator", "look") for need in _needs(metric))
+
+
+def _needs(metric: Metric) -> list[Need]:
+    return [parse_need(word) for word in metric.needs]
+
+
+# ---------------------------------------------------------------------------------------------------------------- fakes
+
+
+def refusal_of_fakes(metric: Metric, of: MeasurementOfFakes) -> str:
+    """Why there can be no value of `metric`, in a line that says what to do; empty if there can be one."""
+    return next(filter(None, (check(metric, of) for check in CHECKS_OF_FAKES)), "")
+
+
+def _asks_for_translations(metric: Metric, of: MeasurementOfFakes) -> str:
+    if not metrics.of_translations(metric):
         return ""
-    if metric.name in task.few:
-        task.announce(
-            f"{metric.name}: {short}. Of so few it is far from what more images would give, and compares with values "
-            "of the same counts alone; its protocol says so."
-        )
+    return f"{metric.name} judges what is made of real images, and {of.fakes.name} translates none; leave it out."
+
+
+def _asks_for_a_generator(metric: Metric, of: MeasurementOfFakes) -> str:
+    if of.fakes.generator is not None or not {need.kind for need in _needs(metric)} & {"generator", "look"}:
+        return ""
+    return f"{metric.name} asks a generator for images of its own; {of.fakes.name} holds images alone."
+
+
+def _asks_more_than_statistics(metric: Metric, of: MeasurementOfFakes) -> str:
+    if isinstance(of.reals, Reals) or metric.name == "fid":
+        return ""
+    if not (looks_at(metric, "real") or looks_at(metric, "held_out")):
+        return ""
+    return f"{metric.name} needs real images; the statistics {of.reals.name} serve fid alone."
+
+
+def _asks_for_held_out_images(metric: Metric, of: MeasurementOfFakes) -> str:
+    if not isinstance(of.reals, Reals) or of.reals.held_out is not None:
+        return ""
+    if not any(need.images == "held_out" and not need.optional for need in _needs(metric)):
+        return ""
+    return f"{metric.name} needs held-out images, and {of.reals.train.name} has no split test; leave it out."
+
+
+def _asks_for_one_class_an_image(metric: Metric, of: MeasurementOfFakes) -> str:
+    if not isinstance(of.reals, Reals) or not of.reals.train.attributes:
+        return ""
+    if not any(need.kind == "labels" and not need.optional for need in _needs(metric)):
+        return ""
+    return f"{metric.name} needs one class an image, and {of.reals.train.name} has attributes: leave it out."
+
+
+def _asks_for_labels(metric: Metric, of: MeasurementOfFakes) -> str:
+    if not isinstance(of.reals, Reals):
+        return ""
+    makes = of.fakes.generator is not None
+    labels = [need for need in _needs(metric) if need.kind == "labels"]
+    return next(filter(None, (refusal_of_labels(metric, need, of.sets(metric), makes) for need in labels)), "")
+
+
+def _asks_for_larger_images(metric: Metric, of: MeasurementOfFakes) -> str:
+    height, width = of.fakes.shape.height, of.fakes.shape.width
+    if min(height, width) >= metric.least_side:
         return ""
     return (
-        f"{metric.name} takes at least {metric.least} images: there are {short.partition(' images')[0]}. Give more "
+        f"{metric.name} takes images with sides of at least {metric.least_side} pixels, and those of {of.fakes.name} "
+        f"are {height} x {width}; take a metric of features, e.g. fid."
+    )
+
+
+def _asks_for_more_images(metric: Metric, of: MeasurementOfFakes) -> str:
+    few = of.too_few(metric)
+    if not few or metric.name in of.allow_few:
+        return ""
+    return (
+        f"{metric.name} takes at least {metric.least} images: there are {few.partition(' images')[0]}. Give more "
         f"(--count, for fakes of a generator), or allow it by name: --allow-few {metric.name}"
     )
 
 
-def _memorisation(chosen: list[Metric], task: Task) -> list[Metric]:
-    """What is to be measured unasked beside distances to few training images, which reward copies of them."""
-    name, reals = "memorisation", task.reals
-    if not isinstance(reals, Reals) or reals.reference is not reals.train or len(reals.train) >= SMALL:
-        return []
-    if any(metric.name == name for metric in chosen) or not any(asks_for(metric, "real") for metric in chosen):
-        return []
-    metric = metrics.find(name)
-    refusal = _refusal(metric, task)
-    if refusal:
-        task.announce(f"{name} is not measured beside: {refusal}")
-    return [] if refusal else [metric]
+def _asks_another_view_for_statistics(metric: Metric, of: MeasurementOfFakes) -> str:
+    if isinstance(of.reals, Reals) or not looks_at(metric, "real") or len(of.reals.mean) == of.view.width:
+        return ""
+    return (
+        f"--real {of.reals.name} describes {len(of.reals.mean)} features an image and the view '{of.view.name}' has "
+        f"{of.view.width}; give the view it was made with, e.g. --view inception."
+    )
+
+
+def _asks_for_probabilities(metric: Metric, of: MeasurementOfFakes) -> str:
+    return refusal_of_view(metric, of.view) if _asks_classes(metric) else ""
+
+
+def _asks_for_a_view_of_floats(metric: Metric, of: MeasurementOfFakes) -> str:
+    if not any(need.kind == "look" for need in _needs(metric)) or of.view.takes_floats:
+        return ""
+    return f"{metric.name} asks how features move, and the view '{of.view.name}' looks at bytes alone; take pixels."
+
+
+CHECKS_OF_FAKES: tuple[Callable[[Metric, MeasurementOfFakes], str], ...] = (
+    _asks_for_translations, _asks_for_a_generator, _asks_more_than_statistics, _asks_for_held_out_images,
+    _asks_for_one_class_an_image, _asks_for_labels, _asks_for_larger_images, _asks_for_more_images,
+    _asks_another_view_for_statistics, _asks_for_probabilities, _asks_for_a_view_of_floats,
+)  # fmt: skip
+"""In this order; the last ones build the view, which may take minutes to train."""
+
+
+def refusal_of_labels(metric: Metric, need: Need, sets: ImageSets, makes: bool) -> str:
+    """Why the labels of one set of images do not serve `metric`; empty if they do, or if it can do without them.
+
+    `makes`: whether the fakes come from a generator.
+    """
+    images = sets.named(need.images)
+    if images is None:
+        return ""
+    if images.labels is None and not need.optional:
+        how = "give images in one folder a class, or an .npz with 'labels'"
+        if need.images == "fake" and makes:
+            how = "train a recipe whose generator takes them, such as 'cgan'"
+        return f"{metric.name} needs the labels of the {need.images} images, and they have none: {how}."
+    if images.labels is None or (images.labels.ndim == 2 and need.optional):
+        return ""  # a metric that can do without labels knows what to do with classes
+    # Labels are numbers: they mean the same classes only where these have the same names.
+    if sets.real is None or sets.real.labels is None or images.classes == sets.real.classes:
+        return ""
+    return (
+        f"{metric.name} compares classes, and those of the {need.images} images are called {_listed(images.classes)} "
+        f"where the real ones are called {_listed(sets.real.classes)}; name the fakes' folders as the real ones are."
+    )
+
+
+def refusal_of_view(metric: Metric, view: View) -> str:
+    """Why a view does not serve a metric of class probabilities; empty if it does."""
+    if view.classes:
+        return ""
+    why = "tells attributes, which are no classes" if view.attributes else "knows no classes"
+    return (
+        f"{metric.name} needs class probabilities, and the view '{view.name}' {why}. Take --view classifier where each "
+        "image has one class, or inception."
+    )
+
+
+def _asks_classes(metric: Metric) -> bool:
+    return any(need.kind == "probabilities" for need in _needs(metric))
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    shown = ", ".join(classes[:4])
+    return f"{shown}, ..." if len(classes) > 4 else shown or "nothing"
+
+
+# --------------------------------------------------------------------------------------------------------- translations
+
+
+def refusal_of_translations(metric: Metric, of: MeasurementOfTranslations) -> str:
+    """Why there can be no value of `metric`, in a line that says what to do; empty if there can be one."""
+    return next(filter(None, (check(metric, of) for check in CHECKS_OF_TRANSLATIONS)), "")
+
+
+def _asks_for_latents(metric: Metric, of: MeasurementOfTranslations) -> str:
+    if not any(need.kind in ("generator", "look") for need in _needs(metric)):
+        return ""
+    return f"{metric.name} asks a generator for images of its own, and a translator makes images of images."
+
+
+def _asks_for_images_beside_the_real_ones(metric: Metric, of: MeasurementOfTranslations) -> str:
+    if not any(need.images == "held_out" for need in _needs(metric)):
+        return ""
+    return f"{metric.name} sets held-out images beside the real ones, which are what is translated: leave it out."
+
+
+def _asks_for_no_translated_image(metric: Metric, of: MeasurementOfTranslations) -> str:
+    needs = _needs(metric)
+    if not needs or not all(need.images == "real" for need in needs):
+        return ""
+    return f"{metric.name} looks at no translated image; leave it out."
+
+
+def _asks_for_attributes(metric: Metric, of: MeasurementOfTranslations) -> str:
+    if metric.name not in OF_ATTRIBUTES or have_attributes(of.targets):
+        return ""
+    return f"{metric.name}: these images have one class each, so there is nothing else to be kept; leave it out."
+
+
+def _asks_for_larger_translations(metric: Metric, of: MeasurementOfTranslations) -> str:
+    height, width = of.targets[0].real.dataset.shape[1:]
+    if min(height, width) >= metric.least_side:
+        return ""
+    return (
+        f"{metric.name} takes images with sides of at least {metric.least_side} pixels, and these are {height} x "
+        f"{width}; take a metric of features, e.g. fid."
+    )
+
+
+def _asks_for_more_of_each_target(metric: Metric, of: MeasurementOfTranslations) -> str:
+    few = of.too_few(metric)
+    if not few or metric.name in of.allow_few:
+        return ""
+    return f"{few}. Give more, or allow it by name: --allow-few {metric.name}"
+
+
+def _asks_for_a_view_that_fits(metric: Metric, of: MeasurementOfTranslations) -> str:
+    try:
+        used = [of.view_for(metric, group) for group in of.groups]
+    except UserError as error:
+        return f"{metric.name}: {error}"
+    return next(filter(None, (refusal_of_view(metric, view) for view in used if _asks_classes(metric))), "")
+
+
+CHECKS_OF_TRANSLATIONS: tuple[Callable[[Metric, MeasurementOfTranslations], str], ...] = (
+    _asks_for_latents, _asks_for_images_beside_the_real_ones, _asks_for_no_translated_image, _asks_for_attributes,
+    _asks_for_larger_translations, _asks_for_more_of_each_target, _asks_for_a_view_that_fits,
+)  # fmt: skip
+"""In this order; the last one builds the view, which may take minutes to train."""
+
+
+def too_few_of_a_target(metric: Metric, targets: Sequence[Target], count: int) -> str:
+    """Of which targets there are fewer images than `metric` takes, in words; empty if there are enough of all."""
+    least = math.ceil(LEAST_SHARE * metric.least)
+    if count < least:
+        return f"{metric.name} takes {least:,} images of each target, and {count:,} were asked for"
+    asked = {need.images for need in _needs(metric)}
+    found = []
+    for target in targets:
+        counts = [len(target.source)] if asked & {"fake", "source", "returned"} else []
+        counts += [len(target.real)] if asked & {"real", "unchanged"} else []
+        if counts and min(counts) < least:
+            found.append(f"'{target.name}' has {min(counts):,}")
+    return f"{metric.name} takes {least:,} images of each target, and {' and '.join(found)}" if found else ""
+
+
+def have_attributes(targets: Sequence[Target]) -> bool:
+    """Whether an image may have several of the labels of all these targets."""
+    return all(target.real.labels.ndim == 2 for target in targets)

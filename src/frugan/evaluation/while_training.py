@@ -17,20 +17,24 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frugan import artefact, metrics, seeds
 from frugan.data import Dataset
 from frugan.engine.observers import Moment, Rhythm
 from frugan.engine.run import RunFolder
-from frugan.evaluation.opening.fakes import BEST, of_generator
+from frugan.evaluation.opening.fakes import BEST, fakes_of
 from frugan.evaluation.opening.reals import Reals
-from frugan.evaluation.opening.targets import Split, groups
-from frugan.evaluation.opening.translators import Shipping, trained_on
-from frugan.evaluation.refusals import views_for
-from frugan.evaluation.values.of_fakes import Task
+from frugan.evaluation.opening.targets import Split, find_targets
+from frugan.evaluation.opening.translators import ShippedTranslators, hashes_of_data
+from frugan.evaluation.opening.view import BuildView, view_builders
+from frugan.evaluation.values.of_fakes import MeasurementOfFakes
 from frugan.evaluation.values.of_translations import COUNT as FOR_EACH_TARGET
-from frugan.evaluation.values.of_translations import Translations
+from frugan.evaluation.values.of_translations import MeasurementOfTranslations
+
+if TYPE_CHECKING:
+    from frugan.evaluation.values.measurement import Measurement
+
 from frugan.metrics import Metric
 from frugan.registry import UserError, suggest
 from frugan.views import View
@@ -51,8 +55,17 @@ OF_TRANSLATIONS = ("fid", "target_accuracy")
 """What is measured of translators."""
 
 
+class Look(NamedTuple):
+    """What is measured at one moment: which metrics, what their names end in, and of how many images they are."""
+
+    measurement: Measurement
+    metrics: list[Metric]
+    suffix: str
+    about: str
+
+
 @dataclass
-class Evaluation:
+class EvaluationWhileTraining:
     """An observer that measures what would be shipped, and keeps the best of it where it is asked to.
 
     It draws no random numbers of the run's, so a run with it and one without it have the same weights.
@@ -69,8 +82,8 @@ class Evaluation:
 
     folder: RunFolder
     sets: Mapping[str, Dataset]
-    build_view: Callable[[Dataset], View]
-    build_judge: Callable[[Dataset], View]
+    build_view: BuildView
+    build_judge: BuildView
     seed: int
     due: Rhythm
     tell: Callable[[str], None]
@@ -81,43 +94,50 @@ class Evaluation:
         """Measure, log, and keep the generator if it is the best so far."""
         facts = self.folder.read_json(self.folder.facts)
         shipped = facts["shipped"]
-        made = {role: self._alive(moment, role, about["network"]) for role, about in shipped.items()}
-        seed = seeds.derive(self.seed, "evaluation while training")
-        first = next(iter(self.sets.values()))
-        task: Task | Translations
-        if "generator" in made:
-            task = Task(
-                of_generator(made["generator"], str(self.folder.path), None), Reals(first, None, first),
-                lambda: self.build_view(first), COUNT, seed, 256, lambda line: None,
-            )  # fmt: skip
-            measured, suffix, about = chosen(first, task.view), SUFFIX, f"of {COUNT:,} images"
-        else:
-            splits = {stream: Split(dataset, dataset) for stream, dataset in self.sets.items()}
-            task = Translations(
-                Shipping(str(self.folder.path), made, shipped, trained_on(facts), None), groups(made, shipped, splits),
-                self.build_view, self.build_judge, FOR_EACH_TARGET, seed, 256, lambda line: None, (), self._views,
-            )  # fmt: skip
-            named = [metrics.find(name) for name in OF_TRANSLATIONS]
-            refused = {metric.name: task.refusal(metric) for metric in named}
-            for why in filter(None, refused.values()):
-                self.tell(f"After {moment.images:,} images: {why}")
-            measured, suffix = [metric for metric in named if not refused[metric.name]], TRANSLATED
-            about = f"of {FOR_EACH_TARGET:,} translated images for each target"
-            with contextlib.suppress(UserError):  # told below, of the metric that it comes from
-                task.prepare(measured)
+        made = {role: self._revive(moment, role, about["network"]) for role, about in shipped.items()}
+        look = self._look_at_fakes(made) if "generator" in made else self._look_at_translations(made, facts, moment)
+        with contextlib.suppress(UserError):  # told below, of the metric that it comes from
+            look.measurement.prepare(look.metrics)
         values = []
-        for metric in measured:
+        for metric in look.metrics:
             try:
-                values.append(_renamed(task.measure(metric, task.protocol(metric)), suffix, about))
+                value = look.measurement.measure(metric, look.measurement.protocol(metric))
             except UserError as error:
                 self.tell(f"After {moment.images:,} images {metric.name} could not be measured: {error}")
+            else:
+                values.append(_rename(value, look))
         headlines = {value["metric"]: value["values"][value["headline"]] for value in values}
         line = {"images": moment.images, "rounds": moment.rounds, **headlines, "evaluations": values}
         self.folder.append(self.folder.log, line)
         if self.best_by is not None and self.best_by + SUFFIX in headlines:
             self._keep(made["generator"], headlines[self.best_by + SUFFIX])
 
-    def _alive(self, moment: Moment, role: str, name: str) -> Any:
+    def _look_at_fakes(self, made: Mapping[str, Any]) -> Look:
+        first = next(iter(self.sets.values()))
+        measurement = MeasurementOfFakes(
+            fakes_of(made["generator"], str(self.folder.path), None), Reals(first, None, first),
+            lambda: self.build_view(first), COUNT, self._latents_seed(), 256, lambda line: None,
+        )  # fmt: skip
+        return Look(measurement, choose(first, measurement.view), SUFFIX, f"of {COUNT:,} images")
+
+    def _look_at_translations(self, made: Mapping[str, Any], facts: Mapping[str, Any], moment: Moment) -> Look:
+        splits = {stream: Split(dataset, dataset) for stream, dataset in self.sets.items()}
+        shipping = ShippedTranslators(str(self.folder.path), made, facts["shipped"], hashes_of_data(facts), None)
+        measurement = MeasurementOfTranslations(
+            shipping, find_targets(made, facts["shipped"], splits), self.build_view, self.build_judge, FOR_EACH_TARGET,
+            self._latents_seed(), 256, lambda line: None, (), self._views,
+        )  # fmt: skip
+        named = [metrics.find(name) for name in OF_TRANSLATIONS]
+        refused = {metric.name: measurement.refusal(metric) for metric in named}
+        for why in filter(None, refused.values()):
+            self.tell(f"After {moment.images:,} images: {why}")
+        possible = [metric for metric in named if not refused[metric.name]]
+        return Look(measurement, possible, TRANSLATED, f"of {FOR_EACH_TARGET:,} translated images for each target")
+
+    def _latents_seed(self) -> int:
+        return seeds.derive(self.seed, "evaluation while training")
+
+    def _revive(self, moment: Moment, role: str, name: str) -> Any:
         """A copy of what would be shipped: what depends on the weights is settled in it, and nothing in the run."""
         config = artefact.config_of(self.folder, moment.images, role)
         network = (moment.averaged if config["averaged"] else moment.networks)[name]
@@ -132,7 +152,7 @@ class Evaluation:
         shutil.rmtree(old, ignore_errors=True)
         looks = len({line["images"] for line in self.folder.lines(self.folder.log) if name in line})
         told = {"checkpoint": f"best of {looks} by {name}"}
-        kept = _config(self.folder)
+        kept = _read_config(self.folder)
         # What is there at the first look is of a run that was stopped before its first checkpoint, and began again.
         if looks > 1 and kept is not None and kept["best_by"]["metric"] == name:
             known = kept["best_by"]["value"]
@@ -148,13 +168,13 @@ class Evaluation:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def chosen(dataset: Dataset, view: View) -> list[Metric]:
+def choose(dataset: Dataset, view: View) -> list[Metric]:
     """The metrics that are measured of these data."""
     own_classes = view.classes > 0 and view.classes == len(dataset.classes)
     return [metrics.find(name) for name in METRICS if name != "class_coverage" or own_classes]
 
 
-def check(best_by: str | None) -> None:
+def check_metric(best_by: str | None) -> None:
     """Raise UserError for a metric that no best checkpoint can be chosen by."""
     if best_by is not None and best_by not in METRICS:
         raise UserError(f"--keep-best {best_by}: not measured while training. {suggest(best_by, METRICS)}")
@@ -163,28 +183,28 @@ def check(best_by: str | None) -> None:
 def observer(
     folder: RunFolder, sets: Mapping[str, Dataset], seed: int, due: Rhythm, *, best_by: str | None, device: str,
     tell: Callable[[str], None],
-) -> Evaluation:  # fmt: skip
-    """An `Evaluation` through the view that suits the data, which may have to be trained first.
+) -> EvaluationWhileTraining:  # fmt: skip
+    """An `EvaluationWhileTraining` through the view that suits the data, which may have to be trained first.
 
     Raises UserError if there are too few images to be measured against, or `best_by` is not measured of them.
     """
     shipped = folder.read_json(folder.facts)["shipped"]
-    build_view, build_judge = map(functools.cache, views_for(None, 0, device, tell))
+    build_view, build_judge = map(functools.cache, view_builders(None, 0, device, tell))
     if "generator" in shipped:
-        _check_generator(next(iter(sets.values())), best_by, build_view)
+        check_data(next(iter(sets.values())), best_by, build_view)
     elif best_by is not None:
         raise UserError(f"--keep-best {best_by} keeps a generator; this game ships {', '.join(shipped)}. Leave it out.")
-    return Evaluation(folder, sets, build_view, build_judge, seed, due, tell, best_by)
+    return EvaluationWhileTraining(folder, sets, build_view, build_judge, seed, due, tell, best_by)
 
 
-def _check_generator(dataset: Dataset, best_by: str | None, build_view: Callable[[Dataset], View]) -> None:
+def check_data(dataset: Dataset, best_by: str | None, build_view: Callable[[Dataset], View]) -> None:
     """Raise UserError if there are too few images to be measured against, or `best_by` is not measured of them."""
     least = metrics.find("fid").least
     if len(dataset) < least:
         raise UserError(
             f"--evaluate-every takes {least:,} images at least, and {dataset.title} has fewer. Leave it out."
         )
-    names = [metric.name for metric in chosen(dataset, build_view(dataset))]
+    names = [metric.name for metric in choose(dataset, build_view(dataset))]
     if best_by is not None and best_by not in names:
         raise UserError(f"--keep-best {best_by}: {dataset.title} has no labels for it. {suggest(best_by, names)}")
 
@@ -194,16 +214,17 @@ def values_of(folder: RunFolder) -> list[dict[str, Any]]:
     return [value for line in folder.lines(folder.log) for value in line.get("evaluations", ())]
 
 
-def _renamed(value: dict[str, Any], suffix: str, about: str) -> dict[str, Any]:
+def _rename(value: dict[str, Any], look: Look) -> dict[str, Any]:
     """A value under a name that says of how many images it is, with a protocol that equals no final one."""
     name = value["metric"]
-    values = {f"{key}{suffix}" if key == name else key: number for key, number in value["values"].items()}
-    headline = f"{name}{suffix}" if value["headline"] == name else value["headline"]
-    protocol = {**value["protocol"], "checkpoint": "while training", "approximate": about}
-    return {**value, "metric": f"{name}{suffix}", "values": values, "headline": headline, "protocol": protocol}
+    renamed = f"{name}{look.suffix}"
+    values = {renamed if key == name else key: number for key, number in value["values"].items()}
+    headline = renamed if value["headline"] == name else value["headline"]
+    protocol = {**value["protocol"], "checkpoint": "while training", "approximate": look.about}
+    return {**value, "metric": renamed, "values": values, "headline": headline, "protocol": protocol}
 
 
-def _config(folder: RunFolder) -> dict[str, Any] | None:
+def _read_config(folder: RunFolder) -> dict[str, Any] | None:
     """The config of the best checkpoint that is kept; None if there is none, or it is not whole."""
     try:
         found = json.loads((folder.path / BEST / "config.json").read_text())

@@ -74,6 +74,7 @@ class Metric:
         better: "lower" or "higher".
         headline: which of the returned numbers goes into tables.
         least: below this many images of any set it has no meaning worth a table.
+        least_side: it takes images with sides of at least so many pixels.
         version: raise it when the same input gets another value, so that old values are not mistaken for new ones.
         learns: it trains classifiers of its own, so that the precision of training here belongs to its protocol.
         margin: the least margin of a comparison, from a baseline's mean and the name of the view; none where there is
@@ -89,6 +90,7 @@ class Metric:
     margin: Callable[[float, str], float] | None = None
     version: int = 1
     learns: bool = False
+    least_side: int = 1
 
     def __post_init__(self) -> None:
         for need in self.needs:

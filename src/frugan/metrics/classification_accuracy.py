@@ -173,4 +173,5 @@ variant = Metric(
     headline="accuracy_at_1",
     least=1000,
     learns=True,
+    least_side=classifying.SMALLEST_SIDE,
 )

@@ -122,4 +122,6 @@ def _pairs(classes: Tensor, seed: int) -> list[Tensor]:
     return pairs
 
 
-variant = Metric("ms_ssim", compute, needs=("pixels", "labels?"), better="lower", headline="ms_ssim", least=1000)
+variant = Metric("ms_ssim", compute, needs=("pixels", "labels?"), better="lower", headline="ms_ssim", least=1000,
+    least_side=_WINDOW,
+)

@@ -156,4 +156,6 @@ def _blurred(images: Tensor, kernel: Tensor) -> Tensor:
     return conv2d(alone, torch.outer(kernel, kernel)[None, None]).view_as(images)
 
 
-variant = Metric("swd", compute, needs=("real_pixels", "pixels"), better="lower", headline="swd", least=1000)
+variant = Metric("swd", compute, needs=("real_pixels", "pixels"), better="lower", headline="swd", least=1000,
+    least_side=_SMALLEST,
+)

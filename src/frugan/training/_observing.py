@@ -52,7 +52,7 @@ def asked(
         return Looks(None, None, chosen)
     from frugan.evaluation import while_training as approximate
 
-    approximate.check(keep_best)
+    approximate.check_metric(keep_best)
     return Looks(parse_count(evaluate_every), keep_best, chosen)
 
 

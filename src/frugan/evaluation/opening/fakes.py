@@ -41,7 +41,7 @@ class Images:
     rows: torch.Tensor | None = None
 
 
-def drawn(images: Sized, count: int, skip: int = 0) -> torch.Tensor:
+def draw_places(images: Sized, count: int, skip: int = 0) -> torch.Tensor:
     """The places of `count` images of some, always the same ones, after `skip` others; fewer if there are fewer."""
     import torch
 
@@ -49,9 +49,9 @@ def drawn(images: Sized, count: int, skip: int = 0) -> torch.Tensor:
     return order[skip : skip + count].sort().values
 
 
-def some_of(dataset: Dataset, count: int, skip: int = 0) -> Images:
-    """`count` images of a data set, those of `drawn`."""
-    rows = drawn(dataset, count, skip)
+def draw_images(dataset: Dataset, count: int, skip: int = 0) -> Images:
+    """`count` images of a data set, those of `draw_places`."""
+    rows = draw_places(dataset, count, skip)
     labels = None if dataset.labels is None else dataset.labels.index_select(0, rows)
     return Images(
         f"{dataset.content_hash} {dataset.split} {skip}+{len(rows)}", len(rows), labels, dataset.classes,
@@ -83,8 +83,8 @@ class Fakes:
         """The first `count` images of `seed`; a conditional generator gets labels drawn from those of `like`."""
         if self.generator is None:
             assert self.dataset is not None  # one of the two was given
-            return some_of(self.dataset, count)
-        generator, labels = self.generator, _labels(self.generator, count, seed, like)
+            return draw_images(self.dataset, count)
+        generator, labels = self.generator, _draw_labels(self.generator, count, seed, like)
 
         def batches() -> Iterator[torch.Tensor]:
             import torch
@@ -100,7 +100,7 @@ class Fakes:
 
         return Images(f"made {count} of seed {seed}", count, labels, tuple(generator.config["classes"]), batches)
 
-    def facts(self, count: int, seed: int, like: Dataset | None) -> dict[str, Any]:
+    def describe(self, count: int, seed: int, like: Dataset | None) -> dict[str, Any]:
         """What a protocol says of them."""
         if self.generator is None:
             assert self.dataset is not None  # one of the two was given
@@ -112,7 +112,7 @@ class Fakes:
         config = self.generator.config
         labels = "none"
         if getattr(self.generator.module, "classes", 0):
-            labels = "drawn from the training labels" if _drawn_like(self.generator, like) else "every class in turn"
+            labels = "drawn from the training labels" if _labels_follow(self.generator, like) else "every class in turn"
         return {
             "fakes": self.how, "fake_count": count, "trained_on": config["data"]["hash"], "labels": labels,
             "weights": "averaged" if config["averaged"] else "live", "checkpoint": config.get("checkpoint", "last"),
@@ -122,24 +122,24 @@ class Fakes:
         }  # fmt: skip
 
 
-def _drawn_like(generator: Generator, like: Dataset | None) -> bool:
+def _labels_follow(generator: Generator, like: Dataset | None) -> bool:
     classes = int(getattr(generator.module, "classes", 0))
     return like is not None and like.labels is not None and len(like.classes) == classes > 0
 
 
-def _labels(generator: Generator, count: int, seed: int, like: Dataset | None) -> torch.Tensor | None:
+def _draw_labels(generator: Generator, count: int, seed: int, like: Dataset | None) -> torch.Tensor | None:
     import torch
 
     classes = int(getattr(generator.module, "classes", 0))
     if not classes:
         return None
-    if like is None or like.labels is None or not _drawn_like(generator, like):
+    if like is None or like.labels is None or not _labels_follow(generator, like):
         return torch.arange(count) % classes
     rows = torch.randint(len(like.labels), (count,), generator=seeds.generator(seed, "labels"))
     return like.labels.index_select(0, rows)
 
 
-def of_generator(generator: Generator, name: str, run: RunFolder | None) -> Fakes:
+def fakes_of(generator: Generator, name: str, run: RunFolder | None) -> Fakes:
     """Fakes that a generator makes."""
     return Fakes(name, ImageShape(*generator.config["image"]), generator, None, run, "made by the generator")
 
@@ -156,7 +156,7 @@ def open_fakes(
     if RunFolder(path).exists() or (path / "config.json").is_file():
         home = path if RunFolder(path).exists() else path.parent if path.name == BEST else None
         run = RunFolder(home) if home is not None and RunFolder(home).exists() else None
-        return of_generator(artefact.open_shipped(path, role="generator", device=device), str(path), run)
+        return fakes_of(artefact.open_shipped(path, role="generator", device=device), str(path), run)
     if not path.exists():
         raise UserError(
             f"{path} is neither a run nor an artefact, nor a folder or .npz of images: there is nothing of that name."
@@ -166,7 +166,7 @@ def open_fakes(
         announce(f"{path}: {note}.")
     if dataset.skipped:
         announce(f"{path}: {len(dataset.skipped):,} images cannot be used and are left out.")
-    how, lossy = "images", _lossy(path)
+    how, lossy = "images", _count_lossy(path)
     if lossy:
         how = f"images, {lossy}"
         announce(f"{path}: {lossy}. Losses of compression move FID by whole points; write PNGs to be sure.")
@@ -182,7 +182,7 @@ def open_images(label: str, source: str, splits: tuple[str, ...], **options: Any
         raise UserError(str(error).replace(f"--data {source}", f"{label} {source}".strip())) from None
 
 
-def _lossy(path: Path) -> str:
+def _count_lossy(path: Path) -> str:
     """How many files of a folder are of a kind that loses detail when it is written; empty if none is."""
     if not path.is_dir():
         return ""

@@ -14,8 +14,8 @@ import numpy as np
 from frugan import data
 from frugan.data import Dataset
 from frugan.evaluation.opening.fakes import Fakes, open_images
-from frugan.recipe import from_run
-from frugan.registry import UserError, suggest
+from frugan.recipe import Data, from_run
+from frugan.registry import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -51,12 +51,10 @@ def open_reals(
 
     Raises UserError if there are none, they are other than they were, or their images are not of the fakes' shape.
     """
-    if reference not in (None, "train", "test"):
-        raise UserError(f"There is no reference '{reference}'. {suggest(str(reference), ('train', 'test'))}")
     if real is None:
         if size is not None or channels is not None:
             raise UserError("--size and --channels are for the images of --real; a run's own data need neither.")
-        reals = _trained_on(fakes, reference)
+        reals = _open_trained_on(fakes, reference)
     elif _holds_statistics(Path(real).expanduser()):
         if reference is not None:
             raise UserError(f"--real {real} holds statistics and no images; leave --reference out.")
@@ -67,51 +65,60 @@ def open_reals(
         held_out = None
         if train.split != "test" and data.has_split(real, "test"):
             held_out = open_images("--real", real, ("test",), **options)
-        reals = _referring(real, train, held_out, reference)
+        reals = _choose_reference(real, train, held_out, reference)
     _check_shapes(fakes, reals, real)
     return reals
 
 
-def _trained_on(fakes: Fakes, reference: str | None) -> Reals:
+def open_reals_of(wanted: Data, reference: str | None) -> Reals:
+    """The images of a recipe's data. Raises UserError if they are not there."""
+    options: dict[str, Any] = {
+        "size": wanted.size, "channels": wanted.channels, "only": wanted.only, "attributes": wanted.attributes,
+        "allow_unusable": True,
+    }  # fmt: skip
+    train = data.open_dataset(wanted.source, split=wanted.split, limit=wanted.limit, **options)
+    held_out = None
+    if wanted.split != "test" and data.has_split(wanted.source, "test"):
+        held_out = data.open_dataset(wanted.source, split="test", **options)
+    return _choose_reference(wanted.source, train, held_out, reference)
+
+
+def describe_data(about: Mapping[str, Any]) -> Data:
+    """The data that an artefact's config tells of."""
+    return Data(
+        source=about["source"], size=about["size"], channels=about["channels"], limit=about["limit"],
+        split=about["split"], only=tuple(about["only"]), attributes=tuple(about.get("attributes", ())),
+    )  # fmt: skip
+
+
+def _open_trained_on(fakes: Fakes, reference: str | None) -> Reals:
+    """The data that a generator was trained on. Raises UserError if nothing tells which, or they are others now."""
     if fakes.run is not None:
-        recipe = from_run(fakes.run)
         stream, facts = next(iter(fakes.run.read_json(fakes.run.facts)["data"].items()))
-        wanted = recipe.data_of(stream)
-        keys = ("source", "size", "channels", "only", "attributes", "limit", "split")
-        where = {key: getattr(wanted, key) for key in keys}
+        wanted = from_run(fakes.run).data_of(stream)
     elif fakes.generator is not None:
         facts = fakes.generator.config["data"]
-        where = dict(facts)
         if "source" not in facts:
             raise UserError(
                 f"{fakes.name} was trained on {facts['title']} and does not say where they lie; name them: "
                 "--real SOURCE"
             )
+        wanted = describe_data(facts)
     else:
         raise UserError(
             f"{fakes.name} holds images and nothing tells which real ones they should resemble; name them: --real "
             "SOURCE (a folder, a file, or a name from: frugan data list)."
         )
-    return _opened(fakes.name, where, facts, reference)
-
-
-def _opened(name: str, where: Mapping[str, Any], facts: Mapping[str, Any], reference: str | None) -> Reals:
-    source = where["source"]
-    options: dict[str, Any] = {key: where[key] for key in ("size", "channels")}
-    options |= {"only": tuple(where["only"]), "attributes": tuple(where.get("attributes", ())), "allow_unusable": True}
-    train = data.open_dataset(source, split=where["split"], limit=where["limit"], **options)
-    if train.content_hash != facts["hash"]:
+    reals = open_reals_of(wanted, reference)
+    if reals.train.content_hash != facts["hash"]:
         raise UserError(
-            f"{name} was trained on {facts['title']}, and '{source}' is {train.title} now: other images. Put the data "
-            "back as they were, train again, or say --real SOURCE to compare with others."
+            f"{fakes.name} was trained on {facts['title']}, and '{wanted.source}' is {reals.train.title} now: other "
+            "images. Put the data back as they were, train again, or say --real SOURCE to compare with others."
         )
-    held_out = None
-    if where["split"] != "test" and data.has_split(source, "test"):
-        held_out = data.open_dataset(source, split="test", **options)
-    return _referring(source, train, held_out, reference)
+    return reals
 
 
-def _referring(source: str, train: Dataset, held_out: Dataset | None, reference: str | None) -> Reals:
+def _choose_reference(source: str, train: Dataset, held_out: Dataset | None, reference: str | None) -> Reals:
     if reference == "test" and held_out is None and train.split != "test":
         raise UserError(f"The data '{source}' have no held-out images (split test); use reference 'train'.")
     enough = held_out is not None and len(held_out) >= min(ENOUGH, len(train))

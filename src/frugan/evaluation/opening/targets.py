@@ -21,7 +21,7 @@ from torch import Tensor
 from frugan import seeds
 from frugan.artefact import NOT
 from frugan.data import Dataset
-from frugan.evaluation.opening.fakes import Images, drawn
+from frugan.evaluation.opening.fakes import Images, draw_places
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ LEARNT_BYTES = 2**29
 Parts = Callable[[Images], Iterator[Tensor]]
 """The bytes of images, part by part."""
 
-Way = Callable[[Tensor, Tensor], Tensor]
+Translate = Callable[[Tensor, Tensor], Tensor]
 """A translation of bytes ``[n, c, h, w]`` with their own labels, to bytes."""
 
 
@@ -56,7 +56,7 @@ class Pool:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def some(self, key: str, order: Tensor) -> Images:
+    def pick(self, key: str, order: Tensor) -> Images:
         """The images at these places."""
         rows, labels = self.rows.index_select(0, order), self.labels.index_select(0, order)
         dataset = self.dataset
@@ -88,39 +88,41 @@ class Target:
     spare: Pool
     asked: Callable[[Tensor], Tensor]
     undone: Callable[[Tensor], Tensor]
-    there: Way
-    back: Way
-    stay: Way
+    there: Translate
+    back: Translate
+    stay: Translate
 
-    def sources(self, count: int, seed: int) -> Images:
+    def draw_sources(self, count: int, seed: int) -> Images:
         """`count` images of other domains, drawn by `seed`; fewer if there are fewer."""
         order = torch.randperm(len(self.source), generator=seeds.generator(seed, "sources", self.name))
-        return self.source.some(f"to {self.name}", order[:count].sort().values)
+        return self.source.pick(f"to {self.name}", order[:count].sort().values)
 
-    def fakes(self, sources: Images, parts: Parts) -> Images:
+    def translate(self, sources: Images, parts: Parts) -> Images:
         """The sources translated."""
-        own = labels_of(sources)
-        made = partial(_through, self.there, sources, own, parts)
+        own = read_labels(sources)
+        made = partial(_translate_parts, self.there, sources, own, parts)
         return Images(f"{sources.key} translated", sources.count, self.asked(own), (), made)
 
-    def returned(self, sources: Images, fakes: Images, parts: Parts) -> Images:
+    def translate_back(self, sources: Images, fakes: Images, parts: Parts) -> Images:
         """The fakes translated back."""
-        own = labels_of(sources)
-        return Images(f"{fakes.key} and back", fakes.count, own, (), partial(_through, self.back, fakes, own, parts))
+        own = read_labels(sources)
+        made = partial(_translate_parts, self.back, fakes, own, parts)
+        return Images(f"{fakes.key} and back", fakes.count, own, (), made)
 
-    def unchanged(self, real: Images, parts: Parts) -> Images:
+    def translate_to_itself(self, real: Images, parts: Parts) -> Images:
         """Real images of the target translated to what they are."""
-        own = labels_of(real)
-        return Images(f"{real.key} to itself", real.count, own, (), partial(_through, self.stay, real, own, parts))
+        own = read_labels(real)
+        made = partial(_translate_parts, self.stay, real, own, parts)
+        return Images(f"{real.key} to itself", real.count, own, (), made)
 
-    def before(self, real: Images) -> Images:
+    def label_as_sources(self, real: Images) -> Images:
         """Real images of the target with the labels of sources, as if they had been made of such."""
-        labels = self.undone(labels_of(real))
+        labels = self.undone(read_labels(real))
         told = hashlib.sha256(labels.numpy().tobytes()).hexdigest()[:16]
         return dataclasses.replace(real, key=f"{real.key} undone {told}", labels=labels)
 
 
-def _through(way: Way, images: Images, labels: Tensor, parts: Parts) -> Iterator[Tensor]:
+def _translate_parts(way: Translate, images: Images, labels: Tensor, parts: Parts) -> Iterator[Tensor]:
     """Images translated part by part: memory does not grow with their number."""
     start = 0
     for pixels in parts(images):
@@ -128,15 +130,15 @@ def _through(way: Way, images: Images, labels: Tensor, parts: Parts) -> Iterator
         start += len(pixels)
 
 
-def labels_of(images: Images) -> Tensor:
+def read_labels(images: Images) -> Tensor:
     """The labels of images of a pool, which has them."""
     assert images.labels is not None
     return images.labels
 
 
-def first_of(pool: Pool, key: str, count: int, skip: int = 0) -> Images:
+def draw_from(pool: Pool, key: str, count: int, skip: int = 0) -> Images:
     """`count` images of a pool, always the same ones, after `skip` others; fewer if there are fewer."""
-    return pool.some(key, drawn(pool, count, skip))
+    return pool.pick(key, draw_places(pool, count, skip))
 
 
 class Group(NamedTuple):
@@ -146,7 +148,7 @@ class Group(NamedTuple):
     targets: tuple[Target, ...]
 
 
-def groups(
+def find_targets(
     translators: Mapping[str, Translator], shipped: Mapping[str, Mapping[str, Any]], splits: Mapping[str, Split]
 ) -> list[Group]:
     """All targets of what a run ships, by what they are looked at through.
@@ -158,14 +160,15 @@ def groups(
     """
     directed = {role: tuple(about["direction"]) for role, about in shipped.items() if about.get("direction")}
     if directed:
-        found = [_directed(translators, directed, splits)]
+        found = [_find_directed(translators, directed, splits)]
     else:
         translator, about = next(iter(translators.values())), next(iter(shipped.values()))
         alone = {"stream": next(iter(splits)), "before": 0, "after": 0, "mask": ()}
         layouts = label_layouts(about) or [alone]
-        called = _called([one["stream"] for one in layouts], splits)
+        called = _name_streams([one["stream"] for one in layouts], splits)
         found = [
-            _labelled(translator, splits[one["stream"]], one, aside) for one, aside in zip(layouts, called, strict=True)
+            _find_labelled(translator, splits[one["stream"]], one, aside)
+            for one, aside in zip(layouts, called, strict=True)
         ]
     found = [group for group in found if group.targets]
     if not found:
@@ -186,7 +189,7 @@ class Sheet(NamedTuple):
     made: dict[str, Tensor]
 
 
-def sheets(found: Sequence[Group], count: int) -> list[Sheet]:
+def draw_sheets(found: Sequence[Group], count: int) -> list[Sheet]:
     """What becomes of the first `count` images drawn of each data set, to be looked at: none is picked.
 
     An image that is of a target already is translated to what it is.
@@ -194,14 +197,14 @@ def sheets(found: Sequence[Group], count: int) -> list[Sheet]:
     made: list[Sheet] = []
     for group in found:
         for dataset in {id(target.source.dataset): target.source.dataset for target in group.targets}.values():
-            rows = drawn(dataset, count)
+            rows = draw_places(dataset, count)
             pixels = dataset.images.index_select(0, rows)
             own = [target for target in group.targets if target.source.dataset is dataset]
-            made.append(Sheet(pixels, {target.name: _shown(target, pixels, rows) for target in own}))
+            made.append(Sheet(pixels, {target.name: _show(target, pixels, rows) for target in own}))
     return made
 
 
-def _shown(target: Target, pixels: Tensor, rows: Tensor) -> Tensor:
+def _show(target: Target, pixels: Tensor, rows: Tensor) -> Tensor:
     shown = pixels.clone()
     for pool, way in ((target.source, target.there), (target.real, target.stay)):
         here = torch.isin(rows, pool.rows) if pool.dataset is target.source.dataset else torch.zeros(len(rows)).bool()
@@ -214,7 +217,7 @@ def _shown(target: Target, pixels: Tensor, rows: Tensor) -> Tensor:
 # ------------------------------------------------------------------------------------------------------------- labelled
 
 
-def _called(streams: Sequence[str], splits: Mapping[str, Split]) -> list[str]:
+def _name_streams(streams: Sequence[str], splits: Mapping[str, Split]) -> list[str]:
     """What stands behind the names of each stream's targets: nothing for one, the data's name, or the stream's own."""
     if len(streams) == 1:
         return [""]
@@ -222,7 +225,7 @@ def _called(streams: Sequence[str], splits: Mapping[str, Split]) -> list[str]:
     return [f" ({name})" for name in (names if len(set(names)) == len(names) else streams)]
 
 
-def _labelled(
+def _find_labelled(
     translator: Translator, split: Split, told: Mapping[str, Any], aside: str
 ) -> Group:
     """The targets of one labelled stream; `aside` stands behind their names."""
@@ -236,7 +239,7 @@ def _labelled(
         bits = wanted if wanted.ndim == 2 else torch.nn.functional.one_hot(wanted, len(names))
         mask = torch.tensor(told["mask"]).expand(len(bits), -1)
         zeros = [torch.zeros(len(bits), told[side]) for side in ("before", "after")]
-        return translated(translator, pixels, torch.cat([zeros[0], bits.float(), zeros[1], mask], 1))
+        return translate_bytes(translator, pixels, torch.cat([zeros[0], bits.float(), zeros[1], mask], 1))
 
     def pool(of: Dataset, has: Callable[[Tensor], Tensor]) -> Pool:
         own = of.labels if of.labels is not None else torch.zeros(0, len(names))
@@ -244,7 +247,7 @@ def _labelled(
         return Pool(of, rows, own.index_select(0, rows))
 
     found = []
-    for name, has, asked, undone in _wanted(names, labels.ndim == 2, dataset.exclusive):
+    for name, has, asked, undone in _describe_targets(names, labels.ndim == 2, dataset.exclusive):
         source, real = pool(dataset, lambda own, has=has: ~has(own)), pool(dataset, has)
         spare = pool(split.train, has)
         if split.train is dataset:
@@ -262,7 +265,7 @@ def _labelled(
 Wanted = tuple[str, Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 
 
-def _wanted(names: Sequence[str], attributes: bool, exclusive: Sequence[Sequence[int]]) -> Iterator[Wanted]:
+def _describe_targets(names: Sequence[str], attributes: bool, exclusive: Sequence[Sequence[int]]) -> Iterator[Wanted]:
     """Of each target its name; labels -> which images have it; its sources' labels -> those asked for; and undone."""
     for number, name in enumerate(names):
         if not attributes:
@@ -304,7 +307,7 @@ def _undone(labels: Tensor, number: int, bit: int, group: Sequence[int]) -> Tens
 # ------------------------------------------------------------------------------------------------------------- directed
 
 
-def _directed(
+def _find_directed(
     translators: Mapping[str, Translator], directed: Mapping[str, tuple[str, str]], splits: Mapping[str, Split]
 ) -> Group:
     """A target for each direction; labels are which of the two sets an image is of."""
@@ -316,20 +319,21 @@ def _directed(
     for role, (start, end) in directed.items():
         if (end, start) not in backwards:
             raise UserError(f"{role} leads from '{start}' to '{end}', and no translator back: it cannot be evaluated.")
-    both = _both(tuple(splits[stream].train for stream in streams), tuple(names[stream] for stream in streams))
+    both = _join(tuple(splits[stream].train for stream in streams), tuple(names[stream] for stream in streams))
     found = []
     for role, (start, end) in directed.items():
         there, back = translators[role], translators[backwards[end, start]]
         numbers = streams.index(start), streams.index(end)
 
         def through(translator: Translator) -> Callable[[Tensor, Tensor], Tensor]:
-            return lambda pixels, labels: translated(translator, pixels, None)
+            return lambda pixels, labels: translate_bytes(translator, pixels, None)
 
         spare = splits[end].train
         found.append(
             Target(
-                names[end], _whole(splits[start].reference, numbers[0]), _whole(splits[end].reference, numbers[1]),
-                _whole(spare, numbers[1], empty=spare is splits[end].reference),
+                names[end], _pool_of_all(splits[start].reference, numbers[0]),
+                _pool_of_all(splits[end].reference, numbers[1]),
+                _pool_of_all(spare, numbers[1], empty=spare is splits[end].reference),
                 asked=lambda labels, number=numbers[1]: torch.full_like(labels, number),
                 undone=lambda labels, number=numbers[0]: torch.full_like(labels, number),
                 there=through(there), back=through(back), stay=through(there),
@@ -338,16 +342,16 @@ def _directed(
     return Group(both, tuple(found))
 
 
-def _whole(dataset: Dataset, number: int, empty: bool = False) -> Pool:
+def _pool_of_all(dataset: Dataset, number: int, empty: bool = False) -> Pool:
     rows = torch.arange(0 if empty else len(dataset))
     return Pool(dataset, rows, torch.full_like(rows, number))
 
 
 @lru_cache(maxsize=1)  # a run that is looked at while it trains asks for it again and again
-def _both(sets: tuple[Dataset, ...], names: tuple[str, ...]) -> Dataset:
+def _join(sets: tuple[Dataset, ...], names: tuple[str, ...]) -> Dataset:
     """Two sets in one whose classes are the sets, in memory: what a classifier learns to tell them apart from."""
     most = max(1, LEARNT_BYTES // sets[0].images[0].numel())
-    images = [one.images.index_select(0, drawn(one, most)) for one in sets]
+    images = [one.images.index_select(0, draw_places(one, most)) for one in sets]
     told = hashlib.sha256(" ".join(f"{one.content_hash} {len(part)}" for one, part in zip(sets, images, strict=True))
                           .encode()).hexdigest()  # fmt: skip
     return dataclasses.replace(
@@ -357,7 +361,7 @@ def _both(sets: tuple[Dataset, ...], names: tuple[str, ...]) -> Dataset:
     )  # fmt: skip
 
 
-def translated(translator: Translator, pixels: Tensor, told: Tensor | None) -> Tensor:
+def translate_bytes(translator: Translator, pixels: Tensor, told: Tensor | None) -> Tensor:
     """Bytes ``[n, c, h, w]`` through a translator that is told so, as bytes."""
     made = translator.translate(pixels.permute(0, 2, 3, 1).numpy(), to=told)
     return torch.from_numpy(made).permute(0, 3, 1, 2).contiguous()

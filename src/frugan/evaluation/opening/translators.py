@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import artefact, data
 from frugan.engine.run import RunFolder
+from frugan.evaluation.opening.reals import describe_data
 from frugan.evaluation.opening.targets import Split, label_layouts
 from frugan.recipe import Data, from_run
-from frugan.registry import UserError, suggest
+from frugan.registry import UserError
 
 if TYPE_CHECKING:
     from frugan.artefact import Translator
 
 
 @dataclass(frozen=True, eq=False)
-class Shipping:
+class ShippedTranslators:
     """The translators that are judged, by role; what is known of each; where values are kept, if anywhere.
 
     `trained_on` are the hashes of all their data, with spaces between.
@@ -37,7 +38,7 @@ class Shipping:
         return next(iter(self.translators.values())).config
 
 
-def ship(fakes: str | Path | RunFolder, *, device: str) -> Shipping | None:
+def open_translators(fakes: str | Path | RunFolder, *, device: str) -> ShippedTranslators | None:
     """The translators of a run or an artefact; None if there are none, which says nothing of what else is there.
 
     Raises UserError for an artefact of one direction, which is half of what there is to judge.
@@ -58,7 +59,7 @@ def ship(fakes: str | Path | RunFolder, *, device: str) -> Shipping | None:
             )
         translator = artefact.open_shipped(path, device=device)
         shipped = {"translator": config["domains"]}
-        return Shipping(str(path), {"translator": translator}, shipped, config["data"]["hash"], None)
+        return ShippedTranslators(str(path), {"translator": translator}, shipped, config["data"]["hash"], None)
     if not run.exists():
         return None
     facts = run.read_json(run.facts)
@@ -67,30 +68,29 @@ def ship(fakes: str | Path | RunFolder, *, device: str) -> Shipping | None:
     if not roles or "generator" in shipped:
         return None
     translators = {role: artefact.open_shipped(path, role=role, device=device) for role in roles}
-    return Shipping(str(path), translators, {role: shipped[role] for role in roles}, trained_on(facts), run)
+    described = {role: shipped[role] for role in roles}
+    return ShippedTranslators(str(path), translators, described, hashes_of_data(facts), run)
 
 
-def trained_on(facts: Mapping[str, Any]) -> str:
+def hashes_of_data(facts: Mapping[str, Any]) -> str:
     """The hashes of all data that a run was trained on, with spaces between."""
     return " ".join(about["hash"] for about in facts["data"].values())
 
 
-def splits_of(
-    shipping: Shipping, real: str | None, reference: str | None, *, size: int | None, channels: int | None,
+def open_splits(
+    shipping: ShippedTranslators, real: str | None, reference: str | None, *, size: int | None, channels: int | None,
     allow_unusable: bool = False,
 ) -> dict[str, Split]:  # fmt: skip
     """The images of each stream that the translators were trained on, and those that they are judged by.
 
     Raises UserError if they are not there, are other than they were, or `real` has other labels.
     """
-    if reference not in (None, "train", "test"):
-        raise UserError(f"There is no reference '{reference}'. {suggest(str(reference), ('train', 'test'))}")
     if real is None and (size is not None or channels is not None):
         raise UserError("--size and --channels are for the images of --real; a run's own data need neither.")
     if real is not None:
         if len(shipping.translators) > 1 or any(map(label_layouts, shipping.shipped.values())):
             raise UserError(f"--real {real}: {shipping.name} was trained on two data sets; leave --real out.")
-        return {"real": split_of(_described(shipping, real, size, channels), reference, allow_unusable)}
+        return {"real": open_split(_describe_other_data(shipping, real, size, channels), reference, allow_unusable)}
     if shipping.run is None:
         about = shipping.config["data"]
         if "source" not in about:
@@ -98,14 +98,13 @@ def splits_of(
                 f"{shipping.name} was trained on {about['title']} and does not say where they lie; name them: --real "
                 "SOURCE"
             )
-        told = Data(**{"split": about["split"], **_fields(about)})
-        wanted = {"train": (replace(told, exclusive=_exclusive(shipping)), about)}
+        wanted = {"train": (replace(describe_data(about), exclusive=_exclusive_names(shipping)), about)}
     else:
         recipe, facts = from_run(shipping.run), shipping.run.read_json(shipping.run.facts)["data"]
         wanted = {stream: (recipe.data_of(stream), about) for stream, about in facts.items()}
     found = {}
     for stream, (one, about) in wanted.items():
-        split = split_of(one, reference, True)
+        split = open_split(one, reference, True)
         if split.train.content_hash != about["hash"]:
             raise UserError(
                 f"{shipping.name} was trained on {about['title']}, and '{one.source}' is {split.train.title} now: "
@@ -116,27 +115,22 @@ def splits_of(
     return found
 
 
-def _fields(about: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: about[key] for key in ("source", "size", "channels", "limit")}
-    return {**kept, "only": tuple(about["only"]), "attributes": tuple(about.get("attributes", ()))}
-
-
-def _exclusive(shipping: Shipping) -> tuple[tuple[str, ...], ...]:
+def _exclusive_names(shipping: ShippedTranslators) -> tuple[tuple[str, ...], ...]:
     """The groups of attributes of which an image has at most one, by name."""
     domains = shipping.config["domains"]
     return tuple(tuple(domains["names"][number] for number in group) for group in domains["exclusive"])
 
 
-def _described(shipping: Shipping, real: str, size: int | None, channels: int | None) -> Data:
+def _describe_other_data(shipping: ShippedTranslators, real: str, size: int | None, channels: int | None) -> Data:
     """Other data for the labels that the translator knows."""
     domains, image = shipping.config["domains"], shipping.config["image"]
     attributes = tuple(domains["names"]) if domains["kind"] == "attributes" else ()
     return Data(
-        real, size or image[1], channels or image[0], attributes=attributes, exclusive=_exclusive(shipping)
+        real, size or image[1], channels or image[0], attributes=attributes, exclusive=_exclusive_names(shipping)
     )
 
 
-def split_of(wanted: Data, reference: str | None, allow_unusable: bool) -> Split:
+def open_split(wanted: Data, reference: str | None, allow_unusable: bool) -> Split:
     """The images of one stream. Raises UserError if there are none, or none held out where these are asked for."""
     options: dict[str, Any] = {
         "size": wanted.size, "channels": wanted.channels, "only": wanted.only, "attributes": wanted.attributes,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import metrics
 from frugan.cache import cache_root, written_whole
-from frugan.evaluation.values.inputs import Sides
+from frugan.evaluation.values.inputs import ImageSets
 from frugan.metrics import Metric, Need, parse_need
 from frugan.registry import UserError
 
@@ -22,7 +22,7 @@ FLOORS = 1
 """The format of the floors that are kept; others are not read."""
 
 
-def can_have(metric: Metric) -> bool:
+def has_floor(metric: Metric) -> bool:
     """Whether real images can take the place of the fakes in `metric`.
 
     Not where it looks at a generator or at what a translator makes besides; nor where it trains classifiers on both,
@@ -34,20 +34,20 @@ def can_have(metric: Metric) -> bool:
     return bool(kinds) and not kinds & {"generator", "look"} and not made and Need("held_out", "labels") not in needs
 
 
-def floor(
-    metric: Metric, sides: Sides, of: str, view: View, options: Mapping[str, Any],
+def find_floor(
+    metric: Metric, sets: ImageSets, of: str, view: View, options: Mapping[str, Any],
     given: Callable[[], Mapping[str, Any]],
 ) -> dict[str, Any] | None:  # fmt: skip
-    """``{"value", "values", "protocol"}`` of real images as the sides say, which are those `of`; None if it has none.
+    """``{"value", "values", "protocol"}`` of real images as the sets say, which are those `of`; None if it has none.
 
     `given` makes what the metric asks to see; it is not called if the floor is known already.
     """
     protocol = {
-        "of": of, "fake_count": sides.fake.count, "real_count": sides.real.count if sides.real else 0,
+        "of": of, "fake_count": sets.fake.count, "real_count": sets.real.count if sets.real else 0,
         "view_version": view.version, "options": options,
     }  # fmt: skip
-    images = [one.key for one in sides if one is not None]
-    identity = {"format": FLOORS, "metric": metric.name, "code": code_of(metric), **protocol, "images": images}
+    images = [one.key for one in sets if one is not None]
+    identity = {"format": FLOORS, "metric": metric.name, "code": hash_code(metric), **protocol, "images": images}
     path = cache_root() / "floors" / f"{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]}.json"
     kept = _read(path)
     if kept is None:
@@ -60,7 +60,7 @@ def floor(
     return {"value": kept[metric.headline], "values": kept, "protocol": json.loads(json.dumps(protocol))}
 
 
-def code_of(metric: Metric) -> str:
+def hash_code(metric: Metric) -> str:
     """A hash of the file that a metric is written in, and of what the metrics beside it share.
 
     What it says may change with every change there. Of a metric of the user's own, all that it imports counts.

@@ -1,4 +1,4 @@
-"""Images that several evaluations look at, made once."""
+"""Images that a generator made, kept for the evaluations of it that follow."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from frugan.evaluation.opening.fakes import Images
 
 
-class Shared:
-    """What a generator made last, for the evaluations that follow."""
+class KeptImages:
+    """What a generator made last."""
 
     def __init__(self) -> None:
         self.key: tuple[str, str] = ("", "")
         self.made: torch.Tensor | None = None
 
-    def of(self, generator: Generator, images: Images) -> torch.Tensor:
+    def find_or_make(self, generator: Generator, images: Images) -> torch.Tensor:
         """The images' bytes, made if they are others than before."""
         import torch
 
@@ -31,14 +31,14 @@ class Shared:
         return self.made
 
 
-shared: ContextVar[Shared | None] = ContextVar("shared", default=None)
+kept_images: ContextVar[KeptImages | None] = ContextVar("kept_images", default=None)
 
 
 @contextlib.contextmanager
 def made_once() -> Iterator[None]:
     """Inside, evaluations of one generator that follow each other look at the same images, which are kept in memory."""
-    before = shared.set(Shared())
+    before = kept_images.set(KeptImages())
     try:
         yield
     finally:
-        shared.reset(before)
+        kept_images.reset(before)

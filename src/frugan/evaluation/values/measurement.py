@@ -1,41 +1,152 @@
-"""From what was typed to what is measured: a generator's fakes, given images, or what translators make of real ones."""
+"""A measurement: fakes against real images, whoever made the fakes. Opened from what `evaluate` is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from frugan.engine.run import RunFolder
-from frugan.evaluation import refusals as _choice
-from frugan.evaluation.opening.fakes import open_fakes
-from frugan.evaluation.opening.reals import open_reals
-from frugan.evaluation.opening.targets import groups
-from frugan.evaluation.opening.translators import ship, splits_of
-from frugan.evaluation.values.of_fakes import Task
-from frugan.evaluation.values.of_translations import COUNT, Translations
+from frugan.evaluation.opening.fakes import Fakes, fakes_of, open_fakes
+from frugan.evaluation.opening.reals import Reals, Statistics, open_reals, open_reals_of
+from frugan.evaluation.opening.targets import Split, find_targets
+from frugan.evaluation.opening.translators import ShippedTranslators, open_split, open_splits, open_translators
+from frugan.evaluation.opening.view import build_view, view_builders
+from frugan.evaluation.values.of_fakes import MeasurementOfFakes
+from frugan.evaluation.values.of_translations import COUNT, MeasurementOfTranslations
+from frugan.registry import UserError
 
 if TYPE_CHECKING:
-    from frugan.views import View
+    from frugan.build import Assembly
+    from frugan.engine.run import RunFolder
+    from frugan.evaluation.arguments import EvaluationArguments
+    from frugan.metrics import Metric
 
 
-def open_task(
-    fakes: str | Path | RunFolder, *, real: str | None, reference: str | None, size: int | None, channels: int | None,
-    allow_unusable: bool, view: str | View | None, view_seed: int, count: int | None, seed: int, batch_size: int,
-    few: Sequence[str], device: str, announce: Callable[[str], None],
-) -> Task | Translations:  # fmt: skip
-    """What is to be measured; arguments as of `frugan.evaluate`, which has run the code by now. Raises as that does."""
-    shipping = ship(fakes, device=device)
+class Measurement(Protocol):
+    """What there is to be measured, and how; `MeasurementOfFakes` and `MeasurementOfTranslations` are such.
+
+    Attributes:
+        announce: called with a line before something slow, or something to be known.
+        run: where values are kept, if anywhere.
+        usual: names of the metrics that are measured unless others are named.
+    """
+
+    announce: Callable[[str], None]
+
+    @property
+    def run(self) -> RunFolder | None: ...
+
+    @property
+    def usual(self) -> tuple[str, ...]: ...
+
+    def refusal(self, metric: Metric) -> str:
+        """Why there can be no value of `metric`, in a line that says what to do; empty if there can be one."""
+        ...
+
+    def too_few(self, metric: Metric) -> str:
+        """Of which images there are fewer than `metric` takes, in words; empty if there are enough."""
+        ...
+
+    def unasked(self, chosen: Sequence[Metric]) -> list[Metric]:
+        """What is to be measured beside the `chosen`, though nobody named it."""
+        ...
+
+    def protocol(self, metric: Metric) -> dict[str, Any]:
+        """How the value of `metric` comes about, as JSON has it."""
+        ...
+
+    def prepare(self, chosen: Sequence[Metric]) -> None:
+        """Make once what several of the metrics will ask for; called before they are measured."""
+        ...
+
+    def measure(self, metric: Metric, protocol: dict[str, Any]) -> dict[str, Any]:
+        """The value of `metric`, as it is kept. Raises UserError if it has none."""
+        ...
+
+
+def open_measurement(asked: EvaluationArguments) -> Measurement:
+    """Open what is to be judged and the real images. `asked` is as `check_arguments` returns it.
+
+    Raises UserError as `frugan.evaluate` does.
+    """
+    of = {"size": asked.size, "channels": asked.channels, "allow_unusable": asked.allow_unusable}
+    announce, device = _announcer(asked), str(asked.device)
+    shipping = open_translators(asked.fakes, device=device)
     if shipping is not None:
-        splits = splits_of(shipping, real, reference, size=size, channels=channels, allow_unusable=allow_unusable)
-        return Translations(
-            shipping, groups(shipping.translators, shipping.shipped, splits),
-            *_choice.views_for(view, view_seed, device, announce), count or COUNT, seed, batch_size, announce,
-            tuple(few),
-        )
-    opened = open_fakes(fakes, device=device, allow_unusable=allow_unusable, announce=announce)
-    reals = open_reals(opened, real, reference, size=size, channels=channels, allow_unusable=allow_unusable)
-    many = _choice.count_of(opened, reals, count)
-    look_through = partial(_choice.view_of, view, view_seed, opened, reals, device, announce)
-    return Task(opened, reals, look_through, many, seed, batch_size, announce, tuple(few))
+        splits = open_splits(shipping, asked.real, asked.reference, **of)
+        return _of_translators(shipping, splits, asked)
+    fakes = open_fakes(asked.fakes, device=device, allow_unusable=asked.allow_unusable, announce=announce)
+    reals = open_reals(fakes, asked.real, asked.reference, **of)
+    return _of_fakes(fakes, reals, asked)
+
+
+def foresee_measurement(assembly: Assembly, name: str, asked: EvaluationArguments) -> Measurement:
+    """What `open_measurement` will open once a recipe is trained, with untrained networks; nothing is measured of it.
+
+    `name` is what messages call it. Raises UserError if the data are not there, or serve nothing.
+    """
+    from frugan import artefact
+
+    recipe, game = assembly.recipe, assembly.game
+    shipped = game.shipped()
+    if "generator" not in shipped:
+        translators = {role: one for role, one in shipped.items() if role.startswith("translator")}
+        if not translators:
+            raise UserError(f"{name} ships {', '.join(shipped)}: nothing that makes images, so it is not evaluated.")
+        untrained = {
+            role: artefact.Translator(game.networks[one.network], {"domains": {"names": (one.direction or ())[1:]}})
+            for role, one in translators.items()
+        }
+        described = {role: asdict(one) for role, one in translators.items()}
+        splits = {stream: open_split(recipe.data_of(stream), asked.reference, True) for stream in game.streams}
+        return _of_translators(ShippedTranslators(name, untrained, described, "", None), splits, asked)
+    network = shipped["generator"].network
+    reals = open_reals_of(recipe.data_of(next(iter(game.streams))), asked.reference)
+    config = {
+        "image": tuple(assembly.blueprints[network].image), "latents": asdict(recipe.latents),
+        "classes": reals.train.classes,
+    }  # fmt: skip
+    fakes = fakes_of(artefact.Generator(game.networks[network], config), name, None)
+    return _of_fakes(fakes, reals, asked)
+
+
+def _of_translators(
+    shipping: ShippedTranslators, splits: Mapping[str, Split], asked: EvaluationArguments
+) -> Measurement:
+    announce = _announcer(asked)
+    return MeasurementOfTranslations(
+        shipping, find_targets(shipping.translators, shipping.shipped, splits),
+        *view_builders(asked.view, asked.view_seed, str(asked.device), announce), _number(asked) or COUNT, asked.seed,
+        asked.batch_size, announce, asked.allow_few,
+    )  # fmt: skip
+
+
+def _of_fakes(fakes: Fakes, reals: Reals | Statistics, asked: EvaluationArguments) -> Measurement:
+    announce = _announcer(asked)
+    look_through = partial(build_view, asked.view, asked.view_seed, fakes, reals, str(asked.device), announce)
+    count = _choose_count(fakes, reals, _number(asked))
+    return MeasurementOfFakes(
+        fakes, reals, look_through, count, asked.seed, asked.batch_size, announce, asked.allow_few
+    )
+
+
+def _choose_count(fakes: Fakes, reals: Reals | Statistics, count: int | None) -> int:
+    """How many fakes to look at. Raises UserError if so many were not given."""
+    if fakes.dataset is not None:
+        there = len(fakes.dataset)
+        if count is not None and count > there:
+            raise UserError(f"{fakes.name} holds {there:,} images; give a --count of at most so many, or leave it out.")
+        return count or there
+    if count is not None:
+        return count
+    return min(10_000, max(1000, len(reals.reference))) if isinstance(reals, Reals) else 10_000
+
+
+def _number(asked: EvaluationArguments) -> int | None:
+    assert asked.count is None or isinstance(asked.count, int)  # as `check_arguments` returns it
+    return asked.count
+
+
+def _announcer(asked: EvaluationArguments) -> Callable[[str], None]:
+    return asked.progress or (lambda line: None)

@@ -1,19 +1,21 @@
-"""One evaluation: what is looked at is made when a metric first asks for it, and once."""
+"""The measurement of fakes: what is looked at is made when a metric first asks for it, and once."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from frugan import metrics
 from frugan.data import Dataset
-from frugan.evaluation.opening.fakes import Fakes, Images, some_of
+from frugan.evaluation.opening.fakes import Fakes, Images, draw_images
 from frugan.evaluation.opening.reals import Reals, Statistics
+from frugan.evaluation.refusals import looks_at, refusal_of_fakes
 from frugan.evaluation.values import floors
-from frugan.evaluation.values.inputs import Feeding, Sides, facts_of, options_for
+from frugan.evaluation.values.inputs import ImageSets, MetricInputs, choose_options, describe_metric
+from frugan.evaluation.values.names import PRIMARY
 from frugan.metrics import Metric, Need, parse_need
 from frugan.registry import options_of
 
@@ -21,14 +23,17 @@ if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
     from frugan.views import View
 
+SMALL = 20_000
+"""Against fewer training images than these, distances reward their copies, and memorisation is measured beside them."""
+
 
 @dataclass
-class Task:
-    """Some fakes against some real images, through one view.
+class MeasurementOfFakes:
+    """Some fakes against some real images, through one view: a `Measurement`.
 
     `build_view` is called when something first asks for the view, which may have to be trained. `count` is how many
-    fakes there are, and how many real images at most; `few` names the metrics that may be computed of fewer images than
-    they take.
+    fakes there are, and how many real images at most; `allow_few` names the metrics that may be computed of fewer
+    images than they take.
     """
 
     fakes: Fakes
@@ -38,19 +43,19 @@ class Task:
     seed: int
     batch_size: int
     announce: Callable[[str], None]
-    few: tuple[str, ...] = ()
+    allow_few: Sequence[str] = ()
 
     # ------------------------------------------------------------------------------------------------- what it is of
 
     @cached_property
-    def feeding(self) -> Feeding:
+    def inputs(self) -> MetricInputs:
         """What metrics ask to see."""
-        return Feeding(self.fakes.name, self.fakes.generator, self.build_view, self.batch_size, self.announce)
+        return MetricInputs(self.fakes.name, self.fakes.generator, self.build_view, self.batch_size, self.announce)
 
     @property
     def view(self) -> View:
         """How images are looked at."""
-        return self.feeding.view
+        return self.inputs.view
 
     @property
     def run(self) -> RunFolder | None:
@@ -60,18 +65,54 @@ class Task:
     def reference(self, metric: Metric) -> Dataset:
         """What stands for the real images: a metric that sets held-out ones against them means those trained on."""
         assert isinstance(self.reals, Reals)  # statistics serve fid alone, which asks for no images
-        return self.reals.train if asks_for(metric, "held_out") else self.reals.reference
+        return self.reals.train if looks_at(metric, "held_out") else self.reals.reference
 
-    def _most(self, metric: Metric) -> int:
-        """How many real images at most: all where copies are sought, since one of an image left out goes unseen."""
-        asked = [parse_need(word)[:2] for word in metric.needs]
-        return len(self.reference(metric)) if ("held_out", "features") in asked else self.count
+    # ---------------------------------------------------------------------------------------------- which metrics
+
+    @property
+    def usual(self) -> tuple[str, ...]:
+        """The metrics that are measured unless others are named."""
+        if not isinstance(self.reals, Reals):
+            return (PRIMARY,)
+        classes = len(self.reals.train.classes)
+        own = ("class_coverage",) if classes and classes == self.view.classes else ()
+        return (PRIMARY, "kid", *own)
+
+    def refusal(self, metric: Metric) -> str:
+        """Why there can be no value of `metric`, in a line that says what to do; empty if there can be one."""
+        return refusal_of_fakes(metric, self)
+
+    def unasked(self, chosen: Sequence[Metric]) -> list[Metric]:
+        """What is measured beside distances to few training images, which reward copies of them."""
+        name, reals = "memorisation", self.reals
+        if not isinstance(reals, Reals) or reals.reference is not reals.train or len(reals.train) >= SMALL:
+            return []
+        if any(metric.name == name for metric in chosen) or not any(looks_at(metric, "real") for metric in chosen):
+            return []
+        metric = metrics.find(name)
+        why = self.refusal(metric)
+        if why:
+            self.announce(f"{name} is not measured beside: {why}")
+        return [] if why else [metric]
+
+    def too_few(self, metric: Metric) -> str:
+        """Of which images there are fewer than `metric` takes, in words; empty if there are enough."""
+        sets = self.sets(metric)
+        counts = {"fake": sets.fake} | {
+            name: images
+            for name, images in (("real", sets.real), ("held-out", sets.held_out))
+            if images is not None and looks_at(metric, name.replace("-", "_"))
+        }
+        short = [f"{images.count:,} {name}" for name, images in counts.items() if images.count < metric.least]
+        return f"{' and '.join(short)} images, and {metric.name} takes {metric.least:,}" if short else ""
+
+    # ------------------------------------------------------------------------------------------------------ protocol
 
     def protocol(self, metric: Metric) -> dict[str, Any]:
         """How the value of `metric` comes about, as JSON has it."""
         found: dict[str, Any] = {
             **self._compared_with(metric),
-            **self.fakes.facts(self.count, self.seed, self._trained_on()),
+            **self.fakes.describe(self.count, self.seed, self._trained_on()),
             "view": self.view.name,
             "view_version": self.view.version,
             "resizing": self.view.description.get("resizing", "none"),
@@ -79,24 +120,18 @@ class Task:
             "precision": "float32",
             "truncation": None,
             "options": self._options(metric),
-            **facts_of(metric),
+            **describe_metric(metric),
         }
-        short = self.short_of(metric)
-        if short:
+        few = self.too_few(metric)
+        if few:
             # A key that other values do not have, so that no table takes both.
-            found["few_images"] = short
+            found["few_images"] = few
         return json.loads(json.dumps(found))
 
-    def short_of(self, metric: Metric) -> str:
-        """Of which images there are fewer than `metric` takes, in words; empty if there are enough."""
-        sides = self._sides(metric)
-        counts = {"fake": sides.fake} | {
-            name: images
-            for name, images in (("real", sides.real), ("held-out", sides.held_out))
-            if images is not None and asks_for(metric, name.replace("-", "_"))
-        }
-        short = [f"{images.count:,} {name}" for name, images in counts.items() if images.count < metric.least]
-        return f"{' and '.join(short)} images, and {metric.name} takes {metric.least:,}" if short else ""
+    def _real_count(self, metric: Metric) -> int:
+        """How many real images at most: all where copies are sought, since one of an image left out goes unseen."""
+        asked = [parse_need(word)[:2] for word in metric.needs]
+        return len(self.reference(metric)) if ("held_out", "features") in asked else self.count
 
     def _compared_with(self, metric: Metric) -> dict[str, Any]:
         if isinstance(self.reals, Statistics):
@@ -106,10 +141,10 @@ class Task:
         real = self.reference(metric)
         found = {
             "data": real.name, "split": real.split, "content_hash": real.content_hash,
-            "real_count": min(len(real), self._most(metric)),
+            "real_count": min(len(real), self._real_count(metric)),
         }  # fmt: skip
         held_out = self.reals.held_out
-        if held_out is not None and asks_for(metric, "held_out"):
+        if held_out is not None and looks_at(metric, "held_out"):
             found["held_out"] = f"{min(len(held_out), self.count)} of {held_out.title}"
         return found
 
@@ -117,19 +152,19 @@ class Task:
         return self.reals.train if isinstance(self.reals, Reals) else None
 
     def _options(self, metric: Metric) -> dict[str, Any]:
-        if metric.name not in self.few:
+        if metric.name not in self.allow_few:
             return options_of(metric.compute)
-        sides = self._sides(metric)
-        return options_for(metric, min(one.count for one in (sides.fake, sides.real) if one is not None))
+        sets = self.sets(metric)
+        return choose_options(metric, min(one.count for one in (sets.fake, sets.real) if one is not None))
 
     # ---------------------------------------------------------------------------------------------------- measuring
 
     def measure(self, metric: Metric, protocol: dict[str, Any]) -> dict[str, Any]:
         """The value of `metric`, as it is kept. Raises UserError if it has none."""
-        if isinstance(self.reals, Statistics) and asks_for(metric, "real"):
+        if isinstance(self.reals, Statistics) and looks_at(metric, "real"):
             numbers = self._against(self.reals)
         else:
-            numbers = metric.compute(**self.feeding.given(metric, self._sides(metric)), **self._options(metric))
+            numbers = metric.compute(**self.inputs.gather(metric, self.sets(metric)), **self._options(metric))
         generator = self.fakes.generator
         return {
             "metric": metric.name, "values": numbers, "headline": metric.headline, "better": metric.better,
@@ -139,28 +174,29 @@ class Task:
 
     def _against(self, statistics: Statistics) -> dict[str, float]:
         """The Fréchet distance to statistics without images."""
-        features = self.feeding.seen(self._sides(metrics.find("fid")).fake, self.view).features
+        features = self.inputs.look(self.sets(metrics.find("fid")).fake, self.view).features
         # How many images they are of is not known, and the distance does not ask.
         real = metrics.fid.Statistics(0, statistics.mean, statistics.covariance)
         return {"fid": metrics.fid.frechet(real, metrics.fid.collect(features.split(metrics.fid.CHUNK)))}
 
-    def _sides(self, metric: Metric) -> Sides:
-        fake = self.feeding.once("fakes", lambda: self.fakes.images(self.count, self.seed, self._trained_on()))
+    def sets(self, metric: Metric) -> ImageSets:
+        """The images that `metric` can see; none is made before it is looked at."""
+        fake = self.inputs.keep("fakes", lambda: self.fakes.images(self.count, self.seed, self._trained_on()))
         if isinstance(self.reals, Statistics):
-            return Sides(fake, None, None)
+            return ImageSets(fake, None, None)
         held_out = self.reals.held_out
-        return Sides(
-            fake, self._some_of(self.reference(metric), self._most(metric)),
-            None if held_out is None else self._some_of(held_out, self.count),
+        return ImageSets(
+            fake, self._draw(self.reference(metric), self._real_count(metric)),
+            None if held_out is None else self._draw(held_out, self.count),
         )  # fmt: skip
 
-    def _some_of(self, dataset: Dataset, count: int, skip: int = 0) -> Images:
-        return self.feeding.once(f"{dataset.title} {count} {skip}", lambda: some_of(dataset, count, skip))
+    def _draw(self, dataset: Dataset, count: int, skip: int = 0) -> Images:
+        return self.inputs.keep(f"{dataset.title} {count} {skip}", lambda: draw_images(dataset, count, skip))
 
-    def prepare(self, chosen: list[Metric]) -> None:
+    def prepare(self, chosen: Sequence[Metric]) -> None:
         """Keep what the generator makes where some metric will ask for the images themselves, so it is made once."""
         if any(parse_need(word) == Need("fake", "pixels") for metric in chosen for word in metric.needs):
-            self.feeding.pixels(self._sides(chosen[0]).fake)
+            self.inputs.keep_pixels(self.sets(chosen[0]).fake)
 
     # -------------------------------------------------------------------------------------------------------- floor
 
@@ -170,39 +206,33 @@ class Task:
         A value at its floor is as good as it can be seen to be. None where real images cannot take that place, and
         where the metric trains classifiers on both, which takes minutes and tells what real images reach already.
         """
-        if isinstance(self.reals, Statistics) or not floors.can_have(metric):
+        if isinstance(self.reals, Statistics) or not floors.has_floor(metric):
             return None
-        sides, of = self._real_sides(metric, self.reals)
-        least = 2 if metric.name in self.few else metric.least
-        if min(images.count for images in sides if images is not None) < least:
+        sets, of = self._real_sets(metric, self.reals)
+        least = 2 if metric.name in self.allow_few else metric.least
+        if min(images.count for images in sets if images is not None) < least:
             return None
-        given = partial(self.feeding.given, metric, sides)
-        return floors.floor(metric, sides, of, self.view, self._options(metric), given)
+        given = partial(self.inputs.gather, metric, sets)
+        return floors.find_floor(metric, sets, of, self.view, self._options(metric), given)
 
-    def _real_sides(self, metric: Metric, reals: Reals) -> tuple[Sides, str]:
+    def _real_sets(self, metric: Metric, reals: Reals) -> tuple[ImageSets, str]:
         """Real images that share none with those they are compared with, and where they came from."""
         real, count = self.reference(metric), self.count
-        if reals.held_out is not None and asks_for(metric, "held_out"):
+        if reals.held_out is not None and looks_at(metric, "held_out"):
             half = min(count, len(reals.held_out) // 2)
-            halves = (self._some_of(reals.held_out, half), self._some_of(reals.held_out, half, half))
+            halves = (self._draw(reals.held_out, half), self._draw(reals.held_out, half, half))
             return (
-                Sides(halves[0], self._some_of(real, self._most(metric)), halves[1]),
+                ImageSets(halves[0], self._draw(real, self._real_count(metric)), halves[1]),
                 f"one half of {reals.held_out.title} as fakes, the other held out, against {real.title}",
             )
-        if not asks_for(metric, "real"):
-            return Sides(self._some_of(real, count), None), f"{real.title} themselves"
+        if not looks_at(metric, "real"):
+            return ImageSets(self._draw(real, count), None), f"{real.title} themselves"
         other = reals.held_out if real is reals.train else reals.train
         half = min(count, len(real) // 2)
         if other is not None and min(count, len(other)) >= half:
-            fake, against = self._some_of(other, count), self._some_of(real, count)
-            return Sides(fake, against), f"{other.title} against {real.title}"
+            fake, against = self._draw(other, count), self._draw(real, count)
+            return ImageSets(fake, against), f"{other.title} against {real.title}"
         return (
-            Sides(self._some_of(real, half, half), self._some_of(real, half)),
+            ImageSets(self._draw(real, half, half), self._draw(real, half)),
             f"two disjoint halves of {real.title}",
         )
-
-
-def asks_for(metric: Metric, images: str) -> bool:
-    """Whether a metric has to see anything of these images ("real", "fake", "held_out")."""
-    asked = [parse_need(word) for word in metric.needs]
-    return any(need.images == images and need.kind not in ("generator", "look") for need in asked)

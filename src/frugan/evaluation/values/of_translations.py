@@ -1,4 +1,4 @@
-"""An evaluation of translators: every metric for each target, and the mean over the targets.
+"""The measurement of translations: every metric for each target, and the mean over the targets.
 
 What is in `values` without a target's name is the mean; ``fid_to_glasses`` is of the target "glasses". The ends of an
 interval are averaged as well: the interval of the mean is no wider than that, however the targets depend on each other.
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from frugan.data import Dataset
 from frugan.evaluation.opening.fakes import Images
-from frugan.evaluation.opening.targets import Group, Target, first_of
-from frugan.evaluation.opening.translators import Shipping
+from frugan.evaluation.opening.targets import Group, Target, draw_from
+from frugan.evaluation.opening.translators import ShippedTranslators
+from frugan.evaluation.refusals import OF_ATTRIBUTES, have_attributes, refusal_of_translations, too_few_of_a_target
 from frugan.evaluation.values import floors
-from frugan.evaluation.values.inputs import Feeding, Sides, blind, facts_of, options_for
+from frugan.evaluation.values.inputs import ImageSets, MetricInputs, choose_options, describe_metric
 from frugan.evaluation.values.names import PRIMARY, TO
 from frugan.metrics import Metric, Need, parse_need
-from frugan.registry import UserError
 
 if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
@@ -30,29 +30,23 @@ if TYPE_CHECKING:
 COUNT = 1000
 """Images that are translated to each target, unless told; and real ones of it at most."""
 
-LEAST_SHARE = 0.5
-"""Of the images that a metric takes, each target needs so many: the number for tables is the mean of several."""
-
 USUAL = (PRIMARY, "target_accuracy", "preservation", "reconstruction_error", "identity_error")
 """What is measured unless told."""
 
-OF_ATTRIBUTES = ("preservation",)
-"""What there is of attributes alone."""
-
 
 @dataclass
-class Translations:
-    """What translators make of real images, against real images; the same verbs as `Task`.
+class MeasurementOfTranslations:
+    """What translators make of real images, against real images, target by target: a `Measurement`.
 
     Args:
         groups: the targets, by what they are looked at through.
         build_view: from what a view may learn from to the view; `build_judge` likewise, to a classifier.
         count: images translated to each target, and real ones at most.
         seed: of which images of other domains are translated.
-        few: metrics that may be computed of fewer images than they take.
+        allow_few: metrics that may be computed of fewer images than they take.
     """
 
-    shipping: Shipping
+    shipping: ShippedTranslators
     groups: Sequence[Group]
     build_view: Callable[[Dataset], View]
     build_judge: Callable[[Dataset], View]
@@ -60,7 +54,7 @@ class Translations:
     seed: int
     batch_size: int
     announce: Callable[[str], None]
-    few: tuple[str, ...] = ()
+    allow_few: Sequence[str] = ()
     _views: dict[tuple[str, str], View] = field(default_factory=dict)
     _measured: dict[str, tuple[dict[str, float], dict[str, Any] | None]] = field(default_factory=dict)
 
@@ -70,9 +64,9 @@ class Translations:
         return self.shipping.run
 
     @property
-    def usual(self) -> list[str]:
-        """The metrics that are measured unless told."""
-        return [name for name in USUAL if of_attributes(self.targets) or name not in OF_ATTRIBUTES]
+    def usual(self) -> tuple[str, ...]:
+        """The metrics that are measured unless others are named."""
+        return tuple(name for name in USUAL if have_attributes(self.targets) or name not in OF_ATTRIBUTES)
 
     @property
     def targets(self) -> list[Target]:
@@ -82,32 +76,22 @@ class Translations:
     # ------------------------------------------------------------------------------------------------- what it is of
 
     def refusal(self, metric: Metric) -> str:
-        """Why `metric` cannot be computed, in a line that says what to do; empty if it can."""
-        why = refusal(metric, self.targets)
-        if why:
-            return why
-        short = self.short_of(metric)
-        if short and metric.name not in self.few:
-            return f"{short}. Give more, or allow it by name: --allow-few {metric.name}"
-        try:
-            used = [self._used(metric, group) for group in self.groups]
-        except UserError as error:
-            return f"{metric.name}: {error}"
-        without = next((view for view in used if not view.classes), None)
-        if without is not None and any(parse_need(word).kind == "probabilities" for word in metric.needs):
-            return blind(metric, without)
-        if short:
-            self.announce(f"{short}. Such a value compares with others of the same counts alone.")
-        return ""
+        """Why there can be no value of `metric`, in a line that says what to do; empty if there can be one."""
+        return refusal_of_translations(metric, self)
 
-    def short_of(self, metric: Metric) -> str:
+    def unasked(self, chosen: Sequence[Metric]) -> list[Metric]:
+        """Nothing is measured that was not asked for."""
+        return []
+
+    def too_few(self, metric: Metric) -> str:
         """Of which targets there are too few images, in words; empty if there are enough of all."""
-        return short_of(metric, self.targets, self.count)
+        return too_few_of_a_target(metric, self.targets, self.count)
 
     def protocol(self, metric: Metric) -> dict[str, Any]:
         """How the value of `metric` comes about, as JSON has it."""
         config, targets = self.shipping.config, self.targets
-        through = list({view.version: view for view in (self._used(metric, group) for group in self.groups)}.values())
+        used = (self.view_for(metric, group) for group in self.groups)
+        through = list({view.version: view for view in used}.values())
         sets = {one.dataset.content_hash: one.dataset for target in targets for one in (target.source, target.real)}
         counts = {
             target.name: [min(len(pool), self.count) for pool in (target.source, target.real)] for target in targets
@@ -128,7 +112,7 @@ class Translations:
             "resizing": through[0].description.get("resizing", "none"),
             "view_accuracy": min(accuracies, default=None),
             "precision": "float32", "truncation": None, "options": self._options(metric),
-            **facts_of(metric),
+            **describe_metric(metric),
         }  # fmt: skip
         if config.get("given"):
             found["given"] = config["given"]
@@ -136,9 +120,9 @@ class Translations:
                for key, digest in one.config.get("own_code", {}).items()}  # fmt: skip
         if own:
             found["generator_code"] = own
-        short = self.short_of(metric)
-        if short:
-            found["few_images"] = short
+        few = self.too_few(metric)
+        if few:
+            found["few_images"] = few
         return json.loads(json.dumps(found))
 
     def _labels(self) -> str:
@@ -149,22 +133,22 @@ class Translations:
 
     def _options(self, metric: Metric) -> dict[str, Any]:
         counts = [len(pool) for target in self.targets for pool in (target.source, target.real)]
-        return options_for(metric, min(self.count, *counts))
+        return choose_options(metric, min(self.count, *counts))
 
-    def _used(self, metric: Metric, group: Group) -> View:
+    def view_for(self, metric: Metric, group: Group) -> View:
         """What a metric's numbers depend on: the judge where it tells labels, else the view."""
         kinds = {parse_need(word).kind for word in metric.needs}
         return self._judge(group) if "told" in kinds else self._view(group)
 
     def _view(self, group: Group) -> View:
-        return self._once("view", group, self.build_view)
+        return self._keep("view", group, self.build_view)
 
     def _judge(self, group: Group) -> View:
         """The view itself, if it tells the labels of the data."""
         view = self._view(group)
-        return view if _tells(view, group.learns_from) else self._once("judge", group, self.build_judge)
+        return view if _tells(view, group.learns_from) else self._keep("judge", group, self.build_judge)
 
-    def _once(self, what: str, group: Group, build: Callable[[Dataset], View]) -> View:
+    def _keep(self, what: str, group: Group, build: Callable[[Dataset], View]) -> View:
         key = (what, group.learns_from.content_hash)
         if key not in self._views:
             self._views[key] = build(group.learns_from)
@@ -179,21 +163,21 @@ class Translations:
         for group in self.groups:
             for target in group.targets if chosen else ():
                 self.announce(f"Translating to {target.name}.")
-                feeding = Feeding(
+                inputs = MetricInputs(
                     self.shipping.name, None, partial(self._view, group), self.batch_size, lambda line: None,
                     partial(self._judge, group),
                 )  # fmt: skip
-                sides = self._sides(target, feeding)
-                if self._looks(chosen, group) > 1:
-                    feeding.pixels(sides.fake)  # translated once, and kept
+                sets = self._sets(target, inputs)
+                if self._count_looks(chosen, group) > 1:
+                    inputs.keep_pixels(sets.fake)  # translated once, and kept
                 for metric in chosen:
-                    numbers[metric.name][target.name] = self._one(metric, feeding, sides)
-                    kept[metric.name][target.name] = self._floor(metric, group, target, feeding)
+                    numbers[metric.name][target.name] = self._compute(metric, inputs, sets)
+                    kept[metric.name][target.name] = self._floor(metric, group, target, inputs)
         for metric in chosen:
-            floor = _merged_floor(metric, kept[metric.name])
-            self._measured[metric.name] = (_merged(numbers[metric.name]), floor)
+            floor = _merge_floors(metric, kept[metric.name])
+            self._measured[metric.name] = (_merge(numbers[metric.name]), floor)
 
-    def _looks(self, chosen: Sequence[Metric], group: Group) -> int:
+    def _count_looks(self, chosen: Sequence[Metric], group: Group) -> int:
         """In how many ways the translated images are looked at."""
         ways = set()
         for need in {parse_need(word) for metric in chosen for word in metric.needs}:
@@ -213,57 +197,58 @@ class Translations:
             "images": self.shipping.config["images"], "protocol": protocol, "floor": floor,
         }  # fmt: skip
 
-    def _sides(self, target: Target, feeding: Feeding) -> Sides:
-        real = first_of(target.real, f"of {target.name}", self.count)
-        source = target.sources(self.count, self.seed)
-        fake = target.fakes(source, feeding.parts)
-        back, unchanged = target.returned(source, fake, feeding.parts), target.unchanged(real, feeding.parts)
-        return Sides(fake, real, None, source, back, unchanged)
+    def _sets(self, target: Target, inputs: MetricInputs) -> ImageSets:
+        real = draw_from(target.real, f"of {target.name}", self.count)
+        source = target.draw_sources(self.count, self.seed)
+        fake = target.translate(source, inputs.read_parts)
+        back = target.translate_back(source, fake, inputs.read_parts)
+        unchanged = target.translate_to_itself(real, inputs.read_parts)
+        return ImageSets(fake, real, None, source, back, unchanged)
 
-    def _one(self, metric: Metric, feeding: Feeding, sides: Sides) -> dict[str, float]:
+    def _compute(self, metric: Metric, inputs: MetricInputs, sets: ImageSets) -> dict[str, float]:
         """The numbers of one target; of a metric of fakes and real images also what it says of the untranslated."""
         options = self._options(metric)
-        found = metric.compute(**feeding.given(metric, sides), **options)
+        found = metric.compute(**inputs.gather(metric, sets), **options)
         asked = {parse_need(word).images for word in metric.needs}
-        if asked == {"fake", "real"} and sides.source is not None:
-            untranslated = feeding.given(metric, sides._replace(fake=sides.source))
+        if asked == {"fake", "real"} and sets.source is not None:
+            untranslated = inputs.gather(metric, sets._replace(fake=sets.source))
             before = metric.compute(**untranslated, **options)
             found = {**found, "before": before[metric.headline]}
         return found
 
-    def _floor(self, metric: Metric, group: Group, target: Target, feeding: Feeding) -> dict[str, Any] | None:
+    def _floor(self, metric: Metric, group: Group, target: Target, inputs: MetricInputs) -> dict[str, Any] | None:
         """What the metric says of real images of the target in the place of the translated ones."""
-        if not floors.can_have(metric):
+        if not floors.has_floor(metric):
             return None
         asked = {parse_need(word).images for word in metric.needs}
         key = f"of {target.name}"
         against: Images | None = None
         if "real" not in asked:
-            fake, of = first_of(target.real, key, self.count), "real images of each target themselves"
+            fake, of = draw_from(target.real, key, self.count), "real images of each target themselves"
         elif min(self.count, len(target.spare)) >= min(self.count, len(target.real) // 2):
-            fake, against = first_of(target.spare, key, self.count), first_of(target.real, key, self.count)
+            fake, against = draw_from(target.spare, key, self.count), draw_from(target.real, key, self.count)
             of = "real images of each target that were trained on against those that were not"
         else:
             half = min(self.count, len(target.real) // 2)
-            fake, against = first_of(target.real, key, half, half), first_of(target.real, key, half)
+            fake, against = draw_from(target.real, key, half, half), draw_from(target.real, key, half)
             of = "two disjoint halves of the real images of each target"
-        sides = Sides(fake, against, source=target.before(fake))
-        given = partial(feeding.given, metric, sides)
-        return floors.floor(metric, sides, of, self._used(metric, group), self._options(metric), given)
+        sets = ImageSets(fake, against, source=target.label_as_sources(fake))
+        given = partial(inputs.gather, metric, sets)
+        return floors.find_floor(metric, sets, of, self.view_for(metric, group), self._options(metric), given)
 
 
-def _merged(by_target: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def _merge(by_target: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Means over the targets, then each target's own numbers."""
     first = next(iter(by_target.values()))
     means = {key: math.fsum(found[key] for found in by_target.values()) / len(by_target) for key in first}
     return means | {f"{key}{TO}{name}": found[key] for key in first for name, found in by_target.items()}
 
 
-def _merged_floor(metric: Metric, by_target: Mapping[str, dict[str, Any] | None]) -> dict[str, Any] | None:
+def _merge_floors(metric: Metric, by_target: Mapping[str, dict[str, Any] | None]) -> dict[str, Any] | None:
     known = {name: floor for name, floor in by_target.items() if floor is not None}
     if not known or len(known) < len(by_target):
         return None
-    values = _merged({name: {metric.headline: floor["value"]} for name, floor in known.items()})
+    values = _merge({name: {metric.headline: floor["value"]} for name, floor in known.items()})
     protocols = [floor["protocol"] for floor in known.values()]
     counts = {key: sum(one[key] for one in protocols) for key in ("fake_count", "real_count")}
     versions = " ".join(dict.fromkeys(one["view_version"] for one in protocols))
@@ -274,41 +259,6 @@ def _merged_floor(metric: Metric, by_target: Mapping[str, dict[str, Any] | None]
             "options": protocols[0]["options"],
         },
     }  # fmt: skip
-
-
-def short_of(metric: Metric, targets: Sequence[Target], count: int) -> str:
-    """Of which targets there are too few images for a metric, in words; empty if there are enough of all."""
-    least = math.ceil(LEAST_SHARE * metric.least)
-    if count < least:
-        return f"{metric.name} takes {least:,} images of each target, and {count:,} were asked for"
-    asked = {parse_need(word).images for word in metric.needs}
-    found = []
-    for target in targets:
-        counts = [len(target.source)] if asked & {"fake", "source", "returned"} else []
-        counts += [len(target.real)] if asked & {"real", "unchanged"} else []
-        if counts and min(counts) < least:
-            found.append(f"'{target.name}' has {min(counts):,}")
-    return f"{metric.name} takes {least:,} images of each target, and {' and '.join(found)}" if found else ""
-
-
-def of_attributes(targets: Sequence[Target]) -> bool:
-    """Whether an image may have several of the labels of all these targets."""
-    return all(target.real.labels.ndim == 2 for target in targets)
-
-
-def refusal(metric: Metric, targets: Sequence[Target]) -> str:
-    """Why translations to these targets have no value of `metric`, however many they are; empty if they have one."""
-    needs = [parse_need(word) for word in metric.needs]
-    if any(need.kind in ("generator", "look") for need in needs):
-        return f"{metric.name} asks a generator for images of its own, and a translator makes images of images."
-    if any(need.images == "held_out" for need in needs):
-        return f"{metric.name} sets held-out images beside the real ones, which are what is translated: leave it out."
-    alone = all(need.images in ("real", "held_out") for need in needs)
-    if alone and needs:
-        return f"{metric.name} looks at no translated image; leave it out."
-    if metric.name in OF_ATTRIBUTES and not of_attributes(targets):
-        return f"{metric.name}: these images have one class each, so there is nothing else to be kept; leave it out."
-    return ""
 
 
 def _tells(view: View, dataset: Dataset) -> bool:

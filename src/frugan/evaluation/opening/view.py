@@ -1,0 +1,61 @@
+"""The view that images are looked at through, and the classifier that tells labels: chosen by the data, built once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from frugan import views
+from frugan.data import Dataset
+from frugan.evaluation.opening.fakes import Fakes
+from frugan.evaluation.opening.reals import Reals, Statistics
+from frugan.registry import UserError, options_of
+from frugan.views import View
+
+BuildView = Callable[[Dataset], View]
+"""From the data that a view may learn from to the view."""
+
+
+def suitable_view(dataset: Dataset) -> str:
+    """The name of the view that data are looked at with unless another is asked for."""
+    return next((name for name in ("stacked", "classifier") if views.find(name).suits(dataset)), "pixels")
+
+
+def build_view(
+    view: str | View | None, seed: int, fakes: Fakes, reals: Reals | Statistics, device: str,
+    announce: Callable[[str], None],
+) -> View:  # fmt: skip
+    """The view that was given or named, or the one that suits. Raises UserError where nothing tells which."""
+    if isinstance(reals, Reals):
+        return view_builders(view, seed, device, announce)[0](reals.train)
+    if view is not None and not isinstance(view, str):
+        return view
+    if view is None and len(reals.mean) != 2048:
+        raise UserError(
+            f"--real {reals.name} describes {len(reals.mean)} features an image; say which view saw them with --view "
+            f"({', '.join(views.names())})."
+        )
+    return views.build(view or "inception", dataset=fakes.dataset, device=device, announce=announce)
+
+
+def view_builders(
+    view: str | View | None, seed: int, device: str, announce: Callable[[str], None]
+) -> tuple[BuildView, BuildView]:
+    """What builds the view from the data that it may learn from, and the classifier that tells their labels."""
+
+    def build(name: str, dataset: Dataset) -> View:
+        return views.build(name, dataset=dataset, device=device, announce=announce, **_seed_option(name, seed))
+
+    def build_given(dataset: Dataset) -> View:
+        if view is not None and not isinstance(view, str):
+            return view
+        return build(view or suitable_view(dataset), dataset)
+
+    return build_given, lambda dataset: build("classifier", dataset)
+
+
+def _seed_option(name: str, seed: int) -> dict[str, Any]:
+    """The option `seed` of a view, if it is another than that of every view. Raises UserError if it takes none."""
+    if seed and "seed" not in options_of(views.find(name).build):
+        raise UserError(f"The view '{name}' learns nothing, so it has no seed; leave view_seed out.")
+    return {"seed": seed} if seed else {}
