@@ -160,7 +160,7 @@ def test_recipes_as_json_hold_what_the_list_shows(capsys: pytest.CaptureFixture[
         ("compare mnist --out c", "takes two arms or more"),
         ("compare mnist --families standard,depthwise --seeds abc --out c", "--seeds abc: give whole numbers"),
         ("compare mnist --families standard,depthwize --out c", "Did you mean 'depthwise'?"),
-        ("compare mnist --families standard,depthwise --pilot-seeds x --out c", "numbers such as 1000-1002, or none"),
+        ("compare mnist --families standard,depthwise --pilot-seeds x --out c", "--pilot-seeds x: give whole numbers"),
         ("plan nowhere --margin 1", "nowhere holds no finished comparison"),
         ("plan --margin 1", "--sd 0.8 --margin 0.5"),
         ("data show nowhere", "there is no such file or folder"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from frugan import comparison, kernels
+from frugan import evaluation, kernels
 from frugan.comparison import Comparison, compare
 from frugan.comparison.planning.arms import gather, parse
 from frugan.comparison.running import jobs
@@ -45,7 +45,7 @@ def in_this_process(planned: Sequence[Job], *rest: Any) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     out = tmp_path_factory.mktemp("comparison") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "play", in_this_process)
+        patch.setattr(jobs, "play", in_this_process)
         return compare(["vanilla", THIN], seeds=(0, 1), out=out, **COMMON)
 
 
@@ -109,27 +109,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare(
             "mnist", families=["standard", "factorised"], equal="60s", rounds=5, out="unused", data="glyphs", quiet=True
         )
-    with pytest.raises(UserError, match=r"no arm 'x' to be the baseline\. Accepted: standard, factorised"):
+    with pytest.raises(UserError, match=r"no arm 'x' to be the baseline\. Accepted: factorised, standard"):
         compare("mnist", families=["standard", "factorised"], baseline="x", out="unused")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"margin": 0.0}, r"The margin is 0; it must be above 0"),
-        ({"margin": float("nan")}, r"The margin is nan; it must be above 0"),
-        ({"margin": 1.0, "pilot_seeds": [1000]}, "leave out --pilot-seeds or --margin"),
-        ({"pilot_seeds": [1000, 1000]}, r"pilot seeds are \[1000, 1000\]; .* --pilot-seeds 1000-1002"),
-        ({"reference": "tset"}, r"no reference 'tset'\. Accepted: train, test"),
-        ({"metrics": ["classification_accuracy"], "count": None}, "the generator of 'vanilla' takes none"),
-    ],
-)
-def test_what_would_end_a_comparison_after_its_training_is_found_before(
-    options: dict[str, Any], message: str, tmp_path: Path
-) -> None:
-    with pytest.raises(UserError, match=message):
-        compare(["vanilla", THIN], out=tmp_path / "out", **{**COMMON, **options})
-    assert not (tmp_path / "out").exists()
 
 
 # --------------------------------------------------------------------------------------------------------- the result
@@ -185,7 +166,7 @@ def test_the_same_call_again_trains_and_measures_nothing(finished: Comparison, m
     def none_left(planned: Sequence[Job], *rest: Any) -> None:
         assert all(job.finished() for job in planned)
 
-    monkeypatch.setattr(comparison, "play", none_left)
+    monkeypatch.setattr(jobs, "play", none_left)
     times = {path: path.stat().st_mtime_ns for path in finished.folder.glob("runs/*/*/metrics.jsonl")}
     assert len(times) == 4
     compare(["vanilla", THIN], seeds=(0, 1), out=finished.folder, **COMMON)
@@ -211,7 +192,7 @@ def test_runs_trained_beforehand_are_evaluated_and_their_plan_says_so(
     def none_left(planned: Sequence[Job], *rest: Any) -> None:
         assert all(job.finished() for job in planned)
 
-    monkeypatch.setattr(comparison, "play", none_left)
+    monkeypatch.setattr(jobs, "play", none_left)
     out = tmp_path / "out"
     shutil.copytree(finished.folder / "runs", out / "runs")
     for arms, seeds, message in (
@@ -275,7 +256,7 @@ def test_unequal_protocols_share_no_table(
             values = [{**line, "protocol": {**line["protocol"], "weights": "averaged"}} for line in lines]
         return values
 
-    monkeypatch.setattr(comparison.evaluation, "evaluate", other)
+    monkeypatch.setattr(evaluation, "evaluate", other)
     with pytest.raises(UserError, match=r"unequal protocols and share no table: weights: live \| averaged"):
         compare(["vanilla", THIN], seeds=(0, 1), out=out, **COMMON)
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from frugan import comparison, nets, reporting
+from frugan import nets, reporting
 from frugan.batch import ImageShape
 from frugan.comparison import Comparison, compare
+from frugan.comparison.running import jobs
 from frugan.comparison.running.jobs import Job
 from frugan.nets import Architecture
 from frugan.registry import UserError
@@ -55,7 +56,7 @@ def in_this_process(planned: Sequence[Job], *rest: Any) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "play", in_this_process)
+        patch.setattr(jobs, "play", in_this_process)
         return compare(ARMS, out=tmp_path_factory.mktemp("comparison") / "out", **COMMON)
 
 

@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from frugan import comparison, costs, evaluation, kernels
+from frugan import costs, evaluation, kernels
 from frugan.artefact import load
 from frugan.comparison import Comparison, compare, plan
-from frugan.comparison.planning.arms import damaged, gather, parse, width_of
-from frugan.comparison.preparing import controls
-from frugan.comparison.preparing import margin as beforehand
-from frugan.comparison.running import measured as measure
+from frugan.comparison.planning.arms import damage, gather, parse, width_of
+from frugan.comparison.preparing import controls, equal_seconds, margin
+from frugan.comparison.running import jobs, looks, measured
 from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.workshop import Workshop
+from frugan.comparison.verdicts.costs import find_unlike
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
 from frugan.kernels import _compiler
@@ -72,7 +73,7 @@ def at_once(planned: Sequence[Job], *rest: Any) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    monkeypatch.setattr(comparison, "play", at_once)
+    monkeypatch.setattr(jobs, "play", at_once)
     monkeypatch.setattr(evaluation, "evaluate", made_up)
     return monkeypatch
 
@@ -81,7 +82,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """Five seeds of a frugal arm with its control, the damaged arm that is added, and pilots."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "play", at_once)
+        patch.setattr(jobs, "play", at_once)
         patch.setattr(evaluation, "evaluate", made_up)
         out = tmp_path_factory.mktemp("plan") / "out"
         return compare(["vanilla", "thin: vanilla generator.hidden=[16]"], match="parameters", out=out, **COMMON)
@@ -91,13 +92,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 
 
 def test_the_damaged_arm_is_the_baseline_at_a_quarter_of_its_width_or_of_its_training() -> None:
-    arm = damaged(parse("mnist architecture.width=0.8", {}, {}))
+    arm = damage(parse("mnist architecture.width=0.8", {}, {}))
     assert (arm.name, arm.is_damaged) == ("damaged (width 0.2)", True)
     assert width_of(arm.recipe) == 0.2
     plain = parse("mnist", {"images": "60k"}, {})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("frugan.comparison.planning.arms.width_of", lambda recipe: None)
-        short = damaged(plain)
+        short = damage(plain)
     assert short.recipe.images == 15_000
     assert short.is_damaged
 
@@ -105,7 +106,7 @@ def test_the_damaged_arm_is_the_baseline_at_a_quarter_of_its_width_or_of_its_tra
 @pytest.mark.parametrize("match", ["parameters", "macs"])
 def test_a_control_has_the_frugal_arms_cost_and_is_the_standard_network_but_thinner(match: str) -> None:
     arms = gather(["mnist"], ["standard", "depthwise"], {"data": "glyphs"}, {})
-    (control,), (fact,) = controls.controls(arms, match, lambda line: None)
+    (control,), (fact,) = controls.find_controls(arms, match, lambda line: None)
     assert control.name == f"depthwise control ({match})"
     assert control.control_of == "depthwise"
     assert control.recipe.networks["generator"].families == arms[0].recipe.networks["generator"].families
@@ -128,7 +129,7 @@ def test_a_control_of_measured_latency_is_looked_for_in_turn_with_the_arm(monkey
         return {name: [SimpleNamespace(median_ms=ms)] for name, ms in zip(calls, times, strict=True)}
 
     monkeypatch.setattr(costs, "latencies", timed)
-    _, (fact,) = controls.controls(arms, "latency", lambda line: None)
+    _, (fact,) = controls.find_controls(arms, "latency", lambda line: None)
     assert fact["reached"] == pytest.approx(fact["wanted"], rel=0.03)
     assert len(asked) < 12
     assert {len(names) for names in asked} == {2}
@@ -138,7 +139,7 @@ def test_a_control_of_measured_latency_is_looked_for_in_turn_with_the_arm(monkey
 def test_an_arm_that_costs_no_less_has_the_baseline_for_its_control(width: float) -> None:
     asked = ["thin: mnist architecture.width=0.3", f"wide: mnist architecture.width={width} batch_size=16"]
     arms = gather(asked, (), {"data": "glyphs"}, {})
-    made, (fact,) = controls.controls(arms, "parameters", lambda line: None)
+    made, (fact,) = controls.find_controls(arms, "parameters", lambda line: None)
     assert made == []
     assert fact["control"] == "thin"
 
@@ -149,50 +150,54 @@ def value(better: str = "lower", view: str = "pixels", metric: str = "fid") -> d
 
 def test_comparison_statistics_sheet_3_the_margin_is_the_largest_of_what_speaks_for_one() -> None:
     full = {1000: 20.0, 1001: 21.0, 1002: 19.0}
-    lost = beforehand.margin_from(value(), {seed: number + 1.5 for seed, number in full.items()}, full, 0.1)
+    lost = margin.choose_margin(value(), {seed: number + 1.5 for seed, number in full.items()}, full, 0.1)
     assert lost["margin"] == pytest.approx(1.5)
     assert "1.5 what a tenth less training costs the baseline" in lost["margin_rule"]
     assert "pilot seeds 1000, 1001, 1002, before the test" in lost["margin_rule"]
-    least = beforehand.margin_from(value(), {seed: number - 1.5 for seed, number in full.items()}, full, 0.1)
+    least = margin.choose_margin(value(), {seed: number - 1.5 for seed, number in full.items()}, full, 0.1)
     assert least["margin"] == pytest.approx(0.05 * 20)  # less training was better: the convention counts
-    assert beforehand.margin_from(value(view="inception"), {}, {1000: 8.0}, 0.1)["margin"] == 1.0
-    assert beforehand.margin_from(value(), {}, full, 2.0)["margin"] == 4.0
+    assert margin.choose_margin(value(view="inception"), {}, {1000: 8.0}, 0.1)["margin"] == 1.0
+    assert margin.choose_margin(value(), {}, full, 2.0)["margin"] == 4.0
     higher = value(better="higher", metric="inception_score")
-    assert beforehand.margin_from(higher, {1000: 7.5}, {1000: 8.0}, 0.01)["margin"] == pytest.approx(0.5)
-    assert beforehand.margin_from(higher, {1000: 8.5}, {1000: 8.0}, 0.0)["margin"] is None
+    assert margin.choose_margin(higher, {1000: 7.5}, {1000: 8.0}, 0.01)["margin"] == pytest.approx(0.5)
+    assert margin.choose_margin(higher, {1000: 8.5}, {1000: 8.0}, 0.0)["margin"] is None
 
 
 def test_what_cannot_stop_on_its_way_is_not_stopped() -> None:
-    assert beforehand.stageable([parse("mnist", {}, {})])
-    assert not beforehand.stageable([parse("mnist", {"rounds": 10}, {})])
-    assert not beforehand.stageable([parse("mnist players.generator.schedule=linear", {}, {})])
+    assert looks.may_stop([parse("mnist", {}, {})])
+    assert not looks.may_stop([parse("mnist", {"rounds": 10}, {})])
+    assert not looks.may_stop([parse("mnist players.generator.schedule=linear", {}, {})])
 
 
-def test_equal_seconds_set_budgets_by_the_speed_of_short_trials(tmp_path: Path) -> None:
+def test_equal_seconds_set_budgets_by_the_speed_of_short_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arms = gather(["slow: mnist", "fast: mnist architecture.width=0.5"], (), {"data": "glyphs", "images": 64_000}, {})
     # Another budget of its own is no reason for other seconds.
     arms[1] = replace(arms[1], recipe=replace(arms[1].recipe, images=32_000))
     # One damaged by a quarter of the training is shown a quarter of what the seconds allow.
-    arms.append(damaged(arms[0]))
+    arms.append(damage(arms[0]))
     arms[2] = replace(arms[2], recipe=replace(arms[2].recipe, images=16_000))
     speeds = {"slow": 100.0, "fast": 250.0, arms[2].name: 400.0}
 
-    def play(planned: Sequence[Job]) -> None:
+    def play(planned: Sequence[Job], *rest: Any) -> None:
         for job in planned:
             assert job.command[-2:] == ("--images", str(job.images))
-            assert job.images == beforehand.TRIAL_ROUNDS * 32
+            assert job.images == equal_seconds.TRIAL_ROUNDS * 32
             name = job.title.removesuffix(" seed 0")
             job.folder.mkdir(parents=True)
             lines = [{"images": images, "seconds": 7 + images / speeds[name]} for images in (800, 3200, 6400)]
             RunFolder(job.folder).log.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-    fitted, facts = beforehand.equal_seconds(tmp_path, arms, None, [], play)
+    monkeypatch.setattr(jobs, "play", play)
+    workshop = Workshop(tmp_path, {}, lambda line: None)
+    fitted, facts = equal_seconds.fit_budgets(arms, None, workshop)
     assert [arm.recipe.images for arm in fitted] == [64_000, 160_000, 64_000]
     assert facts["seconds"] == pytest.approx(640)
     for arm in arms:
         RunFolder(tmp_path / "trials" / arm.folder).log.unlink()
         (tmp_path / "trials" / arm.folder).rmdir()
-    fitted, _ = beforehand.equal_seconds(tmp_path, arms, beforehand.seconds_asked("60s", arms), [], play)
+    fitted, _ = equal_seconds.fit_budgets(arms, equal_seconds.parse_seconds("60s", arms), workshop)
     assert [arm.recipe.images for arm in fitted] == [6_000, 15_000, 6_000]
 
 
@@ -211,8 +216,8 @@ def test_what_a_run_had_on_its_way_is_measured_as_in_the_end(tmp_path: Path) -> 
 
     for one in (line(240, 30.0, 500), line(240, 25.0, 1000), line(320, 20.0, 1000)):
         folder.append(folder.metrics, one)
-    assert beforehand.known_value(job, 240, 280, line(320, 20.0, 1000)) == {"images": 240, "number": 25.0}
-    assert beforehand.known_value(job, 240, 280, line(320, 20.0, 2000)) is None
+    assert looks.find_value(job, 240, 280, line(320, 20.0, 1000)) == {"images": 240, "number": 25.0}
+    assert looks.find_value(job, 240, 280, line(320, 20.0, 2000)) is None
 
 
 def test_a_comparison_killed_before_its_test_keeps_its_controls_and_trains_failed_pilots_again_if_told(
@@ -224,14 +229,14 @@ def test_a_comparison_killed_before_its_test_keeps_its_controls_and_trains_faile
     def killed(*given: Any, **more: Any) -> None:
         raise KilledError
 
-    quick.setattr(beforehand, "margin_of_pilots", killed)
+    quick.setattr(margin, "find_margin", killed)
     arms, out = ["vanilla", "thin: vanilla generator.hidden=[16]"], tmp_path / "out"
     with pytest.raises(KilledError):
         compare(arms, match="parameters", out=out, **COMMON)
     mark = out / "pilots/seed-1000.failed.json"
     mark.parent.mkdir()
     mark.write_text(json.dumps({"code": 2, "why": "the disk is full"}))
-    quick.setattr(comparison._controls, "controls", lambda *given: pytest.fail("looked for controls again"))
+    quick.setattr(controls, "find_controls", lambda *given: pytest.fail("looked for controls again"))
     with pytest.raises(KilledError):
         compare(arms, match="parameters", out=out, **COMMON)
     assert mark.exists()
@@ -243,11 +248,11 @@ def test_a_comparison_killed_before_its_test_keeps_its_controls_and_trains_faile
 
 def test_a_margin_of_other_units_than_those_of_the_test_is_refused() -> None:
     pilots = {"pilots": {"metric": "fid", "protocol": PROTOCOL}}
-    comparison._check_margin(pilots, {"fid": {"protocol": PROTOCOL}})
+    margin.check_margin(pilots, {"fid": {"protocol": PROTOCOL}})
     with pytest.raises(UserError, match=r"view_version: pixels-1 \| pixels-2\. Begin a new comparison"):
-        comparison._check_margin(pilots, {"fid": {"protocol": {**PROTOCOL, "view_version": "pixels-2"}}})
+        margin.check_margin(pilots, {"fid": {"protocol": {**PROTOCOL, "view_version": "pixels-2"}}})
     with pytest.raises(UserError, match=r"metric: fid \| kid"):
-        comparison._check_margin(pilots, {"kid": {"protocol": PROTOCOL}})
+        margin.check_margin(pilots, {"kid": {"protocol": PROTOCOL}})
 
 
 def test_that_is_said_at_the_first_run_and_not_after_judging_all(
@@ -262,7 +267,7 @@ def test_that_is_said_at_the_first_run_and_not_after_judging_all(
         values = made_up(run, **given)
         return [{**value, "protocol": {**value["protocol"], "norms": "standing"}} for value in values]
 
-    monkeypatch.setattr(comparison, "play", at_once)
+    monkeypatch.setattr(jobs, "play", at_once)
     monkeypatch.setattr(evaluation, "evaluate", otherwise)
     with pytest.raises(UserError, match=r"measured otherwise than the test: norms: None \| standing"):
         compare(["vanilla", "thin: vanilla generator.hidden=[16]"], match="parameters", out=out, **COMMON)
@@ -325,7 +330,7 @@ def test_auto_means_the_same_kernels_in_all_arms_however_long(quick: pytest.Monk
 def test_the_same_call_again_continues_with_the_plan_that_was_fixed(
     finished: Comparison, quick: pytest.MonkeyPatch
 ) -> None:
-    quick.setattr(comparison._controls, "controls", lambda *given: pytest.fail("looked for controls again"))
+    quick.setattr(controls, "find_controls", lambda *given: pytest.fail("looked for controls again"))
     again = compare(
         ["vanilla", "thin: vanilla generator.hidden=[16]"], match="parameters", out=finished.folder, **COMMON
     )
@@ -364,12 +369,12 @@ def test_other_judges_are_asked_where_the_view_is_trained_in_place(quick: pytest
     (arm,) = [parse("vanilla", {"data": "glyphs"}, SMALL)]
     run = {"failed": None, "values": {"fid": {"metric": "fid", "protocol": {"view": "classifier"}}}}
     planned = {(arm.name, 0): Job("vanilla seed 0", tmp_path, (), 96, whole=True)}
-    settings = {"metrics": None, "view": None, "device": "cpu"}
-    measure.add_judges({arm.name: {0: run}}, planned, settings, lambda line: None)
+    workshop = Workshop(tmp_path, {"metrics": None, "view": None, "device": "cpu"}, lambda line: None)
+    measured.add_judges({arm.name: {0: run}}, planned, workshop)
     assert asked == [("classifier", 1), ("classifier", 2)]
     assert run["judges"] == [7.0, 7.0]  # type: ignore[comparison-overlap]
     run["values"]["fid"]["protocol"]["view"] = "pixels"  # type: ignore[index]
-    measure.add_judges({arm.name: {0: run}}, planned, settings, lambda line: None)
+    measured.add_judges({arm.name: {0: run}}, planned, workshop)
     assert len(asked) == 2
 
 
@@ -382,10 +387,10 @@ def test_cost_and_quality_stand_in_one_row_only_for_one_network_and_precision() 
             "runs": {"0": {"values": {"fid": {"protocol": protocol}}}},
         }  # fmt: skip
 
-    assert measure.apart(arm(), "fid") == []
-    assert measure.apart(arm(precision="bfloat16"), "fid") == ["precision: cost with bfloat16, quality with float32"]
-    assert measure.apart(arm(generator="def"), "fid") == ["cost is that of the weights def, which were not judged"]
-    assert measure.apart(arm(weights="averaged"), "fid") == ["weights: cost with averaged, quality with live"]
+    assert find_unlike(arm(), "fid") == []
+    assert find_unlike(arm(precision="bfloat16"), "fid") == ["precision: cost with bfloat16, quality with float32"]
+    assert find_unlike(arm(generator="def"), "fid") == ["cost is that of the weights def, which were not judged"]
+    assert find_unlike(arm(weights="averaged"), "fid") == ["weights: cost with averaged, quality with live"]
 
 
 # ------------------------------------------------------------------------------------------------------------- planning

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from frugan import comparison
 from frugan.comparison import Comparison, compare
-from frugan.comparison.planning.arms import damaged, parse
+from frugan.comparison.planning.arms import damage, parse
+from frugan.comparison.running import jobs
 from frugan.comparison.running.jobs import Job
 from frugan.registry import UserError
 from frugan.training import train
@@ -36,13 +36,19 @@ def in_this_process(planned: Sequence[Job], *rest: Any) -> None:
             )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _classifiers_learn_little() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("frugan.views.classifier.BUDGETS", (1280,))
+        yield
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     out = tmp_path_factory.mktemp("comparison") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "play", in_this_process)
-        patch.setattr("frugan.views.classifier.BUDGETS", (1280,))
-        yield compare(ARMS, seeds=(0,), out=out, evaluate_every=16, **COMMON)
+        patch.setattr(jobs, "play", in_this_process)
+        return compare(ARMS, seeds=(0,), out=out, evaluate_every=16, **COMMON)
 
 
 def test_translators_are_compared_by_the_mean_over_their_targets(finished: Comparison) -> None:
@@ -106,15 +112,15 @@ def test_what_does_not_compare_is_found_before_any_training(tmp_path: Any) -> No
     few = {**COMMON, "changes": {**SMALL, "data.limit": 600}, "reference": "train"}
     with pytest.raises(UserError, match="fid takes 500 images of each target, and 'glasses' has "):
         compare(ARMS[:2], seeds=(0,), out=tmp_path / "out", **few)
-    with pytest.raises(UserError, match="class_coverage needs class probabilities, and attributes are no classes"):
+    with pytest.raises(UserError, match="class_coverage needs class probabilities, and the view 'classifier' tells"):
         compare(ARMS[:2], seeds=(0,), out=tmp_path / "out", **{**COMMON, "metrics": ["class_coverage"]})
     cycle: dict[str, Any] = {"metrics": ["preservation"], "changes": {"data.size": 32}, "quiet": True}
     with pytest.raises(UserError, match="preservation: these images have one class each"):
         compare(["cyclegan-6", "thin: cyclegan-6 generator_ab.width=0.5"], seeds=(0,), out=tmp_path / "out", **cycle)
-    with pytest.raises(UserError, match="target_accuracy judges translators, and 'vanilla' is none"):
+    with pytest.raises(UserError, match=r"target_accuracy judges .* and 'vanilla' translates none"):
         compare(
             ["vanilla", "thin: vanilla generator.hidden=[4]"], seeds=(0,), data="glyphs", metrics=["target_accuracy"],
-            out=tmp_path / "out", quiet=True,
+            out=tmp_path / "out", quiet=True, changes={"data.limit": 1200},
         )  # fmt: skip
     same = {"data.source": "portraits", "data.size": 16, "data.channels": 3, "data.attributes": [], "data.classes": 11}
     same["data.exclusive"] = []
@@ -124,7 +130,7 @@ def test_what_does_not_compare_is_found_before_any_training(tmp_path: Any) -> No
 
 
 def test_the_damaged_translator_has_a_quarter_of_the_width() -> None:
-    arm = damaged(parse("stargan generator.width=0.5", {}, {}))
+    arm = damage(parse("stargan generator.width=0.5", {}, {}))
     assert arm.name == "damaged (width 0.125)"
-    both = damaged(parse("cyclegan", {}, {})).recipe.networks
+    both = damage(parse("cyclegan", {}, {})).recipe.networks
     assert {both[name].options["width"] for name in ("generator_ab", "generator_ba")} == {0.25}

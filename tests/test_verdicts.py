@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from frugan.comparison.verdicts import differences as verdicts
-from frugan.comparison.verdicts.differences import Side
+from frugan.comparison.verdicts import fronts, verdicts
+from frugan.comparison.verdicts.differences import ArmValues, find_difference
 
 PLAIN = (12.4, 12.3, 12.5, 12.6, 12.2)
 THIN = (12.1, 11.8, 12.6, 12.0, 11.9)
@@ -41,7 +41,7 @@ def result(arms: dict[str, tuple[float, ...]], **about: Any) -> dict[str, Any]:
 
 
 def said(arms: dict[str, tuple[float, ...]], **about: Any) -> dict[str, Any]:
-    return verdicts.differences(result({"plain": PLAIN, **arms}, **about), "fid")
+    return verdicts.judge_arms(result({"plain": PLAIN, **arms}, **about), "fid")
 
 
 def moved(values: tuple[float, ...], *by: float) -> Any:
@@ -84,10 +84,10 @@ def test_comparison_statistics_sheet_5_5_everything_that_is_printed_beside_a_dif
 
 
 def test_fewer_than_five_seeds_have_intervals_and_no_verdict() -> None:
-    found = verdicts.differences(result({"plain": PLAIN[:4], "thin": THIN[:4], "damaged": DAMAGED[:4]}), "fid")
+    found = verdicts.judge_arms(result({"plain": PLAIN[:4], "thin": THIN[:4], "damaged": DAMAGED[:4]}), "fid")
     assert {one["kind"] for one in found.values()} == {"direction"}
     assert found["thin"]["interval_95"] is not None
-    single = verdicts.differences(result({"plain": PLAIN[:1], "thin": THIN[:1]}), "fid")["thin"]
+    single = verdicts.judge_arms(result({"plain": PLAIN[:1], "thin": THIN[:1]}), "fid")["thin"]
     assert (single["interval_95"], single["bootstrap_95"], single["p"]) == (None, None, None)
 
 
@@ -97,8 +97,8 @@ def test_no_verdict_where_arms_fail_unequally_and_failures_are_compared_exactly(
     assert found["thin"]["kind"] == "withheld"
     assert "1 of 5 runs failed, 0 of 5 of plain (exact p 1)" in found["thin"]["text"]
     equally = result({"plain": (*PLAIN[:4], math.nan), "thin": (*THIN[:4], math.nan), "damaged": failing})
-    assert verdicts.differences(equally, "fid")["thin"]["kind"] in ("not worse", "inconclusive")
-    counted = verdicts.failures(result({"plain": PLAIN, "thin": (*THIN[:1], *[math.nan] * 4)}))
+    assert verdicts.judge_arms(equally, "fid")["thin"]["kind"] in ("not worse", "inconclusive")
+    counted = verdicts.count_failures(result({"plain": PLAIN, "thin": (*THIN[:1], *[math.nan] * 4)}))
     assert counted["thin"]["failed"] == 4
     assert counted["thin"]["failed_p"] == pytest.approx(2 * 5 / 210)  # both tables of 4 to 0 among C(10, 4)
     assert counted["plain"]["failed_p"] is None
@@ -138,25 +138,25 @@ def test_a_verdict_at_an_unfinished_budget_is_worded_so_and_withheld_if_its_sign
 
 
 def test_the_slope_over_the_last_quarter() -> None:
-    side = Side("thin", dict(enumerate(THIN)), [{s: v + 1 + 0.1 * s for s, v in enumerate(THIN)}] * 2)
-    found = verdicts.slope(side, "lower")
+    side = ArmValues("thin", dict(enumerate(THIN)), [{s: v + 1 + 0.1 * s for s, v in enumerate(THIN)}] * 2)
+    found = verdicts.find_slope(side, "lower")
     assert found is not None
     assert found["change"] == pytest.approx(-1.2)
     assert found["improving"]
     assert found["interval_95"].high < 0
-    assert verdicts.slope(side, "higher")["improving"] is False  # type: ignore[index]
-    assert verdicts.slope(Side("thin", {0: 1.0}), "lower") is None
+    assert verdicts.find_slope(side, "higher")["improving"] is False  # type: ignore[index]
+    assert verdicts.find_slope(ArmValues("thin", {0: 1.0}), "lower") is None
 
 
 def test_unequal_budgets_are_said_in_the_verdict() -> None:
     found = result({"plain": PLAIN, "thin": THIN, "damaged": DAMAGED})
     found["arms"][1]["images"] = 200
-    assert "; thin saw 200 images, plain 100" in verdicts.differences(found, "fid")["thin"]["text"]
+    assert "; thin saw 200 images, plain 100" in verdicts.judge_arms(found, "fid")["thin"]["text"]
 
 
 def test_comparison_statistics_sheet_6_skewed_values_are_judged_on_logarithms() -> None:
     skewed = {"plain": (10.0, 11.0, 12.0, 40.0, 11.5), "thin": (10.1, 10.9, 12.2, 40.5, 11.4), "damaged": (90.0,) * 5}
-    found = verdicts.differences({**result(skewed), "margin": 2.0}, "fid")["thin"]
+    found = verdicts.judge_arms({**result(skewed), "margin": 2.0}, "fid")["thin"]
     assert found["skewed"]
     assert "(margin 2, 5 seeds)" in found["text"]
     assert "on logarithms" in found["text"]
@@ -171,7 +171,7 @@ def test_what_decides_on_logarithms_is_all_of_it_on_logarithms() -> None:
     base = (10.0, 12.0, 14.0, 300.0, 11.0)
     third = tuple(value / factor for value, factor in zip(base, (1.50, 1.55, 1.45, 1.52, 1.48), strict=True))
     result_of = {**result({"plain": base, "thin": third, "damaged": (900.0,) * 5}), "margin": 5.0}
-    one = verdicts.differences(result_of, "fid")["thin"]
+    one = verdicts.judge_arms(result_of, "fid")["thin"]
     assert one["kind"] == "better"
     assert one["interval_95"][1] > 0
     logs = [math.log(t / b) for t, b in zip(third, base, strict=True)]
@@ -194,12 +194,12 @@ def test_an_arm_of_which_every_run_failed_has_no_difference_and_stops_no_other()
     found = said({"thin": THIN, "dead": none, "damaged": DAMAGED})
     assert "dead" not in found
     assert found["thin"]["kind"] == "not worse"
-    assert verdicts.differences(result({"plain": none, "thin": THIN, "dead": none}), "fid") == {}
+    assert verdicts.judge_arms(result({"plain": none, "thin": THIN, "dead": none}), "fid") == {}
 
 
 def test_a_verdict_says_how_many_values_are_those_of_failed_runs() -> None:
     arms = {"plain": (*PLAIN[:4], math.nan), "thin": (math.nan, *THIN[1:]), "damaged": (*DAMAGED[:4], math.nan)}
-    text = verdicts.differences(result(arms), "fid")["thin"]["text"]
+    text = verdicts.judge_arms(result(arms), "fid")["thin"]["text"]
     assert "counting 1 failed of thin and 1 of plain as the worst value" in text
 
 
@@ -207,7 +207,7 @@ def test_failures_are_counted_for_the_arm_that_they_are_of() -> None:
     one, other = ({**dict(enumerate(values)), **failed} for values, failed in (
         (THIN, {3: math.nan, 4: math.nan}), (PLAIN, {0: math.nan}),
     ))  # fmt: skip
-    found = verdicts.difference(Side("thin", one), Side("plain", other), 0.3, "lower")
+    found = find_difference(ArmValues("thin", one), ArmValues("plain", other), 0.3, "lower")
     assert found is not None
     assert "counting 2 failed of thin and 1 of plain as the worst value" in found["text"]
 
@@ -216,7 +216,7 @@ def test_failures_are_counted_for_the_arm_that_they_are_of() -> None:
 def test_where_higher_is_better_all_is_as_for_the_same_values_upside_down(values: tuple[float, ...]) -> None:
     def found(sign: int, better: str) -> dict[str, Any]:
         arms = ({seed: sign * value for seed, value in enumerate(arm)} for arm in (values, PLAIN))
-        one = verdicts.difference(*(Side(name, arm) for name, arm in zip("ab", arms, strict=True)), 0.3, better)
+        one = find_difference(*(ArmValues(name, arm) for name, arm in zip("ab", arms, strict=True)), 0.3, better)
         assert one is not None
         return one
 
@@ -231,7 +231,7 @@ def test_a_margin_where_higher_is_better_is_a_share_of_what_may_be_lost(lost: fl
     """Half of the mean may be lost: a factor of 2, not of 1.5."""
     base = (1.0, 4.0, 1.0, 4.0, 2.0)
     thin = {seed: value * math.exp(-lost + 0.01 * (-1) ** seed) for seed, value in enumerate(base)}
-    found = verdicts.difference(Side("thin", thin), Side("plain", dict(enumerate(base))), 1.0, "higher")
+    found = find_difference(ArmValues("thin", thin), ArmValues("plain", dict(enumerate(base))), 1.0, "higher")
     assert found is not None
     assert found["skewed"]
     assert found["kind"] == kind
@@ -290,8 +290,8 @@ def test_a_control_that_is_called_better_survives_all_arms_and_costs_them_nothin
 def test_a_frugal_arm_is_set_against_its_control(control: tuple[float, ...], kind: str, words: str) -> None:
     thin = tuple(v + 0.01 * (-1) ** n for n, v in enumerate(THIN))
     found = result({"plain": PLAIN, "thin": thin, "thin control": control, "damaged": DAMAGED})
-    found["differences"] = {"fid": verdicts.differences(found, "fid")}
-    (row,) = verdicts.against_controls(found, [{"arm": "thin", "control": "thin control", "match": "macs"}])
+    found["differences"] = {"fid": verdicts.judge_arms(found, "fid")}
+    (row,) = verdicts.judge_against_controls(found, [{"arm": "thin", "control": "thin control", "match": "macs"}])
     assert row["kind"] == kind
     assert words in row["text"]
 
@@ -302,29 +302,29 @@ def test_beating_its_control_has_to_survive_the_number_of_controls() -> None:
         arms = {name: values for n in range(count) for name, values in
                 ((f"thin {n}", slightly), (f"thin {n} control", PLAIN))}  # fmt: skip
         found = result({"plain": PLAIN, **arms, "damaged": DAMAGED})
-        found["differences"] = {"fid": verdicts.differences(found, "fid")}
+        found["differences"] = {"fid": verdicts.judge_arms(found, "fid")}
         matched = [{"arm": f"thin {n}", "control": f"thin {n} control", "match": "macs"} for n in range(count)]
-        assert {row["kind"] for row in verdicts.against_controls(found, matched)} == {kind}
+        assert {row["kind"] for row in verdicts.judge_against_controls(found, matched)} == {kind}
 
 
 def test_no_control_is_called_not_worse_without_a_damaged_arm_that_was_found_worse() -> None:
     found = result({"plain": PLAIN, "thin": tuple(v + 0.1 for v in PLAIN), "thin control": PLAIN})
-    found["differences"] = {"fid": verdicts.differences(found, "fid")}
-    (row,) = verdicts.against_controls(found, [{"arm": "thin", "control": "thin control", "match": "macs"}])
+    found["differences"] = {"fid": verdicts.judge_arms(found, "fid")}
+    (row,) = verdicts.judge_against_controls(found, [{"arm": "thin", "control": "thin control", "match": "macs"}])
     assert row["kind"] == "inconclusive"
     assert row["difference"]["kind"] == "worse within margin"
     thin = tuple(v + 0.01 * (-1) ** n for n, v in enumerate(THIN))
     found = result({"plain": PLAIN, "thin": thin, "thin control": THIN})
-    found["differences"] = {"fid": verdicts.differences(found, "fid")}
-    (row,) = verdicts.against_controls(found, [{"arm": "thin", "control": "thin control", "match": "macs"}])
+    found["differences"] = {"fid": verdicts.judge_arms(found, "fid")}
+    (row,) = verdicts.judge_against_controls(found, [{"arm": "thin", "control": "thin control", "match": "macs"}])
     assert row["kind"] == "inconclusive"
     assert "no damaged arm shows" in row["text"]
 
 
 def test_an_arm_that_costs_no_less_has_the_baseline_for_its_control() -> None:
     found = result({"plain": PLAIN, "thin": tuple(v + 0.1 for v in PLAIN), "damaged": DAMAGED})
-    found["differences"] = {"fid": verdicts.differences(found, "fid")}
-    (row,) = verdicts.against_controls(found, [{"arm": "thin", "control": "plain", "match": "latency"}])
+    found["differences"] = {"fid": verdicts.judge_arms(found, "fid")}
+    (row,) = verdicts.judge_against_controls(found, [{"arm": "thin", "control": "plain", "match": "latency"}])
     assert row["kind"] == "saves nothing"
     assert "the baseline, which costs no more," in row["text"]
 
@@ -332,7 +332,7 @@ def test_an_arm_that_costs_no_less_has_the_baseline_for_its_control() -> None:
 def test_comparison_statistics_sheet_4_fronts_of_a_comparison() -> None:
     """Parameters 1, 2, 3 and MACs 10, 9, 8 in the order of the arms."""
     found = result({"plain": PLAIN, "thin": THIN, "damaged": DAMAGED})
-    parameters, macs = verdicts.fronts(found)
+    parameters, macs = fronts.find_fronts(found)
     assert parameters["places"] == {"plain": "front", "thin": "front", "damaged": "dominated"}
     assert macs["places"] == {"plain": "undecided", "thin": "front", "damaged": "front"}
     assert parameters["reference"][0] == pytest.approx(3.3)
@@ -343,21 +343,21 @@ def test_multiply_accumulates_that_are_not_believed_have_no_place_on_their_front
     found = result({"plain": PLAIN, "thin": THIN, "damaged": DAMAGED})
     found["arms"][1]["generator"] |= {"macs_attention": 4, "doubts": []}
     found["arms"][2]["generator"]["doubts"] = ["a convolution outside of a layer"]
-    parameters, macs = verdicts.fronts(found)
+    parameters, macs = fronts.find_fronts(found)
     assert parameters["places"].keys() == {"plain", "thin", "damaged"}
     assert macs["costs"] == {"plain": 10.0, "thin": 13.0}
     assert macs["places"] == {"plain": "front", "thin": "front"}
     found["arms"][1]["generator"]["doubts"] = ["another"]
-    assert [front["cost"] for front in verdicts.fronts(found)] == ["parameters"]
+    assert [front["cost"] for front in fronts.find_fronts(found)] == ["parameters"]
 
 
 def test_the_mean_of_survivors_puts_no_arm_on_the_front_and_unlike_networks_no_arm_in_it() -> None:
     """Three cheap runs failed; the two that did not are the best of all."""
     lucky = (11.9, 11.9, math.nan, math.nan, math.nan)
     found = result({"cheap": lucky, "plain": PLAIN, "thin": THIN})
-    assert verdicts.fronts(found)[1]["places"]["cheap"] == "undecided"  # the most MACs, and with its failures worse
+    assert fronts.find_fronts(found)[1]["places"]["cheap"] == "undecided"  # the most MACs, and with its failures worse
     found["arms"][2]["apart"] = ["precision: cost with bfloat16, quality with float32"]
-    assert list(verdicts.fronts(found)[0]["places"]) == ["cheap", "plain"]
+    assert list(fronts.find_fronts(found)[0]["places"]) == ["cheap", "plain"]
 
 
 def test_comparison_statistics_sheet_3_a_variant_with_itself_is_called_different_in_five_of_a_hundred(
@@ -370,7 +370,7 @@ def test_comparison_statistics_sheet_3_a_variant_with_itself_is_called_different
     claimed = 0
     for _ in range(2000):
         one, other = (dict(enumerate(source.gauss(20, 1) for _ in range(5))) for _ in range(2))
-        found = verdicts.difference(Side("a", one), Side("b", other), 100.0, "lower")
+        found = find_difference(ArmValues("a", one), ArmValues("b", other), 100.0, "lower")
         assert found is not None
         claimed += found["kind"] in ("better", "worse within margin")
     assert claimed / 2000 == pytest.approx(0.05, abs=0.015)  # three standard errors

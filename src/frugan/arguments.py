@@ -108,6 +108,11 @@ def explanations(record: Callable[..., Any]) -> dict[str, str]:
     return found
 
 
+def names_in(given: Names | None) -> tuple[str, ...]:
+    """Names as they were given; one word is one name."""
+    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
+
+
 def _with_arguments(doc: str, told: Mapping[str, str]) -> str:
     """A docstring with a section for the arguments, before the one of what is raised."""
     lines = [textwrap.fill(f"{name}: {text}", 112, initial_indent=" " * 4, subsequent_indent=" " * 8)

@@ -24,7 +24,8 @@ from PIL import Image
 from torch import Tensor
 
 import frugan
-from frugan import build, cli, comparison, convs, losses, owncode, reporting, training
+from frugan import build, cli, convs, losses, owncode, reporting, training
+from frugan.comparison.running import jobs
 from frugan.comparison.running.jobs import Job
 from frugan.costing import cost_of
 from frugan.engine import checkpoint, loop
@@ -480,7 +481,7 @@ def test_a_comparison_tells_what_an_arm_was_given_and_what_that_cost(teacher, no
             told = dict(zip(job.command[5::2], job.command[6::2], strict=True))
             frugan.train(job.command[4], seed=int(told["--seed"]), out=told["--out"], code=STUDENT.code, quiet=True)
 
-    monkeypatch.setattr(comparison, "play", in_this_process)  # processes need seconds to start
+    monkeypatch.setattr(jobs, "play", in_this_process)  # processes need seconds to start
     monkeypatch.setattr(reporting, "report", lambda folder: None)  # and so do charts
     found = frugan.compare(
         ["my-teacher", f"student: my-distilling teacher.init={teacher}"], seeds=(0,), out=tmp_path / "out",

@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from frugan.build import Assembly
     from frugan.engine.run import RunFolder
     from frugan.evaluation.opening.targets import Sheet
-    from frugan.metrics import Metric
 
-__all__ = ["MAY_DIFFER", "PRIMARY", "Noise", "Value", "by_target", "evaluate", "made_once", "noise", "of_all",
-           "check_recipe", "shared", "sheets", "unequal"]  # fmt: skip
+__all__ = ["MAY_DIFFER", "PRIMARY", "Noise", "Value", "by_target", "check_names", "evaluate", "foresee", "made_once",
+           "noise", "of_all", "shared", "sheets", "unequal"]  # fmt: skip
 
 Value = dict[str, Any]
 """One measured value as it stands in ``metrics.jsonl``."""
@@ -62,7 +61,8 @@ def evaluate(asked: EvaluationArguments) -> list[Value]:
     # Code of the user's own may add what is named. Names are checked before anything is opened, metrics before anything
     # is looked at.
     owncode.load_of(_path_of(asked.fakes), asked.code, trust_code=asked.trust_code)
-    measurement = open_measurement(check_arguments(asked))
+    asked = check_arguments(asked)
+    measurement = open_measurement(asked)
     chosen = choose_metrics(asked.metrics, measurement)
 
     # What is known under an equal protocol is not measured again.
@@ -81,13 +81,23 @@ def evaluate(asked: EvaluationArguments) -> list[Value]:
     return [values[metric.name] for metric in chosen]
 
 
-def check_recipe(assembly: Assembly, name: str, **asked: Any) -> list[Metric]:
-    """The metrics that `evaluate` will compute of what a recipe trains, by the same checks, before it is trained.
+def check_names(**asked: Any) -> None:
+    """Look up every name in arguments of `evaluate`, before there is anything to evaluate. Raises UserError."""
+    from frugan.evaluation.refusals import check_arguments
+
+    check_arguments(EvaluationArguments("", **asked))
+
+
+def foresee(assembly: Assembly, name: str, **asked: Any) -> dict[str, dict[str, Any]]:
+    """What `evaluate` will measure of what a recipe trains, by the same checks, before it is trained.
 
     Args:
-        assembly: the recipe's names as objects, see `frugan.build.assemble`.
+        assembly: the recipe's objects, see `frugan.build.assemble`.
         name: what messages call it.
         **asked: arguments of `evaluate`. The view is built, which may take minutes; it is kept and needed later anyway.
+
+    Returns:
+        By metric, the protocol that its value will have, apart from what belongs to the weights.
 
     Raises:
         UserError: as `evaluate` will.
@@ -96,7 +106,10 @@ def check_recipe(assembly: Assembly, name: str, **asked: Any) -> list[Metric]:
     from frugan.evaluation.values.measurement import foresee_measurement
 
     checked = check_arguments(EvaluationArguments(name, **asked))
-    return choose_metrics(checked.metrics, foresee_measurement(assembly, name, checked))
+    measurement = foresee_measurement(assembly, name, checked)
+    return {
+        metric.name: shared(measurement.protocol(metric)) for metric in choose_metrics(checked.metrics, measurement)
+    }
 
 
 def sheets(run: str | Path | RunFolder, count: int) -> list[Sheet]:

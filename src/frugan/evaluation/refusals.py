@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from frugan import metrics, views
+from frugan.arguments import names_in
 from frugan.evaluation.opening.reals import Reals
 from frugan.metrics import Metric, Need, parse_need
 from frugan.recipe import parse_count
@@ -37,16 +38,17 @@ OF_ATTRIBUTES = ("preservation",)
 
 
 def check_arguments(asked: EvaluationArguments) -> EvaluationArguments:
-    """The arguments with their count as a number and a device, after every name in them was looked up.
+    """The arguments as plain values, with a number for the count and a device, after every name was looked up.
 
     Nothing is opened; the user's own code has been run by now. Raises UserError for a name that is none, a count below
     1, or a device that is not there.
     """
     from frugan.engine.precision import choose_device
 
-    for name in (*(asked.metrics or ()), *asked.allow_few):
+    named = None if asked.metrics is None else names_in(asked.metrics)
+    for name in (*(named or ()), *names_in(asked.allow_few)):
         metrics.find(name)
-    if asked.metrics is not None and not asked.metrics:
+    if named == ():
         raise UserError("No metric was named; leave --metrics out, or name some, e.g. fid,kid.")
     if isinstance(asked.view, str):
         views.find(asked.view)
@@ -56,7 +58,9 @@ def check_arguments(asked: EvaluationArguments) -> EvaluationArguments:
         count = None if asked.count is None else parse_count(asked.count)
     except UserError as error:
         raise UserError(f"--count {asked.count}: {error}") from None
-    return replace(asked, count=count, device=str(choose_device(asked.device)))
+    return replace(
+        asked, metrics=named, allow_few=names_in(asked.allow_few), count=count, device=str(choose_device(asked.device))
+    )
 
 
 # -------------------------------------------------------------------------------------------------------------- metrics

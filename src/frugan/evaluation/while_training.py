@@ -24,7 +24,7 @@ from frugan.data import Dataset
 from frugan.engine.observers import Moment, Rhythm
 from frugan.engine.run import RunFolder
 from frugan.evaluation.opening.fakes import BEST, fakes_of
-from frugan.evaluation.opening.reals import Reals
+from frugan.evaluation.opening.reals import Reals, open_reals_of
 from frugan.evaluation.opening.targets import Split, find_targets
 from frugan.evaluation.opening.translators import ShippedTranslators, hashes_of_data
 from frugan.evaluation.opening.view import BuildView, view_builders
@@ -33,6 +33,7 @@ from frugan.evaluation.values.of_translations import COUNT as FOR_EACH_TARGET
 from frugan.evaluation.values.of_translations import MeasurementOfTranslations
 
 if TYPE_CHECKING:
+    from frugan.build import Assembly
     from frugan.evaluation.values.measurement import Measurement
 
 from frugan.metrics import Metric
@@ -197,13 +198,24 @@ def observer(
     return EvaluationWhileTraining(folder, sets, build_view, build_judge, seed, due, tell, best_by)
 
 
-def check_data(dataset: Dataset, best_by: str | None, build_view: Callable[[Dataset], View]) -> None:
-    """Raise UserError if there are too few images to be measured against, or `best_by` is not measured of them."""
+def check_assembly(assembly: Assembly) -> None:
+    """Raise UserError if what a recipe trains on has too few images to be measured against on the way."""
+    if "generator" in assembly.game.shipped():
+        stream = next(iter(assembly.game.streams))
+        _check_count(open_reals_of(assembly.recipe.data_of(stream), "train").train)
+
+
+def _check_count(dataset: Dataset) -> None:
     least = metrics.find("fid").least
     if len(dataset) < least:
         raise UserError(
             f"--evaluate-every takes {least:,} images at least, and {dataset.title} has fewer. Leave it out."
         )
+
+
+def check_data(dataset: Dataset, best_by: str | None, build_view: Callable[[Dataset], View]) -> None:
+    """Raise UserError if there are too few images to be measured against, or `best_by` is not measured of them."""
+    _check_count(dataset)
     names = [metric.name for metric in choose(dataset, build_view(dataset))]
     if best_by is not None and best_by not in names:
         raise UserError(f"--keep-best {best_by}: {dataset.title} has no labels for it. {suggest(best_by, names)}")

@@ -391,6 +391,8 @@ def _command(folder: Path, data: Mapping[str, Any]) -> str:
     arms = [shlex.quote(f"{arm['name']}: {folder / _recipe_path(arm)}") for arm in listed]
     options = [f"--seeds {words.seeds(data['seeds'])}", f"--metrics {','.join(data['metrics'])}"]
     options += [f"--{name} {data[name]}" for name in ("count", "view", "reference") if data[name]]
+    if data.get("allow_few"):
+        options.append(f"--allow-few {','.join(data['allow_few'])}")
     options += [f"--margin {data['margin']:g}"] if data["margin"] and data["fixed"]["margin_rule"] else []
     options += [f"--match {data['match']}"] if refound else []
     options += [] if any(arm["damaged"] for arm in data["arms"]) else ["--no-damaged"]

@@ -113,6 +113,10 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
     if data.get("trained_before"):
         lines.append(f"{len(data['trained_before'])} of {len(runs)} runs were trained before the plan was written.")
     lines += [
+        f"How runs are evaluated was changed after they had begun, before any value was known: {line}."
+        for one in data.get("plan_changes", ()) for line in one["changes"]
+    ]  # fmt: skip
+    lines += [
         f"{name}, seed {seed}, was trained again after it had failed: {run['retried']}"
         for name, seed, run in runs if run.get("retried")
     ]  # fmt: skip

@@ -22,13 +22,15 @@ from frugan.training._resuming import kernels_of
 from frugan.training.arguments import TrainingArguments
 
 if TYPE_CHECKING:
+    import torch
+
     from frugan.build import Assembly
     from frugan.data import Dataset
     from frugan.engine.loop import Parts
     from frugan.engine.processes import Processes
     from frugan.engine.run import RunFolder
 
-__all__ = ["default_folder", "inits_of", "kernels_of", "resolve", "run_code", "tell_packing", "train"]
+__all__ = ["default_folder", "inits_of", "kernels_of", "rehearse", "resolve", "run_code", "tell_packing", "train"]
 
 
 @taking(TrainingArguments)
@@ -112,6 +114,18 @@ def _with_init(recipe: Recipe, init: Init) -> Recipe:
     return replace(recipe, networks=changed)
 
 
+def rehearse(recipe: Recipe, device: torch.device, *, quiet: bool = False) -> Assembly:
+    """Do all that `train` does before its first round, so that what it would refuse is refused now; nothing is kept.
+
+    Returns the recipe's objects, its classes as many as those of the data. Raises UserError as `train` does.
+    """
+    from frugan import build
+
+    assembly, sets = _open_data(build.assemble(recipe, device), allow_unusable=False, quiet=quiet)
+    _giving.give(assembly.recipe, build.parts(assembly, sets))
+    return assembly
+
+
 def default_folder(recipe: Recipe, data: str | None, family: str | None) -> Path:
     """``runs/mnist-factorised-seed-0``, with the data's name where it is not the recipe's own."""
     source = "" if data is None else "-" + "".join(c if c.isalnum() else "-" for c in Path(data).name.lower())
@@ -138,13 +152,9 @@ def _play(
     """Open the data, build, and play."""
     from frugan import build
 
+    _resuming.check(assembly.recipe, folder)
+    assembly, sets = _open_data(assembly, asked.allow_unusable, asked.quiet)
     recipe = assembly.recipe
-    _resuming.check(recipe, folder)
-    packing = None if asked.quiet else tell_packing(recipe.data.source)
-    sets = build.datasets(recipe, allow_unusable=asked.allow_unusable, progress=packing)
-    recipe = _with_classes(recipe, sets)
-    if recipe != assembly.recipe:  # the data have another number of classes than the recipe expected
-        assembly = build.assemble(recipe, assembly.device)
     for stream, dataset in sets.items():
         if dataset.skipped and not asked.quiet:
             print(
@@ -237,6 +247,18 @@ def _disk(folder: RunFolder, parts: Parts) -> Iterator[None]:
             f"{folder.path} could not be written ({error.strerror or error}) after {parts.clock.images:,} images. The "
             "newest checkpoint is kept. Make room, then run the same command again."
         ) from error
+
+
+def _open_data(assembly: Assembly, allow_unusable: bool, quiet: bool) -> tuple[Assembly, dict[str, Dataset]]:
+    """The data of all streams, and the recipe's objects with as many classes as they have."""
+    from frugan import build
+
+    packing = None if quiet else tell_packing(assembly.recipe.data.source)
+    sets = build.datasets(assembly.recipe, allow_unusable=allow_unusable, progress=packing)
+    recipe = _with_classes(assembly.recipe, sets)
+    if recipe != assembly.recipe:  # the data have another number of classes than the recipe expected
+        assembly = build.assemble(recipe, assembly.device)
+    return assembly, sets
 
 
 def _with_classes(recipe: Recipe, sets: Mapping[str, Dataset]) -> Recipe:

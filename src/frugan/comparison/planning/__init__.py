@@ -1,1 +1,124 @@
 """What a comparison asks for: arms and settings, checked, and written down as the plan that it is kept to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frugan import evaluation, intervals
+from frugan.arguments import names_in
+from frugan.comparison.planning.arms import DAMAGED, Arm, damage, gather
+from frugan.recipe import Recipe, parse_count
+from frugan.registry import UserError, suggest
+
+if TYPE_CHECKING:
+    from frugan.comparison.planning.arguments import ComparisonArguments
+
+PILOTS = (1000, 1001, 1002)
+"""The pilots' seeds unless others are given."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is compared, and what is the same for all arms.
+
+    Attributes:
+        arms: the baseline first.
+        settings: what the plan says beside the arms, by name, ready for JSON.
+        notes: what people should know of it before it begins.
+    """
+
+    arms: tuple[Arm, ...]
+    settings: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def gives_verdicts(self) -> bool:
+        """Whether there are seeds enough for verdicts; fewer give directions."""
+        return len(self.settings["seeds"]) >= intervals.SEEDS_FOR_A_VERDICT
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """How every run is evaluated, as arguments of `frugan.evaluate`."""
+        named = {key: self.settings[key] for key in ("metrics", "view", "count", "reference")}
+        return {**named, "allow_few": self.settings["allow_few"] or ()}
+
+    @property
+    def folder(self) -> Path:
+        """The comparison's folder, unless another is asked for."""
+        return Path("runs") / "-".join(["compare", *(arm.folder for arm in self.arms)])
+
+
+def design(asked: ComparisonArguments) -> Design:
+    """The arms and settings that are asked for. Raises UserError for arms, seeds or a margin that cannot be."""
+    listed = [asked.arms] if isinstance(asked.arms, (str, Recipe, Arm)) else list(asked.arms)
+    common = {key: getattr(asked, key) for key in ("data", "images", "rounds", "batch_size", "precision")}
+    arms = gather(listed, names_in(asked.families), common, asked.changes or {})
+    seeds, baseline = _accept_seeds(asked.seeds, "--seeds 0-4"), _find_baseline(arms, asked.baseline)
+    arms.sort(key=lambda arm: arm.name != baseline)
+    metrics = None if asked.metrics is None else list(names_in(asked.metrics))
+    settings: dict[str, Any] = {
+        "baseline": baseline, "seeds": seeds, "metrics": metrics,
+        "primary": metrics[0] if metrics else evaluation.PRIMARY, "view": asked.view,
+        "count": _number("--count", asked.count), "reference": asked.reference,
+        "allow_few": list(names_in(asked.allow_few)) or None, "margin": asked.margin,
+        "pilot_seeds": _choose_pilots(asked, seeds), "match": asked.match,
+        "equal": None if asked.equal == "images" else asked.equal,
+    }  # fmt: skip
+    notes = []
+    if len(seeds) >= intervals.SEEDS_FOR_A_VERDICT:
+        if not any(arm.is_damaged for arm in arms) and not asked.no_damaged:
+            arms.append(damage(arms[0]))
+            notes.append(f"Added the arm '{arms[-1].name}': a comparison that does not find it worse proves nothing.")
+        elif not any(arm.is_damaged for arm in arms):
+            notes.append(f"There is no {DAMAGED} arm, so no arm can be called not worse.")
+        if asked.margin is None and not settings["pilot_seeds"]:
+            notes.append(
+                "No pilots: the margin is the metric's convention, its number from the baseline's runs of the test "
+                "itself."
+            )
+    return Design(tuple(arms), settings, tuple(notes))
+
+
+def _accept_seeds(seeds: Iterable[int], such_as: str) -> list[int]:
+    listed = list(seeds)
+    if not listed or len(set(listed)) < len(listed) or any(not isinstance(seed, int) or seed < 0 for seed in listed):
+        what = such_as.partition(" ")[0].removeprefix("--").replace("-", " ")
+        raise UserError(f"{what} are {listed}; give different whole numbers from 0, e.g. {such_as}.")
+    return listed
+
+
+def _choose_pilots(asked: ComparisonArguments, seeds: Sequence[int]) -> list[int]:
+    """The seeds of the pilots; none where the margin is given or no verdict is possible."""
+    margin = asked.margin
+    if margin is not None and not (margin > 0 and math.isfinite(margin)):
+        raise UserError(f"The margin is {margin:g}; it must be above 0, in the unit of the first metric.")
+    given = None if asked.pilot_seeds is None else list(asked.pilot_seeds)
+    if margin is not None and given:
+        raise UserError(f"The margin is given ({margin:g}) and needs no pilots; leave out --pilot-seeds or --margin.")
+    if margin is not None or len(seeds) < intervals.SEEDS_FOR_A_VERDICT:
+        return []
+    pilots = list(PILOTS) if given is None else given
+    if pilots:
+        _accept_seeds(pilots, "--pilot-seeds 1000-1002")
+    inside = sorted(set(pilots) & set(seeds))
+    if inside:
+        raise UserError(f"The pilot seed {inside[0]} is one of the test's; pilots must lie outside, e.g. 1000-1002.")
+    return pilots
+
+
+def _find_baseline(arms: Sequence[Arm], baseline: str | None) -> str:
+    names = [arm.name for arm in arms]
+    if baseline is not None and baseline not in names:
+        raise UserError(f"There is no arm '{baseline}' to be the baseline. {suggest(baseline, names)}")
+    return baseline or names[0]
+
+
+def _number(option: str, count: int | str | None) -> int | None:
+    try:
+        return None if count is None else parse_count(count)
+    except UserError as error:
+        raise UserError(f"{option} {count}: {error}") from None

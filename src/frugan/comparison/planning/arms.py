@@ -42,6 +42,10 @@ class Arm:
         return self.folder.startswith(DAMAGED)
 
 
+Arms = str | Recipe | Arm | Sequence[str | Recipe | Arm]
+"""What is compared, each as typed, as a recipe, or as an `Arm`."""
+
+
 def parse(text: str, common: Mapping[str, Any], changes: Mapping[str, Any]) -> Arm:
     """An arm as typed: ``[name:] RECIPE [--family F] [--discriminator-family F] [key=value ...]``.
 
@@ -133,7 +137,7 @@ def width_of(recipe: Recipe) -> float | None:
     return None
 
 
-def damaged(baseline: Arm) -> Arm:
+def damage(baseline: Arm) -> Arm:
     """The baseline made worse: its generator at a quarter of its width, or trained on a quarter of the images."""
     recipe, width = baseline.recipe, width_of(baseline.recipe)
     if width is not None:

@@ -1,7 +1,13 @@
-"""The plan: written down before the first run, kept to, and completed before the first run of the test.
+"""The plan file: written before the first run, kept to, and completed before the first run of the test.
 
 What is asked for stands in it at once; what has to be measured first (control arms, budgets in seconds, the margin from
-pilot runs) is added under ``fixed`` before any run of the test begins. Nothing in it follows from the test's results.
+pilot runs) is added under ``fixed`` before any run of the test begins. Nothing in it follows from the test's results:
+
+    as long as no run has begun            another plan replaces it
+    as long as no value is known           how runs are evaluated may change, which is written down under plan_changes
+    from then on                           it stays as it is
+
+How many runs are trained at a time, on which device, and looks on the way (`evaluate_every`) are no part of it.
 
 Runs that were trained by themselves may be laid into the folder of a comparison with too few seeds for a verdict; the
 plan then says that it came after them.
@@ -13,10 +19,10 @@ may have different ones, so it is decided once, by the baseline's, and written d
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frugan import intervals, owncode
 from frugan.comparison.planning.arms import Arm
@@ -26,68 +32,233 @@ from frugan.registry import UserError
 from frugan.training import kernels_of
 
 if TYPE_CHECKING:
+    from frugan.comparison.planning import Design
     from frugan.engine.run import RunFolder
 
+ADDED = (
+    "format", "fixed", "controls", "trained_before", "kernels", "primary", "code", "code_changes", "plan_changes",
+)  # fmt: skip
+"""What joins a plan after it was asked for, or follows from the rest."""
 
-ADDED = ("format", "fixed", "controls", "trained_before", "kernels", "primary", "code", "code_changes")
-"""What joins a plan after it was asked for."""
+EVALUATION = ("metrics", "view", "count", "reference", "allow_few")
+"""How runs are evaluated, which may be settled as long as no value is known."""
 
-
-def plan_of(arms: Sequence[Arm], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What is fixed before the first run, ready for JSON."""
-    return {"arms": {arm.name: to_dict(replace(arm.recipe, seed=0)) for arm in arms}, **settings}
-
-
-def plan_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what two plans differ, as ``setting: then -> now`` lines."""
-    lines = []
-    if list(before["arms"]) != list(now["arms"]):
-        lines.append(f"arms: {', '.join(before['arms'])} -> {', '.join(now['arms'])}")
-    for name in before["arms"].keys() & now["arms"].keys():
-        one, other = (from_dict(plan["arms"][name], where=f"the plan's arm '{name}'") for plan in (before, now))
-        lines += [f"{name}: {line}" for line in differences(one, other)]
-    keys = (before.keys() | now.keys()) - {"arms", *ADDED}
-    lines += [f"{key}: {before.get(key)} -> {now.get(key)}" for key in sorted(keys) if before.get(key) != now.get(key)]
-    return lines
+MARGIN = ("margin", "pilot_seeds")
+"""How the margin is found, likewise, as long as it was not found."""
 
 
-def keep(
-    folder: RunFolder, arms: Sequence[Arm], settings: Mapping[str, Any], kernels: str, code: Sequence[CodeFile],
-    allow_changed_code: bool,
-) -> dict[str, Any]:
-    """Write the plan, or refuse another one than the one that is there; the plan with what is already fixed.
+@dataclass
+class PlanFile:
+    """The plan of the comparison in a folder.
+
+    `content` is what ``plan.json`` holds.
+    """
+
+    folder: RunFolder
+    content: dict[str, Any]
+
+    @property
+    def controls(self) -> Mapping[str, Any] | None:
+        """The controls that were found, until they are among the fixed arms."""
+        return self.content.get("controls")
+
+    @property
+    def fixed(self) -> Mapping[str, Any] | None:
+        """What was measured before the test; None as long as it was not."""
+        return self.content.get("fixed")
+
+    @property
+    def code_options(self) -> list[str]:
+        """What a job's command says of the user's own code. Whoever started the comparison has named or allowed it."""
+        named = [word for one in self.content.get("code", ()) for word in ("--code", one["path"])]
+        return [*named, *(["--allow-changed-code"] if self.content.get("code_changes") else [])]
+
+    def settle_kernels(self, arms: Sequence[Arm]) -> list[Arm]:
+        """The arms with the kernels that the plan says "auto" means (each run's own decision in plans of before)."""
+        return settle_kernels(arms, self.content.get("kernels", "auto"))
+
+    def forget_failures(self) -> None:
+        """Let trials and pilots that failed be trained once more: a margin and a speed take runs that did not fail."""
+        for kind in ("pilots", "trials") if self.fixed is None else ():
+            for mark in self.folder.path.glob(f"{kind}/*.failed.json"):
+                mark.unlink()
+
+    def write_arms(self, arms: Sequence[Arm]) -> None:
+        """Write each arm's recipe to ``arms/``, where its runs read it."""
+        for arm in arms:
+            self.folder.write_json(self.folder.path / "arms" / f"{arm.folder}.json", to_dict(arm.recipe))
+
+    def add_controls(self, made: Sequence[Arm], matched: Sequence[Mapping[str, Any]]) -> None:
+        """Add the controls that were found, so that a comparison killed before its test finds no others (by time)."""
+        self.content["controls"] = {"arms": _describe_arms(made), "matched": list(matched)}
+        self._write()
+
+    def complete(self, arms: Sequence[Arm], fixed: Mapping[str, Any]) -> None:
+        """Add what was measured beforehand, and the final recipes of all arms, which are also written to ``arms/``."""
+        self.write_arms(arms)
+        self.content.pop("controls", None)
+        self.content["fixed"] = {**fixed, "arms": _describe_arms(arms)}
+        self._write()
+
+    def control_arms(self) -> list[Arm]:
+        """The controls that were found."""
+        return _read_arms(self.content["controls"])
+
+    def fixed_arms(self) -> list[Arm]:
+        """The arms as they were fixed."""
+        return _read_arms(self.content["fixed"])
+
+    def _write(self) -> None:
+        kept = {key: value for key, value in self.content.items() if key != "format"}
+        self.folder.write_json(self.folder.path / "plan.json", kept)
+
+
+def is_planned(folder: Path) -> bool:
+    """Whether there is a plan in a folder."""
+    return (folder / "plan.json").is_file()
+
+
+def keep_plan(
+    folder: RunFolder, design: Design, kernels: str, code: Sequence[CodeFile], allow_changed_code: bool,
+    say: Callable[[str], None],
+) -> PlanFile:  # fmt: skip
+    """Write the plan, or go on with the one that is there; another one is refused once it must be kept to.
 
     `kernels` is what "auto" means in all arms, unless runs that were trained before began otherwise. `code` is the
-    user's own; where it has changed, the plan is refused too, unless that is allowed and written down.
+    user's own; where it has changed, the plan is refused too, unless that is allowed and written down. Raises
+    UserError, which says what to type.
     """
-    from frugan.engine.run import LOCK
-
-    path = folder.path / "plan.json"
-    plan = {**json.loads(json.dumps(plan_of(arms, settings))), "kernels": kernels}
+    plan = {**json.loads(json.dumps(describe_design(design))), "kernels": kernels}
     plan["code"] = [one.as_dict() for one in code]
-    if path.is_file():
-        before = folder.read_json(path)
-        apart = plan_differences(before, plan)
+    if is_planned(folder.path):
+        before = folder.read_json(folder.path / "plan.json")
+        apart = find_differences(before, plan)
+        if apart and not _runs_of(folder.path):
+            say(f"No run had begun: the plan is written anew ({_list(apart)}).")
+            for arm in folder.path.glob("arms/*.json"):
+                arm.unlink()
+            folder.write_json(folder.path / "plan.json", plan)
+            return PlanFile(folder, plan)
         if apart:
-            raise UserError(
-                f"{folder.path} holds a comparison with another plan ({'; '.join(apart)}). A plan is kept to, so that "
-                "nothing is decided by the results: give another --out, or the settings it was begun with."
-            )
-        return _with_code(folder, before, code, allow_changed_code)
-    if any(item.name not in (LOCK, "runs") for item in folder.path.iterdir()):
-        raise UserError(f"{folder.path} holds something that is no comparison; give another --out.")
-    there = sorted(str(item.relative_to(folder.path)) for item in folder.path.glob("runs/*/*") if item.is_dir())
+            before = _change(folder, before, plan, apart, say)
+        return PlanFile(folder, _with_code(folder, before, code, allow_changed_code))
+    _check_folder(folder.path)
+    there = sorted(path.relative_to(folder.path).as_posix() for path in folder.path.glob("runs/*/*") if path.is_dir())
     if there:
-        if len(settings["seeds"]) >= intervals.SEEDS_FOR_A_VERDICT:
+        if design.gives_verdicts:
             raise UserError(
                 f"{folder.path} holds runs that were trained before there was a plan ({there[0]}), and a verdict takes "
                 "a plan that comes first. Give another --out; fewer than five --seeds give a direction, also of these."
             )
-        plan["kernels"] = _kernels_before(folder.path, arms) or kernels
-        check_runs(folder.path, settled(arms, plan), settings["seeds"], plan)
+        plan["kernels"] = _kernels_before(folder.path, design.arms) or kernels
+        check_runs(folder.path, settle_kernels(design.arms, plan["kernels"]), design.settings["seeds"], plan)
         plan["trained_before"] = there
-    folder.write_json(path, plan)
-    return plan
+    folder.write_json(folder.path / "plan.json", plan)
+    return PlanFile(folder, plan)
+
+
+def describe_design(design: Design) -> dict[str, Any]:
+    """What a plan says of what is asked for."""
+    return {"arms": {arm.name: to_dict(replace(arm.recipe, seed=0)) for arm in design.arms}, **design.settings}
+
+
+def settle_kernels(arms: Sequence[Arm], mode: str) -> list[Arm]:
+    """The arms with what ``kernels=auto`` means in all of them."""
+    return [
+        replace(arm, recipe=replace(arm.recipe, kernels=mode)) if arm.recipe.kernels == "auto" else arm for arm in arms
+    ]
+
+
+def _check_folder(folder: Path) -> None:
+    from frugan.engine.run import LOCK
+
+    if any(item.name not in (LOCK, "runs") for item in folder.iterdir()):
+        raise UserError(f"{folder} holds something that is no comparison; give another --out.")
+
+
+# --------------------------------------------------------------------------------------------------------- another plan
+
+
+class Difference(NamedTuple):
+    """One setting in which two plans differ: its name, ``setting: then -> now``, and what to type to have it as then.
+
+    Of arms the name is "arms", and there is nothing short to type.
+    """
+
+    setting: str
+    line: str
+    typed: str
+
+
+def find_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """In what two plans differ."""
+    found = []
+    if list(before["arms"]) != list(now["arms"]):
+        found.append(Difference("arms", f"arms: {', '.join(before['arms'])} -> {', '.join(now['arms'])}", ""))
+    for name in before["arms"].keys() & now["arms"].keys():
+        one, other = (from_dict(plan["arms"][name], where=f"the plan's arm '{name}'") for plan in (before, now))
+        found += [Difference("arms", f"{name}: {line}", "") for line in differences(one, other)]
+    for key in sorted((before.keys() | now.keys()) - {"arms", *ADDED}):
+        then, today = before.get(key), now.get(key)
+        if then != today:
+            found.append(Difference(key, f"{key}: {then} -> {today}", _option(key, then)))
+    return found
+
+
+def _option(key: str, value: Any) -> str:
+    """How a setting of a plan is typed."""
+    name = f"--{key.replace('_', '-')}"
+    if value is None or value == []:
+        return f"leave out {name}"
+    return f"{name} {','.join(map(str, value)) if isinstance(value, list) else value}"
+
+
+def _list(apart: Sequence[Difference]) -> str:
+    return "; ".join(one.line for one in apart)
+
+
+def _change(
+    folder: RunFolder, before: dict[str, Any], now: Mapping[str, Any], apart: Sequence[Difference],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """The plan that is there with the settings that may still change. Raises UserError for others."""
+    known = _find_value(folder.path)
+    may_change = {*EVALUATION, *(() if "fixed" in before else MARGIN)}
+    if known is None and {one.setting for one in apart} <= may_change:
+        changes = [*before.get("plan_changes", ()), {"changes": [one.line for one in apart]}]
+        settled = {**before, **{key: now.get(key) for key in (*may_change, "primary")}, "plan_changes": changes}
+        say(f"No value is known yet: the plan goes on with {_list(apart)}, which is written down in it.")
+        folder.write_json(folder.path / "plan.json", {k: value for k, value in settled.items() if k != "format"})
+        return settled
+    why = "Runs of it have begun" if known is None else f"Values of it are known ({known})"
+    typed = [one.typed for one in apart if one.typed]
+    if len(typed) < len(apart):
+        typed.insert(0, "the arms and their values as they were")
+    reuse = ""
+    if len(before["seeds"]) < intervals.SEEDS_FOR_A_VERDICT and "arms" not in {one.setting for one in apart}:
+        reuse = f", into which {folder.path / 'runs'} may be moved, to be evaluated anew"
+    raise UserError(
+        f"{folder.path} holds a comparison with another plan ({_list(apart)}). {why}, and a plan is kept "
+        f"to, so that nothing is decided by the results. To continue it, type: {', '.join(typed)}. To compare "
+        f"otherwise, give another --out{reuse}."
+    )
+
+
+def _runs_of(folder: Path) -> list[Path]:
+    """The folders of all runs that have begun: of the test, pilots and trials."""
+    return [path for kind in ("runs/*/*", "pilots/*", "trials/*") for path in folder.glob(kind) if path.is_dir()]
+
+
+def _find_value(folder: Path) -> str | None:
+    """A run of the test or a pilot of which some value is known, also one that was measured while it trained."""
+    from frugan.engine.run import RunFolder
+    from frugan.evaluation.while_training import values_of
+
+    for path in sorted(_runs_of(folder)):
+        run = RunFolder(path)
+        if run.lines(run.metrics) or values_of(run):
+            return path.relative_to(folder).as_posix()
+    return None
 
 
 def _with_code(
@@ -106,20 +277,6 @@ def _with_code(
         plan["code"] = now
         folder.write_json(folder.path / "plan.json", plan)
     return plan
-
-
-def code_options(plan: Mapping[str, Any]) -> list[str]:
-    """What a job's command says of the user's own code. Whoever started the comparison has named or allowed it."""
-    named = [word for one in plan.get("code", ()) for word in ("--code", one["path"])]
-    return [*named, *(["--allow-changed-code"] if plan.get("code_changes") else [])]
-
-
-def settled(arms: Sequence[Arm], plan: Mapping[str, Any]) -> list[Arm]:
-    """The arms with the kernels that the plan says "auto" means (each run's own decision in plans that do not say)."""
-    mode = plan.get("kernels", "auto")
-    return [
-        replace(arm, recipe=replace(arm.recipe, kernels=mode)) if arm.recipe.kernels == "auto" else arm for arm in arms
-    ]
 
 
 def _kernels_before(folder: Path, arms: Sequence[Arm]) -> str | None:
@@ -179,29 +336,14 @@ def check_runs(folder: Path, arms: Sequence[Arm], seeds: Sequence[int], plan: Ma
             )
 
 
-def add_controls(
-    folder: RunFolder, plan: dict[str, Any], made: Sequence[Arm], matched: Sequence[Mapping[str, Any]]
-) -> None:
-    """Add the controls that were found, so that a comparison killed before its test does not find others (by time)."""
-    plan["controls"] = {"arms": _listed(made), "matched": list(matched)}
-    folder.write_json(folder.path / "plan.json", plan)
-
-
-def complete(folder: RunFolder, plan: Mapping[str, Any], arms: Sequence[Arm], fixed: Mapping[str, Any]) -> None:
-    """Add what was measured beforehand, and the final recipes of all arms, which are also written to ``arms/``."""
-    kept = {key: value for key, value in plan.items() if key not in ("format", "fixed", "controls")}
-    folder.write_json(folder.path / "plan.json", {**kept, "fixed": {**fixed, "arms": _listed(arms)}})
-
-
-def _listed(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+def _describe_arms(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     return [
         {"name": arm.name, "control_of": arm.control_of, "recipe": to_dict(replace(arm.recipe, seed=0))} for arm in arms
     ]
 
 
-def arms_of(fixed: Mapping[str, Any]) -> list[Arm]:
-    """The arms that were fixed."""
+def _read_arms(kept: Mapping[str, Any]) -> list[Arm]:
     return [
         Arm(one["name"], from_dict(one["recipe"], where=f"the plan's arm '{one['name']}'"), one["control_of"])
-        for one in fixed["arms"]
+        for one in kept["arms"]
     ]

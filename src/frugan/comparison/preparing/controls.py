@@ -60,7 +60,9 @@ def believed_macs(call: tuple[Any, ...], name: str) -> int:
     return counted.all_macs
 
 
-def controls(arms: Sequence[Arm], match: str, say: Callable[[str], None]) -> tuple[list[Arm], list[dict[str, Any]]]:
+def find_controls(
+    arms: Sequence[Arm], match: str, say: Callable[[str], None]
+) -> tuple[list[Arm], list[dict[str, Any]]]:
     """A control for each frugal arm; the first of `arms` is the baseline, which is made thinner.
 
     Returns:

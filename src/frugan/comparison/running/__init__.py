@@ -1,1 +1,55 @@
 """The runs of the test, each a process of its own, and what is measured of each once it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from frugan.comparison.planning import Design
+    from frugan.comparison.planning.arms import Arm
+    from frugan.comparison.planning.plan_file import PlanFile
+    from frugan.comparison.running.measured import Measured, Planned
+    from frugan.comparison.running.workshop import Workshop
+
+
+def plan_runs(design: Design, arms: Sequence[Arm], workshop: Workshop, evaluate_every: int | None) -> Planned:
+    """The job of every arm and seed, the arms of a seed after each other; none is begun."""
+    options = [] if evaluate_every is None else ["--evaluate-every", str(evaluate_every)]
+    return {
+        (arm.name, seed): workshop.job(arm, f"runs/{arm.folder}/seed-{seed}", seed, options=options)
+        for seed in design.settings["seeds"] for arm in arms
+    }  # fmt: skip
+
+
+def train_runs(design: Design, plan: PlanFile, arms: Sequence[Arm], planned: Planned, workshop: Workshop) -> None:
+    """Train every run, with looks on the way where verdicts are to come. Raises UserError for runs of another plan."""
+    from frugan.comparison.planning.plan_file import check_runs
+    from frugan.comparison.running.looks import may_stop, train_with_looks
+
+    seeds, listed = design.settings["seeds"], list(planned.values())
+    check_runs(workshop.folder, arms, seeds, plan.content)
+    if design.gives_verdicts and may_stop(arms):
+        train_with_looks(listed, workshop)
+    workshop.train(listed)
+    check_runs(workshop.folder, arms, seeds, plan.content)  # a job may have read a file that just changed
+
+
+def measure_runs(
+    design: Design, plan: PlanFile, arms: Sequence[Arm], planned: Planned, workshop: Workshop
+) -> Measured:
+    """What is known of every run, those on the way and other judges included."""
+    from frugan.comparison.preparing.margin import check_margin
+    from frugan.comparison.running import measured
+
+    fixed = plan.fixed or {}
+
+    def accept(values: Mapping[str, Any]) -> None:  # at the first run, not after an hour of judging all
+        if fixed.get("pilots", {}).get("metric") in values:
+            check_margin(fixed, values)
+
+    found = measured.measure_runs(arms, planned, workshop, accept)
+    measured.add_way(found, planned)
+    if design.gives_verdicts:
+        measured.add_judges(found, planned, workshop)
+    return found

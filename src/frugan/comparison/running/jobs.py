@@ -60,7 +60,7 @@ class Job:
         return self.folder.with_name(self.folder.name + ".retried.json")
 
     def retry(self) -> None:
-        """Forget that it failed, but not that it did."""
+        """Let a failed run be trained once more; that it had failed stays written beside it."""
         if self.mark.is_file():
             self.mark.replace(self.again)
 
@@ -93,12 +93,10 @@ class Job:
         return self.whole and newest is not None and checkpoint.images_of(newest) >= self.images
 
 
-def job_of(
-    out: Path, folder: Path, title: str, recipe: Recipe, arm_folder: str, seed: int, extra: Sequence[str]
-) -> Job:
-    """The job that trains an arm's recipe, which lies in ``arms/`` of the comparison `out`, with one seed."""
-    train = [sys.executable, "-m", "frugan", "train", str(out / "arms" / f"{arm_folder}.json")]
-    command = (*train, "--seed", str(seed), "--out", str(folder), *extra)
+def job_of(arm: Path, folder: Path, title: str, recipe: Recipe, seed: int, options: Sequence[str]) -> Job:
+    """The job that trains the recipe in the file `arm` with one seed."""
+    train = [sys.executable, "-m", "frugan", "train", str(arm)]
+    command = (*train, "--seed", str(seed), "--out", str(folder), *options)
     return Job(f"{title} seed {seed}", folder, command, recipe.budget, whole=recipe.rounds is None)
 
 

@@ -90,25 +90,30 @@ def foresee_measurement(assembly: Assembly, name: str, asked: EvaluationArgument
 
     recipe, game = assembly.recipe, assembly.game
     shipped = game.shipped()
-    if "generator" not in shipped:
-        translators = {role: one for role, one in shipped.items() if role.startswith("translator")}
-        if not translators:
-            raise UserError(f"{name} ships {', '.join(shipped)}: nothing that makes images, so it is not evaluated.")
-        untrained = {
-            role: artefact.Translator(game.networks[one.network], {"domains": {"names": (one.direction or ())[1:]}})
-            for role, one in translators.items()
-        }
-        described = {role: asdict(one) for role, one in translators.items()}
-        splits = {stream: open_split(recipe.data_of(stream), asked.reference, True) for stream in game.streams}
-        return _of_translators(ShippedTranslators(name, untrained, described, "", None), splits, asked)
-    network = shipped["generator"].network
-    reals = open_reals_of(recipe.data_of(next(iter(game.streams))), asked.reference)
-    config = {
-        "image": tuple(assembly.blueprints[network].image), "latents": asdict(recipe.latents),
-        "classes": reals.train.classes,
-    }  # fmt: skip
-    fakes = fakes_of(artefact.Generator(game.networks[network], config), name, None)
-    return _of_fakes(fakes, reals, asked)
+    averaged = {role: one.averaged and one.network in assembly.averages for role, one in shipped.items()}
+    if "generator" in shipped:
+        network = shipped["generator"].network
+        reals = open_reals_of(recipe.data_of(next(iter(game.streams))), asked.reference)
+        config = {
+            "image": tuple(assembly.blueprints[network].image), "latents": asdict(recipe.latents), "images": 0,
+            "classes": reals.train.classes, "data": {"hash": reals.train.content_hash},
+            "averaged": averaged["generator"], "norms": artefact.STANDING if averaged["generator"] else None,
+        }  # fmt: skip
+        return _of_fakes(fakes_of(artefact.Generator(game.networks[network], config), name, None), reals, asked)
+    translators = {role: one for role, one in shipped.items() if role.startswith("translator")}
+    if not translators:
+        raise UserError(f"{name} ships {', '.join(shipped)}: nothing that makes images, so it is not evaluated.")
+    untrained = {
+        role: artefact.Translator(
+            game.networks[one.network],
+            {"domains": {"names": (one.direction or ())[1:]}, "images": 0, "averaged": averaged[role]},
+        )
+        for role, one in translators.items()
+    }
+    splits = {stream: open_split(recipe.data_of(stream), asked.reference, True) for stream in game.streams}
+    described = {role: asdict(one) for role, one in translators.items()}
+    hashes = " ".join(split.train.content_hash for split in splits.values())
+    return _of_translators(ShippedTranslators(name, untrained, described, hashes, None), splits, asked)
 
 
 def _of_translators(

@@ -1,0 +1,72 @@
+"""Costs of each arm: counts and measured times of the generators that were judged."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from frugan.comparison.planning.arms import Arm
+from frugan.comparison.running.measured import Measured, Planned
+from frugan.comparison.running.workshop import Say
+
+LATENCY_BATCHES = (1, 64)
+"""Images at a time for which an image's time is measured."""
+
+
+def measure_costs(
+    arms: Sequence[Arm], planned: Planned, measured: Measured, device: str | None, say: Say
+) -> dict[str, Any]:
+    """Counts and times of each arm's trained generator, on the device of the evaluation, in turn (A B A B ...)."""
+    from frugan import artefact, build
+    from frugan import costs as counted
+    from frugan.engine.precision import choose_device
+
+    chosen = choose_device(device)
+    calls: dict[str, tuple[Any, ...]] = {}
+    found: dict[str, dict[str, Any]] = {
+        arm.name: {"generator": None, "latency": {}, "file_bytes": None} for arm in arms
+    }
+    for arm in arms:
+        nets = build.networks(arm.recipe)
+        found[arm.name]["parameters"] = {name: counted.parameters(net) for name, (net, _) in nets.items()}
+        seed = next((seed for seed, run in measured[arm.name].items() if run["failed"] is None), None)
+        if seed is None:
+            continue
+        generator = artefact.open_shipped(planned[arm.name, seed].folder, device=chosen)
+        calls[arm.name] = (generator.module, *generator.inputs())
+        found[arm.name]["generator"] = counted.cost(*calls[arm.name]).as_dict()
+        found[arm.name]["cost_of"] = {
+            "generator": generator.weights_hash, "weights": "averaged" if generator.config["averaged"] else "live",
+            "device": chosen.type,
+        }  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            generator.save(folder)
+            found[arm.name]["file_bytes"] = (Path(folder) / "model.safetensors").stat().st_size
+    say("Measuring how long each generator takes.")
+    for name, times in counted.latencies(calls, batches=LATENCY_BATCHES).items():
+        found[name]["latency"] = {str(time.batch): time.as_dict() for time in times}
+    return found
+
+
+def find_unlike(arm: Mapping[str, Any], primary: str) -> list[str]:
+    """Why an arm's cost and quality may not stand in one row: network, precision or kernels that differ."""
+    cost, latency = arm.get("cost_of"), arm["latency"].get("1")
+    if cost is None or latency is None:
+        return []
+    protocols = [run["values"][primary]["protocol"] for run in arm["runs"].values() if primary in run["values"]]
+    if not protocols:
+        return []
+    lines = []
+    # Of translators of two directions, one after the other in one protocol, the first is counted.
+    if not any(cost["generator"] in protocol["generator"].split() for protocol in protocols):
+        lines.append(f"cost is that of the weights {cost['generator']}, which were not judged")
+    for what, of_cost, of_quality in (
+        ("weights", cost["weights"], protocols[0]["weights"]),
+        ("precision", latency["precision"], protocols[0]["precision"]),
+        ("device", cost["device"], protocols[0].get("device", cost["device"]).partition(":")[0]),
+    ):
+        if of_cost != of_quality:
+            lines.append(f"{what}: cost with {of_cost}, quality with {of_quality}")
+    return lines

@@ -1,0 +1,81 @@
+"""Fronts: where each arm stands in quality against each cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from frugan import intervals
+from frugan.comparison.verdicts.differences import find_difference, read_arms
+
+COSTS = (
+    ("parameters", "parameters of the generator"), ("macs", "MACs an image"), ("latency", "ms an image, batch 64"),
+    ("file", "bytes of the file that ships"),
+)  # fmt: skip
+"""What quality is set against: a name, and what it is in words."""
+
+
+def find_fronts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Where each arm stands in primary quality against each cost, and the area that all cover together.
+
+    An arm is surely dominated where another costs no more and is better with its whole 95 % interval, undecided where
+    only the means say so; failed runs count as the worst value of all, since the mean of survivors would favour arms
+    that fail. Arms whose cost and quality are of unlike networks or precision are left out, and so are those whose
+    multiply-accumulates are not to be believed, where these are the cost. The reference of the area lies a tenth beyond
+    the largest cost and the worst mean.
+    """
+    better = result["metrics"][result["primary"]]["better"]
+    sign = 1 if better == "lower" else -1
+    of = read_arms(result, result["primary"])
+    arms = [
+        arm for arm in result["arms"]
+        if arm["generator"] and arm["summary"][result["primary"]] and not arm["apart"]
+    ]  # fmt: skip
+    if len(arms) < 2:
+        return []
+    filled = intervals.failed_as_worst(*(of[arm["name"]].values for arm in arms), better=better)
+    quality = [sign * math.fsum(v for v in one.values() if v is not None) / len(one) for one in filled]
+
+    def surely_better(one: int, other: int) -> bool:
+        if one == other:
+            return False
+        apart = find_difference(of[arms[one]["name"]], of[arms[other]["name"]], None, better)
+        if apart is None or apart["interval_95"] is None:
+            return False
+        low, high = apart["interval_95"]
+        return high < 0 if better == "lower" else low > 0
+
+    found = []
+    for key, words in COSTS:
+        prices = {place: price for place, arm in enumerate(arms) if (price := _read_price(arm, key)) is not None}
+        if len(prices) < 2:
+            continue
+        members, paid = list(prices), [float(price) for price in prices.values()]
+        reached = [quality[member] for member in members]
+        reach = 0.1 * (max(reached) - min(reached)) or 0.1 * abs(reached[0]) or 1.0
+        reference = (1.1 * max(paid), max(reached) + reach)
+
+        def better_in_front(one: int, other: int, members: Sequence[int] = members) -> bool:
+            return surely_better(members[one], members[other])
+
+        places = intervals.places(paid, reached, better_in_front)
+        found.append(
+            {
+                "cost": key, "words": words,
+                "places": {arms[member]["name"]: place for member, place in zip(members, places, strict=True)},
+                "costs": {arms[member]["name"]: price for member, price in zip(members, paid, strict=True)},
+                "reference": [reference[0], sign * reference[1]],
+                "hypervolume": intervals.hypervolume(list(zip(paid, reached, strict=True)), reference),
+            }
+        )  # fmt: skip
+    return found
+
+
+def _read_price(arm: Mapping[str, Any], key: str) -> float | None:
+    if key == "latency":
+        return arm["latency"]["64"]["median_ms"] / 64 if "64" in arm["latency"] else None
+    if key == "macs":
+        counted = arm["generator"]
+        return None if counted.get("doubts") else counted["macs"] + counted.get("macs_attention", 0)
+    return arm["file_bytes"] if key == "file" else arm["generator"][key]

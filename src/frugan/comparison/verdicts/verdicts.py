@@ -1,0 +1,239 @@
+"""What may be said of each arm: verdicts, failures, slopes, and whether anything was saved, from plain values."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from frugan import intervals
+from frugan.comparison.planning.arms import DAMAGED
+from frugan.comparison.verdicts.differences import ArmValues, find_difference, find_mean, read_arms
+
+WITHHELD = "withheld"
+"""The kind of a verdict that is not given, with its reason."""
+
+SIGNIFICANT = 0.05
+
+
+def judge_arms(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """Each arm's difference from the baseline in one metric, and what may be said of it.
+
+    In the primary metric a verdict of the table stands only if nothing speaks against it: failures that differ, judges
+    that disagree, a budget at which its sign still changes, no damaged arm that was found worse. The other metrics
+    have no margin, and their probabilities are adjusted together.
+    """
+    primary = metric == result["primary"]
+    better = result["metrics"][metric]["better"]
+    margin = result["margin"] if primary else None
+    of = read_arms(result, metric)
+    base = of[result["baseline"]]
+    found = {}
+    for name, side in of.items():
+        if name == result["baseline"] or not side.values.keys() & base.values.keys():
+            continue
+        one = find_difference(side, base, margin, better)
+        if one is not None:
+            found[name] = qualify(one, side, base, margin, better) if primary else one
+    asked = {name for name, side in of.items() if not side.damaged and not side.control_of}
+    controls = {name for name, side in of.items() if side.control_of}
+    # Controls are not what is asked about and cost the arms nothing; one that is called better has to survive them all.
+    _adjust(found, asked | controls, controls, primary)
+    _adjust(found, asked, asked, primary)
+    if primary and not _shows_that_it_sees(found, of):
+        _call_unproven(found.values())
+    return found
+
+
+def _shows_that_it_sees(found: Mapping[str, Any], of: Mapping[str, ArmValues]) -> bool:
+    """Whether an arm damaged on purpose was found worse by this comparison."""
+    return any(found[name]["kind"].startswith("worse") for name, side in of.items() if side.damaged and name in found)
+
+
+def _call_unproven(found: Iterable[dict[str, Any]]) -> None:
+    """Call nothing "not worse", and nothing equivalent, where this comparison has not shown that it would see worse."""
+    for one in found:
+        one["equivalent"] = None
+        if one["kind"] == "not worse":
+            aside = one["text"].removeprefix("not worse (").replace(")", "", 1)
+            one["kind"] = "unproven"
+            one["text"] = (
+                f"not seen to be worse, but no {DAMAGED} arm shows that this comparison would see it ({aside})"
+            )
+
+
+def qualify(one: dict[str, Any], side: ArmValues, base: ArmValues, margin: float | None, better: str) -> dict[str, Any]:
+    """The difference with its verdict withheld or qualified, where there is one."""
+    if one["kind"] in ("direction", "no margin"):
+        return one
+    failed, others = (sum(map(math.isnan, arm.values.values())) for arm in (side, base))
+    if failed * len(base.values) != others * len(side.values):
+        p = intervals.fisher(failed, len(side.values), others, len(base.values))
+        return _withhold(
+            one, f"{failed} of {len(side.values)} runs failed, {others} of {len(base.values)} of {base.name} "
+            f"(exact p {p:.2g}): failures are compared apart"
+        )  # fmt: skip
+    one = _hear_judges(one, side, base, margin, better)
+    if one["kind"] != WITHHELD:
+        one = _consider_budget(one, side, base, margin, better)
+    if side.images != base.images and not side.damaged:
+        one["text"] += f"; {side.name} saw {side.images:,} images, {base.name} {base.images:,}"
+    return one
+
+
+def _withhold(one: dict[str, Any], why: str) -> dict[str, Any]:
+    text = f"no verdict: {why} (without that: {one['text']})"
+    return {**one, "kind": WITHHELD, "text": text, "equivalent": None}
+
+
+def _hear_judges(
+    one: dict[str, Any], side: ArmValues, base: ArmValues, margin: float | None, better: str
+) -> dict[str, Any]:
+    """All judges must come to one verdict; where some say better and some not worse, it is not worse.
+
+    Every judge has a scale of its own, so the margin is the same share of the baseline's mean on each.
+    """
+    kinds = [one["kind"]]
+    for mine, theirs in zip(side.judges, base.judges, strict=False):
+        own = ArmValues(side.name, mine), ArmValues(base.name, theirs)
+        # Means of both signs (KID may fall below 0) have no common scale, and then this judge has no margin.
+        scale = find_mean(theirs) / find_mean(base.values) if find_mean(base.values) else 0.0
+        said = find_difference(*own, margin * scale if margin is not None and scale > 0 else None, better)
+        kinds.append("direction" if said is None else said["kind"])
+    one = {**one, "judges": kinds}
+    if len(set(kinds)) == 1:
+        agreed = f", {len(kinds)} judges agree" if len(kinds) > 1 else ""
+        return {**one, "text": one["text"] + agreed}
+    if set(kinds) == {"better", "not worse"}:
+        text = re.sub(r"^(better|not worse)", "not worse", one["text"])
+        return {**one, "kind": "not worse", "text": f"{text}, {kinds.count('better')} of {len(kinds)} judges: better"}
+    return _withhold(one, f"the judges disagree ({', '.join(kinds)})")
+
+
+def find_slope(side: ArmValues, better: str) -> dict[str, Any] | None:
+    """How an arm's mean moved over the last quarter of its training, with its interval over seeds.
+
+    ``improving`` says that the whole 95 % interval is on the good side: the budget is not finished. None where it was
+    not looked at on the way.
+    """
+    if not side.way or not side.way[0].keys() & side.values.keys():
+        return None
+    last = {seed: value for seed, value in side.values.items() if math.isfinite(value)}
+    if not last.keys() & side.way[0].keys():
+        return None
+    moved = intervals.paired(last, side.way[0])
+    interval = moved.interval_95
+    good = interval is not None and (interval.high < 0 if better == "lower" else interval.low > 0)
+    means = [find_mean(table) for table in (*side.way, last)]
+    return {"means": means, "change": moved.mean, "interval_95": interval, "improving": good}
+
+
+def _consider_budget(
+    one: dict[str, Any], side: ArmValues, base: ArmValues, margin: float | None, better: str
+) -> dict[str, Any]:
+    """Word a verdict at an unfinished budget so; withhold it if its sign changes between the looks.
+
+    The sign is that of what the verdict is about: of the difference for better and worse, of its distance from the
+    margin for not worse and worse beyond.
+    """
+    slopes = [find_slope(arm, better) for arm in (side, base)]
+    improving = [arm.name for arm, of in zip((side, base), slopes, strict=True) if of is not None and of["improving"]]
+    if not improving or margin is None:
+        return one
+    sign = 1 if better == "lower" else -1
+    limit = margin if one["kind"] in ("not worse", "worse beyond margin") else 0.0
+    seen = []
+    for mine, theirs in zip((*side.way, side.values), (*base.way, base.values), strict=False):
+        both = [seed for seed in mine.keys() & theirs.keys() if math.isfinite(mine[seed] + theirs[seed])]
+        if both:
+            seen.append(sum(sign * (mine[seed] - theirs[seed]) for seed in both) / len(both) - limit)
+    if one["kind"] != "inconclusive" and len({value > 0 for value in seen}) > 1:
+        return _withhold(one, f"{' and '.join(improving)} still improving, and its sign changes over the last quarter")
+    return {**one, "text": f"{one['text']}, at an unfinished budget: {' and '.join(improving)} still improving"}
+
+
+def _adjust(found: Mapping[str, dict[str, Any]], family: set[str], arms: set[str], primary: bool) -> None:
+    """Holm's adjustment of `arms` among all of the `family`; "better" has to survive it."""
+    listed = [name for name, one in found.items() if name in family and one["p"] is not None]
+    for name, p in zip(listed, intervals.holm([found[name]["p"] for name in listed]), strict=True):
+        if name not in arms:
+            continue
+        one = found[name]
+        one["p_adjusted"] = p
+        if primary and one["kind"] == "better" and p >= SIGNIFICANT:
+            one["kind"] = "not worse"
+            one["text"] = re.sub(r"^better", "not worse", one["text"])
+            one["text"] += f", better only without Holm's adjustment for {len(listed)} arms"
+
+
+def adjust_secondary(result: dict[str, Any]) -> None:
+    """Holm's adjustment over all metrics but the primary one, for all arms together: they describe, decide nothing."""
+    every = [
+        one for metric, of in result["differences"].items() if metric != result["primary"]
+        for one in of.values() if one["p"] is not None
+    ]  # fmt: skip
+    for one, p in zip(every, intervals.holm([one["p"] for one in every]), strict=True):
+        one["p_adjusted"] = p
+
+
+# ----------------------------------------------------------------------------------------- failures, slopes, controls
+
+
+def count_failures(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Failed and collapsed runs of each arm, and the exact probability that it is as often as in the baseline."""
+    counts = {}
+    for arm in result["arms"]:
+        runs = arm["runs"].values()
+        collapsed = sum(any(f["kind"] == "collapse" for f in run["findings"]) for run in runs)
+        counts[arm["name"]] = (sum(run["failed"] is not None for run in runs), collapsed, len(runs))
+    base = counts[result["baseline"]]
+    return {
+        name: {
+            "failed": failed, "collapsed": collapsed, "runs": runs,
+            "failed_p": None if name == result["baseline"] else intervals.fisher(failed, runs, base[0], base[2]),
+            "collapsed_p": None if name == result["baseline"] else intervals.fisher(collapsed, runs, base[1], base[2]),
+        }
+        for name, (failed, collapsed, runs) in counts.items()
+    }  # fmt: skip
+
+
+def find_slopes(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Each arm's movement over its last quarter in the primary metric, where it was looked at."""
+    better = result["metrics"][result["primary"]]["better"]
+    found = {name: find_slope(side, better) for name, side in read_arms(result, result["primary"]).items()}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def judge_against_controls(result: Mapping[str, Any], matched: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each frugal arm against its thinner standard control: whether it saved anything that width would not have."""
+    of = read_arms(result, result["primary"])
+    better, margin = result["metrics"][result["primary"]]["better"], result["margin"]
+    facts, ahead, behind = {}, {}, {}
+    for fact in matched:
+        arm, control = of[fact["arm"]], of[fact["control"]]
+        one, back = find_difference(arm, control, margin, better), find_difference(control, arm, margin, better)
+        if one is not None and back is not None:
+            facts[arm.name] = fact
+            ahead[arm.name] = qualify(one, arm, control, margin, better)
+            behind[arm.name] = qualify(back, control, arm, margin, better)
+    for found in (ahead, behind):
+        _adjust(found, set(found), set(found), True)
+        if not _shows_that_it_sees(result["differences"][result["primary"]], of):
+            _call_unproven(found.values())
+    return [
+        {**fact, "difference": ahead[name],
+         **_word_saving(ahead[name], behind[name], fact["control"] == result["baseline"])}
+        for name, fact in facts.items()
+    ]  # fmt: skip
+
+
+def _word_saving(one: Mapping[str, Any], back: Mapping[str, Any], is_baseline: bool) -> dict[str, str]:
+    name = "the baseline, which costs no more," if is_baseline else "its thinner standard control"
+    if one["kind"] in ("direction", "no margin", WITHHELD):
+        return {"kind": one["kind"], "text": f"against its control: {one['text']}"}
+    if one["kind"] == "better":
+        return {"kind": "beats its control", "text": f"beats its control: {one['text']}"}
+    if back["kind"] in ("better", "not worse"):
+        return {"kind": "saves nothing", "text": f"saves nothing: {name} is {back['text']}"}
+    return {"kind": "inconclusive", "text": f"not shown to beat its control ({one['text']})"}
