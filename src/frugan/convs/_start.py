@@ -2,8 +2,8 @@
 
 A rule for first weights is made for one layer. Given to each piece of a composite, it makes the output too small (N(0,
 0.02) twice in a row) or too large. Here the pieces keep the distribution that the rule drew them from and are scaled:
-every piece preserves the variance of what it is given, and those that no other piece follows bring it to the gain of
-the standard layer.
+every piece preserves the variance of what it is given, and the first ones, through which all else passes, bring the
+whole to the gain of the standard layer; or the last ones, where a norm or an activation stands between.
 
 The gradient that reaches the input is then right by itself. The variance gain of a linear map L is |L|^2 / outputs
 forward and |L|^2 / inputs backward, |L|^2 being the sum of its squared elements; so two maps of the same shapes that
@@ -13,7 +13,7 @@ agree in one agree in the other.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -78,15 +78,14 @@ def calibrate(module: nn.Module, variance: float) -> None:
     pieces = [part for part in module.modules() if isinstance(part, _ConvNd)]
     if not pieces or any(piece.weight.is_meta for piece in pieces):
         return
-    last = _last(module, pieces, standard)
+    first, last = _ends(module, pieces, standard)
     was_training = {part: part.training for part in module.modules()}
     module.eval()  # norms then pass on what the pieces preserve, and store nothing
-    hooks = [
-        piece.register_forward_hook(_scaling(standard.summed * variance if piece in last else None))
-        for piece in pieces
-    ]
+    hooks = [piece.register_forward_hook(_preserve) for piece in pieces]
     try:
-        module(_noise(standard, pieces[0].weight))
+        whole = _power(module(_noise(standard, pieces[0].weight)))
+        for piece in last if any(map(_closes, module.modules())) else first:
+            piece.weight.mul_(math.sqrt(standard.summed * variance / max(whole, 1e-30)))
     finally:
         for hook in hooks:
             hook.remove()
@@ -94,19 +93,20 @@ def calibrate(module: nn.Module, variance: float) -> None:
             part.training = training
 
 
-def _scaling(gain: float | None) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-    """A hook that scales a piece's weights: its output then has the variance `gain`, or if None that of its input."""
+def _preserve(piece: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    """A hook that scales a piece's weights: its output then has the variance of its input, its bias apart."""
+    assert isinstance(piece, _ConvNd)
+    if piece.bias is not None:
+        output = output - piece.bias.view(1, -1, 1, 1)
+    factor = math.sqrt(_power(given[0]) / max(_power(output), 1e-30))
+    piece.weight.mul_(factor)
+    return output * factor
 
-    def scale(piece: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        assert isinstance(piece, _ConvNd)
-        if piece.bias is not None:
-            output = output - piece.bias.view(1, -1, 1, 1)
-        wanted = _power(given[0]) if gain is None else gain
-        factor = math.sqrt(wanted / max(_power(output), 1e-30))
-        piece.weight.mul_(factor)
-        return output * factor
 
-    return scale
+def _closes(part: nn.Module) -> bool:
+    """Whether what stands before a module does not decide how large its output is: a norm, an activation."""
+    norms = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+    return isinstance(part, norms) or type(part).__module__ == nn.Tanh.__module__
 
 
 def _power(images: Tensor) -> float:
@@ -124,10 +124,12 @@ def _noise(standard: Standard, like: Tensor) -> Tensor:
     return torch.randn(batch, standard.in_channels, side, side, generator=random).to(like)
 
 
-def _last(module: nn.Module, pieces: list[_ConvNd], standard: Standard) -> set[nn.Module]:
-    """The pieces whose output reaches that of the module without passing through another piece."""
+def _ends(
+    module: nn.Module, pieces: list[_ConvNd], standard: Standard
+) -> tuple[list[_ConvNd], list[_ConvNd]]:
+    """The pieces that no other piece precedes, and those that no other piece follows."""
     if _is_chain(module):
-        return {pieces[-1]}
+        return pieces[:1], pieces[-1:]
     scales = {piece: torch.ones((), requires_grad=True) for piece in pieces}
     inputs: dict[nn.Module, Tensor] = {}
 
@@ -136,21 +138,24 @@ def _last(module: nn.Module, pieces: list[_ConvNd], standard: Standard) -> set[n
         return output * scales[piece]  # pyrefly: ignore
 
     hooks = [piece.register_forward_hook(record) for piece in pieces]
+    first, followed = [], set()
     try:
         with torch.enable_grad():
-            side = standard.kernel * standard.stride + standard.stride
+            side = 2 * standard.kernel * standard.stride
             module(torch.ones(1, standard.in_channels, side, side))
-            followed: set[int] = set()
-            for reached in inputs.values():
-                if reached.requires_grad:
-                    through = torch.autograd.grad(
+            for piece in pieces:
+                reached, before = inputs.get(piece), []
+                if reached is not None and reached.requires_grad:
+                    grads = torch.autograd.grad(
                         reached.sum(), list(scales.values()), retain_graph=True, allow_unused=True
                     )
-                    followed |= {number for number, grad in enumerate(through) if grad is not None}
+                    before = [one for one, grad in zip(pieces, grads, strict=True) if grad is not None]
+                followed.update(before)
+                first += [] if before else [piece]
     finally:
         for hook in hooks:
             hook.remove()
-    return {piece for number, piece in enumerate(pieces) if number not in followed}
+    return first, [piece for piece in pieces if piece not in followed]
 
 
 def _is_chain(module: nn.Module) -> bool:
