@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import numpy
@@ -149,3 +150,6 @@ def test_one_real_image_or_equal_ones_are_no_error(tmp_path):
         observer.look(
             SimpleNamespace(images=1, rounds=1, sample=lambda like, seed: torch.rand(4, 1, 8, 8))  # type: ignore[arg-type]
         )
+    lines = RunFolder(tmp_path).lines(RunFolder(tmp_path).log)
+    assert len(lines) == 2
+    assert all(math.isfinite(line["health.spread"]) and math.isfinite(line["health.nearest"]) for line in lines)
