@@ -33,7 +33,7 @@ THIN = "thin: vanilla generator.hidden=[4]"
 
 
 def in_this_process(planned: Sequence[Job], *rest: Any) -> None:
-    """Stands for `play` where processes are not what is tested: they need seconds to start."""
+    """Stands for `run_jobs` where processes are not what is tested: they need seconds to start."""
     for job in planned:
         arguments = dict(zip(job.command[5::2], job.command[6::2], strict=True))
         if job.failure() is None and not job.finished():
@@ -45,7 +45,7 @@ def in_this_process(planned: Sequence[Job], *rest: Any) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     out = tmp_path_factory.mktemp("comparison") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs, "play", in_this_process)
+        patch.setattr(jobs, "run_jobs", in_this_process)
         return compare(["vanilla", THIN], seeds=(0, 1), out=out, **COMMON)
 
 
@@ -166,7 +166,7 @@ def test_the_same_call_again_trains_and_measures_nothing(finished: Comparison, m
     def none_left(planned: Sequence[Job], *rest: Any) -> None:
         assert all(job.finished() for job in planned)
 
-    monkeypatch.setattr(jobs, "play", none_left)
+    monkeypatch.setattr(jobs, "run_jobs", none_left)
     times = {path: path.stat().st_mtime_ns for path in finished.folder.glob("runs/*/*/metrics.jsonl")}
     assert len(times) == 4
     compare(["vanilla", THIN], seeds=(0, 1), out=finished.folder, **COMMON)
@@ -192,7 +192,7 @@ def test_runs_trained_beforehand_are_evaluated_and_their_plan_says_so(
     def none_left(planned: Sequence[Job], *rest: Any) -> None:
         assert all(job.finished() for job in planned)
 
-    monkeypatch.setattr(jobs, "play", none_left)
+    monkeypatch.setattr(jobs, "run_jobs", none_left)
     out = tmp_path / "out"
     shutil.copytree(finished.folder / "runs", out / "runs")
     for arms, seeds, message in (
@@ -289,9 +289,9 @@ def scripted(folder: Path, name: str, code: str) -> Job:
 
 def test_a_failure_is_marked_with_its_reason_and_not_repeated(tmp_path: Path) -> None:
     job = scripted(tmp_path, "seed-0", "print('first'); print('frugan: no such family', file=sys.stderr); sys.exit(2)")
-    jobs.play([job], 1, 1, quiet=True)
+    jobs.run_jobs([job], 1, 1, quiet=True)
     assert job.failure() == "frugan: no such family"
-    jobs.play([job], 1, 1, quiet=True)
+    jobs.run_jobs([job], 1, 1, quiet=True)
     assert job.output.read_text().count("no such family") == 1
 
 
@@ -299,7 +299,7 @@ def test_a_run_that_is_trained_again_is_known_to_have_failed(tmp_path: Path) -> 
     job = scripted(tmp_path, "seed-0", "print('loss is not finite', file=sys.stderr); sys.exit(2)")
     job.retry()
     assert job.retried() is None
-    jobs.play([job], 1, 1, quiet=True)
+    jobs.run_jobs([job], 1, 1, quiet=True)
     job.retry()
     assert (job.failure(), job.retried()) == (None, "loss is not finite")
 
@@ -308,16 +308,16 @@ def test_a_run_killed_from_outside_has_not_failed_and_is_continued(tmp_path: Pat
     once = "f = 'once'\nif not os.path.exists(f):\n    open(f, 'w'); os.kill(os.getpid(), signal.SIGKILL)\n"
     job = scripted(tmp_path, "seed-0", f"os.chdir({str(tmp_path)!r})\n{once}print('done')")
     with pytest.raises(UserError, match=r"Killed from outside: seed-0.*same command again"):
-        jobs.play([job], 1, 1, quiet=True)
+        jobs.run_jobs([job], 1, 1, quiet=True)
     assert job.failure() is None
-    jobs.play([job], 1, 1, quiet=True)
+    jobs.run_jobs([job], 1, 1, quiet=True)
     assert job.output.read_text() == "done\n"
 
 
 def test_threads_are_divided_and_no_more_run_at_once_than_asked(tmp_path: Path) -> None:
     code = "print(os.environ['OMP_NUM_THREADS'], time.monotonic()); time.sleep(0.4); print(time.monotonic())"
     planned = [scripted(tmp_path, f"seed-{number}", code) for number in range(4)]
-    jobs.play(planned, 2, 3, quiet=True)
+    jobs.run_jobs(planned, 2, 3, quiet=True)
     printed = [job.output.read_text().split() for job in planned]
     assert {words[0] for words in printed} == {"3"}
     spans = [(float(words[1]), float(words[2])) for words in printed]
@@ -343,7 +343,7 @@ def test_ctrl_c_lets_the_jobs_save_and_says_how_to_continue(tmp_path: Path, caps
     try:
         pressing.start()
         with pytest.raises(SystemExit) as stopped:
-            jobs.play([job], 1, 1, quiet=True)
+            jobs.run_jobs([job], 1, 1, quiet=True)
     finally:
         signal.signal(signal.SIGINT, before)
     pressing.join()
@@ -363,7 +363,7 @@ def test_a_run_left_over_from_a_killed_comparison_is_waited_for(tmp_path: Path) 
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         began = time.monotonic()
-        jobs.play([job], 1, 1, quiet=True)
+        jobs.run_jobs([job], 1, 1, quiet=True)
         assert time.monotonic() - began > 1.0
     assert job.output.read_text() == "begun\n"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from frugan.recipe import Average
 from frugan.registry import UserError
 from frugan.training import resolve, train
 
+FORMATS = Path(__file__).resolve().parent / "formats"
 SMALL = {"data.size": 12, "data.limit": 1200, "generator.hidden": [16], "discriminator.hidden": [16]}
 COMMON: dict[str, Any] = {
     "data": "glyphs:digits", "images": 96, "changes": SMALL, "metrics": ["fid"], "view": "pixels", "count": 1000,
@@ -38,7 +41,7 @@ def no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def started(*given: Any) -> None:
         raise AssertionError("a run was started")
 
-    monkeypatch.setattr(jobs, "play", started)
+    monkeypatch.setattr(jobs, "run_jobs", started)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +145,7 @@ def test_metrics_that_nobody_named_are_left_out_where_the_one_that_decides_is_al
     def started(*given: Any) -> None:
         raise StartedError
 
-    monkeypatch.setattr(jobs, "play", started)
+    monkeypatch.setattr(jobs, "run_jobs", started)
     options = {**COMMON, "count": 200, "metrics": None, "allow_few": "fid", "quiet": False}
     with pytest.raises(StartedError):
         compare(ARMS, out=tmp_path / "out", **options)
@@ -156,7 +159,7 @@ def test_metrics_that_nobody_named_are_left_out_where_the_one_that_decides_is_al
 
 
 def in_this_process(planned: Sequence[Job], *rest: Any) -> None:
-    """Stands for `play`: processes need seconds to start."""
+    """Stands for `run_jobs`: processes need seconds to start."""
     for job in planned:
         given = dict(zip(job.command[5::2], job.command[6::2], strict=True))
         if not job.finished():
@@ -172,7 +175,7 @@ def stop(*given: Any, **named: Any) -> None:
 
 
 def test_a_plan_of_which_no_run_has_begun_is_written_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(jobs, "play", stop)
+    monkeypatch.setattr(jobs, "run_jobs", stop)
     with pytest.raises(StoppedError):
         compare(ARMS, out=tmp_path / "out", **COMMON)
     with pytest.raises(StoppedError):
@@ -187,7 +190,7 @@ def test_how_runs_are_evaluated_may_change_until_a_value_is_known(
 ) -> None:
     """What an earlier version did: it trained everything, found the count too small, and took no advice."""
     out = tmp_path / "out"
-    monkeypatch.setattr(jobs, "play", in_this_process)
+    monkeypatch.setattr(jobs, "run_jobs", in_this_process)
     with monkeypatch.context() as broken:
         broken.setattr(evaluation, "evaluate", stop)
         with pytest.raises(StoppedError):
@@ -213,7 +216,7 @@ def test_how_runs_are_evaluated_may_change_until_a_value_is_known(
 def test_values_that_were_measured_while_training_count_as_known(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(jobs, "play", in_this_process)
+    monkeypatch.setattr(jobs, "run_jobs", in_this_process)
     with monkeypatch.context() as broken:
         broken.setattr(evaluation, "evaluate", stop)
         with pytest.raises(StoppedError):
@@ -227,3 +230,27 @@ def test_values_that_were_measured_while_training_count_as_known(
 def test_a_plan_of_an_earlier_version_is_equal_to_one_that_says_nothing_of_what_is_new() -> None:
     kept = {"arms": {}, "seeds": [0], "count": None, "format": 1}
     assert find_differences(kept, {**kept, "allow_few": None, "primary": "fid", "code": []}) == []
+
+
+def test_a_comparison_of_an_earlier_version_goes_on_without_training_or_measuring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.util.spec_from_file_location("frugan_formats", FORMATS / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    shutil.copytree(FORMATS / "v1/comparison", tmp_path / "kept")
+    before = json.loads((tmp_path / "kept/comparison.json").read_text())
+    monkeypatch.chdir(tmp_path)
+    maker.write_many(tmp_path / "many.npz")
+
+    def measured(*given: Any) -> None:
+        raise AssertionError("a value was measured again")
+
+    monkeypatch.setattr("frugan.evaluation.values.of_fakes.MeasurementOfFakes.measure", measured)
+    monkeypatch.setattr("frugan.training._giving.give", measured)  # weights to begin with may be gone by now
+    monkeypatch.setattr(jobs, "run_jobs", lambda planned, *rest: [job.finished() or measured() for job in planned])
+    after = compare(maker.COMPARED, out=tmp_path / "kept", **maker.COMPARISON)
+    assert after.data["differences"] == before["differences"]
+    assert after.report.is_file()

@@ -56,7 +56,7 @@ def in_this_process(planned: Sequence[Job], *rest: Any) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs, "play", in_this_process)
+        patch.setattr(jobs, "run_jobs", in_this_process)
         return compare(ARMS, out=tmp_path_factory.mktemp("comparison") / "out", **COMMON)
 
 

@@ -61,7 +61,7 @@ def made_up(run: Any, **given: Any) -> list[dict[str, Any]]:
 
 
 def at_once(planned: Sequence[Job], *rest: Any) -> None:
-    """Stands for `play`: the same trainings, in this process."""
+    """Stands for `run_jobs`: the same trainings, in this process."""
     for job in planned:
         given = dict(zip(job.command[5::2], job.command[6::2], strict=True))
         if job.failure() is None and not job.finished():
@@ -73,7 +73,7 @@ def at_once(planned: Sequence[Job], *rest: Any) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    monkeypatch.setattr(jobs, "play", at_once)
+    monkeypatch.setattr(jobs, "run_jobs", at_once)
     monkeypatch.setattr(evaluation, "evaluate", made_up)
     return monkeypatch
 
@@ -82,7 +82,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """Five seeds of a frugal arm with its control, the damaged arm that is added, and pilots."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs, "play", at_once)
+        patch.setattr(jobs, "run_jobs", at_once)
         patch.setattr(evaluation, "evaluate", made_up)
         out = tmp_path_factory.mktemp("plan") / "out"
         return compare(["vanilla", "thin: vanilla generator.hidden=[16]"], match="parameters", out=out, **COMMON)
@@ -189,7 +189,7 @@ def test_equal_seconds_set_budgets_by_the_speed_of_short_trials(
             lines = [{"images": images, "seconds": 7 + images / speeds[name]} for images in (800, 3200, 6400)]
             RunFolder(job.folder).log.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-    monkeypatch.setattr(jobs, "play", play)
+    monkeypatch.setattr(jobs, "run_jobs", play)
     workshop = Workshop(tmp_path, {}, lambda line: None)
     fitted, facts = equal_seconds.fit_budgets(arms, None, workshop)
     assert [arm.recipe.images for arm in fitted] == [64_000, 160_000, 64_000]
@@ -267,7 +267,7 @@ def test_that_is_said_at_the_first_run_and_not_after_judging_all(
         values = made_up(run, **given)
         return [{**value, "protocol": {**value["protocol"], "norms": "standing"}} for value in values]
 
-    monkeypatch.setattr(jobs, "play", at_once)
+    monkeypatch.setattr(jobs, "run_jobs", at_once)
     monkeypatch.setattr(evaluation, "evaluate", otherwise)
     with pytest.raises(UserError, match=r"measured otherwise than the test: norms: None \| standing"):
         compare(["vanilla", "thin: vanilla generator.hidden=[16]"], match="parameters", out=out, **COMMON)

@@ -47,7 +47,7 @@ def _classifiers_learn_little() -> Iterator[None]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     out = tmp_path_factory.mktemp("comparison") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs, "play", in_this_process)
+        patch.setattr(jobs, "run_jobs", in_this_process)
         return compare(ARMS, seeds=(0,), out=out, evaluate_every=16, **COMMON)
 
 
@@ -114,7 +114,8 @@ def test_what_does_not_compare_is_found_before_any_training(tmp_path: Any) -> No
         compare(ARMS[:2], seeds=(0,), out=tmp_path / "out", **few)
     with pytest.raises(UserError, match="class_coverage needs class probabilities, and the view 'classifier' tells"):
         compare(ARMS[:2], seeds=(0,), out=tmp_path / "out", **{**COMMON, "metrics": ["class_coverage"]})
-    cycle: dict[str, Any] = {"metrics": ["preservation"], "changes": {"data.size": 32}, "quiet": True}
+    few = {"data.size": 32, "data.limit": 200}
+    cycle: dict[str, Any] = {"metrics": ["preservation"], "changes": few, "quiet": True}
     with pytest.raises(UserError, match="preservation: these images have one class each"):
         compare(["cyclegan-6", "thin: cyclegan-6 generator_ab.width=0.5"], seeds=(0,), out=tmp_path / "out", **cycle)
     with pytest.raises(UserError, match=r"target_accuracy judges .* and 'vanilla' translates none"):

@@ -481,7 +481,7 @@ def test_a_comparison_tells_what_an_arm_was_given_and_what_that_cost(teacher, no
             told = dict(zip(job.command[5::2], job.command[6::2], strict=True))
             frugan.train(job.command[4], seed=int(told["--seed"]), out=told["--out"], code=STUDENT.code, quiet=True)
 
-    monkeypatch.setattr(jobs, "play", in_this_process)  # processes need seconds to start
+    monkeypatch.setattr(jobs, "run_jobs", in_this_process)  # processes need seconds to start
     monkeypatch.setattr(reporting, "report", lambda folder: None)  # and so do charts
     found = frugan.compare(
         ["my-teacher", f"student: my-distilling teacher.init={teacher}"], seeds=(0,), out=tmp_path / "out",

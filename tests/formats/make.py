@@ -1,19 +1,20 @@
-"""Writes a tiny run and a tiny artefact in today's formats: ``python tests/formats/make.py v1``.
+"""Writes a tiny run, artefact and comparison in today's formats: ``python tests/formats/make.py v1``.
 
-Run it once for each version of the formats, before that version changes; the folder is committed and must load with
-every later frugan. What was sampled is kept beside, as bytes.
+Run it once for each version of the formats, before that version changes; what is there already stays. The folder is
+committed and must load with every later frugan. What was sampled is kept beside, as bytes.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from frugan import artefact, costs, recipes, training
+from frugan import artefact, comparison, costs, recipes, training
 
 SOURCE = "noise.npz"
 KEYS = {
@@ -47,7 +48,37 @@ def make(folder: Path) -> None:
         np.save(folder / f"{name}.npy", generator.sample(5, seed=1))
 
 
+COMPARED = ["vanilla generator.hidden=[4]", "thin: vanilla generator.hidden=[2]"]
+COMPARISON = {
+    "data": "many.npz", "images": 32, "metrics": ["fid"], "view": "pixels", "count": 1000, "seeds": (0,),
+    "device": "cpu", "quiet": True,
+    "changes": {"data.size": 8, "discriminator.hidden": [2], "latents.size": 2, "precision": "float32",
+                "kernels": "plain", "batch_size": 16},
+}  # fmt: skip
+
+
+def write_many(path: Path) -> None:
+    """A thousand pictures of noise, as many as FID takes: the data of the kept comparison."""
+    np.savez(path, images=np.random.default_rng(1).integers(0, 255, (1000, 8, 8), dtype=np.uint8))
+
+
+def make_comparison(folder: Path) -> None:
+    """Two dense generators, one seed, two rounds; what is printed and drawn is left out."""
+    costs.processor = lambda: "a machine"
+    with tempfile.TemporaryDirectory() as here:
+        os.chdir(here)
+        write_many(Path("many.npz"))
+        comparison.compare(COMPARED, out=folder, **COMPARISON)
+        os.chdir(folder)
+    for left_out in (*folder.glob("runs/*/*.txt"), *folder.glob("runs/*/*/samples"), *folder.rglob(".lock"),
+                     folder / "report.html"):  # fmt: skip
+        shutil.rmtree(left_out) if left_out.is_dir() else left_out.unlink()
+
+
 if __name__ == "__main__":
     made = Path(__file__).resolve().parent / sys.argv[1]
-    made.mkdir()
-    make(made)
+    if not made.exists():
+        made.mkdir()
+        make(made)
+    if not (made / "comparison").exists():
+        make_comparison(made / "comparison")

@@ -101,7 +101,7 @@ def compare(asked: ComparisonArguments) -> Comparison:
     question = design(asked)
     folder = RunFolder(asked.out or question.folder)
     own = run_code(folder.path, inits_of(arm.recipe for arm in question.arms), asked.code, trust_code=asked.trust_code)
-    checks.check(asked, question, say)
+    checks.check(asked, question, say, begun=plan_file.is_planned(folder.path))
     for note in question.notes:
         say(note)
 

@@ -92,13 +92,13 @@ def plan(
 def _noise(data: Mapping[str, Any]) -> tuple[float, int]:
     """The largest deviation of paired differences of any arm that is not damaged, and its number of pairs."""
     damaged = {arm["name"] for arm in data["arms"] if arm["damaged"]}
-    seen = [
+    noises = [
         (one["sd"], one["n"]) for name, one in data["differences"][data["primary"]].items()
         if one["sd"] is not None and name not in damaged
     ]  # fmt: skip
-    if not seen:
+    if not noises:
         raise UserError("That comparison has no arm with two pairs of runs, so its noise is not known; give --sd.")
-    return max(seen)
+    return max(noises)
 
 
 def _hours(data: Mapping[str, Any], seeds: int, jobs: int) -> float | None:

@@ -55,13 +55,13 @@ def evaluate(asked: EvaluationArguments) -> list[Value]:
             few images for a metric that was named.
     """
     from frugan import owncode
-    from frugan.evaluation.refusals import check_arguments, choose_metrics
+    from frugan.evaluation.refusals import choose_metrics, resolve_arguments
     from frugan.evaluation.values.measurement import open_measurement
 
     # Code of the user's own may add what is named. Names are checked before anything is opened, metrics before anything
     # is looked at.
     owncode.load_of(_path_of(asked.fakes), asked.code, trust_code=asked.trust_code)
-    asked = check_arguments(asked)
+    asked = resolve_arguments(asked)
     measurement = open_measurement(asked)
     chosen = choose_metrics(asked.metrics, measurement)
 
@@ -83,9 +83,9 @@ def evaluate(asked: EvaluationArguments) -> list[Value]:
 
 def check_names(**asked: Any) -> None:
     """Look up every name in arguments of `evaluate`, before there is anything to evaluate. Raises UserError."""
-    from frugan.evaluation.refusals import check_arguments
+    from frugan.evaluation.refusals import resolve_arguments
 
-    check_arguments(EvaluationArguments("", **asked))
+    resolve_arguments(EvaluationArguments("", **asked))
 
 
 def foresee(assembly: Assembly, name: str, **asked: Any) -> dict[str, dict[str, Any]]:
@@ -102,13 +102,13 @@ def foresee(assembly: Assembly, name: str, **asked: Any) -> dict[str, dict[str, 
     Raises:
         UserError: as `evaluate` will.
     """
-    from frugan.evaluation.refusals import check_arguments, choose_metrics
+    from frugan.evaluation.refusals import choose_metrics, resolve_arguments
     from frugan.evaluation.values.measurement import foresee_measurement
 
-    checked = check_arguments(EvaluationArguments(name, **asked))
-    measurement = foresee_measurement(assembly, name, checked)
+    resolved = resolve_arguments(EvaluationArguments(name, **asked))
+    measurement = foresee_measurement(assembly, name, resolved)
     return {
-        metric.name: shared(measurement.protocol(metric)) for metric in choose_metrics(checked.metrics, measurement)
+        metric.name: shared(measurement.protocol(metric)) for metric in choose_metrics(resolved.metrics, measurement)
     }
 
 
@@ -159,14 +159,14 @@ def noise(
     Each value is kept as `evaluate` keeps it, so what is known is not computed again. Raises UserError as it does.
     """
     if len(set(seeds)) < 2:
-        raise UserError(f"Noise of {len(set(seeds))} seeds cannot be told; give at least two different ones.")
+        raise UserError(f"Noise of {len(set(seeds))} seeds cannot be known; give at least two different ones.")
     rounds = [evaluate(run, metrics=metrics, seed=seed, **settings) for seed in seeds]
-    found = {}
+    noises = {}
     for values in zip(*rounds, strict=True):
         numbers = tuple(value["values"][value["headline"]] for value in values)
         protocol = shared(values[0]["protocol"])
-        found[values[0]["metric"]] = Noise(statistics.fmean(numbers), statistics.stdev(numbers), numbers, protocol)
-    return found
+        noises[values[0]["metric"]] = Noise(statistics.fmean(numbers), statistics.stdev(numbers), numbers, protocol)
+    return noises
 
 
 def unequal(protocols: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -174,12 +174,12 @@ def unequal(protocols: Iterable[Mapping[str, Any]]) -> list[str]:
     listed = list(protocols)
     lines = []
     for key in dict.fromkeys(key for protocol in listed for key in protocol):
-        found: list[Any] = []
+        items: list[Any] = []
         for protocol in listed:
-            if protocol.get(key) not in found:
-                found.append(protocol.get(key))
-        if len(found) > 1 and key not in MAY_DIFFER:
-            lines.append(f"{key}: {' | '.join(map(str, found))}")
+            if protocol.get(key) not in items:
+                items.append(protocol.get(key))
+        if len(items) > 1 and key not in MAY_DIFFER:
+            lines.append(f"{key}: {' | '.join(map(str, items))}")
     # Arms may be of different variants, but what is called by one name was made by one code.
     codes = [protocol.get("generator_code", {}) for protocol in listed]
     for variant in dict.fromkeys(variant for code in codes for variant in code):

@@ -37,7 +37,7 @@ OF_ATTRIBUTES = ("preservation",)
 # ----------------------------------------------------------------------------------------------------------- arguments
 
 
-def check_arguments(asked: EvaluationArguments) -> EvaluationArguments:
+def resolve_arguments(asked: EvaluationArguments) -> EvaluationArguments:
     """The arguments as plain values, with a number for the count and a device, after every name was looked up.
 
     Nothing is opened; the user's own code has been run by now. Raises UserError for a name that is none, a count below
@@ -317,13 +317,13 @@ def too_few_of_a_target(metric: Metric, targets: Sequence[Target], count: int) -
     if count < least:
         return f"{metric.name} takes {least:,} images of each target, and {count:,} were asked for"
     asked = {need.images for need in _needs(metric)}
-    found = []
+    short = []
     for target in targets:
         counts = [len(target.source)] if asked & {"fake", "source", "returned"} else []
         counts += [len(target.real)] if asked & {"real", "unchanged"} else []
         if counts and min(counts) < least:
-            found.append(f"'{target.name}' has {min(counts):,}")
-    return f"{metric.name} takes {least:,} images of each target, and {' and '.join(found)}" if found else ""
+            short.append(f"'{target.name}' has {min(counts):,}")
+    return f"{metric.name} takes {least:,} images of each target, and {' and '.join(short)}" if short else ""
 
 
 def have_attributes(targets: Sequence[Target]) -> bool:

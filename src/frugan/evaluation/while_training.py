@@ -97,7 +97,7 @@ class EvaluationWhileTraining:
         shipped = facts["shipped"]
         made = {role: self._revive(moment, role, about["network"]) for role, about in shipped.items()}
         look = self._look_at_fakes(made) if "generator" in made else self._look_at_translations(made, facts, moment)
-        with contextlib.suppress(UserError):  # told below, of the metric that it comes from
+        with contextlib.suppress(UserError):  # said below, of the metric that it comes from
             look.measurement.prepare(look.metrics)
         values = []
         for metric in look.metrics:
@@ -152,15 +152,15 @@ class EvaluationWhileTraining:
             old.rename(place)
         shutil.rmtree(old, ignore_errors=True)
         looks = len({line["images"] for line in self.folder.lines(self.folder.log) if name in line})
-        told = {"checkpoint": f"best of {looks} by {name}"}
+        chosen = {"checkpoint": f"best of {looks} by {name}"}
         kept = _read_config(self.folder)
         # What is there at the first look is of a run that was stopped before its first checkpoint, and began again.
         if looks > 1 and kept is not None and kept["best_by"]["metric"] == name:
             known = kept["best_by"]["value"]
             if not (value < known if metrics.find(self.best_by or "").better == "lower" else value > known):
-                self.folder.write(place / "config.json", json.dumps({**kept, **told}, indent=2) + "\n")
+                self.folder.write(place / "config.json", json.dumps({**kept, **chosen}, indent=2) + "\n")
                 return
-        config = {**generator.config, **told, "best_by": {"metric": name, "value": value}}
+        config = {**generator.config, **chosen, "best_by": {"metric": name, "value": value}}
         shutil.rmtree(beside, ignore_errors=True)
         artefact.Generator(generator.module, config).save(beside)
         if place.exists():
@@ -239,7 +239,7 @@ def _rename(value: dict[str, Any], look: Look) -> dict[str, Any]:
 def _read_config(folder: RunFolder) -> dict[str, Any] | None:
     """The config of the best checkpoint that is kept; None if there is none, or it is not whole."""
     try:
-        found = json.loads((folder.path / BEST / "config.json").read_text())
-        return found if isinstance(found, dict) and "best_by" in found else None
+        config = json.loads((folder.path / BEST / "config.json").read_text())
+        return config if isinstance(config, dict) and "best_by" in config else None
     except (OSError, ValueError):
         return None

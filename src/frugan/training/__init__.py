@@ -114,15 +114,19 @@ def _with_init(recipe: Recipe, init: Init) -> Recipe:
     return replace(recipe, networks=changed)
 
 
-def rehearse(recipe: Recipe, device: torch.device, *, quiet: bool = False) -> Assembly:
+def rehearse(recipe: Recipe, device: torch.device, *, quiet: bool = False, begun: bool = False) -> Assembly:
     """Do all that `train` does before its first round, so that what it would refuse is refused now; nothing is kept.
+
+    Weights to begin with are read unless the run has `begun`, which has them in its checkpoint.
 
     Returns the recipe's objects, its classes as many as those of the data. Raises UserError as `train` does.
     """
     from frugan import build
 
     assembly, sets = _open_data(build.assemble(recipe, device), allow_unusable=False, quiet=quiet)
-    _giving.give(assembly.recipe, build.parts(assembly, sets))
+    parts = build.parts(assembly, sets)
+    if not begun:
+        _giving.give(assembly.recipe, parts)
     return assembly
 
 

@@ -83,8 +83,8 @@ def parse(text: str, common: Mapping[str, Any], changes: Mapping[str, Any]) -> A
         else:
             own[key] = parse_value(value)
             spelt.append(f"{key.removeprefix('architecture.')}={value}")
-    settled = resolve(recipe, **families, **common, changes={**changes, **own})
-    return Arm(named[1].strip() if named else " ".join(spelt), settled)
+    resolved = resolve(recipe, **families, **common, changes={**changes, **own})
+    return Arm(named[1].strip() if named else " ".join(spelt), resolved)
 
 
 def gather(
@@ -94,26 +94,26 @@ def gather(
     if families:
         if len(arms) != 1:
             raise UserError(f"With families, one recipe is compared with itself; {len(arms)} arms were given.")
-        return gather([_settled(arms[0], common, changes, family, family) for family in families], (), common, changes)
-    found = [parse(arm, common, changes) if isinstance(arm, str) else _settled(arm, common, changes) for arm in arms]
-    if len(found) < 2:
+        return gather([_resolve(arms[0], common, changes, family, family) for family in families], (), common, changes)
+    gathered = [parse(arm, common, changes) if isinstance(arm, str) else _resolve(arm, common, changes) for arm in arms]
+    if len(gathered) < 2:
         raise UserError("A comparison takes two arms or more, e.g. frugan compare mnist --families standard,factorised")
-    folders = [arm.folder for arm in found]
-    for number, arm in enumerate(found):
+    folders = [arm.folder for arm in gathered]
+    for number, arm in enumerate(gathered):
         if arm.folder in folders[:number]:
             raise UserError(f"Two arms are called '{arm.name}'. Name one of them: \"other name: ...\".")
-    first = found[0]
-    for arm in found[1:]:
+    first = gathered[0]
+    for arm in gathered[1:]:
         apart = [line for line in differences(first.recipe, arm.recipe) if line.startswith("data.")]
         if apart:
             raise UserError(
                 f"'{first.name}' and '{arm.name}' have different data ({'; '.join(apart)}), so their numbers could not "
                 "share a table. Give all arms the same data, e.g. with --data."
             )
-    return found
+    return gathered
 
 
-def _settled(
+def _resolve(
     arm: str | Recipe | Arm, common: Mapping[str, Any], changes: Mapping[str, Any], family: str | None = None,
     name: str | None = None,
 ) -> Arm:

@@ -27,17 +27,19 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Question:
-    """What a check looks at: the arguments, the design that follows from them, and whom to tell what is no mistake."""
+    """What a check looks at: the arguments, the design that follows from them, whom to tell what is no mistake, and
+    whether the comparison has begun."""
 
     asked: ComparisonArguments
     design: Design
     say: Say
+    begun: bool = False
 
 
-def check(asked: ComparisonArguments, design: Design, say: Say) -> None:
+def check(asked: ComparisonArguments, design: Design, say: Say, *, begun: bool) -> None:
     """Go through `CHECKS`. Nothing is trained but a view that learns, which is kept. Raises UserError."""
     for one in CHECKS:
-        one(Question(asked, design, say))
+        one(Question(asked, design, say, begun))
 
 
 def _check_numbers(of: Question) -> None:
@@ -116,7 +118,7 @@ def _check_arms(of: Question) -> None:
 
 def _rehearse(arm: Arm, device: torch.device, of: Question) -> Assembly:
     try:
-        assembly = training.rehearse(arm.recipe, device, quiet=of.asked.quiet)
+        assembly = training.rehearse(arm.recipe, device, quiet=of.asked.quiet, begun=of.begun)
     except UserError as error:
         raise UserError(f"The arm '{arm.name}': {error}") from None
     for note in assembly.notes:

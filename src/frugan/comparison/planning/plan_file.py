@@ -73,9 +73,9 @@ class PlanFile:
         named = [word for one in self.content.get("code", ()) for word in ("--code", one["path"])]
         return [*named, *(["--allow-changed-code"] if self.content.get("code_changes") else [])]
 
-    def settle_kernels(self, arms: Sequence[Arm]) -> list[Arm]:
+    def resolve_kernels(self, arms: Sequence[Arm]) -> list[Arm]:
         """The arms with the kernels that the plan says "auto" means (each run's own decision in plans of before)."""
-        return settle_kernels(arms, self.content.get("kernels", "auto"))
+        return resolve_kernels(arms, self.content.get("kernels", "auto"))
 
     def forget_failures(self) -> None:
         """Let trials and pilots that failed be trained once more: a margin and a speed take runs that did not fail."""
@@ -151,7 +151,7 @@ def keep_plan(
                 "a plan that comes first. Give another --out; fewer than five --seeds give a direction, also of these."
             )
         plan["kernels"] = _kernels_before(folder.path, design.arms) or kernels
-        check_runs(folder.path, settle_kernels(design.arms, plan["kernels"]), design.settings["seeds"], plan)
+        check_runs(folder.path, resolve_kernels(design.arms, plan["kernels"]), design.settings["seeds"], plan)
         plan["trained_before"] = there
     folder.write_json(folder.path / "plan.json", plan)
     return PlanFile(folder, plan)
@@ -162,7 +162,7 @@ def describe_design(design: Design) -> dict[str, Any]:
     return {"arms": {arm.name: to_dict(replace(arm.recipe, seed=0)) for arm in design.arms}, **design.settings}
 
 
-def settle_kernels(arms: Sequence[Arm], mode: str) -> list[Arm]:
+def resolve_kernels(arms: Sequence[Arm], mode: str) -> list[Arm]:
     """The arms with what ``kernels=auto`` means in all of them."""
     return [
         replace(arm, recipe=replace(arm.recipe, kernels=mode)) if arm.recipe.kernels == "auto" else arm for arm in arms
@@ -192,17 +192,17 @@ class Difference(NamedTuple):
 
 def find_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
     """In what two plans differ."""
-    found = []
+    apart = []
     if list(before["arms"]) != list(now["arms"]):
-        found.append(Difference("arms", f"arms: {', '.join(before['arms'])} -> {', '.join(now['arms'])}", ""))
+        apart.append(Difference("arms", f"arms: {', '.join(before['arms'])} -> {', '.join(now['arms'])}", ""))
     for name in before["arms"].keys() & now["arms"].keys():
         one, other = (from_dict(plan["arms"][name], where=f"the plan's arm '{name}'") for plan in (before, now))
-        found += [Difference("arms", f"{name}: {line}", "") for line in differences(one, other)]
+        apart += [Difference("arms", f"{name}: {line}", "") for line in differences(one, other)]
     for key in sorted((before.keys() | now.keys()) - {"arms", *ADDED}):
         then, today = before.get(key), now.get(key)
         if then != today:
-            found.append(Difference(key, f"{key}: {then} -> {today}", _option(key, then)))
-    return found
+            apart.append(Difference(key, f"{key}: {then} -> {today}", _option(key, then)))
+    return apart
 
 
 def _option(key: str, value: Any) -> str:
@@ -226,10 +226,10 @@ def _change(
     may_change = {*EVALUATION, *(() if "fixed" in before else MARGIN)}
     if known is None and {one.setting for one in apart} <= may_change:
         changes = [*before.get("plan_changes", ()), {"changes": [one.line for one in apart]}]
-        settled = {**before, **{key: now.get(key) for key in (*may_change, "primary")}, "plan_changes": changes}
+        changed = {**before, **{key: now.get(key) for key in (*may_change, "primary")}, "plan_changes": changes}
         say(f"No value is known yet: the plan goes on with {_list(apart)}, which is written down in it.")
-        folder.write_json(folder.path / "plan.json", {k: value for k, value in settled.items() if k != "format"})
-        return settled
+        folder.write_json(folder.path / "plan.json", {k: value for k, value in changed.items() if k != "format"})
+        return changed
     why = "Runs of it have begun" if known is None else f"Values of it are known ({known})"
     typed = [one.typed for one in apart if one.typed]
     if len(typed) < len(apart):
@@ -315,14 +315,14 @@ def check_runs(folder: Path, arms: Sequence[Arm], seeds: Sequence[int], plan: Ma
         if not run.exists():
             continue  # killed at its very start
         arm, seed = wanted[name]
-        found, recipe = from_run(run), replace(arm.recipe, seed=seed)
+        own, recipe = from_run(run), replace(arm.recipe, seed=seed)
         if recipe.kernels == kernels_of(run):  # what "auto" meant there
-            found = replace(found, kernels=recipe.kernels)
+            own = replace(own, kernels=recipe.kernels)
         # A run knows the classes of its data, and one that was stopped on the way has seen fewer images.
-        apart = differences(recipe, found, but=("images", "data.classes", "streams"))
+        apart = differences(recipe, own, but=("images", "data.classes", "streams"))
         apart = [line for line in apart if not line.startswith("streams.")]
-        if found.images > recipe.images:
-            apart.append(f"images: {recipe.images} -> {found.images}")
+        if own.images > recipe.images:
+            apart.append(f"images: {recipe.images} -> {own.images}")
         if apart:
             raise UserError(
                 f"{path} was trained with other settings than the arm '{arm.name}' ({'; '.join(apart)}). Move it away, "

@@ -22,7 +22,7 @@ def prepare(design: Design, plan: PlanFile, workshop: Workshop) -> tuple[list[Ar
 
     if plan.fixed is not None:
         return plan.fixed_arms(), plan.fixed
-    settings, arms = design.settings, plan.settle_kernels(design.arms)
+    settings, arms = design.settings, plan.resolve_kernels(design.arms)
     given = settings["margin"]
     fixed: dict[str, Any] = {"margin": given, "margin_rule": None if given is None else "given beforehand"}
     if settings["match"] is not None:

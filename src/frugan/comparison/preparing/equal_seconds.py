@@ -24,10 +24,10 @@ def parse_seconds(equal: str, arms: Sequence[Arm]) -> float | None:
     if equal == "seconds":
         seconds = None
     else:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*s(?:econds)?", equal)
-        if found is None or not float(found[1]):
+        matched = re.fullmatch(r"(\d+(?:\.\d+)?)\s*s(?:econds)?", equal)
+        if matched is None or not float(matched[1]):
             raise UserError(f"--equal {equal}: accepted are images, seconds (those of the baseline), or e.g. 600s.")
-        seconds = float(found[1])
+        seconds = float(matched[1])
     counted = next((arm.name for arm in arms if arm.recipe.rounds is not None), None)
     if counted is not None:
         raise UserError(f"--equal {equal} sets the images of each arm, and '{counted}' counts rounds; give --images.")

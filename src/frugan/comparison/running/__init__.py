@@ -48,8 +48,8 @@ def measure_runs(
         if fixed.get("pilots", {}).get("metric") in values:
             check_margin(fixed, values)
 
-    found = measured.measure_runs(arms, planned, workshop, accept)
-    measured.add_way(found, planned)
+    known = measured.measure_runs(arms, planned, workshop, accept)
+    measured.add_way(known, planned)
     if design.gives_verdicts:
-        measured.add_judges(found, planned, workshop)
-    return found
+        measured.add_judges(known, planned, workshop)
+    return known

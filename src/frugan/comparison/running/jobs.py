@@ -68,8 +68,8 @@ class Job:
         """Why it had failed before it was begun once more, None if it was not."""
         return str(json.loads(self.again.read_text())["why"]) if self.again.is_file() else None
 
-    def seen(self) -> int:
-        """How many images it has seen, by the last line of its log."""
+    def images_shown(self) -> int:
+        """How many images it has been shown, by the last line of its log."""
         from frugan.engine.run import RunFolder
 
         log = RunFolder(self.folder).log
@@ -100,7 +100,7 @@ def job_of(arm: Path, folder: Path, title: str, recipe: Recipe, seed: int, optio
     return Job(f"{title} seed {seed}", folder, command, recipe.budget, whole=recipe.rounds is None)
 
 
-def play(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: Sequence[CodeFile] = ()) -> None:
+def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: Sequence[CodeFile] = ()) -> None:
     """Run every job that is neither finished nor failed, at most `at_once` at a time.
 
     No job is begun once one of the user's own files, `own`, has changed: a job reads them when it begins.
@@ -139,7 +139,7 @@ def play(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: Sequ
                         why = _last_line(job.output) or f"it ended with code {code}"
                         RunFolder(job.folder).write(job.mark, json.dumps({"code": code, "why": why}) + "\n")
                         watch.say(f"{job.title} failed and counts as failed (--retry-failed trains it again): {why}")
-                watch.look(running, waiting)
+                watch.show(running, waiting)
         except KeyboardInterrupt:
             watch.close()
             _stop(running)
@@ -157,15 +157,15 @@ def _start(job: Job, environment: dict[str, str], watch: _Watch) -> subprocess.P
     from frugan.engine.run import RunFolder
 
     # A comparison that was killed may have left a run that is still training: its work is not thrown away.
-    told = False
+    said = False
     while True:
         try:
             with RunFolder(job.folder).locked():
                 break
         except UserError:
-            if not told:
+            if not said:
                 watch.say(f"{job.title} is still being trained by an earlier comparison; waiting for it.")
-            told = True
+            said = True
             time.sleep(1)
     with job.output.open("ab") as output:
         # A session of its own: Ctrl-C in the terminal reaches this process alone, which then asks the jobs to save.
@@ -231,16 +231,16 @@ class _Watch:
         if not self.quiet:
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def look(self, running: dict[Job, Any], waiting: Sequence[Job]) -> None:
+    def show(self, running: dict[Job, Any], waiting: Sequence[Job]) -> None:
         now = time.monotonic()
         if self.quiet or now - self.last < (0.5 if self.bar else EVERY_SECONDS):
             return
         self.last = now
         busy = {*running, *waiting}
-        seen = {job: min(job.seen(), job.images) if job in busy else job.images for job in self.jobs}
-        at = sum(seen.values())
+        shown = {job: min(job.images_shown(), job.images) if job in busy else job.images for job in self.jobs}
+        at = sum(shown.values())
         ready = len(self.jobs) - len(busy)
-        parts = [f"{job.title} {seen[job]:,} of {job.images:,}" for job in running]
+        parts = [f"{job.title} {shown[job]:,} of {job.images:,}" for job in running]
         numbers = f"{ready} of {len(self.jobs)} runs done; {'; '.join(parts)}"
         if self.bar:
             self.bar.update(self.task, completed=at, numbers=numbers)

@@ -54,8 +54,8 @@ class Workshop:
         )
 
     def train(self, planned: Sequence[Job]) -> None:
-        """Train those that are neither finished nor failed. Raises UserError and SystemExit as `jobs.play` does."""
-        jobs.play(list(planned), self.at_once, self.threads, self.quiet, self.own)
+        """Train those that are neither finished nor failed. Raises UserError and SystemExit as `jobs.run_jobs` does."""
+        jobs.run_jobs(list(planned), self.at_once, self.threads, self.quiet, self.own)
 
     def evaluate(self, run: Path | RunFolder, **changed: Any) -> list[evaluation.Value]:
         """The values of a run's newest checkpoint; `changed` are arguments of `frugan.evaluate` that differ here."""

@@ -25,29 +25,29 @@ def measure_costs(
 
     chosen = choose_device(device)
     calls: dict[str, tuple[Any, ...]] = {}
-    found: dict[str, dict[str, Any]] = {
+    paid: dict[str, dict[str, Any]] = {
         arm.name: {"generator": None, "latency": {}, "file_bytes": None} for arm in arms
     }
     for arm in arms:
         nets = build.networks(arm.recipe)
-        found[arm.name]["parameters"] = {name: counted.parameters(net) for name, (net, _) in nets.items()}
+        paid[arm.name]["parameters"] = {name: counted.parameters(net) for name, (net, _) in nets.items()}
         seed = next((seed for seed, run in measured[arm.name].items() if run["failed"] is None), None)
         if seed is None:
             continue
         generator = artefact.open_shipped(planned[arm.name, seed].folder, device=chosen)
         calls[arm.name] = (generator.module, *generator.inputs())
-        found[arm.name]["generator"] = counted.cost(*calls[arm.name]).as_dict()
-        found[arm.name]["cost_of"] = {
+        paid[arm.name]["generator"] = counted.cost(*calls[arm.name]).as_dict()
+        paid[arm.name]["cost_of"] = {
             "generator": generator.weights_hash, "weights": "averaged" if generator.config["averaged"] else "live",
             "device": chosen.type,
         }  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             generator.save(folder)
-            found[arm.name]["file_bytes"] = (Path(folder) / "model.safetensors").stat().st_size
+            paid[arm.name]["file_bytes"] = (Path(folder) / "model.safetensors").stat().st_size
     say("Measuring how long each generator takes.")
     for name, times in counted.latencies(calls, batches=LATENCY_BATCHES).items():
-        found[name]["latency"] = {str(time.batch): time.as_dict() for time in times}
-    return found
+        paid[name]["latency"] = {str(time.batch): time.as_dict() for time in times}
+    return paid
 
 
 def find_unlike(arm: Mapping[str, Any], primary: str) -> list[str]:

@@ -29,7 +29,7 @@ class ArmValues(NamedTuple):
 
 def read_arms(result: Mapping[str, Any], metric: str) -> dict[str, ArmValues]:
     """All arms of a result in one metric, by name; the way and the judges only in the primary one."""
-    found = {}
+    arms = {}
     for arm in result["arms"]:
         runs = {int(seed): run for seed, run in arm["runs"].items()}
         own = metric == result["primary"]
@@ -43,23 +43,23 @@ def read_arms(result: Mapping[str, Any], metric: str) -> dict[str, ArmValues]:
             {seed: run["judges"][judge] if run["failed"] is None else math.nan for seed, run in runs.items()}
             for judge in range(judges)
         ]
-        found[arm["name"]] = ArmValues(
+        arms[arm["name"]] = ArmValues(
             arm["name"], read_values(arm["runs"], metric), way, others, arm.get("images", 0), arm["damaged"],
             arm.get("control_of"),
         )  # fmt: skip
-    return found
+    return arms
 
 
 def read_values(runs: Mapping[Any, dict[str, Any]], metric: str) -> Values:
     """Seed -> headline number; NaN for a failed run."""
-    found = {}
+    values = {}
     for seed, run in runs.items():
         value = run["values"].get(metric)
         if value is not None:
-            found[int(seed)] = float(value["values"][value["headline"]])
+            values[int(seed)] = float(value["values"][value["headline"]])
         elif run["failed"] is not None:
-            found[int(seed)] = math.nan
-    return found
+            values[int(seed)] = math.nan
+    return values
 
 
 
@@ -78,10 +78,10 @@ def find_difference(one: ArmValues, other: ArmValues, margin: float | None, bett
     if not seeds:
         return None
     mine, theirs = [a[seed] for seed in seeds], [b[seed] for seed in seeds]
-    found = intervals.paired(a, b)
+    difference = intervals.paired(a, b)
     skewed = intervals.skewed(mine, theirs)
     share = None if margin is None or not skewed else _find_log_margin(margin, theirs, better)
-    judged = found if share is None else intervals.paired_ratio({s: a[s] for s in seeds}, {s: b[s] for s in seeds})
+    judged = difference if share is None else intervals.paired_ratio({s: a[s] for s in seeds}, {s: b[s] for s in seeds})
     words = None if share is None else f"{margin:g}"
     limit = share or margin
     kind, text = intervals.verdict(judged, limit, better=better, words=words)
@@ -97,14 +97,15 @@ def find_difference(one: ArmValues, other: ArmValues, margin: float | None, bett
     )  # fmt: skip
     ratios = None if share is None or judged.interval_95 is None else [math.exp(end) for end in judged.interval_95]
     return {
-        "mean": found.mean, "median": _find_median(found.differences), "sd": found.sd, "n": found.n, "p": judged.p,
-        "dz": found.dz, "interval_95": found.interval_95, "interval_90": found.interval_90,
-        "correlation": found.correlation, "missing": found.missing, "seeds": found.seeds,
-        "differences": found.differences, "kind": kind, "text": text, "skewed": skewed,
+        "mean": difference.mean, "median": _find_median(difference.differences), "sd": difference.sd,
+        "n": difference.n, "p": judged.p, "dz": difference.dz,
+        "interval_95": difference.interval_95, "interval_90": difference.interval_90,
+        "correlation": difference.correlation, "missing": difference.missing, "seeds": difference.seeds,
+        "differences": difference.differences, "kind": kind, "text": text, "skewed": skewed,
         "ratio": None if share is None else math.exp(judged.mean), "ratio_95": ratios,
-        "bootstrap_95": intervals.bootstrap_interval(found.differences) if several else None,
-        "sign_flip_p": intervals.sign_flip_p(found.differences) if several and found.n <= 15 else None,
-        "win_rate": intervals.win_rate([d if better == "lower" else -d for d in found.differences]),
+        "bootstrap_95": intervals.bootstrap_interval(difference.differences) if several else None,
+        "sign_flip_p": intervals.sign_flip_p(difference.differences) if several and difference.n <= 15 else None,
+        "win_rate": intervals.win_rate([d if better == "lower" else -d for d in difference.differences]),
         "chance_better": intervals.chance_lower(*((mine, theirs) if better == "lower" else (theirs, mine))),
         "unpaired_95": welch.interval if welch else None, "unpaired_p": welch.p if welch else None,
         "equivalence_p": tost, "equivalent": None if limit is None or judged.n < intervals.SEEDS_FOR_A_VERDICT

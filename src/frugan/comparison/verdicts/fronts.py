@@ -46,7 +46,7 @@ def find_fronts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         low, high = apart["interval_95"]
         return high < 0 if better == "lower" else low > 0
 
-    found = []
+    fronts = []
     for key, words in COSTS:
         prices = {place: price for place, arm in enumerate(arms) if (price := _read_price(arm, key)) is not None}
         if len(prices) < 2:
@@ -60,7 +60,7 @@ def find_fronts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
             return surely_better(members[one], members[other])
 
         places = intervals.places(paid, reached, better_in_front)
-        found.append(
+        fronts.append(
             {
                 "cost": key, "words": words,
                 "places": {arms[member]["name"]: place for member, place in zip(members, places, strict=True)},
@@ -69,7 +69,7 @@ def find_fronts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "hypervolume": intervals.hypervolume(list(zip(paid, reached, strict=True)), reference),
             }
         )  # fmt: skip
-    return found
+    return fronts
 
 
 def _read_price(arm: Mapping[str, Any], key: str) -> float | None:

@@ -29,31 +29,31 @@ def judge_arms(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
     margin = result["margin"] if primary else None
     of = read_arms(result, metric)
     base = of[result["baseline"]]
-    found = {}
+    judged = {}
     for name, side in of.items():
         if name == result["baseline"] or not side.values.keys() & base.values.keys():
             continue
         one = find_difference(side, base, margin, better)
         if one is not None:
-            found[name] = qualify(one, side, base, margin, better) if primary else one
+            judged[name] = qualify(one, side, base, margin, better) if primary else one
     asked = {name for name, side in of.items() if not side.damaged and not side.control_of}
     controls = {name for name, side in of.items() if side.control_of}
     # Controls are not what is asked about and cost the arms nothing; one that is called better has to survive them all.
-    _adjust(found, asked | controls, controls, primary)
-    _adjust(found, asked, asked, primary)
-    if primary and not _shows_that_it_sees(found, of):
-        _call_unproven(found.values())
-    return found
+    _adjust(judged, asked | controls, controls, primary)
+    _adjust(judged, asked, asked, primary)
+    if primary and not _shows_that_it_sees(judged, of):
+        _call_unproven(judged.values())
+    return judged
 
 
-def _shows_that_it_sees(found: Mapping[str, Any], of: Mapping[str, ArmValues]) -> bool:
+def _shows_that_it_sees(judged: Mapping[str, Any], of: Mapping[str, ArmValues]) -> bool:
     """Whether an arm damaged on purpose was found worse by this comparison."""
-    return any(found[name]["kind"].startswith("worse") for name, side in of.items() if side.damaged and name in found)
+    return any(judged[name]["kind"].startswith("worse") for name, side in of.items() if side.damaged and name in judged)
 
 
-def _call_unproven(found: Iterable[dict[str, Any]]) -> None:
+def _call_unproven(judged: Iterable[dict[str, Any]]) -> None:
     """Call nothing "not worse", and nothing equivalent, where this comparison has not shown that it would see worse."""
-    for one in found:
+    for one in judged:
         one["equivalent"] = None
         if one["kind"] == "not worse":
             aside = one["text"].removeprefix("not worse (").replace(")", "", 1)
@@ -143,23 +143,23 @@ def _consider_budget(
         return one
     sign = 1 if better == "lower" else -1
     limit = margin if one["kind"] in ("not worse", "worse beyond margin") else 0.0
-    seen = []
+    distances = []
     for mine, theirs in zip((*side.way, side.values), (*base.way, base.values), strict=False):
         both = [seed for seed in mine.keys() & theirs.keys() if math.isfinite(mine[seed] + theirs[seed])]
         if both:
-            seen.append(sum(sign * (mine[seed] - theirs[seed]) for seed in both) / len(both) - limit)
-    if one["kind"] != "inconclusive" and len({value > 0 for value in seen}) > 1:
+            distances.append(sum(sign * (mine[seed] - theirs[seed]) for seed in both) / len(both) - limit)
+    if one["kind"] != "inconclusive" and len({value > 0 for value in distances}) > 1:
         return _withhold(one, f"{' and '.join(improving)} still improving, and its sign changes over the last quarter")
     return {**one, "text": f"{one['text']}, at an unfinished budget: {' and '.join(improving)} still improving"}
 
 
-def _adjust(found: Mapping[str, dict[str, Any]], family: set[str], arms: set[str], primary: bool) -> None:
+def _adjust(judged: Mapping[str, dict[str, Any]], family: set[str], arms: set[str], primary: bool) -> None:
     """Holm's adjustment of `arms` among all of the `family`; "better" has to survive it."""
-    listed = [name for name, one in found.items() if name in family and one["p"] is not None]
-    for name, p in zip(listed, intervals.holm([found[name]["p"] for name in listed]), strict=True):
+    listed = [name for name, one in judged.items() if name in family and one["p"] is not None]
+    for name, p in zip(listed, intervals.holm([judged[name]["p"] for name in listed]), strict=True):
         if name not in arms:
             continue
-        one = found[name]
+        one = judged[name]
         one["p_adjusted"] = p
         if primary and one["kind"] == "better" and p >= SIGNIFICANT:
             one["kind"] = "not worse"
@@ -201,8 +201,8 @@ def count_failures(result: Mapping[str, Any]) -> dict[str, Any]:
 def find_slopes(result: Mapping[str, Any]) -> dict[str, Any]:
     """Each arm's movement over its last quarter in the primary metric, where it was looked at."""
     better = result["metrics"][result["primary"]]["better"]
-    found = {name: find_slope(side, better) for name, side in read_arms(result, result["primary"]).items()}
-    return {name: one for name, one in found.items() if one is not None}
+    slopes = {name: find_slope(side, better) for name, side in read_arms(result, result["primary"]).items()}
+    return {name: one for name, one in slopes.items() if one is not None}
 
 
 def judge_against_controls(result: Mapping[str, Any], matched: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -217,10 +217,10 @@ def judge_against_controls(result: Mapping[str, Any], matched: Sequence[Mapping[
             facts[arm.name] = fact
             ahead[arm.name] = qualify(one, arm, control, margin, better)
             behind[arm.name] = qualify(back, control, arm, margin, better)
-    for found in (ahead, behind):
-        _adjust(found, set(found), set(found), True)
+    for judged in (ahead, behind):
+        _adjust(judged, set(judged), set(judged), True)
         if not _shows_that_it_sees(result["differences"][result["primary"]], of):
-            _call_unproven(found.values())
+            _call_unproven(judged.values())
     return [
         {**fact, "difference": ahead[name],
          **_word_saving(ahead[name], behind[name], fact["control"] == result["baseline"])}

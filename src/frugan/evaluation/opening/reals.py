@@ -130,16 +130,16 @@ def _check_shapes(fakes: Fakes, reals: Reals, real: str | None) -> None:
     if fakes.shape == reals.reference.shape:
         return
     channels, height, width = fakes.shape
-    found = reals.reference.shape
+    shape = reals.reference.shape
     wanted = ""
-    if found[1:] != fakes.shape[1:] and height == width:
+    if shape[1:] != fakes.shape[1:] and height == width:
         wanted += f" --size {height}"
-    if found.channels != channels:
+    if shape.channels != channels:
         wanted += f" --channels {channels}"
     how = f" (--real {real}{wanted} converts the real ones)" if wanted else ""
     raise UserError(
         f"The images of {fakes.name} are {channels} x {height} x {width} and those of {reals.reference.title} are "
-        f"{found.channels} x {found.height} x {found.width}; only equal shapes are compared. Make the fakes in that "
+        f"{shape.channels} x {shape.height} x {shape.width}; only equal shapes are compared. Make the fakes in that "
         f"shape, or bring the real ones to theirs{how}."
     )
 

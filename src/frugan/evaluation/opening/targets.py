@@ -118,8 +118,8 @@ class Target:
     def label_as_sources(self, real: Images) -> Images:
         """Real images of the target with the labels of sources, as if they had been made of such."""
         labels = self.undone(read_labels(real))
-        told = hashlib.sha256(labels.numpy().tobytes()).hexdigest()[:16]
-        return dataclasses.replace(real, key=f"{real.key} undone {told}", labels=labels)
+        digest = hashlib.sha256(labels.numpy().tobytes()).hexdigest()[:16]
+        return dataclasses.replace(real, key=f"{real.key} undone {digest}", labels=labels)
 
 
 def _translate_parts(way: Translate, images: Images, labels: Tensor, parts: Parts) -> Iterator[Tensor]:
@@ -160,21 +160,21 @@ def find_targets(
     """
     directed = {role: tuple(about["direction"]) for role, about in shipped.items() if about.get("direction")}
     if directed:
-        found = [_find_directed(translators, directed, splits)]
+        groups = [_find_directed(translators, directed, splits)]
     else:
         translator, about = next(iter(translators.values())), next(iter(shipped.values()))
         alone = {"stream": next(iter(splits)), "before": 0, "after": 0, "mask": ()}
         layouts = label_layouts(about) or [alone]
         called = _name_streams([one["stream"] for one in layouts], splits)
-        found = [
+        groups = [
             _find_labelled(translator, splits[one["stream"]], one, aside)
             for one, aside in zip(layouts, called, strict=True)
         ]
-    found = [group for group in found if group.targets]
-    if not found:
+    groups = [group for group in groups if group.targets]
+    if not groups:
         names = ", ".join(split.reference.title for split in splits.values())
         raise UserError(f"{names}: no label has images with it and images without it, so nothing can be translated.")
-    return found
+    return groups
 
 
 def label_layouts(shipped: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -189,13 +189,13 @@ class Sheet(NamedTuple):
     made: dict[str, Tensor]
 
 
-def draw_sheets(found: Sequence[Group], count: int) -> list[Sheet]:
+def draw_sheets(groups: Sequence[Group], count: int) -> list[Sheet]:
     """What becomes of the first `count` images drawn of each data set, to be looked at: none is picked.
 
     An image that is of a target already is translated to what it is.
     """
     made: list[Sheet] = []
-    for group in found:
+    for group in groups:
         for dataset in {id(target.source.dataset): target.source.dataset for target in group.targets}.values():
             rows = draw_places(dataset, count)
             pixels = dataset.images.index_select(0, rows)
@@ -226,7 +226,7 @@ def _name_streams(streams: Sequence[str], splits: Mapping[str, Split]) -> list[s
 
 
 def _find_labelled(
-    translator: Translator, split: Split, told: Mapping[str, Any], aside: str
+    translator: Translator, split: Split, layout: Mapping[str, Any], aside: str
 ) -> Group:
     """The targets of one labelled stream; `aside` stands behind their names."""
     dataset = split.reference
@@ -237,8 +237,8 @@ def _find_labelled(
 
     def through(pixels: Tensor, wanted: Tensor) -> Tensor:
         bits = wanted if wanted.ndim == 2 else torch.nn.functional.one_hot(wanted, len(names))
-        mask = torch.tensor(told["mask"]).expand(len(bits), -1)
-        zeros = [torch.zeros(len(bits), told[side]) for side in ("before", "after")]
+        mask = torch.tensor(layout["mask"]).expand(len(bits), -1)
+        zeros = [torch.zeros(len(bits), layout[side]) for side in ("before", "after")]
         return translate_bytes(translator, pixels, torch.cat([zeros[0], bits.float(), zeros[1], mask], 1))
 
     def pool(of: Dataset, has: Callable[[Tensor], Tensor]) -> Pool:
@@ -246,20 +246,20 @@ def _find_labelled(
         rows = has(own).nonzero()[:, 0]
         return Pool(of, rows, own.index_select(0, rows))
 
-    found = []
+    targets = []
     for name, has, asked, undone in _describe_targets(names, labels.ndim == 2, dataset.exclusive):
         source, real = pool(dataset, lambda own, has=has: ~has(own)), pool(dataset, has)
         spare = pool(split.train, has)
         if split.train is dataset:
             spare = dataclasses.replace(spare, rows=spare.rows[:0], labels=spare.labels[:0])
         if len(source) and len(real):
-            found.append(
+            targets.append(
                 Target(
                     f"{name}{aside}", source, real, spare, asked, undone,
                     there=lambda pixels, own, asked=asked: through(pixels, asked(own)), back=through, stay=through,
                 )
             )
-    return Group(split.train, tuple(found))
+    return Group(split.train, tuple(targets))
 
 
 Wanted = tuple[str, Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
@@ -320,7 +320,7 @@ def _find_directed(
         if (end, start) not in backwards:
             raise UserError(f"{role} leads from '{start}' to '{end}', and no translator back: it cannot be evaluated.")
     both = _join(tuple(splits[stream].train for stream in streams), tuple(names[stream] for stream in streams))
-    found = []
+    targets = []
     for role, (start, end) in directed.items():
         there, back = translators[role], translators[backwards[end, start]]
         numbers = streams.index(start), streams.index(end)
@@ -329,7 +329,7 @@ def _find_directed(
             return lambda pixels, labels: translate_bytes(translator, pixels, None)
 
         spare = splits[end].train
-        found.append(
+        targets.append(
             Target(
                 names[end], _pool_of_all(splits[start].reference, numbers[0]),
                 _pool_of_all(splits[end].reference, numbers[1]),
@@ -339,7 +339,7 @@ def _find_directed(
                 there=through(there), back=through(back), stay=through(there),
             )
         )
-    return Group(both, tuple(found))
+    return Group(both, tuple(targets))
 
 
 def _pool_of_all(dataset: Dataset, number: int, empty: bool = False) -> Pool:
@@ -352,16 +352,16 @@ def _join(sets: tuple[Dataset, ...], names: tuple[str, ...]) -> Dataset:
     """Two sets in one whose classes are the sets, in memory: what a classifier learns to tell them apart from."""
     most = max(1, LEARNT_BYTES // sets[0].images[0].numel())
     images = [one.images.index_select(0, draw_places(one, most)) for one in sets]
-    told = hashlib.sha256(" ".join(f"{one.content_hash} {len(part)}" for one, part in zip(sets, images, strict=True))
+    digest = hashlib.sha256(" ".join(f"{one.content_hash} {len(part)}" for one, part in zip(sets, images, strict=True))
                           .encode()).hexdigest()  # fmt: skip
     return dataclasses.replace(
         sets[0], name=" and ".join(one.name for one in sets), images=torch.cat(images), classes=names,
         labels=torch.cat([torch.full((len(part),), number) for number, part in enumerate(images)]),
-        content_hash=told[:16], attributes=(), folder=None, skipped=(), notes=(),
+        content_hash=digest[:16], attributes=(), folder=None, skipped=(), notes=(),
     )  # fmt: skip
 
 
-def translate_bytes(translator: Translator, pixels: Tensor, told: Tensor | None) -> Tensor:
-    """Bytes ``[n, c, h, w]`` through a translator that is told so, as bytes."""
-    made = translator.translate(pixels.permute(0, 2, 3, 1).numpy(), to=told)
+def translate_bytes(translator: Translator, pixels: Tensor, labels: Tensor | None) -> Tensor:
+    """Bytes ``[n, c, h, w]`` translated to these labels, as bytes."""
+    made = translator.translate(pixels.permute(0, 2, 3, 1).numpy(), to=labels)
     return torch.from_numpy(made).permute(0, 3, 1, 2).contiguous()

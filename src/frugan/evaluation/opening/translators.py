@@ -102,7 +102,7 @@ def open_splits(
     else:
         recipe, facts = from_run(shipping.run), shipping.run.read_json(shipping.run.facts)["data"]
         wanted = {stream: (recipe.data_of(stream), about) for stream, about in facts.items()}
-    found = {}
+    splits = {}
     for stream, (one, about) in wanted.items():
         split = open_split(one, reference, True)
         if split.train.content_hash != about["hash"]:
@@ -111,8 +111,8 @@ def open_splits(
                 "other images. Put the data back as they were, train again, or say --real SOURCE to compare with "
                 "others."
             )
-        found[stream] = split
-    return found
+        splits[stream] = split
+    return splits
 
 
 def _exclusive_names(shipping: ShippedTranslators) -> tuple[tuple[str, ...], ...]:

@@ -79,7 +79,7 @@ def hash_code(metric: Metric) -> str:
 def _read(path: Path) -> dict[str, float] | None:
     """Numbers that were kept; None if there are none, or the file is not whole."""
     try:
-        found: Mapping[str, float] = json.loads(path.read_text())
-        return {str(name): float(number) for name, number in found.items()}
+        numbers: Mapping[str, float] = json.loads(path.read_text())
+        return {str(name): float(number) for name, number in numbers.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return None

@@ -158,10 +158,10 @@ def describe_metric(metric: Metric) -> dict[str, Any]:
 
     Of a metric of the user's own it is the hash of its code, so that a changed formula is another metric.
     """
-    found: dict[str, Any] = {} if metric.version == 1 else {"metric_version": metric.version}
+    facts: dict[str, Any] = {} if metric.version == 1 else {"metric_version": metric.version}
     origin = metrics.registry.origin(metric.name)
     if origin is not None:
-        found["metric_code"] = origin.short
+        facts["metric_code"] = origin.short
     if metric.learns:  # from bytes, which are on the CPU
-        found["training_precision"] = "bfloat16" if classifying.in_half("cpu") else "float32"
-    return found
+        facts["training_precision"] = "bfloat16" if classifying.in_half("cpu") else "float32"
+    return facts

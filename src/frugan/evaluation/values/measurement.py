@@ -66,7 +66,7 @@ class Measurement(Protocol):
 
 
 def open_measurement(asked: EvaluationArguments) -> Measurement:
-    """Open what is to be judged and the real images. `asked` is as `check_arguments` returns it.
+    """Open what is to be judged and the real images. `asked` is as `resolve_arguments` returns it.
 
     Raises UserError as `frugan.evaluate` does.
     """
@@ -149,7 +149,7 @@ def _choose_count(fakes: Fakes, reals: Reals | Statistics, count: int | None) ->
 
 
 def _number(asked: EvaluationArguments) -> int | None:
-    assert asked.count is None or isinstance(asked.count, int)  # as `check_arguments` returns it
+    assert asked.count is None or isinstance(asked.count, int)  # as `resolve_arguments` returns it
     return asked.count
 
 

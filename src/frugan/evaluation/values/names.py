@@ -17,12 +17,12 @@ def by_target(value: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
     The targets are those of its protocol: a number of a generator may be called ``distance_to_real``.
     """
-    found: dict[str, dict[str, float]] = {}
+    numbers: dict[str, dict[str, float]] = {}
     for key, number in value["values"].items():
         for name in value["protocol"].get("targets", ()):
             if key.endswith(f"{TO}{name}"):
-                found.setdefault(key.removesuffix(f"{TO}{name}"), {})[name] = number
-    return found
+                numbers.setdefault(key.removesuffix(f"{TO}{name}"), {})[name] = number
+    return numbers
 
 
 def of_all(value: Mapping[str, Any]) -> dict[str, float]:

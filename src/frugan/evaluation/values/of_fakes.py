@@ -110,7 +110,7 @@ class MeasurementOfFakes:
 
     def protocol(self, metric: Metric) -> dict[str, Any]:
         """How the value of `metric` comes about, as JSON has it."""
-        found: dict[str, Any] = {
+        protocol: dict[str, Any] = {
             **self._compared_with(metric),
             **self.fakes.describe(self.count, self.seed, self._trained_on()),
             "view": self.view.name,
@@ -125,8 +125,8 @@ class MeasurementOfFakes:
         few = self.too_few(metric)
         if few:
             # A key that other values do not have, so that no table takes both.
-            found["few_images"] = few
-        return json.loads(json.dumps(found))
+            protocol["few_images"] = few
+        return json.loads(json.dumps(protocol))
 
     def _real_count(self, metric: Metric) -> int:
         """How many real images at most: all where copies are sought, since one of an image left out goes unseen."""
@@ -136,17 +136,17 @@ class MeasurementOfFakes:
     def _compared_with(self, metric: Metric) -> dict[str, Any]:
         if isinstance(self.reals, Statistics):
             name, digest = self.reals.name, self.reals.sha256[:16]
-            told = f"statistics of {name}, sha256 {digest}, count unknown"
-            return {"data": told, "split": None, "content_hash": digest, "real_count": None}
+            title = f"statistics of {name}, sha256 {digest}, count unknown"
+            return {"data": title, "split": None, "content_hash": digest, "real_count": None}
         real = self.reference(metric)
-        found = {
+        facts = {
             "data": real.name, "split": real.split, "content_hash": real.content_hash,
             "real_count": min(len(real), self._real_count(metric)),
         }  # fmt: skip
         held_out = self.reals.held_out
         if held_out is not None and looks_at(metric, "held_out"):
-            found["held_out"] = f"{min(len(held_out), self.count)} of {held_out.title}"
-        return found
+            facts["held_out"] = f"{min(len(held_out), self.count)} of {held_out.title}"
+        return facts
 
     def _trained_on(self) -> Dataset | None:
         return self.reals.train if isinstance(self.reals, Reals) else None

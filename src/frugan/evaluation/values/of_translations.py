@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from frugan.views import View
 
 COUNT = 1000
-"""Images that are translated to each target, unless told; and real ones of it at most."""
+"""Images that are translated to each target unless a count is given; and real ones of it at most."""
 
 USUAL = (PRIMARY, "target_accuracy", "preservation", "reconstruction_error", "identity_error")
-"""What is measured unless told."""
+"""What is measured unless others are named."""
 
 
 @dataclass
@@ -97,7 +97,7 @@ class MeasurementOfTranslations:
             target.name: [min(len(pool), self.count) for pool in (target.source, target.real)] for target in targets
         }
         accuracies = [view.description["accuracy"] for view in through if view.description.get("accuracy") is not None]
-        found: dict[str, Any] = {
+        protocol: dict[str, Any] = {
             "data": " and ".join(one.name for one in sets.values()),
             "split": " and ".join(dict.fromkeys(one.split for one in sets.values())),
             "content_hash": " ".join(sets), "real_count": sum(real for _, real in counts.values()),
@@ -115,15 +115,15 @@ class MeasurementOfTranslations:
             **describe_metric(metric),
         }  # fmt: skip
         if config.get("given"):
-            found["given"] = config["given"]
+            protocol["given"] = config["given"]
         own = {key: digest for one in self.shipping.translators.values()
                for key, digest in one.config.get("own_code", {}).items()}  # fmt: skip
         if own:
-            found["generator_code"] = own
+            protocol["generator_code"] = own
         few = self.too_few(metric)
         if few:
-            found["few_images"] = few
-        return json.loads(json.dumps(found))
+            protocol["few_images"] = few
+        return json.loads(json.dumps(protocol))
 
     def _labels(self) -> str:
         """What is asked for, and of which attributes an image has one: to set it takes the others away."""
@@ -208,13 +208,13 @@ class MeasurementOfTranslations:
     def _compute(self, metric: Metric, inputs: MetricInputs, sets: ImageSets) -> dict[str, float]:
         """The numbers of one target; of a metric of fakes and real images also what it says of the untranslated."""
         options = self._options(metric)
-        found = metric.compute(**inputs.gather(metric, sets), **options)
+        numbers = metric.compute(**inputs.gather(metric, sets), **options)
         asked = {parse_need(word).images for word in metric.needs}
         if asked == {"fake", "real"} and sets.source is not None:
             untranslated = inputs.gather(metric, sets._replace(fake=sets.source))
             before = metric.compute(**untranslated, **options)
-            found = {**found, "before": before[metric.headline]}
-        return found
+            numbers = {**numbers, "before": before[metric.headline]}
+        return numbers
 
     def _floor(self, metric: Metric, group: Group, target: Target, inputs: MetricInputs) -> dict[str, Any] | None:
         """What the metric says of real images of the target in the place of the translated ones."""
@@ -240,8 +240,8 @@ class MeasurementOfTranslations:
 def _merge(by_target: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Means over the targets, then each target's own numbers."""
     first = next(iter(by_target.values()))
-    means = {key: math.fsum(found[key] for found in by_target.values()) / len(by_target) for key in first}
-    return means | {f"{key}{TO}{name}": found[key] for key in first for name, found in by_target.items()}
+    means = {key: math.fsum(numbers[key] for numbers in by_target.values()) / len(by_target) for key in first}
+    return means | {f"{key}{TO}{name}": numbers[key] for key in first for name, numbers in by_target.items()}
 
 
 def _merge_floors(metric: Metric, by_target: Mapping[str, dict[str, Any] | None]) -> dict[str, Any] | None:
