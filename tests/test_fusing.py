@@ -145,6 +145,7 @@ def test_a_loaded_generator_fuses_for_sampling_and_is_not_shipped(tmp_path: Path
     found = recipes.find("dcgan-64").with_changes({"data.size": 16, "generator.channels": 8})
     config = {
         "latents": {"size": found.latents.size, "distribution": "normal"}, "image": [3, 16, 16], "classes": [],
+        "part": "decoder", "network": {"architecture": "dcgan", "options": {}, "families": [], "labels": False},
     }  # fmt: skip
     generator = Generator(trained(build.networks(found)["generator"][0]), config)
     assert any(one.dim() == 4 and not one.is_contiguous() for one in generator.module.parameters())  # channels-last
