@@ -1,4 +1,4 @@
-"""docs/tour.md names what there is: every name and file on it exists."""
+"""The pages of the tour name what there is: every name and file on them exists, and the folders that they list."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "frugan"
 PAGE = (ROOT / "docs" / "tour.md").read_text()
-WORDS = re.findall(r"`([^`]+)`", PAGE)
+PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("tour*.md"))}
+BLOCKS = {name: re.findall(r"^```\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL) for name, page in PAGES.items()}
+PLAIN = re.sub(r"^```.*?^```", "", "\n".join(PAGES.values()), flags=re.MULTILINE | re.DOTALL)
+WORDS = re.findall(r"`([^`]+)`", PLAIN)
 FILES = sorted({word.partition(":")[0] for word in WORDS if re.match(r"[\w/]+\.py\b", word)})
 # A dotted name, an argument list behind it or a file before it left out; names of files are no such names.
 NAMES = [re.match(r"(?:[\w/]+\.py: )?([A-Za-z_]\w*(?:\.\w+)+)(?:\(|$)", word) for word in WORDS]
@@ -74,3 +77,20 @@ def test_the_tour_lists_every_module_with_its_level() -> None:
     listed = {module for modules in rows.values() for module in re.findall(r"`(\w+)`", modules)}
     there = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
     assert listed == there - {"__init__", "__main__"}
+
+
+@pytest.mark.parametrize("page", ["tour-evaluating.md", "tour-comparing.md"])
+def test_a_listing_of_the_tour_is_the_folder_in_its_own_order(page: str) -> None:
+    """So that a stranger who lists the folder reads the work in its order."""
+    (block,) = BLOCKS[page]
+    home, *lines = block.splitlines()
+    listed = [line.split()[0] for line in lines]
+    expected = []
+    for path in sorted((ROOT / home).iterdir()):
+        if path.is_dir() and (path / "__init__.py").is_file():
+            expected += [f"{path.name}/", *(one.name for one in sorted(path.glob("[!_]*.py")))]
+        elif path.suffix == ".py":
+            expected.append(path.name)
+    assert sorted(listed) == sorted(expected)
+    tops = [line.split()[0] for line in lines if not line.startswith("   ")]
+    assert tops == sorted(tops)
