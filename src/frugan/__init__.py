@@ -5,7 +5,7 @@ The public names, imported when first used so that ``frugan --help`` does not wa
     train(recipe, ...)       train a recipe                      evaluate(run, ...)   measure what it makes
     compare(arms, ...)       train twins and tell them apart     load(path)           a shipped generator, alive again
     swap(module, family)     rewrite any module's convolutions   cost(module, *inputs) parameters, MACs, memory
-    Recipe                   what a run is made of
+    check(file, ...)         whether own code keeps the contracts             Recipe: what a run is made of
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from frugan.artefact import load
+    from frugan.checking import check
     from frugan.comparison import compare
     from frugan.costs import cost
     from frugan.evaluation import evaluate
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from frugan.training import train
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "compare", "cost", "evaluate", "load", "swap", "train"]
+__all__ = ["Recipe", "check", "compare", "cost", "evaluate", "load", "swap", "train"]
 
 _HOMES = {
     "train": "frugan.training",
     "evaluate": "frugan.evaluation",
     "compare": "frugan.comparison",
+    "check": "frugan.checking",
     "load": "frugan.artefact",
     "swap": "frugan.surgery",
     "cost": "frugan.costs",

@@ -9,12 +9,26 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
+
+_instead: ContextVar[Path | None] = ContextVar("instead", default=None)
 
 
 def cache_root() -> Path:
     """The folder of everything that can be made again: ``$FRUGAN_CACHE``, or ``~/.cache/frugan``."""
-    return Path(os.environ.get("FRUGAN_CACHE") or Path.home() / ".cache" / "frugan").expanduser()
+    usual = os.environ.get("FRUGAN_CACHE") or Path.home() / ".cache" / "frugan"
+    return _instead.get() or Path(usual).expanduser()
+
+
+@contextlib.contextmanager
+def cached_in(folder: Path) -> Iterator[None]:
+    """Inside, the cache is this folder: for what nobody will ask for again."""
+    before = _instead.set(folder)
+    try:
+        yield
+    finally:
+        _instead.reset(before)
 
 
 def config_root() -> Path:

@@ -76,7 +76,7 @@ class Registry:
 
     def origin(self, name: str) -> Origin | None:
         """Where the variant called `name` comes from; None for one of frugan's own."""
-        return _origin(self._added, name)
+        return origin_of(self._added, name)
 
     def find(self, name: str) -> Any:
         """The variant called `name`. Raises UserError with the nearest name if there is none."""
@@ -121,7 +121,7 @@ class Catalogue(Generic[T]):
 
     def origin(self, name: str) -> Origin | None:
         """Where the one called `name` comes from; None for one of frugan's own."""
-        return _origin(self._added, name)
+        return origin_of(self._added, name)
 
     def options(self, name: str) -> dict[str, Any]:
         """The options of the one called `name` and their defaults. Raises UserError if there is none of that name."""
@@ -208,8 +208,9 @@ class Origin(NamedTuple):
 
 
 class _Addition(NamedTuple):
-    """One variant that was added: to which names of an axis, under which name, and from where."""
+    """One variant that was added: of what kind, to which names of an axis, under which name, and from where."""
 
+    kind: str
     known: dict[str, Any]
     name: str
     variant: Any
@@ -236,14 +237,14 @@ def record(kind: str, known: dict[str, Any], name: str, variant: Any) -> None:
     What was typed in a notebook, or lies in a file that has changed since, replaces what it added before. Raises
     UserError if the name is taken by anything else.
     """
-    origin, before = _here(), _origin(known, name)
+    origin, before = _here(), origin_of(known, name)
     if known.get(name, variant) is not variant:
         edited = before is not None and origin.name == before.name and origin.hash != before.hash
         if not (edited or (before is not None and before.typed and origin.typed)):
             both = "" if before is None or origin.name == before.name else f", by {before.name} and by {origin.name}"
             raise UserError(f"The {kind} '{name}' was added twice{both}; give one of them another name.")
     _additions[:] = [one for one in _additions if one.known is not known or one.name != name]
-    _additions.append(_Addition(known, name, variant, origin))
+    _additions.append(_Addition(kind, known, name, variant, origin))
     known[name] = variant
 
 
@@ -256,12 +257,18 @@ def take_back(names: Iterable[str]) -> None:
             del one.known[one.name]
 
 
+def added(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Kind and name of every variant whose origin has one of these names, in the order in which they were added."""
+    wanted = set(names)
+    return [(one.kind, one.name) for one in _additions if one.origin.name in wanted]
+
+
 def plugins() -> list[str]:
     """The installed packages that have added something, as ``name version``, sorted."""
     return sorted({one.origin.name for one in _additions} & _packages)
 
 
-def _origin(known: Mapping[str, Any], name: str) -> Origin | None:
+def origin_of(known: Mapping[str, Any], name: str) -> Origin | None:
     """Where the variant of that name comes from; None if nobody added one."""
     for one in _additions:
         if one.known is known and one.name == name and known.get(name) is one.variant:

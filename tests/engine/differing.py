@@ -81,7 +81,7 @@ def of_parts(joined: processes.Processes) -> dict[str, str | None]:
         if RANK:
             change(one).data.add_(1)
         try:
-            loop._check_alike(one, checkpoint.capture(one.stateful())[0])
+            loop.check_alike(one, checkpoint.capture(one.stateful())[0])
         except Stopped as told:
             return str(told)
         return None

@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import DisallowNone, FlagCreatePairsOff
 
 from frugan.cli._arguments import options_last
+from frugan.cli._checking import check
 from frugan.cli._comparing import compare, demo, plan
 from frugan.cli._judging import bench, cost, evaluate, print_first_lines, report
 from frugan.cli._making import sample, train, translate
@@ -29,7 +30,7 @@ Twins, side by side:                 frugan compare mnist --families standard,fa
 
 VERBS: dict[str, Callable[..., None]] = {
     "demo": demo, "recipes": recipes, "train": train, "sample": sample, "translate": translate, "evaluate": evaluate,
-    "compare": compare, "plan": plan, "report": report, "cost": cost, "bench": bench,
+    "compare": compare, "plan": plan, "report": report, "cost": cost, "bench": bench, "check": check,
 }
 DATA_VERBS: dict[str, Callable[..., None]] = {
     "list": data_list, "show": data_show, "check": data_check, "pack": data_pack,

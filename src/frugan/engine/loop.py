@@ -142,7 +142,7 @@ def play(
             if logging:
                 newest = parts.means.take()
                 good = checkpoint.capture(stateful)
-                _check_alike(parts, good[0])
+                check_alike(parts, good[0])
             now = Tick(clock.images, clock.rounds)
             looking = [observer for observer in observers if done or observer.due(before, now)]
             if looking:
@@ -164,7 +164,7 @@ def play(
     return True
 
 
-def _check_alike(parts: Parts, state: Mapping[str, Tensor]) -> None:
+def check_alike(parts: Parts, state: Mapping[str, Tensor]) -> None:
     """Raise Stopped if the processes no longer train the same networks.
 
     What batch norms count of their own share of each batch may differ, and so may what a game keeps for itself.

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from frugan.recipe import Recipe, from_dict
-from frugan.registry import UserError, load_entry_points, record, unknown
+from frugan.registry import Origin, UserError, load_entry_points, origin_of, record, unknown
 
 _known: dict[str, Callable[[], Recipe]] = {}
 
@@ -61,6 +61,11 @@ def find(name: str) -> Recipe:
     if name not in _known:
         raise unknown("recipe", name, _known)
     return replace(_known[name](), name=name)
+
+
+def origin(name: str) -> Origin | None:
+    """Where the recipe called `name` comes from; None for one of frugan's own."""
+    return origin_of(_known, name)
 
 
 def explanation(name: str) -> str:

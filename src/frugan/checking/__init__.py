@@ -1,0 +1,207 @@
+"""Checking: whether what a user's own files add keeps the contracts, in seconds, on data made on the spot.
+
+Each public file here is the contract of one axis: its requirements, in the order in which they are looked at. The
+contract tests run the same requirements over everything that is registered, so what is asked of frugan's own variants
+is asked of a user's, and nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frugan import owncode, registry
+from frugan.arguments import Code
+from frugan.registry import UserError
+
+if TYPE_CHECKING:
+    from frugan.checking._contract import Contract, Finding
+    from frugan.checking._ground import Ground
+
+PATIENCE = 5.0
+"""Seconds after which people are told how far it is, and so often again."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found of everything that some files add.
+
+    Attributes:
+        code: the files.
+        findings: one for each variant and requirement, in order.
+    """
+
+    code: Sequence[Path]
+    findings: Sequence[Finding]
+
+    @property
+    def kept(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.missing
+
+    @property
+    def missing(self) -> list[Finding]:
+        """What is to be mended."""
+        return [one for one in self.findings if one.state == "missing"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: ``{"code", "kept", "findings": [{"kind", "name", "requirement", "state", "words", "where"}]}``."""
+        return {
+            "code": [str(path) for path in self.code], "kept": self.kept,
+            "findings": [asdict(one) for one in self.findings],
+        }
+
+    def show(self) -> None:
+        """Print a table with a line for each variant and requirement, and what is to be mended in words."""
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        console, before = Console(), ("", "")
+        styles = {"ok": "green", "missing": "bold red", "note": "yellow", "not asked": "dim"}
+        table = Table(box=None, pad_edge=False)
+        for column in ("variant", "requirement", "", ""):
+            table.add_column(column, overflow="fold", no_wrap=column == "requirement")
+        for one in self.findings:
+            variant = (one.kind, one.name)
+            where = f" See {one.where}." if one.state == "missing" else ""
+            table.add_row(
+                Text(" ".join(variant) if variant != before else ""), one.requirement,
+                Text(one.state, style=styles[one.state]), Text(one.words + where),
+                end_section=False,
+            )
+            before = variant
+        console.print(table)
+        console.print(self.summary, markup=False, highlight=False)
+
+    @property
+    def summary(self) -> str:
+        """How many requirements are kept, in a line."""
+        variants = len({(one.kind, one.name) for one in self.findings})
+        asked = sum(one.state != "not asked" for one in self.findings)
+        broken = len(self.missing)
+        told = f"{broken} of {asked} requirements are not kept" if broken else f"All {asked} requirements are kept"
+        return f"{told} by {variants} variant{'s' if variants > 1 else ''}."
+
+
+def check(*code: str | Path, say: Callable[[str], None] | None = None) -> Report:
+    """Check everything that these files of one's own add, on small data made on the spot.
+
+    Args:
+        code: Python files, as for ``--code``.
+        say: called with a line about how far it is, after five seconds and every five seconds; printed to stderr if
+            left out.
+
+    Raises UserError for no file, one that cannot be read, or files that add nothing.
+    """
+    if not code:
+        raise UserError("Name the file to be checked: frugan check my.py, in Python frugan.check(\"my.py\").")
+    wanted = added_by(list(code))
+    from frugan.checking._ground import ground
+
+    files = [one.path for one in owncode.load(list(code))]
+    told = _Told(say or (lambda line: print(line, file=sys.stderr, flush=True)))
+    with ground(files) as place:
+        found = [_looked_at(contract, name, place, told, len(wanted)) for contract, name in wanted]
+        _in_two_processes(found, place, told)
+    return Report(files, [one for looked in found for one in looked.findings])
+
+
+def added_by(code: Code) -> list[tuple[Contract, str]]:
+    """What files add, each with its contract. Raises UserError if they add nothing."""
+    files = owncode.load(code)
+    origins = [str(path) for one in files for path in (one.path, *(one.path.parent / name for name in one.beside))]
+    known = {contract.kind: contract for contract in contracts()}
+    pairs = registry.added(origins)
+    if not pairs:
+        listed = ", ".join(str(one.path) for one in files)
+        raise UserError(
+            f"{listed} adds nothing: a variant becomes known by its axis' add, e.g. games.add(\"mine\", Variant(Mine, "
+            "order)). docs/extending.md shows each kind."
+        )
+    return [(known[kind], name) for kind, name in pairs]
+
+
+def contracts() -> tuple[Contract, ...]:
+    """The contract of every axis."""
+    from frugan.checking import (
+        augmentations,
+        families,
+        games,
+        kernels,
+        losses,
+        metrics,
+        networks,
+        observers,
+        optimisers,
+        penalties,
+        readers,
+        recipes,
+        schedules,
+        views,
+    )
+
+    modules = (
+        families, networks, games, losses, penalties, augmentations, optimisers, schedules, observers, metrics, views,
+        readers, recipes, kernels,
+    )  # fmt: skip
+    return tuple(module.CONTRACT for module in modules)
+
+
+@dataclass
+class _Looked:
+    """One variant, what requirements look at of it (part by part), and what was found."""
+
+    contract: Contract
+    parts: Mapping[str, Any]
+    findings: list[Finding] = field(default_factory=list)
+
+
+class _Told:
+    """Tells people how far it is, if it takes longer than they like to wait."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.began = self.last = time.monotonic()
+        self.variants = 0
+
+    def now(self, line: str) -> None:
+        """A line, with the seconds so far, unless the last one was told just before."""
+        if time.monotonic() - self.last >= PATIENCE:
+            self.last = time.monotonic()
+            self.say(f"{self.last - self.began:.0f} s: {line}")
+
+
+def _looked_at(contract: Contract, name: str, place: Ground, told: _Told, variants: int) -> _Looked:
+    from frugan.checking._contract import findings
+
+    looked = _Looked(contract, {part: contract.open(part, place) for part in contract.parts(name)})
+    told.variants += 1
+    for part, variant in looked.parts.items():
+        for one in findings(contract, part, variant):
+            looked.findings.append(one)
+            told.now(f"{one.kind} '{one.name}', {one.requirement} (variant {told.variants} of {variants})")
+    return looked
+
+
+def _in_two_processes(found: Sequence[_Looked], place: Ground, told: _Told) -> None:
+    """Play what processes share in two of them: of each variant whose run could be played in one."""
+    from frugan.checking._contract import words_of
+    from frugan.checking._pairs import agree
+    from frugan.checking._runs import plays_a_round
+
+    played = words_of(plays_a_round)
+    shared = [
+        looked for looked in found
+        if looked.contract.shared and all(one.state == "ok" for one in looked.findings if one.requirement == played)
+    ]
+    if not shared:
+        return
+    told.now("now in two processes")
+    variants = [(looked.contract.kind, variant) for looked in shared for variant in looked.parts.values()]
+    for looked, one in zip(shared, agree(variants, place), strict=True):
+        looked.findings.append(one)

@@ -1,0 +1,171 @@
+"""What a contract is: a list of requirements, each a function that looks at one variant and raises if it is not kept.
+
+The contract tests run these same functions over everything that is registered, `frugan check` over a user's own. A
+requirement is called what its function is called, and says where the contract stands that it looks at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FunctionType
+from typing import Any, Literal
+
+import torch
+
+from frugan.checking._ground import Ground
+from frugan.registry import UserError
+
+State = Literal["ok", "missing", "note", "not asked"]
+
+
+class NotKept(Exception):
+    """A requirement is not kept; the text says what was found and what to do."""
+
+
+class Remark(Exception):
+    """A requirement is kept as far as it must be; the text says what to know about it."""
+
+
+class NotAsked(Exception):
+    """A requirement does not concern this variant; the text says why."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one requirement.
+
+    Attributes:
+        kind, name: of the variant, e.g. "game" and "patient".
+        requirement: in a few words.
+        state: "ok", "missing" (to be mended), "note" (to be known) or "not asked" (it does not concern this variant).
+        words: what was found and what to do; empty if all is well.
+        where: where the contract stands.
+    """
+
+    kind: str
+    name: str
+    requirement: str
+    state: State
+    words: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One thing that a variant must do.
+
+    Attributes:
+        look: called with the variant, as the contract's `open` gives it; raises `NotKept`, `Remark`, `NotAsked`, or
+            whatever the variant raises.
+        where: where the contract stands, e.g. ``frugan.games, Game.step``.
+        after: the requirements without which this one cannot be looked at.
+    """
+
+    look: Callable[[Any], None]
+    where: str
+    after: tuple[Callable[[Any], None], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """In a few words."""
+        return words_of(self.look)
+
+
+def words_of(look: Callable[[Any], None]) -> str:
+    """A function's name as words."""
+    assert isinstance(look, FunctionType)
+    return look.__name__.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What every variant of one kind must do.
+
+    Attributes:
+        kind: as the registry calls it, e.g. "game".
+        names: every known variant.
+        open: (name, ground) -> what requirements look at. It computes nothing that could fail.
+        parts: name -> the names under which `open` knows its parts, of a variant that is looked at part by part.
+        shared: whether a run that uses it is also played in two processes.
+    """
+
+    kind: str
+    names: Callable[[], list[str]]
+    open: Callable[[str, Ground], Any]
+    requirements: tuple[Requirement, ...] = field(repr=False)
+    parts: Callable[[str], list[str]] = lambda name: [name]
+    shared: bool = False
+
+
+def findings(contract: Contract, name: str, variant: Any) -> Iterator[Finding]:
+    """What comes of every requirement of one variant, in order; those that wait for another one say for which."""
+    kept: dict[Callable[[Any], None], bool] = {}
+    for requirement in contract.requirements:
+        waits = [words_of(look) for look in requirement.after if not kept.get(look, True)]
+        found = (
+            Finding(contract.kind, name, requirement.name, "not asked", f"first mend: {waits[0]}", requirement.where)
+            if waits else finding(contract.kind, requirement, variant, name)
+        )  # fmt: skip
+        kept[requirement.look] = not waits and found.state != "missing"
+        yield found
+
+
+def finding(kind: str, requirement: Requirement, variant: Any, name: str) -> Finding:
+    """What comes of one requirement."""
+    state, words = _outcome(requirement, variant)
+    return Finding(kind, name, requirement.name, state, words, requirement.where)
+
+
+def _outcome(requirement: Requirement, variant: Any) -> tuple[State, str]:
+    with _undisturbed():
+        try:
+            requirement.look(variant)
+        except NotKept as found:
+            return "missing", str(found)
+        except Remark as found:
+            return "note", str(found)
+        except NotAsked as found:
+            return "not asked", str(found)
+        except UserError as found:
+            return "missing", str(found)
+        except (Exception, SystemExit) as error:
+            return "missing", raised(error)
+    return "ok", ""
+
+
+def raised(error: BaseException) -> str:
+    """An error in a line: its kind, what it says, and the line of the user's file that it comes from."""
+    places = traceback.extract_tb(error.__traceback__)
+    home = Path(__file__).parents[1]
+    own = [place for place in places if home not in Path(place.filename).parents and "/torch/" not in place.filename]
+    place = (own or places)[-1]
+    text = " ".join(str(error).split())
+    told = f"{type(error).__name__}{f': {text}' if text else ''}"
+    return f"raises {told} ({Path(place.filename).name}, line {place.lineno}, in {place.name})"
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Inside, random numbers begin at the same place each time; what is outside is as it was afterwards."""
+    grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        torch.set_grad_enabled(True)
+        try:
+            yield
+        finally:
+            torch.set_grad_enabled(grad)
+            torch.set_default_dtype(dtype)
+
+
+def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> str | None:
+    """The first name under which two states differ in any bit; None if they are the same."""
+    for name in sorted(one.keys() ^ other.keys()):
+        return name
+    return next((name for name, tensor in one.items() if not torch.equal(tensor, other[name])), None)

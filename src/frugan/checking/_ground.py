@@ -1,0 +1,252 @@
+"""Where checks are made: a folder that is gone afterwards, a few pictures to train on, and small recipes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from frugan import artefact, build, games, nets, recipes
+from frugan.cache import cached_in
+from frugan.engine.loop import Parts
+from frugan.engine.run import RunFolder
+from frugan.games import DISCRIMINATOR, GENERATOR, Order
+from frugan.recipe import Average, Choice, Data, LatentsChoice, Network, Player, Recipe
+from frugan.training import train
+
+CLASSES, PICTURES, LATENTS, BATCH = 3, 18, 4, 4
+LARGEST = 64
+"""Height and width of the pictures as they lie in their file: none is ever enlarged."""
+
+PLAIN = Network("mlp", {"hidden": [8]})
+"""The smallest network that frugan has, as a decoder and as an encoder."""
+
+SMALL: Mapping[str, Network] = {
+    "decoder": PLAIN, "encoder": PLAIN, "joint": Network("bigan", {"hidden": [8, 8]}),
+    "translator": Network("stargan", {"width": 0.0625, "blocks": 1}),
+}
+"""A small network of frugan's own for every part."""
+
+USUAL_ROLES = (GENERATOR, DISCRIMINATOR, "encoder", "classifier")
+"""A network in another role (a teacher) is taken to be frozen, unless a recipe trains it."""
+
+
+@dataclass
+class Ground:
+    """Where checks are made.
+
+    Attributes:
+        folder: is gone afterwards.
+        code: the user's files, for programs that are started here.
+    """
+
+    folder: Path
+    code: Sequence[Path] = ()
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def pictures(self) -> Path:
+        """Coloured noise with labels, `PICTURES` of `CLASSES` classes."""
+        path = self.folder / "pictures.npz"
+        if not path.exists():
+            random = np.random.default_rng(0)
+            shape = (PICTURES, LARGEST, LARGEST, 3)
+            # Coarse noise: fine noise is grey once it was made smaller.
+            coarse = random.integers(0, 256, (PICTURES, 8, 8, 3), dtype=np.uint8)
+            images = coarse.repeat(LARGEST // 8, axis=1).repeat(LARGEST // 8, axis=2).reshape(shape)
+            np.savez(path, images=images, labels=np.arange(PICTURES) % CLASSES)
+        return path
+
+    def new_folder(self, name: str) -> Path:
+        """A folder that nobody has used, and which does not exist yet."""
+        return self.folder / f"{name}-{next(self._numbers)}"
+
+    def data(self, size: int, channels: int) -> Data:
+        """The pictures at a size."""
+        return Data(str(self.pictures), size, channels, CLASSES)
+
+    def recipe(self, networks: Mapping[str, Network], size: int = 8, channels: int = 1, **fields: Any) -> Recipe:
+        """A small recipe of the adversarial game, a player for each network, unless `fields` say otherwise."""
+        made: dict[str, Any] = {
+            "players": {name: Player((name,), 2e-3) for name in networks},
+            "averages": {GENERATOR: Average(8.0)} if GENERATOR in networks else {}, **fields,
+        }
+        return Recipe(
+            "check", "frugan check", "frugan check", "nothing", self.data(size, channels), dict(networks),
+            images=8 * BATCH, batch_size=BATCH, latents=LatentsChoice(LATENTS), precision="float32",
+            kernels="plain", **made,
+        )  # fmt: skip
+
+    def pair(self, generator: Network = PLAIN, discriminator: Network = PLAIN, **fields: Any) -> Recipe:
+        """A small recipe of a generator and a discriminator."""
+        return self.recipe({GENERATOR: generator, DISCRIMINATOR: discriminator}, **fields)
+
+    def game(self, name: str) -> Recipe:
+        """A small recipe of a game: the first one of the user's own that plays it, made small, else our networks."""
+        own = [one for one in map(recipes.find, recipes.names()) if one.game.name == name]
+        if own and self._is_own(own[0]):
+            return self.shrunk(own[0])
+        ordered = {network: order for network, order in games.orders(name, {}).items() if order.like is None}
+        networks = {network: SMALL[order.part] for network, order in ordered.items()}
+        averages = {network: Average(8.0) for network, order in ordered.items() if order.role == GENERATOR}
+        size = 16 if any(order.part == "translator" for order in ordered.values()) else 8
+        loss = own[0].loss if own else Choice("non_saturating")
+
+        def with_players(players: Mapping[str, Sequence[str]]) -> Recipe:
+            made = {player: Player(tuple(trained), 2e-3) for player, trained in players.items()}
+            plain = self.recipe(
+                networks, size, game=Choice(name), players=made, averages=averages, loss=loss,
+                channels=3 if size == 16 else 1,
+            )
+            return self.with_weights(plain)
+
+        if own:
+            return with_players({player: one.networks for player, one in own[0].players.items()})
+        tried = [with_players(players) for players in _groupings(ordered)]
+        return next((recipe for recipe in tried if self._plays(recipe)), tried[0])
+
+    def _plays(self, recipe: Recipe) -> bool:
+        try:
+            self.play(recipe, 1)
+        except Exception:
+            return False
+        return True
+
+    def _is_own(self, recipe: Recipe) -> bool:
+        return recipes.origin(recipe.name) is not None
+
+    def shrunk(self, recipe: Recipe) -> Recipe:
+        """A recipe made so small that a round of it takes a moment: thin networks, little images of ours, few of them.
+
+        As thin and as little as its networks can be built. Raises UserError if they cannot be built at all.
+        """
+        small = replace(
+            recipe, batch_size=BATCH, latents=replace(recipe.latents, size=min(recipe.latents.size, LATENTS)),
+            precision="float32", kernels="plain", images=8 * BATCH, rounds=None,
+            averages={name: replace(one, half_life=min(one.half_life, 8.0)) for name, one in recipe.averages.items()},
+            streams={
+                stream: {
+                    key: value for key, value in changed.items()
+                    if key in ("image_range", "balance")
+                } for stream, changed in recipe.streams.items()
+            },
+        )
+        error: Exception | None = None
+        for size, width in itertools.product((8, 16, 32, recipe.data.size), (0.125, 0.25, None)):
+            data = replace(
+                self.data(size, recipe.data.channels), image_range=recipe.data.image_range, balance=recipe.data.balance
+            )
+            networks = {
+                name: _thinner(spec, ordered.part, width) for name, spec in recipe.networks.items()
+                for ordered in [games.orders(recipe.game.name, recipe.game.options)[name]]
+            }
+            tried = replace(small, data=data, networks=networks)
+            try:
+                tried = self.with_weights(tried)
+                self.play(tried, 1)
+            except Exception as found:
+                error = error or found
+            else:
+                return tried
+        assert error is not None
+        raise error
+
+    def with_weights(self, recipe: Recipe) -> Recipe:
+        """The recipe with weights for the networks that no player trains."""
+        trained = {network for player in recipe.players.values() for network in player.networks}
+        networks = {
+            name: spec if name in trained else replace(spec, init=str(self._weights(recipe, name)))
+            for name, spec in recipe.networks.items()
+        }  # fmt: skip
+        return replace(recipe, networks=networks)
+
+    def _weights(self, recipe: Recipe, name: str) -> Path:
+        """An artefact of one network as it was drawn, in the role that it has in the game."""
+        blueprint = build.blueprints(recipe)[name]
+        role = games.orders(recipe.game.name, recipe.game.options)[name].role
+        role = role if role in artefact.KINDS else GENERATOR
+        plain = artefact.load(self.run(self.pair()).path)
+        module, _ = blueprint.build()
+        config = {
+            **plain.config, "role": role, "part": blueprint.part, "outputs": blueprint.outputs,
+            "vector": blueprint.vector, "condition": blueprint.condition, "class_numbers": blueprint.labels,
+            "image": list(blueprint.image), "latents": {"size": blueprint.latents, "distribution": "normal"},
+            "network": {
+                "architecture": blueprint.spec.architecture, "options": blueprint.spec.options,
+                "labels": blueprint.spec.labels,
+                "families": [{"pattern": rule.pattern, "family": rule.family, "options": rule.options}
+                             for rule in blueprint.spec.families],
+            },
+        }  # fmt: skip
+        path = self.new_folder("weights")
+        artefact.KINDS[role](module.eval(), config).save(path)
+        return path
+
+    def parts(self, recipe: Recipe) -> Parts:
+        """Everything that a run of the recipe consists of, before its first round."""
+        from frugan.training import _giving
+
+        parts = build.parts(build.assemble(recipe), build.datasets(recipe))
+        _giving.give(recipe, parts)
+        for network in parts.trained().values():
+            network.train()
+        return parts
+
+    def play(self, recipe: Recipe, rounds: int) -> Parts:
+        """The same after so many rounds."""
+        from frugan.engine.loop import play
+
+        parts = self.parts(recipe)
+        play(parts, rounds=rounds)
+        return parts
+
+    def run(self, recipe: Recipe, rounds: int = 2, out: Path | None = None) -> RunFolder:
+        """A run of the recipe; in a folder where one is, continued. What is said of it is not heard."""
+        with contextlib.redirect_stderr(io.StringIO()):
+            return self.train(recipe, rounds, out)
+
+    def train(self, recipe: Recipe, rounds: int, out: Path | None = None, **more: Any) -> RunFolder:
+        """The same as ``frugan train`` makes it."""
+        return train(recipe, rounds=rounds, out=out or self.new_folder("run"), device="cpu", quiet=True, **more)
+
+
+@contextlib.contextmanager
+def ground(code: Sequence[Path] = ()) -> Iterator[Ground]:
+    """A ground, and a cache of its own while checks are made there, by one thread: more only wait for each other."""
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory(prefix="frugan-check-") as folder, cached_in(Path(folder) / "cache"):
+        torch.set_num_threads(1)
+        try:
+            yield Ground(Path(folder), code)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _groupings(ordered: Mapping[str, Order]) -> list[dict[str, list[str]]]:
+    """The players that a game may have which no recipe tells of: a network each, by first word, by role."""
+    trained = {name: order for name, order in ordered.items() if order.role in USUAL_ROLES}
+    keys = (
+        {name: name for name in trained}, {name: name.partition("_")[0] for name in trained},
+        {name: order.role for name, order in trained.items()},
+    )
+    found = []
+    for key in keys:
+        players: dict[str, list[str]] = {}
+        for name in trained:
+            players.setdefault(key[name], []).append(name)
+        found.append(players)
+    return found
+
+
+def _thinner(spec: Network, part: str, width: float | None) -> Network:
+    if width is None or "width" not in nets.options(spec.architecture, part):
+        return spec
+    return replace(spec, options={**spec.options, "width": width})

@@ -1,0 +1,163 @@
+"""Two processes on one run, as ``torchrun`` starts them: whether they agree, and train what one process trains.
+
+This module is also the program that is started for it: ``python -m frugan.checking._pairs FOLDER``. It imports torch
+once, then parts in two for each run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, distributed, nn
+
+from frugan import build, owncode
+from frugan.cache import cached_in
+from frugan.checking._contract import Finding, NotAsked, NotKept, Remark, Requirement, finding
+from frugan.checking._ground import PLAIN, Ground
+from frugan.checking._runs import Runs, state_of
+from frugan.engine import processes
+from frugan.engine.loop import check_alike, play
+from frugan.recipe import Network, Recipe, from_dict, to_dict
+from frugan.training import _giving
+
+ROUNDS = 3
+PATIENCE = 120
+"""Seconds that all runs may take together."""
+LONGEST_WAIT = 20
+"""Seconds that one process waits for the other."""
+NEAR = 1e-4
+"""How far weights may be apart from those of one process."""
+
+
+def agree(variants: Sequence[tuple[str, Runs]], ground: Ground) -> list[Finding]:
+    """What comes of it for each variant, given with its kind."""
+    found = _played([variant for _, variant in variants], ground)
+
+    def agrees_in_two_processes(variant: Runs) -> None:
+        _compare(variant, found[id(variant)], ground)
+
+    requirement = Requirement(agrees_in_two_processes, "frugan.games, Progress.mean and share")
+    return [finding(kind, requirement, variant, variant.name) for kind, variant in variants]
+
+
+def _played(variants: Sequence[Runs], ground: Ground) -> dict[int, Any]:
+    """What two processes said of each run; by variant."""
+    folder = ground.new_folder("pairs")
+    folder.mkdir()
+    asked = {
+        "code": [str(path) for path in ground.code], "cache": str(ground.folder / "cache"),
+        "recipes": [to_dict(_without_norms(variant.recipe)) for variant in variants],
+    }
+    (folder / "asked.json").write_text(json.dumps(asked))
+    source = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    program = [sys.executable, "-m", "frugan.checking._pairs", str(folder)]
+    try:
+        done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        return dict.fromkeys(map(id, variants), f"two processes came to no end within {PATIENCE} s")
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        return dict.fromkeys(map(id, variants), f"two processes could not be started: {last}")
+    return {id(variant): folder / str(number) for number, variant in enumerate(variants)}
+
+
+def _without_norms(recipe: Recipe) -> Recipe:
+    """The recipe with no norm over batches in our own small networks: each process has statistics of its own share."""
+    plain = Network("chollet", {"channels": [4, 4]})
+    made = {name: plain for name, spec in recipe.networks.items() if spec == PLAIN and name in recipe.makers()}
+    return replace(recipe, networks={**recipe.networks, **made})
+
+
+def _compare(variant: Runs, found: Path | str, ground: Ground) -> None:
+    if isinstance(found, str):
+        raise NotKept(found)
+    told = [found.with_name(f"{found.name}-{rank}.json") for rank in (0, 1)]
+    errors = [json.loads(path.read_text())["error"] if path.exists() else "it ended without a word" for path in told]
+    for rank, error in enumerate(errors):
+        if error is not None:
+            raise NotKept(f"of two processes, process {rank}: {error}")
+    alone = ground.play(_without_norms(variant.recipe), ROUNDS)
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm)
+           for network in alone.game.networks.values() for module in network.modules()):  # fmt: skip
+        raise NotAsked(
+            "both agree; whether they train what one does is not asked: its batch norms see half of a batch."
+        )
+    apart = _farthest(state_of(alone), load_file(found.with_suffix(".safetensors")))
+    if apart is not None:
+        name, far = apart
+        raise Remark(
+            f"both processes agree, but '{name}' is {far:.2g} from what one process trains with the whole batch: draw "
+            "for the whole batch and take progress.share(drawn), and let losses be means over the batch."
+        )
+
+
+def _farthest(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> tuple[str, float] | None:
+    """The first network that is not near to the other one, and by how much."""
+    for name, tensor in one.items():
+        if name.startswith("network.") and tensor.is_floating_point():
+            far = float((tensor - other[name]).abs().max()) if tensor.numel() else 0.0
+            if not far <= NEAR:
+                return name, far
+    return None
+
+
+def _run(recipe: Recipe, rank: int, port: int, out: Path) -> None:
+    """Play the recipe as one of two processes, and write what came of it."""
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
+    os.environ.update({name: str(number) for name, number in numbers.items()}, MASTER_ADDR="127.0.0.1")
+    error = None
+    try:
+        distributed.init_process_group("gloo", timeout=timedelta(seconds=LONGEST_WAIT))
+        joined = processes.join(torch.device("cpu"))
+        parts = build.parts(build.assemble(recipe), build.datasets(recipe), joined)
+        _giving.give(recipe, parts)
+        play(parts, rounds=ROUNDS)
+        state = state_of(parts)
+        check_alike(parts, state)
+        if joined.leads:
+            save_file({name: tensor.contiguous() for name, tensor in state.items()}, out.with_suffix(".safetensors"))
+        processes.leave()
+    except Exception as found:
+        error = " ".join(f"{type(found).__name__}: {found}".split())[:600]
+    out.with_name(f"{out.name}-{rank}.json").write_text(json.dumps({"error": error}))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def main(folder: Path) -> None:
+    """Play every run that ``asked.json`` in the folder names, each in two processes."""
+    asked = json.loads((folder / "asked.json").read_text())
+    owncode.load(asked["code"])
+    importlib.import_module("torch._dynamo")  # which the first step imports: once, before the processes part
+    with cached_in(Path(asked["cache"])):
+        for number, recipe in enumerate(asked["recipes"]):
+            port, children = _free_port(), []
+            for rank in range(2):
+                child = os.fork()
+                if child == 0:
+                    _run(from_dict(recipe), rank, port, folder / str(number))
+                    os._exit(0)
+                children.append(child)
+            for child in children:
+                os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

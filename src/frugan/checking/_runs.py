@@ -1,0 +1,185 @@
+"""What every run must do, whatever in it is a user's own: the requirements on the small recipe of a variant.
+
+A variant that is checked so has a `recipe` that uses it, and a `ground`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frugan import artefact, games
+from frugan.batch import Batch
+from frugan.checking._contract import NotAsked, NotKept, same
+from frugan.checking._ground import BATCH, Ground
+from frugan.engine import checkpoint
+from frugan.engine.loop import Parts, play, play_round
+from frugan.engine.observers import Moment
+from frugan.recipe import Recipe
+
+
+class Runs(Protocol):
+    """A variant that is checked by a run that uses it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def ground(self) -> Ground: ...
+
+    @property
+    def recipe(self) -> Recipe: ...
+
+
+def state_of(parts: Parts) -> dict[str, Tensor]:
+    """Copies of all tensors of a run, by name."""
+    return checkpoint.capture(parts.stateful())[0]
+
+
+def plays_a_round(variant: Runs) -> None:
+    """Every network that a player trains moves; the game gives scalars that nobody waits for."""
+    parts = variant.ground.parts(variant.recipe)
+    before = state_of(parts)
+    scalars = play_round(parts)
+    if not parts.batches.taken:
+        raise NotKept("a round takes no real images: take them by batches.take(stream, count), which counts them.")
+    odd = next((name for name, value in scalars.items() if not isinstance(value, Tensor)), None)
+    if odd is not None:
+        raise NotKept(
+            f"step() gives '{odd}' as a {type(scalars[odd]).__name__}: give scalars as tensors, which nobody waits for "
+            "(value.detach(), never value.item())."
+        )
+    for name, value in scalars.items():
+        if value.dim() != 0:
+            raise NotKept(f"step() gives '{name}' of shape {list(value.shape)}: give one number (value.mean()).")
+        if value.requires_grad:
+            raise NotKept(f"step() gives '{name}' with its graph, which would be kept: give value.detach().")
+        if not torch.isfinite(value):
+            raise NotKept(f"step() gives '{name}' = {float(value)} in the first round.")
+    after = state_of(parts)
+    changed = [key for key in before if not torch.equal(before[key], after[key])]
+    for name in parts.trained():
+        if not any(key.startswith(f"network.{name}/") for key in changed):
+            raise NotKept(
+                f"the network '{name}' has a player and does not move in a round: call update(player, loss) with a "
+                "loss that depends on it, or leave it without a player, and it is frozen."
+            )
+    for name in sorted(set(parts.game.networks) - set(parts.trained())):
+        moved = [key for key in changed if key.startswith(f"network.{name}/")]
+        if moved:
+            raise NotKept(f"the network '{name}' has no player and '{moved[0]}' of it changed in a round.")
+
+
+def resumes_bit_for_bit(variant: Runs) -> None:
+    """Four rounds in one go, and two rounds, a checkpoint and two rounds more, leave the same run."""
+    recipe, ground = variant.recipe, variant.ground
+    whole = state_of(ground.play(recipe, 4))
+    first, second = ground.play(recipe, 2), ground.parts(recipe)
+    path = checkpoint.write(ground.new_folder("checkpoints"), first.stateful(), first.clock.images)
+    checkpoint.restore(second.stateful(), *checkpoint.read(path))
+    play(second, rounds=4)
+    apart = same(whole, state_of(second))
+    if apart is None:
+        return
+    again = same(whole, state_of(ground.play(recipe, 4)))
+    if again is not None:
+        raise NotKept(
+            f"the same run played twice differs in '{again}': draw random numbers from progress.generator(name) (in a "
+            "penalty or augmentation from the generator that it is given), and let nothing else decide."
+        )
+    raise NotKept(
+        f"a run that was interrupted and continued differs in '{apart}' from one that was not: what it must remember "
+        "belongs into state_dict() and load_state_dict(state), of a network into buffers."
+    )
+
+
+def ships_what_was_trained(variant: Runs) -> None:
+    """Of a run that was continued every role loads, is saved, and loads from the artefact as the same."""
+    ground = variant.ground
+    run = ground.run(variant.recipe, 2, out=ground.run(variant.recipe, 1).path)
+    shipped = run.read_json(run.facts)["shipped"]
+    if not shipped:
+        raise NotAsked("the game ships nothing.")
+    for role in shipped:
+        made = artefact.load(run.path, role=role)
+        again = artefact.load(made.save(ground.new_folder("artefact")))
+        for one, other in zip(_used(made), _used(again), strict=True):
+            if not np.array_equal(one, other):
+                raise NotKept(
+                    f"what is shipped as '{role}' gives other numbers when it is loaded from its artefact: what the "
+                    "network computes by must be in its parameters and buffers, or follow from its options."
+                )
+        if type(again) is not type(made):
+            raise NotKept(f"what is shipped as '{role}' loads from its artefact as a {type(again).__name__}.")
+
+
+def _used(made: Any) -> list[np.ndarray[Any, Any]]:
+    """What a shipped network gives for a few inputs."""
+    random, given = torch.Generator().manual_seed(0), []
+    for shape in made.inputs(3):
+        given.append(torch.randn(shape, generator=random) if isinstance(shape, tuple) else shape)
+    with torch.no_grad():
+        found = made.module(*given)
+    numbers = [one.float().numpy() for one in (found.values() if isinstance(found, dict) else [found])]
+    if isinstance(made, artefact.Generator):
+        images = made.sample(5, seed=3)
+        if not np.array_equal(images[:2], made.sample(2, seed=3)):
+            raise NotKept(
+                "the generator makes other images when it is asked for fewer: in evaluation mode image i must follow "
+                "from latent i alone, and nothing be drawn."
+            )
+        return [*numbers, images]
+    channels, height, width = made.config["image"]
+    images = np.random.default_rng(0).integers(0, 256, (3, height, width, channels), dtype=np.uint8)
+    if isinstance(made, artefact.Translator):
+        alone = made.config["domains"]["kind"] in ("direction", "classes")  # bits want all of an image's labels
+        return [*numbers, *(made.translate(images, target) for target in made.domains[:1] if alone)]
+    return [*numbers, *(made.encode(images, output) for output in made.outputs)]
+
+
+def is_looked_at_without_a_trace(variant: Runs) -> None:
+    """Averages are kept, settled and shown, and the run goes on as if nobody had looked."""
+    ground, recipe = variant.ground, variant.recipe
+    seen, unseen = ground.play(recipe, 2), ground.play(recipe, 2)
+    clock = seen.clock
+    moment = Moment(clock.images, clock.rounds, 0.0, 1, {}, seen.game, seen.game.networks, seen.averaged())
+    first = {stream: seen.batches.first(stream, 5) for stream in seen.game.streams}
+    like = first[seen.game.streams[0]]
+    random = torch.get_rng_state()
+    images = moment.sample(like, 0)
+    if not torch.equal(images, moment.sample(like, 0)):
+        raise NotKept("two looks at the same averaged networks show other images: sample() must be pure.")
+    _settles_once_for_all(moment)
+    moment.preview(first, 0)
+    if not torch.equal(random, torch.get_rng_state()):
+        raise NotKept("looking draws from torch's own random numbers: use those that follow from the seed it is given.")
+    for parts in (seen, unseen):
+        play_round(parts)
+    apart = same(state_of(seen), state_of(unseen))
+    if apart is not None:
+        raise NotKept(f"looking changes the run: '{apart}' differs a round later from that of a run nobody looked at.")
+
+
+def _settles_once_for_all(moment: Moment) -> None:
+    for name, network in moment.averaged.items():
+        moment.game.settle(network, 0)
+        settled = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+        moment.game.settle(network, 0)
+        apart = same(settled, network.state_dict())
+        if apart is not None:
+            raise NotKept(f"settle() gives '{apart}' of '{name}' another value each time: it must follow from weights.")
+
+
+def few(parts: Parts, count: int = BATCH) -> Batch:
+    """The first images of the first stream, with their labels."""
+    return parts.batches.first(parts.game.streams[0], count)
+
+
+def streams_are_named(variant: Runs) -> None:
+    """The streams are known before the game is built, and the same afterwards."""
+    known = games.find(variant.recipe.game.name).streams
+    if not known or not all(isinstance(stream, str) for stream in known):
+        raise NotKept(f'streams is {known!r}: name at least one, e.g. streams = ("train",), on the class itself.')

@@ -1,0 +1,275 @@
+"""The contract of `frugan.games`: what every game must do, with small networks or those of the user's own recipe."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frugan import artefact, games, nets
+from frugan.checking._contract import Contract, NotAsked, NotKept, Remark, Requirement, same
+from frugan.checking._ground import Ground
+from frugan.checking._runs import (
+    few,
+    is_looked_at_without_a_trace,
+    plays_a_round,
+    resumes_bit_for_bit,
+    ships_what_was_trained,
+    streams_are_named,
+)
+from frugan.engine.loop import Parts, play_round
+from frugan.games import Order
+from frugan.recipe import Recipe
+from frugan.registry import UserError
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A game that is checked."""
+
+    name: str
+    ground: Ground
+
+    @functools.cached_property
+    def recipe(self) -> Recipe:
+        """A small recipe that plays it."""
+        return self.ground.game(self.name)
+
+    @property
+    def orders(self) -> dict[str, Order]:
+        """The networks that it orders with the recipe's options."""
+        return games.orders(self.name, self.recipe.game.options)
+
+
+def orders_networks(game: Checked) -> None:
+    """By name, each with a part of an architecture, and sizes for what it is asked."""
+    ordered = games.orders(game.name, {})
+    if not ordered:
+        raise NotKept("it orders no networks: its `order` gives a dict, name -> Order(part, ...).")
+    for name, order in ordered.items():
+        if order.part not in nets.PARTS:
+            raise NotKept(f"the part '{order.part}' of '{name}' is none of {', '.join(nets.PARTS)}.")
+        if order.part in ("encoder", "joint") and not order.outputs:
+            raise NotKept(f"'{name}' is to judge and no output is ordered: Order('{order.part}', {{\"score\": 1}}).")
+        if order.part == "joint" and order.vector is None:
+            raise NotKept(f"'{name}' is a joint part and the size of its vectors is not ordered: vector=LatentSize().")
+        if order.like is not None and order.like not in ordered:
+            raise NotKept(f"'{name}' is like '{order.like}', which is not ordered.")
+
+
+def holds_what_it_ordered(game: Checked) -> None:
+    """Its `networks` are those that it was given, by the names of the order."""
+    parts = game.ground.parts(game.recipe)
+    held, ordered = set(parts.game.networks), set(game.orders)
+    if held != ordered:
+        raise NotKept(
+            f"it ordered {', '.join(sorted(ordered))} and its attribute `networks` has {', '.join(sorted(held))}."
+        )
+
+
+def ships_in_known_roles(game: Checked) -> None:
+    """`shipped` names networks of the game, streams that it has, and roles that something can use."""
+    played = game.ground.parts(game.recipe).game
+    for role, item in played.shipped().items():
+        kind, _, direction = role.partition("_")
+        if kind not in artefact.KINDS:
+            raise NotKept(
+                f"the role '{role}' is none of {', '.join(artefact.KINDS)}, so nothing could use what it ships."
+            )
+        if direction != "".join(item.direction or ()):
+            raise NotKept(
+                f"the role '{role}' and its direction {item.direction} do not fit: translator_ab is ('a', 'b')."
+            )
+        if item.network not in played.networks or (item.reader or item.network) not in played.networks:
+            raise NotKept(
+                f"the role '{role}' ships a network that the game does not have: {item.network}, {item.reader}."
+            )
+        if not {*(item.direction or ()), *(layout.stream for layout in item.label_layouts)} <= set(played.streams):
+            raise NotKept(f"the role '{role}' names streams that the game does not have.")
+
+
+def samples_purely(game: Checked) -> None:
+    """As many images as were asked for; image i follows from the seed and i; nothing moves."""
+    parts = game.ground.play(game.recipe, 1)
+    played, random = parts.game, torch.get_rng_state()
+    with _evaluating(parts) as before:
+        like, less = few(parts, 7), few(parts, 3)
+        one, again, other = (played.sample(played.networks, like, seed) for seed in (1, 1, 2))
+        if one.shape != like.images.shape:
+            raise NotKept(f"sample() gives {list(one.shape)} where {list(like.images.shape)} were asked for.")
+        if not torch.equal(one, again):
+            raise NotKept("sample() gives other images for the same seed: draw from the seed alone (latents.rows).")
+        if not torch.allclose(one[:3], played.sample(played.networks, less, 1), rtol=0, atol=1e-4):
+            raise NotKept("sample() gives other images when fewer are asked for: image i must follow from (seed, i).")
+        makes = any(order.part == "decoder" and order.role == games.GENERATOR for order in game.orders.values())
+        if makes and torch.equal(one, other):
+            raise NotKept("sample() gives the same images for another seed.")
+        _check_still(parts, before, "sample()")
+    if not torch.equal(random, torch.get_rng_state()):
+        raise NotKept("sample() draws from torch's own random numbers: draw from the seed (latents.rows).")
+
+
+def previews_purely(game: Checked) -> None:
+    """Whole rows of images, always the same."""
+    parts = game.ground.play(game.recipe, 1)
+    if not hasattr(parts.game, "preview"):
+        raise NotAsked("it has no `preview`: people are shown its samples.")
+    first = {stream: parts.batches.first(stream, 5) for stream in parts.game.streams}
+    with _evaluating(parts) as before:
+        shown = parts.game.preview(parts.game.networks, first, 1)
+        if not (isinstance(shown, tuple) and len(shown) == 2):
+            raise NotKept("preview() gives (images, columns): images [n, c, h, w], and how many stand in a row.")
+        images, columns = shown
+        if not columns or len(images) % columns or images.shape[1:] != first[parts.game.streams[0]].images.shape[1:]:
+            raise NotKept(
+                f"preview() gives images {list(images.shape)} in rows of {columns}: give whole rows of images."
+            )
+        if not torch.equal(images, parts.game.preview(parts.game.networks, first, 1)[0]):
+            raise NotKept("preview() shows other images when it is asked again.")
+        _check_still(parts, before, "preview()")
+
+
+@contextmanager
+def _evaluating(parts: Parts) -> Iterator[dict[str, dict[str, Tensor]]]:
+    """Inside, networks are in evaluation mode and gradients off; gives copies of their states."""
+    for network in parts.game.networks.values():
+        network.eval()
+    with torch.no_grad():
+        yield {
+            name: {key: tensor.clone() for key, tensor in network.state_dict().items()}
+            for name, network in parts.game.networks.items()
+        }
+
+
+def _check_still(parts: Parts, before: dict[str, dict[str, Tensor]], what: str) -> None:
+    for name, network in parts.game.networks.items():
+        apart = same(before[name], network.state_dict())
+        if apart is not None:
+            raise NotKept(f"{what} changes '{apart}' of the network '{name}'.")
+
+
+def judges_fakes_with_their_own_labels(game: Checked) -> None:
+    """Where networks take labels, a real image is judged with its own, and a fake with those it was made with."""
+    recipe = game.recipe
+    free = [name for name, order in game.orders.items() if order.condition is None and order.like is None]
+    makers = [name for name in recipe.makers() if name in free and game.orders[name].part == "decoder"]
+    trained = {network for player in recipe.players.values() for network in player.networks}
+    free = [name for name in free if name in trained]
+    if not makers or not set(makers) <= set(free):
+        raise NotAsked("no network that makes images from latents could be told the data's labels.")
+    told = replace(
+        recipe,
+        networks={name: replace(spec, labels=name in free) for name, spec in recipe.networks.items()},
+    )
+    told = game.ground.with_weights(told)
+    try:
+        parts = game.ground.parts(told)
+    except UserError as error:
+        raise NotAsked(f"its networks take no labels: {error}") from None
+    made: dict[bytes, int] = {}
+    judged: list[tuple[str, Tensor, Tensor | None]] = []
+    for name in free:
+        network = parts.game.networks[name]
+        watch: Any = functools.partial(_remember, judged, name)
+        if name in makers:
+            watch = functools.partial(_remember_made, made)
+        network.register_forward_hook(watch, with_kwargs=True)
+    data = next(iter(parts.batches.streams.values()))
+    assert data.labels is not None
+    try:
+        for _ in range(3):
+            play_round(parts)
+    except UserError as error:
+        raise Remark(
+            f"networks that take labels cannot be used with it: {error} It may pass them on by "
+            "network(x, labels_for(network, labels))."
+        ) from None
+    everyone = parts.batches.first(parts.game.streams[0], len(data))
+    assert everyone.labels is not None
+    real = {_bytes(image): int(label) for image, label in zip(everyone.images, everyone.labels, strict=True)}
+    _check_judged(real, made, judged)
+
+
+def _check_judged(
+    real: dict[bytes, int], made: dict[bytes, int], judged: list[tuple[str, Tensor, Tensor | None]]
+) -> None:
+    found = 0
+    for name, images, labels in judged:
+        told = [None] * len(images) if labels is None else labels
+        for image, label in zip(images, told, strict=True):
+            code = _bytes(image)
+            for known, what in ((real, "a real image"), (made, "a fake")):
+                if code in known:
+                    found += 1
+                    if label is None or int(label) != known[code]:
+                        raise NotKept(
+                            f"'{name}' sees {what} of the label {known[code]} and is told {label}: labels travel with "
+                            "their images, a fake's are those that it was made with."
+                        )
+    if not found:
+        raise NotAsked("no network sees a real image or a fake as it is (all are augmented, or mixed).")
+
+
+def _bytes(image: Tensor) -> bytes:
+    return image.detach().contiguous().numpy().tobytes()
+
+
+def _remember_made(made: dict[bytes, int], module: nn.Module, given: Any, named: Any, output: Tensor) -> None:
+    labels = _labels_of(given, named, 1)
+    if labels is not None:
+        made.update((_bytes(image), int(label)) for image, label in zip(output, labels, strict=True))
+
+
+def _remember(
+    judged: list[tuple[str, Tensor, Tensor | None]], name: str, module: nn.Module, given: Any, named: Any, output: Any
+) -> None:
+    place = 2 if len(given) > 1 and given[1] is not None and given[1].is_floating_point() else 1
+    judged.append((name, given[0].detach().clone(), _labels_of(given, named, place)))
+
+
+def _labels_of(given: tuple[Any, ...], named: dict[str, Any], place: int) -> Tensor | None:
+    if len(given) > place:
+        return given[place]
+    return next((value for value in named.values() if isinstance(value, Tensor)), None)
+
+
+def settles_by_its_own_method(game: Checked) -> None:
+    """`settle(network, seed)` is there, as `frugan.games.settle` mostly does it."""
+    parts = game.ground.parts(game.recipe)
+    for network in parts.game.networks.values():
+        parts.game.settle(network, 0)
+
+
+def counts_a_batch_by_the_recipe(game: Checked) -> None:
+    """The batch size is the recipe's."""
+    taken = []
+    for batch in (4, 8):
+        recipe = replace(game.recipe, batch_size=batch)
+        taken.append(game.ground.play(recipe, 1).clock.images)
+    if taken[1] != 2 * taken[0]:
+        raise Remark(
+            f"with batch_size=4 a round takes {taken[0]} real images and with 8 {taken[1]}: recipes expect that "
+            "batch_size says how many."
+        )
+
+
+CONTRACT = Contract("game", games.names, Checked, (
+    Requirement(orders_networks, "frugan.games, Order"),
+    Requirement(streams_are_named, "frugan.games, Game.streams"),
+    Requirement(holds_what_it_ordered, "frugan.games, Game.networks", (orders_networks,)),
+    Requirement(plays_a_round, "frugan.games, Game.step", (holds_what_it_ordered,)),
+    Requirement(counts_a_batch_by_the_recipe, "frugan.games, Variant", (plays_a_round,)),
+    Requirement(samples_purely, "frugan.games, Game.sample", (plays_a_round,)),
+    Requirement(previews_purely, "frugan.games, Game", (plays_a_round,)),
+    Requirement(ships_in_known_roles, "frugan.games, Game.shipped", (holds_what_it_ordered,)),
+    Requirement(settles_by_its_own_method, "frugan.games, Game.settle", (holds_what_it_ordered,)),
+    Requirement(is_looked_at_without_a_trace, "frugan.games, Game.settle", (plays_a_round, samples_purely)),
+    Requirement(resumes_bit_for_bit, "frugan.games, Game", (plays_a_round,)),
+    Requirement(ships_what_was_trained, "frugan.artefact", (plays_a_round, ships_in_known_roles)),
+    Requirement(judges_fakes_with_their_own_labels, "frugan.games, labels_for", (plays_a_round,)),
+), shared=True)  # fmt: skip

@@ -1,0 +1,78 @@
+"""The contract of recipes: `frugan.recipe` and `frugan.recipes`."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+
+from frugan import build, convs, recipes
+from frugan.checking._contract import Contract, NotKept, Remark, Requirement
+from frugan.checking._ground import Ground
+from frugan.checking._runs import plays_a_round, resumes_bit_for_bit, ships_what_was_trained
+from frugan.recipe import Recipe, from_dict, to_dict
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A recipe that is checked."""
+
+    name: str
+    ground: Ground
+
+    @property
+    def whole(self) -> Recipe:
+        """As it is."""
+        return recipes.find(self.name)
+
+    @functools.cached_property
+    def recipe(self) -> Recipe:
+        """The same made small."""
+        return self.ground.shrunk(self.whole)
+
+
+def says_what_it_is(recipe: Checked) -> None:
+    """In its function's first line, and in the words that people read."""
+    whole = recipe.whole
+    if not recipes.explanation(recipe.name):
+        raise Remark("its function has no docstring: its first line says in `frugan recipes` what it is.")
+    for field in ("system", "source", "expects"):
+        if not getattr(whole, field):
+            raise Remark(f"its field `{field}` is empty: people read there where it comes from and what to expect.")
+
+
+def survives_json(recipe: Checked) -> None:
+    """A run writes it down, and replays it."""
+    whole = recipe.whole
+    if from_dict(json.loads(json.dumps(to_dict(whole)))) != whole:
+        raise NotKept(
+            "written as JSON and read again it is another: its options must be numbers, words, lists and maps."
+        )
+
+
+def builds(recipe: Checked) -> None:
+    """Every name is known, and every network can be built."""
+    whole = recipe.ground.with_weights(recipe.whole)
+    build.check(whole)
+    odd = sorted(set(whole.averages) - set(whole.networks))
+    if odd:
+        raise NotKept(f"it averages '{odd[0]}', which is no network of its.")
+
+
+def takes_every_family(recipe: Checked) -> None:
+    """By name, in the networks that make images."""
+    for family in convs.names():
+        small = recipe.recipe.with_family(family)
+        build.check(small)
+        from_dict(to_dict(small))
+
+
+CONTRACT = Contract("recipe", recipes.names, Checked, (
+    Requirement(says_what_it_is, "frugan.recipes"),
+    Requirement(survives_json, "frugan.recipe"),
+    Requirement(builds, "frugan.build", (survives_json,)),
+    Requirement(takes_every_family, "frugan.recipe, Network.tables", (builds,)),
+    Requirement(plays_a_round, "frugan.games, Game.step", (builds,)),
+    Requirement(resumes_bit_for_bit, "frugan.games, Game", (plays_a_round,)),
+    Requirement(ships_what_was_trained, "frugan.artefact", (plays_a_round,)),
+))  # fmt: skip

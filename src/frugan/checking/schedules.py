@@ -1,0 +1,82 @@
+"""The contract of `frugan.schedules`."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+from frugan import schedules
+from frugan.checking._contract import Contract, NotAsked, NotKept, Requirement
+from frugan.checking._ground import Ground
+from frugan.checking._runs import plays_a_round, resumes_bit_for_bit
+from frugan.games import DISCRIMINATOR, GENERATOR
+from frugan.recipe import Choice, Player, Recipe
+from frugan.registry import UserError
+from frugan.schedules import Schedule
+
+IMAGES, BUDGETS = (0, 1, 100, 5_000, 60_000, 1_000_000), (1, 60_000, 1_000_000)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A schedule that is checked, with its default options."""
+
+    name: str
+    ground: Ground
+
+    @property
+    def found(self) -> Schedule:
+        """As `frugan.schedules` makes it. Raises NotAsked for one that cannot do without options."""
+        try:
+            return schedules.find(self.name)
+        except UserError as error:
+            raise NotAsked(f"it wants options: {error}") from None
+
+    @functools.cached_property
+    def recipe(self) -> Recipe:
+        """A small recipe whose rates follow it."""
+        if self.found.follows_the_end:
+            # Such a run ends where it was to end, and this one is continued.
+            raise NotAsked("it depends on the end of a run, which is then continued to no other.")
+        chosen = Choice(self.name)
+        return self.ground.pair(
+            players={name: Player((name,), 2e-3, schedule=chosen) for name in (GENERATOR, DISCRIMINATOR)}
+        )
+
+
+def is_a_factor(schedule: Checked) -> None:
+    """A finite number from 0, at every moment of every run."""
+    for budget in BUDGETS:
+        for images in IMAGES:
+            factor = schedule.found(images, budget)
+            if not isinstance(factor, (int, float)) or not math.isfinite(factor) or factor < 0:
+                raise NotKept(f"after {images:,} of {budget:,} images it is {factor!r}: give a finite number from 0.")
+
+
+def is_pure(schedule: Checked) -> None:
+    """Asked again, in another order or of a new one, it says the same."""
+    one, other = schedule.found, schedule.found
+    forth = [one(images, budget) for budget in BUDGETS for images in IMAGES]
+    back = [other(images, budget) for budget in reversed(BUDGETS) for images in reversed(IMAGES)]
+    if forth != back[::-1]:
+        raise NotKept("asked in another order it says otherwise: make the factor a function of its arguments alone.")
+
+
+def says_whether_it_follows_the_end(schedule: Checked) -> None:
+    """A run whose rates depend on its end cannot be made longer."""
+    found = schedule.found
+    depends = any(len({found(images, budget) for budget in BUDGETS}) > 1 for images in IMAGES)
+    if depends and not found.follows_the_end:
+        raise NotKept(
+            "its factor depends on the budget, and it does not say so: Schedule(factor, follows_the_end=True)."
+        )
+
+
+CONTRACT = Contract("schedule", schedules.names, Checked, (
+    Requirement(is_a_factor, "frugan.schedules, Schedule"),
+    Requirement(is_pure, "frugan.schedules", (is_a_factor,)),
+    Requirement(says_whether_it_follows_the_end, "frugan.schedules, Schedule.follows_the_end", (is_a_factor,)),
+    Requirement(plays_a_round, "frugan.games, Game.step", (is_a_factor,)),
+    Requirement(resumes_bit_for_bit, "frugan.games, Game", (plays_a_round,)),
+))  # fmt: skip

@@ -1,0 +1,94 @@
+"""Every registered variant keeps the contract of its axis: what `frugan check` asks of a user's is asked of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from frugan import convs
+from frugan.checking import contracts
+from frugan.checking import families as family_contract
+from frugan.checking._contract import Contract, Requirement, finding
+from frugan.checking._ground import Ground
+from frugan.checking._ground import ground as a_ground
+from frugan.checking._pairs import agree
+from frugan.checking.families import Family
+
+CONTRACTS = {contract.kind: contract for contract in contracts()}
+# What has tests of its own that ask more, and would take most of the time here.
+ELSEWHERE = {
+    ("kernel", "compiled"): "tests/kernels compiles and compares it",
+    ("data reader", "stacked"): "it reads MNIST; tests/data/test_data_stacked.py",
+}
+# Kernels that have nothing to choose from, or take only layers that are too large for a moment's look.
+TAKE_NOTHING_HERE = {"plain", "float32", "im2col", "im2col_onednn"}
+# Of recipes, what is looked at without training them; the small ones are trained in test_recipes.py.
+UNTRAINED = ("says what it is", "survives json", "builds")
+
+
+def cases() -> Iterator[Any]:
+    for contract in CONTRACTS.values():
+        for name in contract.names():
+            for part in contract.parts(name):
+                for requirement in contract.requirements:
+                    if contract.kind == "recipe" and requirement.name not in UNTRAINED:
+                        continue
+                    if (contract.kind, name) not in ELSEWHERE:
+                        label = f"{contract.kind}-{part}-{requirement.name}".replace(" ", "_")
+                        yield pytest.param(contract, part, requirement, id=label)
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    with a_ground() as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def opened(ground: Ground) -> dict[tuple[str, str], Any]:
+    """Variants that were looked at before keep what was computed for them."""
+    return {}
+
+
+@pytest.mark.parametrize(("contract", "name", "requirement"), list(cases()))
+def test_every_variant_keeps_its_contract(
+    contract: Contract, name: str, requirement: Requirement, ground: Ground, opened: dict[tuple[str, str], Any]
+) -> None:
+    variant = opened.setdefault((contract.kind, name), contract.open(name, ground))
+    found = finding(contract.kind, requirement, variant, name)
+    if contract.kind == "kernel" and name in TAKE_NOTHING_HERE:
+        assert found.state in ("ok", "note"), found.words
+    else:
+        assert found.state in ("ok", "not asked"), found.words
+
+
+def test_every_game_and_penalty_is_the_same_in_two_processes(ground: Ground) -> None:
+    shared = [contract for contract in CONTRACTS.values() if contract.shared]
+    assert {contract.kind for contract in shared} == {"game", "penalty"}
+    variants = [(contract.kind, contract.open(name, ground)) for contract in shared for name in contract.names()]
+    for found in agree(variants, ground):
+        assert found.state == "ok", f"{found.kind} {found.name}: {found.words}"
+
+
+WITH_OPTIONS = [
+    ("factorised", {"form": "small"}), ("factorised", {"form": "both"}), ("factorised", {"middle": 0.5}),
+    ("depthwise", {"order": "pointwise_first"}), ("grouped", {"groups": 2}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), WITH_OPTIONS, ids=lambda value: "-".join(map(str, value)))
+@pytest.mark.parametrize("requirement", family_contract.CONTRACT.requirements[:5], ids=lambda one: one.name)
+def test_families_keep_it_with_other_options(
+    name: str, options: dict[str, Any], requirement: Requirement, ground: Ground
+) -> None:
+    found = finding("convolution family", requirement, Family(name, ground, options), name)
+    assert found.state == "ok", found.words
+
+
+@pytest.mark.parametrize("name", convs.names())
+def test_only_upsampling_is_declined_whole(name: str, ground: Ground) -> None:
+    family = Family(name, ground)
+    declined = {kind for kind in family_contract.KINDS if family.layer(kind, 144, 8, 4) is None}
+    assert declined == ({"same", "down"} if name == "bilinear_additive" else set())
