@@ -18,7 +18,10 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "frugan"
 
 LEVELS = {
     8: ["cli", "__main__"],  # speaks to people
-    7: ["training", "evaluation", "comparison", "costing", "benching", "reporting", "translating", "explore"],  # verbs
+    7: [
+        "training", "evaluation", "comparison", "costing", "benching", "reporting", "translating", "checking",
+        "explore",
+    ],  # verbs
     6: ["artefact"],  # a shipped network, alive again
     5: ["blueprint", "build", "recipes"],  # names become objects here, and only here
     4: ["engine", "recipe"],  # the loop; knows the Game contract, no game

@@ -53,7 +53,7 @@ class VaeGan:
             return generator(latents, labels_for(generator, real.labels))
 
         def encoded() -> tuple[Tensor, Tensor, Tensor]:
-            mean, spread = encoder(real.images)["latents"].float().chunk(2, 1)
+            mean, spread = encoder(real.images, labels_for(encoder, real.labels))["latents"].float().chunk(2, 1)
             return mean + (spread / 2).exp() * drawn("deviation"), mean, spread
 
         with torch.no_grad():

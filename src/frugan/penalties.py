@@ -42,8 +42,8 @@ _TINY = 1e-12
 
 
 def _of_one_process(tensor: Tensor) -> Tensor:
-    """The mean over processes where there is one."""
-    return tensor
+    """The mean over processes where there is one, without gradient."""
+    return tensor.detach()
 
 
 @dataclass(frozen=True, eq=False)

@@ -140,7 +140,7 @@ class Rules:
         return Batch(images, real.labels)
 
     def _targets(self, real: Batch, progress: Progress, domains: Domains, turn: int) -> Tensor:
-        """The batch's own labels in another order, so that targets are as frequent as labels."""
+        """The labels of this process's images in another order, so that targets are as frequent as labels."""
         labels = self.labels_of(real)
         order = torch.randperm(real.count, generator=progress.generator(f"targets.{domains.stream}.{turn}"))
         return labels[order.to(labels.device, non_blocking=True)]
