@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,26 @@ def test_recipes_with_labels_and_with_two_streams_are_benched(recipe: str, judge
 
 def test_the_peak_is_that_of_the_faster_library(monkeypatch: pytest.MonkeyPatch) -> None:
     peaks = []
-    for product, layer in ((0.5, 1.0), (1.0, 0.1)):
-        seconds = iter((product, layer))
+    for layer, product in ((100.0, 0.5), (0.1, 100.0)):
+        seconds = iter((layer, product))
         monkeypatch.setattr(_roofline, "_fastest", lambda run, device, seconds=seconds: (run(), next(seconds))[1])
-        peaks.append(_roofline._product("float32", torch.device("cpu"), size=64))
-    assert peaks == [4 * 64**2 * 512**2, 4 * 64**2 * 512**2 / 0.1]
+        peaks.append(_roofline._product("float32", torch.device("cpu"), sizes=(2048,)))
+    assert peaks == [2048**3 / 0.5, 4 * 64**2 * 512**2 / 0.1]
+
+
+def test_the_machine_is_measured_by_no_larger_products_than_it_is_fast_enough_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = iter((1.0, 0.01, 0.2))
+    monkeypatch.setattr(_roofline, "_fastest", lambda run, device: next(seconds))
+    assert _roofline._product("bf16", torch.device("cpu")) == 4 * 64**2 * 512**2
+    assert next(seconds, None) is None  # of 256, 512, 1024 and 2048 the first two were run
+
+
+def test_a_slow_run_is_not_repeated_for_minutes() -> None:
+    runs: list[int] = []
+    _roofline._fastest(lambda: (runs.append(1), time.sleep(0.02)), torch.device("cpu"), repeats=9, patience=0.03)
+    assert len(runs) == 2
 
 
 def test_a_recipe_with_families_of_its_own_is_an_arm_of_its_own() -> None:

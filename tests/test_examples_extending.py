@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import frugan
-from frugan import comparison, owncode, reporting
+from frugan import owncode, reporting
+from frugan.comparison.running import jobs
 from frugan.engine import checkpoint, loop
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples" / "extending"
@@ -83,7 +84,7 @@ def test_they_are_compared_by_a_metric_of_their_own(tmp_path, monkeypatch):
             told = dict(zip(job.command[5::2], job.command[6::2], strict=True))
             frugan.train(job.command[4], seed=int(told["--seed"]), out=told["--out"], code=FILES, quiet=True)
 
-    monkeypatch.setattr(comparison, "play", in_this_process)  # processes need seconds to start
+    monkeypatch.setattr(jobs, "run_jobs", in_this_process)  # processes need seconds to start
     monkeypatch.setattr(reporting, "report", lambda folder: None)  # and so do charts
     found = frugan.compare(
         ["mnist"], families=["standard", "ghost"], seeds=[0], images=32, data="glyphs", metrics=["cmmd"], count=200,

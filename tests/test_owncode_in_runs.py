@@ -19,7 +19,7 @@ from frugan import benching, cli, costing, evaluation, nets, owncode, translatin
 from frugan.artefact import load
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.planning.plan_file import check_runs
-from frugan.comparison.running.jobs import Job, play
+from frugan.comparison.running.jobs import Job, run_jobs
 from frugan.engine.run import RunFolder
 from frugan.owncode import CodeFile
 from frugan.recipe import from_run
@@ -407,7 +407,7 @@ def test_no_run_of_a_comparison_is_begun_once_a_file_has_changed(here: Path) -> 
     for job in planned:
         job.folder.mkdir(parents=True)
     with pytest.raises(UserError, match=r"Code has changed while runs were trained: \S*more\.py has .*Run the same"):
-        play(planned, 1, 1, True, own)
+        run_jobs(planned, 1, 1, True, own)
     assert [job.output.exists() for job in planned] == [True, False]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+
+SLOW = 0.1
+"""Seconds: a product of matrices that takes longer says enough about the machine."""
 
 
 class Roofline(NamedTuple):
@@ -43,25 +48,31 @@ def measured(precisions: Sequence[str], device: torch.device) -> Roofline:
     return Roofline({name: _product(name, device) for name in dict.fromkeys((*precisions, "float32"))}, _copy(device))
 
 
-def _product(precision: str, device: torch.device, size: int = 2048) -> float:
+def _product(precision: str, device: torch.device, sizes: Sequence[int] = (256, 512, 1024, 2048)) -> float:
     """Multiply-accumulates a second in a large product of matrices.
 
     Two libraries can compute it, so it is measured twice: as a product, and as a convolution one pixel wide
     (channels-last). On some processors the second is twice as fast in float32; without it a layer could come out
     faster than the roofline.
+
+    The product grows until it takes `SLOW` seconds: a processor without bf16 would need a minute for the largest.
     """
     import torch
     from torch.nn import functional
 
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    one, other = (torch.ones(size, size, dtype=kind, device=device) for _ in range(2))
     channels = 512
     images = torch.ones(4, channels, 64, 64, dtype=kind, device=device).contiguous(memory_format=torch.channels_last)
     weight = torch.ones(channels, channels, 1, 1, dtype=kind, device=device)
     with torch.no_grad():
-        as_product = size**3 / _fastest(lambda: one @ other, device)
-        as_layer = images.numel() * channels / _fastest(lambda: functional.conv2d(images, weight), device)
-    return max(as_product, as_layer)
+        peak = images.numel() * channels / _fastest(lambda: functional.conv2d(images, weight), device)
+        for size in sizes:
+            one, other = (torch.ones(size, size, dtype=kind, device=device) for _ in range(2))
+            seconds = _fastest(functools.partial(torch.mm, one, other), device)
+            peak = max(peak, size**3 / seconds)
+            if seconds > SLOW:
+                break
+    return peak
 
 
 def _copy(device: torch.device, size: int = 64 << 20) -> float:
@@ -73,10 +84,13 @@ def _copy(device: torch.device, size: int = 64 << 20) -> float:
     return 2 * size / _fastest(lambda: target.copy_(source), device)
 
 
-def _fastest(run: Callable[[], object], device: torch.device, repeats: int = 9) -> float:
-    """Seconds of the fastest run: a peak is the best that was ever reached, however busy the machine was."""
-    times = []
-    for _ in range(repeats):
+def _fastest(run: Callable[[], object], device: torch.device, repeats: int = 9, patience: float = 4.0) -> float:
+    """Seconds of the fastest run: a peak is the best that was ever reached, however busy the machine was.
+
+    It is repeated until `patience` seconds are over.
+    """
+    times: list[float] = []
+    while len(times) < repeats and sum(times) < patience:
         started = time.perf_counter()
         run()
         wait(device)
