@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import pydoc
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 
 import pytest
 
+import frugan
 from frugan.arguments import Name, explanations, taking
 from frugan.registry import UserError
 
@@ -60,3 +62,22 @@ def test_a_slip_in_the_name_of_an_argument_is_answered_with_the_nearest() -> Non
 
 def test_what_is_written_below_a_field_explains_it() -> None:
     assert explanations(Greeting) == {"name": "Who is greeted, by first name.", "times": "How often."}
+
+
+@pytest.mark.parametrize(
+    ("verb", "first", "slip", "meant"),
+    [
+        (frugan.train, "recipe", "imgaes", "images"),
+        (frugan.evaluate, "fakes", "metric", "metrics"),
+        (frugan.compare, "arms", "alow_few", "allow_few"),
+    ],
+)
+def test_the_verbs_of_python_tell_their_arguments_and_know_slips(
+    verb: Callable[..., object], first: str, slip: str, meant: str
+) -> None:
+    parameters = inspect.signature(verb).parameters
+    assert next(iter(parameters)) == first
+    assert f"\n    {meant}: " in (verb.__doc__ or "")
+    assert all(of.kind is of.KEYWORD_ONLY for name, of in parameters.items() if name != first)
+    with pytest.raises(UserError, match=rf"has no argument '{slip}'\. Did you mean '{meant}'"):
+        verb("anything", **{slip: 1})

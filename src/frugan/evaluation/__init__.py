@@ -88,12 +88,13 @@ def check_names(**asked: Any) -> None:
     resolve_arguments(EvaluationArguments("", **asked))
 
 
-def foresee(assembly: Assembly, name: str, **asked: Any) -> dict[str, dict[str, Any]]:
+def foresee(assembly: Assembly, name: str, *, needed: str | None = None, **asked: Any) -> dict[str, dict[str, Any]]:
     """What `evaluate` will measure of what a recipe trains, by the same checks, before it is trained.
 
     Args:
         assembly: the recipe's objects, see `frugan.build.assemble`.
         name: what messages call it.
+        needed: a metric that must be computed, whether it is named or not.
         **asked: arguments of `evaluate`. The view is built, which may take minutes; it is kept and needed later anyway.
 
     Returns:
@@ -107,9 +108,8 @@ def foresee(assembly: Assembly, name: str, **asked: Any) -> dict[str, dict[str, 
 
     resolved = resolve_arguments(EvaluationArguments(name, **asked))
     measurement = foresee_measurement(assembly, name, resolved)
-    return {
-        metric.name: shared(measurement.protocol(metric)) for metric in choose_metrics(resolved.metrics, measurement)
-    }
+    chosen = choose_metrics(resolved.metrics, measurement, needed)
+    return {metric.name: shared(measurement.protocol(metric)) for metric in chosen}
 
 
 def sheets(run: str | Path | RunFolder, count: int) -> list[Sheet]:

@@ -66,11 +66,17 @@ def resolve_arguments(asked: EvaluationArguments) -> EvaluationArguments:
 # -------------------------------------------------------------------------------------------------------------- metrics
 
 
-def choose_metrics(named: Sequence[str] | None, measurement: Measurement) -> list[Metric]:
+def choose_metrics(
+    named: Sequence[str] | None, measurement: Measurement, needed: str | None = None
+) -> list[Metric]:
     """The metrics to be computed: those that were named, or else the usual ones that can be.
 
-    Raises UserError for a named one that cannot be, or if none is left.
+    Raises UserError for one that was named, or is `needed`, and cannot be; and if none is left.
     """
+    if needed is not None:  # before the view, which may have to be trained, says what is usual
+        why = measurement.refusal(metrics.find(needed))
+        if why:
+            raise UserError(why)
     chosen: list[Metric] = []
     refused = ""
     for name in measurement.usual if named is None else named:

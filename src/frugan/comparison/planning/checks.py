@@ -128,11 +128,10 @@ def _rehearse(arm: Arm, device: torch.device, of: Question) -> Assembly:
 
 def _foresee(arm: Arm, assembly: Assembly, of: Question) -> Mapping[str, Any]:
     how = {**of.design.evaluation, "device": of.asked.device, "progress": of.say}
-    # The metric that decides is needed, whether it was named or not; others that were not named may be left out.
     if of.asked.evaluate_every is not None:
         while_training.check_assembly(assembly)
-    evaluation.foresee(assembly, f"'{arm.name}'", **{**how, "metrics": [of.design.settings["primary"]]})
-    return evaluation.foresee(assembly, f"'{arm.name}'", **how)
+    # The metric that decides is needed, whether it was named or not; others that were not named may be left out.
+    return evaluation.foresee(assembly, f"'{arm.name}'", needed=of.design.settings["primary"], **how)
 
 
 CHECKS = (
