@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import owncode, reporting
 from frugan.arguments import taking
-from frugan.comparison.planning import design, plan_file
+from frugan.comparison.planning import make_design, plan_file
 from frugan.comparison.planning.arguments import ComparisonArguments
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.preparing import prepare
@@ -98,41 +98,41 @@ def compare(asked: ComparisonArguments) -> Comparison:
 
     # What is compared, and whatever speaks against it.
     run_code(asked.out, (), asked.code, trust_code=asked.trust_code)
-    question = design(asked)
-    folder = RunFolder(asked.out or question.folder)
-    own = run_code(folder.path, inits_of(arm.recipe for arm in question.arms), asked.code, trust_code=asked.trust_code)
-    checks.check(asked, question, say, begun=plan_file.is_planned(folder.path))
-    for note in question.notes:
+    design = make_design(asked)
+    folder = RunFolder(asked.out or design.folder)
+    own = run_code(folder.path, inits_of(arm.recipe for arm in design.arms), asked.code, trust_code=asked.trust_code)
+    checks.check(asked, design, say, begun=plan_file.is_planned(folder.path))
+    for note in design.notes:
         say(note)
 
     with folder.locked(), owncode.as_it_was_run():
         # The plan comes before the first run, and is kept to.
-        mode = kernels.resolve("auto", choose_device(asked.device), question.arms[0].recipe.whole_rounds)
-        kept = plan_file.keep_plan(folder, question, mode, own, asked.allow_changed_code, say)
+        mode = kernels.resolve("auto", choose_device(asked.device), design.arms[0].recipe.whole_rounds)
+        kept = plan_file.keep_plan(folder, design, mode, own, asked.allow_changed_code, say)
         if kept.content.get("trained_before"):
             say(f"{len(kept.content['trained_before'])} runs were trained before; they are evaluated as they are.")
         device = ["--device", asked.device] if asked.device else []
         workshop = Workshop(
-            folder.path, {**question.evaluation, "device": asked.device}, say, [*device, *kept.code_options], own,
+            folder.path, {**design.evaluation, "device": asked.device}, say, [*device, *kept.code_options], own,
             asked.jobs, asked.quiet,
         )
 
         # What is measured before the test: controls, budgets in equal seconds, the margin.
         if asked.retry_failed:
             kept.forget_failures()
-        arms, _ = prepare(question, kept, workshop)
+        arms = prepare(design, kept, workshop)
 
         # The test.
         looks = None if asked.evaluate_every is None else parse_count(asked.evaluate_every)
-        planned = plan_runs(question, arms, workshop, looks)
+        planned = plan_runs(design, arms, workshop, looks)
         if asked.retry_failed:
             for job in planned.values():
                 job.retry()
-        train_runs(question, kept, arms, planned, workshop)
-        measured = measure_runs(question, kept, arms, planned, workshop)
+        train_runs(design, kept, arms, planned, workshop)
+        measured = measure_runs(design, kept, arms, planned, workshop)
 
         # What may be said.
-        result = conclude(question, kept, arms, planned, measured, workshop)
+        result = conclude(design, kept, arms, planned, measured, workshop)
         folder.write_json(folder.path / "comparison.json", result)
         reporting.report(folder.path)
     comparison = Comparison(folder.path, result)

@@ -52,7 +52,7 @@ class Design:
         return Path("runs") / "-".join(["compare", *(arm.folder for arm in self.arms)])
 
 
-def design(asked: ComparisonArguments) -> Design:
+def make_design(asked: ComparisonArguments) -> Design:
     """The arms and settings that are asked for. Raises UserError for arms, seeds or a margin that cannot be."""
     listed = [asked.arms] if isinstance(asked.arms, (str, Recipe, Arm)) else list(asked.arms)
     common = {key: getattr(asked, key) for key in ("data", "images", "rounds", "batch_size", "precision")}

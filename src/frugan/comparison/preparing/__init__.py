@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from frugan.comparison.planning.arms import Arm
@@ -13,15 +12,15 @@ if TYPE_CHECKING:
     from frugan.comparison.running.workshop import Workshop
 
 
-def prepare(design: Design, plan: PlanFile, workshop: Workshop) -> tuple[list[Arm], Mapping[str, Any]]:
-    """All arms with their final recipes, and what was fixed before the test; measured once, then read from the plan.
+def prepare(design: Design, plan: PlanFile, workshop: Workshop) -> list[Arm]:
+    """All arms with their final recipes. What is measured for them joins the plan, and is read from it the next time.
 
     Raises UserError if trials or all pilots failed.
     """
     from frugan.comparison.preparing import controls, equal_seconds, margin
 
     if plan.fixed is not None:
-        return plan.fixed_arms(), plan.fixed
+        return plan.fixed_arms()
     settings, arms = design.settings, plan.resolve_kernels(design.arms)
     given = settings["margin"]
     fixed: dict[str, Any] = {"margin": given, "margin_rule": None if given is None else "given beforehand"}
@@ -40,4 +39,4 @@ def prepare(design: Design, plan: PlanFile, workshop: Workshop) -> tuple[list[Ar
         fixed |= margin.find_margin(arms[0], seeds, workshop)
         workshop.say(f"The margin is {fixed['margin']}, {fixed['margin_rule']}.")
     plan.complete(arms, fixed)
-    return arms, fixed
+    return arms
