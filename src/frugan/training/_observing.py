@@ -50,9 +50,9 @@ def asked(
         if keep_best is not None:
             raise UserError(f"--keep-best {keep_best} chooses among evaluations; say how often: --evaluate-every 50k")
         return Looks(None, None, chosen)
-    from frugan.evaluation import while_training as approximate
+    from frugan.evaluation import while_training
 
-    approximate.check_metric(keep_best)
+    while_training.check_metric(keep_best)
     return Looks(parse_count(evaluate_every), keep_best, chosen)
 
 
@@ -109,10 +109,10 @@ def observers(
     ]
     if looks.every is not None:
         from frugan.engine.observers import every
-        from frugan.evaluation import while_training as approximate
+        from frugan.evaluation import while_training
 
         found.append(
-            approximate.observer(
+            while_training.observer(
                 folder, sets, recipe.seed, every(looks.every), best_by=looks.keep_best, device=str(device),
                 tell=bar.say if bar else lambda line: None,
             )
@@ -136,16 +136,15 @@ def evaluate_best(
     """Measure the best checkpoint, if it was to be kept, on fresh samples: it was chosen for its luck with others."""
     if looks.keep_best is None:
         return
-    from frugan.evaluation import evaluate
-    from frugan.evaluation import while_training as approximate
+    from frugan.evaluation import evaluate, while_training
 
-    if not (folder.path / approximate.BEST).is_dir():
+    if not (folder.path / while_training.BEST).is_dir():
         return
-    for value in evaluate(folder.path / approximate.BEST, metrics=[looks.keep_best], device=str(device)):
+    for value in evaluate(folder.path / while_training.BEST, metrics=[looks.keep_best], device=str(device)):
         if not quiet:
             number = value["values"][value["headline"]]
             chosen = f"{value['protocol']['checkpoint']}, after {value['images']:,} images"
-            print(f"{folder.path / approximate.BEST} ({chosen}), on fresh samples: {value['metric']} {number:.4g}")
+            print(f"{folder.path / while_training.BEST} ({chosen}), on fresh samples: {value['metric']} {number:.4g}")
 
 
 def _classifier(dataset: Dataset, image_range: tuple[float, float]) -> Callable[[Tensor], Tensor] | None:
