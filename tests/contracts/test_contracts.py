@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from frugan import convs
+from frugan import convs, games
 from frugan.checking import contracts
 from frugan.checking import families as family_contract
 from frugan.checking._contract import Contract, Requirement, finding
@@ -15,6 +15,7 @@ from frugan.checking._ground import Ground
 from frugan.checking._ground import ground as a_ground
 from frugan.checking._pairs import agree
 from frugan.checking.families import Family
+from frugan.checking.games import Checked
 
 CONTRACTS = {contract.kind: contract for contract in contracts()}
 # What has tests of its own that ask more, and would take most of the time here.
@@ -24,9 +25,8 @@ ELSEWHERE = {
 }
 # Kernels that have nothing to choose from, or take only layers that are too large for a moment's look.
 TAKE_NOTHING_HERE = {"plain", "float32", "im2col", "im2col_onednn"}
-# They draw for each process's share of the batch (an order of labels, points between images): two processes agree, but
-# train another network than one does. It is told as a note.
-DRAW_FOR_A_SHARE = {"star", "star_joint", "dragan", "wgan_gp", "wgan_lp"}
+# Games whose targets are the batch's own labels in another order: of its share in each process.
+MIX_LABELS = {"star", "star_joint"}
 # Of recipes, what is looked at without training them; the small ones are trained in test_recipes.py.
 UNTRAINED = ("says what it is", "survives json", "builds")
 
@@ -67,22 +67,21 @@ def test_every_variant_keeps_its_contract(
         assert found.state in ("ok", "not asked"), found.words
 
 
-def test_every_game_and_penalty_is_the_same_in_two_processes(ground: Ground) -> None:
-    shared = [contract for contract in CONTRACTS.values() if contract.shared]
-    assert {contract.kind for contract in shared} == {"game", "penalty"}
-    variants = [(contract.kind, contract.open(name, ground)) for contract in shared for name in contract.names()]
+def test_every_game_is_the_same_in_two_processes(ground: Ground) -> None:
+    variants = [("game", Checked(name, ground)) for name in games.names()]
     for found in agree(variants, ground):
-        kept = ("ok", "note") if found.name in DRAW_FOR_A_SHARE else ("ok",)
-        assert found.state in kept, f"{found.kind} {found.name}: {found.words}"
+        mixing = found.name in MIX_LABELS and found.state == "note"
+        assert found.state == "ok" or mixing, f"{found.kind} {found.name}: {found.words}"
 
 
 WITH_OPTIONS = [
     ("factorised", {"form": "small"}), ("factorised", {"form": "both"}), ("factorised", {"middle": 0.5}),
     ("depthwise", {"order": "pointwise_first"}), ("grouped", {"groups": 2}),
 ]
+IDS = ["-".join([name, *map(str, options.values())]) for name, options in WITH_OPTIONS]
 
 
-@pytest.mark.parametrize(("name", "options"), WITH_OPTIONS, ids=lambda value: "-".join(map(str, value)))
+@pytest.mark.parametrize(("name", "options"), WITH_OPTIONS, ids=IDS)
 @pytest.mark.parametrize("requirement", family_contract.CONTRACT.requirements[:5], ids=lambda one: one.name)
 def test_families_keep_it_with_other_options(
     name: str, options: dict[str, Any], requirement: Requirement, ground: Ground

@@ -1,7 +1,8 @@
-"""Every registered game keeps the contract of `frugan.games`; and games of one's own find all of it that they need.
+"""Games of one's own find in the contract what they need; and what the games between two networks do beyond it.
 
-The games defined here use what only later games of frugan's own will: several streams, trial copies, gradients that are
-not stepped, two gradients from one forward pass, settling, forgotten moments.
+That every registered game keeps the contract is tested in test_contracts.py. The games defined here use what only later
+games of frugan's own will: several streams, trial copies, gradients that are not stepped, two gradients from one
+forward pass, settling, forgotten moments.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from frugan.engine.average import Average
 from frugan.engine.loop import Parts, play
 from frugan.engine.observers import Moment
 from frugan.engine.update import Player, Update
-from frugan.games import Classes, Order, Shipped
+from frugan.games import Shipped
 from frugan.latents import Latents
 from frugan.registry import UserError
 
@@ -64,21 +65,6 @@ class Generator(nn.Module):
         return self.body(latents).view(-1, *SHAPE)
 
 
-class Translator(nn.Module):
-    """Images, and labels or bits if it takes any, to images."""
-
-    image_range = (-1.0, 1.0)
-
-    def __init__(self, classes: int = 0) -> None:
-        super().__init__()
-        self.classes = classes
-        self.body = nn.Sequential(nn.Linear(16 + classes, 16), nn.Tanh())
-
-    def forward(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
-        told = [] if condition is None else [condition.float()]
-        return self.body(torch.cat([images.flatten(1), *told], dim=1)).view(-1, *SHAPE)
-
-
 class Discriminator(nn.Module):
     """Images, and labels if it takes any, to a score and further outputs; remembers what it saw."""
 
@@ -99,26 +85,8 @@ class Discriminator(nn.Module):
         return dict(zip(self.outputs, parts, strict=True))
 
 
-def ordered(name: str, classes: int = 0, norm: bool = False) -> dict[str, nn.Module]:
-    """The networks that a game orders; sizes that follow from the data's labels are those of `dataset`."""
-    torch.manual_seed(0)
-
-    def number(size: int | Classes | None) -> int | None:
-        return len(size.streams) * CLASSES + size.more if isinstance(size, Classes) else size
-
-    networks: dict[str, nn.Module] = {}
-    for network, order in games.find(name).order().items():
-        if order.part == "encoder":
-            outputs = {output: number(size) or 0 for output, size in (order.outputs or {}).items()}
-            networks[network] = Discriminator(classes, outputs)
-        elif order.part == "decoder":
-            networks[network] = Generator(classes, norm)
-        else:
-            networks[network] = Translator(number(order.condition) or 0)
-    return networks
-
-
-DECODING = [name for name in games.names() if games.find(name).order().get("generator", Order("")).part == "decoder"]
+PAIRED = [name for name in games.names() if "labels" in games.find(name).options()]
+"""The games of one generator and one discriminator."""
 
 
 def pair(classes: int = 0, norm: bool = False) -> dict[str, nn.Module]:
@@ -151,56 +119,10 @@ def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-# ---------------------------------------------------------------------------------------------- every registered game
+# ------------------------------------------------------------------------------------------- games between two networks
 
 
-@pytest.mark.parametrize("name", games.names())
-def test_a_round_gives_scalar_tensors_and_moves_every_network(name):
-    networks = ordered(name)
-    game = made(name, networks)
-    parts = parts_of(game, {stream: dataset() for stream in game.streams})
-    before = {key: weights(network) for key, network in networks.items()}
-    orders = games.find(name).order()
-    assert set(orders) == set(game.networks)
-    assert play(parts, rounds=1)
-    assert parts.clock.rounds == 1
-    assert parts.clock.images == parts.batches.taken
-    assert parts.clock.images % (4 * len(game.streams)) == 0
-    for key, network in networks.items():
-        moved = weights(network)
-        assert all(not torch.equal(before[key][one], moved[one]) for one in moved), key
-    sums = parts.means.sums
-    assert {"generator.loss", "discriminator.loss", "discriminator.accuracy_real"} <= sums.keys()
-    assert {"generator.gradient_norm", "discriminator.gradient_norm"} <= sums.keys()
-    assert all(isinstance(value, Tensor) and value.dim() == 0 and not value.requires_grad for value in sums.values())
-
-
-@pytest.mark.parametrize("name", DECODING)
-def test_labels_travel_a_fake_is_judged_with_the_label_it_was_made_with(name):
-    networks = pair(CLASSES)
-    game = made(name, networks)
-    made_with: list[Tensor] = []
-    networks["generator"].register_forward_hook(lambda module, given, out: made_with.append(given[1]))
-    data = dataset()
-    parts = parts_of(game, {"train": data})
-    play(parts, images=8)
-    discriminator = networks["discriminator"]
-    assert isinstance(discriminator, Discriminator)
-    known = {image.numpy().tobytes(): int(label) for image, label in zip(data.images, data.labels, strict=True)}
-    reals = 0
-    for images, labels in discriminator.seen:
-        assert labels is not None
-        codes = images.add(1).mul(127.5).round().to(torch.uint8)
-        told = [known.get(code.numpy().tobytes()) for code in codes]
-        if None not in told:
-            reals += 1
-            assert labels.tolist() == told
-        else:
-            assert any(torch.equal(labels, one) for one in made_with)
-    assert reals >= 2
-
-
-@pytest.mark.parametrize("name", DECODING)
+@pytest.mark.parametrize("name", PAIRED)
 def test_labels_may_be_drawn_evenly(name):
     networks = pair(CLASSES)
     game = made(name, networks, labels="uniform", batch_size=30)
@@ -214,58 +136,6 @@ def test_labels_may_be_drawn_evenly(name):
         made(name, networks, labels="unifrom")
 
 
-@pytest.mark.parametrize("name", DECODING)
-def test_sample_is_pure_and_image_i_follows_from_seed_and_i(name):
-    networks = pair(norm=True)
-    game = made(name, networks)
-    for network in networks.values():
-        network.eval()
-    before, random = weights(networks["generator"]), torch.get_rng_state()
-    many, few = (Batch(torch.zeros(count, *SHAPE)) for count in (70, 3))
-    with torch.no_grad():
-        one = game.sample(networks, many, 1)
-        assert torch.equal(one, game.sample(networks, many, 1))
-        torch.testing.assert_close(one[:3], game.sample(networks, few, 1))
-        assert not torch.equal(one[:3], game.sample(networks, few, 2))
-    assert same(before, weights(networks["generator"]))
-    assert torch.equal(random, torch.get_rng_state())
-
-
-@pytest.mark.parametrize("name", games.names())
-def test_what_is_shipped_is_a_network_of_the_game_in_a_known_role(name):
-    game = made(name, ordered(name))
-    assert game.shipped()
-    for role, item in game.shipped().items():
-        kind, _, direction = role.partition("_")
-        assert kind in ("generator", "translator", "encoder", "classifier")
-        assert direction == "".join(item.direction or ())
-        assert item.network in game.networks
-        assert item.reader is None or item.reader in game.networks
-        assert set(item.direction or ()) <= set(game.streams)
-        assert {layout.stream for layout in item.label_layouts} <= set(game.streams)
-
-
-@pytest.mark.parametrize("name", games.names())
-def test_sample_and_preview_move_nothing_and_have_their_sizes(name):
-    networks = ordered(name)
-    game = made(name, networks)
-    before, random = {key: weights(network) for key, network in networks.items()}, torch.get_rng_state()
-    data = dataset()
-    first = {stream: Batches({stream: data}, seed=0).first(stream, 10) for stream in game.streams}
-    like = first[game.streams[0]]
-    with torch.no_grad():
-        one = game.sample(networks, like, 1)
-        assert one.shape == like.images.shape
-        assert torch.equal(one, game.sample(networks, like, 1))
-        if hasattr(game, "preview"):
-            images, columns = game.preview(networks, first, 1)
-            assert len(images) % columns == 0
-            assert torch.equal(images[0], like.images[0])
-            assert torch.equal(images, game.preview(networks, first, 1)[0])
-    assert all(same(before[key], weights(network)) for key, network in networks.items())
-    assert torch.equal(random, torch.get_rng_state())
-
-
 def unbroken_and_resumed(new: Callable[[], Parts], tmp_path: Path) -> tuple[Parts, Parts]:
     """Parts that played six rounds, and others that took over after three from a checkpoint and played on."""
     whole, first, second = new(), new(), new()
@@ -277,18 +147,7 @@ def unbroken_and_resumed(new: Callable[[], Parts], tmp_path: Path) -> tuple[Part
     return whole, second
 
 
-@pytest.mark.parametrize("name", games.names())
-def test_every_game_resumes_bit_for_bit(name, tmp_path):
-    def new() -> Parts:
-        game = made(name, ordered(name))
-        return parts_of(game, {stream: dataset(number, 12) for number, stream in enumerate(game.streams)})
-
-    whole, second = unbroken_and_resumed(new, tmp_path)
-    (mine, _), (theirs, _) = (checkpoint.capture(parts.stateful()) for parts in (whole, second))
-    assert same(mine, theirs)
-
-
-@pytest.mark.parametrize("name", DECODING)
+@pytest.mark.parametrize("name", PAIRED)
 def test_twins_see_the_same_images_and_latents_whatever_their_weights(name):
     def seen(seed: int) -> list[Tensor]:
         torch.manual_seed(seed)

@@ -313,7 +313,7 @@ def test_in_bf16_a_product_of_matrices_is_about_as_exact_as_the_plain_one() -> N
 
 def test_the_product_of_onednn_is_for_float32(cache: Path) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert used(last_layer(), images(2, 96, 4, 4), "im2col_onednn") == {"plain"}
+        assert "im2col_onednn" not in used(last_layer(), images(2, 96, 4, 4), "im2col_onednn")
 
 
 def test_im2col_takes_large_weights_in_their_layout_where_less_is_put_out(cache: Path) -> None:

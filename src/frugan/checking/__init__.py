@@ -197,7 +197,8 @@ def _in_two_processes(found: Sequence[_Looked], place: Ground, told: _Told) -> N
     played = words_of(plays_a_round)
     shared = [
         looked for looked in found
-        if looked.contract.shared and all(one.state == "ok" for one in looked.findings if one.requirement == played)
+        if all(one.state == "ok" for one in looked.findings if one.requirement == played)
+        and all(looked.contract.shared(variant) for variant in looked.parts.values())
     ]
     if not shared:
         return

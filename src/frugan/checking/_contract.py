@@ -91,7 +91,7 @@ class Contract:
         names: every known variant.
         open: (name, ground) -> what requirements look at. It computes nothing that could fail.
         parts: name -> the names under which `open` knows its parts, of a variant that is looked at part by part.
-        shared: whether a run that uses it is also played in two processes.
+        shared: whether a run that uses it has something that processes share, and is also played in two of them.
     """
 
     kind: str
@@ -99,7 +99,7 @@ class Contract:
     open: Callable[[str, Ground], Any]
     requirements: tuple[Requirement, ...] = field(repr=False)
     parts: Callable[[str], list[str]] = lambda name: [name]
-    shared: bool = False
+    shared: Callable[[Any], bool] = lambda variant: False
 
 
 def findings(contract: Contract, name: str, variant: Any) -> Iterator[Finding]:

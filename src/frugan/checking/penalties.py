@@ -142,4 +142,4 @@ CONTRACT = Contract("penalty", penalties.names, Checked, (
     Requirement(remembers_by_its_state, WHERE, (is_a_number_with_a_gradient,)),
     Requirement(plays_a_round, "frugan.games, Game.step", (is_a_number_with_a_gradient,)),
     Requirement(resumes_bit_for_bit, "frugan.games, Game", (plays_a_round,)),
-), shared=True)  # fmt: skip
+), shared=lambda penalty: hasattr(penalty.found, "state_dict"))  # fmt: skip

@@ -206,8 +206,9 @@ class Choices:
         rule = by_rule(call, images)
         if self.mode == "plain":
             return rule
-        able = [kernel for kernel in map(find, names()) if kernel.takes(call, images, weight)]
-        if call.operation in FULL and able == [rule]:
+        asked = names() if self.mode == "measured" else [self.mode]
+        able = [kernel for kernel in map(find, asked) if kernel.takes(call, images, weight)]
+        if call.operation in FULL and able in ([], [rule]):
             return rule  # most full layers: there is nothing to choose, and nothing to tell
         self.used.append(key)
         if self.mode == "measured":
