@@ -61,8 +61,9 @@ def plays_a_round(variant: Runs) -> None:
             raise NotKept(f"step() gives '{name}' = {float(value)} in the first round.")
     after = state_of(parts)
     changed = [key for key in before if not torch.equal(before[key], after[key])]
-    for name in parts.trained():
-        if not any(key.startswith(f"network.{name}/") for key in changed):
+    for name, network in parts.trained().items():
+        weights = {f"network.{name}/{key}" for key, _ in network.named_parameters()}
+        if not weights & set(changed):
             raise NotKept(
                 f"the network '{name}' has a player and does not move in a round: call update(player, loss) with a "
                 "loss that depends on it, or leave it without a player, and it is frozen."

@@ -71,7 +71,10 @@ def follows_from_the_given_random_numbers(change: Checked) -> None:
 def lets_gradients_through(change: Checked) -> None:
     """The generator learns through it."""
     images = _images().requires_grad_()
-    (gradient,) = torch.autograd.grad(change.found(images, _random()).square().sum(), images, allow_unused=True)
+    changed = change.found(images, _random()).square().sum()
+    gradient = None
+    if changed.requires_grad:
+        (gradient,) = torch.autograd.grad(changed, images, allow_unused=True)
     if gradient is None or not gradient.isfinite().all() or not gradient.any():
         raise NotKept("no gradient leads through it to the images, so that the generator could not learn.")
 

@@ -66,6 +66,8 @@ def is_a_number_with_a_gradient(loss: Loss) -> None:
                     f"the {side}'s loss of logits {list(shape)} is {value!r}: give one finite number, a mean."
                 )
             wanted = (real, fake) if side == "discriminator" else (fake,)
+            if not value.requires_grad:
+                raise NotKept(f"the {side}'s loss has no gradient: compute it from the logits, and detach nothing.")
             for logits, gradient in zip(wanted, torch.autograd.grad(value, wanted, allow_unused=True), strict=True):
                 if gradient is None or not gradient.isfinite().all():
                     which = "real" if logits is real else "fake"

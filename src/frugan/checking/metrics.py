@@ -179,16 +179,16 @@ def _tensors(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def says_which_way_is_better(metric: Checked) -> None:
-    """Good fakes score better than at least one kind of bad ones."""
+    """Some kind of bad fakes scores worse than good ones, and none as much better."""
     headline, sign = metric.metric.headline, 1 if metric.metric.better == "higher" else -1
-    good = metric.good[headline]
-    bad: dict[str, float] = {}
+    good, bad = metric.good[headline], dict[str, float]()
     for fault in FAULTS:
         try:
             bad[fault] = metric.metric.compute(**metric.inputs(fault, metric.count))[headline]
         except UserError:
             continue  # fakes that it takes for no images at all
-        if sign * bad[fault] < sign * good:
+        gains = [sign * (value - good) for value in bad.values()]
+        if -min(gains) > max(0.0, *gains):
             return
     if bad:
         told = ", ".join(f"{value:.4g} for {fault} ones" for fault, value in bad.items())
