@@ -19,7 +19,7 @@ from frugan import games
 from frugan.batch import Batch
 from frugan.discriminating import DiscriminatorStep, by_name
 from frugan.games import LatentSize, Order, Shipped, Variant, labels_for, settle
-from frugan.recipe import Choice, Network, Player
+from frugan.recipe import Choice, Network
 from frugan.recipes import find, recipe
 
 
@@ -121,5 +121,4 @@ def vae_digits() -> Any:
         "discriminator": plain.players["discriminator"],
     }
     networks = {**plain.networks, "encoder": Network("mlp")}
-    assert all(isinstance(player, Player) for player in players.values())
     return replace(plain, name="vae-digits", networks=networks, players=players, game=Choice("vaegan"))

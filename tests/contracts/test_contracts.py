@@ -10,10 +10,9 @@ import pytest
 from frugan import convs, games
 from frugan.checking import contracts
 from frugan.checking import families as family_contract
-from frugan.checking._contract import Contract, Requirement, finding
-from frugan.checking._ground import Ground
-from frugan.checking._ground import ground as a_ground
-from frugan.checking._pairs import agree
+from frugan.checking._contract import Contract, Requirement, check_requirement
+from frugan.checking._ground import Ground, open_ground
+from frugan.checking._pairs import compare_processes
 from frugan.checking.families import Family
 from frugan.checking.games import Checked
 
@@ -45,7 +44,7 @@ def cases() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
-    with a_ground() as place:
+    with open_ground() as place:
         yield place
 
 
@@ -60,7 +59,7 @@ def test_every_variant_keeps_its_contract(
     contract: Contract, name: str, requirement: Requirement, ground: Ground, opened: dict[tuple[str, str], Any]
 ) -> None:
     variant = opened.setdefault((contract.kind, name), contract.open(name, ground))
-    found = finding(contract.kind, requirement, variant, name)
+    found = check_requirement(contract.kind, requirement, variant, name)
     if contract.kind == "kernel" and name in TAKE_NOTHING_HERE:
         assert found.state in ("ok", "note"), found.words
     else:
@@ -69,7 +68,7 @@ def test_every_variant_keeps_its_contract(
 
 def test_every_game_is_the_same_in_two_processes(ground: Ground) -> None:
     variants = [("game", Checked(name, ground)) for name in games.names()]
-    for found in agree(variants, ground):
+    for found in compare_processes(variants, ground):
         mixing = found.name in MIX_LABELS and found.state == "note"
         assert found.state == "ok" or mixing, f"{found.kind} {found.name}: {found.words}"
 
@@ -86,7 +85,7 @@ IDS = ["-".join([name, *map(str, options.values())]) for name, options in WITH_O
 def test_families_keep_it_with_other_options(
     name: str, options: dict[str, Any], requirement: Requirement, ground: Ground
 ) -> None:
-    found = finding("convolution family", requirement, Family(name, ground, options), name)
+    found = check_requirement("convolution family", requirement, Family(name, ground, options), name)
     assert found.state == "ok", found.words
 
 

@@ -84,8 +84,8 @@ class Report:
         variants = len({(one.kind, one.name) for one in self.findings})
         asked = sum(one.state != "not asked" for one in self.findings)
         broken = len(self.missing)
-        told = f"{broken} of {asked} requirements are not kept" if broken else f"All {asked} requirements are kept"
-        return f"{told} by {variants} variant{'s' if variants > 1 else ''}."
+        count = f"{broken} of {asked} requirements are not kept" if broken else f"All {asked} requirements are kept"
+        return f"{count} by {variants} variant{'s' if variants > 1 else ''}."
 
 
 def check(*code: str | Path, say: Callable[[str], None] | None = None) -> Report:
@@ -101,14 +101,14 @@ def check(*code: str | Path, say: Callable[[str], None] | None = None) -> Report
     if not code:
         raise UserError("Name the file to be checked: frugan check my.py, in Python frugan.check(\"my.py\").")
     wanted = added_by(list(code))
-    from frugan.checking._ground import ground
+    from frugan.checking._ground import open_ground
 
     files = [one.path for one in owncode.load(list(code))]
-    told = _Told(say or (lambda line: print(line, file=sys.stderr, flush=True)))
-    with ground(files) as place:
-        found = [_looked_at(contract, name, place, told, len(wanted)) for contract, name in wanted]
-        _in_two_processes(found, place, told)
-    return Report(files, [one for looked in found for one in looked.findings])
+    pace = _Pace(say or (lambda line: print(line, file=sys.stderr, flush=True)), len(wanted))
+    with open_ground(files) as ground:
+        checked = [_check_parts(contract, name, ground, pace) for contract, name in wanted]
+        _check_in_two_processes(checked, ground, pace)
+    return Report(files, [finding for one in checked for finding in one.findings])
 
 
 def added_by(code: Code) -> list[tuple[Contract, str]]:
@@ -153,56 +153,56 @@ def contracts() -> tuple[Contract, ...]:
 
 
 @dataclass
-class _Looked:
-    """One variant, what requirements look at of it (part by part), and what was found."""
+class _Checked:
+    """One variant: what requirements are asked of (part by part), and what came of them."""
 
     contract: Contract
     parts: Mapping[str, Any]
     findings: list[Finding] = field(default_factory=list)
 
 
-class _Told:
-    """Tells people how far it is, if it takes longer than they like to wait."""
+class _Pace:
+    """Says how far it is, if it takes longer than people like to wait."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
-        self.began = self.last = time.monotonic()
-        self.variants = 0
+    def __init__(self, say: Callable[[str], None], variants: int) -> None:
+        self.say, self.variants, self.begun = say, variants, 0
+        self.start = self.last = time.monotonic()
 
-    def now(self, line: str) -> None:
-        """A line, with the seconds so far, unless the last one was told just before."""
+    def say_now_and_then(self, line: str) -> None:
+        """A line with the seconds so far, unless another one was said just before."""
         if time.monotonic() - self.last >= PATIENCE:
             self.last = time.monotonic()
-            self.say(f"{self.last - self.began:.0f} s: {line}")
+            self.say(f"{self.last - self.start:.0f} s: {line}")
 
 
-def _looked_at(contract: Contract, name: str, place: Ground, told: _Told, variants: int) -> _Looked:
-    from frugan.checking._contract import findings
+def _check_parts(contract: Contract, name: str, ground: Ground, pace: _Pace) -> _Checked:
+    from frugan.checking._contract import check_variant
 
-    looked = _Looked(contract, {part: contract.open(part, place) for part in contract.parts(name)})
-    told.variants += 1
-    for part, variant in looked.parts.items():
-        for one in findings(contract, part, variant):
-            looked.findings.append(one)
-            told.now(f"{one.kind} '{one.name}', {one.requirement} (variant {told.variants} of {variants})")
-    return looked
+    checked = _Checked(contract, {part: contract.open(part, ground) for part in contract.parts(name)})
+    pace.begun += 1
+    for part, variant in checked.parts.items():
+        for one in check_variant(contract, part, variant):
+            checked.findings.append(one)
+            where = f"variant {pace.begun} of {pace.variants}"
+            pace.say_now_and_then(f"{one.kind} '{one.name}', {one.requirement} ({where})")
+    return checked
 
 
-def _in_two_processes(found: Sequence[_Looked], place: Ground, told: _Told) -> None:
-    """Play what processes share in two of them: of each variant whose run could be played in one."""
-    from frugan.checking._contract import words_of
-    from frugan.checking._pairs import agree
+def _check_in_two_processes(checked: Sequence[_Checked], ground: Ground, pace: _Pace) -> None:
+    """Play in two processes what has something to share, if one process could play it."""
+    from frugan.checking._contract import name_of
+    from frugan.checking._pairs import compare_processes
     from frugan.checking._runs import plays_a_round
 
-    played = words_of(plays_a_round)
+    played = name_of(plays_a_round)
     shared = [
-        looked for looked in found
-        if all(one.state == "ok" for one in looked.findings if one.requirement == played)
-        and all(looked.contract.shared(variant) for variant in looked.parts.values())
+        one for one in checked
+        if all(finding.state == "ok" for finding in one.findings if finding.requirement == played)
+        and all(one.contract.shared(variant) for variant in one.parts.values())
     ]
     if not shared:
         return
-    told.now("now in two processes")
-    variants = [(looked.contract.kind, variant) for looked in shared for variant in looked.parts.values()]
-    for looked, one in zip(shared, agree(variants, place), strict=True):
-        looked.findings.append(one)
+    pace.say_now_and_then("now in two processes")
+    variants = [(one.contract.kind, variant) for one in shared for variant in one.parts.values()]
+    for one, finding in zip(shared, compare_processes(variants, ground), strict=True):
+        one.findings.append(finding)

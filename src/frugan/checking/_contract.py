@@ -60,26 +60,26 @@ class Requirement:
     """One thing that a variant must do.
 
     Attributes:
-        look: called with the variant, as the contract's `open` gives it; raises `NotKept`, `Remark`, `NotAsked`, or
+        check: called with the variant, as the contract's `open` gives it; raises `NotKept`, `Remark`, `NotAsked`, or
             whatever the variant raises.
         where: where the contract stands, e.g. ``frugan.games, Game.step``.
         after: the requirements without which this one cannot be looked at.
     """
 
-    look: Callable[[Any], None]
+    check: Callable[[Any], None]
     where: str
     after: tuple[Callable[[Any], None], ...] = ()
 
     @property
     def name(self) -> str:
         """In a few words."""
-        return words_of(self.look)
+        return name_of(self.check)
 
 
-def words_of(look: Callable[[Any], None]) -> str:
+def name_of(check: Callable[[Any], None]) -> str:
     """A function's name as words."""
-    assert isinstance(look, FunctionType)
-    return look.__name__.replace("_", " ")
+    assert isinstance(check, FunctionType)
+    return check.__name__.replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -102,20 +102,20 @@ class Contract:
     shared: Callable[[Any], bool] = lambda variant: False
 
 
-def findings(contract: Contract, name: str, variant: Any) -> Iterator[Finding]:
+def check_variant(contract: Contract, name: str, variant: Any) -> Iterator[Finding]:
     """What comes of every requirement of one variant, in order; those that wait for another one say for which."""
     kept: dict[Callable[[Any], None], bool] = {}
     for requirement in contract.requirements:
-        waits = [words_of(look) for look in requirement.after if not kept.get(look, True)]
-        found = (
+        waits = [name_of(check) for check in requirement.after if not kept.get(check, True)]
+        finding = (
             Finding(contract.kind, name, requirement.name, "not asked", f"first mend: {waits[0]}", requirement.where)
-            if waits else finding(contract.kind, requirement, variant, name)
+            if waits else check_requirement(contract.kind, requirement, variant, name)
         )  # fmt: skip
-        kept[requirement.look] = not waits and found.state != "missing"
-        yield found
+        kept[requirement.check] = not waits and finding.state != "missing"
+        yield finding
 
 
-def finding(kind: str, requirement: Requirement, variant: Any, name: str) -> Finding:
+def check_requirement(kind: str, requirement: Requirement, variant: Any, name: str) -> Finding:
     """What comes of one requirement."""
     state, words = _outcome(requirement, variant)
     return Finding(kind, name, requirement.name, state, words, requirement.where)
@@ -124,29 +124,29 @@ def finding(kind: str, requirement: Requirement, variant: Any, name: str) -> Fin
 def _outcome(requirement: Requirement, variant: Any) -> tuple[State, str]:
     with _undisturbed():
         try:
-            requirement.look(variant)
-        except NotKept as found:
-            return "missing", str(found)
-        except Remark as found:
-            return "note", str(found)
-        except NotAsked as found:
-            return "not asked", str(found)
-        except UserError as found:
-            return "missing", str(found)
+            requirement.check(variant)
+        except NotKept as error:
+            return "missing", str(error)
+        except Remark as error:
+            return "note", str(error)
+        except NotAsked as error:
+            return "not asked", str(error)
+        except UserError as error:
+            return "missing", str(error)
         except (Exception, SystemExit) as error:
-            return "missing", raised(error)
+            return "missing", describe_error(error)
     return "ok", ""
 
 
-def raised(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error in a line: its kind, what it says, and the line of the user's file that it comes from."""
     places = traceback.extract_tb(error.__traceback__)
     home = Path(__file__).parents[1]
     own = [place for place in places if home not in Path(place.filename).parents and "/torch/" not in place.filename]
     place = (own or places)[-1]
-    text = " ".join(str(error).split())
-    told = f"{type(error).__name__}{f': {text}' if text else ''}"
-    return f"raises {told} ({Path(place.filename).name}, line {place.lineno}, in {place.name})"
+    message = " ".join(str(error).split())
+    text = f"{type(error).__name__}{f': {message}' if message else ''}"
+    return f"raises {text} ({Path(place.filename).name}, line {place.lineno}, in {place.name})"
 
 
 @contextlib.contextmanager
@@ -164,7 +164,7 @@ def _undisturbed() -> Iterator[None]:
             torch.set_default_dtype(dtype)
 
 
-def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> str | None:
+def find_difference(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> str | None:
     """The first name under which two states differ in any bit; None if they are the same."""
     for name in sorted(one.keys() ^ other.keys()):
         return name

@@ -152,8 +152,8 @@ class Ground:
             try:
                 tried = self.with_weights(tried)
                 self.play(tried, 1)
-            except Exception as found:
-                error = error or found
+            except Exception as refused:
+                error = error or refused
             else:
                 return tried
         assert error is not None
@@ -219,7 +219,7 @@ class Ground:
 
 
 @contextlib.contextmanager
-def ground(code: Sequence[Path] = ()) -> Iterator[Ground]:
+def open_ground(code: Sequence[Path] = ()) -> Iterator[Ground]:
     """A ground, and a cache of its own while checks are made there, by one thread: more only wait for each other."""
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="frugan-check-") as folder, cached_in(Path(folder) / "cache"):
@@ -237,13 +237,13 @@ def _groupings(ordered: Mapping[str, Order]) -> list[dict[str, list[str]]]:
         {name: name for name in trained}, {name: name.partition("_")[0] for name in trained},
         {name: order.role for name, order in trained.items()},
     )
-    found = []
+    groupings = []
     for key in keys:
         players: dict[str, list[str]] = {}
         for name in trained:
             players.setdefault(key[name], []).append(name)
-        found.append(players)
-    return found
+        groupings.append(players)
+    return groupings
 
 
 def _thinner(spec: Network, part: str, width: float | None) -> Network:

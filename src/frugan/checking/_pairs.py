@@ -24,9 +24,9 @@ from torch import Tensor, distributed, nn
 
 from frugan import build, owncode
 from frugan.cache import cached_in
-from frugan.checking._contract import Finding, NotKept, Remark, Requirement, finding
+from frugan.checking._contract import Finding, NotKept, Remark, Requirement, check_requirement
 from frugan.checking._ground import PLAIN, Ground
-from frugan.checking._runs import Runs, state_of
+from frugan.checking._runs import Runs, copy_state
 from frugan.engine import processes
 from frugan.engine.loop import check_alike, play
 from frugan.recipe import Choice, Network, Recipe, from_dict, to_dict
@@ -42,21 +42,21 @@ NEAR = 1e-5
 """How far weights may be apart from those of one process."""
 
 
-def agree(variants: Sequence[tuple[str, Runs]], ground: Ground) -> list[Finding]:
+def compare_processes(variants: Sequence[tuple[str, Runs]], ground: Ground) -> list[Finding]:
     """What comes of it for each variant, given with its kind."""
-    found = _played([variant for _, variant in variants], ground)
+    outcomes = _play_all([variant for _, variant in variants], ground)
 
     def agrees_in_two_processes(variant: Runs) -> None:
-        _check_agreed(found[id(variant)])
+        _check_agreed(outcomes[id(variant)])
         if id(variant) in games:
-            _compare(variant, found[id(variant)], ground)
+            _compare(variant, outcomes[id(variant)], ground)
 
     games = {id(variant) for kind, variant in variants if kind == "game"}
     requirement = Requirement(agrees_in_two_processes, "frugan.games, Progress.mean and share")
-    return [finding(kind, requirement, variant, variant.name) for kind, variant in variants]
+    return [check_requirement(kind, requirement, variant, variant.name) for kind, variant in variants]
 
 
-def _played(variants: Sequence[Runs], ground: Ground) -> dict[int, Any]:
+def _play_all(variants: Sequence[Runs], ground: Ground) -> dict[int, Any]:
     """What two processes said of each run; by variant."""
     folder = ground.new_folder("pairs")
     folder.mkdir()
@@ -93,23 +93,23 @@ def _comparable(recipe: Recipe) -> Recipe:
     return replace(recipe, networks={**recipe.networks, **made}, players=players)
 
 
-def _check_agreed(found: Path | str) -> None:
-    if isinstance(found, str):
-        raise NotKept(found)
-    told = [found.with_name(f"{found.name}-{rank}.json") for rank in (0, 1)]
-    errors = [json.loads(path.read_text())["error"] if path.exists() else "it ended without a word" for path in told]
+def _check_agreed(outcome: Path | str) -> None:
+    if isinstance(outcome, str):
+        raise NotKept(outcome)
+    reports = [outcome.with_name(f"{outcome.name}-{rank}.json") for rank in (0, 1)]
+    errors = [json.loads(path.read_text())["error"] if path.exists() else "it ended without a word" for path in reports]
     for rank, error in enumerate(errors):
         if error is not None:
             raise NotKept(f"of two processes, process {rank}: {error}")
 
 
-def _compare(variant: Runs, found: Path, ground: Ground) -> None:
+def _compare(variant: Runs, outcome: Path, ground: Ground) -> None:
     """Whether two processes that agree train what one does."""
     alone = ground.play(_comparable(variant.recipe), ROUNDS)
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm)
            for network in alone.game.networks.values() for module in network.modules()):  # fmt: skip
         return  # each process has statistics of its own share of the batch
-    apart = _farthest(state_of(alone), load_file(found.with_suffix(".safetensors")))
+    apart = _farthest(copy_state(alone), load_file(outcome.with_suffix(".safetensors")))
     if apart is not None:
         name, far = apart
         raise Remark(
@@ -140,13 +140,13 @@ def _run(recipe: Recipe, rank: int, port: int, out: Path) -> None:
         parts = build.parts(build.assemble(recipe), build.datasets(recipe), joined)
         _giving.give(recipe, parts)
         play(parts, rounds=ROUNDS)
-        state = state_of(parts)
+        state = copy_state(parts)
         check_alike(parts, state)
         if joined.leads:
             save_file({name: tensor.contiguous() for name, tensor in state.items()}, out.with_suffix(".safetensors"))
         processes.leave()
-    except Exception as found:
-        error = " ".join(f"{type(found).__name__}: {found}".split())[:600]
+    except Exception as raised:
+        error = " ".join(f"{type(raised).__name__}: {raised}".split())[:600]
     out.with_name(f"{out.name}-{rank}.json").write_text(json.dumps({"error": error}))
 
 

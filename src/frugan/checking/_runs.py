@@ -13,7 +13,7 @@ from torch import Tensor
 
 from frugan import artefact, games
 from frugan.batch import Batch
-from frugan.checking._contract import NotAsked, NotKept, same
+from frugan.checking._contract import NotAsked, NotKept, find_difference
 from frugan.checking._ground import BATCH, Ground
 from frugan.engine import checkpoint
 from frugan.engine.loop import Parts, play, play_round
@@ -34,7 +34,7 @@ class Runs(Protocol):
     def recipe(self) -> Recipe: ...
 
 
-def state_of(parts: Parts) -> dict[str, Tensor]:
+def copy_state(parts: Parts) -> dict[str, Tensor]:
     """Copies of all tensors of a run, by name."""
     return checkpoint.capture(parts.stateful())[0]
 
@@ -42,7 +42,7 @@ def state_of(parts: Parts) -> dict[str, Tensor]:
 def plays_a_round(variant: Runs) -> None:
     """Every network that a player trains moves; the game gives scalars that nobody waits for."""
     parts = variant.ground.parts(variant.recipe)
-    before = state_of(parts)
+    before = copy_state(parts)
     scalars = play_round(parts)
     if not parts.batches.taken:
         raise NotKept("a round takes no real images: take them by batches.take(stream, count), which counts them.")
@@ -59,7 +59,7 @@ def plays_a_round(variant: Runs) -> None:
             raise NotKept(f"step() gives '{name}' with its graph, which would be kept: give value.detach().")
         if not torch.isfinite(value):
             raise NotKept(f"step() gives '{name}' = {float(value)} in the first round.")
-    after = state_of(parts)
+    after = copy_state(parts)
     changed = [key for key in before if not torch.equal(before[key], after[key])]
     for name, network in parts.trained().items():
         weights = {f"network.{name}/{key}" for key, _ in network.named_parameters()}
@@ -77,15 +77,15 @@ def plays_a_round(variant: Runs) -> None:
 def resumes_bit_for_bit(variant: Runs) -> None:
     """Four rounds in one go, and two rounds, a checkpoint and two rounds more, leave the same run."""
     recipe, ground = variant.recipe, variant.ground
-    whole = state_of(ground.play(recipe, 4))
+    whole = copy_state(ground.play(recipe, 4))
     first, second = ground.play(recipe, 2), ground.parts(recipe)
     path = checkpoint.write(ground.new_folder("checkpoints"), first.stateful(), first.clock.images)
     checkpoint.restore(second.stateful(), *checkpoint.read(path))
     play(second, rounds=4)
-    apart = same(whole, state_of(second))
+    apart = find_difference(whole, copy_state(second))
     if apart is None:
         return
-    again = same(whole, state_of(ground.play(recipe, 4)))
+    again = find_difference(whole, copy_state(ground.play(recipe, 4)))
     if again is not None:
         raise NotKept(
             f"the same run played twice differs in '{again}': draw random numbers from progress.generator(name) (in a "
@@ -123,8 +123,8 @@ def _used(made: Any) -> list[np.ndarray[Any, Any]]:
     for shape in made.inputs(3):
         given.append(torch.randn(shape, generator=random) if isinstance(shape, tuple) else shape)
     with torch.no_grad():
-        found = made.module(*given)
-    numbers = [one.float().numpy() for one in (found.values() if isinstance(found, dict) else [found])]
+        output = made.module(*given)
+    numbers = [one.float().numpy() for one in (output.values() if isinstance(output, dict) else [output])]
     if isinstance(made, artefact.Generator):
         images = made.sample(5, seed=3)
         if not np.array_equal(images[:2], made.sample(2, seed=3)):
@@ -144,11 +144,11 @@ def _used(made: Any) -> list[np.ndarray[Any, Any]]:
 def is_looked_at_without_a_trace(variant: Runs) -> None:
     """Averages are kept, settled and shown, and the run goes on as if nobody had looked."""
     ground, recipe = variant.ground, variant.recipe
-    seen, unseen = ground.play(recipe, 2), ground.play(recipe, 2)
-    clock = seen.clock
-    moment = Moment(clock.images, clock.rounds, 0.0, 1, {}, seen.game, seen.game.networks, seen.averaged())
-    first = {stream: seen.batches.first(stream, 5) for stream in seen.game.streams}
-    like = first[seen.game.streams[0]]
+    watched, alone = ground.play(recipe, 2), ground.play(recipe, 2)
+    clock = watched.clock
+    moment = Moment(clock.images, clock.rounds, 0.0, 1, {}, watched.game, watched.game.networks, watched.averaged())
+    first = {stream: watched.batches.first(stream, 5) for stream in watched.game.streams}
+    like = first[watched.game.streams[0]]
     random = torch.get_rng_state()
     images = moment.sample(like, 0)
     if not torch.equal(images, moment.sample(like, 0)):
@@ -157,9 +157,9 @@ def is_looked_at_without_a_trace(variant: Runs) -> None:
     moment.preview(first, 0)
     if not torch.equal(random, torch.get_rng_state()):
         raise NotKept("looking draws from torch's own random numbers: use those that follow from the seed it is given.")
-    for parts in (seen, unseen):
+    for parts in (watched, alone):
         play_round(parts)
-    apart = same(state_of(seen), state_of(unseen))
+    apart = find_difference(copy_state(watched), copy_state(alone))
     if apart is not None:
         raise NotKept(f"looking changes the run: '{apart}' differs a round later from that of a run nobody looked at.")
 
@@ -169,12 +169,12 @@ def _settles_once_for_all(moment: Moment) -> None:
         moment.game.settle(network, 0)
         settled = {key: tensor.clone() for key, tensor in network.state_dict().items()}
         moment.game.settle(network, 0)
-        apart = same(settled, network.state_dict())
+        apart = find_difference(settled, network.state_dict())
         if apart is not None:
             raise NotKept(f"settle() gives '{apart}' of '{name}' another value each time: it must follow from weights.")
 
 
-def few(parts: Parts, count: int = BATCH) -> Batch:
+def take_few(parts: Parts, count: int = BATCH) -> Batch:
     """The first images of the first stream, with their labels."""
     return parts.batches.first(parts.game.streams[0], count)
 

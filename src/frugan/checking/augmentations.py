@@ -24,7 +24,7 @@ class Checked:
     ground: Ground
 
     @property
-    def found(self) -> Augmentation:
+    def made(self) -> Augmentation:
         """As `frugan.augment` makes it."""
         return augment.find(self.name)
 
@@ -48,7 +48,7 @@ def keeps_shape_and_precision(change: Checked) -> None:
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         for images in (_images(dtype), _images(dtype)[:, :1], _images(dtype).to(memory_format=torch.channels_last)):
             before = images.clone()
-            changed = change.found(images, _random())
+            changed = change.made(images, _random())
             if changed.shape != images.shape or changed.dtype != images.dtype:
                 raise NotKept(
                     f"of images {list(images.shape)} in {images.dtype} it makes {list(changed.shape)} in "
@@ -61,17 +61,17 @@ def keeps_shape_and_precision(change: Checked) -> None:
 def follows_from_the_given_random_numbers(change: Checked) -> None:
     """The same numbers make the same change, others another one, and nothing else is drawn."""
     before = torch.get_rng_state()
-    one, again = (change.found(_images(), _random()) for _ in range(2))
+    one, again = (change.made(_images(), _random()) for _ in range(2))
     if not torch.equal(one, again) or not torch.equal(before, torch.get_rng_state()):
         raise NotKept("the same random numbers make different changes: draw from `random` alone.")
-    if all(torch.equal(one, change.found(_images(), _random(seed))) for seed in range(1, 8)):
+    if all(torch.equal(one, change.made(_images(), _random(seed))) for seed in range(1, 8)):
         raise NotKept("whatever is drawn, the change is the same: that is no augmentation but another data set.")
 
 
 def lets_gradients_through(change: Checked) -> None:
     """The generator learns through it."""
     images = _images().requires_grad_()
-    changed = change.found(images, _random()).square().sum()
+    changed = change.made(images, _random()).square().sum()
     gradient = None
     if changed.requires_grad:
         (gradient,) = torch.autograd.grad(changed, images, allow_unused=True)

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from frugan import artefact, games, nets
-from frugan.checking._contract import Contract, NotAsked, NotKept, Remark, Requirement, same
+from frugan.checking._contract import Contract, NotAsked, NotKept, Remark, Requirement, find_difference
 from frugan.checking._ground import Ground
 from frugan.checking._runs import (
-    few,
     is_looked_at_without_a_trace,
     plays_a_round,
     resumes_bit_for_bit,
     ships_what_was_trained,
     streams_are_named,
+    take_few,
 )
 from frugan.engine.loop import Parts, play_round
 from frugan.games import Order
@@ -98,7 +98,7 @@ def samples_purely(game: Checked) -> None:
     parts = game.ground.play(game.recipe, 1)
     played, random = parts.game, torch.get_rng_state()
     with _evaluating(parts) as before:
-        like, less = few(parts, 7), few(parts, 3)
+        like, less = take_few(parts, 7), take_few(parts, 3)
         one, again, other = (played.sample(played.networks, like, seed) for seed in (1, 1, 2))
         if one.shape != like.images.shape:
             raise NotKept(f"sample() gives {list(one.shape)} where {list(like.images.shape)} were asked for.")
@@ -148,7 +148,7 @@ def _evaluating(parts: Parts) -> Iterator[dict[str, dict[str, Tensor]]]:
 
 def _check_still(parts: Parts, before: dict[str, dict[str, Tensor]], what: str) -> None:
     for name, network in parts.game.networks.items():
-        apart = same(before[name], network.state_dict())
+        apart = find_difference(before[name], network.state_dict())
         if apart is not None:
             raise NotKept(f"{what} changes '{apart}' of the network '{name}'.")
 
@@ -162,13 +162,13 @@ def judges_fakes_with_their_own_labels(game: Checked) -> None:
     free = [name for name in free if name in trained]
     if not makers or not set(makers) <= set(free):
         raise NotAsked("no network that makes images from latents could be told the data's labels.")
-    told = replace(
+    labelled = replace(
         recipe,
         networks={name: replace(spec, labels=name in free) for name, spec in recipe.networks.items()},
     )
-    told = game.ground.with_weights(told)
+    labelled = game.ground.with_weights(labelled)
     try:
-        parts = game.ground.parts(told)
+        parts = game.ground.parts(labelled)
     except UserError as error:
         raise NotAsked(f"its networks take no labels: {error}") from None
     made: dict[bytes, int] = {}
@@ -198,20 +198,20 @@ def judges_fakes_with_their_own_labels(game: Checked) -> None:
 def _check_judged(
     real: dict[bytes, int], made: dict[bytes, int], judged: list[tuple[str, Tensor, Tensor | None]]
 ) -> None:
-    found = 0
+    recognised = 0
     for name, images, labels in judged:
-        told = [None] * len(images) if labels is None else labels
-        for image, label in zip(images, told, strict=True):
+        own = [None] * len(images) if labels is None else labels
+        for image, label in zip(images, own, strict=True):
             code = _bytes(image)
             for known, what in ((real, "a real image"), (made, "a fake")):
                 if code in known:
-                    found += 1
+                    recognised += 1
                     if label is None or int(label) != known[code]:
                         raise NotKept(
                             f"'{name}' sees {what} of the label {known[code]} and is told {label}: labels travel with "
                             "their images, a fake's are those that it was made with."
                         )
-    if not found:
+    if not recognised:
         raise NotAsked("no network sees a real image or a fake as it is (all are augmented, or mixed).")
 
 

@@ -50,13 +50,13 @@ def _layers() -> Iterator[tuple[str, Callable[[], nn.Module], tuple[int, ...]]]:
     for stride, groups, kernel in forms:
         pads = ((kernel - 1) // 2, kernel // 2)
         made = {"stride": (stride, stride), "rows": pads, "columns": pads, "groups": groups}
-        told = f"{kernel} x {kernel}, stride {stride}, {groups} groups"
+        form = f"{kernel} x {kernel}, stride {stride}, {groups} groups"
         yield (
-            f"a convolution ({told})",
+            f"a convolution ({form})",
             lambda kernel=kernel, made=made: Convolution(8, 8, (kernel, kernel), **made), (3, 8, 10, 12),
         )
         yield (
-            f"a transposed convolution ({told})",
+            f"a transposed convolution ({form})",
             lambda kernel=kernel, made=made: Transposed(8, 8, (kernel, kernel), **made), (3, 8, 6, 5),
         )
     yield "a transposed convolution of one pixel", lambda: Transposed(16, 8, (4, 4)), (3, 16, 1, 1)
@@ -64,7 +64,7 @@ def _layers() -> Iterator[tuple[str, Callable[[], nn.Module], tuple[int, ...]]]:
     yield "an instance norm with a ReLU", lambda: InstanceNorm(True), (3, 8, 10, 12)
 
 
-def _computed(layer: nn.Module, images: Tensor, mode: str, half: bool) -> tuple[list[Tensor], bool]:
+def _compute(layer: nn.Module, images: Tensor, mode: str, half: bool) -> tuple[list[Tensor], bool]:
     """Output and gradients of a layer by a kernel, and whether the kernel took the call."""
     given, choices = images.clone().requires_grad_(), Choices(mode)
     with choices.active(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
@@ -78,21 +78,21 @@ def _computed(layer: nn.Module, images: Tensor, mode: str, half: bool) -> tuple[
 def _check(kernel: Checked, half: bool) -> int:
     """How many of the layers it takes, all of which it must compute as the plain form does."""
     taken, names = 0, ["its output", "its gradient by images", "its gradient by weights", "its gradient by biases"]
-    for told, make, shape in _layers():
+    for what, make, shape in _layers():
         for layout in (torch.contiguous_format, torch.channels_last):
             torch.manual_seed(0)
             layer = make().to(memory_format=layout)  # pyrefly: ignore
             images = torch.randn(shape).to(memory_format=layout)
-            found, took = _computed(layer, images, kernel.name, half)
+            computed, took = _compute(layer, images, kernel.name, half)
             if not took:
                 continue
             taken += 1
-            plain, _ = _computed(layer, images, "plain", False)
-            for what, mine, theirs in zip(names, found, plain, strict=False):
+            plain, _ = _compute(layer, images, "plain", False)
+            for number, mine, theirs in zip(names, computed, plain, strict=False):
                 apart = float((mine - theirs).norm()) / max(float(theirs.norm()), 1e-6)
                 if not apart <= (HALF if half else ROUNDING):
                     raise NotKept(
-                        f"of {told}, {str(layout).removeprefix('torch.')}, {what} differs from the plain form by "
+                        f"of {what}, {str(layout).removeprefix('torch.')}, {number} differs from the plain form by "
                         f"{apart:.2g} of its norm: compute the same, or let `takes` leave the call."
                     )
     return taken

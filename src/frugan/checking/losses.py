@@ -28,7 +28,7 @@ class Loss:
     ground: Ground
 
     @property
-    def found(self) -> AdversarialLoss:
+    def made(self) -> AdversarialLoss:
         """As `frugan.losses` makes it."""
         return losses.find(self.name)
 
@@ -39,7 +39,7 @@ class Loss:
 
     def sides(self) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
         """Both sides as functions of real and fake logits."""
-        loss = self.found
+        loss = self.made
 
         def random() -> torch.Generator:
             return torch.Generator().manual_seed(0)
@@ -118,7 +118,7 @@ def computes_in_float32_at_least(loss: Loss) -> None:
 def says_what_is_taken_for_real(loss: Loss) -> None:
     """For each logit yes or no; higher ones rather."""
     logits = torch.linspace(-9, 9, 10)[:, None]
-    taken = loss.found.takes_for_real(logits)
+    taken = loss.made.takes_for_real(logits)
     if not isinstance(taken, Tensor) or taken.dtype is not torch.bool or taken.shape != logits.shape:
         raise NotKept("takes_for_real gives no truth value for each logit: e.g. lambda logits: logits > 0.")
     if not taken[-1]:

@@ -59,14 +59,14 @@ class Checked:
         """What it needs to see, of fakes that are "good" or have one of `FAULTS`."""
         needs = {need.removesuffix("?"): parse_need(need) for need in self.metric.needs}
         bits = metrics.of_translations(self.metric)
-        return {name: self._seen(need, quality, count, bits) for name, need in needs.items()}
+        return {name: self._input(need, quality, count, bits) for name, need in needs.items()}
 
-    def _seen(self, need: Need, quality: str, count: int, bits: bool) -> Any:
+    def _input(self, need: Need, quality: str, count: int, bits: bool) -> Any:
         if need.kind == "generator":
             return self.generator(restless=quality == "far")
         if need.kind == "look":
             return views.build("pixels", dataset=_dataset()).features_of_floats
-        return _seen(need.images, need.kind, quality, count, bits)
+        return _make(need.images, need.kind, quality, count, bits)
 
     def generator(self, *, restless: bool) -> artefact.Generator:
         """One that was trained a little; a `restless` one makes another image of the nearest latents."""
@@ -87,7 +87,7 @@ def _dataset() -> Dataset:
     return Dataset("made", "train", ImageShape(1, 8, 8), images, None, (), "made")
 
 
-def _seen(images: str, kind: str, quality: str, count: int, bits: bool) -> Tensor:
+def _make(images: str, kind: str, quality: str, count: int, bits: bool) -> Tensor:
     """One kind of one set of images, see `frugan.metrics`.
 
     Images are of three classes, each with a place in the features and a brightness; as attributes, two bits of which a
@@ -114,15 +114,16 @@ def _seen(images: str, kind: str, quality: str, count: int, bits: bool) -> Tenso
     source = {"returned": "source", "unchanged": "real"}.get(images, "real" if fault == "copied" else images)
     noise = 0.0 if fault == "copied" or source == images else 0.01
     if kind == "features":
-        seen = 2.0 * classes[:, None] + _noise(source, count, WIDTH) + noise * _noise(f"{images}.again", count, WIDTH)
-        return seen[:1].expand_as(seen).clone() if fault == "collapsed" else seen + (20.0 if fault == "far" else 0.0)
-    seen = 60.0 + 60.0 * classes[:, None, None, None] + 25.0 * _noise(source, count, 1, SIDE, SIDE)
-    seen = seen + 100 * noise * _noise(f"{images}.again", count, 1, SIDE, SIDE)
+        values = 2.0 * classes[:, None] + _noise(source, count, WIDTH) + noise * _noise(f"{images}.again", count, WIDTH)
+        values = values[:1].expand_as(values).clone() if fault == "collapsed" else values
+        return values + 20.0 if fault == "far" else values
+    values = 60.0 + 60.0 * classes[:, None, None, None] + 25.0 * _noise(source, count, 1, SIDE, SIDE)
+    values = values + 100 * noise * _noise(f"{images}.again", count, 1, SIDE, SIDE)
     if fault == "collapsed":
-        seen = seen[:1].expand_as(seen)
+        values = values[:1].expand_as(values)
     if fault == "far":
-        seen = 255.0 * (_noise(f"{images}.far", count, 1, SIDE, SIDE) > 0)
-    return seen.round().clamp(0, 255).to(torch.uint8)
+        values = 255.0 * (_noise(f"{images}.far", count, 1, SIDE, SIDE) > 0)
+    return values.round().clamp(0, 255).to(torch.uint8)
 
 
 def _noise(name: str, *shape: int) -> Tensor:
@@ -191,10 +192,10 @@ def says_which_way_is_better(metric: Checked) -> None:
         if -min(gains) > max(0.0, *gains):
             return
     if bad:
-        told = ", ".join(f"{value:.4g} for {fault} ones" for fault, value in bad.items())
+        others = ", ".join(f"{value:.4g} for {fault} ones" for fault, value in bad.items())
         raise NotKept(
-            f'better="{metric.metric.better}", and good fakes have {headline} {good:.4g}, {told}: is it the other way '
-            "round, or blind to all of these?"
+            f'better="{metric.metric.better}", and good fakes have {headline} {good:.4g}, {others}: is it the other '
+            "way round, or blind to all of these?"
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from frugan import convs, costs, nets
 from frugan.batch import ImageShape
 from frugan.blueprint import Blueprint
-from frugan.checking._contract import Contract, NotAsked, NotKept, Remark, Requirement, same
+from frugan.checking._contract import Contract, NotAsked, NotKept, Remark, Requirement, find_difference
 from frugan.checking._ground import PLAIN, Ground
 from frugan.checking._runs import plays_a_round, resumes_bit_for_bit, ships_what_was_trained
 from frugan.games import DISCRIMINATOR, GENERATOR
@@ -23,7 +23,7 @@ SHAPES = tuple(ImageShape(*shape) for shape in (
     (1, 8, 8), (3, 16, 16), (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 128, 128),
 ))  # fmt: skip
 """What is tried. One of them will do; what an architecture cannot make it must refuse."""
-LATENTS, VECTOR, TOLD = 12, 6, 4
+LATENTS, VECTOR, CONDITION = 12, 6, 4
 OUTPUTS = {"score": 1, "classes": 5}
 FEW = 6
 WIDTH = 0.25
@@ -62,38 +62,38 @@ class Part:
                 errors.append(str(error))
             else:
                 return shape
-        raise UserError(f"It can be built for no image of {', '.join(map(_told, SHAPES))}: {errors[0]}")
+        raise UserError(f"It can be built for no image of {', '.join(map(_spell, SHAPES))}: {errors[0]}")
 
-    def blueprint(self, told: int = 0, *, width: float = WIDTH, family: str | None = None,
+    def blueprint(self, size: int = 0, *, width: float = WIDTH, family: str | None = None,
                   shape: ImageShape | None = None, numbers: bool = True) -> Blueprint:  # fmt: skip
-        """What is built: told so many values (or class numbers), thinner, by a family."""
+        """What is built: with a condition of this size, thinner, by a family."""
         options = {"width": width} if "width" in nets.options(self.name, self.part) else {}
         rules = () if family is None else (Rule("*", family),)
         judging = self.part in ("encoder", "joint")
         return Blueprint(
             self.part, Network(self.name, options, rules), shape or self.shape, LATENTS, OUTPUTS if judging else None,
-            told, numbers, VECTOR if self.part == "joint" else 0,
+            size, numbers, VECTOR if self.part == "joint" else 0,
         )
 
-    def network(self, told: int = 0, **how: Any) -> nn.Module:
+    def network(self, size: int = 0, **how: Any) -> nn.Module:
         """The same alive; equal calls give equal weights."""
         torch.manual_seed(0)
-        module, _ = self.blueprint(told, **how).build()
+        module, _ = self.blueprint(size, **how).build()
         return module
 
-    def inputs(self, told: int = 0, count: int = FEW) -> list[Tensor]:
+    def inputs(self, size: int = 0, count: int = FEW) -> list[Tensor]:
         """What it is called with: always the same numbers."""
         random = torch.Generator().manual_seed(1)
         first = (LATENTS,) if self.part == "decoder" else tuple(self.shape)
         given = [torch.randn(count, *first, generator=random)]
         if self.part == "joint":
             given.append(torch.randn(count, VECTOR, generator=random))
-        return [*given, torch.arange(count) % told] if told else given
+        return [*given, torch.arange(count) % size] if size else given
 
-    def takes(self, told: int) -> nn.Module:
-        """The network that is told something. Raises NotAsked if it can be told nothing."""
+    def takes(self, size: int) -> nn.Module:
+        """The network with a condition. Raises NotAsked if it takes none."""
         try:
-            return self.network(told)
+            return self.network(size)
         except UserError as error:
             raise NotAsked(f"it takes no labels: {error}") from None
 
@@ -115,7 +115,7 @@ class Part:
         )
 
 
-def _told(shape: ImageShape) -> str:
+def _spell(shape: ImageShape) -> str:
     return "x".join(map(str, shape))
 
 
@@ -134,7 +134,7 @@ def builds_or_refuses(part: Part) -> None:
             continue
         except Exception as error:
             raise NotKept(
-                f"for images of {_told(shape)} it fails ({type(error).__name__}: {error}): what cannot be built is "
+                f"for images of {_spell(shape)} it fails ({type(error).__name__}: {error}): what cannot be built is "
                 "refused by frugan.registry.UserError, with the sizes that can."
             ) from error
     _ = part.shape
@@ -191,7 +191,7 @@ def is_thinner_by_width(part: Part) -> None:
 
 def follows_from_the_seed(part: Part) -> None:
     """Weights are drawn from torch's global random numbers, and nothing else decides."""
-    apart = same(part.network().state_dict(), part.network().state_dict())
+    apart = find_difference(part.network().state_dict(), part.network().state_dict())
     if apart is not None:
         raise NotKept(f"two networks of the same seed differ in '{apart}': draw from torch's own random numbers alone.")
 
@@ -229,12 +229,12 @@ def judges_each_image_alone(part: Part) -> None:
 
 def trains_every_weight(part: Part) -> None:
     """Each gets a gradient that is finite, and matrices one that is not zero."""
-    for told in (0, TOLD):
+    for size in (0, CONDITION):
         try:
-            network = part.network(told)
+            network = part.network(size)
         except UserError:
             continue
-        output = _flat(network(*part.inputs(told)))
+        output = _flat(network(*part.inputs(size)))
         (output * torch.randn_like(output)).sum().backward()
         for name, parameter in network.named_parameters():
             if parameter.grad is None:
@@ -250,27 +250,27 @@ def trains_every_weight(part: Part) -> None:
 
 def is_told_labels(part: Part) -> None:
     """Class numbers, or as many values, change the output; `classes` says that they are wanted."""
-    network = part.takes(TOLD).eval()
-    if getattr(network, "classes", 0) != TOLD:
+    network = part.takes(CONDITION).eval()
+    if getattr(network, "classes", 0) != CONDITION:
         raise NotKept(
-            f"built for {TOLD} labels, its attribute `classes` is {getattr(network, 'classes', 'not there')}: games "
-            "ask it whether to pass labels on. Say self.classes = classes."
+            f"built for {CONDITION} labels, its attribute `classes` is {getattr(network, 'classes', 'not there')}: "
+            "games ask it whether to pass labels on. Say self.classes = classes."
         )
     if getattr(part.network(), "classes", 0):
         raise NotKept("built without labels, its attribute `classes` is not 0, so that games pass labels on.")
-    *given, labels = part.inputs(TOLD)
+    *given, labels = part.inputs(CONDITION)
     output = _flat(network(*given, labels))
-    if not (output != _flat(network(*given, (labels + 1) % TOLD))).any(1).all():
+    if not (output != _flat(network(*given, (labels + 1) % CONDITION))).any(1).all():
         raise NotKept("another label does not change the output.")
-    bits = nn.functional.one_hot(labels, TOLD).float()
+    bits = nn.functional.one_hot(labels, CONDITION).float()
     try:
-        told = _flat(network(*given, bits))
+        by_bits = _flat(network(*given, bits))
     except Exception as error:
         raise NotKept(
-            f"it takes class numbers [n] and not values [n, {TOLD}] ({type(error).__name__}: {error}): attributes, and "
-            "what a game tells, come as values. Take what has two dimensions as it is."
+            f"it takes class numbers [n] and not values [n, {CONDITION}] ({type(error).__name__}: {error}): "
+            "attributes, and what a game tells, come as values. Take what has two dimensions as it is."
         ) from error
-    if not torch.allclose(output, told, rtol=0, atol=1e-5):
+    if not torch.allclose(output, by_bits, rtol=0, atol=1e-5):
         raise NotKept("a label as a class number and the same as a one-hot vector give different outputs.")
 
 
@@ -309,9 +309,11 @@ def is_built_by_every_family(part: Part) -> None:
             raise NotKept(f"with the family '{family}' it gives {list(output.shape)}.")
 
 
-def _own(part: Part, name: str) -> tuple[nn.Module, Any]:
-    """The network and an attribute that it may leave out."""
+def _own(part: Part, name: str, *parts: str) -> tuple[nn.Module, Any]:
+    """The network and an attribute that it may leave out, and that means something in these parts alone."""
     network = part.network()
+    if part.part not in parts:
+        raise NotAsked(f"`{name}` is read of a part '{parts[0]}' only.")
     if not hasattr(network, name):
         raise NotAsked(f"it has no `{name}`, which it may leave out.")
     return network, getattr(network, name)
@@ -319,22 +321,23 @@ def _own(part: Part, name: str) -> tuple[nn.Module, Any]:
 
 def has_features(part: Part) -> None:
     """Activations of each stage, where it says that it has them."""
-    _, features = _own(part, "features")
-    seen = features(*part.inputs())
-    if not len(seen) or not all(isinstance(one, Tensor) and len(one) == FEW and one.dim() in (2, 4) for one in seen):
+    _, features = _own(part, "features", "encoder")
+    activations = features(*part.inputs())
+    tensors = all(isinstance(one, Tensor) and len(one) == FEW and one.dim() in (2, 4) for one in activations)
+    if not len(activations) or not tensors:
         raise NotKept("features(images) gives no list of maps [n, c, h, w] or vectors [n, c], one for each stage.")
 
 
 def names_its_outputs(part: Part) -> None:
     """As they were ordered, where it says them."""
-    _, outputs = _own(part, "outputs")
+    _, outputs = _own(part, "outputs", "encoder", "joint")
     if dict(outputs) != OUTPUTS:
         raise NotKept(f"its attribute `outputs` is {outputs!r}; ordered were {OUTPUTS}.")
 
 
 def judges_joined_batches_alike(part: Part) -> None:
     """Where it says that it `joins`."""
-    network, joins = _own(part, "joins")
+    network, joins = _own(part, "joins", "encoder")
     if not joins:
         raise NotAsked("it says joins=False: two batches are judged by two calls.")
     for module in network.modules():
@@ -350,7 +353,7 @@ def judges_joined_batches_alike(part: Part) -> None:
 
 def takes_other_sizes(part: Part) -> None:
     """Where it says of what their sides are multiples."""
-    network, multiple = _own(part, "multiple")
+    network, multiple = _own(part, "multiple", "translator")
     height, width = (multiple * (side // multiple + 1) for side in part.shape[1:])
     images = torch.zeros(1, part.shape.channels, height, width)
     if network.eval()(images).shape != images.shape:

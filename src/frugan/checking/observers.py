@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from frugan.checking._contract import Contract, NotKept, Requirement, same
+from frugan.checking._contract import Contract, NotKept, Requirement, find_difference
 from frugan.checking._ground import Ground
 from frugan.engine import checkpoint, observers
 from frugan.engine.run import RunFolder
@@ -47,7 +47,7 @@ def looks_and_goes_on(observer: Checked) -> None:
 def leaves_no_trace(observer: Checked) -> None:
     """A run that it watched is bit for bit that of one that it did not."""
     run, _ = observer.watched()
-    apart = same(_kept(observer.ground.run(observer.recipe, 4)), _kept(run))
+    apart = find_difference(_kept(observer.ground.run(observer.recipe, 4)), _kept(run))
     if apart is not None:
         raise NotKept(f"a run that it watched differs in '{apart}' from one that it did not: observers only look.")
 

@@ -27,7 +27,7 @@ class Checked:
     ground: Ground
 
     @property
-    def found(self) -> Penalty:
+    def made(self) -> Penalty:
         """As `frugan.penalties` makes it."""
         return penalties.find(self.name)
 
@@ -63,23 +63,23 @@ class Steps:
 
 def says_when_it_is_due(penalty: Checked) -> None:
     """Its name, every how many rounds, and whether it looks at scores."""
-    found = penalty.found
-    if found.name != penalty.name:
+    made = penalty.made
+    if made.name != penalty.name:
         raise NotKept(
-            f"it was added as '{penalty.name}' and its name is '{found.name}', under which it is logged and saved: "
+            f"it was added as '{penalty.name}' and its name is '{made.name}', under which it is logged and saved: "
             "give it the same name."
         )
-    if not isinstance(found.needs_scores, bool):
-        raise NotKept(f"needs_scores is {found.needs_scores!r}: say True or False.")
+    if not isinstance(made.needs_scores, bool):
+        raise NotKept(f"needs_scores is {made.needs_scores!r}: say True or False.")
 
 
 def is_a_number_with_a_gradient(penalty: Checked) -> None:
     """By the discriminator's weights, in several steps on end."""
-    found, steps, moved = penalty.found, Steps(), False
+    made, steps, moved = penalty.made, Steps(), False
     for number in range(3):
-        judgement = steps.judgement(number, found.needs_scores)
+        judgement = steps.judgement(number, made.needs_scores)
         before = judgement.real.images.clone(), judgement.fake.images.clone()
-        value = found(judgement)
+        value = made(judgement)
         if not isinstance(value, Tensor) or value.dim() != 0 or not torch.isfinite(value):
             raise NotKept(f"it is {value!r} in step {number + 1}: give one finite number, e.g. a mean over the batch.")
         if not torch.equal(before[0], judgement.real.images) or not torch.equal(before[1], judgement.fake.images):
@@ -100,30 +100,30 @@ def is_a_number_with_a_gradient(penalty: Checked) -> None:
 def draws_from_what_it_is_given(penalty: Checked) -> None:
     """The same step gives the same number."""
     steps, before = Steps(), torch.get_rng_state()
-    one, other = (found(steps.judgement(0, found.needs_scores)) for found in (penalty.found, penalty.found))
+    one, other = (made(steps.judgement(0, made.needs_scores)) for made in (penalty.made, penalty.made))
     if not torch.equal(one, other) or not torch.equal(before, torch.get_rng_state()):
         raise NotKept("the same step costs different prices: draw random numbers from judgement.random alone.")
 
 
 def remembers_by_its_state(penalty: Checked) -> None:
     """One that takes over another one's state goes on as that does, copies among them."""
-    found, steps = penalty.found, Steps()
+    made, steps = penalty.made, Steps()
     for number in range(3):
-        found(steps.judgement(number, found.needs_scores))
-    copied, fresh = copy.deepcopy(found), penalty.found
+        made(steps.judgement(number, made.needs_scores))
+    copied, fresh = copy.deepcopy(made), penalty.made
     loading: Any = fresh
-    if hasattr(found, "state_dict"):
-        loading.load_state_dict(_copied(found.state_dict()))  # type: ignore[attr-defined]
-    values = [one(steps.judgement(3, one.needs_scores)).detach() for one in (found, copied, fresh)]
+    if hasattr(made, "state_dict"):
+        loading.load_state_dict(_copied(made.state_dict()))  # type: ignore[attr-defined]
+    values = [one(steps.judgement(3, one.needs_scores)).detach() for one in (made, copied, fresh)]
     if not torch.equal(values[0], values[1]):
         raise NotKept("a copy of it (copy.deepcopy, as every discriminator gets one) goes on otherwise than it does.")
     if not torch.equal(values[0], values[2]):
-        missing = "has no state_dict()" if not hasattr(found, "state_dict") else "does not save all that it remembers"
+        missing = "has no state_dict()" if not hasattr(made, "state_dict") else "does not save all that it remembers"
         raise NotKept(
             f"after three steps it remembers something and {missing}: give it state_dict() and load_state_dict(state) "
             "with everything that decides, so that a resumed run goes on."
         )
-    if not hasattr(found, "state_dict"):
+    if not hasattr(made, "state_dict"):
         raise NotAsked("it remembers nothing.")
 
 
@@ -142,4 +142,4 @@ CONTRACT = Contract("penalty", penalties.names, Checked, (
     Requirement(remembers_by_its_state, WHERE, (is_a_number_with_a_gradient,)),
     Requirement(plays_a_round, "frugan.games, Game.step", (is_a_number_with_a_gradient,)),
     Requirement(resumes_bit_for_bit, "frugan.games, Game", (plays_a_round,)),
-), shared=lambda penalty: hasattr(penalty.found, "state_dict"))  # fmt: skip
+), shared=lambda penalty: hasattr(penalty.made, "state_dict"))  # fmt: skip

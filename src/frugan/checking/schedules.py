@@ -26,7 +26,7 @@ class Checked:
     ground: Ground
 
     @property
-    def found(self) -> Schedule:
+    def made(self) -> Schedule:
         """As `frugan.schedules` makes it. Raises NotAsked for one that cannot do without options."""
         try:
             return schedules.find(self.name)
@@ -36,7 +36,7 @@ class Checked:
     @functools.cached_property
     def recipe(self) -> Recipe:
         """A small recipe whose rates follow it."""
-        if self.found.follows_the_end:
+        if self.made.follows_the_end:
             # Such a run ends where it was to end, and this one is continued.
             raise NotAsked("it depends on the end of a run, which is then continued to no other.")
         chosen = Choice(self.name)
@@ -49,14 +49,14 @@ def is_a_factor(schedule: Checked) -> None:
     """A finite number from 0, at every moment of every run."""
     for budget in BUDGETS:
         for images in IMAGES:
-            factor = schedule.found(images, budget)
+            factor = schedule.made(images, budget)
             if not isinstance(factor, (int, float)) or not math.isfinite(factor) or factor < 0:
                 raise NotKept(f"after {images:,} of {budget:,} images it is {factor!r}: give a finite number from 0.")
 
 
 def is_pure(schedule: Checked) -> None:
     """Asked again, in another order or of a new one, it says the same."""
-    one, other = schedule.found, schedule.found
+    one, other = schedule.made, schedule.made
     forth = [one(images, budget) for budget in BUDGETS for images in IMAGES]
     back = [other(images, budget) for budget in reversed(BUDGETS) for images in reversed(IMAGES)]
     if forth != back[::-1]:
@@ -65,9 +65,9 @@ def is_pure(schedule: Checked) -> None:
 
 def says_whether_it_follows_the_end(schedule: Checked) -> None:
     """A run whose rates depend on its end cannot be made longer."""
-    found = schedule.found
-    depends = any(len({found(images, budget) for budget in BUDGETS}) > 1 for images in IMAGES)
-    if depends and not found.follows_the_end:
+    made = schedule.made
+    depends = any(len({made(images, budget) for budget in BUDGETS}) > 1 for images in IMAGES)
+    if depends and not made.follows_the_end:
         raise NotKept(
             "its factor depends on the budget, and it does not say so: Schedule(factor, follows_the_end=True)."
         )

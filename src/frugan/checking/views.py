@@ -38,12 +38,12 @@ class Checked:
         """The pictures, in colour. Raises NotAsked if it is not for such data, or wants weights that are not here."""
         if "weights" in self.builder.needs:
             raise NotAsked("it needs published weights, which are not asked for here.")
-        found = data.open_dataset(str(self.ground.pictures), size=SIZE, channels=3)
-        if not self.builder.suits(found):
+        dataset = data.open_dataset(str(self.ground.pictures), size=SIZE, channels=3)
+        if not self.builder.suits(dataset):
             raise NotAsked("it is for other data than coloured pictures of three classes.")
         if self.builder.kept is not None:
             raise NotAsked("it learns from the data, which takes too long here.")
-        return found
+        return dataset
 
     @property
     def images(self) -> Tensor:
@@ -57,25 +57,25 @@ class Checked:
 
 def gives_a_row_for_each_image(view: Checked) -> None:
     """Float32 features on the CPU, as wide as it says."""
-    found, images = view.built(), view.images
-    seen = found.look(images)
-    if seen.features.shape != (len(images), found.width) or seen.features.dtype != torch.float32:
+    built, images = view.built(), view.images
+    seen = built.look(images)
+    if seen.features.shape != (len(images), built.width) or seen.features.dtype != torch.float32:
         raise NotKept(
             f"of {len(images)} images it gives {seen.features.dtype} {list(seen.features.shape)}; wanted is float32 "
-            f"[{len(images)}, {found.width}], {found.width} being its `width`."
+            f"[{len(images)}, {built.width}], {built.width} being its `width`."
         )
     if seen.features.requires_grad or seen.features.device.type != "cpu" or not seen.features.isfinite().all():
         raise NotKept("its features are not finite numbers on the CPU without a graph.")
-    logs, wide = seen.log_probabilities, found.classes or found.attributes
+    logs, wide = seen.log_probabilities, built.classes or built.attributes
     if (logs is None) != (not wide) or (logs is not None and logs.shape != (len(images), wide)):
-        raise NotKept(f"it says classes={found.classes}, attributes={found.attributes}, and gives other probabilities.")
+        raise NotKept(f"it says classes={built.classes}, attributes={built.attributes}, and gives other probabilities.")
 
 
 def sees_each_image_alone(view: Checked) -> None:
     """Always the same in an image, whatever is beside it; and writes to none."""
-    found, images = view.built(), view.images
+    built, images = view.built(), view.images
     before, random = images.clone(), torch.get_rng_state()
-    whole, again, one = (found.features(given) for given in (images, images, images[3:4]))
+    whole, again, one = (built.features(given) for given in (images, images, images[3:4]))
     if not torch.equal(whole, again) or not torch.equal(random, torch.get_rng_state()):
         raise NotKept("the same images have other features the second time: let nothing be drawn.")
     if not torch.allclose(whole[3:4], one, rtol=1e-4, atol=1e-4):
@@ -86,23 +86,23 @@ def sees_each_image_alone(view: Checked) -> None:
 
 def tells_its_version(view: Checked) -> None:
     """The same whenever it is built for the same data; another one for another option that changes features."""
-    found = view.built()
-    if found.version != view.built().version:
-        raise NotKept(f"built twice for the same data it has two versions: {found.version}, {view.built().version}.")
-    if found.name != view.name:
-        raise NotKept(f"it was added as '{view.name}' and is named '{found.name}': give it one name.")
-    json.dumps(found.description)
+    built = view.built()
+    if built.version != view.built().version:
+        raise NotKept(f"built twice for the same data it has two versions: {built.version}, {view.built().version}.")
+    if built.name != view.name:
+        raise NotKept(f"it was added as '{view.name}' and is named '{built.name}': give it one name.")
+    json.dumps(built.description)
     for option, default in options_of(view.builder.build, without=GIVEN).items():
         for value in _others(default):
             try:
                 other = view.built(**{option: value})
             except UserError:
                 continue
-            features = found.features(view.images), other.features(view.images)
+            features = built.features(view.images), other.features(view.images)
             changed = features[0].shape != features[1].shape or not torch.equal(*features)
-            if changed and other.version == found.version:
+            if changed and other.version == built.version:
                 raise NotKept(
-                    f"{option}={value!r} changes its features and not its version ({found.version}), so that values of "
+                    f"{option}={value!r} changes its features and not its version ({built.version}), so that values of "
                     "both would be taken for comparable: write the option into `version`."
                 )
 
@@ -120,11 +120,11 @@ def _is_number(value: Any) -> bool:
 
 def sees_floats_as_bytes(view: Checked) -> None:
     """Where it takes floats, those that are bytes have the same features."""
-    found, images = view.built(), view.images
-    if not found.takes_floats:
+    built, images = view.built(), view.images
+    if not built.takes_floats:
         raise NotAsked("it says takes_floats=False: it looks at bytes alone.")
-    floats = found.features_of_floats(images.float() / 127.5 - 1)
-    if not torch.allclose(floats, found.features(images), rtol=1e-3, atol=1e-3):
+    floats = built.features_of_floats(images.float() / 127.5 - 1)
+    if not torch.allclose(floats, built.features(images), rtol=1e-3, atol=1e-3):
         raise NotKept(
             "floats from 0 to 255 have other features than the same bytes: say takes_floats=False, or take both."
         )

@@ -42,6 +42,11 @@ def mixed(level, new, old):
     return new if faded == 0 else faded * new + (1 - faded) * old
 
 
+def as_values(condition, classes):
+    """Class numbers as one-hot vectors; attributes are values already."""
+    return condition if condition.dim() == 2 else functional.one_hot(condition, classes)
+
+
 def sized(images, level):
     """Real images ``[n, c, h, w]`` as a level has them, so that sharpness tells nothing."""
     while images.shape[-1] > 4 * 2 ** math.ceil(level):
@@ -74,7 +79,7 @@ class Generator(Growing):
 
     def forward(self, latents, condition=None, level=None):
         if condition is not None:
-            latents = torch.cat([latents, functional.one_hot(condition, self.classes).to(latents)], 1)
+            latents = torch.cat([latents, as_values(condition, self.classes).to(latents)], 1)
         now = float(self.level) if level is None else level
         hidden = [normed(functional.leaky_relu(self.first(latents).unflatten(1, (-1, 4, 4)), 0.2))]
         for block in self.blocks[: math.ceil(now)]:
@@ -112,7 +117,7 @@ class Discriminator(Growing):
                 hidden = mixed(now, hidden, functional.leaky_relu(self.inputs[number](halved(images)), 0.2))
         hidden = hidden.flatten(1)
         if condition is not None:
-            hidden = torch.cat([hidden, functional.one_hot(condition, self.classes).to(hidden)], 1)
+            hidden = torch.cat([hidden, as_values(condition, self.classes).to(hidden)], 1)
         return {name: head(hidden) for name, head in self.heads.items()}
 
 
