@@ -140,6 +140,9 @@ BROKEN: dict[str, tuple[str, list[tuple[str, str]], str, str]] = {
     "network, twice": (
         "network", [('layers.up("output"', 'layers.up("up.0"')], "is built by every family", "give each its own",
     ),
+    "game, streams": (
+        "game", [('    streams = ("train",)\n', "")], "names its streams", 'streams = ("train",)',
+    ),
     "game, scalar": (
         "game", [('"generator.loss": tried[0]', '"generator.loss": tried[0].item()')], "plays a round",
         "never value.item()",

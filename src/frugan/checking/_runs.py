@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frugan import artefact, games
+from frugan import artefact
 from frugan.batch import Batch
 from frugan.checking._contract import NotAsked, NotKept, find_difference
 from frugan.checking._ground import BATCH, Ground
@@ -177,10 +177,3 @@ def _settles_once_for_all(moment: Moment) -> None:
 def take_few(parts: Parts, count: int = BATCH) -> Batch:
     """The first images of the first stream, with their labels."""
     return parts.batches.first(parts.game.streams[0], count)
-
-
-def streams_are_named(variant: Runs) -> None:
-    """The streams are known before the game is built, and the same afterwards."""
-    known = games.find(variant.recipe.game.name).streams
-    if not known or not all(isinstance(stream, str) for stream in known):
-        raise NotKept(f'streams is {known!r}: name at least one, e.g. streams = ("train",), on the class itself.')

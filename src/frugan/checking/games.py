@@ -19,7 +19,6 @@ from frugan.checking._runs import (
     plays_a_round,
     resumes_bit_for_bit,
     ships_what_was_trained,
-    streams_are_named,
     take_few,
 )
 from frugan.engine.loop import Parts, play_round
@@ -60,6 +59,13 @@ def orders_networks(game: Checked) -> None:
             raise NotKept(f"'{name}' is a joint part and the size of its vectors is not ordered: vector=LatentSize().")
         if order.like is not None and order.like not in ordered:
             raise NotKept(f"'{name}' is like '{order.like}', which is not ordered.")
+
+
+def names_its_streams(game: Checked) -> None:
+    """On the class itself, so that they are known before the game is built."""
+    named = getattr(games.find(game.name).game, "streams", None)
+    if not isinstance(named, tuple) or not named or not all(isinstance(stream, str) for stream in named):
+        raise NotKept(f'`streams` of its class is {named!r}: name at least one, e.g. streams = ("train",).')
 
 
 def holds_what_it_ordered(game: Checked) -> None:
@@ -260,8 +266,8 @@ def counts_a_batch_by_the_recipe(game: Checked) -> None:
 
 CONTRACT = Contract("game", games.names, Checked, (
     Requirement(orders_networks, "frugan.games, Order"),
-    Requirement(streams_are_named, "frugan.games, Game.streams"),
-    Requirement(holds_what_it_ordered, "frugan.games, Game.networks", (orders_networks,)),
+    Requirement(names_its_streams, "frugan.games, Game.streams"),
+    Requirement(holds_what_it_ordered, "frugan.games, Game.networks", (orders_networks, names_its_streams)),
     Requirement(plays_a_round, "frugan.games, Game.step", (holds_what_it_ordered,)),
     Requirement(counts_a_batch_by_the_recipe, "frugan.games, Variant", (plays_a_round,)),
     Requirement(samples_purely, "frugan.games, Game.sample", (plays_a_round,)),
