@@ -1,13 +1,15 @@
 """How far a generator's images differ over latents before it has learnt anything, for each family and either start.
 
-    python examples/first_images.py
+    python examples/first_images.py [RECIPE ...]
 
-Prints the standard deviation over 64 latents, in grey levels, mean of three seeds. "layerwise" starts each piece of a
-layer as if it stood alone; "composite", the default, starts the whole as the standard layer in its place.
+Prints the standard deviation over 64 latents (of a translator: over 64 images of noise), in grey levels, mean of three
+seeds. "layerwise" starts each piece of a layer as if it stood alone; "composite", the default, starts the whole as the
+standard layer in its place.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import torch
@@ -15,29 +17,38 @@ import torch
 from frugan import build, recipes
 from frugan.convs import names
 from frugan.latents import Latents
-from frugan.recipe import Rule
 
 RECIPES = {
-    "mnist": {}, "dcgan-medium": {}, "cgan": {}, "dcgan-32": {"generator.width": 0.25},
-    "dcgan-64": {"generator.width": 0.5},
-    "cifar10-frog": {"generator.width": 0.25},
+    "mnist": {}, "mnist-faithful": {}, "dcgan-medium": {}, "cgan": {}, "cifar10-frog": {"generator.width": 0.25},
+    "dcgan-32": {"generator.width": 0.25}, "dcgan-64": {"generator.width": 0.5},
+    "dcgan-paper": {"generator.width": 0.25},
+    "stargan": {"data.size": 32, "generator.width": 0.5},
+    "cyclegan-6": {"data.size": 32, "generator_ab.width": 0.5},
 }
 
 
 def spread(name: str, family: str, start: str, seeds: int = 3) -> float:
-    """The standard deviation over latents of the first images of a recipe's generator, in grey levels."""
-    recipe = recipes.find(name).with_changes(RECIPES[name])
-    rules = () if family == "standard" else (Rule("*", family, {"start": start}),)
-    spec = replace(recipe.networks["generator"], families=rules)
-    blueprint = replace(build.blueprints(recipe)["generator"], spec=spec)
+    """The standard deviation of the first images of a recipe's generator, in grey levels."""
+    recipe = recipes.find(name).with_changes(RECIPES[name]).with_family(family)
+    maker = recipe.makers()[0]
+    spec = recipe.networks[maker]
+    rules = [
+        rule if rule.family == "standard" else replace(rule, options={**rule.options, "start": start})
+        for rule in spec.families
+    ]
+    blueprint = replace(build.blueprints(recipe)[maker], spec=replace(spec, families=tuple(rules)))
     total: float = 0.0
     for seed in range(seeds):
         torch.manual_seed(seed)
         generator, _ = blueprint.build()
-        latents = Latents(blueprint.latents).rows(0, 64, seed)
+        first, *condition = blueprint.example(64)
+        if blueprint.part == "decoder":
+            first = Latents(blueprint.latents).rows(0, 64, seed)
+        else:
+            first = torch.randn(first.shape)
         with torch.no_grad():
-            images = generator.train()(latents, *blueprint.example(64)[1:])
-        low, high = build.made_range(recipe, {"generator": generator})
+            images = generator.train()(first, *condition)
+        low, high = build.made_range(recipe, dict.fromkeys(recipe.makers(), generator))
         total += 255 / (high - low) * float(images.std(0).mean())
     return total / seeds
 
@@ -46,7 +57,7 @@ if __name__ == "__main__":
     families = sorted(names(), key=lambda name: name != "standard")
     print("| recipe | start |", " | ".join(families), "|")
     print("| --- | --- |", " ---: |" * len(families))
-    for recipe in RECIPES:
+    for recipe in sys.argv[1:] or RECIPES:
         for start in ("layerwise", "composite"):
             numbers = [f"{spread(recipe, family, start):.3g}" for family in families]
             print(f"| `{recipe}` | {start} |", " | ".join(numbers), "|", flush=True)

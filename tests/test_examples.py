@@ -62,6 +62,14 @@ def test_own_images_names_what_cannot_be_used_and_trains_on_the_rest(tmp_path: P
     assert len(list((tmp_path / "runs" / "example-own").glob("made-*.png"))) == 16
 
 
+def test_first_images_differ_by_family_and_start(tmp_path: Path) -> None:
+    lines = start("first_images.py", "dcgan-32", folder=tmp_path).splitlines()
+    assert len(lines) == 4
+    layerwise, composite = (dict(zip(lines[0].split("|"), line.split("|"), strict=True)) for line in lines[2:])
+    assert float(composite[" depthwise "]) > 10 * float(layerwise[" depthwise "])
+    assert layerwise[" standard "] == composite[" standard "]
+
+
 def test_metric_faults_finds_every_fault_worse(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     shapes = (random.normal(size=(2, 10, 12, 12)).repeat(2, 2).repeat(2, 3)[:, :, :12, :12] > 0) * 200

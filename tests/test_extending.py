@@ -66,7 +66,8 @@ def topics() -> dict[str, Topic]:
 
 TOPICS = topics()
 ADDED = {
-    "convolution family": (convs, "squeezed"), "network": (nets, "brief"), "game": (games, "patient"),
+    "convolution family": (convs, "squeezed"), "network": (nets, "brief"), "rule for first weights": (nets.rules, "he"),
+    "game": (games, "patient"),
     "loss": (losses, "tempered"), "penalty": (penalties, "drift"), "augmentation": (augment, "noise"),
     "optimiser": (optimisers, "lion"), "schedule": (schedules, "warm_up"), "observer": (observers, "contrast"),
     "metric": (metrics, "brightness"), "view": (views, "edges"), "data reader": (readers, "stripes"),

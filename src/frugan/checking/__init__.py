@@ -131,6 +131,7 @@ def contracts() -> tuple[Contract, ...]:
     from frugan.checking import (
         augmentations,
         families,
+        first_weights,
         games,
         kernels,
         losses,
@@ -146,8 +147,8 @@ def contracts() -> tuple[Contract, ...]:
     )
 
     modules = (
-        families, networks, games, losses, penalties, augmentations, optimisers, schedules, observers, metrics, views,
-        readers, recipes, kernels,
+        families, networks, first_weights, games, losses, penalties, augmentations, optimisers, schedules, observers,
+        metrics, views, readers, recipes, kernels,
     )  # fmt: skip
     return tuple(module.CONTRACT for module in modules)
 

@@ -108,9 +108,9 @@ def _print_recipe(row: dict[str, Any]) -> None:
         print(f"  {key}={json.dumps(value)}")
     print("\nNames that may be chosen:")
     for key, axis in (
-        ("--family", convs), ("architecture", nets), ("game", games), ("loss", losses), ("penalties", penalties),
-        ("augment", augment), ("players.NAME.optimiser", optimisers), ("players.NAME.schedule", schedules),
-        ("--observers", observers),
+        ("--family", convs), ("architecture", nets), ("initialise", nets.rules), ("game", games), ("loss", losses),
+        ("penalties", penalties), ("augment", augment), ("players.NAME.optimiser", optimisers),
+        ("players.NAME.schedule", schedules), ("--observers", observers),
     ):  # fmt: skip
         if names := axis.names():
             print(f"  {key}: {', '.join(names)}")

@@ -34,7 +34,7 @@ from frugan.convs._primitives import Convolution as Convolution
 from frugan.convs._primitives import Pads as Pads
 from frugan.convs._primitives import Transposed as Transposed
 from frugan.convs._primitives import narrower
-from frugan.convs._start import STARTS
+from frugan.convs._start import STARTS, Start, pieces_of, start_of
 from frugan.convs._start import Standard as Standard
 from frugan.convs._start import calibrate as calibrate
 from frugan.convs._start import composites as composites
@@ -111,6 +111,7 @@ class Layers:
     def __init__(self, rules: Sequence[tuple[str, ConvFamily]] = ()) -> None:
         self.rules = [("*", find("standard")), *rules]
         self.choices: list[LayerChoice] = []
+        self._starts: dict[str, Start] = {}
 
     def same(self, role: str, in_channels: int, out_channels: int, kernel: int, **arguments: Any) -> nn.Module:
         """A layer that keeps the image size. `arguments` are the contract's, see this module."""
@@ -129,6 +130,7 @@ class Layers:
     ) -> nn.Module:
         family = next(family for pattern, family in reversed(self.rules) if fnmatch.fnmatchcase(role, pattern))
         own: dict[str, Any] = {}
+        # What the architecture asked for, also where a rule has another kernel.
         meant = Standard(kind, in_channels, out_channels, kernel, asked["stride"])
         contract: dict[str, Any] = {"kernel": kernel, "start": STARTS[0], **asked}
         for name, value in family.options.items():
@@ -156,15 +158,24 @@ class Layers:
             built, declined = find("standard"), str(reason)
             module = getattr(built, kind)(in_channels, out_channels, kernel, **contract)
         module.role = role  # what cost tables call the layer
-        if built.name != "standard" and start == STARTS[0]:
-            module.stands_for = meant  # also where a rule has another kernel
-            calibrate(module, meant.torch_default())  # a rule of the architecture's own draws it anew
+        if built.name != "standard" and start == "composite":
+            self._calibrate(module, meant, repr((built, meant, kernel, contract, own)))
         self.choices.append(
             LayerChoice(
                 role, kind, built.name, family.name, declined, in_channels, out_channels, kernel, contract["stride"]
             )
         )
         return module
+
+    def _calibrate(self, module: nn.Module, meant: Standard, made_of: str) -> None:
+        """Let a layer start as `meant` does with torch's weights; `nets.initialise` does it for other rules."""
+        pieces = pieces_of(module)
+        if not pieces or any(piece.weight.is_meta for piece in pieces):
+            return
+        if made_of not in self._starts:  # found once for all layers that are alike
+            self._starts[made_of] = start_of(module, meant)
+        module.starts_as = self._starts[made_of]  # type: ignore[assignment]
+        calibrate(module, 1 / (3 * meant.fans[0]))
 
     def check_rules_used(self) -> None:
         """Raise UserError for a rule whose pattern matched no role of the network just built: most likely a slip."""

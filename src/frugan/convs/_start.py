@@ -15,10 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.modules.conv import _ConvNd
+
+from frugan.convs._primitives import Convolution, Transposed
 
 STARTS = ("composite", "layerwise")
 """A composite starts as one layer, or each of its pieces as if it stood alone (as published nets do)."""
@@ -30,6 +34,13 @@ NUMBERS = 8192
 """How many numbers a variance is measured of, at least."""
 
 LARGEST_BATCH = 64
+
+MANY = 16384
+"""From so many weights on, a layer behaves as others that are made alike; of fewer each has gains of its own."""
+
+TINY = 1e-30  # instead of the zero power of weights that are all 0
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 @dataclass(frozen=True)
@@ -58,61 +69,122 @@ class Standard:
         fans = self.in_channels * self.kernel**2, self.out_channels * self.kernel**2
         return fans[::-1] if self.kind == "up" else fans
 
-    def torch_default(self) -> float:
-        """The variance of its weights as torch draws them: uniform within 1 / sqrt(fan in)."""
-        return 1 / (3 * self.fans[0])
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """Its weights as a matrix, as torch lays them out: the first axis by all others."""
+        before, after = self.in_channels, self.out_channels
+        first, other = (before, after) if self.kind == "up" else (after, before)
+        return first, other * self.kernel**2
 
 
-def composites(module: nn.Module) -> Iterator[nn.Module]:
-    """The layers inside `module` that stand for a standard one; `stands_for` says for which."""
-    yield from (part for part in module.modules() if isinstance(getattr(part, "stands_for", None), Standard))
+class Start(NamedTuple):
+    """How the pieces of a composite are to start. It follows from what the composite is made of, not from its weights.
+
+    Attributes:
+        norms: of each piece's weights, the root of the sum of their squares with which it preserves variance.
+        ends: the pieces (by number) that bring the whole to another gain, all by one factor.
+        power: the mean square of the output then, for an input of variance 1.
+    """
+
+    standard: Standard
+    norms: list[float]
+    ends: list[int]
+    power: float
+
+
+def composites(module: nn.Module) -> Iterator[tuple[nn.Module, Standard]]:
+    """The layers inside `module` that stand for a standard one, and for which."""
+    for part in module.modules():
+        start = getattr(part, "starts_as", None)
+        if isinstance(start, Start):
+            yield part, start.standard
+
+
+def start_of(module: nn.Module, standard: Standard) -> Start:
+    """How a layer starts that stands for `standard`; its convolutions must have weights, any that are not 0."""
+    pieces = pieces_of(module)
+    return _counted(pieces, standard) if _is_chain(module) else _measured(module, pieces, standard)
 
 
 @torch.no_grad()
 def calibrate(module: nn.Module, variance: float) -> None:
-    """Scale the pieces of a composite so that it starts as its standard layer with weights of this variance does.
+    """Scale the pieces of a composite so that it starts as its standard layer with weights of this variance does."""
+    start: Start = module.starts_as  # type: ignore[assignment]
+    if sum(piece.weight.numel() for piece in pieces_of(module)) < MANY:
+        start = start_of(module, start.standard)
+    whole = math.sqrt(start.standard.summed * variance / max(start.power, TINY))
+    for number, (piece, norm) in enumerate(zip(pieces_of(module), start.norms, strict=True)):
+        norm *= whole if number in start.ends else 1
+        piece.weight.mul_(norm / max(float(torch.linalg.vector_norm(piece.weight)), TINY))
 
-    Measured on white noise, of random numbers of its own. Norms inside count as what they leave: variance 1.
-    """
-    standard: Standard = module.stands_for  # type: ignore[assignment]
-    pieces = [part for part in module.modules() if isinstance(part, _ConvNd)]
-    if not pieces or any(piece.weight.is_meta for piece in pieces):
-        return
-    first, last = _ends(module, pieces, standard)
-    was_training = {part: part.training for part in module.modules()}
-    module.eval()  # norms then pass on what the pieces preserve, and store nothing
-    hooks = [piece.register_forward_hook(_preserve) for piece in pieces]
+
+def pieces_of(module: nn.Module) -> list[_ConvNd]:
+    """The convolutions that a layer is made of."""
+    return [part for part in module.modules() if isinstance(part, _ConvNd)]
+
+
+def _is_chain(module: nn.Module) -> bool:
+    """Whether a module is convolutions one after the other, or one alone, and nothing else."""
+    return type(module) in (Convolution, Transposed, nn.Conv2d, nn.ConvTranspose2d) or (
+        type(module) is nn.Sequential and all(map(_is_chain, module))
+    )
+
+
+def _counted(pieces: list[_ConvNd], standard: Standard) -> Start:
+    """The start of a chain, by arithmetic: a map's gain is the sum of its squared weights by the number of outputs."""
+    norms = [
+        math.sqrt(piece.out_channels * (math.prod(piece.stride) if piece.transposed else 1)) for piece in pieces
+    ]
+    return Start(standard, norms, [0], 1.0)
+
+
+def _measured(module: nn.Module, pieces: list[_ConvNd], standard: Standard) -> Start:
+    """The start of any composite, from what it makes of white noise. Norms count as what they leave: variance 1."""
+    scales: dict[_ConvNd, float] = {}
+    outputs: dict[_ConvNd, Tensor] = {}
+    first = []
+
+    def preserve(piece: _ConvNd, given: tuple[Tensor], output: Tensor) -> Tensor:
+        if piece.bias is not None:
+            output = output - piece.bias.view(1, -1, 1, 1)
+        if piece not in scales:
+            scales[piece] = math.sqrt(_power(given[0]) / max(_power(output), TINY))
+            if not given[0].requires_grad:  # which only what comes from another piece does
+                first.append(piece)
+        outputs[piece] = (output * scales[piece]).detach().requires_grad_()
+        return outputs[piece]
+
+    def normalise(norm: nn.Module, given: tuple[Tensor], output: Tensor) -> Tensor:
+        return given[0] / math.sqrt(max(_power(given[0]), TINY))
+
+    parts = list(module.modules())
+    inner, was_training = [part for part in parts if isinstance(part, NORMS)], [part.training for part in parts]
+    hooks = [piece.register_forward_hook(preserve) for piece in pieces]  # type: ignore[arg-type]
+    hooks += [norm.register_forward_hook(normalise) for norm in inner]  # type: ignore[arg-type]
+    module.eval()  # so that norms store nothing
     try:
-        whole = _power(module(_noise(standard, pieces[0].weight)))
-        for piece in last if any(map(_closes, module.modules())) else first:
-            piece.weight.mul_(math.sqrt(standard.summed * variance / max(whole, 1e-30)))
+        weights = {name: weight.detach() for name, weight in module.named_parameters()}
+        with torch.enable_grad():
+            output = functional_call(module, weights, _noise(standard, pieces[0].weight))
+            total = output.sum()
     finally:
         for hook in hooks:
             hook.remove()
-        for part, training in was_training.items():
+        for part, training in zip(parts, was_training, strict=True):
             part.training = training
-
-
-def _preserve(piece: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    """A hook that scales a piece's weights: its output then has the variance of its input, its bias apart."""
-    assert isinstance(piece, _ConvNd)
-    if piece.bias is not None:
-        output = output - piece.bias.view(1, -1, 1, 1)
-    factor = math.sqrt(_power(given[0]) / max(_power(output), 1e-30))
-    piece.weight.mul_(factor)
-    return output * factor
-
-
-def _closes(part: nn.Module) -> bool:
-    """Whether what stands before a module does not decide how large its output is: a norm, an activation."""
-    norms = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
-    return isinstance(part, norms) or type(part).__module__ == nn.Tanh.__module__
+    ends = first
+    if inner or any(type(part).__module__ == nn.Tanh.__module__ for part in parts):
+        # What stands before a norm or an activation does not decide how large the output is.
+        reached = torch.autograd.grad(total, list(outputs.values()), allow_unused=True)
+        ends = [piece for piece, slope in zip(outputs, reached, strict=True) if slope is not None]
+    norms = [scales.get(piece, 1.0) * float(torch.linalg.vector_norm(piece.weight.detach())) for piece in pieces]
+    return Start(standard, norms, [pieces.index(piece) for piece in ends], _power(output))
 
 
 def _power(images: Tensor) -> float:
     """The mean square of the middle half of images: borders, where zeros were added, do not count."""
     rows, columns = (slice(side // 4, side - side // 4) for side in images.shape[2:])
-    return float(images[..., rows, columns].square().mean())
+    return float(images[..., rows, columns].detach().square().mean())
 
 
 def _noise(standard: Standard, like: Tensor) -> Tensor:
@@ -121,45 +193,5 @@ def _noise(standard: Standard, like: Tensor) -> Tensor:
     middle = (side - 2 * (side // 4)) ** 2 * standard.in_channels
     batch = min(max(1, math.ceil(NUMBERS / middle)), LARGEST_BATCH)
     random = torch.Generator().manual_seed(0)
-    return torch.randn(batch, standard.in_channels, side, side, generator=random).to(like)
-
-
-def _ends(
-    module: nn.Module, pieces: list[_ConvNd], standard: Standard
-) -> tuple[list[_ConvNd], list[_ConvNd]]:
-    """The pieces that no other piece precedes, and those that no other piece follows."""
-    if _is_chain(module):
-        return pieces[:1], pieces[-1:]
-    scales = {piece: torch.ones((), requires_grad=True) for piece in pieces}
-    inputs: dict[nn.Module, Tensor] = {}
-
-    def record(piece: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        inputs[piece] = given[0]
-        return output * scales[piece]  # pyrefly: ignore
-
-    hooks = [piece.register_forward_hook(record) for piece in pieces]
-    first, followed = [], set()
-    try:
-        with torch.enable_grad():
-            side = 2 * standard.kernel * standard.stride
-            module(torch.ones(1, standard.in_channels, side, side))
-            for piece in pieces:
-                reached, before = inputs.get(piece), []
-                if reached is not None and reached.requires_grad:
-                    grads = torch.autograd.grad(
-                        reached.sum(), list(scales.values()), retain_graph=True, allow_unused=True
-                    )
-                    before = [one for one, grad in zip(pieces, grads, strict=True) if grad is not None]
-                followed.update(before)
-                first += [] if before else [piece]
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return first, [piece for piece in pieces if piece not in followed]
-
-
-def _is_chain(module: nn.Module) -> bool:
-    """Whether a module is pieces one after the other."""
-    return not list(module.children()) or (
-        isinstance(module, nn.Sequential) and all(map(_is_chain, module.children()))
-    )
+    shape = batch, standard.in_channels, side, side
+    return torch.randn(shape, generator=random, device="cpu").to(like)

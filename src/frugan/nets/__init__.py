@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from frugan.nets._initialise import FirstWeights as FirstWeights
 from frugan.nets._initialise import initialise as initialise
+from frugan.nets._initialise import rules as rules
 from frugan.registry import Registry, UserError, check_options, options_of
 
 registry = Registry("architecture", "frugan.nets")

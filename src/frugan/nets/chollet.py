@@ -34,7 +34,7 @@ def decoder(
     Args:
         channels: after the dense layer, and of every layer after it.
         slope: of the leaky ReLUs.
-        initialise: "keras" (Glorot uniform), "dcgan" (normal, 0.02) or "lecun" (normal by fan in).
+        initialise: a rule for first weights, one of `frugan.nets.rules`.
         condition: how labels enter, "join" or "multiply".
     """
     height, width_ = divided(image, 2, "The decoder of 'chollet'")
@@ -68,7 +68,7 @@ def encoder(
         dropout: before the dense layer, the share that is dropped.
         normalisation: "none" as in the original, "spectral" on every weight, or "batch_norm" or "layer_norm" after
             every layer but the first.
-        initialise: "keras" (Glorot uniform), "dcgan" (normal, 0.02) or "lecun" (normal by fan in).
+        initialise: a rule for first weights, one of `frugan.nets.rules`.
         condition: how labels enter, "join" or "multiply".
     """
     inner = scaled(channels, width)

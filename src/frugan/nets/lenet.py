@@ -30,7 +30,7 @@ def encoder(
     Args:
         channels: of the two convolutions.
         hidden: units of the two dense layers before the heads.
-        initialise: "keras" (Glorot uniform), "dcgan" (normal, 0.02) or "lecun" (normal by fan in).
+        initialise: a rule for first weights, one of `frugan.nets.rules`.
         condition: how labels enter, "join" or "multiply".
     """
     height, width_ = ((side // 2 - 4) // 2 for side in (image.height, image.width))

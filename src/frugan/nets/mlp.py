@@ -31,7 +31,7 @@ def decoder(
 
     Args:
         hidden: units of each hidden layer.
-        initialise: "keras" (Glorot uniform), "dcgan" (normal, 0.02) or "lecun" (normal by fan in).
+        initialise: a rule for first weights, one of `frugan.nets.rules`.
         condition: how labels enter, "join" or "multiply".
     """
     entrance = Entrance(condition, classes, (latents,))
@@ -57,7 +57,7 @@ def encoder(
     Args:
         hidden: units of each hidden layer.
         normalisation: "none" as in the original, or "spectral" on every weight.
-        initialise: "keras" (Glorot uniform), "dcgan" (normal, 0.02) or "lecun" (normal by fan in).
+        initialise: a rule for first weights, one of `frugan.nets.rules`.
         condition: how labels enter, "join" (one-hot, behind the flattened image) or "multiply".
     """
     one_of("normalisation", normalisation, ("none", "spectral"))

@@ -33,7 +33,7 @@ def decoder(
     Args:
         channels: after the dense layer, after ``block.0`` and after ``up.0``.
         slope: of the leaky ReLUs.
-        initialise: "keras" (Glorot uniform), "dcgan" (normal, 0.02) or "lecun" (normal by fan in).
+        initialise: a rule for first weights, one of `frugan.nets.rules`.
         condition: how labels enter, "join" or "multiply".
     """
     height, width_ = divided(image, 4, "The decoder of 'tutorial'")
@@ -67,7 +67,7 @@ def encoder(
         dropout: after each of them, the share that is dropped.
         normalisation: "none" as in the original, "spectral" on every weight, or "batch_norm" or "layer_norm" after
             ``down.0``.
-        initialise: "keras" (Glorot uniform), "dcgan" (normal, 0.02) or "lecun" (normal by fan in).
+        initialise: a rule for first weights, one of `frugan.nets.rules`.
         condition: how labels enter, "join" or "multiply".
     """
     height, width_ = divided(image, 4, "The encoder of 'tutorial'")

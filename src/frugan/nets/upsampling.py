@@ -38,7 +38,7 @@ def decoder(
         upsampling: "nearest" and a layer that keeps the size, or "transposed".
         normalisation: "batch_norm" or "virtual_batch_norm".
         reference: examples in virtual batch norm's reference batch, at least 16 for a small influence on themselves.
-        initialise: "keras" (Glorot uniform), "dcgan" (normal, 0.02) or "lecun" (normal by fan in).
+        initialise: a rule for first weights, one of `frugan.nets.rules`.
         condition: how labels enter, "join" or "multiply".
     """
     height, width_ = divided(image, 4, "The decoder of 'upsampling'")
@@ -88,7 +88,7 @@ def encoder(
         last_norm: whether the last layer has a norm; the oldest public version has none.
         normalisation: "batch_norm" after every layer but the first, "layer_norm" there, "spectral" on every weight, or
             "none".
-        initialise: "keras" (Glorot uniform), "dcgan" (normal, 0.02) or "lecun" (normal by fan in).
+        initialise: a rule for first weights, one of `frugan.nets.rules`.
         condition: how labels enter, "join" (one-hot planes) or "multiply".
     """
     height, width_ = divided(image, 4, "The encoder of 'upsampling'")

@@ -8,7 +8,8 @@ What the corrected forms change:
 - Strides are split into (2, 1) and (1, 2), so the image has no holes. Tanh occurs once.
 - The output layer (1,600 of 2.3 million weights) stays whole: one channel between its halves cannot carry an image.
 - CIFAR-10's images have the generator's range.
-- Weights begin so that every family keeps the size of a signal.
+- Weights begin so that every family keeps the size of a signal. (As published, each piece of a factorised layer begins
+  as if it stood alone: ``start="layerwise"``.)
 - R1 every fourth round regularises the discriminator instead of dropout, and Adam has no momentum. Such games are known
   to converge in this setting (arXiv 1801.04406).
 - The generator is averaged. Batches are small, so a small budget has many steps.
@@ -82,7 +83,10 @@ def mnist() -> Recipe:
 
 @recipe
 def mnist_faithful() -> Recipe:
-    """The MNIST pair as published: holes and a second tanh in the factorised net, Adam 1e-4 with beta1 0.9."""
+    """The MNIST pair as published: holes and a second tanh in the factorised net, Adam 1e-4 with beta1 0.9.
+
+    Each piece of a factorised layer starts as if it stood alone. `mnist` is the corrected pair.
+    """
     return replace(
         _tutorial("mnist-faithful", 100, 3, Data("mnist", 28, 1, 10), faithful=True),
         expects="1,588,805 parameters in the factorised generator, not the published 1,558,293",
@@ -98,7 +102,10 @@ def emnist_letters() -> Recipe:
 
 @recipe
 def emnist_letters_faithful() -> Recipe:
-    """The EMNIST letters pair as published, with its holes and its second tanh."""
+    """The EMNIST letters pair as published, with its holes and its second tanh.
+
+    Each piece of a factorised layer starts as if it stood alone. `emnist-letters` is the corrected pair.
+    """
     return replace(
         _tutorial("emnist-letters-faithful", 256, 5, Data("emnist-letters", 28, 1, 26), faithful=True),
         expects="3,570,245 parameters in the factorised generator",
@@ -107,7 +114,10 @@ def emnist_letters_faithful() -> Recipe:
 
 @recipe
 def cifar10_frog_faithful() -> Recipe:
-    """Frogs, 32 x 32, as published: real images in 0..1 but fakes from a tanh, flipped and noisy targets, RMSprop."""
+    """Frogs, 32 x 32, as published: real images in 0..1 but fakes from a tanh, flipped and noisy targets, RMSprop.
+
+    Each piece of a factorised layer starts as if it stood alone. `cifar10-frog` is the corrected pair.
+    """
     return Recipe(
         name="cifar10-frog-faithful", system="factorised GANs", source=SOURCE,
         expects="6,264,579 parameters, 3,971,587 factorised",

@@ -19,7 +19,10 @@ from frugan.recipes import recipe
 from frugan.recipes._tables import layerwise
 
 SOURCE = "Choi et al. 2018, arXiv 1711.09020; yunjey/stargan"
-DEPTHWISE = "Ngxande, Tapamo and Burke 2019, arXiv 1903.02225; layers reconstructed from counts"
+DEPTHWISE = (
+    "Ngxande, Tapamo and Burke 2019, arXiv 1903.02225; layers reconstructed from counts; each piece of a layer starts "
+    "as if it stood alone"
+)
 ATTRIBUTES = ("black_hair", "blond_hair", "brown_hair", "glasses", "old")
 HAIR = (ATTRIBUTES[:3], ("Black_Hair", "Blond_Hair", "Brown_Hair"))  # as portraits and as CelebA call it
 
@@ -69,13 +72,19 @@ def _form(
 
 @recipe
 def depthwise_g() -> Recipe:
-    """DepthwiseG: every convolution of StarGAN's generator separable, the transposed ones standard."""
+    """DepthwiseG: every convolution of StarGAN's generator separable, the transposed ones standard.
+
+    ``frugan train stargan --family depthwise`` has the same layers, started as whole layers.
+    """
     return _form("depthwise-g", "G 1,525,128 and D 44,762,048", TRANSLATOR)
 
 
 @recipe
 def depthwise_dg() -> Recipe:
-    """DepthwiseDG: DepthwiseG with layers 2 to 5 of the discriminator separable."""
+    """DepthwiseDG: DepthwiseG with layers 2 to 5 of the discriminator separable.
+
+    ``frugan train stargan --family depthwise --discriminator-family depthwise`` starts them as whole layers.
+    """
     return _form("depthwise-dg", "G 1,525,128 and D 34,333,568", TRANSLATOR, DISCRIMINATOR)
 
 

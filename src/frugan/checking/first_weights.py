@@ -1,0 +1,68 @@
+"""The contract of `frugan.nets.rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from frugan import nets
+from frugan.checking._contract import Contract, NotKept, Requirement
+from frugan.checking._ground import Ground
+from frugan.convs import Layers, Standard
+from frugan.nets import FirstWeights
+
+TOLERANCE = 0.1
+"""By how much the variance of drawn weights may differ from what the rule says, as a share."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A rule for first weights that is checked."""
+
+    name: str
+    ground: Ground
+
+    @property
+    def made(self) -> FirstWeights:
+        """As `frugan.nets.rules` makes it."""
+        return nets.rules.find(self.name)
+
+
+def drawn(rule: FirstWeights) -> Iterator[tuple[Standard, torch.Tensor]]:
+    """The weights of a standard layer of each kind, drawn by a rule, from the same random numbers each time."""
+    torch.manual_seed(0)
+    for kind in ("same", "down", "up"):
+        layers = Layers()
+        layer: nn.Module = getattr(layers, kind)("role", 32, 48, 4)
+        rule.draw(layer)
+        yield Standard(kind, 32, 48, 4, layers.choices[0].stride), layer.weight.detach()  # type: ignore[union-attr]
+
+
+def says_the_variance_that_it_draws(rule: Checked) -> None:
+    """Of standard layers of every kind: what a family builds in their place is scaled by it."""
+    for standard, weights in drawn(rule.made):
+        said, found = rule.made.variance(standard), float(weights.square().mean())
+        if not abs(found - said) <= TOLERANCE * found:
+            raise NotKept(
+                f"it draws weights of variance {found:.3g} for a layer of kind '{standard.kind}', and says {said:.3g}: "
+                "return the variance of what `draw` gives."
+            )
+
+
+def draws_by_torchs_random_numbers(rule: Checked) -> None:
+    """From the same seed the same weights: a run can then be repeated."""
+    for (standard, one), (_, other) in zip(list(drawn(rule.made)), drawn(rule.made), strict=True):
+        if not torch.equal(one, other):
+            raise NotKept(
+                f"a layer of kind '{standard.kind}' is drawn otherwise from the same seed: draw by torch's global "
+                "random numbers."
+            )
+
+
+CONTRACT = Contract(nets.rules.kind, nets.rules.names, Checked, (
+    Requirement(says_the_variance_that_it_draws, "frugan.nets, FirstWeights.variance"),
+    Requirement(draws_by_torchs_random_numbers, "frugan.nets, FirstWeights.draw"),
+))  # fmt: skip
