@@ -89,6 +89,17 @@ def test_an_activation_between_the_pieces_is_counted(kind):
     assert 0.9 < forward / of_standard(kind, KINDS[kind][0], "dcgan")[0] < 1.1
 
 
+@pytest.mark.parametrize("options", [{}, {"inner_norm": "batch_norm"}])
+def test_a_network_built_in_inference_mode_starts_as_any_other(options):
+    built = []
+    for mode in (torch.inference_mode, torch.enable_grad):
+        torch.manual_seed(0)
+        with mode():
+            built.append(layer_of("up", "factorised", options, "dcgan"))
+    one, other = (layer.state_dict() for layer in built)
+    assert all(torch.equal(one[name], other[name]) for name in other)
+
+
 def test_pieces_may_start_alone_as_published_nets_do():
     whole, alone = (
         powers("up", "depthwise", options, "dcgan")[0] for options in ({}, {"start": "layerwise"})

@@ -163,9 +163,10 @@ def _measured(module: nn.Module, pieces: list[_ConvNd], standard: Standard) -> S
     hooks += [norm.register_forward_hook(normalise) for norm in inner]  # type: ignore[arg-type]
     module.eval()  # so that norms store nothing
     try:
-        weights = {name: weight.detach() for name, weight in module.named_parameters()}
-        with torch.enable_grad():
-            output = functional_call(module, weights, _noise(standard, pieces[0].weight))
+        with torch.inference_mode(False), torch.enable_grad():
+            # Copies, since what was built in inference mode has no slopes.
+            held = {name: value.detach().clone() for name, value in module.state_dict(keep_vars=True).items()}
+            output = functional_call(module, held, _noise(standard, pieces[0].weight))
             total = output.sum()
     finally:
         for hook in hooks:
