@@ -372,7 +372,8 @@ def parts(
         balance={stream: recipe.data_of(stream).balance for stream in sets},
     )
     averages = {
-        name: Average(ready[name], record.half_life, record.start) for name, record in assembly.averages.items()
+        name: Average(ready[name], record.half_life, record.start, record.ramp)
+        for name, record in assembly.averages.items()
     }
     return Parts(
         game=assembly.game, batches=batches, update=Update(players, processes), averages=averages, seed=recipe.seed,

@@ -114,10 +114,14 @@ class Player:
 
 @dataclass(frozen=True)
 class Average:
-    """An averaged copy of a network: its half-life in images, and when it begins."""
+    """An averaged copy of a network: its half-life in images, when it begins, and how fast it may lengthen.
+
+    With `ramp` the half-life is at most this share of the images seen, so that short runs are averaged over less.
+    """
 
     half_life: float = 10_000.0
     start: int = 0
+    ramp: float | None = None
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,16 @@ def test_losses_sheet_5_average_after_one_half_life_the_old_weight_counts_half(b
     assert average.network.weight.item() == pytest.approx(0.5, abs=1e-5)
 
 
+def test_with_a_ramp_the_half_life_is_at_most_a_share_of_the_images_seen():
+    for images, half_life in ((100, 10), (100_000, 1000)):
+        source = network(1.0)
+        average = Average(source, half_life=1000, ramp=0.1)
+        with torch.no_grad():
+            source.weight.fill_(0.0)
+        average.update(images=images, batch=5)
+        assert average.network.weight.item() == pytest.approx(0.5 ** (5 / half_life), abs=1e-6)
+
+
 def test_before_its_start_and_with_no_half_life_the_copy_equals_the_network():
     source = network(1.0)
     for average in (Average(source, half_life=0), Average(source, half_life=100, start=64)):

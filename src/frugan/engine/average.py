@@ -25,12 +25,15 @@ class Average:
     Args:
         half_life: images after which an old weight counts half; 0 only copies.
         start: images seen before averaging begins; until then the copy equals the network.
+        ramp: the half-life is at most this share of the images seen, so that first weights are soon forgotten (Karras
+            et al. 2020, arXiv 2006.06676, code: 0.05); None for no such limit.
     """
 
-    def __init__(self, network: nn.Module, half_life: float, start: int = 0) -> None:
+    def __init__(self, network: nn.Module, half_life: float, start: int = 0, ramp: float | None = None) -> None:
         self.source = network
         self.half_life = half_life
         self.start = start
+        self.ramp = ramp
         self.network = copy.deepcopy(network).eval()
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
@@ -51,7 +54,8 @@ class Average:
     @torch.no_grad()
     def update(self, images: int, batch: int) -> None:
         """Follow the network one round further, after `images` real images of which `batch` were new."""
-        beta = 0.5 ** (batch / self.half_life) if self.half_life > 0 and images > self.start else 0.0
+        half_life = self.half_life if self.ramp is None else min(self.half_life, self.ramp * images)
+        beta = 0.5 ** (batch / half_life) if half_life > 0 and images > self.start else 0.0
         averaged = [(mine, theirs) for mine, theirs, average in self._pairs if average]
         copied = [(mine, theirs) for mine, theirs, average in self._pairs if not average]
         if averaged:

@@ -198,7 +198,11 @@ def _facts(recipe: Recipe, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     several = len(facts["data"]) > 1
     named = [(f"data ({stream})" if several else "data", about) for stream, about in facts["data"].items()]
     penalties = ", ".join(choice.name for choice in recipe.penalties) or "none"
-    averages = [f"{name}, half-life {average.half_life:,.0f} images" for name, average in recipe.averages.items()]
+    averages = [
+        f"{name}, half-life {average.half_life:,.0f} images"
+        + ("" if average.ramp is None else f", at most {average.ramp:g} of those seen")
+        for name, average in recipe.averages.items()
+    ]
     return [
         ("source of the recipe", recipe.source),
         *((name, f"{about['title']}, source {about['source']}") for name, about in named),
