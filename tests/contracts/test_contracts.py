@@ -75,7 +75,7 @@ def test_every_game_is_the_same_in_two_processes(ground: Ground) -> None:
 
 WITH_OPTIONS = [
     ("factorised", {"form": "small"}), ("factorised", {"form": "both"}), ("factorised", {"middle": 0.5}),
-    ("depthwise", {"order": "pointwise_first"}), ("grouped", {"groups": 2}),
+    ("depthwise", {"order": "pointwise_first"}), ("depthwise", {"multiplier": 2}), ("grouped", {"groups": 2}),
 ]
 IDS = ["-".join([name, *map(str, options.values())]) for name, options in WITH_OPTIONS]
 

@@ -23,7 +23,7 @@ FAMILIES = [name for name in convs.names() if name != "standard"]
 FORMS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in FAMILIES), ("factorised", {"form": "small"}), ("factorised", {"form": "both"}),
     ("factorised", {"inner_norm": "batch_norm"}), ("factorised", {"middle": 0.5}),
-    ("depthwise", {"order": "pointwise_first"}),
+    ("depthwise", {"order": "pointwise_first"}), ("depthwise", {"multiplier": 2}),
     *((name, {"inner_norm": "batch_norm"}) for name in ("depthwise", "bilinear_additive", "inception")),
 ]
 KINDS = {"same": (5, 1, 16), "down": (5, 2, 32), "up": (4, 2, 24)}  # kernel, stride, side of the input
@@ -83,9 +83,11 @@ def test_a_composite_starts_as_the_standard_layer(kind, family, options, rule):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_activation_between_the_pieces_is_counted(kind):
+@pytest.mark.parametrize("family", ["factorised", "depthwise"])
+@pytest.mark.parametrize("between", ["tanh", "relu", "leaky_relu"])
+def test_an_activation_between_the_pieces_is_counted(kind, family, between):
     """In the output. A slope is another factor than a value: the gradient is near, but no more."""
-    forward, _ = powers(kind, "factorised", {"between": "tanh"}, "dcgan")
+    forward, _ = powers(kind, family, {"between": between}, "dcgan")
     assert 0.9 < forward / of_standard(kind, KINDS[kind][0], "dcgan")[0] < 1.1
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from frugan import convs
+from frugan.registry import UserError
 
 
 def weights(layer: nn.Module) -> int:
@@ -38,6 +39,20 @@ def test_cyclegan_sheet_2_3_both_parts_carry_a_bias() -> None:
     layer = convs.find("depthwise").same(256, 256, 3)
     assert weights(layer) == 67_840 + 256 + 256
     assert [part.tag for part in layer] == ["spatial", "pointwise"]
+
+
+def test_a_multiplier_gives_each_channel_several_kernels() -> None:
+    layer = convs.find("depthwise").down(8, 4, 3, bias=False, multiplier=3, inner_norm=nn.BatchNorm2d, between="relu")
+    assert list(dict(layer.named_children())) == ["depthwise", "norm", "activation", "pointwise"]
+    assert weights(layer) == 9 * 8 * 3 + 2 * 24 + 24 * 4
+    with pytest.raises(UserError, match="multiplier=2 with order=pointwise_first"):
+        convs.find("depthwise").down(8, 4, 3, multiplier=2, order="pointwise_first")
+
+
+def test_an_unknown_activation_at_the_seam_is_answered() -> None:
+    for family in ("depthwise", "factorised"):
+        with pytest.raises(UserError, match=f"'{family}' knows no activation 'rleu' .* Did you mean 'relu'"):
+            convs.find(family).same(8, 8, 3, between="rleu")
 
 
 def test_grouped_keeps_one_group_of_the_weights() -> None:

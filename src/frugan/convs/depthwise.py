@@ -6,7 +6,6 @@ padding. Of the weights 1/out + 1/K^2 is left.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
@@ -14,6 +13,7 @@ from torch import nn
 
 from frugan.convs import ConvFamily, Declined, Pads
 from frugan.convs._primitives import Convolution, Transposed, exact
+from frugan.convs._seam import check_between, joined
 from frugan.registry import UserError, suggest
 
 ORDERS = ("depthwise_first", "pointwise_first")
@@ -23,17 +23,20 @@ def down(
     in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
     inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
     padding_mode: str = "zeros",
-    order: str = "depthwise_first",
+    order: str = "depthwise_first", multiplier: int = 1, between: str = "",
 ) -> nn.Module:
     """A depthwise K x K convolution of stride `stride` and a 1 x 1 convolution; `inner_norm` stands between them.
 
     Args:
         order: "depthwise_first" as in the papers; "pointwise_first" mixes at the input's resolution, which is cheaper
             for `up` (stride^2 times fewer multiply-accumulates there) and dearer for `down`.
+        multiplier: kernels for each input channel, so that the 1 x 1 layer mixes this many times as many maps (Keras'
+            depth_multiplier). Only with "depthwise_first".
+        between: an activation at the seam, after `inner_norm`: "tanh", "relu", "leaky_relu", or "" for none.
     """
     return _separable(
         partial(Convolution, padding_mode=padding_mode), in_channels, out_channels, kernel, stride, bias, inner_bias,
-        inner_norm, padding, order,
+        inner_norm, padding, order, multiplier, between,
     )
 
 
@@ -41,37 +44,43 @@ def up(
     in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
     inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
     padding_mode: str = "zeros",
-    order: str = "depthwise_first",
+    order: str = "depthwise_first", multiplier: int = 1, between: str = "",
 ) -> nn.Module:
     """A depthwise K x K transposed convolution and a 1 x 1 convolution; options as for `down`."""
     return _separable(
-        Transposed, in_channels, out_channels, kernel, stride, bias, inner_bias, inner_norm, padding, order
+        Transposed, in_channels, out_channels, kernel, stride, bias, inner_bias, inner_norm, padding, order, multiplier,
+        between,
     )
 
 
 def _separable(
     convolution: Callable[..., nn.Module], in_channels: int, out_channels: int, kernel: int, stride: int, bias: bool,
     inner_bias: bool | None, inner_norm: Callable[[int], nn.Module] | None, padding: Pads | None, order: str,
+    multiplier: int, between: str,
 ) -> nn.Module:
     if order not in ORDERS:
         raise UserError(f"The family 'depthwise' has no order '{order}'. {suggest(order, ORDERS)}")
     if kernel == 1:
         raise Declined("a 1 x 1 kernel is pointwise already")
+    first = order == "depthwise_first"
+    if multiplier < 1 or (multiplier > 1 and not first):
+        raise UserError(
+            f"multiplier={multiplier} with order={order}: the family 'depthwise' takes 1, or more with "
+            "order=depthwise_first."
+        )
+    check_between("depthwise", between)
     inside = bias if inner_bias is None else inner_bias
     around = exact(kernel, stride) if padding is None else padding
-    first = order == "depthwise_first"
-    seam = in_channels if first else out_channels
-    parts = OrderedDict()
+    channels = in_channels if first else out_channels
+    seam = channels * multiplier
     spatial = convolution(
-        seam, seam, (kernel, kernel), stride=(stride, stride), rows=around, columns=around, groups=seam,
+        channels, seam, (kernel, kernel), stride=(stride, stride), rows=around, columns=around, groups=channels,
         bias=inside if first else bias,
     )
-    mixing = Convolution(in_channels, out_channels, (1, 1), bias=bias if first else inside)
-    parts["depthwise" if first else "pointwise"] = spatial if first else mixing
-    if inner_norm is not None:
-        parts["norm"] = inner_norm(seam)
-    parts["pointwise" if first else "depthwise"] = mixing if first else spatial
-    return nn.Sequential(parts)
+    mixing = Convolution(seam if first else in_channels, out_channels, (1, 1), bias=bias if first else inside)
+    pieces = ("depthwise", spatial), ("pointwise", mixing)
+    return joined(*(pieces if first else pieces[::-1]), seam, inner_norm, between)
+
 
 
 variant = ConvFamily("depthwise", same=partial(down, stride=1), down=down, up=up)

@@ -7,7 +7,6 @@ leaves no holes; `holes=True` repeats the original.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
@@ -15,10 +14,10 @@ from torch import nn
 
 from frugan.convs import ConvFamily, Declined, Pads
 from frugan.convs._primitives import NONE, Convolution, Transposed, exact, narrower
+from frugan.convs._seam import check_between, joined
 from frugan.registry import UserError, suggest
 
 FORMS = ("pair", "small", "both")
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh}
 
 
 def down(
@@ -35,7 +34,7 @@ def down(
         middle: the width between the pieces as a multiple of `out_channels`.
         holes: both halves of a pair carry the stride (s, s), so that the size changes by s^2 and an `up` layer leaves
             zeros between its values: the published project's fault, kept to reproduce its figures.
-        between: "" or "tanh", an activation at the seam, after `inner_norm`.
+        between: an activation at the seam, after `inner_norm`: "tanh", "relu", "leaky_relu", or "" for none.
 
     The seam, where `inner_norm` and `between` stand, is between the two halves of a pair; in "both", between the pairs.
     Raises Declined where there is nothing to split.
@@ -66,10 +65,7 @@ def _pieces(
 ) -> nn.Module:
     if form not in FORMS:
         raise UserError(f"The family 'factorised' has no form '{form}'. {suggest(form, FORMS)}")
-    if between and between not in ACTIVATIONS:
-        raise UserError(
-            f"The family 'factorised' knows no activation '{between}' between halves. {suggest(between, ACTIVATIONS)}"
-        )
+    check_between("factorised", between)
     if holes and form != "pair":
         raise UserError(f"The family 'factorised' has holes only in its form 'pair', not in '{form}'; leave holes out.")
     if kernel == 1:
@@ -82,7 +78,7 @@ def _pieces(
     around = exact(kernel, stride) if padding is None else padding
     if form == "pair":
         tall, wide = _halves(convolution, in_channels, width, out_channels, kernel, stride, around, inside, bias, holes)
-        return _joined("tall", tall, "wide", wide, inner_norm, between, width)
+        return joined(("tall", tall), ("wide", wide), width, inner_norm, between)
 
     size = (kernel + 1) // 2
     # The stride goes where the image is smaller already: first when halving, last when doubling.
@@ -97,13 +93,13 @@ def _pieces(
         )
     else:
         first, second = (
-            _joined("tall", tall, "wide", wide, None, "", width)
+            joined(("tall", tall), ("wide", wide), width, None, "")
             for tall, wide in (
                 _halves(convolution, in_channels, width, width, size, one, one_around, inside, inside, False),
                 _halves(convolution, width, width, out_channels, size, two, two_around, inside, bias, False),
             )
         )
-    return _joined("first", first, "second", second, inner_norm, between, width)
+    return joined(("first", first), ("second", second), width, inner_norm, between)
 
 
 def _halves(
@@ -116,19 +112,6 @@ def _halves(
         convolution(in_channels, width, (kernel, 1), stride=(stride, across), rows=around, columns=beside, bias=inside),
         convolution(width, out_channels, (1, kernel), stride=(across, stride), rows=beside, columns=around, bias=bias),
     )
-
-
-def _joined(
-    one_name: str, one: nn.Module, two_name: str, two: nn.Module, inner_norm: Callable[[int], nn.Module] | None,
-    between: str, width: int,
-) -> nn.Sequential:
-    parts = OrderedDict([(one_name, one)])
-    if inner_norm is not None:
-        parts["norm"] = inner_norm(width)
-    if between:
-        parts["activation"] = ACTIVATIONS[between]()
-    parts[two_name] = two
-    return nn.Sequential(parts)
 
 
 variant = ConvFamily("factorised", same=partial(down, stride=1), down=down, up=up)
