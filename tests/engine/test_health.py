@@ -11,7 +11,7 @@ import torch
 
 from frugan.batch import Batch
 from frugan.engine import health
-from frugan.engine.health import Health, findings, nearest, spread
+from frugan.engine.health import Health, distance, find_untrained, findings, nearest, spread
 from frugan.engine.run import RunFolder
 
 
@@ -93,6 +93,138 @@ def test_a_saturated_discriminator_is_right_on_everything_for_long():
     assert kinds(losses(-30.0, 1.0, 0, 45_000)) == []
 
 
+# --------------------------------------------------------------------------------------------- runs that do not train
+
+
+def played(looked: dict[int, dict[str, float]], loss: float | None = 0.9, right: float | None = 0.7) -> list[dict]:
+    """A log in batches of 32: a line each 800 images and the looks at so many images, ``{"spread": ...}`` each.
+
+    `right` is the discriminator's accuracy on either kind; None for a game that logs none. So is `loss`, which moves.
+    """
+    lines: list[dict] = []
+    for images in range(800, max(looked) + 1, 800):
+        line: dict = {"images": images, "rounds": images // 32}
+        if loss is not None:
+            line |= {"discriminator.loss": loss * (1 + 0.2 * (images // 800 % 3)), "generator.loss": 2 + images / 1e4}
+        if right is not None:
+            line |= {"discriminator.accuracy_real": right, "discriminator.accuracy_fake": right}
+        lines.append(line)
+    for images, numbers in looked.items():
+        about = {f"health.{name}": value for name, value in {"nearest": 1.0, **numbers}.items()}
+        lines.append({"images": images, "rounds": images // 32, **about})
+    return sorted(lines, key=lambda line: line["images"])
+
+
+def every_5k(*spreads: float, distances: tuple[float, ...] = ()) -> dict[int, dict[str, float]]:
+    looked = {5000 * (number + 1): {"spread": value} for number, value in enumerate(spreads)}
+    for images, value in zip(looked, distances, strict=False):
+        looked[images]["distance"] = value
+    return looked
+
+
+def said(lines: list[dict]) -> str:
+    found = find_untrained(lines)
+    return "" if found is None else found.text
+
+
+def test_a_run_that_trains_is_not_said_not_to():
+    assert said(played(every_5k(0.08, 0.3, 0.7, 0.9, distances=(0.7, 0.4, 0.1, 0.05)))) == ""
+    # The discriminator is right on everything for long, and the images come nearer all the same.
+    near = every_5k(0.16, 0.38, 0.68, distances=(0.7, 0.5, 0.3))
+    assert said(played(near, loss=0.02, right=1.0)) == ""
+    # Looks before anything was measured, and no looks at all.
+    assert said([]) == ""
+    assert said(played({10_000: {"spread": 0.0}})[:-1]) == ""
+
+
+def test_flat_output_is_seen_at_the_second_look():
+    flat = played(every_5k(0.003, 0.004))
+    assert "0.004 as far apart as real ones" in said(flat)
+    assert "start=composite" in said(flat)
+    assert "penalties=r1" in said(flat)
+    assert find_untrained(flat).images == 5000
+    assert said(played(every_5k(0.003, 0.004, 0.3, 0.8))) == ""  # it trains after all
+    assert said(played(every_5k(0.003, 0.03))) == ""
+    lagging = every_5k(0.003, 0.004, distances=(0.8, 0.6))  # an average that lags behind
+    assert said(played(lagging)) == ""
+    lagging[10_016] = lagging.pop(10_000) | {"distance": 0.8}
+    assert said(played(lagging)) != ""
+    # Neither losses nor accuracies need be logged: a game of somebody's own.
+    assert said(played(every_5k(0.003, 0.004), loss=None, right=None)) != ""
+
+
+def test_short_budgets_are_too_short_to_say_so():
+    assert said(played({5000: {"spread": 0.0}})) == ""
+    assert said(played({3000: {"spread": 0.0}, 4000: {"spread": 0.0}})) == ""
+    few = [{**line, "rounds": line["rounds"] // 4} for line in played(every_5k(0.0, 0.0, 0.0))]
+    assert said(few) == ""  # batches of 128: 117 rounds
+    assert said(played(every_5k(0.5, 0.5, distances=(0.8, 0.8)), loss=0.001, right=1.0)) == ""
+
+
+def test_a_discriminator_that_is_right_from_early_on_while_images_come_no_nearer_is_a_wall():
+    stuck = every_5k(0.5, 0.5, 0.5, distances=(0.9, 0.85, 0.83))
+    assert "right on 100 % of what it saw" in said(played(stuck, loss=0.001, right=1.0))
+    assert "0.90 after 5,000 images, 0.83 after 15,000" in said(played(stuck, loss=0.001, right=1.0))
+    assert said(played(stuck, loss=0.001, right=0.88)) == ""
+    assert said(played(stuck, loss=0.001, right=None)) == ""  # no accuracy, nothing known
+    assert said(played(every_5k(0.5, 0.5, 0.5), loss=0.001, right=1.0)) == ""  # an older log, or a translator's
+    # Nearer by a tenth and more from look to look, or by a fifth in all, or as near as trained nets come.
+    assert said(played(every_5k(0.5, 0.5, 0.5, distances=(0.9, 0.7, 0.69)), loss=0.001, right=1.0)) == ""
+    assert said(played(every_5k(0.5, 0.5, 0.5, distances=(0.9, 0.8, 0.7)), loss=0.001, right=1.0)) == ""
+    assert said(played(every_5k(0.5, 0.5, 0.5, distances=(0.3, 0.3, 0.3)), loss=0.001, right=1.0)) == ""
+
+
+def test_a_saturation_that_is_over_again_is_no_failure():
+    stuck = played(every_5k(0.5, 0.5, 0.5, 0.5, distances=(0.9, 0.9, 0.9, 0.9)), loss=0.001, right=1.0)
+    assert said(stuck) != ""
+    for line in stuck:
+        if line["images"] > 15_000 and "generator.loss" in line:
+            line["discriminator.accuracy_fake"] = 0.7
+    assert said(stuck) == ""
+    assert said(played(every_5k(0.5, 0.5, 0.5, 0.6, distances=(0.9, 0.9, 0.9, 0.6)), loss=0.001, right=1.0)) == ""
+
+
+def test_losses_that_never_move_are_seen():
+    still = [
+        {**line, **({"discriminator.loss": 1.22, "generator.loss": 0.66} if "generator.loss" in line else {})}
+        for line in played(every_5k(0.55, 0.553))
+    ]
+    assert "its losses have never moved" in said(still)
+    assert "higher learning_rate" in said(still)
+    assert said(still[:-1]) == ""  # one look
+    assert said([{**line, **({"generator.loss": 1.0} if line["images"] == 800 else {})} for line in still]) == ""
+    assert said([{**line, **({"health.spread": 0.6} if line["images"] == 5000 else {})} for line in still]) == ""
+
+
+def test_a_late_collapse_is_a_collapse_and_a_run_that_never_trained_nothing_else():
+    assert kinds(played(every_5k(0.3, 0.7, 0.9, 0.9, 0.01, 0.01))) == ["collapse"]
+    flat = played(every_5k(*[0.003] * 9), loss=0.001, right=1.0)
+    assert kinds(flat) == ["untrained"]
+    assert kinds(played(every_5k(*[0.3] * 9), loss=0.001, right=1.0)) == ["collapse", "saturated"]
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.3, 1000.0])
+def test_numbers_of_images_that_are_all_alike_are_exact(alike):
+    """By a product of matrices, as torch computes the distances of many points, they lay a little apart."""
+    points = torch.full((128, 256), alike)
+    assert (spread(points), nearest(points)) == (0, 0)
+
+
+def test_the_distance_of_two_clouds_is_0_for_one_and_the_same_and_grows():
+    torch.manual_seed(0)
+    one, same, far = torch.randn(128, 8), torch.randn(128, 8), torch.randn(128, 8) + 2
+    assert abs(distance(one, same)) < 0.05
+    assert distance(one, far) > 2
+    line, other = torch.tensor([[0.0], [2.0]]), torch.tensor([[3.0], [4.0]])
+    assert distance(line, other) == pytest.approx(2 * (3 + 4 + 1 + 2) / 4 - 2 - 1)
+
+
+def moment(images: int, made: torch.Tensor) -> SimpleNamespace:
+    seen = SimpleNamespace(images=images, rounds=300, sample=lambda like, seed: made)
+    seen.live = seen
+    return seen
+
+
 def test_the_observer_measures_writes_and_tells_each_kind_once(tmp_path):
     torch.manual_seed(0)
     real = torch.rand(16, 1, 8, 8)
@@ -101,7 +233,7 @@ def test_the_observer_measures_writes_and_tells_each_kind_once(tmp_path):
     observer = Health(folder, real, Batch(real), 0, told.append)
 
     def look(images: int, made: torch.Tensor) -> None:
-        observer.look(SimpleNamespace(images=images, rounds=300, sample=lambda like, seed: made))  # type: ignore[arg-type]
+        observer.look(moment(images, made))  # type: ignore[arg-type]
 
     look(25_000, real)
     look(30_000, real[:1].repeat(16, 1, 1, 1))
@@ -122,7 +254,7 @@ def test_the_observer_counts_classes_where_a_classifier_is_at_hand(tmp_path):
     observer = Health(
         folder, real, Batch(real), 0, lambda finding: None, classify=lambda images: classes, classes=5
     )
-    observer.look(SimpleNamespace(images=1, rounds=1, sample=lambda like, seed: real))  # type: ignore[arg-type]
+    observer.look(moment(1, real))  # type: ignore[arg-type]
     assert folder.lines(folder.log)[0]["health.classes"] == pytest.approx(3 / 5)
 
 
@@ -142,14 +274,59 @@ def test_a_translator_is_set_against_the_images_that_it_is_given(tmp_path, monke
     run = train("stargan", data=str(tmp_path / "data.npz"), images=8, changes=keys, out=tmp_path / "run", quiet=True)
     (line,) = [line for line in run.lines(run.log) if "health.spread" in line]
     assert (line["health.spread"], line["health.nearest"]) == (1, 1)
+    assert "health.distance" not in line  # from what it is given, a translator's images need not differ
 
 
 def test_one_real_image_or_equal_ones_are_no_error(tmp_path):
     for real in (torch.zeros(1, 1, 8, 8), torch.zeros(4, 1, 8, 8)):
         observer = Health(RunFolder(tmp_path), real, Batch(real), 0, lambda finding: None)
-        observer.look(
-            SimpleNamespace(images=1, rounds=1, sample=lambda like, seed: torch.rand(4, 1, 8, 8))  # type: ignore[arg-type]
-        )
+        observer.look(moment(1, torch.rand(4, 1, 8, 8)))  # type: ignore[arg-type]
     lines = RunFolder(tmp_path).lines(RunFolder(tmp_path).log)
     assert len(lines) == 2
     assert all(math.isfinite(line["health.spread"]) and math.isfinite(line["health.nearest"]) for line in lines)
+
+
+@pytest.mark.parametrize(("rate", "trains"), [(1e-12, False), (2e-4, True)])
+def test_a_real_run_that_does_not_train_says_so_at_its_end_and_one_that_does_says_nothing(
+    tmp_path, capsys, rate, trains
+):
+    from frugan.training import train
+
+    keys = {
+        "data.size": 12, "data.limit": 200, "generator.hidden": [16], "discriminator.hidden": [16],
+        "learning_rate": rate,
+    }  # fmt: skip
+    train("vanilla", data="glyphs", images=10_000, batch_size=40, changes=keys, out=tmp_path / "run", device="cpu")
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("train so far") == 0  # two looks, and the second is the end
+    assert ("This run did not train: its losses have never moved" in told.out) is not trains
+    train("vanilla", data="glyphs", images=10_000, batch_size=40, changes=keys, out=tmp_path / "run", device="cpu")
+    assert ("This run did not train" in capsys.readouterr().out) is not trains
+
+
+def test_it_is_told_once_while_a_run_trains(tmp_path):
+    told: list = []
+    real = torch.rand(16, 1, 8, 8)
+    observer = Health(RunFolder(tmp_path), real, Batch(real), 0, told.append)
+    for images in (5000, 10_000, 15_000):
+        observer.look(moment(images, torch.zeros(16, 1, 8, 8)))  # type: ignore[arg-type]
+        assert [finding.kind for finding in told] == (["untrained"] if images > 5000 else [])
+
+
+def test_images_that_are_not_finite_are_not_written(tmp_path):
+    real = torch.rand(4, 1, 8, 8)
+    observer = Health(RunFolder(tmp_path), real, Batch(real), 0, lambda finding: None)
+    observer.look(moment(1, torch.full((4, 1, 8, 8), math.nan)))  # type: ignore[arg-type]
+    assert RunFolder(tmp_path).lines(RunFolder(tmp_path).log) == []
+
+
+def test_the_distance_is_that_of_the_weights_as_they_train_now(tmp_path):
+    torch.manual_seed(0)
+    real = torch.rand(16, 1, 8, 8)
+    seen = moment(1, torch.zeros(16, 1, 8, 8))
+    seen.live = moment(1, real)
+    observer = Health(RunFolder(tmp_path), real, Batch(real), 0, lambda finding: None)
+    observer.look(seen)  # type: ignore[arg-type]
+    (line,) = RunFolder(tmp_path).lines(RunFolder(tmp_path).log)
+    assert line["health.spread"] == 0
+    assert line["health.distance"] < 0

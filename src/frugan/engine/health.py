@@ -6,11 +6,15 @@ against the same images before it, since it should keep most of them:
 - `spread`: mean distance between two fakes over that between two reals. One image for everything gives 0.
 - `nearest`: median distance of a fake to its nearest other fake, over the same distance for real images. It falls when
   a few images are repeated, even if those few are far apart.
+- `distance`: how far the fakes as a whole lie from the reals (energy distance over the distance between two reals).
+  It is 0 for images like the real ones, 0.41 for their mean, and 0.7 to 1.5 for untrained nets. It is taken of the
+  weights as they train now, since averages lag behind, and not of translators, which should keep most of an image.
 - `flicker`: how far the images of the same latents moved since the last look, over the distance between two reals.
 - `classes`: the share of the data's classes that at least 1 % of the fakes fall into, where a classifier is at hand.
 
 Distances are taken in the space of `features`, which is pixels shrunk to at most 16 x 16 unless a view is given.
-The verdicts in `findings` are pure functions of the log, so the report and the running program agree.
+What `findings` and `find_untrained` say is a pure function of the log, so the running program, the report and a
+comparison agree, also about runs that ended long ago.
 """
 
 from __future__ import annotations
@@ -38,6 +42,29 @@ SATURATED_LOSS = 0.05
 SATURATED_IMAGES = 20_000
 FLICKERING = 0.6
 
+UNTRAINED = "untrained"
+"""The kind of the finding that a run does not train."""
+
+EARLIEST = 10_000
+FLAT_SPREAD = 0.02
+STILL_LOSS = 0.05
+STILL_SPREAD = 0.02
+STILL_LINES = 10
+WALLED = 15_000
+WALLED_ROUNDS = 400
+FAR = 0.35  # the mean of all real images, made of every latent, has 0.41
+RIGHT = 0.9
+NEARER = 0.9
+NEARER_IN_ALL = 0.8
+LATER = 4_500  # from look to look, which come after whole batches
+
+ACCURACIES = ("discriminator.accuracy_real", "discriminator.accuracy_fake")
+
+STRONG = (
+    "Try a lower players.discriminator.learning_rate, penalties=r1 or another batch_size, and start=composite where a "
+    "family's layers have start=layerwise."
+)
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -57,16 +84,29 @@ def shrunk(images: Tensor) -> Tensor:
 def spread(points: Tensor) -> float:
     """Mean distance between two different points of ``[n, d]``."""
     count = len(points)
-    return float(torch.cdist(points, points).sum() / max(count * (count - 1), 1))
+    return float(_distances(points, points).sum() / max(count * (count - 1), 1))
+
+
+def distance(points: Tensor, others: Tensor) -> float:
+    """How far two clouds ``[n, d]`` and ``[m, d]`` lie apart: twice the mean distance between them less both spreads.
+
+    The energy distance (Székely and Rizzo 2013, Energy statistics), without the distance of a point to itself.
+    """
+    return 2 * float(_distances(points, others).mean()) - spread(points) - spread(others)
 
 
 def nearest(points: Tensor) -> float:
     """Median distance of a point of ``[n, d]`` to its nearest other one; 0 if there is no other."""
     if len(points) < 2:
         return 0.0
-    distances = torch.cdist(points, points)
+    distances = _distances(points, points)
     distances.fill_diagonal_(float("inf"))
     return float(distances.amin(dim=1).median())
+
+
+def _distances(points: Tensor, others: Tensor) -> Tensor:
+    # Exactly: by a product of matrices, images that are all alike would be a little apart.
+    return torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 @dataclass
@@ -78,6 +118,7 @@ class Health:
         like: as many images with the labels to sample with.
         tell: called with each new `Finding`.
         classify: images -> class numbers, where a classifier is at hand; classes: how many there are.
+        translates: fakes are translations of `real`, so their distance from these says nothing.
     """
 
     folder: RunFolder
@@ -89,13 +130,14 @@ class Health:
     features: Callable[[Tensor], Tensor] = shrunk
     classify: Callable[[Tensor], Tensor] | None = None
     classes: int = 0
+    translates: bool = False
     _before: Tensor | None = None
     _known: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        real = self.features(self.real)
+        self._real = self.features(self.real)
         # Real images that are all alike give large numbers, not a division by zero.
-        self._real_spread, self._real_nearest = max(spread(real), TINY), max(nearest(real), TINY)
+        self._real_spread, self._real_nearest = max(spread(self._real), TINY), max(nearest(self._real), TINY)
 
     def look(self, moment: Moment) -> None:
         """Measure, write to the log, and report what is newly wrong."""
@@ -104,12 +146,17 @@ class Health:
         numbers = {
             "health.spread": spread(fake) / self._real_spread, "health.nearest": nearest(fake) / self._real_nearest,
         }
+        if not self.translates and self._real_spread > TINY:
+            live = self.features(moment.live.sample(self.like, self.seed))
+            numbers["health.distance"] = distance(live, self._real) / self._real_spread
         if self._before is not None:
             numbers["health.flicker"] = float((fake - self._before).norm(dim=1).mean()) / self._real_spread
         if self.classify is not None:
             shares = torch.bincount(self.classify(images), minlength=self.classes) / len(images)
             numbers["health.classes"] = float((shares >= 0.01).float().mean())
         self._before = fake
+        if not all(map(math.isfinite, numbers.values())):
+            return  # images that are not finite say nothing of others
         rounded = {name: round(value, 4) for name, value in numbers.items()}
         self.folder.append(self.folder.log, {"images": moment.images, "rounds": moment.rounds, **rounded})
         for finding in findings(self.folder.lines(self.folder.log)):
@@ -129,12 +176,15 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
     everything, nor in the first 250 rounds. (StarGAN's translator takes one step for 80 images. It made the same grey
     of all images after 5,000, and kept three quarters of their spread after 10,000. With larger batches it needs as
     many rounds.)
+
+    A run that does not train (`find_untrained`) is not called collapsed or saturated as well.
     """
-    wrong = []
+    untrained = find_untrained(lines)
+    wrong = [] if untrained is None else [untrained]
     lines = [line for line in lines if line["images"] >= WARM_UP and line.get("rounds", math.inf) >= WARM_UP_ROUNDS]
     looks = [line for line in lines if "health.spread" in line]
     recent = looks[-2:]
-    if len(recent) == 2 and all(_collapsed(line) for line in recent):
+    if untrained is None and len(recent) == 2 and all(_collapsed(line) for line in recent):
         since = next(line for number, line in enumerate(looks) if all(map(_collapsed, looks[number:])))
         wrong.append(
             Finding(
@@ -154,7 +204,7 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
             )
         )
     losses = [line for line in lines if "discriminator.loss" in line]
-    if losses:
+    if untrained is None and losses:
         newest = losses[-1]["images"]
         window = [line for line in losses if line["images"] > newest - SATURATED_IMAGES]
         if newest >= SATURATED_IMAGES and all(_saturated(line) for line in window):
@@ -166,6 +216,92 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
                 )
             )
     return wrong
+
+
+def find_untrained(lines: Sequence[Mapping[str, Any]]) -> Finding | None:
+    """Why a run does not train, by its log; None while nothing says so, or too little is known. A pure function.
+
+    - *Flat output*: the images are all alike (spread below 0.02) at every look since the first, at two or more.
+    - *A wall*: from the first look on the discriminator has been right on 90 % of what it saw, for 15,000 images and
+      400 rounds.
+    - *Still*: no loss has ever left a band of 5 %, and the spread one of 2 %.
+
+    The first two take fakes that are far from real images and hardly come nearer: by less than a tenth since the look
+    before and a fifth in all. So a discriminator that is right on everything is not enough: images may come nearer all
+    the same, and one that was right for a while is no failure. An average that still lags behind is none either. A run
+    that has trained and then collapses is one that has trained. Nothing is said in the first 10,000 images or 250
+    rounds.
+    """
+    looks = [line for line in lines if "health.spread" in line]
+    if len(looks) < 2 or not _is_past(looks[-1], EARLIEST, WARM_UP_ROUNDS):
+        return None
+    return _flat(looks) or _walled(lines, looks) or _still(lines, looks)
+
+
+def _flat(looks: Sequence[Mapping[str, Any]]) -> Finding | None:
+    if any(line["health.spread"] >= FLAT_SPREAD for line in looks) or _is_stuck(looks) is False:
+        return None
+    return Finding(
+        UNTRAINED, looks[0]["images"],
+        f"its images are all alike (flat output): {looks[-1]['health.spread']:.2g} as far apart as real ones, below "
+        f"{FLAT_SPREAD} at each of {len(looks)} looks. {STRONG}",
+    )  # fmt: skip
+
+
+def _walled(lines: Sequence[Mapping[str, Any]], looks: Sequence[Mapping[str, Any]]) -> Finding | None:
+    first, newest = looks[0], looks[-1]
+    if not _is_past(newest, WALLED, WALLED_ROUNDS) or not _is_stuck(looks):
+        return None
+    judged = [line for line in lines if line["images"] > first["images"] and all(key in line for key in ACCURACIES)]
+    recent = [line for line in judged if line["images"] > newest["images"] - LATER]
+    if not recent or min(_mean_right(judged), _mean_right(recent)) < RIGHT:
+        return None
+    return Finding(
+        UNTRAINED, first["images"],
+        f"from early on its discriminator has been right on {100 * _mean_right(judged):.0f} % of what it saw "
+        f"(saturated), and its images have hardly come nearer to real ones: distance {first['health.distance']:.2f} "
+        f"after {first['images']:,} images, {newest['health.distance']:.2f} after {newest['images']:,}. {STRONG}",
+    )  # fmt: skip
+
+
+def _is_stuck(looks: Sequence[Mapping[str, Any]]) -> bool | None:
+    """Whether fakes were far from real images at every look and hardly come nearer; None where it is not known."""
+    if any("health.distance" not in line for line in looks):
+        return None
+    far = [line["health.distance"] for line in looks]
+    before = [line["health.distance"] for line in looks if line["images"] <= looks[-1]["images"] - LATER]
+    return bool(before) and min(far) > FAR and far[-1] >= max(NEARER * before[-1], NEARER_IN_ALL * far[0])
+
+
+def _still(lines: Sequence[Mapping[str, Any]], looks: Sequence[Mapping[str, Any]]) -> Finding | None:
+    losses: dict[str, list[float]] = {}
+    for line in lines:
+        for name, value in line.items():
+            if name.endswith(".loss"):
+                losses.setdefault(name, []).append(value)
+    spreads = [line["health.spread"] for line in looks]
+    if not losses or any(len(values) < STILL_LINES or _band(values) > STILL_LOSS for values in losses.values()):
+        return None
+    if _band(spreads) > STILL_SPREAD:
+        return None
+    return Finding(
+        UNTRAINED, looks[0]["images"],
+        f"its losses have never moved: none has left a band of {100 * STILL_LOSS:.0f} %, and its images are as unlike "
+        "as at first. Try a higher learning_rate, and see that no schedule holds it at 0.",
+    )  # fmt: skip
+
+
+def _is_past(line: Mapping[str, Any], images: int, rounds: int) -> bool:
+    return line["images"] >= images and line.get("rounds", math.inf) >= rounds
+
+
+def _mean_right(lines: Sequence[Mapping[str, Any]]) -> float:
+    return sum(line[key] for line in lines for key in ACCURACIES) / (len(ACCURACIES) * len(lines))
+
+
+def _band(values: Sequence[float]) -> float:
+    """How far numbers lie apart, as a share of their mean."""
+    return (max(values) - min(values)) / max(abs(sum(values) / len(values)), TINY)
 
 
 def _collapsed(line: Mapping[str, Any]) -> bool:

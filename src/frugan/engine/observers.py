@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
@@ -59,6 +59,11 @@ class Moment:
     game: Game
     networks: Mapping[str, nn.Module]
     averaged: Mapping[str, nn.Module]
+
+    @property
+    def live(self) -> Moment:
+        """The same moment with the networks as they train now in the place of their averages, which lag behind."""
+        return replace(self, averaged=self.networks)
 
     def sample(self, like: Batch, seed: int) -> Tensor:
         """Images of the shipped (averaged, settled) networks in evaluation mode, float32, as `like` says."""

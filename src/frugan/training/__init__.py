@@ -197,6 +197,7 @@ def _play_on(
                 f"{folder.path} is finished: {start:,} images. Train it further with {further}, "
                 f"look at it with: frugan report {folder.path}"
             )
+        _observing.tell_untrained(folder, asked.quiet)
         if processes.leads:  # which it did not come to if it was stopped just then
             _observing.evaluate_best(folder, looks, parts.device, asked.quiet)
         return
@@ -226,6 +227,7 @@ def _play_on(
     if processes.leads:
         _observing.evaluate_best(folder, looks, parts.device, asked.quiet)
     if not asked.quiet:
+        _observing.tell_untrained(folder, asked.quiet)
         newest = checkpoint.newest(folder.checkpoints)
         size = newest.stat().st_size / 1e6 if newest else 0
         print(

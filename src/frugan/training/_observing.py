@@ -65,7 +65,7 @@ def observers(
 
     from frugan import build, seeds
     from frugan.batch import Batch, from_bytes
-    from frugan.engine.health import Finding, Health
+    from frugan.engine.health import UNTRAINED, Finding, Health
     from frugan.engine.observers import Guarded, Log, Previews, Watched, find
 
     stream = next(iter(sets))
@@ -84,16 +84,18 @@ def observers(
         return Batch(first.images, labels)
 
     def tell(finding: Finding) -> None:
-        text = f"After {finding.images:,} images: {finding.text}"
-        if bar:
-            bar.say(text)
+        if bar and finding.kind != UNTRAINED:
+            bar.say(f"After {finding.images:,} images: {finding.text}")
+        elif bar and parts.clock.images < recipe.budget:  # at the end `tell_untrained` says it
+            bar.say(f"This run does not train so far: {finding.text}")
 
     # What is looked at are made images, and real ones beside them: both in the range of the made ones.
     image_range = build.made_range(recipe, parts.game.networks)
     # Drawn from everywhere: the first images of a folder are all of one class. But a translator changes those that it
     # is given, which may lie nearer together than all do: its images are set against these.
     drawn = torch.randperm(len(sets[stream]), generator=seeds.generator(recipe.seed, "health"))[:HEALTH]
-    if "generator" not in parts.game.shipped():
+    translates = "generator" not in parts.game.shipped()
+    if translates:
         drawn = torch.arange(HEALTH) % len(sets[stream])
     real = from_bytes(sets[stream].images.index_select(0, drawn), image_range).to(device)
     shown = {stream: like(PREVIEWS)}
@@ -104,7 +106,7 @@ def observers(
         Previews(folder, shown, image_range, recipe.seed),
         Health(
             folder, real, like(HEALTH), recipe.seed, tell,
-            classify=_classifier(sets[stream], image_range), classes=classes,
+            classify=_classifier(sets[stream], image_range), classes=classes, translates=translates,
         ),
     ]
     if looks.every is not None:
@@ -128,6 +130,15 @@ def observers(
     for choice in looks.own:
         found.append(Guarded(choice.name, find(choice.name, watched, **choice.options), say))
     return [*found, bar] if bar else found
+
+
+def tell_untrained(folder: RunFolder, quiet: bool) -> None:
+    """Say of a run that has ended that it did not train, if its log says so."""
+    from frugan.engine.health import find_untrained
+
+    found = find_untrained(folder.lines(folder.log))
+    if found is not None and not quiet:
+        print(f"This run did not train: {found.text}")
 
 
 def evaluate_best(
