@@ -25,6 +25,7 @@ from frugan.comparison.verdicts.costs import find_unlike
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
 from frugan.kernels import _compiler
+from frugan.recipe import to_dict
 from frugan.registry import UserError
 from frugan.training import train
 
@@ -69,6 +70,24 @@ def at_once(planned: Sequence[Job], *rest: Any) -> None:
                 job.command[4], seed=int(given["--seed"]), out=given["--out"], images=given.get("--images"),
                 device="cpu", quiet=True,
             )
+
+
+def at_once_but(*untrained: str) -> Any:
+    """The same, but the finished runs whose title is one of these have the log of one whose images stayed all alike."""
+
+    def play(planned: Sequence[Job], *rest: Any) -> None:
+        at_once(planned, *rest)
+        for job in planned:
+            if job.title in untrained and job.finished():
+                RunFolder(job.folder).log.write_text("".join(json.dumps(line) + "\n" for line in FLAT))
+
+    return play
+
+
+FLAT: list[dict[str, Any]] = [
+    {"images": images, "rounds": images // 32, "health.spread": 0.003, "health.nearest": 0.004}
+    for images in (5000, 10_000)
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -310,6 +329,60 @@ def test_its_words_and_its_page_say_all_of_it(finished: Comparison) -> None:
         assert text in page
     for text in ("unpaired", "bootstrap", "Evaluation noise", "last quarter", "Pareto", "pilot seeds", "plan.json"):
         assert text in page, text
+
+
+def test_an_arm_that_did_not_train_counts_as_failed_and_its_fid_is_in_no_mean(
+    tmp_path: Path, quick: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick.setattr(jobs, "run_jobs", at_once_but("flat seed 0", "flat seed 1", "half seed 1"))
+    quick.setitem(QUALITY, "flat", 727.0)
+    quick.setitem(QUALITY, "half", 700.0)
+    arms = ["vanilla", "flat: vanilla generator.hidden=[16]", "half: vanilla generator.hidden=[8]"]
+    options = {**COMMON, "quiet": False}
+    made = compare(arms, out=tmp_path / "out", seeds=(0, 1), **options)
+    said = capsys.readouterr().err
+    flat, half = made.data["arms"][1:]
+    assert (flat["summary"]["fid"], half["summary"]["fid"]["n"]) == (None, 1)
+    assert "flat" not in made.data["differences"]["fid"]
+    for run in (flat["runs"]["0"], flat["runs"]["1"], half["runs"]["1"]):
+        assert run["untrained"]
+        assert "all alike (flat output): 0.003" in run["failed"]  # the reason is kept
+        assert run["values"] == {}
+    assert not half["runs"]["0"]["untrained"]
+    assert made.data["failures"]["flat"] == {
+        "failed": 2, "untrained": 2, "collapsed": 0, "runs": 2, "failed_p": pytest.approx(1 / 3), "collapsed_p": 1.0,
+    }  # fmt: skip
+    assert flat["generator"]["parameters"] > 0  # what it would cost is known all the same
+    assert "flat seed 0 did not train and counts as failed: its images are all alike" in said
+    line = "flat did not train with seeds 0-1, which counts as failed: its images are all alike"
+    assert any(one.startswith(line) for one in made.words())
+    page = made.report.read_text()
+    for text in ("<figcaption>flat<br>did not train", "flat did not train with seeds 0-1", "2 of these did not train"):
+        assert text in page, text
+    again = compare(arms, out=tmp_path / "out", seeds=(0, 1), retry_failed=True, **COMMON)
+    assert again.data["arms"][1]["runs"]["0"]["untrained"]  # it would not train the second time either
+
+
+def test_a_comparison_of_runs_none_of_which_trained_says_what_to_try(
+    tmp_path: Path, quick: pytest.MonkeyPatch
+) -> None:
+    quick.setattr(jobs, "run_jobs", at_once_but("vanilla seed 0", "thin seed 0"))
+    with pytest.raises(UserError, match=r"No run trained, .* all alike .* Try .* another --out"):
+        compare(["vanilla", "thin: vanilla generator.hidden=[16]"], out=tmp_path / "out", seeds=(0,), **COMMON)
+
+
+def test_pilots_that_did_not_train_set_no_margin(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
+    baseline = parse("vanilla", {"data": "glyphs:digits", "images": 320, "batch_size": 16}, SMALL)
+    workshop = Workshop(tmp_path, {"metrics": ["fid"]}, lambda line: None)
+    (tmp_path / "arms").mkdir()
+    RunFolder(tmp_path).write_json(tmp_path / "arms/vanilla.json", to_dict(baseline.recipe))
+    quick.setattr(jobs, "run_jobs", at_once_but("pilot vanilla seed 1001"))
+    pilots = margin.find_margin(baseline, (1000, 1001), workshop)["pilots"]
+    assert list(pilots["values"]) == ["1000"]
+    assert list(pilots["untrained"]) == ["1001"]
+    quick.setattr(jobs, "run_jobs", at_once_but("pilot vanilla seed 1000", "pilot vanilla seed 1001"))
+    with pytest.raises(UserError, match=r"No pilot run of the baseline 'vanilla' trained, .* Try .* another --out"):
+        margin.find_margin(baseline, (1000, 1001), workshop)
 
 
 def test_auto_means_the_same_kernels_in_all_arms_however_long(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train("vanilla", data="glyphs", images=96, out=out, changes=SMALL, device="cpu", quiet=True)
     lines = []
     for images in range(800, 60_000, 800):
-        scalars = {"generator.loss": 2.0, "discriminator.loss": 0.5, "generator.gradient_norm": 1.0}
+        scalars = {"generator.loss": 2.0 + images / 60_000, "discriminator.loss": 0.5, "generator.gradient_norm": 1.0}
         accuracy = {"discriminator.accuracy_real": 0.8, "discriminator.accuracy_fake": 0.9}
         lines.append({"images": images, "rounds": images // 32, "seconds": images / 500, **scalars, **accuracy})
         lines.append({"images": images, "rounds": images // 32, "health.spread": 0.2, "health.nearest": 0.1})
@@ -263,6 +263,46 @@ def test_an_arm_without_any_finished_run_has_a_row_and_no_difference() -> None:
     found["arms"][1]["summary"]["fid"] = None
     thin = reporting.main_table(found)[2]
     assert thin[6:9] == ["–\n0 run", "–", "every run failed, its own or the baseline's: nothing to compare"]
+
+
+WALL = "its images are all alike (flat output): 0.003 as far apart as real ones. Try penalties=r1."
+
+
+def test_runs_that_did_not_train_are_called_so_everywhere_and_say_what_to_try() -> None:
+    found = data("direction", "lower in 2 of 2 seeds")
+    thin = found["arms"][1]
+    thin["runs"]["2"] = {**thin["runs"]["2"], "failed": WALL, "untrained": True}
+    thin["summary"]["fid"]["n"] = 2
+    assert reporting.main_table(found)[2][6] == "18.5\nsd of 2 runs, 1 did not train"
+    assert reporting.sayings(found)[0].endswith("direction only, no verdict; 1 of 3 runs did not train")
+    assert reporting.sayings(found)[1] == f"thin did not train with seed 2, which counts as failed: {WALL}"
+    thin["runs"]["1"] = {**thin["runs"]["1"], "failed": "loss is not finite"}
+    assert reporting.sayings(found)[0].endswith("; 1 of 3 runs failed; 1 of 3 runs did not train")
+
+
+def test_an_arm_that_never_trained_has_a_row_that_says_so() -> None:
+    found = data("direction", "lower in 3 of 3 seeds", failed=WALL, untrained=True)
+    found["differences"]["fid"] = {}
+    found["arms"][1]["summary"]["fid"] = None
+    thin = reporting.main_table(found)[2]
+    assert thin[1] == "500,000\n−50 %"
+    assert thin[6:9] == ["did not train\n3 runs", "–", "did not train: nothing to compare"]
+    assert reporting.sayings(found)[0] == "thin: did not train: nothing to compare"
+    assert f"thin did not train with seeds 0-2, which counts as failed: {WALL}" in reporting.sayings(found)
+    assert "did not train" in reporting.short_table(found)[2][5]
+
+
+def test_pilots_that_did_not_train_are_told_with_the_margin() -> None:
+    found = data("direction", "lower in 3 of 3 seeds")
+    found["fixed"]["pilots"] = {"untrained": {"1001": WALL}}
+    line = f"The margin leaves out the baseline's pilots with seed 1001, which did not train: {WALL}"
+    assert line in reporting.sayings(found)
+
+
+def test_saturated_discriminators_of_runs_that_trained_are_told() -> None:
+    saturated = [{"kind": "saturated", "images": 5000, "text": "saturated discriminator"}]
+    found = data("not worse", "not worse (margin 1.2, 5 seeds)", findings=saturated)
+    assert reporting.sayings(found)[0].endswith("; 3 of 3 runs had a saturated discriminator")
 
 
 def test_seconds_that_were_not_equal_after_all_are_told() -> None:

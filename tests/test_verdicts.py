@@ -104,6 +104,35 @@ def test_no_verdict_where_arms_fail_unequally_and_failures_are_compared_exactly(
     assert counted["plain"]["failed_p"] is None
 
 
+def untrained(*seeds: int) -> Any:
+    """Runs with these seeds that did not train."""
+    return lambda seed: {"untrained": True} if seed in seeds else {}
+
+
+def test_a_run_that_did_not_train_is_counted_as_one_that_failed_and_its_value_is_in_no_mean() -> None:
+    half = (*THIN[:3], math.nan, math.nan)
+    found = said({"thin": half, "damaged": DAMAGED}, thin=untrained(3, 4))
+    assert found["thin"]["kind"] == "withheld"
+    assert "2 of 5 runs did not train, 0 of 5 of plain (exact p 0.44)" in found["thin"]["text"]
+    mixed = said({"thin": half, "damaged": DAMAGED}, thin=untrained(4))
+    assert "2 of 5 runs failed (1 did not train), 0 of 5" in mixed["thin"]["text"]
+    counted = verdicts.count_failures(result({"plain": PLAIN, "thin": half}, thin=untrained(4)))["thin"]
+    assert (counted["failed"], counted["untrained"], counted["runs"]) == (2, 1, 5)
+    assert counted["failed_p"] == pytest.approx(4 / 9)
+
+
+def test_an_arm_that_never_trained_has_no_difference_and_its_control_says_why() -> None:
+    never = (math.nan,) * 5
+    arms = {"plain": PLAIN, "thin": never, "thin control": THIN, "damaged": DAMAGED}
+    found = result(arms, thin=untrained(*range(5)))
+    found["differences"] = {"fid": verdicts.judge_arms(found, "fid")}
+    assert "thin" not in found["differences"]["fid"]
+    assert found["differences"]["fid"]["thin control"]["kind"] == "not worse"
+    (row,) = verdicts.judge_against_controls(found, [{"arm": "thin", "control": "thin control", "match": "macs"}])
+    assert (row["kind"], row["difference"]) == ("withheld", None)
+    assert row["text"] == "against its control: nothing to compare (5 of 5 runs of thin did not train)"
+
+
 def test_three_judges_have_to_agree() -> None:
     others = {"plain": judged(PLAIN, PLAIN), "damaged": judged(DAMAGED, DAMAGED)}
     agreed = said({"thin": THIN, "damaged": DAMAGED}, thin=judged(THIN, THIN), **others)["thin"]

@@ -10,7 +10,15 @@ from typing import Any
 from frugan.reporting import _charts as charts
 from frugan.reporting import _words as words
 from frugan.reporting._neighbours import panel
-from frugan.reporting._tables import all_numbers, main_table, protocol_line, read_comparison, remarks, trained
+from frugan.reporting._tables import (
+    all_numbers,
+    main_table,
+    protocol_line,
+    read_comparison,
+    remarks,
+    trained,
+    untrained,
+)
 
 GRID = 36
 SAMPLE_SEED = 0
@@ -23,6 +31,8 @@ PLACES = {"front": "on the front", "dominated": "surely dominated", "undecided":
 
 def comparison_page(folder: Path) -> tuple[str, dict[str, Any]]:
     """The template's name and everything in it."""
+    from frugan.engine.health import UNTRAINED
+
     data = read_comparison(folder)
     head, *rows = main_table(data)
     differences = data["differences"][data["primary"]]
@@ -39,10 +49,13 @@ def comparison_page(folder: Path) -> tuple[str, dict[str, Any]]:
         "words": head.index("what may be said"),
         "rows": [{"cells": row, "tone": tone} for row, tone in zip(rows, tones, strict=True)],
         "protocol": protocol_line(data),
-        "failures": [f"{arm['name']}, seed {seed} failed: {run['failed']}" for arm, seed, run in runs if run["failed"]],
+        "failures": [
+            f"{arm['name']}, seed {seed} failed: {run['failed']}"
+            for arm, seed, run in runs if run["failed"] and not words.is_untrained(run)
+        ] + untrained(data),
         "findings": [
             f"{arm['name']}, seed {seed}, since {finding['images']:,} images: {finding['text']}"
-            for arm, seed, run in runs for finding in run["findings"]
+            for arm, seed, run in runs for finding in run["findings"] if finding["kind"] != UNTRAINED
         ],
         "remarks": remarks(data),
         "controls": _controls(data),
@@ -61,6 +74,10 @@ def comparison_page(folder: Path) -> tuple[str, dict[str, Any]]:
     }  # fmt: skip
 
 
+def _failed(run: Mapping[str, Any]) -> str:
+    return "did not train" if words.is_untrained(run) else "failed"
+
+
 def _budgets(data: Mapping[str, Any]) -> str:
     """How many images the runs were to see, arms damaged on purpose apart."""
     budgets = sorted({arm["images"] for arm in data["arms"] if not arm["damaged"]})
@@ -73,13 +90,13 @@ def _controls(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row for each frugal arm: its control, what both cost, the difference and what may be said."""
     rows = []
     for row in data["controls"]:
-        one = row["difference"]
+        one = row["difference"] or {"mean": None, "interval_95": None}
         interval = one["interval_95"]
         within = f"95 %: {words.signed(interval[0])} to {words.signed(interval[1])}" if interval else ""
         cells = [
             row["control"], f"{row['match']}, width {row['width']:.3g}",
             f"{words.number(row['wanted'], 4)} and {words.number(row['reached'], 4)}",
-            f"{words.signed(one['mean'])}\n{within}",
+            "–" if one["mean"] is None else f"{words.signed(one['mean'])}\n{within}",
         ]  # fmt: skip
         rows.append({"arm": row["arm"], "cells": cells, "text": row["text"], "tone": TONES.get(row["kind"], "")})
     return rows
@@ -190,7 +207,7 @@ def _grids(folder: Path, data: Mapping[str, Any]) -> list[dict[str, Any]]:
         row, said = [], ""
         for arm in data["arms"]:
             run = arm["runs"][str(seed)]
-            if run["failed"] is not None:
+            if run["failed"] is not None and not words.is_untrained(run):
                 continue
             path = folder / run["folder"]
             if translates(path):
@@ -206,7 +223,7 @@ def _grids(folder: Path, data: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "every generator."
                 )
             value = run["values"].get(data["primary"])
-            aside = "" if value is None else (
+            aside = _failed(run) if run["failed"] else "" if value is None else (
                 f"{words.metric(data['primary'], value['protocol']['view'])} "
                 f"{words.number(value['values'][value['headline']])}"
             )
@@ -265,7 +282,7 @@ def _values(data: Mapping[str, Any], name: str) -> dict[str, Any]:
         for arm in data["arms"]:
             run = arm["runs"][str(seed)]
             value = run["values"].get(name)
-            row.append("failed" if run["failed"] else "–" if value is None else all_numbers(value))
+            row.append(_failed(run) if run["failed"] else "–" if value is None else all_numbers(value))
         rows.append(row)
     for label, key in (("mean ± sd", None), ("median", "median"), ("lowest", "low"), ("highest", "high")):
         cells = []
@@ -324,7 +341,7 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     machine = data["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     failing = [
-        f"{name} {one['failed']} failed (p {one['failed_p']:.2g}), {one['collapsed']} collapsed "
+        f"{name} {_counted(one)} (p {one['failed_p']:.2g}), {one['collapsed']} collapsed "
         f"(p {one['collapsed_p']:.2g}) of {one['runs']}"
         for name, one in data["failures"].items() if one["failed_p"] is not None
     ]  # fmt: skip
@@ -352,7 +369,7 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         *words.own_code(data),
     ]
     if any(one["failed"] or one["collapsed"] for one in data["failures"].values()):
-        baseline = f"{data['baseline']} {base['failed']} failed, {base['collapsed']} collapsed of {base['runs']}"
+        baseline = f"{data['baseline']} {_counted(base)}, {base['collapsed']} collapsed of {base['runs']}"
         facts.append(("failures, compared exactly", "; ".join([baseline, *failing])))
     discriminators = {
         arm["name"]: arm["parameters"]["discriminator"] for arm in data["arms"] if "discriminator" in arm["parameters"]
@@ -364,6 +381,11 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
         facts.append(("discriminator", text))
     return facts
+
+
+def _counted(one: Mapping[str, Any]) -> str:
+    untrained = one.get("untrained")
+    return f"{one['failed']} failed{f' ({untrained} of these did not train)' if untrained else ''}"
 
 
 def _plan(data: Mapping[str, Any]) -> str:

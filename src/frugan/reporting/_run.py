@@ -20,7 +20,7 @@ PREVIEWS = 6
 
 def run_page(path: Path) -> tuple[str, dict[str, Any]]:
     """The template's name and everything in it."""
-    from frugan.engine.health import findings
+    from frugan.engine.health import UNTRAINED, findings
     from frugan.engine.run import RunFolder
 
     folder = RunFolder(path)
@@ -36,7 +36,10 @@ def run_page(path: Path) -> tuple[str, dict[str, Any]]:
         "title": f"Recipe {recipe.name} on {data['title']}",
         "lead": f"{recipe.system}; {images:,} of {recipe.budget:,} images seen{trained}, seed {recipe.seed}.",
         "folder": str(path),
-        "findings": [f"Since {finding.images:,} images: {finding.text}" for finding in wrong],
+        "findings": [
+            f"This run did not train: {finding.text}" if finding.kind == UNTRAINED
+            else f"Since {finding.images:,} images: {finding.text}" for finding in wrong
+        ],
         "samples": _samples(folder),
         "neighbours": _neighbours(folder),
         "metrics": _metrics(folder),
@@ -157,6 +160,7 @@ def _curves(recipe: Recipe, log: list[dict[str, Any]], marks: list[float]) -> li
             [
                 line("health.spread", 2),
                 line("health.nearest", 3),
+                line("health.distance", 4),
                 line("health.flicker", 5, dashed=True),
             ],
             {
@@ -165,8 +169,9 @@ def _curves(recipe: Recipe, log: list[dict[str, Any]], marks: list[float]) -> li
                           (FLICKERING, f"flicker above {FLICKERING}")],
                 "marks": marks,
             },
-            "Spread of the fakes over that of real images (green), the same for nearest neighbours (purple); dashed, "
-            "how far the images of fixed latents moved since the last look.",
+            "Spread of the fakes over that of real images (green), the same for nearest neighbours (purple), and "
+            "how far the fakes lie from real images (red, 0 is best). Dashed: how far the images of fixed latents "
+            "moved since the last look.",
         ),
     ]  # fmt: skip
     made = []

@@ -12,6 +12,9 @@ from frugan.reporting import _words as words
 VERSION = 3
 """Of ``comparison.json``; others are not read."""
 
+WRONG = {"collapsed": "collapse", "had a saturated discriminator": "saturated"}
+"""What is said of runs in which something was found, and the kind of that finding."""
+
 
 def read_comparison(folder: Path) -> dict[str, Any]:
     """A finished comparison's values. Raises UserError if there is none, or one that an earlier frugan wrote."""
@@ -57,13 +60,9 @@ def main_table(data: Mapping[str, Any]) -> list[list[str]]:
             _two(f"{sum(speeds) / len(speeds):,.0f} images/s", words.duration(sum(seconds) / len(seconds)))
             if speeds else "–"
         )  # fmt: skip
-        failed = sum(run["failed"] is not None for run in arm["runs"].values())
-        summary = arm["summary"][primary]
-        runs = summary["n"] if summary else 0
-        counts = [f"sd of {runs} runs" if runs > 1 else f"{runs} run", *([f"{failed} failed"] if failed else [])]
-        cells.append(_two(words.measured(summary), ", ".join(counts)))
+        cells.append(_quality(arm, primary))
         cells += _difference(data, arm["name"])
-        cells.append(f"{_collapsed(arm)} of {len(arm['runs'])}")
+        cells.append(f"{_found(arm, 'collapse')} of {len(arm['runs'])}")
         rows.append(cells)
     return [head, *rows]
 
@@ -78,6 +77,8 @@ def short_table(data: Mapping[str, Any]) -> list[list[str]]:
     names = ["arm", "parameters", "MACs", "ms/image\nbatch 1", "ms/image\nbatch 64", quality, f"minus {base}\n[95 %]"]
     columns = [0, 1, 2, 3, 4, 6, 7]
     shorter = [[cell.replace("95 %: ", "").replace("sd of ", "") for cell in row] for row in rows]
+    for row in shorter:
+        row[6] = row[6].replace(", ", "\n")
     return [names, *([row[column] for column in columns] for row in shorter)]
 
 
@@ -89,14 +90,14 @@ def sayings(data: Mapping[str, Any]) -> list[str]:
         _, text = _difference(data, arm["name"])
         said = [text.replace("\n(", " (").replace("\n", ", ")] if text else []
         said += [controls[arm["name"]]] if arm["name"] in controls else []
-        failed = sum(run["failed"] is not None for run in arm["runs"].values())
-        collapsed = _collapsed(arm)
-        said += [f"{count} of {len(arm['runs'])} runs {what}" for count, what in
-                 ((failed, "failed"), (collapsed, "collapsed")) if count]  # fmt: skip
+        runs = list(arm["runs"].values())
+        went_wrong = [] if _never_trained(arm) and text else words.failures(runs)  # then the text says it
+        went_wrong += [f"{count} {what}" for what, kind in WRONG.items() if (count := _found(arm, kind))]
+        said += [f"{count} of {len(runs)} runs {what}" for count, _, what in (one.partition(" ") for one in went_wrong)]
         said += [f"its cost is not in its row ({'; '.join(arm['apart'])})"] if arm["apart"] else []
         if said:
             lines.append(f"{arm['name']}: {'; '.join(said)}")
-    return [*lines, *remarks(data)]
+    return [*lines, *untrained(data), *remarks(data)]
 
 
 def remarks(data: Mapping[str, Any]) -> list[str]:
@@ -116,6 +117,11 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
         f"How runs are evaluated was changed after they had begun, before any value was known: {line}."
         for one in data.get("plan_changes", ()) for line in one["changes"]
     ]  # fmt: skip
+    pilots = (data["fixed"].get("pilots") or {}).get("untrained")
+    if pilots:
+        lines.append(
+            f"The margin leaves out the baseline's pilots with {_seeds(pilots)}, which did not train: {_first(pilots)}"
+        )
     lines += [
         f"{name}, seed {seed}, was trained again after it had failed: {run['retried']}"
         for name, seed, run in runs if run.get("retried")
@@ -161,8 +167,41 @@ def _given(data: Mapping[str, Any]) -> list[str]:
     return list(lines)
 
 
-def _collapsed(arm: Mapping[str, Any]) -> int:
-    return sum(any(finding["kind"] == "collapse" for finding in run["findings"]) for run in arm["runs"].values())
+def untrained(data: Mapping[str, Any]) -> list[str]:
+    """Which runs did not train, why, and what to try, a line for each arm: its seeds mostly say the same."""
+    lines = []
+    for arm in data["arms"]:
+        why = {seed: run["failed"] for seed, run in arm["runs"].items() if words.is_untrained(run)}
+        if why:
+            lines.append(f"{arm['name']} did not train with {_seeds(why)}, which counts as failed: {_first(why)}")
+    return lines
+
+
+def _seeds(of: Mapping[str, Any]) -> str:
+    return f"seed{'s' if len(of) > 1 else ''} {words.seeds(sorted(map(int, of)))}"
+
+
+def _first(why: Mapping[str, str]) -> str:
+    return next(iter(why.values()))
+
+
+def _found(arm: Mapping[str, Any], kind: str) -> int:
+    """In how many of an arm's runs something was found at their end."""
+    return sum(any(finding["kind"] == kind for finding in run["findings"]) for run in arm["runs"].values())
+
+
+def _never_trained(arm: Mapping[str, Any]) -> bool:
+    return all(map(words.is_untrained, arm["runs"].values()))
+
+
+def _quality(arm: Mapping[str, Any], primary: str) -> str:
+    """The mean over the runs that have a value, and how many there are; of an arm that never trained, only that."""
+    summary, runs = arm["summary"][primary], list(arm["runs"].values())
+    if _never_trained(arm):
+        return _two("did not train", f"{len(runs)} run{'s' if len(runs) != 1 else ''}")
+    count = summary["n"] if summary else 0
+    counted = f"sd of {count} runs" if count > 1 else f"{count} run"
+    return _two(words.measured(summary), ", ".join([counted, *words.failures(runs)]))
 
 
 def protocol_line(data: Mapping[str, Any]) -> str:
@@ -193,6 +232,11 @@ def _difference(data: Mapping[str, Any], name: str) -> list[str]:
         return ["baseline", ""]
     difference = data["differences"][data["primary"]].get(name)
     if difference is None:
+        never = [arm["name"] for arm in data["arms"] if _never_trained(arm)]
+        if name in never:
+            return ["–", "did not train: nothing to compare"]
+        if data["baseline"] in never:
+            return ["–", f"{data['baseline']} did not train: nothing to compare"]
         return ["–", "every run failed, its own or the baseline's: nothing to compare"]
     places = words.decimals(difference["mean"], difference["sd"] or 0)
     mean = f"{difference['mean']:+,.{places}f}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,19 @@ def doubts(counted: Mapping[str, Any]) -> list[str]:
     if "doubts" not in counted and counted.get("macs_flop_counter", all_macs(counted)) != all_macs(counted):
         return list(counted["notes"])  # an earlier frugan saw this too, and told it among its notes
     return list(counted.get("doubts", ()))
+
+
+def is_untrained(run: Mapping[str, Any]) -> bool:
+    """Whether a comparison's run did not train, which counts as failed; an earlier frugan did not look for it."""
+    return bool(run.get("untrained"))
+
+
+def failures(runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """``2 failed``, ``3 did not train``: what of it there is."""
+    listed = list(runs)
+    untrained = sum(map(is_untrained, listed))
+    failed = sum(run["failed"] is not None for run in listed) - untrained
+    return [f"{count} {what}" for count, what in ((failed, "failed"), (untrained, "did not train")) if count]
 
 
 def duration(seconds: float | None) -> str:

@@ -22,7 +22,9 @@ PILOT_SHARE = 0.9
 def find_margin(baseline: Arm, seeds: Sequence[int], workshop: Workshop) -> dict[str, Any]:
     """``{"margin", "margin_rule", "pilots"}``: what runs of the baseline outside the test say of how much matters.
 
-    Raises UserError if every pilot failed.
+    Pilots that failed or did not train are left out, and ``"pilots"`` tells why.
+
+    Raises UserError if these are all.
     """
     pilots = {
         seed: workshop.job(baseline, f"pilots/seed-{seed}", seed, title=f"pilot {baseline.name}") for seed in seeds
@@ -33,9 +35,18 @@ def find_margin(baseline: Arm, seeds: Sequence[int], workshop: Workshop) -> dict
         for job in pilots.values():
             measure_between(job, before, budget, workshop)
     workshop.train(list(pilots.values()))
-    good = {seed: job for seed, job in pilots.items() if job.failure() is None}
+    failed = {seed: why for seed, job in pilots.items() if (why := job.failure()) is not None}
+    untrained = {
+        seed: why for seed, job in pilots.items() if seed not in failed and (why := job.untrained()) is not None
+    }
+    good = {seed: job for seed, job in pilots.items() if seed not in failed | untrained}
+    if not good and untrained:
+        raise UserError(
+            f"No pilot run of the baseline '{baseline.name}' trained, so there is nothing to compare with: "
+            f"{next(iter(untrained.values()))} The plan is kept to, so begin another comparison with another --out."
+        )
     if not good:
-        why = next(iter(pilots.values())).failure()
+        why = next(iter(failed.values()))
         raise UserError(f"Every pilot run of '{baseline.name}' failed: {why}. Mend that and add --retry-failed.")
     finals = {seed: workshop.evaluate(job.folder)[0] for seed, job in good.items()}
     primary = next(iter(finals.values()))
@@ -51,6 +62,8 @@ def find_margin(baseline: Arm, seeds: Sequence[int], workshop: Workshop) -> dict
             "seeds": list(seeds), "values": {str(seed): value for seed, value in full.items()},
             "values_before": {str(seed): value for seed, value in short.items()}, "share_before": PILOT_SHARE,
             "evaluation_sd": noise.sd, "evaluations": list(noise.values),
+            "failed": {str(seed): why for seed, why in failed.items()},
+            "untrained": {str(seed): why for seed, why in untrained.items()},
         },
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,15 @@ class Job:
     def retried(self) -> str | None:
         """Why it had failed before it was begun once more, None if it was not."""
         return str(json.loads(self.again.read_text())["why"]) if self.again.is_file() else None
+
+    def untrained(self) -> str | None:
+        """Why it does not train, by its log, and what to try; None if nothing says so."""
+        from frugan.engine.health import find_untrained
+        from frugan.engine.run import RunFolder
+
+        run = RunFolder(self.folder)
+        found = find_untrained(run.lines(run.log))
+        return None if found is None else found.text
 
     def images_shown(self) -> int:
         """How many images it has been shown, by the last line of its log."""
@@ -125,7 +134,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
                     if changed:
                         break
                     job = waiting.pop(0)
-                    watch.say(f"Training {job.title}: {job.folder}")
+                    watch.begin(job)
                     running[job] = _start(job, environment, watch)
                 time.sleep(0.2)
                 for job, process in list(running.items()):
@@ -139,6 +148,8 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
                         why = _last_line(job.output) or f"it ended with code {code}"
                         RunFolder(job.folder).write(job.mark, json.dumps({"code": code, "why": why}) + "\n")
                         watch.say(f"{job.title} failed and counts as failed (--retry-failed trains it again): {why}")
+                    else:
+                        watch.warn([job])
                 watch.show(running, waiting)
         except KeyboardInterrupt:
             watch.close()
@@ -218,7 +229,9 @@ class _Watch:
         self.jobs, self.quiet = jobs, quiet
         self.total = sum(job.images for job in jobs)
         self.done = {job: job.images for job in jobs if job.failure() or job.finished()}
-        self.start, self.began, self.last = sum(self.done.values()), time.monotonic(), time.monotonic()
+        self.warned: set[Job] = set()
+        self.start, self.began = sum(self.done.values()), time.monotonic()
+        self.last, self.looked = self.began, self.began
         self.console = Console(stderr=True)
         self.bar: Any = None
         if self.console.is_terminal and not quiet:
@@ -226,6 +239,19 @@ class _Watch:
             self.bar = Progress(text, BarColumn(), TimeRemainingColumn(), numbers, console=self.console)
             self.task = self.bar.add_task("comparison", total=self.total, completed=self.start, numbers="")
             self.bar.start()
+
+    def begin(self, job: Job) -> None:
+        self.say(f"Training {job.title}: {job.folder}")
+        if job.untrained() is not None:  # it was said before it was stopped
+            self.warned.add(job)
+
+    def warn(self, jobs: Iterable[Job]) -> None:
+        """Say of each job, once, that it does not train."""
+        for job in jobs:
+            why = None if job in self.warned else job.untrained()
+            if why is not None:
+                self.warned.add(job)
+                self.say(f"{job.title} does not train so far, and a run that ends so counts as failed: {why}")
 
     def say(self, text: str) -> None:
         if not self.quiet:
@@ -236,6 +262,9 @@ class _Watch:
         if self.quiet or now - self.last < (0.5 if self.bar else EVERY_SECONDS):
             return
         self.last = now
+        if now - self.looked >= EVERY_SECONDS:
+            self.looked = now
+            self.warn(running)
         busy = {*running, *waiting}
         shown = {job: min(job.images_shown(), job.images) if job in busy else job.images for job in self.jobs}
         at = sum(shown.values())

@@ -26,7 +26,10 @@ Measured = dict[str, dict[int, dict[str, Any]]]
 def measure_runs(
     arms: Sequence[Arm], planned: Planned, workshop: Workshop, accept: Callable[[Mapping[str, Any]], None]
 ) -> Measured:
-    """Every run's facts and final values, by arm and seed; each run's values by metric go to `accept` at once."""
+    """Every run's facts and final values, by arm and seed; each run's values by metric go to `accept` at once.
+
+    A run that did not train has no values: it counts as failed, and ``"untrained"`` tells it from one that stopped.
+    """
     from frugan.engine.health import findings
     from frugan.engine.run import RunFolder
 
@@ -36,9 +39,11 @@ def measure_runs(
         lines = folder.lines(folder.log)
         timed = [line for line in lines if "seconds" in line]
         facts = folder.read_json(folder.facts) if folder.facts.is_file() else {}
+        untrained = None if job.failure() else job.untrained()
         run: dict[str, Any] = {
             "folder": str(job.folder.relative_to(job.folder.parents[2])),
-            "failed": job.failure(),
+            "failed": job.failure() or untrained,
+            "untrained": untrained is not None,
             "retried": job.retried(),
             "threads": facts.get("threads"),
             "trained_on": f"{facts['machine']}, {facts['device']}" if facts else None,
@@ -53,6 +58,8 @@ def measure_runs(
             workshop.say(f"Evaluating {job.title}.")
             run["values"] = {value["metric"]: value for value in workshop.evaluate(folder)}
             accept(run["values"])
+        elif untrained is not None:
+            workshop.say(f"{job.title} did not train and counts as failed: {untrained}")
         measured[name][seed] = run
     return measured
 

@@ -75,6 +75,11 @@ def _describe_metrics(measured: Measured, primary: str) -> dict[str, Any]:
     values = [run["values"] for runs in measured.values() for run in runs.values() if run["failed"] is None]
     if not values:
         first = next(run for runs in measured.values() for run in runs.values())
+        if first["untrained"]:
+            raise UserError(
+                f"No run trained, so there is nothing to compare. The first: {first['failed']} The plan is kept to, so "
+                "begin another comparison with another --out."
+            )
         raise UserError(f"Every run failed; the first because: {first['failed']}. Mend that and add --retry-failed.")
     metrics = {}
     for name, value in values[0].items():

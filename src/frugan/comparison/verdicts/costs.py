@@ -18,7 +18,10 @@ LATENCY_BATCHES = (1, 64)
 def measure_costs(
     arms: Sequence[Arm], planned: Planned, measured: Measured, device: str | None, say: Say
 ) -> dict[str, Any]:
-    """Counts and times of each arm's trained generator, on the device of the evaluation, in turn (A B A B ...)."""
+    """Counts and times of each arm's trained generator, on the device of the evaluation, in turn (A B A B ...).
+
+    The first run with values counts, else one that did not train: it costs what it costs.
+    """
     from frugan import artefact, build
     from frugan import costs as counted
     from frugan.engine.precision import choose_device
@@ -31,9 +34,12 @@ def measure_costs(
     for arm in arms:
         nets = build.networks(arm.recipe)
         paid[arm.name]["parameters"] = {name: counted.parameters(net) for name, (net, _) in nets.items()}
-        seed = next((seed for seed, run in measured[arm.name].items() if run["failed"] is None), None)
-        if seed is None:
+        runs = measured[arm.name]
+        found = [seed for seed, run in runs.items() if run["failed"] is None]
+        found += [seed for seed, run in runs.items() if run["untrained"]]
+        if not found:
             continue
+        seed = found[0]
         generator = artefact.open_shipped(planned[arm.name, seed].folder, device=chosen)
         calls[arm.name] = (generator.module, *generator.inputs())
         paid[arm.name]["generator"] = counted.cost(*calls[arm.name]).as_dict()

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 from frugan import intervals
 
 Values = dict[int, float]
-"""The headline number of a metric, by seed; NaN for a failed run."""
+"""The headline number of a metric, by seed; NaN for a failed run, and for one that did not train."""
 
 
 class ArmValues(NamedTuple):
     """One arm as verdicts see it: values by seed (NaN for a failed run), those on the way, and those of other judges.
 
-    `way` holds a table for each stop before the end, `judges` one for each judge after the first.
+    `way` holds a table for each stop before the end, `judges` one for each judge after the first. `untrained` counts
+    those of the failed runs that did not train.
     """
 
     name: str
@@ -25,6 +26,7 @@ class ArmValues(NamedTuple):
     images: int = 0
     damaged: bool = False
     control_of: str | None = None
+    untrained: int = 0
 
 
 def read_arms(result: Mapping[str, Any], metric: str) -> dict[str, ArmValues]:
@@ -45,7 +47,7 @@ def read_arms(result: Mapping[str, Any], metric: str) -> dict[str, ArmValues]:
         ]
         arms[arm["name"]] = ArmValues(
             arm["name"], read_values(arm["runs"], metric), way, others, arm.get("images", 0), arm["damaged"],
-            arm.get("control_of"),
+            arm.get("control_of"), sum(bool(run.get("untrained")) for run in runs.values()),
         )  # fmt: skip
     return arms
 

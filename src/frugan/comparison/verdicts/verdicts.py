@@ -70,16 +70,22 @@ def qualify(one: dict[str, Any], side: ArmValues, base: ArmValues, margin: float
     failed, others = (sum(map(math.isnan, arm.values.values())) for arm in (side, base))
     if failed * len(base.values) != others * len(side.values):
         p = intervals.fisher(failed, len(side.values), others, len(base.values))
-        return _withhold(
-            one, f"{failed} of {len(side.values)} runs failed, {others} of {len(base.values)} of {base.name} "
-            f"(exact p {p:.2g}): failures are compared apart"
-        )  # fmt: skip
+        counts = f"{_word_failures(side)}, {others} of {len(base.values)} of {base.name}"
+        return _withhold(one, f"{counts} (exact p {p:.2g}): failures are compared apart")
     one = _hear_judges(one, side, base, margin, better)
     if one["kind"] != WITHHELD:
         one = _consider_budget(one, side, base, margin, better)
     if side.images != base.images and not side.damaged:
         one["text"] += f"; {side.name} saw {side.images:,} images, {base.name} {base.images:,}"
     return one
+
+
+def _word_failures(side: ArmValues, whose: str = "") -> str:
+    """``2 of 5 runs failed``, or did not train, where that is why."""
+    failed = sum(map(math.isnan, side.values.values()))
+    what = "did not train" if side.untrained == failed and failed else "failed"
+    aside = f" ({side.untrained} did not train)" if 0 < side.untrained < failed else ""
+    return f"{failed} of {len(side.values)} runs{whose} {what}{aside}"
 
 
 def _withhold(one: dict[str, Any], why: str) -> dict[str, Any]:
@@ -181,16 +187,20 @@ def adjust_secondary(result: dict[str, Any]) -> None:
 
 
 def count_failures(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Failed and collapsed runs of each arm, and the exact probability that it is as often as in the baseline."""
-    counts = {}
+    """Failed and collapsed runs of each arm, and the exact probability that it is as often as in the baseline.
+
+    ``"untrained"`` counts those of the failed runs that did not train.
+    """
+    counts, untrained = {}, {}
     for arm in result["arms"]:
         runs = arm["runs"].values()
         collapsed = sum(any(f["kind"] == "collapse" for f in run["findings"]) for run in runs)
         counts[arm["name"]] = (sum(run["failed"] is not None for run in runs), collapsed, len(runs))
+        untrained[arm["name"]] = sum(bool(run.get("untrained")) for run in runs)
     base = counts[result["baseline"]]
     return {
         name: {
-            "failed": failed, "collapsed": collapsed, "runs": runs,
+            "failed": failed, "untrained": untrained[name], "collapsed": collapsed, "runs": runs,
             "failed_p": None if name == result["baseline"] else intervals.fisher(failed, runs, base[0], base[2]),
             "collapsed_p": None if name == result["baseline"] else intervals.fisher(collapsed, runs, base[1], base[2]),
         }
@@ -206,15 +216,18 @@ def find_slopes(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def judge_against_controls(result: Mapping[str, Any], matched: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each frugal arm against its thinner standard control: whether it saved anything that width would not have."""
+    """Each frugal arm against its thinner standard control: whether it saved anything that width would not have.
+
+    ``"difference"`` is None where no run of one of them has a value.
+    """
     of = read_arms(result, result["primary"])
     better, margin = result["metrics"][result["primary"]]["better"], result["margin"]
     facts, ahead, behind = {}, {}, {}
     for fact in matched:
         arm, control = of[fact["arm"]], of[fact["control"]]
+        facts[arm.name] = fact
         one, back = find_difference(arm, control, margin, better), find_difference(control, arm, margin, better)
         if one is not None and back is not None:
-            facts[arm.name] = fact
             ahead[arm.name] = qualify(one, arm, control, margin, better)
             behind[arm.name] = qualify(back, control, arm, margin, better)
     for judged in (ahead, behind):
@@ -224,8 +237,17 @@ def judge_against_controls(result: Mapping[str, Any], matched: Sequence[Mapping[
     return [
         {**fact, "difference": ahead[name],
          **_word_saving(ahead[name], behind[name], fact["control"] == result["baseline"])}
+        if name in ahead else {**fact, "difference": None, "kind": WITHHELD, "text": _word_no_control(fact, of)}
         for name, fact in facts.items()
     ]  # fmt: skip
+
+
+def _word_no_control(fact: Mapping[str, Any], of: Mapping[str, ArmValues]) -> str:
+    without = [
+        _word_failures(of[name], f" of {name}")
+        for name in (fact["arm"], fact["control"]) if not any(map(math.isfinite, of[name].values.values()))
+    ]  # fmt: skip
+    return f"against its control: nothing to compare ({' and '.join(without) or 'no seed in common'})"
 
 
 def _word_saving(one: Mapping[str, Any], back: Mapping[str, Any], is_baseline: bool) -> dict[str, str]:
