@@ -49,6 +49,14 @@ class Point:
     name: str
 
 
+@dataclass(frozen=True)
+class Search:
+    """The values of an arm's trials in their order, None for one without."""
+
+    values: Sequence[float | None]
+    colour: int
+
+
 def curves(
     lines: Sequence[Line], title: str, *, limits: tuple[float, float] | None = None,
     rules: Sequence[tuple[float, str]] = (), marks: Sequence[float] = (), from_zero: bool = False,
@@ -109,18 +117,51 @@ def quality(points: Sequence[Point], across: str, up: str, title: str, *, better
     ticks = round_numbers(low, high)
     axes.set_xticks(ticks, [short(tick) for tick in ticks])
     axes.set_xticks([], minor=True)
-    ends = [point.y + sign * (point.sd or 0) for point in points for sign in (-1, 1)]
-    if min(ends) > 0 and max(ends) > 20 * min(ends):
-        axes.set_yscale("log")
-        ticks = round_numbers(min(ends) / 1.3, max(ends) * 1.3)
-        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.set_yticks([], minor=True)
-    else:
-        axes.set_ylim(bottom=0 if min(ends) >= 0 else None, top=None if max(ends) <= 0 else 1.15 * max(ends))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    _scale_up(axes, [point.y + sign * (point.sd or 0) for point in points for sign in (-1, 1)])
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     return _svg(figure, title)
+
+
+def searches(searched: Sequence[Search], up: str, title: str, *, better: str = "lower") -> str:
+    """The value of each trial as a point, and the best value so far as steps, for each arm in its colour."""
+    figure, axes = _new(4.5, 2.5)
+    best = min if better == "lower" else max
+    shown: list[float] = []
+    for number, one in enumerate(searched):
+        colour = _ARMS[one.colour % COLOURS]
+        known = [(trial, value) for trial, value in enumerate(one.values, start=1) if value is not None]
+        if not known:
+            continue
+        values = [value for _, value in known]
+        shown += values
+        # Beside each other, so that no arm's points hide another's.
+        aside = 0.24 * ((number + 0.5) / len(searched) - 0.5)
+        axes.plot([trial + aside for trial, _ in known], values, "o", color=colour, markersize=4, alpha=0.8)
+        so_far = [best(values[: place + 1]) for place in range(len(values))]
+        steps = [*(trial + aside for trial, _ in known), len(one.values) + 0.4]
+        axes.step(steps, [*so_far, so_far[-1]], where="post", color=colour, linewidth=1.5)
+    if shown:
+        _scale_up(axes, shown)
+    count = max(len(one.values) for one in searched)
+    axes.set_xlim(0.6, count + 0.4)
+    axes.set_xticks([trial for trial in range(1, count + 1)])
+    axes.set_xlabel("trial")
+    axes.set_ylabel(up)
+    return _svg(figure, title)
+
+
+def _scale_up(axes: Axes, values: Sequence[float]) -> None:
+    """Let the upward axis hold all values: from 0, or logarithmic where they are far apart."""
+    low, high = min(values), max(values)
+    if low > 0 and high > 20 * low:
+        axes.set_yscale("log")
+        ticks = round_numbers(low / 1.3, high * 1.3)
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_yticks([], minor=True)
+    else:
+        axes.set_ylim(bottom=0 if low >= 0 else None, top=None if high <= 0 else 1.15 * high)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def series(log: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:

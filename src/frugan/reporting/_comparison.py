@@ -19,6 +19,7 @@ from frugan.reporting._tables import (
     trained,
     untrained,
 )
+from frugan.reporting._tuning import tuning_of, tuning_section
 
 GRID = 36
 SAMPLE_SEED = 0
@@ -59,6 +60,7 @@ def comparison_page(folder: Path) -> tuple[str, dict[str, Any]]:
         ],
         "remarks": remarks(data),
         "controls": _controls(data),
+        "tuning": tuning_section(data),
         "fronts": _fronts(data),
         "slopes": _slopes(data),
         "neighbours": _neighbours(folder, data),
@@ -183,6 +185,7 @@ def _plots(data: Mapping[str, Any]) -> list[dict[str, str]]:
         ("MACs an image", lambda arm: None if words.doubts(arm["generator"]) else words.all_macs(arm["generator"])),
         ("ms an image, batch 64", lambda arm: arm["latency"]["64"]["median_ms"] / 64),
         ("bytes of the file that ships", lambda arm: arm["file_bytes"]),
+        *([("seconds of tuning and one run", lambda arm: _seconds_in_all(data, arm))] if tuning_of(data) else []),
     ):
         points = [
             charts.Point(price, arm["summary"][primary]["mean"], arm["summary"][primary]["sd"], colour, arm["name"])
@@ -194,6 +197,13 @@ def _plots(data: Mapping[str, Any]) -> list[dict[str, str]]:
             title = f"{up} against {across}"
             plots.append({"svg": charts.quality(points, across, up, title, better=about["better"])})
     return plots
+
+
+def _seconds_in_all(data: Mapping[str, Any], arm: Mapping[str, Any]) -> float | None:
+    """What an arm's tuning and one of its runs took; None if that is not known."""
+    seconds = [run["seconds"] for run in arm["runs"].values() if run["seconds"]]
+    tuned = data["fixed"]["tuning"]["arms"][arm["name"]]["seconds"]
+    return sum(seconds) / len(seconds) + tuned if seconds and tuned is not None else None
 
 
 def _grids(folder: Path, data: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -392,7 +402,8 @@ def _plan(data: Mapping[str, Any]) -> str:
     if data["trained_before"]:
         return "plan.json: arms and seeds; it came after runs that were there already"
     margin = " and margin" if data["fixed"]["margin_rule"] else ""
-    return f"plan.json: arms, seeds, settings{margin} as they stood before the first run of the test"
+    tuned = ", the trials of every arm and what was chosen," if tuning_of(data) else ""
+    return f"plan.json: arms, seeds, settings{tuned}{margin} as they stood before the first run of the test"
 
 
 def _recipe_text(folder: Path, arm: Mapping[str, Any]) -> str:
@@ -407,8 +418,8 @@ def _recipe_path(arm: Mapping[str, Any]) -> Path:
 
 def _command(folder: Path, data: Mapping[str, Any]) -> str:
     """What trains and measures the same again: the margin that was fixed goes with it, so no pilots are needed."""
-    # Controls are found again, unless their budgets were fitted to seconds: then they are arms like others.
-    refound = data["match"] and not data["equal"]
+    # Controls are found again, unless they were fitted to seconds or tuned: then they are arms like others.
+    refound = data["match"] and not data["equal"] and not tuning_of(data)
     listed = [arm for arm in data["arms"] if not (refound and arm["control_of"])]
     arms = [shlex.quote(f"{arm['name']}: {folder / _recipe_path(arm)}") for arm in listed]
     options = [f"--seeds {words.seeds(data['seeds'])}", f"--metrics {','.join(data['metrics'])}"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from frugan.registry import UserError
 from frugan.reporting import _words as words
+from frugan.reporting._tuning import tuning_cell, tuning_lines, tuning_of
 
 VERSION = 3
 """Of ``comparison.json``; others are not read."""
@@ -42,6 +43,7 @@ def main_table(data: Mapping[str, Any]) -> list[list[str]]:
         "arm", "parameters of G", "MACs", "ms an image, batch 1", "ms an image, batch 64", "trained at",
         f"{name} {direction}{floor}",
         f"difference from {base['name']}", "what may be said", "collapsed",
+        *(["tuning"] if tuning_of(data) else []),
     ]  # fmt: skip
     rows = []
     for arm in data["arms"]:
@@ -63,6 +65,7 @@ def main_table(data: Mapping[str, Any]) -> list[list[str]]:
         cells.append(_quality(arm, primary))
         cells += _difference(data, arm["name"])
         cells.append(f"{_found(arm, 'collapse')} of {len(arm['runs'])}")
+        cells += [tuning_cell(data, arm["name"])] if tuning_of(data) else []
         rows.append(cells)
     return [head, *rows]
 
@@ -139,7 +142,7 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
             f"Evaluation noise: sd {own:.3g} over the sampling seeds of one checkpoint, {seed_sd:.3g} at most over "
             f"training seeds{note}."
         )
-    lines += _given(data)
+    lines += [*_given(data), *tuning_lines(data)]
     equal = data["fixed"].get("equal_seconds")
     if equal:
         damaged = {arm["name"]: arm["damaged"] for arm in data["arms"]}

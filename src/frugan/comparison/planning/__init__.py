@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PILOTS = (1000, 1001, 1002)
 """The pilots' seeds unless others are given."""
 
+TUNING = (2000,)
+"""The seeds of the trials that tune the arms, unless others are given."""
+
 
 @dataclass(frozen=True)
 class Design:
@@ -58,6 +61,7 @@ def make_design(asked: ComparisonArguments) -> Design:
     common = {key: getattr(asked, key) for key in ("data", "images", "rounds", "batch_size", "precision")}
     arms = gather(listed, names_in(asked.families), common, asked.changes or {})
     seeds, baseline = _accept_seeds(asked.seeds, "--seeds 0-4"), _find_baseline(arms, asked.baseline)
+    pilots = _choose_pilots(asked, seeds)
     arms.sort(key=lambda arm: arm.name != baseline)
     metrics = None if asked.metrics is None else list(names_in(asked.metrics))
     settings: dict[str, Any] = {
@@ -65,8 +69,8 @@ def make_design(asked: ComparisonArguments) -> Design:
         "primary": metrics[0] if metrics else evaluation.PRIMARY, "view": asked.view,
         "count": _number("--count", asked.count), "reference": asked.reference,
         "allow_few": list(names_in(asked.allow_few)) or None, "margin": asked.margin,
-        "pilot_seeds": _choose_pilots(asked, seeds), "match": asked.match,
-        "equal": None if asked.equal == "images" else asked.equal,
+        "pilot_seeds": pilots, "match": asked.match,
+        "equal": None if asked.equal == "images" else asked.equal, **_choose_trials(asked, [*seeds, *pilots]),
     }  # fmt: skip
     notes = []
     if len(seeds) >= intervals.SEEDS_FOR_A_VERDICT:
@@ -108,6 +112,27 @@ def _choose_pilots(asked: ComparisonArguments, seeds: Sequence[int]) -> list[int
     if inside:
         raise UserError(f"The pilot seed {inside[0]} is one of the test's; pilots must lie outside, e.g. 1000-1002.")
     return pilots
+
+
+def _choose_trials(asked: ComparisonArguments, others: Sequence[int]) -> dict[str, Any]:
+    """How many trials tune each arm, how long they are and with which seeds; `others` are those of test and pilots."""
+    count, images = asked.tune, _number("--tune-images", asked.tune_images)
+    given = None if asked.tune_seeds is None else list(asked.tune_seeds)
+    if count is None:
+        alone = "--tune-images" if images is not None else "--tune-seeds" if given is not None else None
+        if alone is not None:
+            raise UserError(f"{alone} is about the trials that tune the arms, and there are none; add --tune 8.")
+        return {"tune": None, "tune_images": None, "tune_seeds": None}
+    if count < 1:
+        raise UserError(f"--tune {count}: it takes one trial of each arm or more, e.g. --tune 8; none if left out.")
+    seeds = _accept_seeds(TUNING if given is None else given, "--tune-seeds 2000")
+    inside = sorted(set(seeds) & set(others))
+    if inside:
+        raise UserError(
+            f"The tuning seed {inside[0]} is one of the test's or of the pilots'; trials must lie outside, e.g. "
+            "--tune-seeds 2000."
+        )
+    return {"tune": count, "tune_images": images, "tune_seeds": seeds}
 
 
 def _find_baseline(arms: Sequence[Arm], baseline: str | None) -> str:

@@ -53,6 +53,14 @@ class ComparisonArguments:
     same; an arm that does not beat it has saved nothing."""
     equal: Name = "images"
     """What arms have the same of: images; seconds, those that the baseline takes; or e.g. 600s."""
+    tune: int | None = None
+    """Short trials of every arm before the test, 1 to 18, over one stated list of settings; each arm is then tested
+    with those of its best trial. The first trial is the recipe as it stands. Left out, no arm is tuned."""
+    tune_images: Count | None = None
+    """Real images each trial of the baseline is shown, other arms in proportion to their budgets; a quarter of the
+    budget if left out."""
+    tune_seeds: WholeNumbers | None = None
+    """Seeds of the trials, outside the test; 2000 if left out. With several, a trial is judged by its mean."""
     no_damaged: bool = False
     """Add no arm damaged on purpose; then no arm can be called not worse."""
     rounds: int | None = None

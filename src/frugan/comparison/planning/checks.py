@@ -12,7 +12,7 @@ import torch
 from frugan import evaluation, training
 from frugan.comparison.planning import Design
 from frugan.comparison.planning.arms import Arm
-from frugan.comparison.preparing import controls, equal_seconds
+from frugan.comparison.preparing import controls, equal_seconds, tuning
 from frugan.engine.precision import choose_device
 from frugan.evaluation import while_training
 from frugan.recipe import parse_count
@@ -99,6 +99,22 @@ def _check_networks(of: Question) -> None:
             )
 
 
+def _check_tuning(of: Question) -> None:
+    settings, arms = of.design.settings, of.design.arms
+    tuning.check(settings, arms)
+    if settings["tune"] is None:
+        return
+    for arm in arms:
+        images = tuning.length_of(arm.recipe, arms[0].recipe, settings["tune_images"])
+        slow = [one.half_life for one in arm.recipe.averages.values() if one.half_life > images and one.ramp is None]
+        if slow:
+            of.say(
+                f"Trials of {images:,} images are shorter than an average's half-life of {max(slow):,.0f} images, so "
+                "their values say little of their settings: give more --images or --tune-images, or shorten "
+                "averages.NAME.half_life."
+            )
+
+
 def _check_arms(of: Question) -> None:
     """Build each arm as training would, and foresee what evaluating it gives: values that may share a table."""
     device = choose_device(of.asked.device)
@@ -130,12 +146,15 @@ def _foresee(arm: Arm, assembly: Assembly, of: Question) -> Mapping[str, Any]:
     how = {**of.design.evaluation, "device": of.asked.device, "progress": of.say}
     if of.asked.evaluate_every is not None:
         while_training.check_assembly(assembly)
+    if of.design.settings["tune"] is not None:
+        of_trial: dict[str, Any] = {**how, **tuning.evaluated_as(of.design.settings)}
+        evaluation.foresee(assembly, f"a trial of '{arm.name}'", **of_trial)
     # The metric that decides is needed, whether it was named or not; others that were not named may be left out.
     return evaluation.foresee(assembly, f"'{arm.name}'", needed=of.design.settings["primary"], **how)
 
 
 CHECKS = (
     _check_numbers, _check_device, _check_evaluation, _check_controls, _check_seconds, _check_budgets,
-    _check_networks, _check_arms,
+    _check_networks, _check_tuning, _check_arms,
 )  # fmt: skip
 """In this order. Arms, seeds and margins that cannot be were refused when the design was made of the arguments."""

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
 
 ADDED = (
-    "format", "fixed", "controls", "trained_before", "kernels", "primary", "code", "code_changes", "plan_changes",
+    "format", "fixed", "controls", "tuning", "trained_before", "kernels", "primary", "code", "code_changes",
+    "plan_changes",
 )  # fmt: skip
 """What joins a plan after it was asked for, or follows from the rest."""
 
@@ -63,6 +64,11 @@ class PlanFile:
         return self.content.get("controls")
 
     @property
+    def tuning(self) -> dict[str, Any] | None:
+        """What the trials of the arms were and showed so far, until it is among what was fixed."""
+        return self.content.get("tuning")
+
+    @property
     def fixed(self) -> Mapping[str, Any] | None:
         """What was measured before the test; None as long as it was not."""
         return self.content.get("fixed")
@@ -78,8 +84,8 @@ class PlanFile:
         return resolve_kernels(arms, self.content.get("kernels", "auto"))
 
     def forget_failures(self) -> None:
-        """Let trials and pilots that failed be trained once more: a margin and a speed take runs that did not fail."""
-        for kind in ("pilots", "trials") if self.fixed is None else ():
+        """Let what was trained before the test and failed be trained once more: pilots, and trials of both kinds."""
+        for kind in ("pilots", "trials", "tuning/*") if self.fixed is None else ():
             for mark in self.folder.path.glob(f"{kind}/*.failed.json"):
                 mark.unlink()
 
@@ -93,10 +99,16 @@ class PlanFile:
         self.content["controls"] = {"arms": _describe_arms(made), "matched": list(matched)}
         self._write()
 
+    def keep_tuning(self, tuning: Mapping[str, Any]) -> None:
+        """Write down the trials of the arms: before the first of them what is tried, afterwards what was chosen."""
+        self.content["tuning"] = json.loads(json.dumps(tuning))
+        self._write()
+
     def complete(self, arms: Sequence[Arm], fixed: Mapping[str, Any]) -> None:
         """Add what was measured beforehand, and the final recipes of all arms, which are also written to ``arms/``."""
         self.write_arms(arms)
-        self.content.pop("controls", None)
+        for found in ("controls", "tuning"):
+            self.content.pop(found, None)
         self.content["fixed"] = {**fixed, "arms": _describe_arms(arms)}
         self._write()
 
@@ -149,6 +161,11 @@ def keep_plan(
             raise UserError(
                 f"{folder.path} holds runs that were trained before there was a plan ({there[0]}), and a verdict takes "
                 "a plan that comes first. Give another --out; fewer than five --seeds give a direction, also of these."
+            )
+        if design.settings["tune"] is not None:
+            raise UserError(
+                f"{folder.path} holds runs that were trained before ({there[0]}), and --tune chooses settings before "
+                "the first run of the test. Give another --out, or leave --tune out."
             )
         plan["kernels"] = _kernels_before(folder.path, design.arms) or kernels
         check_runs(folder.path, resolve_kernels(design.arms, plan["kernels"]), design.settings["seeds"], plan)
@@ -245,12 +262,13 @@ def _change(
 
 
 def _runs_of(folder: Path) -> list[Path]:
-    """The folders of all runs that have begun: of the test, pilots and trials."""
-    return [path for kind in ("runs/*/*", "pilots/*", "trials/*") for path in folder.glob(kind) if path.is_dir()]
+    """The folders of all runs that have begun: of the test, pilots, and trials of both kinds."""
+    kinds = ("runs/*/*", "pilots/*", "trials/*", "tuning/*/*")
+    return [path for kind in kinds for path in folder.glob(kind) if path.is_dir()]
 
 
 def _find_value(folder: Path) -> str | None:
-    """A run of the test or a pilot of which some value is known, also one that was measured while it trained."""
+    """A run of which some value is known, of the test or before it, also one that was measured while it trained."""
     from frugan.engine.run import RunFolder
     from frugan.evaluation.while_training import values_of
 

@@ -47,18 +47,19 @@ def check_trials(arms: Sequence[Arm]) -> None:
 
 
 def fit_budgets(
-    arms: Sequence[Arm], seconds: float | None, workshop: Workshop
+    arms: Sequence[Arm], seconds: float | None, workshop: Workshop, tag: str = ""
 ) -> tuple[list[Arm], dict[str, Any]]:
     """The arms with budgets in images that take equally long, by short trial runs of each at once or in turn.
 
     A budget in images keeps a run resumable and its end exact; what the runs really took is told with the results.
+    `tag` joins the names of the trials' folders, so that arms can be timed again with other settings.
     Raises UserError if a trial failed.
     """
     trials = {}
     for arm in arms:
         images = min(arm.recipe.images, TRIAL_ROUNDS * arm.recipe.batch_size)
         short = replace(arm, recipe=replace(arm.recipe, images=images))
-        trials[arm.name] = workshop.job(short, f"trials/{arm.folder}", 0)
+        trials[arm.name] = workshop.job(short, f"trials/{arm.folder}{tag}", 0)
     workshop.train([job.until(job.images) for job in trials.values()])
     speeds = {name: _read_speed(job) for name, job in trials.items()}
     baseline = arms[0]

@@ -46,9 +46,15 @@ class Workshop:
         """The threads of each run: the cores are shared out among those that train at a time."""
         return max(1, count_cores() // self.at_once)
 
-    def job(self, arm: Arm, place: str, seed: int, *, title: str | None = None, options: Sequence[str] = ()) -> Job:
-        """The job that trains an arm with one seed, in the folder `place` of the comparison; it is not begun."""
-        file = self.folder / "arms" / f"{arm.folder}.json"
+    def job(
+        self, arm: Arm, place: str, seed: int, *, title: str | None = None, options: Sequence[str] = (),
+        recipe: str | None = None,
+    ) -> Job:  # fmt: skip
+        """The job that trains an arm with one seed, in the folder `place` of the comparison; it is not begun.
+
+        It reads the arm's recipe in ``arms/``, or in the file `recipe` of the comparison.
+        """
+        file = self.folder / (recipe or f"arms/{arm.folder}.json")
         return jobs.job_of(
             file, self.folder / place, title or arm.name, arm.recipe, seed, [*self.options, *options]
         )

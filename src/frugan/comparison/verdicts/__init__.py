@@ -66,6 +66,7 @@ def conclude(
     verdicts.adjust_secondary(result)
     result["failures"], result["slopes"] = verdicts.count_failures(result), verdicts.find_slopes(result)
     result["controls"] = verdicts.judge_against_controls(result, fixed.get("matched", ()))
+    verdicts.say_tuned(result)
     result["fronts"] = fronts.find_fronts(result)
     return json.loads(json.dumps(result))
 

@@ -259,3 +259,12 @@ def _word_saving(one: Mapping[str, Any], back: Mapping[str, Any], is_baseline: b
     if back["kind"] in ("better", "not worse"):
         return {"kind": "saves nothing", "text": f"saves nothing: {name} is {back['text']}"}
     return {"kind": "inconclusive", "text": f"not shown to beat its control ({one['text']})"}
+
+
+def say_tuned(result: dict[str, Any]) -> None:
+    """Let every verdict say that it is about arms that were tuned, where they were."""
+    if result["tune"] is None:
+        return
+    judged = [*result["differences"][result["primary"]].values(), *result["controls"]]
+    for one in judged:
+        one["text"] += f", each at its best of {result['tune']} trial{'s' if result['tune'] > 1 else ''}"

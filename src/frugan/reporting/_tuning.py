@@ -1,0 +1,94 @@
+"""What the page and the terminal say of how arms were tuned before their test, from a ``comparison.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from frugan.reporting import _charts as charts
+from frugan.reporting import _words as words
+
+
+def tuning_of(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What was tried and chosen; None where no arm was tuned."""
+    return data["fixed"].get("tuning")
+
+
+def tuning_cell(data: Mapping[str, Any], name: str) -> str:
+    """What the tuning of an arm cost, and what it chose below."""
+    of = (tuning_of(data) or {})["arms"][name]
+    return f"{len(of['tried'])} trials, {words.duration(of['seconds'])}\n{of['tried'][of['chosen']]['words']}"
+
+
+def tuning_lines(data: Mapping[str, Any]) -> list[str]:
+    """How arms were tuned, what it took, and how far what they gained by it is to be believed, a line each."""
+    tuning = tuning_of(data)
+    if tuning is None:
+        return []
+    protocol = tuning.get("protocol")
+    judged = "" if protocol is None else (
+        f", judged by {words.metric(tuning['metric'], protocol['view'])} of {protocol['fake_count']:,} fakes against "
+        f"images of the split {protocol['split']}"
+    )
+    images = sorted({of["images"] for of in tuning["arms"].values()})
+    length = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
+    seeds = f"seed{'s' if len(tuning['seeds']) > 1 else ''} {words.seeds(tuning['seeds'])}"
+    cost = ", ".join(
+        f"{name} {words.duration(of['seconds'])} ({of['images_in_all']:,} images)"
+        for name, of in tuning["arms"].items()
+    )
+    return [
+        f"Each arm at its best of {tuning['trials']} trials of {length} images ({seeds}, table "
+        f"{tuning['space']}){judged}. Tuning took: {cost}."
+    ]  # fmt: skip
+
+
+def tuning_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The page's section: a row for each arm, every trial, and a picture of the search; None where no arm was tuned."""
+    tuning = tuning_of(data)
+    if tuning is None:
+        return None
+    names = [arm["name"] for arm in data["arms"] if arm["name"] in tuning["arms"]]
+    trials = [
+        [str(number + 1), *(_trial(tuning["arms"][name]["tried"][number]) for name in names)]
+        for number in range(tuning["trials"])
+    ]
+    return {
+        "lead": tuning_lines(data)[0], "names": names, "trials": trials, "chart": _chart(data, tuning),
+        "rows": [_row(arm, tuning["arms"][arm["name"]], tuning) for arm in data["arms"] if arm["name"] in names],
+    }  # fmt: skip
+
+
+def _row(arm: Mapping[str, Any], of: Mapping[str, Any], tuning: Mapping[str, Any]) -> list[str]:
+    """What was chosen and gained, and what that cost beside one run of the test."""
+    first, best = of["tried"][0], of["tried"][of["chosen"]]
+    gain = "–"
+    if first["value"] is not None and best["value"] is not None:
+        gain = words.signed(best["value"] - first["value"]) if best is not first else "0"
+    failed = sum(facts["why"] is not None for facts in of["tried"])
+    seconds = [run["seconds"] for run in arm["runs"].values() if run["seconds"]]
+    run = sum(seconds) / len(seconds) if seconds else None
+    both = None if run is None or of["seconds"] is None else run + of["seconds"]
+    return [
+        arm["name"], best["words"], words.number(first["value"], 4), words.number(best["value"], 4), gain,
+        f"{failed} of {len(of['tried'])}",
+        f"{words.duration(of['seconds'])}\n{of['images_in_all']:,} images, {of['runs']} runs",
+        words.duration(run), words.duration(both),
+    ]  # fmt: skip
+
+
+def _trial(facts: Mapping[str, Any]) -> str:
+    value = "no value" if facts["value"] is None else words.number(facts["value"], 4)
+    why = "" if facts["why"] is None else f" ({facts['why']})"
+    return f"{value}\n{facts['words']}{why}"
+
+
+def _chart(data: Mapping[str, Any], tuning: Mapping[str, Any]) -> str | None:
+    searches = [
+        charts.Search([facts["value"] for facts in tuning["arms"][arm["name"]]["tried"]], colour)
+        for colour, arm in enumerate(data["arms"]) if arm["name"] in tuning["arms"]
+    ]
+    if "protocol" not in tuning:
+        return None
+    up = words.metric(tuning["metric"], tuning["protocol"]["view"])
+    return charts.searches(searches, up, f"{up} by trial, and the best so far", better=tuning["better"])

@@ -1,0 +1,441 @@
+"""Arms that are tuned before their test: what is tried, what is chosen, and that the test knows nothing of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frugan import evaluation, recipes
+from frugan.artefact import load
+from frugan.comparison import Comparison, compare
+from frugan.comparison.planning import Design
+from frugan.comparison.planning.arms import Arm, gather
+from frugan.comparison.planning.plan_file import PlanFile
+from frugan.comparison.planning.tuning_space import CHANGED, KEPT, ORDERS, TRIALS, find_trials
+from frugan.comparison.preparing import controls, equal_seconds, margin, prepare, tuning
+from frugan.comparison.running import jobs
+from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.workshop import Workshop
+from frugan.engine import checkpoint
+from frugan.engine.run import RunFolder
+from frugan.recipe import from_run
+from frugan.registry import UserError
+from frugan.training import resolve, train
+
+SMALL = {"data.size": 12, "data.limit": 200, "generator.hidden": [64], "discriminator.hidden": [16]}
+COMMON: dict[str, Any] = {
+    "data": "glyphs:digits", "images": 320, "changes": SMALL, "batch_size": 16, "metrics": ["fid"], "view": "pixels",
+    "count": 1000, "device": "cpu", "quiet": True, "allow_few": ["fid"],
+}  # fmt: skip
+ARMS = ["vanilla", "thin: vanilla generator.hidden=[16]"]
+WHOLE = [*ARMS, "damaged: vanilla generator.width=0.25"]
+NAMES = ["vanilla", "thin", "damaged", "thin control (parameters)"]
+FOLDERS = {"vanilla", "thin", "damaged", "thin-control-parameters"}
+RATE = 2e-4  # of the recipe as it stands
+
+asked: list[dict[str, Any]] = []
+"""The arguments of every evaluation since the test began."""
+
+
+def made_up(run: Any, **given: Any) -> list[dict[str, Any]]:
+    """An evaluation without images: thin generators want half the rate, the others twice the rate."""
+    folder = run if isinstance(run, RunFolder) else RunFolder(run)
+    asked.append({**given, "run": folder.path})
+    recipe, newest = from_run(folder), checkpoint.newest(folder.checkpoints)
+    assert newest is not None
+    hidden = recipe.networks["generator"].options["hidden"]
+    wanted = 0.5 if hidden == [16] else 2.0
+    off = abs(recipe.players["generator"].learning_rate / RATE - wanted)
+    damaged = 10.0 if "width" in recipe.networks["generator"].options and hidden == [64] else 0.0
+    number = 20 + 4 * off + damaged + 0.01 * (recipe.seed % 7) + 10 * (1 - checkpoint.images_of(newest) / 320)
+    protocol = {
+        "data": "glyphs-digits", "split": given.get("reference") or "test", "content_hash": "0123456789abcdef",
+        "real_count": given["count"], "fake_count": given["count"], "view": "pixels", "view_version": "pixels-1",
+        "resizing": "none", "view_accuracy": None, "precision": "float32", "truncation": None, "labels": "none",
+        "weights": "live", "checkpoint": "last", "generator": load(folder.path).weights_hash,
+        "sampling_seed": given.get("seed", 0),
+    }  # fmt: skip
+    value = {
+        "metric": "fid", "values": {"fid": number + 0.001 * given.get("seed", 0)}, "headline": "fid", "better": "lower",
+        "images": checkpoint.images_of(newest), "protocol": protocol, "floor": None,
+    }  # fmt: skip
+    if value not in folder.lines(folder.metrics):
+        folder.append(folder.metrics, value)
+    return [value]
+
+
+def at_once(planned: Sequence[Job], *rest: Any) -> None:
+    """Stands for `run_jobs`: the same trainings, in this process; `RunFolder`s get times as long runs have."""
+    for job in planned:
+        given = dict(zip(job.command[5::2], job.command[6::2], strict=True))
+        if job.failure() is None and not job.finished():
+            train(
+                job.command[4], seed=int(given["--seed"]), out=given["--out"], images=given.get("--images"),
+                device="cpu", quiet=True,
+            )
+            run = RunFolder(job.folder)
+            run.append(run.log, {"images": job.images_shown(), "seconds": job.images_shown() / 100})
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(jobs, "run_jobs", at_once)
+    monkeypatch.setattr(evaluation, "evaluate", made_up)
+    asked.clear()
+    return monkeypatch
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    """Two seeds of an arm with its control and a damaged arm, all tuned by three trials."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs, "run_jobs", at_once)
+        patch.setattr(evaluation, "evaluate", made_up)
+        asked.clear()
+        out = tmp_path_factory.mktemp("tuning") / "out"
+        return compare(WHOLE, match="parameters", tune=3, seeds=(0, 1), out=out, **COMMON)
+
+
+def tuning_in(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "plan.json").read_text())["fixed"]["tuning"]
+
+
+# -------------------------------------------------------------------------------------------------------- what is tried
+
+
+def test_the_table_begins_as_things_stand_and_takes_every_pair_of_rates_once_in_nine_rows() -> None:
+    assert TRIALS[0] == (1, 1, KEPT, KEPT, KEPT)
+    pairs = {(rate, ratio) for rate in (1, 2, 0.5) for ratio in (1, 2, 0.5)}
+    assert {(row.rate, row.ratio) for row in TRIALS[:9]} == pairs
+    assert {(row.rate, row.ratio, row.penalty) for row in TRIALS} == {
+        (*pair, kept) for pair in pairs for kept in (KEPT, CHANGED)
+    }
+    for start in range(0, 16, 4):
+        assert len({(row.inner_norm, row.order) for row in TRIALS[start : start + 4]}) == 4
+
+
+@pytest.mark.parametrize("recipe", ["mnist", "dcgan-64", "stargan"])
+def test_arms_have_the_same_values_in_the_columns_that_they_share(recipe: str) -> None:
+    found = {name: find_trials(recipes.find(recipe).with_family(name)) for name in ("standard", "depthwise")}
+    assert all(len(trials) == len(TRIALS) for trials in found.values())
+    for one, other in zip(*found.values(), strict=True):
+        assert other.settings.items() >= one.settings.items()
+    assert set(found["standard"][0].settings) == {"rate", "ratio", "penalty"}
+    assert set(found["depthwise"][0].settings) == {"rate", "ratio", "penalty", "inner_norm", "order"}
+    for trials in found.values():
+        assert trials[0].words == "as it stands"
+        everything = [trial.recipe for trial in trials]
+        assert all(recipe not in everything[:number] for number, recipe in enumerate(everything))
+
+
+def test_a_row_that_would_repeat_an_earlier_one_is_passed_over() -> None:
+    trials = find_trials(recipes.find("mnist-faithful"))  # its game has no place for R1
+    assert [tuple(trial.settings.values()) for trial in trials] == [(row.rate, row.ratio) for row in TRIALS[:9]]
+    factorised = find_trials(recipes.find("mnist-faithful").with_family("factorised"))
+    assert [trial.settings["rate"] for trial in factorised[:9]] == [row.rate for row in TRIALS[:9]]
+    assert len(factorised) == 13
+
+
+def test_what_each_column_does_to_a_recipe() -> None:
+    recipe = recipes.find("mnist").with_family("depthwise")
+    plain, second, third, fourth, *_ = find_trials(recipe)
+    assert plain.recipe == recipe
+    rates = {name: player.learning_rate for name, player in second.recipe.players.items()}
+    assert rates == {"generator": 2e-3, "discriminator": 1e-3}
+    assert second.recipe.penalties[0].options == {"weight": pytest.approx(0.6), "every": 4}
+    rule = second.recipe.networks["generator"].families[0]
+    assert rule.options == {"order": ORDERS[1]}
+    assert third.recipe.networks["generator"].families[0].options == {"inner_norm": "batch_norm", "order": ORDERS[1]}
+    assert third.words == "rates x 0.5, the discriminator's x 2, batch norm between pieces, pointwise first"
+    assert fourth.recipe.networks["generator"].families[0].options == {"inner_norm": "batch_norm"}
+    # What has a norm at every seam loses it, what has it at some gets it at all.
+    normed = fourth.recipe
+    assert find_trials(normed)[3].recipe.networks["generator"].families[0].options == {"inner_norm": None}
+    table = find_trials(recipes.find("mnist").with_family("factorised"))[3].recipe.networks["generator"].families
+    assert [one.options.get("inner_norm") for one in table] == ["batch_norm", "batch_norm"]
+    # R1 is added where a generator's recipe has no penalty; a translator's own are made heavier.
+    added = find_trials(recipes.find("dcgan-64"))[1]
+    assert (added.recipe.penalties[0].name, added.recipe.penalties[0].options) == ("r1", {"weight": 1.0, "every": 4})
+    assert find_trials(recipes.find("stargan"))[1].recipe.penalties[0].options == {"weight": 30.0}
+    assert "penalty" not in find_trials(recipes.find("cyclegan-6"))[0].settings
+    assert find_trials(recipes.find("stargan").with_family("depthwise"))[3].recipe.networks[
+        "generator"].families[0].options == {"inner_norm": "instance_norm"}  # fmt: skip
+
+
+def test_a_trial_is_judged_by_training_images_and_as_few_fakes_as_the_metric_takes() -> None:
+    settings = {"primary": "fid", "count": None, "allow_few": None}
+    assert tuning.evaluated_as(settings) == {"metrics": ["fid"], "reference": "train", "count": 2000}
+    assert tuning.evaluated_as({**settings, "count": 1500})["count"] == 1500
+    assert tuning.evaluated_as({**settings, "count": 50_000})["count"] == 2000
+    assert tuning.evaluated_as({**settings, "primary": "fid_infinity"})["count"] == 5000
+    assert tuning.evaluated_as({**settings, "count": 300, "allow_few": ["fid"]})["count"] == 300
+
+
+def test_trials_are_a_share_of_each_arms_budget() -> None:
+    recipe = resolve("mnist", images=64_000)
+    assert tuning.length_of(recipe, recipe, None) == 16_000
+    assert tuning.length_of(recipe, recipe, 8_000) == 8_000
+    assert tuning.length_of(replace(recipe, images=32_000), recipe, 8_000) == 4_000
+    assert tuning.length_of(replace(recipe, images=40), recipe, None) == recipe.batch_size
+
+
+# ------------------------------------------------------------------------------------------------------------ the whole
+
+
+def test_every_arm_gets_the_same_number_of_trials_with_seeds_of_their_own(finished: Comparison) -> None:
+    kept = tuning_in(finished.folder)
+    assert {name: len(of["tried"]) for name, of in kept["arms"].items()} == dict.fromkeys(NAMES, 3)
+    folders = [path.relative_to(finished.folder / "tuning") for path in finished.folder.glob("tuning/*/*/")]
+    assert sorted(map(str, folders)) == sorted(
+        f"{arm}/trial-{trial}-seed-2000" for arm in FOLDERS for trial in (1, 2, 3)
+    )
+    assert {from_run(RunFolder(finished.folder / "tuning" / path)).seed for path in folders} == {2000}
+    lengths = {from_run(RunFolder(finished.folder / "tuning" / path)).images for path in folders}
+    assert lengths == {80}
+    for one in asked:
+        of_trial = "tuning" in one["run"].parts
+        assert (one["reference"] == "train") == of_trial
+    assert {one["run"] for one in asked if one["reference"] == "train"} == {
+        finished.folder / "tuning" / path for path in folders
+    }
+
+
+def test_the_settings_of_the_best_trial_reach_the_plan_and_every_run_of_the_test(finished: Comparison) -> None:
+    kept = tuning_in(finished.folder)
+    assert {name: of["chosen"] for name, of in kept["arms"].items()} == {
+        "vanilla": 1, "thin": 2, "damaged": 1, "thin control (parameters)": 1,
+    }  # fmt: skip
+    rates = {"vanilla": 2 * RATE, "thin": RATE / 2, "damaged": 2 * RATE, "thin-control-parameters": 2 * RATE}
+    for folder, rate in rates.items():
+        runs = [RunFolder(path) for path in (finished.folder / "runs" / folder).glob("seed-?")]
+        assert {from_run(run).players["generator"].learning_rate for run in runs} == {rate}
+        assert {from_run(run).images for run in runs} == {320}
+        assert len(runs) == 2
+    plan = json.loads((finished.folder / "plan.json").read_text())
+    fixed = {arm["name"]: arm["recipe"]["players"]["generator"]["learning_rate"] for arm in plan["fixed"]["arms"]}
+    assert list(fixed.values()) == [2 * RATE, RATE / 2, 2 * RATE, 2 * RATE]
+    assert plan["arms"]["vanilla"]["players"]["generator"]["learning_rate"] == RATE  # what was asked for
+    first = min(path.stat().st_mtime_ns for path in finished.folder.glob("runs/*/*/recipe.json"))
+    assert (finished.folder / "plan.json").stat().st_mtime_ns < first
+
+
+def test_cost_and_curve_are_in_the_plan(finished: Comparison) -> None:
+    of = tuning_in(finished.folder)["arms"]["thin"]
+    assert [round(facts["value"], 1) for facts in of["tried"]] == [29.6, 33.5, 27.6]
+    assert of["tried"][2]["words"] == "rates x 0.5, the discriminator's x 2"
+    assert "players.generator.learning_rate: 0.0002 -> 0.0001" in of["tried"][2]["differences"]
+    assert (of["images"], of["images_in_all"], of["runs"]) == (80, 240, 3)
+    assert of["seconds"] == pytest.approx(2.4)
+
+
+def test_the_report_has_the_table_the_picture_and_the_caution(finished: Comparison) -> None:
+    page, words = finished.report.read_text(), "\n".join(finished.words())
+    assert "How each arm was tuned" in page
+    assert page.count("by trial, and the best so far") == 1
+    section = page[page.index("How each arm was tuned") : page.index("Quality against cost")]
+    for text in ("rates x 0.5, the discriminator&#39;s x 2", "29.55", "27.55", "−2.000", "0 of 3", "240 images, 3 runs",
+                 "The gain is optimistic", "Every trial", "against images of the split train"):  # fmt: skip
+        assert text in section, text
+    for name in NAMES:
+        assert f'<th scope="row">{name}</th>' in section
+    assert "seconds of tuning and one run" in page
+    assert "each at its best of 3 trials" in words
+    assert re.search(r"Tuning took: vanilla \d+ s \(240 images\), thin", words)
+    controls = page[page.index("Against thinner standard") : page.index("How each arm was tuned")]
+    assert "each at its best of 3 trials" in controls
+    assert "3 trials, 2 s" in page[: page.index("</table>")]  # the main table
+    command = page[page.index("How to repeat it") :]
+    assert "thin control (parameters): " in command  # with its own settings, not found again
+    assert "--match" not in command
+
+
+def test_the_same_call_again_tunes_nothing_and_other_trials_are_refused(
+    finished: Comparison, quick: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.folder, tmp_path / "out")
+    quick.setattr(tuning, "tune", lambda *given: pytest.fail("tuned again"))
+    again = compare(WHOLE, match="parameters", tune=3, seeds=(0, 1), out=tmp_path / "out", **COMMON)
+    assert again.data["fixed"] == finished.data["fixed"]
+    with pytest.raises(UserError, match=r"another plan \(tune: 3 -> 4\).*To continue it, type: --tune 3"):
+        compare(WHOLE, match="parameters", tune=4, seeds=(0, 1), out=tmp_path / "out", **COMMON)
+
+
+def test_a_comparison_killed_after_tuning_goes_on_with_what_was_chosen(
+    quick: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    def killed(*given: Any, **more: Any) -> None:
+        raise KilledError
+
+    quick.setattr(controls, "find_controls", killed)
+    options = {**COMMON, "seeds": (0,), "match": "parameters", "tune": 2, "tune_seeds": (7, 8), "tune_images": 32}
+    with pytest.raises(KilledError):
+        compare(ARMS, out=tmp_path / "out", **options)
+    plan = json.loads((tmp_path / "out/plan.json").read_text())
+    assert {name: of["chosen"] for name, of in plan["tuning"]["arms"].items()} == {"vanilla": 1, "thin": 0}
+    values = plan["tuning"]["arms"]["thin"]["tried"][0]["values"]
+    assert list(values) == ["7", "8"]
+    assert plan["tuning"]["arms"]["thin"]["tried"][0]["value"] == pytest.approx(sum(values.values()) / 2)
+    quick.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs, "run_jobs", at_once)
+        patch.setattr(evaluation, "evaluate", made_up)
+        asked.clear()
+        done = compare(ARMS, out=tmp_path / "out", **options)
+    judged = {one["run"].parent.name for one in asked if one["reference"] == "train"}
+    assert judged == {"thin-control-parameters"}  # the others were known
+    assert [arm["name"] for arm in done.data["arms"]] == ["vanilla", "thin", "thin control (parameters)"]
+    rates = [from_run(RunFolder(tmp_path / f"out/runs/{name}/seed-0")).players["generator"].learning_rate
+             for name in ("vanilla", "thin", "thin-control-parameters")]  # fmt: skip
+    assert rates == [2 * RATE, RATE, 2 * RATE]
+
+
+def test_a_trial_that_failed_or_did_not_train_is_the_worst_and_without_any_value_things_stay_as_they_are(
+    quick: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def failing(planned: Sequence[Job], *rest: Any) -> None:
+        for job in planned:
+            if "tuning" in job.folder.parts and job.title.endswith("trial 2 seed 8"):
+                job.folder.parent.mkdir(parents=True, exist_ok=True)
+                job.mark.write_text(json.dumps({"code": 2, "why": "the loss is not finite"}))
+            else:
+                at_once([job])
+
+    def untrained(job: Job) -> str | None:
+        return "its images are all alike" if job.title == "thin trial 1 seed 7" else None
+
+    quick.setattr(jobs, "run_jobs", failing)
+    quick.setattr(Job, "untrained", untrained)
+    done = compare(ARMS, out=tmp_path / "out", **{**COMMON, "seeds": (0,), "tune": 2, "tune_seeds": (7, 8)})
+    found = done.data["fixed"]["tuning"]["arms"]
+    assert {name: of["chosen"] for name, of in found.items()} == {"vanilla": 0, "thin": 0}
+    assert found["vanilla"]["tried"][1]["value"] is None
+    assert found["vanilla"]["tried"][1]["why"] == "the loss is not finite"
+    assert [facts["why"] for facts in found["thin"]["tried"]] == [
+        "did not train: its images are all alike", "the loss is not finite",
+    ]
+    assert [facts["value"] for facts in found["thin"]["tried"]] == [None, None]
+    page = done.report.read_text()
+    assert "2 of 2" in page
+    assert "no value" in page
+
+
+def test_equal_seconds_include_tuning_and_pilots_are_tuned(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The slow arm's trials are as much shorter as its test; with the chosen settings every arm is timed again."""
+    arms = gather(["fast: vanilla", "slow: vanilla generator.hidden=[16]"], (), {"data": "glyphs", "images": 6400}, {})
+    speeds, timed = {"fast": 200.0, "slow": 100.0}, []
+
+    def fit(given: Sequence[Arm], seconds: float | None, workshop: Workshop, tag: str = "") -> Any:
+        timed.append(tag)
+        budget = seconds or given[0].recipe.images / speeds[given[0].name]
+        fitted = [replace(arm, recipe=replace(arm.recipe, images=int(budget * speeds[arm.name]))) for arm in given]
+        return fitted, {"seconds": budget}
+
+    lengths: dict[str, int] = {}
+
+    def tuned(given: Sequence[Arm], long: dict[str, int], *rest: Any) -> list[Arm]:
+        lengths.update(long)
+        return [replace(arm, recipe=arm.recipe.with_changes({"learning_rate": 0.01})) for arm in given]
+
+    def pilot(baseline: Arm, *rest: Any) -> dict[str, Any]:
+        assert baseline.recipe.players["generator"].learning_rate == 0.01
+        return {"margin": 1.0, "margin_rule": "pilots"}
+
+    quick.setattr(equal_seconds, "fit_budgets", fit)
+    quick.setattr(tuning, "tune", tuned)
+    quick.setattr(margin, "find_margin", pilot)
+    settings = {
+        "margin": None, "match": None, "equal": "seconds", "pilot_seeds": [1000], "tune": 2, "tune_images": None,
+        "tune_seeds": [2000],
+    }  # fmt: skip
+    folder = RunFolder(tmp_path / "out")
+    folder.path.mkdir()
+    made = prepare(
+        Design(tuple(arms), settings), PlanFile(folder, {"kernels": "plain"}), Workshop(folder.path, {}, print)
+    )
+    assert lengths == {"fast": 1600, "slow": 800}
+    assert [arm.recipe.images for arm in made] == [6400, 3200]
+    assert timed == ["-as-it-stands", ""]
+
+
+# ------------------------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tune": 0}, r"--tune 0: it takes one trial of each arm or more, e\.g\. --tune 8"),
+        ({"tune": 19}, r"--tune 19: .* there are 18 for 'vanilla'\. Accepted: 1 to 18"),
+        ({"tune": 10, "changes": {**SMALL, "game": "simultaneous"}}, r"there are 9 for 'vanilla'\. Accepted: 1 to 9"),
+        ({"tune": 2, "images": None, "rounds": 20}, "'vanilla' counts rounds; give --images"),
+        ({"tune": 2, "tune_images": 640}, "of the baseline takes from one batch to its whole budget, 16 to 320"),
+        ({"tune": 2, "tune_images": "few"}, "--tune-images few: 'few' is not a number"),
+        ({"tune_images": 32}, "--tune-images is about the trials .* add --tune 8"),
+        ({"tune_seeds": [5000]}, "--tune-seeds is about the trials .* add --tune 8"),
+        ({"tune": 2, "tune_seeds": [0]}, r"tuning seed 0 is one of the test's or of the pilots'.*--tune-seeds 2000"),
+        ({"tune": 2, "tune_seeds": [1001]}, "The tuning seed 1001 is one of"),
+        ({"tune": 2, "tune_seeds": []}, r"tune seeds are \[\]; give different whole numbers.* --tune-seeds 2000"),
+        ({"tune": 2, "allow_few": [], "count": None, "reference": "test"}, "200 real images|200 fake|200 real"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_trials_that_cannot_be_are_refused_before_a_run_starts(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    def started(*given: Any) -> None:
+        raise AssertionError("a run was started")
+
+    monkeypatch.setattr(jobs, "run_jobs", started)
+    with pytest.raises(UserError, match=message):
+        compare(ARMS, out=tmp_path / "out", **{**COMMON, **options})
+    assert not (tmp_path / "out").exists()
+
+
+def test_trials_within_an_averages_half_life_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class StartedError(Exception):
+        pass
+
+    def started(*given: Any) -> None:
+        raise StartedError
+
+    monkeypatch.setattr(jobs, "run_jobs", started)
+    changes = {**SMALL, "averages": {"generator": {"half_life": 100.0}}}
+    options = {**COMMON, "changes": changes, "quiet": False, "tune": 2}
+    with pytest.raises(StartedError):
+        compare(ARMS, out=tmp_path / "short", **options)
+    assert "Trials of 80 images are shorter than an average's half-life of 100" in capsys.readouterr().err
+    with pytest.raises(StartedError):
+        compare(ARMS, out=tmp_path / "longer", **{**options, "tune_images": 200})
+    assert "half-life" not in capsys.readouterr().err
+
+
+def test_runs_that_were_trained_beforehand_are_refused(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    options = {key: COMMON[key] for key in ("data", "images", "changes", "batch_size", "device", "quiet")}
+    train("vanilla", seed=0, out=tmp_path / "out/runs/vanilla/seed-0", **options)
+    with pytest.raises(UserError, match=r"trained before \(runs/vanilla/seed-0\), and --tune chooses settings"):
+        compare(ARMS, out=tmp_path / "out", **{**COMMON, "seeds": (0,), "tune": 2})
+
+
+def test_trials_of_another_table_are_not_mixed_with_those_of_this_one(tmp_path: Path) -> None:
+    plan = PlanFile(RunFolder(tmp_path), {"tuning": {"space": "space-0", "arms": {}}})
+    with pytest.raises(UserError, match=r"whose table is called space-0 and this one's space-1"):
+        tuning.tune([], {}, {"tune": 2, "tune_seeds": [2000]}, plan, Workshop(tmp_path, {}, print))
+
+
+def test_failed_trials_are_trained_once_more_if_told(tmp_path: Path) -> None:
+    mark = tmp_path / "tuning/thin/trial-1-seed-2000.failed.json"
+    mark.parent.mkdir(parents=True)
+    mark.write_text("{}")
+    PlanFile(RunFolder(tmp_path), {}).forget_failures()
+    assert not mark.exists()
