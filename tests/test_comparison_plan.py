@@ -353,7 +353,7 @@ def test_an_arm_that_did_not_train_counts_as_failed_and_its_fid_is_in_no_mean(
         "failed": 2, "untrained": 2, "collapsed": 0, "runs": 2, "failed_p": pytest.approx(1 / 3), "collapsed_p": 1.0,
     }  # fmt: skip
     assert flat["generator"]["parameters"] > 0  # what it would cost is known all the same
-    assert "flat seed 0 did not train and counts as failed: its images are all alike" in said
+    assert "flat seed 0 did not train, so it counts as failed and is not evaluated." in said
     line = "flat did not train with seeds 0-1, which counts as failed: its images are all alike"
     assert any(one.startswith(line) for one in made.words())
     page = made.report.read_text()

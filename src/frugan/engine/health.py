@@ -55,8 +55,7 @@ WALLED_ROUNDS = 400
 FAR = 0.35  # the mean of all real images, made of every latent, has 0.41
 RIGHT = 0.9
 NEARER = 0.9
-NEARER_IN_ALL = 0.8
-LATER = 4_500  # from look to look, which come after whole batches
+RECENT = 5_000
 
 ACCURACIES = ("discriminator.accuracy_real", "discriminator.accuracy_fake")
 
@@ -226,11 +225,10 @@ def find_untrained(lines: Sequence[Mapping[str, Any]]) -> Finding | None:
       400 rounds.
     - *Still*: no loss has ever left a band of 5 %, and the spread one of 2 %.
 
-    The first two take fakes that are far from real images and hardly come nearer: by less than a tenth since the look
-    before and a fifth in all. So a discriminator that is right on everything is not enough: images may come nearer all
-    the same, and one that was right for a while is no failure. An average that still lags behind is none either. A run
-    that has trained and then collapses is one that has trained. Nothing is said in the first 10,000 images or 250
-    rounds.
+    The first two take fakes that are far from real images and hardly come nearer: by less than a tenth since the first
+    look. So a discriminator that is right on everything is not enough: images may come nearer all the same, and one
+    that was right for a while is no failure. An average that still lags behind is none either. A run that has trained
+    and then collapses is one that has trained. Nothing is said in the first 10,000 images or 250 rounds.
     """
     looks = [line for line in lines if "health.spread" in line]
     if len(looks) < 2 or not _is_past(looks[-1], EARLIEST, WARM_UP_ROUNDS):
@@ -253,7 +251,7 @@ def _walled(lines: Sequence[Mapping[str, Any]], looks: Sequence[Mapping[str, Any
     if not _is_past(newest, WALLED, WALLED_ROUNDS) or not _is_stuck(looks):
         return None
     judged = [line for line in lines if line["images"] > first["images"] and all(key in line for key in ACCURACIES)]
-    recent = [line for line in judged if line["images"] > newest["images"] - LATER]
+    recent = [line for line in judged if line["images"] > newest["images"] - RECENT]
     if not recent or min(_mean_right(judged), _mean_right(recent)) < RIGHT:
         return None
     return Finding(
@@ -269,8 +267,7 @@ def _is_stuck(looks: Sequence[Mapping[str, Any]]) -> bool | None:
     if any("health.distance" not in line for line in looks):
         return None
     far = [line["health.distance"] for line in looks]
-    before = [line["health.distance"] for line in looks if line["images"] <= looks[-1]["images"] - LATER]
-    return bool(before) and min(far) > FAR and far[-1] >= max(NEARER * before[-1], NEARER_IN_ALL * far[0])
+    return min(far) > FAR and far[-1] >= NEARER * far[0]
 
 
 def _still(lines: Sequence[Mapping[str, Any]], looks: Sequence[Mapping[str, Any]]) -> Finding | None:

@@ -59,7 +59,7 @@ def measure_runs(
             run["values"] = {value["metric"]: value for value in workshop.evaluate(folder)}
             accept(run["values"])
         elif untrained is not None:
-            workshop.say(f"{job.title} did not train and counts as failed: {untrained}")
+            workshop.say(f"{job.title} did not train, so it counts as failed and is not evaluated.")
         measured[name][seed] = run
     return measured
 
