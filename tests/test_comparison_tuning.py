@@ -27,6 +27,7 @@ from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
 from frugan.recipe import from_run
 from frugan.registry import UserError
+from frugan.reporting._tuning import untuned_section
 from frugan.training import resolve, train
 
 SMALL = {"data.size": 12, "data.limit": 200, "generator.hidden": [64], "discriminator.hidden": [16]}
@@ -265,6 +266,42 @@ def test_the_same_call_again_tunes_nothing_and_other_trials_are_refused(
     assert again.data["fixed"] == finished.data["fixed"]
     with pytest.raises(UserError, match=r"another plan \(tune: 3 -> 4\).*To continue it, type: --tune 3"):
         compare(WHOLE, match="parameters", tune=4, seeds=(0, 1), out=tmp_path / "out", **COMMON)
+
+
+def test_verdicts_without_tuning_stand_beside_if_such_a_comparison_is_named(
+    finished: Comparison, quick: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.folder, tmp_path / "out")
+    options = {**COMMON, "seeds": (0, 1), "out": tmp_path / "out", "match": "parameters", "tune": 3}
+    plain = compare(WHOLE, out=tmp_path / "plain", **{**COMMON, "seeds": (0,)})
+    both = compare(WHOLE, untuned=plain.folder, **options)
+    # Tuning brings both arms what they were off by: twice and half of the rate.
+    page = both.report.read_text()
+    section = page[page.index("Without tuning and with it") : page.index("Quality against cost")]
+    assert f"Without tuning: {plain.folder}, seeds 0. Tuning changes no verdict." in section
+    rows = dict(re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', section, flags=re.DOTALL))
+    assert list(rows) == ["vanilla", "thin", "damaged"]  # which has no control
+    assert "−3.995" in rows["vanilla"]
+    assert "−1.995" in rows["thin"]
+    assert "each at its best of 3 trials" in rows["thin"]
+    assert "Tuning changes no verdict" in "\n".join(both.words())
+    data = {**both.data, "untuned": {**both.data["untuned"], "unlike": ["split: test | train"]}}
+    assert untuned_section(data)["rows"] == []  # type: ignore[index]
+    data["untuned"]["unlike"], one = [], data["untuned"]["arms"]["thin"]["difference"]
+    one["kind"] = "worse beyond margin"
+    assert "changes the verdict about thin." in untuned_section(data)["lead"]  # type: ignore[index]
+
+    refused = {
+        r"its arms were tuned as well": {**options, "untuned": finished.folder},
+        r"stands beside arms that are tuned; add --tune 8": {**options, "tune": None, "untuned": plain.folder},
+        r"compares otherwise than this one \(count: 1000 -> 1500\)": {
+            **options, "count": 1500, "untuned": plain.folder, "out": tmp_path / "new"},
+        r"holds no finished comparison": {**options, "untuned": tmp_path},
+    }  # fmt: skip
+    quick.setattr(jobs, "run_jobs", lambda *given: pytest.fail("a run was started"))
+    for message, given in refused.items():
+        with pytest.raises(UserError, match=message):
+            compare(WHOLE, **given)
 
 
 def test_a_comparison_killed_after_tuning_goes_on_with_what_was_chosen(

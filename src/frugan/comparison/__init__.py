@@ -32,7 +32,7 @@ from frugan.comparison.preparing import prepare
 from frugan.comparison.running import measure_runs, plan_runs, train_runs
 from frugan.comparison.running.workshop import Workshop, say_once
 from frugan.comparison.seeds_needed import Needed, plan
-from frugan.comparison.verdicts import conclude
+from frugan.comparison.verdicts import conclude, untuned
 from frugan.recipe import parse_count
 from frugan.training import inits_of, run_code
 
@@ -133,6 +133,8 @@ def compare(asked: ComparisonArguments) -> Comparison:
 
         # What may be said.
         result = conclude(design, kept, arms, planned, measured, workshop)
+        if asked.untuned is not None:
+            result["untuned"] = untuned.read_beside(asked.untuned, result)
         folder.write_json(folder.path / "comparison.json", result)
         reporting.report(folder.path)
     comparison = Comparison(folder.path, result)

@@ -19,7 +19,7 @@ from frugan.reporting._tables import (
     trained,
     untrained,
 )
-from frugan.reporting._tuning import tuning_of, tuning_section
+from frugan.reporting._tuning import tuning_of, tuning_section, untuned_section
 
 GRID = 36
 SAMPLE_SEED = 0
@@ -61,6 +61,7 @@ def comparison_page(folder: Path) -> tuple[str, dict[str, Any]]:
         "remarks": remarks(data),
         "controls": _controls(data),
         "tuning": tuning_section(data),
+        "untuned": untuned_section(data),
         "fronts": _fronts(data),
         "slopes": _slopes(data),
         "neighbours": _neighbours(folder, data),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from frugan.reporting import _charts as charts
@@ -37,9 +37,11 @@ def tuning_lines(data: Mapping[str, Any]) -> list[str]:
         f"{name} {words.duration(of['seconds'])} ({of['images_in_all']:,} images)"
         for name, of in tuning["arms"].items()
     )
+    beside = untuned_section(data)
     return [
         f"Each arm at its best of {tuning['trials']} trials of {length} images ({seeds}, table "
-        f"{tuning['space']}){judged}. Tuning took: {cost}."
+        f"{tuning['space']}){judged}. Tuning took: {cost}.",
+        *([] if beside is None else [beside["lead"]]),
     ]  # fmt: skip
 
 
@@ -57,6 +59,46 @@ def tuning_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
         "lead": tuning_lines(data)[0], "names": names, "trials": trials, "chart": _chart(data, tuning),
         "rows": [_row(arm, tuning["arms"][arm["name"]], tuning) for arm in data["arms"] if arm["name"] in names],
     }  # fmt: skip
+
+
+def untuned_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What each arm was without tuning and with it, a row each; None where no such comparison was named."""
+    untuned = data.get("untuned")
+    if untuned is None:
+        return None
+    seeds = f"Without tuning: {untuned['folder']}, seeds {words.seeds(untuned['seeds'])}."
+    if untuned["unlike"]:
+        return {"lead": f"{seeds} Its values share no table with these: {'; '.join(untuned['unlike'])}.", "rows": []}
+    primary, rows = data["primary"], []
+    for arm in data["arms"]:
+        before = untuned["arms"].get(arm["name"])
+        if before is None:
+            continue
+        now = {"summary": arm["summary"][primary], "difference": data["differences"][primary].get(arm["name"])}
+        means = [one["summary"]["mean"] for one in (before, now) if one["summary"] is not None]
+        brought = words.signed(means[1] - means[0]) if len(means) == 2 else "–"
+        cells = [f"{words.measured(one['summary'])}\n{_against(one['difference'])}" for one in (before, now)]
+        texts = ["" if one["difference"] is None else one["difference"]["text"] for one in (before, now)]
+        kinds = [one["difference"] and one["difference"]["kind"] for one in (before, now)]
+        rows.append(
+            {"arm": arm["name"], "cells": [cells[0], cells[1], brought], "texts": texts, "other": kinds[0] != kinds[1]}
+        )
+    return {"lead": f"{seeds} {_changed(rows)}", "rows": rows}
+
+
+def _against(difference: Mapping[str, Any] | None) -> str:
+    """A difference from the baseline with its interval."""
+    if difference is None:
+        return ""
+    interval = difference["interval_95"]
+    within = f", 95 %: {words.signed(interval[0])} to {words.signed(interval[1])}" if interval else ""
+    return f"{words.signed(difference['mean'])}{within}"
+
+
+def _changed(rows: Sequence[Mapping[str, Any]]) -> str:
+    """For which arms tuning changes the verdict, in words."""
+    changed = [row["arm"] for row in rows if row["other"]]
+    return f"Tuning changes the verdict about {', '.join(changed)}." if changed else "Tuning changes no verdict."
 
 
 def _row(arm: Mapping[str, Any], of: Mapping[str, Any], tuning: Mapping[str, Any]) -> list[str]:

@@ -61,6 +61,8 @@ class ComparisonArguments:
     budget if left out."""
     tune_seeds: WholeNumbers | None = None
     """Seeds of the trials, outside the test; 2000 if left out. With several, a trial is judged by its mean."""
+    untuned: File | None = None
+    """A finished comparison of the same arms without tune, whose verdicts the report sets beside these."""
     no_damaged: bool = False
     """Add no arm damaged on purpose; then no arm can be called not worse."""
     rounds: int | None = None

@@ -13,6 +13,7 @@ from frugan import evaluation, training
 from frugan.comparison.planning import Design
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.preparing import controls, equal_seconds, tuning
+from frugan.comparison.verdicts import untuned
 from frugan.engine.precision import choose_device
 from frugan.evaluation import while_training
 from frugan.recipe import parse_count
@@ -102,6 +103,7 @@ def _check_networks(of: Question) -> None:
 def _check_tuning(of: Question) -> None:
     settings, arms = of.design.settings, of.design.arms
     tuning.check(settings, arms)
+    untuned.check(of.asked.untuned, of.design)
     if settings["tune"] is None:
         return
     for arm in arms:
