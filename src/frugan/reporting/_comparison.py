@@ -13,6 +13,7 @@ from frugan.reporting._neighbours import panel
 from frugan.reporting._tables import (
     all_numbers,
     main_table,
+    never_trained,
     protocol_line,
     read_comparison,
     remarks,
@@ -37,7 +38,10 @@ def comparison_page(folder: Path) -> tuple[str, dict[str, Any]]:
     data = read_comparison(folder)
     head, *rows = main_table(data)
     differences = data["differences"][data["primary"]]
-    tones = [TONES.get(differences.get(arm["name"], {}).get("kind", ""), "") for arm in data["arms"]]
+    tones = [
+        "bad" if never_trained(arm) else TONES.get(differences.get(arm["name"], {}).get("kind", ""), "")
+        for arm in data["arms"]
+    ]
     recipes = sorted({arm["recipe"] for arm in data["arms"]})
     runs = [(arm, seed, run) for arm in data["arms"] for seed, run in arm["runs"].items()]
     return "comparison.html.jinja", {
@@ -259,6 +263,7 @@ def _curves(folder: Path, data: Mapping[str, Any]) -> list[dict[str, str]]:
          {"rules": [(COLLAPSED_SPREAD, "collapse below")]}),
         ("health.nearest", "Health: nearest neighbour of fakes over that of real images",
          {"rules": [(COLLAPSED_NEAREST, "collapse below")]}),
+        ("health.distance", "Health: how far fakes lie from real images", {"from_zero": True}),
     ]  # fmt: skip
     wanted = [*_on_the_way(logs), *wanted]
     made = []

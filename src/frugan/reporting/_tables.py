@@ -94,7 +94,7 @@ def sayings(data: Mapping[str, Any]) -> list[str]:
         said = [text.replace("\n(", " (").replace("\n", ", ")] if text else []
         said += [controls[arm["name"]]] if arm["name"] in controls else []
         runs = list(arm["runs"].values())
-        went_wrong = [] if _never_trained(arm) and text else words.failures(runs)  # then the text says it
+        went_wrong = [] if never_trained(arm) and text else words.failures(runs)  # then the text says it
         went_wrong += [f"{count} {what}" for what, kind in WRONG.items() if (count := _found(arm, kind))]
         said += [f"{count} of {len(runs)} runs {what}" for count, _, what in (one.partition(" ") for one in went_wrong)]
         said += [f"its cost is not in its row ({'; '.join(arm['apart'])})"] if arm["apart"] else []
@@ -193,14 +193,15 @@ def _found(arm: Mapping[str, Any], kind: str) -> int:
     return sum(any(finding["kind"] == kind for finding in run["findings"]) for run in arm["runs"].values())
 
 
-def _never_trained(arm: Mapping[str, Any]) -> bool:
+def never_trained(arm: Mapping[str, Any]) -> bool:
+    """Whether no run of an arm trained."""
     return all(map(words.is_untrained, arm["runs"].values()))
 
 
 def _quality(arm: Mapping[str, Any], primary: str) -> str:
     """The mean over the runs that have a value, and how many there are; of an arm that never trained, only that."""
     summary, runs = arm["summary"][primary], list(arm["runs"].values())
-    if _never_trained(arm):
+    if never_trained(arm):
         return _two("did not train", f"{len(runs)} run{'s' if len(runs) != 1 else ''}")
     count = summary["n"] if summary else 0
     counted = f"sd of {count} runs" if count > 1 else f"{count} run"
@@ -235,7 +236,7 @@ def _difference(data: Mapping[str, Any], name: str) -> list[str]:
         return ["baseline", ""]
     difference = data["differences"][data["primary"]].get(name)
     if difference is None:
-        never = [arm["name"] for arm in data["arms"] if _never_trained(arm)]
+        never = [arm["name"] for arm in data["arms"] if never_trained(arm)]
         if name in never:
             return ["–", "did not train: nothing to compare"]
         if data["baseline"] in never:
