@@ -46,7 +46,7 @@ UNTRAINED = "untrained"
 """The kind of the finding that a run does not train."""
 
 EARLIEST = 10_000
-FLAT_SPREAD = 0.02
+FLAT_SPREAD = 0.05
 STILL_LOSS = 0.05
 STILL_SPREAD = 0.02
 STILL_LINES = 10
@@ -220,7 +220,7 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
 def find_untrained(lines: Sequence[Mapping[str, Any]]) -> Finding | None:
     """Why a run does not train, by its log; None while nothing says so, or too little is known. A pure function.
 
-    - *Flat output*: the images are all alike (spread below 0.02) at every look since the first, at two or more.
+    - *Flat output*: the images are all alike (spread below 0.05) at every look since the first, at two or more.
     - *A wall*: from the first look on the discriminator has been right on 90 % of what it saw, for 15,000 images and
       400 rounds.
     - *Still*: no loss has ever left a band of 5 %, and the spread one of 2 %.
