@@ -1,7 +1,7 @@
-"""One training step of the 64-pixel DCGAN at batch 128: the recipe `dcgan-64` against a plain PyTorch loop.
+"""One training step of the 64-pixel DCGAN at batch 128: the recipe `dcgan-64-faithful` against a plain PyTorch loop.
 
-Ours is the round that ``frugan train dcgan-64`` plays: bytes from memory, the game, the update, the averaged weights.
-The plain side (`_plain_dcgan.py`) computes in float32 and is handed ready tensors.
+Ours is the round that ``frugan train dcgan-64-faithful`` plays: bytes from memory, the game, the update, the averaged
+weights. The plain side (`_plain_dcgan.py`) computes in float32 and is handed ready tensors.
 
 First it is shown that both do the same: from the same weights, images and latents their losses agree to 1e-4, for one
 step in float32 and for three in float64, or this program stops. (In float32 the later steps tell nothing: Adam's first
@@ -44,8 +44,8 @@ def random_images() -> Dataset:
 
 
 def make_ours(weights: Weights, device: torch.device, wanted: str = "float32", batch: int = BATCH) -> Parts:
-    """The run that ``frugan train dcgan-64 --precision wanted`` plays, with `weights` copied in."""
-    recipe = recipes.find("dcgan-64")
+    """The run that ``frugan train dcgan-64-faithful --precision wanted`` plays, with `weights` copied in."""
+    recipe = recipes.find("dcgan-64-faithful")
     recipe = replace(recipe, batch_size=batch, precision=wanted, data=replace(recipe.data, classes=0))
     parts = build.parts(build.assemble(recipe, device), {"train": random_images()})
     for name, network in parts.game.networks.items():
@@ -69,7 +69,7 @@ def make_inputs(device: torch.device, batch: int = BATCH) -> Callable[[int], tup
     """The real images and latents of our round number n (asked for in order), in torch's default layout and type."""
     parts = make_ours(initial_weights(0), device, batch=batch)
     batches = InDefaultType(parts.batches)
-    latents = build.values(recipes.find("dcgan-64"))["latents"]
+    latents = build.values(recipes.find("dcgan-64-faithful"))["latents"]
 
     def inputs(number: int) -> tuple[Tensor, Tensor]:
         random = Progress(number * batch, number, parts.seed).generator("latents.0")

@@ -1,9 +1,9 @@
 """Time and memory of a round of training as batch, image size, width and size of the data set grow.
 
-One recipe, `dcgan-64`, and one axis at a time from the same middle. Every point has a process of its own, whose peak of
-memory is then its own too; the middle is measured anew on each axis, so that a machine that changed its mind between
-two axes is seen. Kernels and precision are those that a run would have. Data are zeros in a file with holes, mapped as
-packed data are: what a data set costs beside its images is what is asked.
+One recipe, `dcgan-64-faithful`, and one axis at a time from the same middle. Every point has a process of its own,
+whose peak of memory is then its own too; the middle is measured anew on each axis, so that a machine that changed its
+mind between two axes is seen. Kernels and precision are those that a run would have. Data are zeros in a file with
+holes, mapped as packed data are: what a data set costs beside its images is what is asked.
 
 Beside each point stands the local exponent, log(time ratio) / log(size ratio) to the point before: 1 is proportional,
 below it something is shared, above it something no longer fits. ``--record`` also draws docs/images/scale.png; what
@@ -53,7 +53,7 @@ def measured(point: Mapping[str, float], repeats: int) -> dict[str, Any]:
     memory.keep()
     size = int(point["size"])
     changes = {"data.size": size, "generator.width": point["width"], "discriminator.width": point["width"]}
-    recipe = replace(recipes.find("dcgan-64").with_changes(changes), batch_size=int(point["batch"]))
+    recipe = replace(recipes.find("dcgan-64-faithful").with_changes(changes), batch_size=int(point["batch"]))
     device = torch.device("cpu")
     mode = kernels.resolve(recipe.kernels, device, recipe.whole_rounds)
     with tempfile.TemporaryDirectory() as folder:
@@ -149,13 +149,13 @@ def main() -> None:
     middle, axes, repeats = (QUICK_MIDDLE, QUICK_AXES, 3) if options.quick else (MIDDLE, AXES, 7)
     found = {axis: along(axis, middle, values, repeats) for axis, values in axes.items()}
     rows = [row for axis, points in found.items() for row in rows_of(axis, points)]
-    show(["dcgan-64", "ms", "quartiles", "exponent", "images/s", "peak MB"], rows)
+    show(["dcgan-64-faithful", "ms", "quartiles", "exponent", "images/s", "peak MB"], rows)
     few, many = found["images"][0], found["images"][-1]
     each = (many["memory"] - few["memory"]) / (many["images"] - few["images"])
     print(f"A data set costs {each:.1f} bytes an image beside the images themselves, which stay in their file.")
     if options.record:
         draw(found, PICTURE)
-    result = {"recipe": "dcgan-64", "middle": middle, "axes": found, "bytes_an_image": each}
+    result = {"recipe": "dcgan-64-faithful", "middle": middle, "axes": found, "bytes_an_image": each}
     finish(options, result, met=each <= BYTES_AN_IMAGE, gate=f"at most {BYTES_AN_IMAGE} bytes an image of a data set")
 
 

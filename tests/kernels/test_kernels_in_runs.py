@@ -41,7 +41,7 @@ def trained(data: Path, out: Path, images: int, **changes: Any) -> RunFolder:
         "generator.kernel": 3, "batch_size": 4, "averages": {}, **changes,
     }
     return training.train(
-        "dcgan-64", data=str(data), family="depthwise", images=images, out=out, changes=settings, quiet=True
+        "dcgan-64-faithful", data=str(data), family="depthwise", images=images, out=out, changes=settings, quiet=True
     )
 
 
