@@ -143,6 +143,7 @@ def test_recipes_as_json_hold_what_the_list_shows(capsys: pytest.CaptureFixture[
         ("train nowhere.json", "no file 'nowhere.json'"),
         ("train mnist --data nowhere", "--data nowhere: there is no such file or folder"),
         ("train mnist --data glyphs --family factorized", "Did you mean 'factorised'?"),
+        ("train mnist --data glyphs --family depthwise,ordre=pointwise_first", "Did you mean 'order'?"),
         ("train mnist --data glyphs bathc_size=3", "Did you mean 'batch_size'?"),
         ("train mnist --data glyphs generator.widht=1", "Did you mean 'width'?"),
         ("train mnist --data glyphs --images many", "'many' is not a number of images"),

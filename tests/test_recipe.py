@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from frugan import recipes
+from frugan.cli._arguments import listed
 from frugan.recipe import Average, Choice, Data, Rule, differences, from_dict, parse_count, parse_value, to_dict
 from frugan.registry import UserError
 
@@ -183,3 +184,17 @@ def test_recipe_files_that_are_not(tmp_path):
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(UserError, match="is not JSON"):
         recipes.find(str(tmp_path / "broken.json"))
+
+
+def test_a_family_takes_options_also_where_a_recipe_has_a_table_for_it():
+    recipe = recipes.find("dcgan-64").with_family("factorised,middle=0.5,inner_norm=batch_norm")
+    rules = recipe.networks["generator"].families
+    assert rules == (Rule("*", "factorised", {"middle": 0.5, "inner_norm": "batch_norm"}), Rule("output", "standard"))
+    rules = recipes.find("mnist").with_family("depthwise,multiplier=2").networks["generator"].families
+    assert rules == (Rule("*", "depthwise", {"multiplier": 2}),)
+
+
+def test_names_in_a_list_keep_their_options():
+    assert listed("standard, depthwise,multiplier=2,between=relu ,factorised") == (
+        "standard", "depthwise,multiplier=2,between=relu", "factorised",
+    )  # fmt: skip

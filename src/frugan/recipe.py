@@ -88,8 +88,13 @@ class Network:
     init: str | None = None
 
     def with_family(self, name: str) -> Network:
-        """This network with its layers built by the family `name`, by its own table for it if it has one."""
-        return replace(self, families=self.tables.get(name, (Rule("*", name),)))
+        """This network with its layers built by a family, ``NAME[,option=value...]``, by its own table for it."""
+        (family,) = parse_choices([name])
+        rules = self.tables.get(family.name, (Rule("*", family.name),))
+        return replace(self, families=tuple(
+            replace(rule, options={**rule.options, **family.options}) if rule.family == family.name else rule
+            for rule in rules
+        ))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,10 @@ class Recipe:
         return replace(self.data, **self.streams.get(stream, {}))
 
     def with_family(self, name: str, role: str = "generator") -> Recipe:
-        """This recipe with its networks of a role built by the family `name`: those that make images if left out."""
+        """This recipe with its networks of a role built by a family, ``NAME[,option=value...]``.
+
+        Of the role "generator" if left out.
+        """
         targets = self.with_role(role)
         if not targets:
             known = suggest(role, self.roles())

@@ -102,7 +102,16 @@ def options_last(given: list[str], verb: Callable[..., None]) -> list[str]:
 
 
 def listed(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+    """The names in "a,b,c", each with its options: "a,option=value,b" are two. ("one=a,other=b" are two as well.)"""
+    if text is None:
+        return None
+    names: list[str] = []
+    for piece in filter(None, map(str.strip, text.split(","))):
+        if "=" in piece and names and "=" not in names[-1].partition(",")[0]:
+            names[-1] += f",{piece}"
+        else:
+            names.append(piece)
+    return tuple(names)
 
 
 def whole_numbers(option: str, text: str, such_as: str) -> tuple[int, ...]:

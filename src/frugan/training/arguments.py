@@ -24,7 +24,7 @@ class TrainingArguments:
     data: Source | None = None
     """Where images come from: glyphs, a folder, a .parquet, a .npz, hub:owner/name ... (frugan data list)."""
     family: Name | None = None
-    """Convolution family of the networks that make images, e.g. factorised, depthwise."""
+    """Convolution family of the networks that make images: factorised, or with options depthwise,multiplier=2."""
     images: Count | None = None
     """Real images to show in all: 60000, 60k, 2M. A larger number trains a finished run further."""
     seed: int | None = None
