@@ -162,7 +162,7 @@ def test_what_each_column_does_to_a_recipe() -> None:
     table = find_trials(recipes.find("mnist").with_family("factorised"))[3].recipe.networks["generator"].families
     assert [one.options.get("inner_norm") for one in table] == ["batch_norm", "batch_norm"]
     # R1 is added where a generator's recipe has no penalty; a translator's own are made heavier.
-    added = find_trials(recipes.find("dcgan-64"))[1]
+    added = find_trials(recipes.find("dcgan-64-faithful"))[1]
     assert (added.recipe.penalties[0].name, added.recipe.penalties[0].options) == ("r1", {"weight": 1.0, "every": 4})
     assert find_trials(recipes.find("stargan"))[1].recipe.penalties[0].options == {"weight": 30.0}
     assert "penalty" not in find_trials(recipes.find("cyclegan-6"))[0].settings

@@ -5,7 +5,7 @@
 
 - The discriminator has no batch norm, and R1 every fourth round regularises it (arXiv 1801.04406). Adam has no
   momentum.
-- Batches of 32 and a rate of 5e-4: four times the updates for the same images.
+- Batches of 32, so four times the updates for the same images, and a rate of 1e-3.
 - The average's half-life is at most a tenth of the images seen, so a short run ships what it learnt last.
 """
 
@@ -25,7 +25,7 @@ def _dependable(published: Recipe, name: str, expects: str) -> Recipe:
     """The form that trains whatever family it is built of, see the top of this file."""
     options = {**published.networks["discriminator"].options, "normalisation": "none"}
     players = {
-        player: replace(record, learning_rate=5e-4, betas=(0.0, 0.99)) for player, record in published.players.items()
+        player: replace(record, learning_rate=1e-3, betas=(0.0, 0.99)) for player, record in published.players.items()
     }
     # The squares of a slope are summed over pixels.
     weight = 0.5 * (published.data.size / 32) ** 2
