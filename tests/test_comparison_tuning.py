@@ -470,9 +470,16 @@ def test_trials_of_another_table_are_not_mixed_with_those_of_this_one(tmp_path: 
         tuning.tune([], {}, {"tune": 2, "tune_seeds": [2000]}, plan, Workshop(tmp_path, {}, print))
 
 
-def test_failed_trials_are_trained_once_more_if_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("found", [False, True], ids=["no controls yet", "controls found"])
+def test_failed_trials_are_trained_once_more_if_told_until_there_are_controls(tmp_path: Path, found: bool) -> None:
     mark = tmp_path / "tuning/thin/trial-1-seed-2000.failed.json"
     mark.parent.mkdir(parents=True)
     mark.write_text("{}")
-    PlanFile(RunFolder(tmp_path), {}).forget_failures()
-    assert not mark.exists()
+    arms = {
+        "thin": {"tried": [{"why": "the disk is full"}, {"why": None}], "chosen": 1},
+        "other": {"tried": [{"why": None}, {"why": None}], "chosen": 1},
+    }
+    plan = PlanFile(RunFolder(tmp_path), {"tuning": {"arms": arms}, **({"controls": {"arms": []}} if found else {})})
+    plan.forget_failures()
+    assert mark.exists() == found
+    assert {name: of.get("chosen") for name, of in arms.items()} == {"thin": 1 if found else None, "other": 1}

@@ -84,10 +84,19 @@ class PlanFile:
         return resolve_kernels(arms, self.content.get("kernels", "auto"))
 
     def forget_failures(self) -> None:
-        """Let what was trained before the test and failed be trained once more: pilots, and trials of both kinds."""
-        for kind in ("pilots", "trials", "tuning/*") if self.fixed is None else ():
+        """Let what was trained before the test and failed be trained once more: pilots, and trials of both kinds.
+
+        An arm of which a trial failed is then chosen for anew; not once controls cost what tuned arms cost.
+        """
+        if self.fixed is not None:
+            return
+        tuning = () if self.controls is not None else ("tuning/*",)
+        for kind in ("pilots", "trials", *tuning):
             for mark in self.folder.path.glob(f"{kind}/*.failed.json"):
                 mark.unlink()
+        for of in (self.tuning or {}).get("arms", {}).values() if tuning else ():
+            if any(facts.get("why") for facts in of["tried"]):
+                of.pop("chosen", None)
 
     def write_arms(self, arms: Sequence[Arm]) -> None:
         """Write each arm's recipe to ``arms/``, where its runs read it."""
