@@ -80,9 +80,7 @@ def untuned_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
         cells = [f"{words.measured(one['summary'])}\n{_against(one['difference'])}" for one in (before, now)]
         texts = ["" if one["difference"] is None else one["difference"]["text"] for one in (before, now)]
         kinds = [one["difference"] and one["difference"]["kind"] for one in (before, now)]
-        rows.append(
-            {"arm": arm["name"], "cells": [cells[0], cells[1], brought], "texts": texts, "other": kinds[0] != kinds[1]}
-        )
+        rows.append({"arm": arm["name"], "cells": [*cells, brought], "texts": texts, "kinds": kinds})
     return {"lead": f"{seeds} {_changed(rows)}", "rows": rows}
 
 
@@ -97,7 +95,10 @@ def _against(difference: Mapping[str, Any] | None) -> str:
 
 def _changed(rows: Sequence[Mapping[str, Any]]) -> str:
     """For which arms tuning changes the verdict, in words."""
-    changed = [row["arm"] for row in rows if row["other"]]
+    kinds = {row["arm"]: row["kinds"] for row in rows if any(row["kinds"])}
+    if any("direction" in both for both in kinds.values()):
+        return "One of the two has fewer than five seeds, so no verdicts compare."
+    changed = [arm for arm, (one, other) in kinds.items() if one != other]
     return f"Tuning changes the verdict about {', '.join(changed)}." if changed else "Tuning changes no verdict."
 
 
