@@ -77,7 +77,7 @@ def untuned_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
         now = {"summary": arm["summary"][primary], "difference": data["differences"][primary].get(arm["name"])}
         means = [one["summary"]["mean"] for one in (before, now) if one["summary"] is not None]
         brought = words.signed(means[1] - means[0]) if len(means) == 2 else "–"
-        cells = [f"{words.measured(one['summary'])}\n{_against(one['difference'])}" for one in (before, now)]
+        cells = [words.measured(one["summary"]) + _against(one["difference"]) for one in (before, now)]
         texts = ["" if one["difference"] is None else one["difference"]["text"] for one in (before, now)]
         kinds = [one["difference"] and one["difference"]["kind"] for one in (before, now)]
         rows.append({"arm": arm["name"], "cells": [*cells, brought], "texts": texts, "kinds": kinds})
@@ -85,12 +85,12 @@ def untuned_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _against(difference: Mapping[str, Any] | None) -> str:
-    """A difference from the baseline with its interval."""
+    """A difference from the baseline with its interval, as a cell's second line."""
     if difference is None:
         return ""
     interval = difference["interval_95"]
     within = f", 95 %: {words.signed(interval[0])} to {words.signed(interval[1])}" if interval else ""
-    return f"{words.signed(difference['mean'])}{within}"
+    return f"\n{words.signed(difference['mean'])}{within}"
 
 
 def _changed(rows: Sequence[Mapping[str, Any]]) -> str:

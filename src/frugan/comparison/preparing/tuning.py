@@ -175,8 +175,11 @@ def _measure(
     for seed, job in one.jobs.items():
         run = RunFolder(job.folder)
         timed = [line for line in run.lines(run.log) if "seconds" in line]
-        facts["images"] += job.images_shown()
-        facts["seconds"] = _add(facts["seconds"], timed[-1]["seconds"] if timed else None)
+        shown = job.images_shown()
+        facts["images"] += shown
+        # A short run has a good part of its rounds after its last log point.
+        took = timed[-1]["seconds"] * shown / timed[-1]["images"] if timed else None
+        facts["seconds"] = _add(facts["seconds"], took)
         untrained = job.untrained()
         why = job.failure() or (untrained and f"did not train: {untrained}")
         if why is not None:
