@@ -190,8 +190,8 @@ def test_a_family_takes_options_also_where_a_recipe_has_a_table_for_it():
     recipe = recipes.find("dcgan-64").with_family("factorised,middle=0.5,inner_norm=batch_norm")
     rules = recipe.networks["generator"].families
     assert rules == (Rule("*", "factorised", {"middle": 0.5, "inner_norm": "batch_norm"}), Rule("output", "standard"))
-    rules = recipes.find("mnist").with_family("depthwise,multiplier=2").networks["generator"].families
-    assert rules == (Rule("*", "depthwise", {"multiplier": 2}),)
+    rules = recipes.find("mnist").with_family("grouped,groups=2").networks["generator"].families
+    assert rules == (Rule("*", "grouped", {"groups": 2}),)
 
 
 def test_names_in_a_list_keep_their_options():

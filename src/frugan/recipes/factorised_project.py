@@ -23,7 +23,7 @@ from dataclasses import replace
 
 from frugan.recipe import Average, Choice, Data, LatentsChoice, Network, Player, Recipe, Rule
 from frugan.recipes import recipe
-from frugan.recipes._tables import layerwise
+from frugan.recipes._tables import WHOLE_OUTPUT, layerwise
 
 SOURCE = (
     "josephjojoe/factorised-image-generation (2021); TensorFlow's DCGAN tutorial; Chollet, Deep Learning with Python"
@@ -42,7 +42,7 @@ def _tutorial(name: str, latents: int, kernel: int, data: Data, faithful: bool) 
     return Recipe(
         name=name, system="factorised GANs", source=SOURCE, expects="", data=data,
         networks={
-            "generator": Network("tutorial", tables={"factorised": table}),
+            "generator": Network("tutorial", tables={**({} if faithful else WHOLE_OUTPUT), "factorised": table}),
             "discriminator": Network("tutorial"),
         },
         players={
