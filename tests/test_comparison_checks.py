@@ -92,12 +92,12 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> str:
         ({"evaluate_every": "often"}, "--evaluate-every often: 'often' is not a number"),
         ({**FEW, "evaluate_every": 32, "reference": "test"}, "--evaluate-every takes 1,000 images at least"),
         # Seeds and margins.
-        ({"seeds": [0, 0]}, r"seeds are \[0, 0\]; give different whole numbers"),
+        ({"seeds": [0, 0]}, r"seeds are \[0, 0\]\. Give whole numbers"),
         ({"margin": 0.0}, "The margin is 0; it must be above 0"),
         ({"margin": float("nan")}, "The margin is nan; it must be above 0"),
-        ({"margin": 1.0, "pilot_seeds": [1000]}, "leave out --pilot-seeds or --margin"),
-        ({**VERDICT, "pilot_seeds": [1000, 1000]}, r"pilot seeds are \[1000, 1000\]; .* --pilot-seeds 1000-1002"),
-        ({**VERDICT, "pilot_seeds": [3, 1000]}, "pilot seed 3 is one of the test's"),
+        ({"margin": 1.0, "pilot_seeds": [1000]}, "Leave out --pilot-seeds or --margin"),
+        ({**VERDICT, "pilot_seeds": [1000, 1000]}, r"pilot seeds are \[1000, 1000\]\. .* --pilot-seeds 1000-1002"),
+        ({**VERDICT, "pilot_seeds": [3, 1000]}, "seed 3 is in --seeds and in --pilot-seeds"),
     ],
     ids=str,
 )  # fmt: skip
@@ -132,7 +132,7 @@ def test_values_that_will_share_no_table_are_found_before_a_run_starts(no_run: N
     labelled = replace(plain, networks={**plain.networks, "generator": replace(
         plain.networks["generator"], labels=True)})  # fmt: skip
     for other, why in ((averaged, r"weights: live \| averaged"), (labelled, r"labels: none \| drawn from")):
-        with pytest.raises(UserError, match=rf"fid of 'plain' and 'other' would have unequal protocols .*{why}"):
+        with pytest.raises(UserError, match=rf"'plain' and that of 'other' would be measured differently, .*{why}"):
             compare([Arm("plain", plain), Arm("other", other)], out=tmp_path / "out", **COMMON)
 
 
@@ -195,11 +195,11 @@ def test_how_runs_are_evaluated_may_change_until_a_value_is_known(
         broken.setattr(evaluation, "evaluate", stop)
         with pytest.raises(StoppedError):
             compare(ARMS, out=out, **{**COMMON, "count": 1100})
-    with pytest.raises(UserError, match=r"Runs of it have begun, .*To continue it, type: the arms and their values as"):
+    with pytest.raises(UserError, match=r"Its runs have begun, .*To continue it, type: the same arms as"):
         compare(ARMS, out=out, **{**COMMON, "count": 1100, "images": 128})
     made = compare(ARMS, out=out, **{**COMMON, "count": 200, "allow_few": ["fid"], "quiet": False})
     told = capsys.readouterr().err
-    assert "No value is known yet: the plan goes on with allow_few: None -> ['fid']; count: 1100 -> 200" in told
+    assert "No value is known yet, so the plan may change: allow_few: None -> ['fid']; count: 1100 -> 200" in told
     assert made.data["metrics"]["fid"]["protocol"]["few_images"] == "200 fake and 200 real images, and fid takes 1,000"
     assert made.data["plan_changes"] == [{"changes": ["allow_few: None -> ['fid']", "count: 1100 -> 200"]}]
     assert "before any value was known: count: 1100 -" in made.report.read_text()
@@ -207,7 +207,7 @@ def test_how_runs_are_evaluated_may_change_until_a_value_is_known(
     # Now that values are known, it stays; what is no part of it may differ.
     with pytest.raises(UserError) as refused:
         compare(ARMS, out=out, **COMMON)
-    assert "Values of it are known (runs/thin/seed-0)" in str(refused.value)
+    assert "Some of its values are known (runs/thin/seed-0)" in str(refused.value)
     assert "type: --allow-few fid, --count 200. To compare otherwise, give another --out" in str(refused.value)
     again = compare(ARMS, out=out, **{**COMMON, "count": 200, "allow_few": ["fid"], "jobs": 2, "evaluate_every": 64})
     assert again.data["differences"] == made.data["differences"]
@@ -223,7 +223,7 @@ def test_values_that_were_measured_while_training_count_as_known(
             compare(ARMS, out=tmp_path, **COMMON)
         run = RunFolder(tmp_path / "runs/vanilla/seed-0")
         run.append(run.log, {"images": 96, "rounds": 3, "fid_2k": 9.0, "evaluations": [{"metric": "fid_2k"}]})
-        with pytest.raises(UserError, match=r"Values of it are known \(runs/vanilla/seed-0\)"):
+        with pytest.raises(UserError, match=r"Some of its values are known \(runs/vanilla/seed-0\)"):
             compare(ARMS, out=tmp_path, **{**COMMON, "count": 1100})
 
 

@@ -65,7 +65,7 @@ def at_once(planned: Sequence[Job], *rest: Any) -> None:
     """Stands for `run_jobs`: the same trainings, in this process."""
     for job in planned:
         given = dict(zip(job.command[5::2], job.command[6::2], strict=True))
-        if job.failure() is None and not job.finished():
+        if job.why_failed() is None and not job.finished():
             train(
                 job.command[4], seed=int(given["--seed"]), out=given["--out"], images=given.get("--images"),
                 device="cpu", quiet=True,
@@ -131,9 +131,9 @@ def test_a_control_has_the_frugal_arms_cost_and_is_the_standard_network_but_thin
     assert control.recipe.networks["generator"].families == arms[0].recipe.networks["generator"].families
     assert control.recipe.networks["discriminator"] == arms[0].recipe.networks["discriminator"]
     assert fact["reached"] == pytest.approx(fact["wanted"], rel=0.02)
-    counted = costs.cost(*controls.generator(control.recipe))
+    counted = costs.cost(*controls.build_generator(control.recipe))
     assert {"parameters": counted.parameters, "macs": counted.macs}[match] == fact["reached"]
-    assert fact["reached"] < controls.price(arms[0].recipe, arms[1].recipe, match)[0]
+    assert fact["reached"] < controls.measure_both(arms[0].recipe, arms[1].recipe, match)[0]
 
 
 def test_a_control_of_measured_latency_is_looked_for_in_turn_with_the_arm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +288,7 @@ def test_that_is_said_at_the_first_run_and_not_after_judging_all(
 
     monkeypatch.setattr(jobs, "run_jobs", at_once)
     monkeypatch.setattr(evaluation, "evaluate", otherwise)
-    with pytest.raises(UserError, match=r"measured otherwise than the test: norms: None \| standing"):
+    with pytest.raises(UserError, match=r"measured differently from the test: norms: None \| standing"):
         compare(["vanilla", "thin: vanilla generator.hidden=[16]"], match="parameters", out=out, **COMMON)
     assert len(judged) == 1
 
@@ -367,7 +367,7 @@ def test_a_comparison_of_runs_none_of_which_trained_says_what_to_try(
     tmp_path: Path, quick: pytest.MonkeyPatch
 ) -> None:
     quick.setattr(jobs, "run_jobs", at_once_but("vanilla seed 0", "thin seed 0"))
-    with pytest.raises(UserError, match=r"No run trained, .* all alike .* Try .* another --out"):
+    with pytest.raises(UserError, match=r"All runs ended untrained, .* all alike .* Try .* another --out"):
         compare(["vanilla", "thin: vanilla generator.hidden=[16]"], out=tmp_path / "out", seeds=(0,), **COMMON)
 
 
@@ -381,7 +381,7 @@ def test_pilots_that_did_not_train_set_no_margin(tmp_path: Path, quick: pytest.M
     assert list(pilots["values"]) == ["1000"]
     assert list(pilots["untrained"]) == ["1001"]
     quick.setattr(jobs, "run_jobs", at_once_but("pilot vanilla seed 1000", "pilot vanilla seed 1001"))
-    with pytest.raises(UserError, match=r"No pilot run of the baseline 'vanilla' trained, .* Try .* another --out"):
+    with pytest.raises(UserError, match=r"All pilot runs of .* ended untrained, .* Try .* another --out"):
         margin.find_margin(baseline, (1000, 1001), workshop)
 
 
@@ -425,7 +425,7 @@ def test_a_comparison_without_its_damaged_arm_or_pilots_says_what_follows(
     )
     told = capsys.readouterr().err
     assert "no arm can be called not worse" in told
-    assert "No pilots: the margin is the metric's convention" in told
+    assert "Without pilots, the margin is the metric's convention" in told
     assert [arm["name"] for arm in made.data["arms"]] == ["vanilla", "thin"]
     assert made.data["differences"]["fid"]["thin"]["kind"] in ("unproven", "withheld", "inconclusive")
     assert made.data["margin_rule"] == "the convention of fid for the baseline's mean, no pilots"

@@ -76,7 +76,7 @@ def at_once(planned: Sequence[Job], *rest: Any) -> None:
     """Stands for `run_jobs`: the same trainings, in this process; their logs get a time, as those of long runs have."""
     for job in planned:
         given = dict(zip(job.command[5::2], job.command[6::2], strict=True))
-        if job.failure() is None and not job.finished():
+        if job.why_failed() is None and not job.finished():
             train(
                 job.command[4], seed=int(given["--seed"]), out=given["--out"], images=given.get("--images"),
                 device="cpu", quiet=True,
@@ -173,19 +173,19 @@ def test_what_each_column_does_to_a_recipe() -> None:
 
 def test_a_trial_is_judged_by_training_images_and_as_few_fakes_as_the_metric_takes() -> None:
     settings = {"primary": "fid", "count": None, "allow_few": None}
-    assert tuning.evaluated_as(settings) == {"metrics": ["fid"], "reference": "train", "count": 2000}
-    assert tuning.evaluated_as({**settings, "count": 1500})["count"] == 1500
-    assert tuning.evaluated_as({**settings, "count": 50_000})["count"] == 2000
-    assert tuning.evaluated_as({**settings, "primary": "fid_infinity"})["count"] == 5000
-    assert tuning.evaluated_as({**settings, "count": 300, "allow_few": ["fid"]})["count"] == 300
+    assert tuning.choose_evaluation(settings) == {"metrics": ["fid"], "reference": "train", "count": 2000}
+    assert tuning.choose_evaluation({**settings, "count": 1500})["count"] == 1500
+    assert tuning.choose_evaluation({**settings, "count": 50_000})["count"] == 2000
+    assert tuning.choose_evaluation({**settings, "primary": "fid_infinity"})["count"] == 5000
+    assert tuning.choose_evaluation({**settings, "count": 300, "allow_few": ["fid"]})["count"] == 300
 
 
 def test_trials_are_a_share_of_each_arms_budget() -> None:
     recipe = resolve("mnist", images=64_000)
-    assert tuning.length_of(recipe, recipe, None) == 16_000
-    assert tuning.length_of(recipe, recipe, 8_000) == 8_000
-    assert tuning.length_of(replace(recipe, images=32_000), recipe, 8_000) == 4_000
-    assert tuning.length_of(replace(recipe, images=40), recipe, None) == recipe.batch_size
+    assert tuning.choose_length(recipe, recipe, None) == 16_000
+    assert tuning.choose_length(recipe, recipe, 8_000) == 8_000
+    assert tuning.choose_length(replace(recipe, images=32_000), recipe, 8_000) == 4_000
+    assert tuning.choose_length(replace(recipe, images=40), recipe, None) == recipe.batch_size
 
 
 # ------------------------------------------------------------------------------------------------------------ the whole
@@ -298,9 +298,9 @@ def test_verdicts_without_tuning_stand_beside_if_such_a_comparison_is_named(
     assert "Tuning changes no verdict." in untuned_section(data)["lead"]  # type: ignore[index]
 
     refused = {
-        r"its arms were tuned as well": {**options, "untuned": finished.folder},
-        r"stands beside arms that are tuned; add --tune 8": {**options, "tune": None, "untuned": plain.folder},
-        r"compares otherwise than this one \(count: 1000 -> 1500\)": {
+        r"arms of this comparison were tuned": {**options, "untuned": finished.folder},
+        r"only works together with --tune.* --tune 8": {**options, "tune": None, "untuned": plain.folder},
+        r"differs from the new one \(count: 1000 -> 1500\)": {
             **options, "count": 1500, "untuned": plain.folder, "out": tmp_path / "new"},
         r"holds no finished comparison": {**options, "untuned": tmp_path},
     }  # fmt: skip
@@ -349,7 +349,7 @@ def test_a_trial_that_failed_or_did_not_train_is_the_worst_and_without_any_value
         for job in planned:
             if "tuning" in job.folder.parts and job.title.endswith("trial 2 seed 8"):
                 job.folder.parent.mkdir(parents=True, exist_ok=True)
-                job.mark.write_text(json.dumps({"code": 2, "why": "the loss is not finite"}))
+                job.failure_file.write_text(json.dumps({"code": 2, "why": "the loss is not finite"}))
             else:
                 at_once([job])
 
@@ -416,17 +416,17 @@ def test_equal_seconds_include_tuning_and_pilots_are_tuned(quick: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tune": 0}, r"--tune 0: it takes one trial of each arm or more, e\.g\. --tune 8"),
-        ({"tune": 19}, r"--tune 19: .* there are 18 for 'vanilla'\. Accepted: 1 to 18"),
-        ({"tune": 10, "changes": {**SMALL, "game": "simultaneous"}}, r"there are 9 for 'vanilla'\. Accepted: 1 to 9"),
-        ({"tune": 2, "images": None, "rounds": 20}, "'vanilla' counts rounds; give --images"),
-        ({"tune": 2, "tune_images": 640}, "of the baseline takes from one batch to its whole budget, 16 to 320"),
+        ({"tune": 0}, r"--tune 0: give 1 or more trials, e\.g\. --tune 8"),
+        ({"tune": 19}, r"--tune 19: .* only 18 trials for 'vanilla', .* Accepted: 1 to 18"),
+        ({"tune": 10, "changes": {**SMALL, "game": "simultaneous"}}, r"only 9 trials for .* Accepted: 1 to 9"),
+        ({"tune": 2, "images": None, "rounds": 20}, "that of 'vanilla' is in rounds. Give --images"),
+        ({"tune": 2, "tune_images": 640}, "--tune-images 640: accepted are 16 to 320 images"),
         ({"tune": 2, "tune_images": "few"}, "--tune-images few: 'few' is not a number"),
-        ({"tune_images": 32}, "--tune-images is about the trials .* add --tune 8"),
-        ({"tune_seeds": [5000]}, "--tune-seeds is about the trials .* add --tune 8"),
-        ({"tune": 2, "tune_seeds": [0]}, r"tuning seed 0 is one of the test's or of the pilots'.*--tune-seeds 2000"),
-        ({"tune": 2, "tune_seeds": [1001]}, "The tuning seed 1001 is one of"),
-        ({"tune": 2, "tune_seeds": []}, r"tune seeds are \[\]; give different whole numbers.* --tune-seeds 2000"),
+        ({"tune_images": 32}, "--tune-images only works together with --tune. Add e.g. --tune 8"),
+        ({"tune_seeds": [5000]}, "--tune-seeds only works together with --tune. Add e.g. --tune 8"),
+        ({"tune": 2, "tune_seeds": [0]}, r"seed 0 is in --tune-seeds, and also in --seeds.*--tune-seeds 2000"),
+        ({"tune": 2, "tune_seeds": [1001]}, "The seed 1001 is in --tune-seeds"),
+        ({"tune": 2, "tune_seeds": []}, r"tune seeds are \[\]\. Give whole numbers.* --tune-seeds 2000"),
         ({"tune": 2, "allow_few": [], "count": None, "reference": "test"}, "200 real images|200 fake|200 real"),
     ],
     ids=str,
@@ -457,7 +457,7 @@ def test_trials_within_an_averages_half_life_are_told(
     options = {**COMMON, "changes": changes, "quiet": False, "tune": 2}
     with pytest.raises(StartedError):
         compare(ARMS, out=tmp_path / "short", **options)
-    assert "Trials of 80 images are shorter than an average's half-life of 100" in capsys.readouterr().err
+    assert "Trials of 80 images are too short: the averaged weights need 100" in capsys.readouterr().err
     with pytest.raises(StartedError):
         compare(ARMS, out=tmp_path / "longer", **{**options, "tune_images": 200})
     assert "half-life" not in capsys.readouterr().err
@@ -466,13 +466,13 @@ def test_trials_within_an_averages_half_life_are_told(
 def test_runs_that_were_trained_beforehand_are_refused(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:
     options = {key: COMMON[key] for key in ("data", "images", "changes", "batch_size", "device", "quiet")}
     train("vanilla", seed=0, out=tmp_path / "out/runs/vanilla/seed-0", **options)
-    with pytest.raises(UserError, match=r"trained before \(runs/vanilla/seed-0\), and --tune chooses settings"):
+    with pytest.raises(UserError, match=r"trained before \(runs/vanilla/seed-0\), but --tune must choose the settings"):
         compare(ARMS, out=tmp_path / "out", **{**COMMON, "seeds": (0,), "tune": 2})
 
 
 def test_trials_of_another_table_are_not_mixed_with_those_of_this_one(tmp_path: Path) -> None:
     plan = PlanFile(RunFolder(tmp_path), {"tuning": {"space": "space-0", "arms": {}}})
-    with pytest.raises(UserError, match=r"whose table is called space-0 and this one's space-1"):
+    with pytest.raises(UserError, match=r"list of settings space-0; this version has space-1"):
         tuning.tune([], {}, {"tune": 2, "tune_seeds": [2000]}, plan, Workshop(tmp_path, {}, print))
 
 

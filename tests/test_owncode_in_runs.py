@@ -137,7 +137,7 @@ def test_a_run_is_not_continued_with_other_code_unless_that_is_allowed_and_writt
     assert before["code"][0]["hash"][:12] in now["code_changes"][0]["changes"][0]
     assert now["code"][0]["hash"] != before["code"][0]["hash"]
     assert now["code"][1] == before["code"][1]
-    assert "goes on with other code" in capsys.readouterr().err
+    assert "continues with changed code" in capsys.readouterr().err
     trained(here, images=24)  # it is the run's code from now on
     assert facts(here)["code_changes"] == now["code_changes"]
     # Another file more is a change too, a file that moved is none.

@@ -1,7 +1,7 @@
-"""The arguments of a verb, written down once as a frozen record.
+"""The arguments of a verb, stated once as a frozen record, for Python and the command line alike.
 
-A field of the record is an argument, and the string below it says what the argument is. `taking` makes a function that
-is called with these arguments from one that takes the record; the command line reads the same record::
+Each field of the record is an argument, and the string below it explains the argument. `taking` turns a function that
+takes the record into one that takes these arguments; the command line reads the same record::
 
     @dataclass(frozen=True)
     class Greeting:
@@ -17,7 +17,7 @@ is called with these arguments from one that takes the record; the command line 
 
     greet("Ada", times=2)
 
-The names below say what kind of thing an argument is; the command line knows from them what may be typed.
+The types below name the kinds of arguments. They tell the command line how each is typed.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ WholeNumbers = Iterable[int]
 """Whole numbers; on the command line 0-4, or 0,1,5."""
 
 Code = str | Path | Sequence[str | Path]
-"""A Python file of the user's own, or several; on the command line named as often as wanted. See `frugan.owncode`."""
+"""A Python file of the user's own, or several; on the command line --code may be repeated. See `frugan.owncode`."""
 
 Changes = Mapping[str, Any]
-"""Values by dotted key; on the command line key=value, as often as wanted."""
+"""Values by dotted key; on the command line key=value, any number of them."""
 
 Init = str | Path | Mapping[str, str | Path]
-"""Weights to begin with: one path, or network -> path; on the command line NETWORK=PATH with commas."""
+"""Weights to start from: one path, or network -> path; on the command line NETWORK=PATH with commas."""
 
 P = ParamSpec("P")
 Record = TypeVar("Record")
@@ -65,9 +65,9 @@ Result = TypeVar("Result")
 
 
 def taking(record: Callable[P, Record]) -> Callable[[Callable[[Record], Result]], Callable[P, Result]]:
-    """Make of a function that takes the record one that takes the record's fields as its arguments.
+    """Turn a function that takes the record into one that takes the record's fields as arguments.
 
-    Its signature and docstring tell all of them. A name that is none of them raises UserError with the nearest one.
+    Its signature and docstring list them all. An unknown argument raises UserError, which offers the nearest name.
     """
     signature = inspect.signature(record)
 
@@ -92,30 +92,30 @@ def taking(record: Callable[P, Record]) -> Callable[[Callable[[Record], Result]]
 
 
 def explanations(record: Callable[..., Any]) -> dict[str, str]:
-    """What the string below each field of a record says, in one line; fields without one are left out."""
+    """The string below each field of a record, as one line; fields without one are left out."""
     try:
         body = ast.parse(textwrap.dedent(inspect.getsource(record))).body[0]
     except (OSError, TypeError):  # a program that was packed without its source
         return {}
     assert isinstance(body, ast.ClassDef)
-    found = {}
+    texts = {}
     for field, text in zip(body.body, body.body[1:], strict=False):
         if (
             isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
             and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
         ):  # fmt: skip
-            found[field.target.id] = " ".join(str(text.value.value).split())
-    return found
+            texts[field.target.id] = " ".join(str(text.value.value).split())
+    return texts
 
 
 def names_in(given: Names | None) -> tuple[str, ...]:
-    """Names as they were given; one word is one name."""
+    """The names as a tuple; a single string is one name."""
     return () if given is None else (given,) if isinstance(given, str) else tuple(given)
 
 
-def _with_arguments(doc: str, told: Mapping[str, str]) -> str:
-    """A docstring with a section for the arguments, before the one of what is raised."""
+def _with_arguments(doc: str, explained: Mapping[str, str]) -> str:
+    """Add a section for the arguments to a docstring, before its section "Raises"."""
     lines = [textwrap.fill(f"{name}: {text}", 112, initial_indent=" " * 4, subsequent_indent=" " * 8)
-             for name, text in told.items()]  # fmt: skip
+             for name, text in explained.items()]  # fmt: skip
     before, raises, after = doc.partition("\nRaises:")
     return f"{before.rstrip()}\n\nArgs:\n" + "\n".join(lines) + (f"\n{raises}{after}" if raises else "\n")

@@ -62,7 +62,9 @@ Trust = Annotated[
 
 AllowChanged = Annotated[
     bool,
-    arg(help="Go on even if Python files of your own have changed since; the run records it.", help_behavior_hint=""),
+    arg(
+        help="Continue even if Python files of your own have changed since; the run records it.", help_behavior_hint="",
+    ),
 ]  # fmt: skip
 
 
@@ -84,7 +86,7 @@ def is_key(token: str) -> bool:
 
 
 def options_last(given: list[str], verb: Callable[..., None]) -> list[str]:
-    """What was typed, sorted: names, then keys, then options. tyro wants everything that is no option in one piece."""
+    """Sort what was typed: names, then keys, then options. tyro needs everything that is not an option together."""
     parameters = inspect.signature(verb).parameters.values()
     flags = {"--" + parameter.name.replace("_", "-") for parameter in parameters if parameter.default is False}
     others: list[str] = []
@@ -115,17 +117,17 @@ def listed(text: str | None) -> tuple[str, ...] | None:
 
 
 def whole_numbers(option: str, text: str, such_as: str) -> tuple[int, ...]:
-    """ "0-4" or "0,1,5" as numbers. Raises UserError."""
-    found: list[int] = []
+    """Read "0-4" or "0,1,5" as numbers. Raises UserError."""
+    numbers: list[int] = []
     try:
         for part in listed(text) or ():
             first, dash, last = part.partition("-")
-            found += range(int(first), int(last) + 1) if dash else [int(first)]
+            numbers += range(int(first), int(last) + 1) if dash else [int(first)]
     except ValueError:
-        found = []
-    if not found:
+        numbers = []
+    if not numbers:
         raise UserError(f"{option} {text}: give whole numbers such as {such_as}.")
-    return tuple(found)
+    return tuple(numbers)
 
 
 def seeds_of(text: str) -> tuple[int, ...]:

@@ -14,10 +14,10 @@ def check(
     files: Positional[Annotated[tuple[str, ...], arg(metavar="FILE [FILE ...]", help_behavior_hint="")]], *,
     json: Json = False,
 ) -> None:
-    """Check whether your own families, networks, games, metrics ... keep the contracts; seconds, no data needed.
+    """Check that your own families, networks, games, metrics ... do what frugan needs; takes seconds, needs no data.
 
-    A line for each variant and requirement, and what to do where something is missing. Ends with 0 if nothing is
-    missing, 1 if something is, 2 if a file cannot be read or adds nothing. docs/extending.md shows each kind.
+    Prints a line for each variant and requirement, and what to do where something is missing. Exit code: 0 if nothing
+    is missing, 1 if something is, 2 if a file cannot be read or adds nothing. docs/extending.md shows each kind.
 
     Args:
         files: Your Python files.

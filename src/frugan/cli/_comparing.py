@@ -13,7 +13,7 @@ from frugan.cli._reading import reads
 
 @reads("frugan.comparison.compare", without=("changes", "quiet"))
 def compare(**given: Any) -> None:
-    """Train arms beside each other on the same data and seeds, and say what was saved and what was lost."""
+    """Train several arms (variants) on the same data and seeds, and say what each saves and what quality it loses."""
     from frugan.comparison import compare as run
 
     typed = given.pop("arms")
@@ -26,14 +26,14 @@ def plan(
     comparison: Positional[Annotated[Path | None, arg(metavar="[COMPARISON]", help_behavior_hint="")]] = None, *,
     margin: Value = None, sd: Value = None, power: float = 0.8, jobs: Number = None,
 ) -> None:
-    """Say how many seeds a margin needs, given the noise so far, and how long they take here.
+    """Say how many seeds a comparison needs for a margin, and how long their training takes.
 
     Args:
-        comparison: A finished comparison, which gives noise, times and margin.
-        margin: How much worse still counts as not worse; the comparison's own if left out.
-        sd: Standard deviation of paired differences, in place of a comparison's.
+        comparison: The folder of a finished comparison. It tells how noisy values are and how long runs take.
+        margin: How much worse still counts as not worse. If left out: as in that comparison.
+        sd: Standard deviation of paired differences, instead of that comparison's.
         power: The share of comparisons in which the verdict should come out.
-        jobs: Runs at a time; as in the comparison if left out.
+        jobs: How many runs to train at the same time. If left out: as in that comparison.
     """
     from frugan.comparison import plan as needed
 
@@ -46,14 +46,14 @@ def demo(*, out: Path = Path("runs/demo"), images: Many = "25k") -> None:
     """Train a standard and a factorised generator on built-in glyphs for a few minutes, and compare them.
 
     Args:
-        out: Where the runs and the report go.
-        images: Real images that each run is shown.
+        out: The folder for the runs and the report.
+        images: How many real images each run is shown.
     """
     from frugan.comparison import compare as run
 
     print(
-        "Two twins, one seed, a small budget: what a comparison looks like, not yet a result. "
-        f"Pictures appear in {out}/runs/*/seed-0/samples/ while they train."
+        "This shows what a comparison looks like. One seed and a small budget prove nothing yet. "
+        f"While the two generators train, their images appear in {out}/runs/*/seed-0/samples/."
     )
     run(
         ["mnist"], families=("standard", "factorised"), seeds=(0,), images=images, data="glyphs", out=out, jobs=2,

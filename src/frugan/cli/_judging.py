@@ -28,11 +28,11 @@ from frugan.cli._reading import reads
 
 @reads("frugan.evaluation.evaluate", without=("batch_size", "view_seed", "progress"))
 def evaluate(*, json: Json = False, **given: Any) -> None:
-    """Measure fakes against real images, beside what real images themselves reach; every value has its protocol.
+    """Compare fakes with real images by metrics. Every value is printed with how it was measured (its protocol).
 
     A run of your own:            frugan evaluate runs/thin
 
-    An artefact, other images:    frugan evaluate thin.frugan --real mnist --metrics fid,kid,precision_recall
+    An artefact, with metrics:    frugan evaluate thin.frugan --real mnist --metrics fid,kid,precision_recall
 
     Images of any program:        frugan evaluate samples/ --real photos/ --view inception
 
@@ -40,10 +40,10 @@ def evaluate(*, json: Json = False, **given: Any) -> None:
 
     What a translator makes:      frugan evaluate runs/faces --metrics fid,target_accuracy
 
-    The column "floor" is the same metric of real images against real images: expect no generator to do better. Compare
-    values only if their protocols are equal. The view (the network that makes the features) and the counts change them
-    most. If the reference is fewer than 20,000 training images, copies of them score well, so memorisation is measured
-    too.
+    The column "floor" is the value that real images get in place of fakes: a generator can hardly do better. Compare
+    two values only if their protocols are equal. The view (the network that makes the features) and the number of
+    images change values most. A generator that copies its training images gets good values, so with fewer than 20,000
+    of them memorisation is measured too.
     """
     from frugan.evaluation import evaluate as measure
 
@@ -69,7 +69,8 @@ def cost(
         discriminator_family: Convolution family of the discriminator.
         layers: Also print every layer: which family it got, and what it costs.
         latency: Also measure milliseconds per image at batch 1 and 64 on this machine.
-        explain: Also name the kernel that training calls for grouped layers, norms and large weights, and its time.
+        explain: Also say which kernel (implementation) training uses for grouped layers, norms and large weights, and
+            how long it takes.
     """
     from frugan.costing import cost_of
 
@@ -91,20 +92,20 @@ def bench(
 ) -> None:
     """Measure how fast a recipe trains and samples on this machine, in every family and precision.
 
-    Prints a table of milliseconds and images a second. Beside each stands its share of what this machine could do at
-    best (its roofline: a matrix product and a memory copy, measured in the same run). A plot and all numbers go to a
-    folder.
+    Prints a table of milliseconds and images per second, and what share of this machine's limit (roofline) each
+    reaches. The limit is measured with a matrix product and a memory copy. A plot and all numbers go to a folder.
 
     Args:
         recipe: A recipe's name, a recipe.json, or a run folder.
         keys: key=value, as for train.
-        families: Convolution families of the network that makes images; all if left out.
-        precisions: float32,bf16; if left out both, where bf16 is fast here. Sampling is always in float32.
-        batch_size: Real images in each step of the discriminator.
-        repeats: How often each arm is measured, in turn with the others.
-        layers: Also print which operations of a round take longest, and their share of the roofline.
-        out: Where bench.json and bench.png go; runs/bench-RECIPE if left out.
-        device: cpu, cuda ...; the best there is if left out.
+        families: Convolution families of the network that makes images. If left out: all.
+        precisions: float32, bf16 or float32,bf16. If left out: float32, and bf16 if this machine computes it fast.
+            Sampling is always in float32.
+        batch_size: How many real images each step of the discriminator sees.
+        repeats: How often to measure each family and precision, alternately.
+        layers: Also print which operations of a round take longest, and their share of the limit.
+        out: The folder for bench.json and bench.png. If left out: runs/bench-RECIPE.
+        device: cpu, cuda ... If left out: the best that this machine has.
     """
     from frugan.benching import bench as measure
 
@@ -128,7 +129,7 @@ def report(
     """Write one self-contained HTML page about a run or a comparison.
 
     Args:
-        folder: What train or compare wrote.
+        folder: A folder that frugan train or frugan compare has written.
     """
     from frugan.reporting import report as write
 

@@ -25,7 +25,7 @@ from frugan.registry import UserError
 
 @reads("frugan.training.train", without=("quiet",))
 def train(**given: Any) -> None:
-    """Train a recipe; the same command on an unfinished run continues it."""
+    """Train a recipe. To continue a run that was stopped, type the same command again."""
     from frugan.training import train as run
 
     run(**given)
@@ -42,8 +42,8 @@ def sample(
         run: A run folder or an artefact.
         out: FILE.png, FILE.npz, or a folder.
         count: How many images.
-        seed: Image i depends on (seed, i) alone.
-        labels: For generators with labels: one class number, or several with commas; every class in turn if left out.
+        seed: Another seed gives other images. Image number i depends only on the seed and on i.
+        labels: For generators with labels: one class number, or several with commas. If left out: every class in turn.
         truncation: Limit normal latents to this value: less variety, more typical images.
         overwrite: Replace what is at OUT.
     """
@@ -72,13 +72,14 @@ def translate(
 
     Args:
         run: A run folder or an artefact.
-        images: Files, and folders of them. The shorter side of each is resized to the size of the training.
-        out: The folder for IMAGE-TARGET.png.
-        to: Targets by name, with commas: blond_hair,"not glasses"; all known ones if left out.
-        labels: The attributes that all images have, with commas; the run's discriminator finds them if left out.
-        size: The shorter side, instead of that of the training.
-        device: cpu, cuda ...; the best there is if left out.
-        overwrite: Write into a folder that holds something.
+        images: Image files, or folders of them. The shorter side of each image is resized to the size in training.
+        out: The folder to write to. Each file is named IMAGE-TARGET.png.
+        to: What to change the images to, by name, with commas: blond_hair,"not glasses". If left out: all targets.
+        labels: The attributes that all these images have, with commas. If left out: the run's discriminator guesses
+            them.
+        size: Resize the shorter side of each image to this instead.
+        device: cpu, cuda ... If left out: the best that this machine has.
+        overwrite: Write even if the folder already has files.
     """
     from frugan.translating import translate as run_on
 

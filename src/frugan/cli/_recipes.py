@@ -22,7 +22,7 @@ def recipes(
     """List every recipe with its system, architecture, game and data; or show one, with all that can be set.
 
     Args:
-        recipe: Show this one, with every key, every option and the names that you can choose.
+        recipe: Show this recipe, with all its keys and options and the names that you can choose.
     """
     from frugan import convs, owncode
     from frugan import recipes as known
@@ -70,7 +70,7 @@ def print_keys(rest: list[str]) -> None:
     for key, value in recipe.keys().items():
         print(f"  {key}={json.dumps(value)}")
     if not changes:  # these options take the two seconds in which torch is imported
-        print(f"\nOptions that are not listed have their defaults: frugan recipes {rest[0]}")
+        print(f"\nOther options have their defaults. To see them: frugan recipes {rest[0]}")
         return
     print("\nOptions that have their defaults:")
     for key, value in _default_options(recipe).items():

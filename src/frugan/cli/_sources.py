@@ -40,8 +40,8 @@ def data_show(
         split: train or test.
         size: Resize all images to this; needed if their sizes differ.
         channels: 1 grey, 3 colour.
-        only: Classes, or what all images must have, e.g. "glasses,not hat".
-        attributes: Which attributes, in which order; all if left out.
+        only: Use only images of these classes, or with these attributes, e.g. "glasses,not hat".
+        attributes: Which attributes to use, in this order. If left out: all.
         seed: Decides which images are shown.
         overwrite: Replace what is at OUT.
     """

@@ -1,19 +1,19 @@
-"""Comparison: twins trained with the same seeds on the same data, and what may be said about their differences.
+"""Comparison: train several arms with the same seeds on the same data, and say what their differences prove.
 
 A comparison's folder holds
 
-    plan.json          arms, seeds, budget, metrics, kernels, margin: written before the first run of the test, and
-                       kept to
+    plan.json          arms, seeds, budget, metrics, kernels, margin: written before the first run of the test
     arms/ARM.json      each arm's recipe
-    pilots/seed-S/     runs of the baseline with seeds outside the test, from which the margin follows
+    pilots/seed-S/     runs of the baseline with other seeds than the test; the margin follows from them
     runs/ARM/seed-S/   each run, a folder of its own (`seed-S.txt` beside it is what it printed)
     comparison.json    every raw value, cost and difference
     report.html        the same for people
 
-An arm whose name begins with "damaged" was made worse on purpose, and there is always one where there are seeds enough
-for a verdict: as long as none has been found worse, the comparison has not shown that it would notice, and no arm is
-called "not worse". With fewer than five seeds there is a direction and no verdict, so no pilots and no damaged arm;
-runs that ``frugan train --out OUT/runs/ARM/seed-S`` made beforehand may then lie there, and are only evaluated.
+An arm whose name begins with "damaged" was made worse on purpose. Every comparison with enough seeds for a verdict has
+one. If the comparison does not find it worse, it might overlook damage elsewhere too, so no arm is called "not worse".
+
+With fewer than five seeds there is a direction but no verdict, no pilots and no damaged arm. Such a comparison also
+evaluates runs that ``frugan train --out OUT/runs/ARM/seed-S`` made before it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from frugan.comparison.planning.arms import Arm
 from frugan.comparison.preparing import prepare
 from frugan.comparison.running import measure_runs, plan_runs, train_runs
 from frugan.comparison.running.workshop import Workshop, say_once
-from frugan.comparison.seeds_needed import Needed, plan
+from frugan.comparison.seeds_needed import SeedsNeeded, plan
 from frugan.comparison.verdicts import conclude, untuned
 from frugan.recipe import parse_count
 from frugan.training import inits_of, run_code
@@ -39,7 +39,7 @@ from frugan.training import inits_of, run_code
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Arm", "Comparison", "Needed", "compare", "plan"]
+__all__ = ["Arm", "Comparison", "SeedsNeeded", "compare", "plan"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Comparison:
         return self.folder / "report.html"
 
     def table(self) -> Table:
-        """The main table, to be printed by rich; what may be said of each arm is in `words`."""
+        """The main table, for rich to print. The conclusions are in `words`."""
         from rich import box
         from rich.table import Table
 
@@ -68,11 +68,11 @@ class Comparison:
         return table
 
     def words(self) -> list[str]:
-        """What may be said of each arm, and how it was measured, a line each."""
+        """The conclusion about each arm, and how it was measured; one line each."""
         return [*reporting.sayings(self.data), reporting.protocol_line(self.data)]
 
     def show(self) -> None:
-        """Print the table, what may be said, and where the report is."""
+        """Print the table, the conclusions, and where the report is."""
         from rich.console import Console
 
         console = Console()
@@ -83,11 +83,13 @@ class Comparison:
 
 @taking(ComparisonArguments)
 def compare(asked: ComparisonArguments) -> Comparison:
-    """Train every arm with every seed, or continue what is in `out`; evaluate, write the table and the report.
+    """Train every arm with every seed, evaluate all runs, and write the table and the report.
+
+    If `out` holds a comparison that was begun, it is continued.
 
     Raises:
-        UserError: unknown names, arms that cannot be compared, metrics that cannot be measured of them: before
-            anything is trained. Another comparison in `out`; every run failed.
+        UserError: before anything is trained: unknown names, arms that cannot be compared, metrics that cannot be
+            computed for them, another comparison in `out`. Later: every run failed.
     """
     from frugan import kernels
     from frugan.comparison.planning import checks

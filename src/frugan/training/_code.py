@@ -1,4 +1,4 @@
-"""The user's own code of a run: run before anything is built, refused where it has changed, written down."""
+"""The user's own Python files of a run: they are run before anything is built, and the run records their hashes."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 def run_code(
     folder: str | Path | None, init: Iterable[str | Path], code: Code | None, *, trust_code: bool
 ) -> tuple[CodeFile, ...]:
-    """Run all code that a run or comparison in `folder` takes, each file once, and return it.
+    """Run all code that a run or comparison in `folder` needs, each file once, and return its files.
 
-    That is what the folder names if it was begun before, what the runs `init` name, whose weights are begun with, and
-    what the user names. Raises UserError for code that is not there or not allowed.
+    These are the files that the folder names if it was begun before, those that the runs `init` name, whose weights
+    the run starts from, and those that the user names. Raises UserError for code that is missing or not allowed.
     """
     if folder is None:
         own = owncode.load(code)
-    else:  # whoever continues with other code hears of it in `check`
+    else:  # `check` tells the user if the code has changed
         own = owncode.load_of(folder, code, trust_code=trust_code, say=lambda line: None)
-    found = {one.path: one for one in own}
+    files = {one.path: one for one in own}
     for place in dict.fromkeys(init):
-        found |= {one.path: one for one in owncode.load_of(place, code, trust_code=trust_code)}
-    return tuple(found.values())
+        files |= {one.path: one for one in owncode.load_of(place, code, trust_code=trust_code)}
+    return tuple(files.values())
 
 
 def inits_of(recipes: Iterable[Recipe]) -> list[str]:
-    """The artefacts and runs whose weights the networks of these recipes begin with."""
+    """The artefacts and runs whose weights the networks of these recipes start from."""
     return [spec.init for recipe in recipes for spec in recipe.networks.values() if spec.init is not None]
 
 
 def check(folder: RunFolder, code: Sequence[CodeFile], allow_changed: bool) -> None:
-    """Refuse to continue a run with other code than it was begun with, unless that is allowed. Raises UserError.
+    """Check that a run is continued with the code that it was begun with, unless a change is allowed.
 
-    As long as there is no checkpoint, nothing is continued.
+    A run without a checkpoint begins anew, so any code will do. Raises UserError.
     """
     from frugan.engine import checkpoint
 
@@ -49,11 +49,11 @@ def check(folder: RunFolder, code: Sequence[CodeFile], allow_changed: bool) -> N
 
 
 def keep(folder: RunFolder, code: Sequence[CodeFile], images: int) -> None:
-    """Write down with which code a run is continued after so many `images`, and what has changed in it since."""
+    """Record the code that a run is continued with, and what changed in it after how many `images`."""
     facts = folder.read_json(folder.facts)
     changed, now = owncode.changes(owncode.named_in(folder.path), code), [one.as_dict() for one in code]
     if changed:
         facts["code_changes"] = [*facts.get("code_changes", ()), {"images": images, "changes": changed}]
-        owncode.tell(f"{folder.path} goes on with other code, which is written down in it: {'; '.join(changed)}.")
+        owncode.tell(f"{folder.path} continues with changed code: {'; '.join(changed)}. The run records it.")
     if changed or facts.get("code") != now:
         folder.write_json(folder.facts, {**facts, "code": now})

@@ -14,7 +14,7 @@ Observers = str | Sequence[str | Choice]
 
 @dataclass(frozen=True)
 class TrainingArguments:
-    """Which recipe is trained, what is changed in it, where the run is kept. What is left out is as in the recipe."""
+    """Which recipe to train, what to change in it, and where to keep the run. The recipe gives everything else."""
 
     recipe: str | Recipe
     """A recipe's name (frugan recipes), or the recipe.json of another run; in Python also a `Recipe`."""
@@ -22,28 +22,28 @@ class TrainingArguments:
     changes: Changes | None = None
     """Any value of the recipe as key=value; "frugan train RECIPE --help" lists them."""
     data: Source | None = None
-    """Where images come from: glyphs, a folder, a .parquet, a .npz, hub:owner/name ... (frugan data list)."""
+    """Where the images come from: glyphs, a folder, a .parquet, a .npz, hub:owner/name ... (frugan data list)."""
     family: Name | None = None
-    """Convolution family of the networks that make images: factorised, or with options depthwise,multiplier=2."""
+    """Convolution family of the networks that make images, e.g. factorised; with options: depthwise,multiplier=2."""
     images: Count | None = None
-    """Real images to show in all: 60000, 60k, 2M. A larger number trains a finished run further."""
+    """How many real images to show in total: 60000, 60k, 2M. A larger number trains a finished run further."""
     seed: int | None = None
-    """Decides initial weights, order of images and latents."""
+    """Decides the first weights, the order of the images and the latents."""
     out: File | None = None
-    """The run folder; runs/RECIPE-DATA-FAMILY-seed-SEED if left out."""
+    """The folder of the run. If left out: runs/RECIPE-DATA-FAMILY-seed-SEED."""
     discriminator_family: Name | None = None
     """Convolution family of the discriminators."""
     rounds: int | None = None
-    """Rounds instead of images, where equal updates are wanted."""
+    """How many rounds to train, instead of --images: then runs of any batch size get equally many updates."""
     batch_size: int | None = None
-    """Real images in each step of the discriminator."""
+    """How many real images each step of the discriminator sees."""
     device: Name | None = None
-    """cpu, cuda, cuda:1 ...; the best there is if left out."""
+    """Where to train: cpu, cuda, cuda:1 ... If left out: the best that this machine has."""
     precision: Name | None = None
-    """auto, float32 or bf16."""
+    """Number format of the computation: auto, float32 or bf16."""
     init: Init | None = None
-    """An artefact or run whose weights the generator begins with; or NETWORK=PATH, several with commas (in Python a
-    map). A network that no player trains, such as a teacher, needs this and keeps these weights."""
+    """Start the generator from the weights of this artefact or run. For other networks: NETWORK=PATH, several with
+    commas (in Python a map). A network that is not trained, such as a teacher, needs this and keeps these weights."""
     code: Code | None = None
     """A Python file of your own that adds families, networks, games, metrics or recipes (docs/extending.md); may be
     repeated. The run keeps their hashes; a run that you continue knows its files."""
@@ -55,13 +55,13 @@ class TrainingArguments:
     allow_unusable: bool = False
     """Train even if more than 5 % of the images cannot be used."""
     evaluate_every: Count | None = None
-    """Every N images (20k), measure what the run would ship. This is small and fast: fid_2k uses 2,000 images and is
-    no final FID."""
+    """Every N images (e.g. 20k), measure the images that the run can make so far. This is small and fast: fid_2k uses
+    2,000 images, so it is not a final FID."""
     keep_best: Name | None = None
-    """fid or class_coverage: keep the checkpoint that is best by it as an artefact in OUT/best, and evaluate that one
-    anew with other latents. Training itself goes on from the last one."""
+    """fid or class_coverage: save the checkpoint with the best value as an artefact in OUT/best, and evaluate it again
+    with other latents. Needs --evaluate-every. Training always continues from the last checkpoint."""
     observers: Observers = ()
-    """Observers of your own that look at the run (docs/extending.md): NAME, or NAME,option=value+NAME. They change
+    """Your own observers, which watch the run (docs/extending.md): NAME, or NAME,option=value+NAME. They change
     nothing, so you may continue a run with others."""
     quiet: bool = False
     """Print nothing."""

@@ -1,4 +1,4 @@
-"""What a comparison asks for: arms and settings, checked, and written down as the plan that it is kept to."""
+"""Planning: make arms and settings of the arguments, check them, and save them as the plan of the comparison."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Design:
 
     Attributes:
         arms: the baseline first.
-        settings: what the plan says beside the arms, by name, ready for JSON.
-        notes: what people should know of it before it begins.
+        settings: all other entries of the plan, by name, ready for JSON.
+        notes: lines to print before the comparison begins.
     """
 
     arms: tuple[Arm, ...]
@@ -40,7 +40,7 @@ class Design:
 
     @property
     def gives_verdicts(self) -> bool:
-        """Whether there are seeds enough for verdicts; fewer give directions."""
+        """Whether there are enough seeds for verdicts. With fewer there are only directions."""
         return len(self.settings["seeds"]) >= intervals.SEEDS_FOR_A_VERDICT
 
     @property
@@ -51,12 +51,12 @@ class Design:
 
     @property
     def folder(self) -> Path:
-        """The comparison's folder, unless another is asked for."""
+        """The comparison's folder if the user names none."""
         return Path("runs") / "-".join(["compare", *(arm.folder for arm in self.arms)])
 
 
 def make_design(asked: ComparisonArguments) -> Design:
-    """The arms and settings that are asked for. Raises UserError for arms, seeds or a margin that cannot be."""
+    """Make arms and settings of the arguments. Raises UserError for impossible arms, seeds, margins or trials."""
     listed = [asked.arms] if isinstance(asked.arms, (str, Recipe, Arm)) else list(asked.arms)
     common = {key: getattr(asked, key) for key in ("data", "images", "rounds", "batch_size", "precision")}
     arms = gather(listed, names_in(asked.families), common, asked.changes or {})
@@ -76,13 +76,16 @@ def make_design(asked: ComparisonArguments) -> Design:
     if len(seeds) >= intervals.SEEDS_FOR_A_VERDICT:
         if not any(arm.is_damaged for arm in arms) and not asked.no_damaged:
             arms.append(damage(arms[0]))
-            notes.append(f"Added the arm '{arms[-1].name}': a comparison that does not find it worse proves nothing.")
+            notes.append(
+                f"Added the arm '{arms[-1].name}', made worse on purpose. If the comparison does not find it worse, it "
+                "cannot show that other arms are not worse."
+            )
         elif not any(arm.is_damaged for arm in arms):
             notes.append(f"There is no {DAMAGED} arm, so no arm can be called not worse.")
         if asked.margin is None and not settings["pilot_seeds"]:
             notes.append(
-                "No pilots: the margin is the metric's convention, its number from the baseline's runs of the test "
-                "itself."
+                "Without pilots, the margin is the metric's convention, computed from the baseline's own runs in the "
+                "test."
             )
     return Design(tuple(arms), settings, tuple(notes))
 
@@ -91,7 +94,7 @@ def _accept_seeds(seeds: Iterable[int], such_as: str) -> list[int]:
     listed = list(seeds)
     if not listed or len(set(listed)) < len(listed) or any(not isinstance(seed, int) or seed < 0 for seed in listed):
         what = such_as.partition(" ")[0].removeprefix("--").replace("-", " ")
-        raise UserError(f"{what} are {listed}; give different whole numbers from 0, e.g. {such_as}.")
+        raise UserError(f"The {what} are {listed}. Give whole numbers from 0, none of them twice, e.g. {such_as}.")
     return listed
 
 
@@ -102,7 +105,9 @@ def _choose_pilots(asked: ComparisonArguments, seeds: Sequence[int]) -> list[int
         raise UserError(f"The margin is {margin:g}; it must be above 0, in the unit of the first metric.")
     given = None if asked.pilot_seeds is None else list(asked.pilot_seeds)
     if margin is not None and given:
-        raise UserError(f"The margin is given ({margin:g}) and needs no pilots; leave out --pilot-seeds or --margin.")
+        raise UserError(
+            f"Pilots measure the margin, but --margin {margin:g} already gives it. Leave out --pilot-seeds or --margin."
+        )
     if margin is not None or len(seeds) < intervals.SEEDS_FOR_A_VERDICT:
         return []
     pilots = list(PILOTS) if given is None else given
@@ -110,7 +115,10 @@ def _choose_pilots(asked: ComparisonArguments, seeds: Sequence[int]) -> list[int
         _accept_seeds(pilots, "--pilot-seeds 1000-1002")
     inside = sorted(set(pilots) & set(seeds))
     if inside:
-        raise UserError(f"The pilot seed {inside[0]} is one of the test's; pilots must lie outside, e.g. 1000-1002.")
+        raise UserError(
+            f"The seed {inside[0]} is in --seeds and in --pilot-seeds. Pilots need other seeds than the test, e.g. "
+            "--pilot-seeds 1000-1002."
+        )
     return pilots
 
 
@@ -121,16 +129,16 @@ def _choose_trials(asked: ComparisonArguments, others: Sequence[int]) -> dict[st
     if count is None:
         alone = "--tune-images" if images is not None else "--tune-seeds" if given is not None else None
         if alone is not None:
-            raise UserError(f"{alone} is about the trials that tune the arms, and there are none; add --tune 8.")
+            raise UserError(f"{alone} only works together with --tune. Add e.g. --tune 8, or leave {alone} out.")
         return {"tune": None, "tune_images": None, "tune_seeds": None}
     if count < 1:
-        raise UserError(f"--tune {count}: it takes one trial of each arm or more, e.g. --tune 8; none if left out.")
+        raise UserError(f"--tune {count}: give 1 or more trials, e.g. --tune 8. To tune nothing, leave --tune out.")
     seeds = _accept_seeds(TUNING if given is None else given, "--tune-seeds 2000")
     inside = sorted(set(seeds) & set(others))
     if inside:
         raise UserError(
-            f"The tuning seed {inside[0]} is one of the test's or of the pilots'; trials must lie outside, e.g. "
-            "--tune-seeds 2000."
+            f"The seed {inside[0]} is in --tune-seeds, and also in --seeds or --pilot-seeds. Trials need other seeds, "
+            "e.g. --tune-seeds 2000."
         )
     return {"tune": count, "tune_images": images, "tune_seeds": seeds}
 
@@ -138,7 +146,7 @@ def _choose_trials(asked: ComparisonArguments, others: Sequence[int]) -> dict[st
 def _find_baseline(arms: Sequence[Arm], baseline: str | None) -> str:
     names = [arm.name for arm in arms]
     if baseline is not None and baseline not in names:
-        raise UserError(f"There is no arm '{baseline}' to be the baseline. {suggest(baseline, names)}")
+        raise UserError(f"--baseline {baseline}: no arm has this name. {suggest(baseline, names)}")
     return baseline or names[0]
 
 

@@ -10,81 +10,90 @@ from frugan.comparison.planning.arms import Arms
 
 @dataclass(frozen=True)
 class ComparisonArguments:
-    """What is compared, what is the same for all arms, and how it is judged."""
+    """What to compare, what is the same for all arms, and how the arms are judged."""
 
     arms: Arms
-    """Each "[name:] RECIPE [--family F] [key=value ...]" in quotes, e.g. "thin: mnist architecture.width=0.7". The
-    first is the baseline. key=value outside of quotes is meant for all arms. In Python also a `Recipe` or an `Arm`."""
+    """What to compare, each in quotes: "[name:] RECIPE [--family F] [key=value ...]", e.g. "thin: mnist
+    architecture.width=0.7". The first is the baseline. A key=value outside the quotes applies to all arms. In Python
+    also a `Recipe` or an `Arm`."""
     _: KW_ONLY
     out: File | None = None
-    """The comparison's folder, in which what is there is continued; runs/compare-ARM-ARM if left out."""
+    """The comparison's folder. If it holds a comparison that was begun, that one is continued. If left out:
+    runs/compare-ARM-ARM."""
     families: Names = ()
-    """With a single recipe: one arm for each family, e.g. standard,factorised,depthwise."""
+    """With one recipe: make one arm for each of these families, e.g. standard,factorised,depthwise."""
     seeds: WholeNumbers = range(5)
-    """Shared by all arms, which are compared seed by seed: 0-4 or 0,1,5. Fewer than five give a direction, no
-    verdict."""
+    """Seeds, e.g. 0-4 or 0,1,5. Every arm is trained once with each, and arms are compared seed by seed. Fewer than
+    five seeds give a direction but no verdict."""
     images: Count | None = None
-    """Real images each run is shown: 60k, 2M; the recipes' own if left out."""
+    """How many real images each run is shown: 60k, 2M. If left out, what each recipe says."""
     data: Source | None = None
-    """Where images come from, for all arms."""
+    """Where the images come from, for all arms: as for train."""
     changes: Changes | None = None
-    """Values of the recipe, by dotted key, for all arms."""
+    """Values of the recipes as key=value, for all arms."""
     jobs: int = 1
-    """Runs at a time; the cores are shared out among them, alike for all."""
+    """How many runs are trained at the same time. They share the cores equally."""
     metrics: Names | None = None
-    """The first decides, the others describe. As for evaluate if left out, fid first."""
+    """Metrics. The first decides the verdicts; the others only describe. If left out: as for evaluate, with fid
+    first."""
     view: Name | None = None
-    """Which network looks at the images; chosen by the data if left out."""
+    """Which network turns images into the features that metrics compare. If left out, one that suits the data."""
     count: Count | None = None
-    """Images made for each evaluation; as for evaluate if left out."""
+    """How many images to make for each evaluation. If left out: as for evaluate."""
     reference: Name | None = None
-    """test or train: the real images to compare with; the held-out ones if left out and there are enough."""
+    """test or train: which real images to compare with. If left out: test, if the data have enough held-out images."""
     allow_few: Names = ()
-    """Metrics to compute even of too few images. Such values share no table with others."""
+    """Metrics to compute even if there are too few images. Such values are never put in one table with others."""
     baseline: Name | None = None
-    """The name of the arm that the others are compared with; the first if left out."""
+    """The name of the arm that the others are compared with. If left out: the first arm."""
     margin: float | None = None
-    """How much worse in the first metric still counts as not worse. Left out, pilot runs of the baseline say before
-    the test what a tenth less training costs, and it is no less than the metric's convention."""
+    """An arm that is worse by less than this, in the first metric, counts as not worse. If left out, extra runs of the
+    baseline before the test (pilots) measure what a tenth less training costs. That is the margin, unless the metric's
+    own convention is larger."""
     pilot_seeds: WholeNumbers | None = None
-    """Seeds of the pilots, outside the test; 1000-1002 if left out, "none" (in Python an empty list) for no pilots."""
+    """Seeds of the pilots; they must differ from --seeds. If left out: 1000-1002. "none" (in Python an empty list): no
+    pilots."""
     match: Name | None = None
-    """parameters, macs or latency: each frugal arm also brings its control, the baseline made thinner until it has the
-    same; an arm that does not beat it has saved nothing."""
+    """parameters, macs or latency. For each arm, also train a control: the baseline, made thinner until it costs the
+    same by this measure. An arm that does not beat its control has saved nothing."""
     equal: Name = "images"
-    """What arms have the same of: images; seconds, those that the baseline takes; or e.g. 600s."""
+    """What every arm gets the same amount of: images; seconds (as many as the baseline takes); or a number of seconds,
+    e.g. 600s."""
     tune: int | None = None
-    """Short trials of every arm before the test, 1 to 18, over one stated list of settings; each arm is then tested
-    with those of its best trial. The first trial is the recipe as it stands. Left out, no arm is tuned."""
+    """Tune every arm before the test: train it in N short trials, 1 to 18, each with other settings from one fixed
+    list. The test then uses the settings of the arm's best trial. The first trial is the unchanged recipe. If left
+    out, no arm is tuned."""
     tune_images: Count | None = None
-    """Real images each trial of the baseline is shown, other arms in proportion to their budgets; a quarter of the
-    budget if left out."""
+    """How many real images each trial of the baseline is shown. Trials of other arms get the same share of their own
+    budgets. If left out: a quarter of the budget."""
     tune_seeds: WholeNumbers | None = None
-    """Seeds of the trials, outside the test; 2000 if left out. With several, a trial is judged by its mean."""
+    """Seeds of the trials; they must differ from --seeds. If left out: 2000. With several seeds, the mean of a trial
+    counts."""
     untuned: File | None = None
-    """A finished comparison of the same arms without tune, whose verdicts the report sets beside these."""
+    """The folder of a finished comparison of the same arms without --tune. The report shows its verdicts beside the new
+    ones."""
     no_damaged: bool = False
-    """Add no arm damaged on purpose; then no arm can be called not worse."""
+    """Do not add the arm that is damaged on purpose. Then no arm can be called not worse."""
     rounds: int | None = None
-    """Rounds instead of images, where equal updates are wanted."""
+    """How many rounds to train, instead of --images: then all arms get equally many updates."""
     batch_size: int | None = None
-    """Real images in each step of the discriminator, for all arms."""
+    """How many real images each step of the discriminator sees, for all arms."""
     device: Name | None = None
-    """Where to train and evaluate: cpu, cuda ...; the best there is if left out."""
+    """Where to train and evaluate: cpu, cuda ... If left out: the best that this machine has."""
     precision: Name | None = None
-    """auto, float32 or bf16."""
+    """Number format of the computation: auto, float32 or bf16."""
     evaluate_every: Count | None = None
-    """Also measure every run whenever so many images were seen (20k), for curves in the report. No weight is changed
-    by it."""
+    """Every N images (e.g. 20k), also measure each run while it trains, for curves in the report. This changes no
+    weights."""
     retry_failed: bool = False
-    """Train failed runs of all arms once more, after the cause has been mended."""
+    """Train the runs that failed once more, in all arms. Use it after you have fixed the cause."""
     code: Code | None = None
-    """A Python file of your own that adds families, networks, games, metrics or recipes (docs/extending.md); as often
-    as wanted. Their hashes stand in the plan, and a comparison that is continued knows its files."""
+    """A Python file of your own that adds families, networks, games, metrics or recipes (docs/extending.md); may be
+    repeated. The plan keeps their hashes; a comparison that you continue knows its files."""
     trust_code: bool = False
     """Run the Python files that the plan names even if you never ran them on this machine. They could do anything: read
     them first."""
     allow_changed_code: bool = False
-    """Continue though Python files of your own have changed since; it is written down in the plan and in the runs."""
+    """Continue even if Python files of your own have changed since. The plan and the runs record it."""
     quiet: bool = False
     """Print nothing."""

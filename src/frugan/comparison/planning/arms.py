@@ -1,4 +1,4 @@
-"""Arms: what is compared, as typed, and the arm damaged on purpose that every comparison carries."""
+"""Arms: what is compared, read from what the user typed; and the arm that is damaged on purpose."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from frugan.registry import UserError, suggest
 from frugan.training import resolve
 
 DAMAGED = "damaged"
-"""An arm whose name begins so was made worse on purpose, and is to be found worse."""
+"""An arm whose name begins with this word was made worse on purpose. The comparison should find it worse."""
 
 DAMAGE = 0.25
-"""What is left of the baseline in the damaged arm that is added unasked: of its width, or else of its images."""
+"""The damaged arm that is added has this share of the baseline's width, or else of its images."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One side of a comparison: a name for people and the recipe that its runs train (their seed apart).
+    """One side of a comparison: a name, and the recipe that its runs train, each with another seed.
 
-    `control_of` names the frugal arm whose thinner standard control this is.
+    `control_of`: if this arm is a control, the name of the arm that it is a control for.
     """
 
     name: str
@@ -33,28 +33,28 @@ class Arm:
 
     @property
     def folder(self) -> str:
-        """The name as that of a folder."""
+        """The arm's name, changed so that a folder can have it."""
         return re.sub(r"[^a-z0-9.=_-]+", "-", self.name.lower()).strip("-.") or "arm"
 
     @property
     def is_damaged(self) -> bool:
-        """Whether it is meant to be found worse."""
+        """Whether this arm was made worse on purpose."""
         return self.folder.startswith(DAMAGED)
 
 
 Arms = str | Recipe | Arm | Sequence[str | Recipe | Arm]
-"""What is compared, each as typed, as a recipe, or as an `Arm`."""
+"""What is compared. Each arm is a string as typed, a recipe, or an `Arm`."""
 
 
 def parse(text: str, common: Mapping[str, Any], changes: Mapping[str, Any]) -> Arm:
-    """An arm as typed: ``[name:] RECIPE [--family F] [--discriminator-family F] [key=value ...]``.
+    """Read an arm as typed: ``[name:] RECIPE [--family F] [--discriminator-family F] [key=value ...]``.
 
     Args:
-        common: what all arms share, as keyword arguments of `frugan.training.resolve`.
-        changes: dotted keys that all arms share; the arm's own come after them.
+        common: keyword arguments of `frugan.training.resolve`, the same for all arms.
+        changes: values by dotted key, the same for all arms. The arm's own values replace them.
 
     Raises:
-        UserError: what is typed is none of this, or names what there is not.
+        UserError: the text does not have this form, or it names something unknown.
     """
     named = re.fullmatch(r"([^=:]+):\s+(\S.*)", text.strip(), flags=re.DOTALL)
     words = shlex.split(named[2] if named else text)
@@ -71,10 +71,13 @@ def parse(text: str, common: Mapping[str, Any], changes: Mapping[str, Any]) -> A
         key, equals, value = word.removeprefix("--").replace("-", "_", 1 if word.startswith("--") else 0).partition("=")
         if not equals and word.startswith("--"):
             if not rest:
-                raise UserError(f"The arm '{text}' ends with {word}, which takes a name.")
+                raise UserError(f"The arm '{text}' ends with {word}. Add a name after it: {word} NAME.")
             value = rest.pop(0)
         elif not equals:
-            raise UserError(f"The arm '{text}': '{word}' is neither --family NAME nor key=value.")
+            raise UserError(
+                f"The arm '{text}': '{word}' is not understood. After the recipe, an arm takes --family NAME, "
+                "--discriminator-family NAME and key=value."
+            )
         if key in ("family", "discriminator_family"):
             families[key] = value
             spelt.append(value if key == "family" else f"discriminator {value}")
@@ -90,14 +93,17 @@ def parse(text: str, common: Mapping[str, Any], changes: Mapping[str, Any]) -> A
 def gather(
     arms: Sequence[str | Recipe | Arm], families: Sequence[str], common: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> list[Arm]:
-    """All arms, their names unlike. Raises UserError for fewer than two, or where they cannot be compared."""
+    """Read all arms. Raises UserError for fewer than two, for two of one name, or if they cannot be compared."""
     if families:
         if len(arms) != 1:
-            raise UserError(f"With families, one recipe is compared with itself; {len(arms)} arms were given.")
+            raise UserError(
+                f"--families takes one recipe and makes an arm of it for each family, but {len(arms)} recipes are "
+                "given. Give one recipe, or leave --families out."
+            )
         return gather([_resolve(arms[0], common, changes, family, family) for family in families], (), common, changes)
     gathered = [parse(arm, common, changes) if isinstance(arm, str) else _resolve(arm, common, changes) for arm in arms]
     if len(gathered) < 2:
-        raise UserError("A comparison takes two arms or more, e.g. frugan compare mnist --families standard,factorised")
+        raise UserError("A comparison needs two arms or more, e.g. frugan compare mnist --families standard,factorised")
     folders = [arm.folder for arm in gathered]
     for number, arm in enumerate(gathered):
         if arm.folder in folders[:number]:
@@ -107,8 +113,8 @@ def gather(
         apart = [line for line in differences(first.recipe, arm.recipe) if line.startswith("data.")]
         if apart:
             raise UserError(
-                f"'{first.name}' and '{arm.name}' have different data ({'; '.join(apart)}), so their numbers could not "
-                "share a table. Give all arms the same data, e.g. with --data."
+                f"'{first.name}' and '{arm.name}' have different data ({'; '.join(apart)}), so their values cannot be "
+                "compared. Give all arms the same data, e.g. with --data."
             )
     return gathered
 
@@ -124,7 +130,7 @@ def _resolve(
 
 
 def width_of(recipe: Recipe) -> float | None:
-    """How wide the network that makes images is, as a factor; None if its architecture has no such option."""
+    """The option `width` of the network that makes images, a factor. None if its architecture has no such option."""
     from frugan import build, nets
 
     planned = build.blueprints(recipe)
@@ -138,7 +144,7 @@ def width_of(recipe: Recipe) -> float | None:
 
 
 def damage(baseline: Arm) -> Arm:
-    """The baseline made worse: its generator at a quarter of its width, or trained on a quarter of the images."""
+    """Make the baseline worse: a generator of a quarter of the width, or else a quarter of the training."""
     recipe, width = baseline.recipe, width_of(baseline.recipe)
     if width is not None:
         thin = float(f"{DAMAGE * width:.3g}")

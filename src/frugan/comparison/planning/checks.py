@@ -1,4 +1,4 @@
-"""Whatever can be refused is refused before the first run: by one list of checks, gone through from cheap to slow."""
+"""Checks before the first run: everything that can be refused is refused here. Cheap checks come first."""
 
 from __future__ import annotations
 
@@ -28,8 +28,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Question:
-    """What a check looks at: the arguments, the design that follows from them, whom to tell what is no mistake, and
-    whether the comparison has begun."""
+    """What a check is given.
+
+    Attributes:
+        asked: the arguments of the comparison.
+        design: the arms and settings that follow from them.
+        say: called with remarks about things that are allowed but that the user should know.
+        begun: whether the comparison was begun before.
+    """
 
     asked: ComparisonArguments
     design: Design
@@ -38,14 +44,14 @@ class Question:
 
 
 def check(asked: ComparisonArguments, design: Design, say: Say, *, begun: bool) -> None:
-    """Go through `CHECKS`. Nothing is trained but a view that learns, which is kept. Raises UserError."""
+    """Run all `CHECKS`. Only a view that learns is trained, and it is kept. Raises UserError."""
     for one in CHECKS:
         one(Question(asked, design, say, begun))
 
 
 def _check_numbers(of: Question) -> None:
     if of.asked.jobs < 1:
-        raise UserError(f"--jobs {of.asked.jobs}: it takes one run at a time or more.")
+        raise UserError(f"--jobs {of.asked.jobs}: give how many runs to train at the same time, 1 or more.")
     if of.asked.evaluate_every is not None:
         try:
             parse_count(of.asked.evaluate_every)
@@ -76,13 +82,14 @@ def _check_budgets(of: Question) -> None:
     for arm in others:
         if arm.recipe.budget != baseline.recipe.budget and not arm.is_damaged and of.design.settings["equal"] is None:
             of.say(
-                f"'{arm.name}' sees {arm.recipe.budget:,} images and the baseline {baseline.recipe.budget:,}: not an "
-                "equal comparison, and said so in its verdict. Give --images for all."
+                f"'{arm.name}' is trained on {arm.recipe.budget:,} images, the baseline on "
+                f"{baseline.recipe.budget:,}. This comparison is not equal, and the verdict will say so. To make it "
+                "equal, give --images."
             )
 
 
 def _check_networks(of: Question) -> None:
-    """The names and options of every arm's networks, before any data is opened; and that all make images alike."""
+    """Check names and options of every arm's networks, before any data is opened; and that all make images alike."""
     from frugan import build
 
     kinds: dict[str, str] = {}
@@ -95,8 +102,8 @@ def _check_networks(of: Question) -> None:
     for name, other in kinds.items():
         if other != kind:
             raise UserError(
-                f"'{first}' has a {kind} and '{name}' a {other}: images made of latents and translated ones do not "
-                "compare."
+                f"'{first}' has a {kind} and '{name}' a {other}. Images made from latents and translated images cannot "
+                "be compared. Give arms of one kind."
             )
 
 
@@ -107,18 +114,18 @@ def _check_tuning(of: Question) -> None:
     if settings["tune"] is None:
         return
     for arm in arms:
-        images = tuning.length_of(arm.recipe, arms[0].recipe, settings["tune_images"])
+        images = tuning.choose_length(arm.recipe, arms[0].recipe, settings["tune_images"])
         slow = [one.half_life for one in arm.recipe.averages.values() if one.half_life > images and one.ramp is None]
         if slow:
             of.say(
-                f"Trials of {images:,} images are shorter than an average's half-life of {max(slow):,.0f} images, so "
-                "their values say little of their settings: give more --images or --tune-images, or shorten "
-                "averages.NAME.half_life."
+                f"Trials of {images:,} images are too short: the averaged weights need {max(slow):,.0f} images to move "
+                "half the way (half_life), so a trial's value hardly depends on its settings. Give more --images or "
+                "--tune-images, or a smaller averages.NAME.half_life."
             )
 
 
 def _check_arms(of: Question) -> None:
-    """Build each arm as training would, and foresee what evaluating it gives: values that may share a table."""
+    """Build each arm as training would, and check that the arms' values will have equal protocols."""
     device = choose_device(of.asked.device)
     foreseen: dict[str, Mapping[str, Any]] = {}
     for arm in of.design.arms:
@@ -129,8 +136,8 @@ def _check_arms(of: Question) -> None:
             apart = evaluation.unequal([ones[metric], others[metric]])
             if apart:
                 raise UserError(
-                    f"The values of {metric} of '{one}' and '{other}' would have unequal protocols and share no table: "
-                    f"{'; '.join(apart)}. Give both arms the same."
+                    f"The {metric} of '{one}' and that of '{other}' would be measured differently, so they could not "
+                    f"be compared: {'; '.join(apart)}. Give both arms the same."
                 )
 
 
@@ -149,9 +156,9 @@ def _foresee(arm: Arm, assembly: Assembly, of: Question) -> Mapping[str, Any]:
     if of.asked.evaluate_every is not None:
         while_training.check_assembly(assembly)
     if of.design.settings["tune"] is not None:
-        of_trial: dict[str, Any] = {**how, **tuning.evaluated_as(of.design.settings)}
+        of_trial: dict[str, Any] = {**how, **tuning.choose_evaluation(of.design.settings)}
         evaluation.foresee(assembly, f"a trial of '{arm.name}'", **of_trial)
-    # The metric that decides is needed, whether it was named or not; others that were not named may be left out.
+    # The metric that decides is always needed. Others may be left out unless the user named them.
     return evaluation.foresee(assembly, f"'{arm.name}'", needed=of.design.settings["primary"], **how)
 
 
@@ -159,4 +166,4 @@ CHECKS = (
     _check_numbers, _check_device, _check_evaluation, _check_controls, _check_seconds, _check_budgets,
     _check_networks, _check_tuning, _check_arms,
 )  # fmt: skip
-"""In this order. Arms, seeds and margins that cannot be were refused when the design was made of the arguments."""
+"""All checks, in this order. Impossible arms, seeds and margins were refused before, by `make_design`."""

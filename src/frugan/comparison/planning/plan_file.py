@@ -1,19 +1,20 @@
-"""The plan file: written before the first run, kept to, and completed before the first run of the test.
+"""The plan file: written before the first run, and completed before the first run of the test.
 
-What is asked for stands in it at once; what has to be measured first (control arms, budgets in seconds, the margin from
-pilot runs) is added under ``fixed`` before any run of the test begins. Nothing in it follows from the test's results:
+It holds what the user asked for. What must be measured first (controls, budgets in seconds, the margin) is added under
+``fixed`` before any run of the test begins. So nothing in it can follow from the test's results:
 
-    as long as no run has begun            another plan replaces it
-    as long as no value is known           how runs are evaluated may change, which is written down under plan_changes
-    from then on                           it stays as it is
+    until the first run begins             another plan replaces it
+    until the first value is known         how runs are evaluated may change; plan_changes records it
+    after that                             it does not change
 
-How many runs are trained at a time, on which device, and looks on the way (`evaluate_every`) are no part of it.
+The plan does not say how many runs are trained at a time, on which device, or how often they are measured while they
+train (`evaluate_every`).
 
-Runs that were trained by themselves may be laid into the folder of a comparison with too few seeds for a verdict; the
-plan then says that it came after them.
+A comparison with too few seeds for a verdict may use runs that were trained before there was a plan. They are put into
+its folder, and the plan says that it came after them.
 
-Kernels are the same for all arms: what ``kernels=auto`` means depends on a run's length, and arms, pilots and trials
-may have different ones, so it is decided once, by the baseline's, and written down.
+All arms use the same kernels. What ``kernels=auto`` means depends on the length of a run, and arms, pilots and trials
+may have different lengths. So it is decided once, for the baseline, and the plan keeps the decision.
 """
 
 from __future__ import annotations
@@ -39,54 +40,52 @@ ADDED = (
     "format", "fixed", "controls", "tuning", "trained_before", "kernels", "primary", "code", "code_changes",
     "plan_changes",
 )  # fmt: skip
-"""What joins a plan after it was asked for, or follows from the rest."""
+"""Entries of a plan that the user does not type: they are added later, or follow from the rest."""
 
 EVALUATION = ("metrics", "view", "count", "reference", "allow_few")
-"""How runs are evaluated, which may be settled as long as no value is known."""
+"""How runs are evaluated. This may change as long as no value is known."""
 
 MARGIN = ("margin", "pilot_seeds")
-"""How the margin is found, likewise, as long as it was not found."""
+"""How the margin is found. This may change as long as neither a value nor the margin is known."""
 
 
 @dataclass
 class PlanFile:
-    """The plan of the comparison in a folder.
-
-    `content` is what ``plan.json`` holds.
-    """
+    """The plan of the comparison in `folder`; `content` is what its ``plan.json`` holds."""
 
     folder: RunFolder
     content: dict[str, Any]
 
     @property
     def controls(self) -> Mapping[str, Any] | None:
-        """The controls that were found, until they are among the fixed arms."""
+        """The controls, once they are known and until they are part of `fixed`."""
         return self.content.get("controls")
 
     @property
     def tuning(self) -> dict[str, Any] | None:
-        """What the trials of the arms were and showed so far, until it is among what was fixed."""
+        """The trials of the arms and their values so far, until they are part of `fixed`."""
         return self.content.get("tuning")
 
     @property
     def fixed(self) -> Mapping[str, Any] | None:
-        """What was measured before the test; None as long as it was not."""
+        """What was measured before the test. None until then."""
         return self.content.get("fixed")
 
     @property
     def code_options(self) -> list[str]:
-        """What a job's command says of the user's own code. Whoever started the comparison has named or allowed it."""
+        """The options for the user's own code in the command of a job. The user has already allowed that code."""
         named = [word for one in self.content.get("code", ()) for word in ("--code", one["path"])]
         return [*named, *(["--allow-changed-code"] if self.content.get("code_changes") else [])]
 
     def resolve_kernels(self, arms: Sequence[Arm]) -> list[Arm]:
-        """The arms with the kernels that the plan says "auto" means (each run's own decision in plans of before)."""
+        """The arms with the kernels that "auto" means in this plan. In older plans each run decides for itself."""
         return resolve_kernels(arms, self.content.get("kernels", "auto"))
 
     def forget_failures(self) -> None:
-        """Let what was trained before the test and failed be trained once more: pilots, and trials of both kinds.
+        """Forget which runs failed before the test (pilots, trials of both kinds), so that they are trained again.
 
-        An arm of which a trial failed is then chosen for anew; not once controls cost what tuned arms cost.
+        If a trial of an arm failed, the best trial of that arm is chosen again too. That is too late once there are
+        controls, since they cost as much as the tuned arms.
         """
         if self.fixed is not None:
             return
@@ -99,34 +98,34 @@ class PlanFile:
                 of.pop("chosen", None)
 
     def write_arms(self, arms: Sequence[Arm]) -> None:
-        """Write each arm's recipe to ``arms/``, where its runs read it."""
+        """Write each arm's recipe to ``arms/``. Its runs read it there."""
         for arm in arms:
             self.folder.write_json(self.folder.path / "arms" / f"{arm.folder}.json", to_dict(arm.recipe))
 
     def add_controls(self, made: Sequence[Arm], matched: Sequence[Mapping[str, Any]]) -> None:
-        """Add the controls that were found, so that a comparison killed before its test finds no others (by time)."""
+        """Save the controls, so that a comparison that is killed and continued keeps them. (Times would differ.)"""
         self.content["controls"] = {"arms": _describe_arms(made), "matched": list(matched)}
         self._write()
 
     def keep_tuning(self, tuning: Mapping[str, Any]) -> None:
-        """Write down the trials of the arms: before the first of them what is tried, afterwards what was chosen."""
+        """Save the trials of the arms: before the first one what will be tried, afterwards also what was chosen."""
         self.content["tuning"] = json.loads(json.dumps(tuning))
         self._write()
 
     def complete(self, arms: Sequence[Arm], fixed: Mapping[str, Any]) -> None:
-        """Add what was measured beforehand, and the final recipes of all arms, which are also written to ``arms/``."""
+        """Add what was measured before the test and the final recipes of all arms; write those to ``arms/`` too."""
         self.write_arms(arms)
-        for found in ("controls", "tuning"):
-            self.content.pop(found, None)
+        for key in ("controls", "tuning"):
+            self.content.pop(key, None)
         self.content["fixed"] = {**fixed, "arms": _describe_arms(arms)}
         self._write()
 
-    def control_arms(self) -> list[Arm]:
-        """The controls that were found."""
+    def read_controls(self) -> list[Arm]:
+        """The controls that the plan holds."""
         return _read_arms(self.content["controls"])
 
-    def fixed_arms(self) -> list[Arm]:
-        """The arms as they were fixed."""
+    def read_fixed_arms(self) -> list[Arm]:
+        """The final arms that the plan holds."""
         return _read_arms(self.content["fixed"])
 
     def _write(self) -> None:
@@ -143,11 +142,15 @@ def keep_plan(
     folder: RunFolder, design: Design, kernels: str, code: Sequence[CodeFile], allow_changed_code: bool,
     say: Callable[[str], None],
 ) -> PlanFile:  # fmt: skip
-    """Write the plan, or go on with the one that is there; another one is refused once it must be kept to.
+    """Write the plan, or continue the one in the folder.
 
-    `kernels` is what "auto" means in all arms, unless runs that were trained before began otherwise. `code` is the
-    user's own; where it has changed, the plan is refused too, unless that is allowed and written down. Raises
-    UserError, which says what to type.
+    Args:
+        kernels: what "auto" means in all arms, unless runs that were trained before used other kernels.
+        code: the user's own files.
+        allow_changed_code: continue even if these have changed. The plan records it.
+
+    Raises:
+        UserError: the folder holds another plan that may no longer change, or other code. It says what to type.
     """
     plan = {**json.loads(json.dumps(describe_design(design))), "kernels": kernels}
     plan["code"] = [one.as_dict() for one in code]
@@ -155,7 +158,7 @@ def keep_plan(
         before = folder.read_json(folder.path / "plan.json")
         apart = find_differences(before, plan)
         if apart and not _runs_of(folder.path):
-            say(f"No run had begun: the plan is written anew ({_list(apart)}).")
+            say(f"No run had begun, so the new plan replaces the old one ({_list(apart)}).")
             for arm in folder.path.glob("arms/*.json"):
                 arm.unlink()
             folder.write_json(folder.path / "plan.json", plan)
@@ -168,13 +171,14 @@ def keep_plan(
     if there:
         if design.gives_verdicts:
             raise UserError(
-                f"{folder.path} holds runs that were trained before there was a plan ({there[0]}), and a verdict takes "
-                "a plan that comes first. Give another --out; fewer than five --seeds give a direction, also of these."
+                f"{folder.path} holds runs that were trained before there was a plan ({there[0]}). For a verdict, the "
+                "plan must come first: give another --out. Or give fewer than five --seeds: then these runs are used, "
+                "and you get a direction but no verdict."
             )
         if design.settings["tune"] is not None:
             raise UserError(
-                f"{folder.path} holds runs that were trained before ({there[0]}), and --tune chooses settings before "
-                "the first run of the test. Give another --out, or leave --tune out."
+                f"{folder.path} holds runs that were trained before ({there[0]}), but --tune must choose the settings "
+                "before the first run. Give another --out, or leave --tune out."
             )
         plan["kernels"] = _kernels_before(folder.path, design.arms) or kernels
         check_runs(folder.path, resolve_kernels(design.arms, plan["kernels"]), design.settings["seeds"], plan)
@@ -184,7 +188,7 @@ def keep_plan(
 
 
 def describe_design(design: Design) -> dict[str, Any]:
-    """What a plan says of what is asked for."""
+    """What a plan holds of a design, ready for JSON."""
     return {"arms": {arm.name: to_dict(replace(arm.recipe, seed=0)) for arm in design.arms}, **design.settings}
 
 
@@ -199,16 +203,19 @@ def _check_folder(folder: Path) -> None:
     from frugan.engine.run import LOCK
 
     if any(item.name not in (LOCK, "runs") for item in folder.iterdir()):
-        raise UserError(f"{folder} holds something that is no comparison; give another --out.")
+        raise UserError(f"{folder} holds files that do not belong to a comparison. Give another --out.")
 
 
 # --------------------------------------------------------------------------------------------------------- another plan
 
 
 class Difference(NamedTuple):
-    """One setting in which two plans differ: its name, ``setting: then -> now``, and what to type to have it as then.
+    """One setting in which two plans differ.
 
-    Of arms the name is "arms", and there is nothing short to type.
+    Args:
+        setting: its name; "arms" if the arms differ.
+        line: ``setting: old -> new``, for people.
+        typed: what to type to get the old value; empty for arms.
     """
 
     setting: str
@@ -217,7 +224,7 @@ class Difference(NamedTuple):
 
 
 def find_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """In what two plans differ."""
+    """All settings in which two plans differ."""
     apart = []
     if list(before["arms"]) != list(now["arms"]):
         apart.append(Difference("arms", f"arms: {', '.join(before['arms'])} -> {', '.join(now['arms'])}", ""))
@@ -232,7 +239,7 @@ def find_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 
 def _option(key: str, value: Any) -> str:
-    """How a setting of a plan is typed."""
+    """The option that gives a setting this value."""
     name = f"--{key.replace('_', '-')}"
     if value is None or value == []:
         return f"leave out {name}"
@@ -247,37 +254,37 @@ def _change(
     folder: RunFolder, before: dict[str, Any], now: Mapping[str, Any], apart: Sequence[Difference],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The plan that is there with the settings that may still change. Raises UserError for others."""
+    """Change the existing plan where it may still change. Raises UserError if more than that differs."""
     known = _find_value(folder.path)
     may_change = {*EVALUATION, *(() if "fixed" in before else MARGIN)}
     if known is None and {one.setting for one in apart} <= may_change:
         changes = [*before.get("plan_changes", ()), {"changes": [one.line for one in apart]}]
         changed = {**before, **{key: now.get(key) for key in (*may_change, "primary")}, "plan_changes": changes}
-        say(f"No value is known yet: the plan goes on with {_list(apart)}, which is written down in it.")
+        say(f"No value is known yet, so the plan may change: {_list(apart)}. The plan records it.")
         folder.write_json(folder.path / "plan.json", {k: value for k, value in changed.items() if k != "format"})
         return changed
-    why = "Runs of it have begun" if known is None else f"Values of it are known ({known})"
+    why = "Its runs have begun" if known is None else f"Some of its values are known ({known})"
     typed = [one.typed for one in apart if one.typed]
     if len(typed) < len(apart):
-        typed.insert(0, "the arms and their values as they were")
+        typed.insert(0, "the same arms as before")
     reuse = ""
     if len(before["seeds"]) < intervals.SEEDS_FOR_A_VERDICT and "arms" not in {one.setting for one in apart}:
-        reuse = f", into which {folder.path / 'runs'} may be moved, to be evaluated anew"
+        reuse = f"; you may move {folder.path / 'runs'} there, and its runs are evaluated again"
     raise UserError(
-        f"{folder.path} holds a comparison with another plan ({_list(apart)}). {why}, and a plan is kept "
-        f"to, so that nothing is decided by the results. To continue it, type: {', '.join(typed)}. To compare "
+        f"{folder.path} holds a comparison with another plan ({_list(apart)}). {why}, so its plan can no longer "
+        f"change: results must not decide what is compared. To continue it, type: {', '.join(typed)}. To compare "
         f"otherwise, give another --out{reuse}."
     )
 
 
 def _runs_of(folder: Path) -> list[Path]:
-    """The folders of all runs that have begun: of the test, pilots, and trials of both kinds."""
+    """The folders of all runs that have begun: runs of the test, pilots, and trials of both kinds."""
     kinds = ("runs/*/*", "pilots/*", "trials/*", "tuning/*/*")
     return [path for kind in kinds for path in folder.glob(kind) if path.is_dir()]
 
 
 def _find_value(folder: Path) -> str | None:
-    """A run of which some value is known, of the test or before it, also one that was measured while it trained."""
+    """A run that has been measured, also while it trained, of the test or before it; None if there is none."""
     from frugan.engine.run import RunFolder
     from frugan.evaluation.while_training import values_of
 
@@ -291,7 +298,7 @@ def _find_value(folder: Path) -> str | None:
 def _with_code(
     folder: RunFolder, plan: dict[str, Any], code: Sequence[CodeFile], allow_changed: bool
 ) -> dict[str, Any]:
-    """The plan that is there, with the code that it goes on with. Raises UserError for other code."""
+    """Add the present code to the existing plan. Raises UserError if it has changed and that is not allowed."""
     now = [one.as_dict() for one in code]
     if "code" in plan:  # plans of before do not say
         before = owncode.listed(plan["code"])
@@ -307,7 +314,7 @@ def _with_code(
 
 
 def _kernels_before(folder: Path, arms: Sequence[Arm]) -> str | None:
-    """What "auto" meant in runs that were trained before, where any arm says so. Raises UserError if they disagree."""
+    """What ``kernels=auto`` meant in runs that were trained before; None if none has it. UserError if they differ."""
     from frugan.engine.run import RunFolder
 
     deciding = [arm for arm in arms if arm.recipe.kernels == "auto"]
@@ -316,17 +323,17 @@ def _kernels_before(folder: Path, arms: Sequence[Arm]) -> str | None:
     if len(modes) > 1:
         listed = ", ".join(f"{path} with kernels={mode}" for mode, path in modes.items())
         raise UserError(
-            f"Runs that are to be compared were trained with different kernels ({listed}). Move one side away, and "
-            "train it again with the other's."
+            f"These runs were trained with different kernels, so they cannot be compared: {listed}. Move some away, "
+            "and train them again with the kernels of the others."
         )
     return next(iter(modes), None)
 
 
 def check_runs(folder: Path, arms: Sequence[Arm], seeds: Sequence[int], plan: Mapping[str, Any]) -> None:
-    """Refuse runs in ``runs/ARM/seed-S`` that are not those of the comparison: other arms, seeds, settings or code.
+    """Check that the runs in ``runs/ARM/seed-S`` belong to this comparison: its arms, seeds, settings and code.
 
-    Where the plan says that code has changed, runs may have been trained with either. Finished runs are only
-    evaluated, and nothing else would tell. Raises UserError, which names the first such run.
+    Finished runs are only evaluated, so nothing else would notice. If the plan records that code has changed, runs may
+    have been trained with the old or the new code. Raises UserError, which names the first run that does not belong.
     """
     from frugan.engine.run import RunFolder
 
@@ -335,8 +342,8 @@ def check_runs(folder: Path, arms: Sequence[Arm], seeds: Sequence[int], plan: Ma
         name = path.relative_to(folder).as_posix()
         if name not in wanted:
             raise UserError(
-                f"{path} is no run of this comparison, whose runs are {', '.join(list(wanted)[:3])} ...; leaving runs "
-                "out would be choosing among them. Move it away, or compare its arm and seed too."
+                f"{path} is not a run of this comparison. Its runs are {', '.join(list(wanted)[:3])} ... Move it away, "
+                "or add its arm and seed to the comparison: leaving out runs that exist would be choosing results."
             )
         run = RunFolder(path)
         if not run.exists():
@@ -352,13 +359,13 @@ def check_runs(folder: Path, arms: Sequence[Arm], seeds: Sequence[int], plan: Ma
             apart.append(f"images: {recipe.images} -> {own.images}")
         if apart:
             raise UserError(
-                f"{path} was trained with other settings than the arm '{arm.name}' ({'; '.join(apart)}). Move it away, "
-                "or give the comparison its settings."
+                f"{path} was trained with other settings than the arm '{arm.name}' has ({'; '.join(apart)}). Move it "
+                "away, or give the arm these settings."
             )
         apart = owncode.changes(owncode.named_in(path), owncode.listed(plan.get("code")), new=False)
         if apart and not plan.get("code_changes"):
             raise UserError(
-                f"{path} was trained with other code than the comparison has ({'; '.join(apart)}). Move it away, and "
+                f"{path} was trained with other code than this comparison uses ({'; '.join(apart)}). Move it away, and "
                 "run the same command again."
             )
 

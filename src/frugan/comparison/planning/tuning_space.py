@@ -1,12 +1,12 @@
-"""What an arm's trials try: one table of settings, gone through from the top by every arm.
+"""The settings that trials try: one table for all arms, used from the top.
 
-Each row of `TRIALS` is a trial, and the first is the recipe as it stands. The other rows take the values of every
-column in turn: the first nine have each pair of `rate` and `ratio` once, `penalty` changes from row to row, and each
-four rows have each pair of `inner_norm` and `order`. So few trials already try something of every column.
+Each row of `TRIALS` is one trial; the first is the unchanged recipe. The other rows vary every column: the first nine
+rows hold each pair of `rate` and `ratio` once, `penalty` changes from row to row, and every four rows hold each pair of
+`inner_norm` and `order`. So even a few trials try something of every column.
 
-An arm that a column has no meaning for (a norm between the halves of a layer that has no halves) leaves it as it is,
-and passes over a row that would repeat an earlier one. So arms of the same columns have the same trials, all arms have
-the same values in the columns that they share, and every arm has as many trials.
+Some columns mean nothing for some arms (a norm between the pieces of a layer that is one piece). Such an arm ignores
+the column, and skips a row that would then repeat an earlier one. So arms with the same columns have the same trials,
+all arms share the values of the columns that they have in common, and every arm gets the same number of trials.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from frugan.recipe import Choice, Recipe, Rule
 from frugan.registry import UserError
 
 SPACE = "space-1"
-"""The name of the table below; another table has another name, since plans are kept to."""
+"""The name of the table below, which plans keep. A changed table needs another name."""
 
 KEPT, CHANGED = "as it is", "changed"
 
@@ -64,23 +64,23 @@ TRIALS = (
 )
 
 HEAVIER = 3
-"""What `penalty` multiplies the weights of a recipe's own penalties by."""
+"""The factor by which `penalty` multiplies the weights of a recipe's own penalties."""
 
 ADDED = ("r1", 0.2, 28 * 28, 4)
-"""The penalty that is added where there is none: its weight for so many pixels, and in one of how many rounds. It is
-that of the recipe `mnist`. A slope's square adds up over pixels, so the weight grows with their number."""
+"""The penalty that is added to a recipe without one: name, weight, pixels, every. The weight is meant for images of
+that many pixels and is scaled to others, since a slope's square adds up over pixels. The penalty is computed in one of
+`every` rounds. All as in the recipe `mnist`."""
 
 NORMS = {"InstanceNorm": "instance_norm"}
-"""The norm between pieces where the network itself has such norms, as torch prints them; batch norm elsewhere."""
+"""The norm to put between pieces, by the class of norm that the network itself has. Otherwise batch norm."""
 
 ORDERS = ("depthwise_first", "pointwise_first")
-"""The two values of the option `order`, where a family has it."""
+"""The two values of a family's option `order`."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial of an arm: its recipe, its value in each column that means something for the arm, and what it changes
-    in words."""
+    """One trial of an arm: its recipe, its value in each column that applies to the arm, and its changes in words."""
 
     recipe: Recipe
     settings: Mapping[str, Any]
@@ -88,29 +88,29 @@ class Trial:
 
 
 class Step(NamedTuple):
-    """What one value of a column does to a recipe, and how that is said."""
+    """What one value of a column changes in a recipe, and the words for it."""
 
     words: str
     change: Callable[[Recipe], Recipe]
 
 
 def find_trials(recipe: Recipe) -> list[Trial]:
-    """All trials that the table has for a recipe, in their order; no two are alike.
+    """All trials that the table gives for a recipe, in order; no two are the same.
 
-    Raises UserError for names that the recipe's networks are made of and that there are not.
+    Raises UserError if the recipe's networks name something unknown.
     """
-    columns = {name: found for name, look in COLUMNS.items() if (found := look(recipe))}
+    columns = {name: steps for name, find_steps in COLUMNS.items() if (steps := find_steps(recipe))}
     trials: list[Trial] = []
     for row in TRIALS:
-        changed, said = recipe, []
+        changed, words = recipe, []
         for name, steps in columns.items():
             step = steps.get(getattr(row, name))
             if step is not None:
                 changed = step.change(changed)
-                said.append(step.words)
+                words.append(step.words)
         if changed not in (trial.recipe for trial in trials):
             settings = {name: getattr(row, name) for name in columns}
-            trials.append(Trial(changed, settings, ", ".join(said) or "as it stands"))
+            trials.append(Trial(changed, settings, ", ".join(words) or "as it stands"))
     return trials
 
 
@@ -118,7 +118,8 @@ def find_trials(recipe: Recipe) -> list[Trial]:
 
 
 Steps = Mapping[Any, Step]
-"""What each value of a column does to a certain recipe, but for the first, which keeps it; empty if none does."""
+"""What each value of a column changes in a recipe, except the first value, which changes nothing. Empty if the column
+does not apply."""
 
 
 def _rates(recipe: Recipe) -> Steps:
@@ -150,7 +151,8 @@ def _with_rates(recipe: Recipe, *, players: Sequence[str], times: float) -> Reci
 
 
 def _penalties(recipe: Recipe) -> Steps:
-    """Heavier ones; or R1, but for translators: their discriminators judge patches, whose slopes add up."""
+    """Heavier penalties, or R1 if there are none. Not for translators: their discriminators judge patches, and the
+    slopes of patches add up."""
     from frugan import build, penalties
 
     weights = [penalties.options(choice.name).get("weight") for choice in recipe.penalties]
@@ -176,7 +178,7 @@ def _penalties(recipe: Recipe) -> Steps:
 
 
 def _inner_norms(recipe: Recipe) -> Steps:
-    """A norm at every seam; none if each has one."""
+    """Put a norm at every seam (between the pieces of a layer); if all seams have one, remove it."""
     norms, seams, bare = {}, set(), set()
     for name in recipe.makers():
         kind = next((norm for module, norm in NORMS.items() if module in _drawn(recipe, name)), "batch_norm")
@@ -220,7 +222,7 @@ def _orders(recipe: Recipe) -> Steps:
 COLUMNS: dict[str, Callable[[Recipe], Steps]] = {
     "rate": _rates, "ratio": _ratios, "penalty": _penalties, "inner_norm": _inner_norms, "order": _orders,
 }  # fmt: skip
-"""What finds the steps of each column of the table in a recipe."""
+"""For each column of the table, the function that finds its steps for a recipe."""
 
 
 def _with_options(recipe: Recipe, options: Mapping[tuple[str, int], Mapping[str, Any]]) -> Recipe:

@@ -1,4 +1,4 @@
-"""What is measured before the first run of the test: settings, controls, budgets in equal seconds, and the margin."""
+"""Preparing: what is measured before the first run of the test: best settings, controls, budgets, and the margin."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ if TYPE_CHECKING:
 
 
 def prepare(design: Design, plan: PlanFile, workshop: Workshop) -> list[Arm]:
-    """All arms with their final recipes. What is measured for them joins the plan, and is read from it the next time.
+    """Measure what the plan cannot know yet, and return all arms with their final recipes.
 
-    A control is the baseline as it was typed, made as cheap as its arm came out of tuning; then it is tuned too. Raises
-    UserError if trials of speed or all pilots failed.
+    What was measured is saved in the plan, so it is measured only once. With tuning, the arms are tuned first. Then a
+    control is made of the untuned baseline, as cheap as the tuned arm, and the control is tuned too.
+
+    Raises UserError if a trial that measures speed failed, or all pilots did.
     """
     from frugan.comparison.preparing import controls, equal_seconds, margin
 
     if plan.fixed is not None:
-        return plan.fixed_arms()
+        return plan.read_fixed_arms()
     settings, arms = design.settings, plan.resolve_kernels(design.arms)
     given = settings["margin"]
     fixed: dict[str, Any] = {"margin": given, "margin_rule": None if given is None else "given beforehand"}
@@ -32,7 +34,7 @@ def prepare(design: Design, plan: PlanFile, workshop: Workshop) -> list[Arm]:
     if settings["match"] is not None:
         if plan.controls is None:
             plan.add_controls(*controls.find_controls([baseline, *arms[1:]], settings["match"], workshop.say))
-        made, fixed["matched"] = plan.control_arms(), plan.content["controls"]["matched"]
+        made, fixed["matched"] = plan.read_controls(), plan.content["controls"]["matched"]
         arms = [*arms, *(_tune(made, baseline, design, plan, workshop) if tuned else made)]
     if tuned:
         fixed["tuning"] = plan.tuning
@@ -43,7 +45,7 @@ def prepare(design: Design, plan: PlanFile, workshop: Workshop) -> list[Arm]:
         plan.write_arms(arms)
     if settings["pilot_seeds"]:
         seeds = settings["pilot_seeds"]
-        workshop.say(f"Training the baseline with the seeds {seeds}, outside the test, for the margin.")
+        workshop.say(f"Training pilots, which measure the margin: the baseline with the seeds {seeds}.")
         fixed |= margin.find_margin(arms[0], seeds, workshop)
         workshop.say(f"The margin is {fixed['margin']}, {fixed['margin_rule']}.")
     plan.complete(arms, fixed)
@@ -51,7 +53,7 @@ def prepare(design: Design, plan: PlanFile, workshop: Workshop) -> list[Arm]:
 
 
 def _tune(arms: Sequence[Arm], baseline: Arm, design: Design, plan: PlanFile, workshop: Workshop) -> list[Arm]:
-    """The arms with the settings of their best trials, which take equally long where budgets shall."""
+    """The arms with the settings of their best trials. With ``equal``, trials of all arms take equally long."""
     from frugan.comparison.preparing import equal_seconds, tuning
 
     settings = design.settings
@@ -60,5 +62,5 @@ def _tune(arms: Sequence[Arm], baseline: Arm, design: Design, plan: PlanFile, wo
     if settings["equal"] is not None and arms:
         seconds = equal_seconds.parse_seconds(settings["equal"], fitted)
         fitted, _ = equal_seconds.fit_budgets(fitted, seconds, workshop, tag="-as-it-stands")
-    lengths = {arm.name: tuning.length_of(arm.recipe, fitted[0].recipe, settings["tune_images"]) for arm in fitted}
+    lengths = {arm.name: tuning.choose_length(arm.recipe, fitted[0].recipe, settings["tune_images"]) for arm in fitted}
     return tuning.tune(arms, lengths, settings, plan, workshop)

@@ -1,6 +1,6 @@
-"""Controls: the standard network made thinner until it costs what a frugal arm costs.
+"""Controls: the baseline made thinner (fewer channels) until it costs as much as a frugal arm.
 
-A frugal family that does not beat such a control has saved nothing that fewer channels would not have saved as well.
+If a frugal arm does not beat its control, fewer channels would have saved just as much.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from frugan.registry import UserError, suggest
 MEASURES = {
     "parameters": "parameters of the generator",
     "macs": "multiply-accumulates an image",
-    "latency": "measured time of an image in batches of 64, where a network's own work outweighs the calling of it",
+    "latency": "measured time of an image in batches of 64, large enough that the time for starting a call is small",
 }
-"""What a control can be matched in."""
+"""The measures in which a control can cost the same as its arm."""
 
 THINNEST = 1 / 64
 STEPS = 14
@@ -26,10 +26,10 @@ BATCH = 64
 
 
 def check(match: str | None, arms: Sequence[Arm]) -> None:
-    """Refuse what no control can be made for; the first of `arms` is the baseline.
+    """Check that controls can be made; the first of `arms` is the baseline.
 
-    Raises UserError if there is no such measure, if the baseline cannot be made thinner, or if the multiply-accumulates
-    of an arm are not to be believed and should be matched.
+    Raises UserError if the measure is unknown, if the baseline cannot be made thinner, or if multiply-accumulates are
+    to be matched and an arm's cannot be counted reliably.
     """
     if match is None:
         return
@@ -38,23 +38,23 @@ def check(match: str | None, arms: Sequence[Arm]) -> None:
     baseline = arms[0]
     if width_of(baseline.recipe) is None:
         raise UserError(
-            f"--match {match} makes the baseline '{baseline.name}' thinner, and its architecture takes no width. Name "
-            "an architecture that does, or leave --match out."
+            f"--match {match} must make the baseline '{baseline.name}' thinner, but its architecture has no option "
+            "width. Choose an architecture that has one, or leave --match out."
         )
     if match == "macs":
         for arm in arms:
             if not arm.is_damaged:
-                believed_macs(generator(arm.recipe), arm.name)
+                count_macs(build_generator(arm.recipe), arm.name)
 
 
-def believed_macs(call: tuple[Any, ...], name: str) -> int:
-    """The multiply-accumulates of a network called so. Raises UserError if they are not to be believed."""
+def count_macs(call: tuple[Any, ...], name: str) -> int:
+    """Count the multiply-accumulates of a call: a network and its inputs. Raises UserError if the count is in doubt."""
     from frugan import costs
 
     counted = costs.cost(*call)
     if counted.doubts:
         raise UserError(
-            f"--match macs cannot match '{name}', whose multiply-accumulates are not to be believed: "
+            f"--match macs: the multiply-accumulates of '{name}' cannot be counted reliably. "
             f"{' '.join(counted.doubts)} Type --match latency, which is measured, or --match parameters."
         )
     return counted.all_macs
@@ -63,11 +63,12 @@ def believed_macs(call: tuple[Any, ...], name: str) -> int:
 def find_controls(
     arms: Sequence[Arm], match: str, say: Callable[[str], None]
 ) -> tuple[list[Arm], list[dict[str, Any]]]:
-    """A control for each frugal arm; the first of `arms` is the baseline, which is made thinner.
+    """Make a control for each frugal arm; the first of `arms` is the baseline.
 
     Returns:
-        The controls, and for each frugal arm what was reached: ``{"arm", "control", "match", "width", "wanted",
-        "reached"}``. An arm that costs no less than the baseline has the baseline itself as its control.
+        The controls, and for each frugal arm what it costs (wanted) and what its control costs (reached):
+        ``{"arm", "control", "match", "width", "wanted", "reached"}``. If an arm costs as much as the baseline or more,
+        its control is the baseline itself.
     """
     baseline, *others = arms
     width = width_of(baseline.recipe)
@@ -77,31 +78,32 @@ def find_controls(
         if arm.is_damaged:
             continue
         say(f"Looking for the width at which {baseline.name} has the {match} of {arm.name}.")
-        share, wanted, reached = thinner(baseline.recipe, arm.recipe, match, width)
+        share, wanted, reached = find_width(baseline.recipe, arm.recipe, match, width)
         fact = {"arm": arm.name, "match": match, "width": share * width, "wanted": wanted, "reached": reached}
         if share >= 1:
             facts.append({**fact, "control": baseline.name})
             continue
-        control = Arm(f"{arm.name} control ({match})", at(baseline.recipe, share * width), arm.name)
+        control = Arm(f"{arm.name} control ({match})", set_width(baseline.recipe, share * width), arm.name)
         if control.recipe.networks != arm.recipe.networks:
             made.append(control)
             facts.append({**fact, "control": control.name})
     return made, facts
 
 
-def at(recipe: Recipe, width: float) -> Recipe:
-    """The recipe with its generator at another width, as a factor of the architecture's channels."""
+def set_width(recipe: Recipe, width: float) -> Recipe:
+    """The recipe with another width of its generator: a factor that multiplies the architecture's channels."""
     return recipe.with_changes({"architecture.width": float(f"{width:.4g}")})
 
 
-def thinner(standard: Recipe, frugal: Recipe, match: str, width: float) -> tuple[float, float, float]:
-    """The share of `width` at which `standard` costs what `frugal` costs, and what both cost, found by bisection.
+def find_width(standard: Recipe, frugal: Recipe, match: str, width: float) -> tuple[float, float, float]:
+    """Search by bisection for the share of `width` at which `standard` costs as much as `frugal`.
 
-    The share is 1 if the frugal network costs no less than the whole standard one.
+    Returns that share, what `frugal` costs, and what `standard` then costs. If the frugal network costs as much as the
+    whole standard one or more, the share is 1.
     """
 
     def measured(share: float) -> tuple[float, float]:
-        return price(frugal, at(standard, share * width), match)
+        return measure_both(frugal, set_width(standard, share * width), match)
 
     wanted, reached = measured(1.0)
     if reached <= wanted:
@@ -118,21 +120,21 @@ def thinner(standard: Recipe, frugal: Recipe, match: str, width: float) -> tuple
     return best[1:]
 
 
-def price(one: Recipe, other: Recipe, match: str) -> tuple[float, float]:
-    """What the generators of two recipes cost, in one measure; times are taken in turn (A B A B ...)."""
+def measure_both(one: Recipe, other: Recipe, match: str) -> tuple[float, float]:
+    """What the generators of two recipes cost, in one measure. Times are taken alternately (A B A B ...)."""
     from frugan import costs
 
-    calls = {"one": generator(one), "other": generator(other)}
+    calls = {"one": build_generator(one), "other": build_generator(other)}
     if match == "parameters":
         return tuple(float(costs.parameters(call[0])) for call in calls.values())  # type: ignore[return-value]
     if match == "macs":
-        return float(believed_macs(calls["one"], one.name)), float(believed_macs(calls["other"], other.name))
+        return float(count_macs(calls["one"], one.name)), float(count_macs(calls["other"], other.name))
     times = costs.latencies(calls, batches=(BATCH,), repeats=30, seconds=6.0)
     return times["one"][0].median_ms / BATCH, times["other"][0].median_ms / BATCH
 
 
-def generator(recipe: Recipe) -> tuple[Any, ...]:
-    """The untrained network that makes images, and what it is called with, as `frugan.costs.cost` takes them."""
+def build_generator(recipe: Recipe) -> tuple[Any, ...]:
+    """Build the network that makes images, untrained, with example inputs, as `frugan.costs.cost` takes them."""
     import torch
 
     from frugan import build

@@ -1,4 +1,4 @@
-"""Budgets of equal seconds: each arm's images follow from the speed that a short trial run of it shows."""
+"""Budgets in equal seconds: how many images each arm trains follows from its speed in a short trial run."""
 
 from __future__ import annotations
 
@@ -16,50 +16,57 @@ if TYPE_CHECKING:
     from frugan.comparison.running.workshop import Workshop
 
 TRIAL_ROUNDS = 200
-"""Rounds of a trial run."""
+"""How many rounds a trial run has at most."""
 
 
 def parse_seconds(equal: str, arms: Sequence[Arm]) -> float | None:
-    """The seconds that ``equal`` gives, None for those of the baseline. Raises UserError if it is none of this."""
+    """Read the seconds in `equal`; None for "seconds", as many as the baseline takes. Raises UserError otherwise."""
     if equal == "seconds":
         seconds = None
     else:
         matched = re.fullmatch(r"(\d+(?:\.\d+)?)\s*s(?:econds)?", equal)
         if matched is None or not float(matched[1]):
-            raise UserError(f"--equal {equal}: accepted are images, seconds (those of the baseline), or e.g. 600s.")
+            raise UserError(
+                f"--equal {equal}: accepted are images, seconds (as many as the baseline takes), or a number of "
+                "seconds, e.g. 600s."
+            )
         seconds = float(matched[1])
     counted = next((arm.name for arm in arms if arm.recipe.rounds is not None), None)
     if counted is not None:
-        raise UserError(f"--equal {equal} sets the images of each arm, and '{counted}' counts rounds; give --images.")
+        raise UserError(
+            f"--equal {equal} needs budgets in images, but that of '{counted}' is in rounds. Give --images instead of "
+            "rounds."
+        )
     return seconds
 
 
 def check_trials(arms: Sequence[Arm]) -> None:
-    """Raise UserError for a budget that is too short for a trial to show a speed."""
+    """Check that budgets are long enough to measure a speed. Raises UserError."""
     for arm in arms:
         rounds = min(arm.recipe.images // arm.recipe.batch_size, TRIAL_ROUNDS)
         if rounds < 2 * LOG_ROUNDS:
             raise UserError(
-                f"--equal seconds measures the speed of '{arm.name}' over {2 * LOG_ROUNDS} rounds or more, and its "
-                f"{arm.recipe.images:,} images are {rounds}: give --images {2 * LOG_ROUNDS * arm.recipe.batch_size} or "
-                "more, which is only for that trial."
+                f"--equal seconds measures the speed of '{arm.name}' over {2 * LOG_ROUNDS} rounds or more, but its "
+                f"{arm.recipe.images:,} images are only {rounds} rounds. Give --images "
+                f"{2 * LOG_ROUNDS * arm.recipe.batch_size} or more; this only sets the length of the trial."
             )
 
 
 def fit_budgets(
     arms: Sequence[Arm], seconds: float | None, workshop: Workshop, tag: str = ""
 ) -> tuple[list[Arm], dict[str, Any]]:
-    """The arms with budgets in images that take equally long, by short trial runs of each at once or in turn.
+    """Measure the speed of each arm in a short trial, and give all arms budgets that take equally long.
 
-    A budget in images keeps a run resumable and its end exact; what the runs really took is told with the results.
-    `tag` joins the names of the trials' folders, so that arms can be timed again with other settings.
+    Budgets stay in images, so that a run can be continued and ends exactly. The results say how long the runs really
+    took. `tag` is added to the names of the trials' folders, so that arms with other settings are timed anew.
+
     Raises UserError if a trial failed.
     """
     trials = {}
     for arm in arms:
         images = min(arm.recipe.images, TRIAL_ROUNDS * arm.recipe.batch_size)
         short = replace(arm, recipe=replace(arm.recipe, images=images))
-        trials[arm.name] = workshop.job(short, f"trials/{arm.folder}{tag}", 0)
+        trials[arm.name] = workshop.make_job(short, f"trials/{arm.folder}{tag}", 0)
     workshop.train([job.until(job.images) for job in trials.values()])
     speeds = {name: _read_speed(job) for name, job in trials.items()}
     baseline = arms[0]
@@ -75,16 +82,16 @@ def fit_budgets(
 
 
 def _read_speed(job: Job) -> float:
-    """Images a second of a trial, its first log point left out: the first rounds are slow."""
+    """Images per second of a trial, after its first log point, because the first rounds are slow."""
     from frugan.engine.run import RunFolder
 
     run = RunFolder(job.folder)
     points = [(line["images"], line["seconds"]) for line in run.lines(run.log) if "seconds" in line]
-    why = job.failure()
+    why = job.why_failed()
     if why is not None or len(points) < 2:
         raise UserError(
-            f"The trial of '{job.title}', which measures its speed, "
-            f"{f'failed: {why}. Mend that and add --retry-failed.' if why else 'was too short: give more --images.'}"
+            f"The trial that measures the speed of '{job.title}' "
+            f"{f'failed: {why}. Fix that and add --retry-failed.' if why else 'was too short. Give more --images.'}"
         )
     (first, begun), (last, ended) = points[0], points[-1]
     return (last - first) / max(ended - begun, 1e-9)

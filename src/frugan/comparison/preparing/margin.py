@@ -1,7 +1,7 @@
-"""The margin: how much worse still counts as not worse, from pilot runs of the baseline, before any arm is judged.
+"""The margin: how much worse still counts as not worse. Pilots measure it before any arm is judged.
 
-Pilots have seeds outside the test. By default the margin is what a tenth less training costs the baseline, and never
-less than the metric's own convention or than twice the noise of evaluation.
+Pilots are runs of the baseline with other seeds than the test. The margin is the largest of three numbers: what a tenth
+less training costs the baseline, the metric's own convention, and twice the noise of evaluation.
 """
 
 from __future__ import annotations
@@ -16,18 +16,16 @@ from frugan.comparison.running.workshop import Workshop
 from frugan.registry import UserError
 
 PILOT_SHARE = 0.9
-"""Of their training, after which pilots are looked at once."""
+"""Pilots are also measured once on the way, after this share of their training."""
 
 
 def find_margin(baseline: Arm, seeds: Sequence[int], workshop: Workshop) -> dict[str, Any]:
-    """``{"margin", "margin_rule", "pilots"}``: what runs of the baseline outside the test say of how much matters.
+    """Train the pilots, measure them, and choose the margin: ``{"margin", "margin_rule", "pilots"}``.
 
-    Pilots that failed or did not train are left out, and ``"pilots"`` tells why.
-
-    Raises UserError if these are all.
+    Pilots that failed or did not train are left out; ``"pilots"`` says why. Raises UserError if none is left.
     """
     pilots = {
-        seed: workshop.job(baseline, f"pilots/seed-{seed}", seed, title=f"pilot {baseline.name}") for seed in seeds
+        seed: workshop.make_job(baseline, f"pilots/seed-{seed}", seed, title=f"pilot {baseline.name}") for seed in seeds
     }
     budget, before = baseline.recipe.images, int(PILOT_SHARE * baseline.recipe.images)
     if may_stop([baseline]):
@@ -35,19 +33,20 @@ def find_margin(baseline: Arm, seeds: Sequence[int], workshop: Workshop) -> dict
         for job in pilots.values():
             measure_between(job, before, budget, workshop)
     workshop.train(list(pilots.values()))
-    failed = {seed: why for seed, job in pilots.items() if (why := job.failure()) is not None}
+    failed = {seed: why for seed, job in pilots.items() if (why := job.why_failed()) is not None}
     untrained = {
-        seed: why for seed, job in pilots.items() if seed not in failed and (why := job.untrained()) is not None
+        seed: why for seed, job in pilots.items() if seed not in failed and (why := job.why_untrained()) is not None
     }
     good = {seed: job for seed, job in pilots.items() if seed not in failed | untrained}
     if not good and untrained:
         raise UserError(
-            f"No pilot run of the baseline '{baseline.name}' trained, so there is nothing to compare with: "
-            f"{next(iter(untrained.values()))} The plan is kept to, so begin another comparison with another --out."
+            f"All pilot runs of the baseline '{baseline.name}' ended untrained, so there is nothing to compare with: "
+            f"{next(iter(untrained.values()))} The plan of this comparison cannot change any more. Begin a new "
+            "comparison with another --out."
         )
     if not good:
         why = next(iter(failed.values()))
-        raise UserError(f"Every pilot run of '{baseline.name}' failed: {why}. Mend that and add --retry-failed.")
+        raise UserError(f"Every pilot run of '{baseline.name}' failed: {why}. Fix that and add --retry-failed.")
     finals = {seed: workshop.evaluate(job.folder)[0] for seed, job in good.items()}
     primary = next(iter(finals.values()))
     workshop.say("Measuring the noise of evaluation on a pilot run.")
@@ -71,11 +70,13 @@ def find_margin(baseline: Arm, seeds: Sequence[int], workshop: Workshop) -> dict
 def choose_margin(
     primary: Mapping[str, Any], short: Mapping[int, float], full: Mapping[int, float], evaluation_sd: float
 ) -> dict[str, Any]:
-    """The margin, the largest of what speaks for one, and the rule in words.
+    """Choose the largest of the numbers that may be the margin, and say in words how.
 
     Args:
-        primary: a value of the primary metric, whose name, view and better direction count.
-        short, full: pilot seed -> value after nine tenths of the training, and after all of it.
+        primary: a value of the primary metric; its name, its view and its better direction are used.
+        short: pilot seed -> value after nine tenths of the training.
+        full: pilot seed -> value at the end.
+        evaluation_sd: standard deviation of repeated evaluations of one checkpoint.
     """
     sign = 1 if primary["better"] == "lower" else -1
     both = [seed for seed in full if seed in short]
@@ -100,10 +101,11 @@ def choose_margin(
 
 
 def check_margin(fixed: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
-    """Refuse a margin that the pilots showed in other units than those of the test. Raises UserError.
+    """Check that pilots and test were measured in the same way. Raises UserError if not.
 
     Args:
-        fixed: what was fixed before the test; measured: values of the test by metric, the primary one first.
+        fixed: what was measured before the test.
+        measured: values of the test by metric, the primary one first.
     """
     pilots, primary = fixed.get("pilots", {}), next(iter(measured))
     if "protocol" not in pilots:
@@ -113,6 +115,6 @@ def check_margin(fixed: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
         apart = [f"metric: {pilots['metric']} | {primary}", *apart]
     if apart:
         raise UserError(
-            f"The pilots, from which the margin follows, were measured otherwise than the test: {'; '.join(apart)}. "
-            "Begin a new comparison with another --out."
+            f"The pilots, which gave the margin, were measured differently from the test: {'; '.join(apart)}. Begin a "
+            "new comparison with another --out."
         )

@@ -1,8 +1,8 @@
-"""Tuning: every arm gets the same number of short trials, and is tested with the settings of its best one.
+"""Tuning: every arm gets the same number of short trials, and the test uses the settings of its best one.
 
-A recipe's rates and penalties were chosen for its standard form, so another family may be judged by settings that were
-made for its rival. What is tried stands in `tuning_space`. Trials have seeds outside the test, and their values compare
-with training images, so that neither a seed nor a held-out image of the test has helped to choose.
+A recipe's rates and penalties were chosen for its standard form. Without tuning, another family would be judged by
+settings that suit its rival. `tuning_space` lists what is tried. Trials use other seeds than the test and are compared
+with training images, so the choice uses no seed and no held-out image of the test.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ if TYPE_CHECKING:
     from frugan.comparison.running.workshop import Workshop
 
 SHARE = 0.25
-"""Of an arm's budget, the length of its trials unless another is given."""
+"""How long a trial is, as a share of the arm's budget, unless the user says otherwise."""
 
 COUNT = 2000
-"""Images made for the value of a trial, unless the test makes fewer or the metric takes more."""
+"""How many images are made to evaluate a trial, unless the test makes fewer or the metric needs more."""
 
 
 def check(settings: Mapping[str, Any], arms: Sequence[Arm]) -> None:
-    """Refuse trials that there are not or that cannot be; the first of `arms` is the baseline. Raises UserError."""
+    """Check that every arm has that many trials of that length; `arms` begins with the baseline. Raises UserError."""
     count, images, baseline = settings["tune"], settings["tune_images"], arms[0].recipe
     if count is None:
         return
     for arm in arms:
         if arm.recipe.rounds is not None:
             raise UserError(
-                f"--tune {count} trains for a share of the images of each arm, and '{arm.name}' counts rounds; give "
-                "--images."
+                f"--tune {count} needs budgets in images, but that of '{arm.name}' is in rounds. Give --images instead "
+                "of rounds."
             )
         there = len(find_trials(arm.recipe))
         if count > there:
             raise UserError(
-                f"--tune {count}: every arm gets as many trials, and there are {there} for '{arm.name}'. Accepted: 1 "
-                f"to {there}."
+                f"--tune {count}: the list of settings has only {there} trials for '{arm.name}', and all arms get "
+                f"equally many. Accepted: 1 to {there}."
             )
     if images is not None and not baseline.batch_size <= images <= baseline.images:
         raise UserError(
-            f"--tune-images {images}: a trial of the baseline takes from one batch to its whole budget, "
-            f"{baseline.batch_size:,} to {baseline.images:,} images."
+            f"--tune-images {images}: accepted are {baseline.batch_size:,} to {baseline.images:,} images, from one "
+            "batch to the whole budget of the baseline."
         )
 
 
-def evaluated_as(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """How a trial is evaluated, as arguments of `frugan.evaluate`: where it differs from the test."""
+def choose_evaluation(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `frugan.evaluate` for a trial, where they differ from those of the test."""
     primary = settings["primary"]
     count = max(metrics.find(primary).least, min(settings["count"] or COUNT, COUNT))
     if settings["allow_few"] and primary in settings["allow_few"]:
@@ -64,14 +64,17 @@ def evaluated_as(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"metrics": [primary], "reference": "train", "count": count}
 
 
-def length_of(recipe: Recipe, baseline: Recipe, images: int | None) -> int:
-    """How many images a trial of an arm is shown: the same share of its budget as `images` are of the baseline's."""
+def choose_length(recipe: Recipe, baseline: Recipe, images: int | None) -> int:
+    """How many images a trial of an arm is shown; `images` is that number for the baseline, None for the usual share.
+
+    Every arm's trials have the same share of its own budget.
+    """
     share = SHARE if images is None else min(1.0, images / baseline.images)
     return max(min(recipe.batch_size, recipe.images), round(share * recipe.images))
 
 
 @dataclass(frozen=True)
-class _Tried:
+class _TrialRuns:
     """One trial and the jobs that train it, by seed."""
 
     trial: Trial
@@ -81,56 +84,62 @@ class _Tried:
 def tune(
     arms: Sequence[Arm], lengths: Mapping[str, int], settings: Mapping[str, Any], plan: PlanFile, workshop: Workshop
 ) -> list[Arm]:
-    """The arms with the settings of their best trials; `lengths` are the images that a trial of each is shown.
+    """Train and measure the trials, and return the arms with the settings of their best ones.
 
-    What was tried and found is written into the plan, where it is found again the next time. Raises UserError for
-    trials that another table had made, and for values of unequal protocols.
+    `lengths` says how many images a trial of each arm is shown. The plan saves the trials and their values, so a
+    comparison that is continued does not repeat them.
+
+    Raises UserError if the plan's trials come from another table, or if values have unequal protocols.
     """
     known = plan.tuning or {
         "space": SPACE, "trials": settings["tune"], "seeds": settings["tune_seeds"], "arms": {},
     }  # fmt: skip
     if known["space"] != SPACE:
         raise UserError(
-            f"The trials in {workshop.folder} were made by another frugan, whose table is called {known['space']} and "
-            f"this one's {SPACE}. Continue with that frugan, or begin a new comparison with another --out."
+            f"The trials in {workshop.folder} were made by another version of frugan, with the list of settings "
+            f"{known['space']}; this version has {SPACE}. Continue with that version, or begin a new comparison with "
+            "another --out."
         )
     trials = {arm.name: find_trials(arm.recipe)[: settings["tune"]] for arm in arms}
-    found = known["arms"]
-    todo = [arm for arm in arms if "chosen" not in found.get(arm.name, {})]
+    by_arm = known["arms"]
+    todo = [arm for arm in arms if "chosen" not in by_arm.get(arm.name, {})]
     if todo:
         for arm in todo:
-            found[arm.name] = {"images": lengths[arm.name], "tried": _describe(arm, trials[arm.name])}
+            by_arm[arm.name] = {"images": lengths[arm.name], "tried": _describe(arm, trials[arm.name])}
         plan.keep_tuning(known)
         tried = {arm.name: _jobs(arm, trials[arm.name], lengths[arm.name], settings, plan, workshop) for arm in todo}
         jobs = [job for of in tried.values() for one in of for job in one.jobs.values()]
         workshop.say(
-            f"Tuning {', '.join(arm.name for arm in todo)}: {settings['tune']} trials of each, {len(jobs)} runs, with "
-            f"the seeds {settings['tune_seeds']}, outside the test."
+            f"Tuning {', '.join(arm.name for arm in todo)}: {settings['tune']} trials of each, with the seeds "
+            f"{settings['tune_seeds']}, {len(jobs)} runs in all."
         )
         workshop.train(jobs)
         protocols = [known["protocol"]] if "protocol" in known else []
         for arm in todo:
-            for one, facts in zip(tried[arm.name], found[arm.name]["tried"], strict=True):
+            for one, facts in zip(tried[arm.name], by_arm[arm.name]["tried"], strict=True):
                 protocols += _measure(one, facts, settings, workshop)
                 apart = evaluation.unequal(protocols)
                 if apart:
-                    raise UserError(f"The values of trials have unequal protocols: {'; '.join(apart)}.")
+                    raise UserError(
+                        f"The trials were measured differently, so they cannot be compared: {'; '.join(apart)}. Begin "
+                        "a new comparison with another --out."
+                    )
         better = metrics.find(settings["primary"]).better
         known |= {"metric": settings["primary"], "better": better}
         if protocols:
             known["protocol"] = evaluation.shared(protocols[0])
         for arm in todo:
-            found[arm.name] |= _choose(found[arm.name]["tried"], better)
-            workshop.say(f"{arm.name}: {_in_words(found[arm.name])}.")
+            by_arm[arm.name] |= _choose(by_arm[arm.name]["tried"], better)
+            workshop.say(f"{arm.name}: {_in_words(by_arm[arm.name])}.")
         plan.keep_tuning(known)
     return [
-        replace(arm, recipe=replace(trials[arm.name][found[arm.name]["chosen"]].recipe, images=arm.recipe.images))
+        replace(arm, recipe=replace(trials[arm.name][by_arm[arm.name]["chosen"]].recipe, images=arm.recipe.images))
         for arm in arms
     ]
 
 
 def _describe(arm: Arm, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """What is tried, in the order of the trials."""
+    """What each trial changes, in order, ready for JSON."""
     return [
         {
             "words": trial.words, "settings": dict(trial.settings),
@@ -142,8 +151,8 @@ def _describe(arm: Arm, trials: Sequence[Trial]) -> list[dict[str, Any]]:
 
 def _jobs(
     arm: Arm, trials: Sequence[Trial], images: int, settings: Mapping[str, Any], plan: PlanFile, workshop: Workshop
-) -> list[_Tried]:
-    """The trials with the jobs that train them, their recipes written beside; none is begun."""
+) -> list[_TrialRuns]:
+    """Make the jobs of all trials and write their recipes; nothing is trained yet."""
     tried = []
     for number, trial in enumerate(trials, start=1):
         place = f"tuning/{arm.folder}/trial-{number}"
@@ -152,21 +161,21 @@ def _jobs(
         file.parent.mkdir(parents=True, exist_ok=True)
         plan.folder.write_json(file, to_dict(short.recipe))
         jobs = {
-            seed: workshop.job(
+            seed: workshop.make_job(
                 short, f"{place}-seed-{seed}", seed, title=f"{arm.name} trial {number}", recipe=f"{place}.json"
             )
             for seed in settings["tune_seeds"]
         }
-        tried.append(_Tried(trial, jobs))
+        tried.append(_TrialRuns(trial, jobs))
     return tried
 
 
 def _measure(
-    one: _Tried, facts: dict[str, Any], settings: Mapping[str, Any], workshop: Workshop
+    one: _TrialRuns, facts: dict[str, Any], settings: Mapping[str, Any], workshop: Workshop
 ) -> list[Mapping[str, Any]]:
-    """Add to the facts of a trial what its runs took and reached; the protocols of their values.
+    """Evaluate the runs of a trial, add times and values to its `facts`, and return the protocols of the values.
 
-    A trial of which a run failed or did not train has no value, and nothing is worse.
+    If a run failed or did not train, the trial has no value and ranks last.
     """
     from frugan.engine.run import RunFolder
 
@@ -180,13 +189,13 @@ def _measure(
         # A short run has a good part of its rounds after its last log point.
         took = timed[-1]["seconds"] * shown / timed[-1]["images"] if timed else None
         facts["seconds"] = _add(facts["seconds"], took)
-        untrained = job.untrained()
-        why = job.failure() or (untrained and f"did not train: {untrained}")
+        untrained = job.why_untrained()
+        why = job.why_failed() or (untrained and f"did not train: {untrained}")
         if why is not None:
             facts["why"] = facts["why"] or why
             continue
         workshop.say(f"Evaluating {job.title}.")
-        value = workshop.evaluate(run, **evaluated_as(settings))[0]
+        value = workshop.evaluate(run, **choose_evaluation(settings))[0]
         protocols.append(value["protocol"])
         number = float(value["values"][value["headline"]])
         facts["values"][str(seed)] = number if math.isfinite(number) else None
@@ -197,7 +206,7 @@ def _measure(
 
 
 def _choose(tried: Sequence[Mapping[str, Any]], better: str) -> dict[str, Any]:
-    """Which trial was best, the first of equal ones, and what all cost; the first one if none has a value."""
+    """Choose the best trial, the first of equal ones, and add up what all cost. Without values: the first trial."""
     sign = 1 if better == "lower" else -1
     values = [math.inf if facts["value"] is None else sign * facts["value"] for facts in tried]
     return {
@@ -208,16 +217,16 @@ def _choose(tried: Sequence[Mapping[str, Any]], better: str) -> dict[str, Any]:
 
 
 def _add(one: float | None, other: float | None) -> float | None:
-    """The sum of two times; None if one is unknown, as of a run that ended before its first log point."""
+    """The sum of two times; None if one is unknown, as for a run that ended before its first log point."""
     return None if one is None or other is None else one + other
 
 
-def _in_words(found: Mapping[str, Any]) -> str:
-    tried = found["tried"]
-    best, first = tried[found["chosen"]], tried[0]
+def _in_words(tuned: Mapping[str, Any]) -> str:
+    tried = tuned["tried"]
+    best, first = tried[tuned["chosen"]], tried[0]
     if best["value"] is None:
-        return "no trial has a value, so it stays as it stands"
+        return "no trial has a value, so the recipe stays unchanged"
     if best is first:
-        return f"best as it stands, {best['value']:.4g}"
-    before = "which failed" if first["value"] is None else f"{first['value']:.4g}"
-    return f"best with {best['words']}, {best['value']:.4g} (as it stands {before})"
+        return f"best unchanged, {best['value']:.4g}"
+    before = "failed" if first["value"] is None else f"gave {first['value']:.4g}"
+    return f"best with {best['words']}, {best['value']:.4g} (the unchanged recipe {before})"

@@ -1,4 +1,4 @@
-"""The runs of the test, each a process of its own, and what is measured of each once it is trained."""
+"""Running: train the runs of the test, each in a process of its own, and measure each once it is trained."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def plan_runs(design: Design, arms: Sequence[Arm], workshop: Workshop, evaluate_every: int | None) -> Planned:
-    """The job of every arm and seed, the arms of a seed after each other; none is begun."""
+    """Make the job of every arm and seed, all arms of the first seed first. Nothing is trained yet."""
     options = [] if evaluate_every is None else ["--evaluate-every", str(evaluate_every)]
     return {
-        (arm.name, seed): workshop.job(arm, f"runs/{arm.folder}/seed-{seed}", seed, options=options)
+        (arm.name, seed): workshop.make_job(arm, f"runs/{arm.folder}/seed-{seed}", seed, options=options)
         for seed in design.settings["seeds"] for arm in arms
     }  # fmt: skip
 
 
 def train_runs(design: Design, plan: PlanFile, arms: Sequence[Arm], planned: Planned, workshop: Workshop) -> None:
-    """Train every run, with looks on the way where verdicts are to come. Raises UserError for runs of another plan."""
+    """Train every run; where verdicts will be given, measure runs on the way too. Raises UserError for alien runs."""
     from frugan.comparison.planning.plan_file import check_runs
     from frugan.comparison.running.looks import may_stop, train_with_looks
 
@@ -38,7 +38,7 @@ def train_runs(design: Design, plan: PlanFile, arms: Sequence[Arm], planned: Pla
 def measure_runs(
     design: Design, plan: PlanFile, arms: Sequence[Arm], planned: Planned, workshop: Workshop
 ) -> Measured:
-    """What is known of every run, those on the way and other judges included."""
+    """Measure every run; add the values on the way and, where verdicts will be given, those of other judges."""
     from frugan.comparison.preparing.margin import check_margin
     from frugan.comparison.running import measured
 
@@ -49,7 +49,7 @@ def measure_runs(
             check_margin(fixed, values)
 
     known = measured.measure_runs(arms, planned, workshop, accept)
-    measured.add_way(known, planned)
+    measured.add_looks(known, planned)
     if design.gives_verdicts:
         measured.add_judges(known, planned, workshop)
     return known

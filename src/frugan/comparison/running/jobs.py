@@ -1,4 +1,4 @@
-"""Jobs: each run is a process of its own in a folder of its own; some at a time, and all can be continued."""
+"""Jobs: each run is a process with a folder of its own. Several run at the same time, and all can be continued."""
 
 from __future__ import annotations
 
@@ -26,59 +26,59 @@ CONTINUE = "Run the same command again to continue."
 
 @dataclass(frozen=True)
 class Job:
-    """One run: its title for people, where it lives, what starts it, and how many images it is to see."""
+    """One run: its title for people, its folder, the command that trains it, and how many images to show it."""
 
     title: str
     folder: Path
     command: tuple[str, ...]
     images: int
-    whole: bool  # whether `images` says when it is finished (not so where rounds are counted)
+    whole: bool  # whether it is finished after `images`; not if its budget is in rounds
 
     def until(self, images: int) -> Job:
-        """The same run, stopped after so many images; the job itself then continues it."""
+        """A job that stops the same run after that many images. This job can then continue the run."""
         return replace(self, images=images, command=(*self.command, "--images", str(images)))
 
     @property
     def output(self) -> Path:
-        """What it prints."""
+        """The file that keeps what it prints."""
         return self.folder.with_name(self.folder.name + ".txt")
 
     @property
-    def mark(self) -> Path:
-        """Where it is written that it failed; beside the folder, which belongs to the training."""
+    def failure_file(self) -> Path:
+        """The file that exists if it failed, and says why. It lies beside the run's folder, not in it."""
         return self.folder.with_name(self.folder.name + ".failed.json")
 
-    def failure(self) -> str | None:
-        """Why it failed, None if it did not."""
-        if not self.mark.is_file():
+    def why_failed(self) -> str | None:
+        """Why it failed; None if it did not."""
+        if not self.failure_file.is_file():
             return None
-        return str(json.loads(self.mark.read_text())["why"])
+        return str(json.loads(self.failure_file.read_text())["why"])
 
     @property
-    def again(self) -> Path:
-        """Where it is written that it failed and was begun once more."""
+    def retry_file(self) -> Path:
+        """The file that exists if it failed and was then trained once more; it says why it had failed."""
         return self.folder.with_name(self.folder.name + ".retried.json")
 
     def retry(self) -> None:
-        """Let a failed run be trained once more; that it had failed stays written beside it."""
-        if self.mark.is_file():
-            self.mark.replace(self.again)
+        """If it failed, let it be trained once more. A file beside it keeps the reason of the failure."""
+        if self.failure_file.is_file():
+            self.failure_file.replace(self.retry_file)
 
-    def retried(self) -> str | None:
-        """Why it had failed before it was begun once more, None if it was not."""
-        return str(json.loads(self.again.read_text())["why"]) if self.again.is_file() else None
+    def why_retried(self) -> str | None:
+        """Why it had failed before it was trained once more; None if it was not."""
+        return str(json.loads(self.retry_file.read_text())["why"]) if self.retry_file.is_file() else None
 
-    def untrained(self) -> str | None:
-        """Why it does not train, by its log, and what to try; None if nothing says so."""
+    def why_untrained(self) -> str | None:
+        """What in its log shows that it does not train, and what to try; None if nothing does."""
         from frugan.engine.health import find_untrained
         from frugan.engine.run import RunFolder
 
         run = RunFolder(self.folder)
-        found = find_untrained(run.lines(run.log))
-        return None if found is None else found.text
+        finding = find_untrained(run.lines(run.log))
+        return None if finding is None else finding.text
 
     def images_shown(self) -> int:
-        """How many images it has been shown, by the last line of its log."""
+        """How many images it has been shown, from the last line of its log."""
         from frugan.engine.run import RunFolder
 
         log = RunFolder(self.folder).log
@@ -94,7 +94,7 @@ class Job:
         return 0
 
     def finished(self) -> bool:
-        """Whether its newest checkpoint has seen all its images."""
+        """Whether its newest checkpoint was saved after all its images."""
         from frugan.engine import checkpoint
         from frugan.engine.run import RunFolder
 
@@ -102,7 +102,7 @@ class Job:
         return self.whole and newest is not None and checkpoint.images_of(newest) >= self.images
 
 
-def job_of(arm: Path, folder: Path, title: str, recipe: Recipe, seed: int, options: Sequence[str]) -> Job:
+def make_job(arm: Path, folder: Path, title: str, recipe: Recipe, seed: int, options: Sequence[str]) -> Job:
     """The job that trains the recipe in the file `arm` with one seed."""
     train = [sys.executable, "-m", "frugan", "train", str(arm)]
     command = (*train, "--seed", str(seed), "--out", str(folder), *options)
@@ -110,17 +110,17 @@ def job_of(arm: Path, folder: Path, title: str, recipe: Recipe, seed: int, optio
 
 
 def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: Sequence[CodeFile] = ()) -> None:
-    """Run every job that is neither finished nor failed, at most `at_once` at a time.
+    """Run every job that is neither finished nor failed, at most `at_once` at the same time.
 
-    No job is begun once one of the user's own files, `own`, has changed: a job reads them when it begins.
+    A job reads the user's own files, `own`, when it begins. So once one of them has changed, no further job is begun.
 
-    A job that stops with an error is marked as failed and never begun again by itself. On Ctrl-C (or SIGTERM) the jobs
-    are told to save and stop, and SystemExit is raised. Raises UserError if a job was killed from outside, or a file of
-    `own` has changed.
+    A job that stops with an error is marked as failed, and only ``--retry-failed`` begins it again. On Ctrl-C (or
+    SIGTERM) the jobs save and stop, and SystemExit is raised. Raises UserError if another program killed a job, or a
+    file of `own` has changed.
     """
     from frugan.engine.run import RunFolder
 
-    waiting = [job for job in jobs if not job.failure() and not job.finished()]
+    waiting = [job for job in jobs if not job.why_failed() and not job.finished()]
     running: dict[Job, subprocess.Popen[bytes]] = {}
     killed: list[str] = []
     changed: list[str] = []
@@ -146,28 +146,33 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
                         killed.append(job.title)
                     elif code > 0:
                         why = _last_line(job.output) or f"it ended with code {code}"
-                        RunFolder(job.folder).write(job.mark, json.dumps({"code": code, "why": why}) + "\n")
-                        watch.say(f"{job.title} failed and counts as failed (--retry-failed trains it again): {why}")
+                        RunFolder(job.folder).write(job.failure_file, json.dumps({"code": code, "why": why}) + "\n")
+                        watch.say(f"{job.title} failed (to train it again, use --retry-failed): {why}")
                     else:
                         watch.warn([job])
                 watch.show(running, waiting)
         except KeyboardInterrupt:
             watch.close()
             _stop(running)
-            print(f"Interrupted; what was trained is kept. {CONTINUE}", file=sys.stderr)
+            print(f"Interrupted. What was trained so far is saved. {CONTINUE}", file=sys.stderr)
             raise SystemExit(130) from None
         finally:
             watch.close()
     if changed:
-        raise UserError(f"Code has changed while runs were trained: {'; '.join(changed)}. Put it back. {CONTINUE}")
+        raise UserError(
+            f"Python files of yours changed while runs were trained: {'; '.join(changed)}. Undo the change. {CONTINUE}"
+        )
     if killed:
-        raise UserError(f"Killed from outside: {', '.join(killed)} (too little memory, perhaps). {CONTINUE}")
+        raise UserError(
+            f"Another program or the system killed {', '.join(killed)}. Perhaps there is too little memory; then give "
+            f"fewer --jobs. {CONTINUE}"
+        )
 
 
 def _start(job: Job, environment: dict[str, str], watch: _Watch) -> subprocess.Popen[bytes]:
     from frugan.engine.run import RunFolder
 
-    # A comparison that was killed may have left a run that is still training: its work is not thrown away.
+    # An earlier comparison may have been killed while its run goes on training. Wait for it: its work is needed.
     said = False
     while True:
         try:
@@ -175,7 +180,7 @@ def _start(job: Job, environment: dict[str, str], watch: _Watch) -> subprocess.P
                 break
         except UserError:
             if not said:
-                watch.say(f"{job.title} is still being trained by an earlier comparison; waiting for it.")
+                watch.say(f"An earlier comparison is still training {job.title}. Waiting for it to finish.")
             said = True
             time.sleep(1)
     with job.output.open("ab") as output:
@@ -228,7 +233,7 @@ class _Watch:
 
         self.jobs, self.quiet = jobs, quiet
         self.total = sum(job.images for job in jobs)
-        self.done = {job: job.images for job in jobs if job.failure() or job.finished()}
+        self.done = {job: job.images for job in jobs if job.why_failed() or job.finished()}
         self.warned: set[Job] = set()
         self.start, self.began = sum(self.done.values()), time.monotonic()
         self.last, self.looked = self.began, self.began
@@ -242,16 +247,16 @@ class _Watch:
 
     def begin(self, job: Job) -> None:
         self.say(f"Training {job.title}: {job.folder}")
-        if job.untrained() is not None:  # it was said before it was stopped
+        if job.why_untrained() is not None:  # it was said before it was stopped
             self.warned.add(job)
 
     def warn(self, jobs: Iterable[Job]) -> None:
         """Say of each job, once, that it does not train."""
         for job in jobs:
-            why = None if job in self.warned else job.untrained()
+            why = None if job in self.warned else job.why_untrained()
             if why is not None:
                 self.warned.add(job)
-                self.say(f"{job.title} does not train so far, and a run that ends so counts as failed: {why}")
+                self.say(f"{job.title} does not train so far. If it ends like this, it counts as failed: {why}")
 
     def say(self, text: str) -> None:
         if not self.quiet:

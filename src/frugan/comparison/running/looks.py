@@ -1,4 +1,4 @@
-"""Looks at runs on their way: they stop at shares of their budget, are measured, and go on as if they had not."""
+"""Looks: runs stop at certain shares of their budget, are measured, and continue as if they had not stopped."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from frugan.comparison.running.jobs import Job
 from frugan.comparison.running.workshop import Workshop
 
 ON_THE_WAY = (0.75, 0.875)
-"""Where runs are looked at before their end, so that the slope over the last quarter is known."""
+"""The shares of the budget at which runs are measured before their end, for the slope over the last quarter."""
 
 
 def may_stop(arms: Sequence[Arm]) -> bool:
-    """Whether stopping changes nothing in these runs: no schedule knows their end, and their budget is in images."""
+    """Whether these runs can be stopped and continued without any change: no schedule depends on a run's end, and
+    budgets are in images."""
     from frugan import schedules
 
     chosen = [player.schedule for arm in arms for player in arm.recipe.players.values()]
@@ -23,35 +24,35 @@ def may_stop(arms: Sequence[Arm]) -> bool:
     return not bound and all(arm.recipe.rounds is None for arm in arms)
 
 
-def stops(images: int) -> list[int]:
-    """The images at which a run of so many is looked at on its way, and its end."""
+def find_stops(images: int) -> list[int]:
+    """The numbers of images at which a run of `images` is measured on its way, and its end."""
     return [*(int(share * images) for share in ON_THE_WAY), images]
 
 
 def train_with_looks(planned: Sequence[Job], workshop: Workshop) -> None:
-    """Train all to each stop in turn and measure them there; they are not trained to their end."""
+    """Train all runs to each stop in turn and measure them there. They are not trained to their end."""
     for number in range(len(ON_THE_WAY)):
-        workshop.train([job.until(stops(job.images)[number]) for job in planned])
+        workshop.train([job.until(find_stops(job.images)[number]) for job in planned])
         for job in planned:
-            measure_between(job, stops(job.images)[number], stops(job.images)[number + 1], workshop)
+            measure_between(job, find_stops(job.images)[number], find_stops(job.images)[number + 1], workshop)
 
 
 def measure_between(job: Job, images: int, before: int, workshop: Workshop) -> None:
-    """Measure a run in the primary metric if it stands between `images` and `before`; see `find_value`."""
+    """Measure a run in the primary metric if it has been shown at least `images` and fewer than `before` images."""
     from frugan.engine import checkpoint
     from frugan.engine.run import RunFolder
 
     run = RunFolder(job.folder)
     newest = checkpoint.newest(run.checkpoints) if run.exists() else None
-    if newest is not None and images <= checkpoint.images_of(newest) < before and job.failure() is None:
+    if newest is not None and images <= checkpoint.images_of(newest) < before and job.why_failed() is None:
         named = workshop.evaluation["metrics"]
         workshop.evaluate(run, metrics=named and named[:1])
 
 
 def find_value(job: Job, images: int, before: int, like: Mapping[str, Any]) -> dict[str, Any] | None:
-    """``{"images", "number"}``: what a run had first between `images` and `before`, measured as the value `like` was.
+    """The first value that was measured between `images` and `before` with the protocol of `like`.
 
-    None if it failed, or went further without being looked at. Other people may have measured it otherwise.
+    Returns ``{"images", "number"}``, or None if the run was not measured there in this way.
     """
     from frugan.engine.run import RunFolder
 

@@ -1,4 +1,4 @@
-"""What is known of each run once it is trained: values, the way there, and what other judges say."""
+"""What is measured of each trained run: its values, those on the way, and those by other judges."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from typing import Any
 from frugan import evaluation
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.running.jobs import Job
-from frugan.comparison.running.looks import find_value, stops
+from frugan.comparison.running.looks import find_stops, find_value
 from frugan.comparison.running.workshop import Workshop
 
 JUDGES = 3
-"""How many independently trained ones must agree where the view learns from the very data."""
+"""How many independently trained views (judges) must agree, where a view is trained on the data of the comparison."""
 
 Planned = dict[tuple[str, int], Job]
 """Every run of the test, by arm and seed."""
 
 Measured = dict[str, dict[int, dict[str, Any]]]
-"""What is known of every run, by arm and seed."""
+"""What was measured of every run, by arm and seed."""
 
 
 def measure_runs(
     arms: Sequence[Arm], planned: Planned, workshop: Workshop, accept: Callable[[Mapping[str, Any]], None]
 ) -> Measured:
-    """Every run's facts and final values, by arm and seed; each run's values by metric go to `accept` at once.
+    """Read and evaluate every run; `accept` is called with the values of each run as soon as they are known.
 
-    A run that did not train has no values: it counts as failed, and ``"untrained"`` tells it from one that stopped.
+    A run that did not train has no values and counts as failed. ``"untrained"`` tells it from a run that stopped with
+    an error.
     """
     from frugan.engine.health import findings
     from frugan.engine.run import RunFolder
@@ -39,12 +40,12 @@ def measure_runs(
         lines = folder.lines(folder.log)
         timed = [line for line in lines if "seconds" in line]
         facts = folder.read_json(folder.facts) if folder.facts.is_file() else {}
-        untrained = None if job.failure() else job.untrained()
+        untrained = None if job.why_failed() else job.why_untrained()
         run: dict[str, Any] = {
             "folder": str(job.folder.relative_to(job.folder.parents[2])),
-            "failed": job.failure() or untrained,
+            "failed": job.why_failed() or untrained,
             "untrained": untrained is not None,
-            "retried": job.retried(),
+            "retried": job.why_retried(),
             "threads": facts.get("threads"),
             "trained_on": f"{facts['machine']}, {facts['device']}" if facts else None,
             "images": lines[-1]["images"] if lines else 0,
@@ -64,15 +65,15 @@ def measure_runs(
     return measured
 
 
-def add_way(measured: Measured, planned: Planned) -> None:
-    """To each run its primary values on the way, under the protocol of its last one."""
+def add_looks(measured: Measured, planned: Planned) -> None:
+    """Add to each run its values on the way in the primary metric, measured as its last value was."""
     for (name, seed), job in planned.items():
         run = measured[name][seed]
         primary = next(iter(run["values"].values()), None)
         if primary is None:
             continue
         way = []
-        for first, before in itertools.pairwise(stops(job.images)):
+        for first, before in itertools.pairwise(find_stops(job.images)):
             value = find_value(job, first, before, primary)
             if value is not None:
                 way.append(value)
@@ -80,7 +81,7 @@ def add_way(measured: Measured, planned: Planned) -> None:
 
 
 def add_judges(measured: Measured, planned: Planned, workshop: Workshop) -> None:
-    """To each run its primary value by other judges, where the view was trained in place and takes a seed."""
+    """Add to each run its primary value by other judges, if the view was trained on the data and takes a seed."""
     from frugan import views
 
     values = [run["values"] for of in measured.values() for run in of.values() if run["values"]]
@@ -94,7 +95,7 @@ def add_judges(measured: Measured, planned: Planned, workshop: Workshop) -> None
         for (arm, run_seed), job in planned.items():
             run = measured[arm][run_seed]
             if run["failed"] is None:
-                workshop.say(f"Asking {JUDGES - 1} other judges (the view {name}, other seeds) about {job.title}.")
+                workshop.say(f"Evaluating {job.title} by {JUDGES - 1} other judges: the view {name} with other seeds.")
                 others = [
                     workshop.evaluate(job.folder, metrics=[first["metric"]], view=name, view_seed=seed)[0]
                     for seed in range(1, JUDGES)

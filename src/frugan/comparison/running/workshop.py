@@ -1,4 +1,4 @@
-"""How the runs of one comparison are trained and evaluated: alike for all arms, pilots and trials."""
+"""How the runs of one comparison are trained and evaluated: in the same way for all arms, pilots and trials."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where the runs lie, what each is started with, and how it is looked at.
+    """What all runs of a comparison share: how they are started and how they are evaluated.
 
     Args:
-        folder: of the comparison.
+        folder: the comparison's folder.
         evaluation: arguments of `frugan.evaluate` for every run.
-        options: of every ``frugan train``.
-        own: the user's own code.
-        at_once: how many runs are trained at a time.
-        say: called with a line for people, which is said once.
+        say: called with lines for people. It prints a repeated line only once.
+        options: options of ``frugan train`` for every run.
+        own: the user's own code files.
+        at_once: how many runs are trained at the same time.
+        quiet: show no progress.
     """
 
     folder: Path
@@ -43,24 +44,24 @@ class Workshop:
 
     @property
     def threads(self) -> int:
-        """The threads of each run: the cores are shared out among those that train at a time."""
+        """How many threads each run gets: the runs that train at the same time share the cores."""
         return max(1, count_cores() // self.at_once)
 
-    def job(
+    def make_job(
         self, arm: Arm, place: str, seed: int, *, title: str | None = None, options: Sequence[str] = (),
         recipe: str | None = None,
     ) -> Job:  # fmt: skip
-        """The job that trains an arm with one seed, in the folder `place` of the comparison; it is not begun.
+        """Make the job that trains an arm with one seed in the comparison's folder `place`. Nothing is trained yet.
 
-        It reads the arm's recipe in ``arms/``, or in the file `recipe` of the comparison.
+        The job reads the arm's recipe from ``arms/``, or from the comparison's file `recipe`.
         """
         file = self.folder / (recipe or f"arms/{arm.folder}.json")
-        return jobs.job_of(
+        return jobs.make_job(
             file, self.folder / place, title or arm.name, arm.recipe, seed, [*self.options, *options]
         )
 
     def train(self, planned: Sequence[Job]) -> None:
-        """Train those that are neither finished nor failed. Raises UserError and SystemExit as `jobs.run_jobs` does."""
+        """Train the jobs that are neither finished nor failed. Raises what `jobs.run_jobs` raises."""
         jobs.run_jobs(list(planned), self.at_once, self.threads, self.quiet, self.own)
 
     def evaluate(self, run: Path | RunFolder, **changed: Any) -> list[evaluation.Value]:
@@ -69,13 +70,13 @@ class Workshop:
         return evaluation.evaluate(run, **how)
 
     def find_noise(self, run: Path, metric: str) -> evaluation.Noise:
-        """How far the value of one metric moves when one checkpoint is evaluated with other latents."""
+        """How much the value of a metric varies when the same checkpoint is evaluated with other latents."""
         how: dict[str, Any] = {**self.evaluation, "metrics": [metric], "progress": self.say}
         return evaluation.noise(run, **how)[metric]
 
 
 def say_once(say: Say) -> Say:
-    """The same, but a line is said the first time only: every evaluation says what the first one said."""
+    """Wrap `say` so that it prints each line only once; otherwise every evaluation would repeat the same remarks."""
     said: set[str] = set()
 
     def say_new(line: str) -> None:
@@ -87,7 +88,7 @@ def say_once(say: Say) -> Say:
 
 
 def count_cores() -> int:
-    """How many threads there are to divide: what OMP_NUM_THREADS allows, else the cores this process may use."""
+    """How many threads the runs can share: OMP_NUM_THREADS if it is set, else the cores that this process may use."""
     allowed = os.environ.get("OMP_NUM_THREADS", "")
     if allowed.isdigit():
         return max(1, int(allowed))

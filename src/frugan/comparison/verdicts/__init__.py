@@ -1,4 +1,4 @@
-"""What may be said of the arms, from what was measured of their runs: everything that ``comparison.json`` holds."""
+"""Verdicts: the conclusions that the measured runs allow, and everything else that ``comparison.json`` holds."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def conclude(
     design: Design, plan: PlanFile, arms: Sequence[Arm], planned: Planned, measured: Measured, workshop: Workshop
 ) -> dict[str, Any]:
-    """Everything that ``comparison.json`` holds.
+    """Compute everything that ``comparison.json`` holds.
 
-    Raises UserError if every run failed, or for values that may not stand in one table.
+    Raises UserError if every run failed, or if values have unequal protocols.
     """
     fixed = plan.fixed or {}
     metrics = _describe_metrics(measured, design.settings["primary"])
@@ -66,41 +66,47 @@ def conclude(
     verdicts.adjust_secondary(result)
     result["failures"], result["slopes"] = verdicts.count_failures(result), verdicts.find_slopes(result)
     result["controls"] = verdicts.judge_against_controls(result, fixed.get("matched", ()))
-    verdicts.say_tuned(result)
+    verdicts.note_tuning(result)
     result["fronts"] = fronts.find_fronts(result)
     return json.loads(json.dumps(result))
 
 
 def _describe_metrics(measured: Measured, primary: str) -> dict[str, Any]:
-    """What all values of a metric have in common, the primary metric first. Raises UserError if they have not."""
+    """Describe each metric, the primary one first. Raises UserError if its values have unequal protocols."""
     values = [run["values"] for runs in measured.values() for run in runs.values() if run["failed"] is None]
     if not values:
         first = next(run for runs in measured.values() for run in runs.values())
         if first["untrained"]:
             raise UserError(
-                f"No run trained, so there is nothing to compare. The first: {first['failed']} The plan is kept to, so "
-                "begin another comparison with another --out."
+                f"All runs ended untrained, so there is nothing to compare. The first: {first['failed']} The plan of "
+                "this comparison cannot change any more. Begin a new comparison with another --out."
             )
-        raise UserError(f"Every run failed; the first because: {first['failed']}. Mend that and add --retry-failed.")
+        raise UserError(f"Every run failed. Reason of the first: {first['failed']}. Fix it and add --retry-failed.")
     metrics = {}
     for name, value in values[0].items():
         protocols = [other[name]["protocol"] for other in values if name in other]
         apart = evaluation.unequal(protocols)
         if apart:
-            raise UserError(f"The values of {name} have unequal protocols and share no table: {'; '.join(apart)}.")
+            raise UserError(
+                f"The values of {name} were measured differently, so they cannot be compared: {'; '.join(apart)}. "
+                "Begin a new comparison with another --out."
+            )
         metrics[name] = {
             "headline": value["headline"], "better": value["better"], "protocol": evaluation.shared(protocols[0]),
             "floor": (value.get("floor") or {}).get("value"),
         }  # fmt: skip
     if next(iter(metrics)) != primary:
-        raise UserError(f"The plan lets {primary} decide, and it could not be computed; see above why.")
+        raise UserError(
+            f"{primary} decides this comparison, but it could not be computed; the lines above say why. Fix that and "
+            "run the same command again."
+        )
     return metrics
 
 
 def _find_noise(
     fixed: Mapping[str, Any], planned: Planned, measured: Measured, design: Design, workshop: Workshop
 ) -> float | None:
-    """The deviation of repeated evaluations of one checkpoint, from a pilot or else from a run of the baseline."""
+    """The standard deviation of repeated evaluations of one checkpoint: of a pilot, or else of a baseline's run."""
     if "pilots" in fixed:
         return float(fixed["pilots"]["evaluation_sd"])
     baseline = design.settings["baseline"]
@@ -112,7 +118,7 @@ def _find_noise(
 
 
 def _read_facts(planned: Planned) -> dict[str, Any]:
-    """Where the first run that began was trained, and on what."""
+    """The facts of the first run that has any: machine, device, precision, versions, data."""
     from frugan.engine.run import RunFolder
 
     folders = [RunFolder(job.folder) for job in planned.values()]
@@ -125,7 +131,7 @@ def _summarise(runs: Mapping[int, dict[str, Any]], metric: str) -> dict[str, Any
 
 
 def _read_margin(result: Mapping[str, Any], fixed: Mapping[str, Any]) -> tuple[float | None, str]:
-    """The margin that was fixed; without pilots the convention, whose number is that of the test's own baseline."""
+    """The margin and its rule: as fixed before the test; without pilots, the metric's convention for the baseline."""
     from frugan import metrics
 
     if fixed.get("margin_rule") is not None:

@@ -12,15 +12,15 @@ from frugan.comparison.running.measured import Measured, Planned
 from frugan.comparison.running.workshop import Say
 
 LATENCY_BATCHES = (1, 64)
-"""Images at a time for which an image's time is measured."""
+"""The batch sizes for which the time of an image is measured."""
 
 
 def measure_costs(
     arms: Sequence[Arm], planned: Planned, measured: Measured, device: str | None, say: Say
 ) -> dict[str, Any]:
-    """Counts and times of each arm's trained generator, on the device of the evaluation, in turn (A B A B ...).
+    """Count and time each arm's trained generator, on the device of the evaluation, alternately (A B A B ...).
 
-    The first run with values counts, else one that did not train: it costs what it costs.
+    The generator is that of the first run with values; else of a run that did not train, since it costs the same.
     """
     from frugan import artefact, build
     from frugan import costs as counted
@@ -35,11 +35,11 @@ def measure_costs(
         nets = build.networks(arm.recipe)
         paid[arm.name]["parameters"] = {name: counted.parameters(net) for name, (net, _) in nets.items()}
         runs = measured[arm.name]
-        found = [seed for seed, run in runs.items() if run["failed"] is None]
-        found += [seed for seed, run in runs.items() if run["untrained"]]
-        if not found:
+        usable = [seed for seed, run in runs.items() if run["failed"] is None]
+        usable += [seed for seed, run in runs.items() if run["untrained"]]
+        if not usable:
             continue
-        seed = found[0]
+        seed = usable[0]
         generator = artefact.open_shipped(planned[arm.name, seed].folder, device=chosen)
         calls[arm.name] = (generator.module, *generator.inputs())
         paid[arm.name]["generator"] = counted.cost(*calls[arm.name]).as_dict()
@@ -57,7 +57,7 @@ def measure_costs(
 
 
 def find_unlike(arm: Mapping[str, Any], primary: str) -> list[str]:
-    """Why an arm's cost and quality may not stand in one row: network, precision or kernels that differ."""
+    """Why an arm's cost and quality cannot be shown in one row: measured with another network, precision or device."""
     cost, latency = arm.get("cost_of"), arm["latency"].get("1")
     if cost is None or latency is None:
         return []
@@ -65,9 +65,9 @@ def find_unlike(arm: Mapping[str, Any], primary: str) -> list[str]:
     if not protocols:
         return []
     lines = []
-    # Of translators of two directions, one after the other in one protocol, the first is counted.
+    # A protocol of two translators, one for each direction, names both; the first one is counted.
     if not any(cost["generator"] in protocol["generator"].split() for protocol in protocols):
-        lines.append(f"cost is that of the weights {cost['generator']}, which were not judged")
+        lines.append(f"the cost is that of the weights {cost['generator']}, but others were evaluated")
     for what, of_cost, of_quality in (
         ("weights", cost["weights"], protocols[0]["weights"]),
         ("precision", latency["precision"], protocols[0]["precision"]),

@@ -1,4 +1,4 @@
-"""The difference of two arms in one metric, seed by seed, with everything that is printed beside it."""
+"""The difference of two arms in one metric, seed by seed, with its statistics."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from typing import Any, NamedTuple
 from frugan import intervals
 
 Values = dict[int, float]
-"""The headline number of a metric, by seed; NaN for a failed run, and for one that did not train."""
+"""The headline number of a metric, by seed. NaN for a run that failed or did not train."""
 
 
 class ArmValues(NamedTuple):
-    """One arm as verdicts see it: values by seed (NaN for a failed run), those on the way, and those of other judges.
+    """One arm's values in one metric, with what verdicts need beside them.
 
-    `way` holds a table for each stop before the end, `judges` one for each judge after the first. `untrained` counts
-    those of the failed runs that did not train.
+    Args:
+        values: final values by seed.
+        way: values by seed at each stop before the end.
+        judges: values by seed of each judge after the first.
+        images: the arm's budget.
+        damaged: whether the arm was made worse on purpose.
+        control_of: the arm that this one is a control for.
+        untrained: how many of the failed runs did not train.
     """
 
     name: str
@@ -30,7 +36,7 @@ class ArmValues(NamedTuple):
 
 
 def read_arms(result: Mapping[str, Any], metric: str) -> dict[str, ArmValues]:
-    """All arms of a result in one metric, by name; the way and the judges only in the primary one."""
+    """Read all arms of a result in one metric, by name. `way` and `judges` are filled for the primary metric only."""
     arms = {}
     for arm in result["arms"]:
         runs = {int(seed): run for seed, run in arm["runs"].items()}
@@ -53,7 +59,7 @@ def read_arms(result: Mapping[str, Any], metric: str) -> dict[str, ArmValues]:
 
 
 def read_values(runs: Mapping[Any, dict[str, Any]], metric: str) -> Values:
-    """Seed -> headline number; NaN for a failed run."""
+    """Read the headline number of each run, by seed; NaN for a failed run."""
     values = {}
     for seed, run in runs.items():
         value = run["values"].get(metric)
@@ -66,11 +72,12 @@ def read_values(runs: Mapping[Any, dict[str, Any]], metric: str) -> Values:
 
 
 def find_difference(one: ArmValues, other: ArmValues, margin: float | None, better: str) -> dict[str, Any] | None:
-    """The paired difference of two arms with everything that is printed beside it, and the verdict by the table.
+    """Compute the paired difference `one` - `other`, its statistics, and the verdict that `intervals.verdict` gives.
 
-    Where an arm's values are skewed, all that decides (verdict, `p`, equivalence) is on logarithms, the margin the same
-    share of the other arm's mean. A failed run counts as the worst value of the two arms. None without a common seed,
-    or where every run of an arm failed: nothing was measured then.
+    If an arm's values are skewed, what decides (verdict, `p`, equivalence) is computed on logarithms, with the margin
+    as the same share of the other arm's mean. A failed run counts as the worst value of the two arms.
+
+    Returns None if the arms have no seed in common, or if every run of an arm failed.
     """
     if not any(map(math.isfinite, one.values.values())) or not any(map(math.isfinite, other.values.values())):
         return None
@@ -116,7 +123,7 @@ def find_difference(one: ArmValues, other: ArmValues, margin: float | None, bett
 
 
 def _find_log_margin(margin: float, base: Sequence[float], better: str) -> float | None:
-    """The margin as a share of the other arm's geometric mean, on logarithms; None if it is all of it."""
+    """The margin on logarithms: as a share of the geometric mean of `base`. None if it is as large as that mean."""
     mean = math.exp(sum(map(math.log, base)) / len(base))
     if better == "lower":
         return math.log1p(margin / mean)
@@ -130,6 +137,6 @@ def _find_median(numbers: Sequence[float]) -> float:
 
 
 def find_mean(of: Values) -> float:
-    """Of the runs that did not fail."""
+    """The mean over the runs that did not fail."""
     finite = [value for value in of.values() if math.isfinite(value)]
     return sum(finite) / len(finite)

@@ -13,17 +13,17 @@ COSTS = (
     ("parameters", "parameters of the generator"), ("macs", "MACs an image"), ("latency", "ms an image, batch 64"),
     ("file", "bytes of the file that ships"),
 )  # fmt: skip
-"""What quality is set against: a name, and what it is in words."""
+"""The costs that quality is shown against: a name, and what it is in words."""
 
 
 def find_fronts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Where each arm stands in primary quality against each cost, and the area that all cover together.
+    """For each cost, find which arms are dominated in the primary metric, and the area (hypervolume) that all cover.
 
-    An arm is surely dominated where another costs no more and is better with its whole 95 % interval, undecided where
-    only the means say so; failed runs count as the worst value of all, since the mean of survivors would favour arms
-    that fail. Arms whose cost and quality are of unlike networks or precision are left out, and so are those whose
-    multiply-accumulates are not to be believed, where these are the cost. The reference of the area lies a tenth beyond
-    the largest cost and the worst mean.
+    An arm is surely dominated if another costs no more and is better with its whole 95 % interval; it is undecided if
+    only the means say so. A failed run counts as the worst value of all arms: the mean of the other runs alone would
+    favour arms that fail. Left out are arms whose cost and quality were measured with different networks or precision,
+    and, where the cost is multiply-accumulates, arms whose count is in doubt. The reference point of the area lies a
+    tenth beyond the largest cost and the worst mean.
     """
     better = result["metrics"][result["primary"]]["better"]
     sign = 1 if better == "lower" else -1

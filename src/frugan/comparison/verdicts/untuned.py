@@ -1,4 +1,4 @@
-"""What the same arms were found to be without tuning, from another finished comparison, to stand beside."""
+"""The verdicts on the same arms without tuning, read from another finished comparison."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
     from frugan.comparison.planning import Design
 
 MAY_DIFFER = ("tune", "tune_images", "tune_seeds", "seeds", "margin", "pilot_seeds", "match")
-"""Settings in which a comparison with tuning and one without it need not agree; seeds are told."""
+"""Settings that may differ between the comparison with tuning and the one without. The report names the seeds."""
 
 
 def check(folder: str | Path | None, design: Design) -> None:
-    """Refuse a comparison whose verdicts cannot stand beside those of `design`. Raises UserError."""
+    """Check that the untuned comparison in `folder` can be shown beside `design`. Raises UserError."""
     from frugan.engine.run import RunFolder
 
     if folder is None:
         return
     if design.settings["tune"] is None:
-        raise UserError(f"--untuned {folder} stands beside arms that are tuned; add --tune 8, or leave it out.")
+        raise UserError(f"--untuned {folder} only works together with --tune. Add e.g. --tune 8, or leave it out.")
     path = Path(folder)
     if reporting.read_comparison(path).get("tune") is not None:
-        raise UserError(f"--untuned {folder}: its arms were tuned as well; name a comparison without --tune.")
+        raise UserError(f"--untuned {folder}: the arms of this comparison were tuned. Name one made without --tune.")
     plan = RunFolder(path).read_json(path / "plan.json")
     now = json.loads(json.dumps(describe_design(design)))
     apart = [one.line for one in find_differences(plan, now) if one.setting not in MAY_DIFFER]
     if apart:
         raise UserError(
-            f"--untuned {folder}: it compares otherwise than this one ({'; '.join(apart)}). Name a comparison of the "
-            "same arms that is evaluated alike."
+            f"--untuned {folder}: this comparison differs from the new one ({'; '.join(apart)}). Name a comparison of "
+            "the same arms, evaluated in the same way."
         )
 
 
 def read_beside(folder: str | Path, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Its values and verdicts in the primary metric, by arm, and in what its protocol is unlike that of `result`."""
+    """Read the untuned values and verdicts in the primary metric, by arm, and how their protocol differs."""
     data, primary = reporting.read_comparison(Path(folder)), result["primary"]
     protocols = [one["metrics"][primary]["protocol"] for one in (data, result)]
     return {

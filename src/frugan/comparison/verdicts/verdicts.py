@@ -1,4 +1,4 @@
-"""What may be said of each arm: verdicts, failures, slopes, and whether anything was saved, from plain values."""
+"""Verdicts on each arm, its failures and its slope, and whether it beats its control; all from plain values."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from frugan.comparison.planning.arms import DAMAGED
 from frugan.comparison.verdicts.differences import ArmValues, find_difference, find_mean, read_arms
 
 WITHHELD = "withheld"
-"""The kind of a verdict that is not given, with its reason."""
+"""The kind of a verdict that is withheld, with a reason."""
 
 SIGNIFICANT = 0.05
 
 
 def judge_arms(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    """Each arm's difference from the baseline in one metric, and what may be said of it.
+    """Compare each arm with the baseline in one metric, and give a verdict in the primary one.
 
-    In the primary metric a verdict of the table stands only if nothing speaks against it: failures that differ, judges
-    that disagree, a budget at which its sign still changes, no damaged arm that was found worse. The other metrics
-    have no margin, and their probabilities are adjusted together.
+    The verdict is withheld or weakened if failures differ, if judges disagree, if its sign still changes at the end of
+    the training, or if no damaged arm was found worse. Other metrics have no margin, and their probabilities are
+    adjusted together.
     """
     primary = metric == result["primary"]
     better = result["metrics"][metric]["better"]
@@ -38,21 +38,22 @@ def judge_arms(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
             judged[name] = qualify(one, side, base, margin, better) if primary else one
     asked = {name for name, side in of.items() if not side.damaged and not side.control_of}
     controls = {name for name, side in of.items() if side.control_of}
-    # Controls are not what is asked about and cost the arms nothing; one that is called better has to survive them all.
+    # Arms are adjusted among themselves alone, so that controls do not make it harder for them. A control must survive
+    # the adjustment among all.
     _adjust(judged, asked | controls, controls, primary)
     _adjust(judged, asked, asked, primary)
-    if primary and not _shows_that_it_sees(judged, of):
+    if primary and not _found_damage_worse(judged, of):
         _call_unproven(judged.values())
     return judged
 
 
-def _shows_that_it_sees(judged: Mapping[str, Any], of: Mapping[str, ArmValues]) -> bool:
-    """Whether an arm damaged on purpose was found worse by this comparison."""
+def _found_damage_worse(judged: Mapping[str, Any], of: Mapping[str, ArmValues]) -> bool:
+    """Whether this comparison found an arm worse that was damaged on purpose."""
     return any(judged[name]["kind"].startswith("worse") for name, side in of.items() if side.damaged and name in judged)
 
 
 def _call_unproven(judged: Iterable[dict[str, Any]]) -> None:
-    """Call nothing "not worse", and nothing equivalent, where this comparison has not shown that it would see worse."""
+    """Replace "not worse" by "unproven", and call nothing equivalent: no damaged arm was found worse."""
     for one in judged:
         one["equivalent"] = None
         if one["kind"] == "not worse":
@@ -64,7 +65,7 @@ def _call_unproven(judged: Iterable[dict[str, Any]]) -> None:
 
 
 def qualify(one: dict[str, Any], side: ArmValues, base: ArmValues, margin: float | None, better: str) -> dict[str, Any]:
-    """The difference with its verdict withheld or qualified, where there is one."""
+    """Withhold or weaken the verdict of a difference where failures, judges or the budget speak against it."""
     if one["kind"] in ("direction", "no margin"):
         return one
     failed, others = (sum(map(math.isnan, arm.values.values())) for arm in (side, base))
@@ -81,7 +82,7 @@ def qualify(one: dict[str, Any], side: ArmValues, base: ArmValues, margin: float
 
 
 def _word_failures(side: ArmValues, whose: str = "") -> str:
-    """``2 of 5 runs failed``, or did not train, where that is why."""
+    """Say how many runs failed, e.g. ``2 of 5 runs failed``, and how many of them did not train."""
     failed = sum(map(math.isnan, side.values.values()))
     what = "did not train" if side.untrained == failed and failed else "failed"
     aside = f" ({side.untrained} did not train)" if 0 < side.untrained < failed else ""
@@ -96,17 +97,17 @@ def _withhold(one: dict[str, Any], why: str) -> dict[str, Any]:
 def _hear_judges(
     one: dict[str, Any], side: ArmValues, base: ArmValues, margin: float | None, better: str
 ) -> dict[str, Any]:
-    """All judges must come to one verdict; where some say better and some not worse, it is not worse.
+    """Withhold the verdict if judges disagree. If some say better and all others not worse, the verdict is not worse.
 
-    Every judge has a scale of its own, so the margin is the same share of the baseline's mean on each.
+    Every judge has its own scale, so the margin is the same share of the baseline's mean for each.
     """
     kinds = [one["kind"]]
     for mine, theirs in zip(side.judges, base.judges, strict=False):
         own = ArmValues(side.name, mine), ArmValues(base.name, theirs)
-        # Means of both signs (KID may fall below 0) have no common scale, and then this judge has no margin.
+        # If the means have different signs (KID can be below 0), there is no common scale and no margin for this judge.
         scale = find_mean(theirs) / find_mean(base.values) if find_mean(base.values) else 0.0
-        said = find_difference(*own, margin * scale if margin is not None and scale > 0 else None, better)
-        kinds.append("direction" if said is None else said["kind"])
+        difference = find_difference(*own, margin * scale if margin is not None and scale > 0 else None, better)
+        kinds.append("direction" if difference is None else difference["kind"])
     one = {**one, "judges": kinds}
     if len(set(kinds)) == 1:
         agreed = f", {len(kinds)} judges agree" if len(kinds) > 1 else ""
@@ -118,10 +119,10 @@ def _hear_judges(
 
 
 def find_slope(side: ArmValues, better: str) -> dict[str, Any] | None:
-    """How an arm's mean moved over the last quarter of its training, with its interval over seeds.
+    """How an arm's mean changed over the last quarter of its training, with its interval over seeds.
 
-    ``improving`` says that the whole 95 % interval is on the good side: the budget is not finished. None where it was
-    not looked at on the way.
+    ``improving`` says that the whole 95 % interval is on the better side, so more training would still help. Returns
+    None if the arm was not measured on the way.
     """
     if not side.way or not side.way[0].keys() & side.values.keys():
         return None
@@ -138,10 +139,10 @@ def find_slope(side: ArmValues, better: str) -> dict[str, Any] | None:
 def _consider_budget(
     one: dict[str, Any], side: ArmValues, base: ArmValues, margin: float | None, better: str
 ) -> dict[str, Any]:
-    """Word a verdict at an unfinished budget so; withhold it if its sign changes between the looks.
+    """If an arm is still improving, say so in the verdict; withhold it if its sign changes between the looks.
 
-    The sign is that of what the verdict is about: of the difference for better and worse, of its distance from the
-    margin for not worse and worse beyond.
+    For better and worse, the sign is that of the difference; for not worse and worse beyond margin, that of the
+    difference minus the margin.
     """
     slopes = [find_slope(arm, better) for arm in (side, base)]
     improving = [arm.name for arm, of in zip((side, base), slopes, strict=True) if of is not None and of["improving"]]
@@ -160,7 +161,7 @@ def _consider_budget(
 
 
 def _adjust(judged: Mapping[str, dict[str, Any]], family: set[str], arms: set[str], primary: bool) -> None:
-    """Holm's adjustment of `arms` among all of the `family`; "better" has to survive it."""
+    """Adjust the probabilities of `arms` by Holm's method among all of `family`. "better" must survive this."""
     listed = [name for name, one in judged.items() if name in family and one["p"] is not None]
     for name, p in zip(listed, intervals.holm([judged[name]["p"] for name in listed]), strict=True):
         if name not in arms:
@@ -174,7 +175,7 @@ def _adjust(judged: Mapping[str, dict[str, Any]], family: set[str], arms: set[st
 
 
 def adjust_secondary(result: dict[str, Any]) -> None:
-    """Holm's adjustment over all metrics but the primary one, for all arms together: they describe, decide nothing."""
+    """Adjust the probabilities of all metrics except the primary one together, by Holm's method."""
     every = [
         one for metric, of in result["differences"].items() if metric != result["primary"]
         for one in of.values() if one["p"] is not None
@@ -187,9 +188,9 @@ def adjust_secondary(result: dict[str, Any]) -> None:
 
 
 def count_failures(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Failed and collapsed runs of each arm, and the exact probability that it is as often as in the baseline.
+    """Count failed and collapsed runs of each arm, with the exact p-value against the baseline.
 
-    ``"untrained"`` counts those of the failed runs that did not train.
+    ``"untrained"`` counts the failed runs that did not train.
     """
     counts, untrained = {}, {}
     for arm in result["arms"]:
@@ -209,16 +210,16 @@ def count_failures(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_slopes(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Each arm's movement over its last quarter in the primary metric, where it was looked at."""
+    """For each arm that was measured on the way, its change over the last quarter in the primary metric."""
     better = result["metrics"][result["primary"]]["better"]
     slopes = {name: find_slope(side, better) for name, side in read_arms(result, result["primary"]).items()}
     return {name: one for name, one in slopes.items() if one is not None}
 
 
 def judge_against_controls(result: Mapping[str, Any], matched: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each frugal arm against its thinner standard control: whether it saved anything that width would not have.
+    """Compare each frugal arm with its control: a frugal arm that does not beat it has saved nothing.
 
-    ``"difference"`` is None where no run of one of them has a value.
+    ``"difference"`` is None if one of the two has no value at all.
     """
     of = read_arms(result, result["primary"])
     better, margin = result["metrics"][result["primary"]]["better"], result["margin"]
@@ -232,7 +233,7 @@ def judge_against_controls(result: Mapping[str, Any], matched: Sequence[Mapping[
             behind[arm.name] = qualify(back, control, arm, margin, better)
     for judged in (ahead, behind):
         _adjust(judged, set(judged), set(judged), True)
-        if not _shows_that_it_sees(result["differences"][result["primary"]], of):
+        if not _found_damage_worse(result["differences"][result["primary"]], of):
             _call_unproven(judged.values())
     return [
         {**fact, "difference": ahead[name],
@@ -261,8 +262,8 @@ def _word_saving(one: Mapping[str, Any], back: Mapping[str, Any], is_baseline: b
     return {"kind": "inconclusive", "text": f"not shown to beat its control ({one['text']})"}
 
 
-def say_tuned(result: dict[str, Any]) -> None:
-    """Let every verdict say that it is about arms that were tuned, where they were."""
+def note_tuning(result: dict[str, Any]) -> None:
+    """If the arms were tuned, add that to the text of every verdict."""
     if result["tune"] is None:
         return
     judged = [*result["differences"][result["primary"]].values(), *result["controls"]]
