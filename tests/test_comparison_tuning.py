@@ -357,7 +357,7 @@ def test_a_trial_that_failed_or_did_not_train_is_the_worst_and_without_any_value
         return "its images are all alike" if job.title == "thin trial 1 seed 7" else None
 
     quick.setattr(jobs, "run_jobs", failing)
-    quick.setattr(Job, "untrained", untrained)
+    quick.setattr(Job, "why_untrained", untrained)
     done = compare(ARMS, out=tmp_path / "out", **{**COMMON, "seeds": (0,), "tune": 2, "tune_seeds": (7, 8)})
     found = done.data["fixed"]["tuning"]["arms"]
     assert {name: of["chosen"] for name, of in found.items()} == {"vanilla": 0, "thin": 0}

@@ -67,7 +67,7 @@ def find_unlike(arm: Mapping[str, Any], primary: str) -> list[str]:
     lines = []
     # A protocol of two translators, one for each direction, names both; the first one is counted.
     if not any(cost["generator"] in protocol["generator"].split() for protocol in protocols):
-        lines.append(f"the cost is that of the weights {cost['generator']}, but others were evaluated")
+        lines.append(f"cost is that of the weights {cost['generator']}, which were not judged")
     for what, of_cost, of_quality in (
         ("weights", cost["weights"], protocols[0]["weights"]),
         ("precision", latency["precision"], protocols[0]["precision"]),
