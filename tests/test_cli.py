@@ -158,7 +158,7 @@ def test_recipes_as_json_hold_what_the_list_shows(capsys: pytest.CaptureFixture[
         ("report nowhere", "neither a run"),
         ("cost nowhere", "no recipe or run called 'nowhere'"),
         ("cost mnist --family depthwize", "Did you mean 'depthwise'?"),
-        ("compare mnist --out c", "takes two arms or more"),
+        ("compare mnist --out c", "two arms or more"),
         ("compare mnist --families standard,depthwise --seeds abc --out c", "--seeds abc: give whole numbers"),
         ("compare mnist --families standard,depthwize --out c", "Did you mean 'depthwise'?"),
         ("compare mnist --families standard,depthwise --pilot-seeds x --out c", "--pilot-seeds x: give whole numbers"),
