@@ -123,16 +123,16 @@ def test_what_a_run_does_not_ship_is_refused_with_what_there_is(generating, run,
     with pytest.raises(UserError, match="ships no critic; it has: generator, classifier, encoder"):
         frugan.load(run, role="critic")
     kept = frugan.load(run, role="encoder").save(tmp_path / "artefact")
-    with pytest.raises(UserError, match="ships one network, in the role 'encoder'; 'classifier' is wanted here"):
+    with pytest.raises(UserError, match="ships one network, in the role 'encoder', but 'classifier' is needed here"):
         frugan.load(kept, role="classifier")
 
 
 @pytest.mark.parametrize(("ships", "told"), [
-    ({"generator": "generator", "critic": "reader"}, "in the role 'critic', which nothing could use"),
+    ({"generator": "generator", "critic": "reader"}, "in the role 'critic', but nothing can use that role"),
     ({"encodr": "encoder"}, "Did you mean 'encoder'"),
-    ({"generator": "genrator"}, r"ships the network 'genrator'. Did you mean 'generator'"),
-    ({"encoder": "generator"}, r"'generator' in the role 'encoder', .* part 'encoder', and orders it as 'decoder'"),
-    ({}, "ships nothing"),
+    ({"generator": "genrator"}, r"ships the network 'genrator', .* Did you mean 'generator'"),
+    ({"encoder": "generator"}, r"'generator' in the role 'encoder', .* part 'encoder', but .* part 'decoder'"),
+    ({}, "ships no network"),
 ])
 def test_a_game_that_ships_what_could_not_be_used_is_refused_before_it_is_trained(ships, told, monkeypatch):
     monkeypatch.setattr(Reading, "ships", ships)
@@ -144,7 +144,7 @@ def test_an_unknown_role_in_an_artefact_is_refused(run, tmp_path):
     kept = frugan.load(run, role="encoder").save(tmp_path / "artefact")
     config = json.loads((kept / "config.json").read_text())
     (kept / "config.json").write_text(json.dumps({**config, "role": "critic"}))
-    with pytest.raises(UserError, match=r"role 'critic' has nothing that could use its network\. A game ships: gener"):
+    with pytest.raises(UserError, match=r"Nothing can use .* role 'critic'\. A game may ship the roles gener"):
         frugan.load(kept)
 
 
@@ -166,7 +166,7 @@ def test_an_encoder_gives_each_of_its_outputs_and_refuses_another(run, tmp_path)
     assert 'encode(images, "latents")' in (tmp_path / "artefact" / "README.md").read_text()
     with pytest.raises(UserError, match=r"This encoder has no output 'latnts'\. Did you mean 'latents'"):
         encoder.encode(PICTURES, "latnts")
-    with pytest.raises(UserError, match="This encoder takes no labels"):
+    with pytest.raises(UserError, match="This encoder was trained without labels"):
         encoder.encode(PICTURES, labels=0)
 
 
@@ -188,9 +188,9 @@ def test_an_encoder_that_was_trained_with_labels_is_told_them(noise, tmp_path):
     assert codes.shape == (40, 4)
     np.testing.assert_allclose(encoder.encode(PICTURES[39:], labels=labels[39]), codes[39:], atol=1e-6)
     assert np.abs(encoder.encode(PICTURES, labels=(labels + 1) % CLASSES) - codes).max() > 1e-4
-    with pytest.raises(UserError, match=r"trained with labels; give them: encoder\.encode\(images, labels="):
+    with pytest.raises(UserError, match=r"trained with labels, so it needs labels: encoder\.encode\(images, labels="):
         encoder.encode(PICTURES)
-    with pytest.raises(UserError, match="40 class numbers from 0 to 2 are wanted"):
+    with pytest.raises(UserError, match="give 40 class numbers from 0 to 2"):
         encoder.encode(PICTURES, labels=[0, 1])
     encoder.save(tmp_path / "artefact")
     assert 'encode(images, "latents", labels=labels)' in (tmp_path / "artefact" / "README.md").read_text()
@@ -237,5 +237,5 @@ def test_fakes_have_no_share_even_where_the_network_is_sure_of_them(run):
 
 def test_an_encoder_is_no_classifier(run):
     encoder = frugan.load(run, role="encoder")
-    with pytest.raises(UserError, match=r"this network says only: latents, spread.*role=\"encoder\""):
+    with pytest.raises(UserError, match=r"this network only has the outputs latents, spread.*role=\"encoder\""):
         Classifier(encoder.module, encoder.config)

@@ -164,7 +164,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     found = bench("mnist", families=("standard",), precisions=("float32",), batch_size=2, repeats=2, seconds=0.0,
                   changes=SMALL)  # fmt: skip
-    with pytest.raises(UserError, match="holds files that no bench wrote; give another --out"):
+    with pytest.raises(UserError, match=r"holds files that frugan bench did not write. Give another --out"):
         found.save(tmp_path)
 
 
@@ -188,7 +188,7 @@ def test_what_is_timed_lies_in_memory_as_what_ships(monkeypatch: pytest.MonkeyPa
 
 
 def test_mistyped_names_are_answered() -> None:
-    with pytest.raises(UserError, match="no precision 'fp16' to bench"):
+    with pytest.raises(UserError, match="cannot measure the precision 'fp16'"):
         bench("mnist", precisions=("fp16",))
     with pytest.raises(UserError, match="depthwise"):
         bench("mnist", families=("depthwize",), precisions=("float32",))

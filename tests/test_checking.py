@@ -191,7 +191,7 @@ BROKEN: dict[str, tuple[str, list[tuple[str, str]], str, str]] = {
     ),
     "game, role": (
         "game", [('{"generator": Shipped("generator")}', '{"painter": Shipped("generator")}')], "holds what it ordered",
-        "'painter', which nothing could use",
+        "'painter', but nothing can use that role",
     ),
     "game, settle": (
         "game", [("    def settle(self, network, seed):\n        settle(network, seed)\n\n", "")],

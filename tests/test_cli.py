@@ -141,7 +141,7 @@ def test_recipes_as_json_hold_what_the_list_shows(capsys: pytest.CaptureFixture[
         ("data lsit", "Did you mean 'list'?"),
         ("train mnsit", "Did you mean 'mnist'?"),
         ("train nowhere.json", "no file 'nowhere.json'"),
-        ("train mnist --data nowhere", "--data nowhere: there is no such file or folder"),
+        ("train mnist --data nowhere", "--data nowhere: there is no file, folder or named source"),
         ("train mnist --data glyphs --family factorized", "Did you mean 'factorised'?"),
         ("train mnist --data glyphs --family depthwise,ordre=pointwise_first", "Did you mean 'order'?"),
         ("train mnist --data glyphs bathc_size=3", "Did you mean 'batch_size'?"),
@@ -162,9 +162,9 @@ def test_recipes_as_json_hold_what_the_list_shows(capsys: pytest.CaptureFixture[
         ("compare mnist --families standard,depthwise --seeds abc --out c", "--seeds abc: give whole numbers"),
         ("compare mnist --families standard,depthwize --out c", "Did you mean 'depthwise'?"),
         ("compare mnist --families standard,depthwise --pilot-seeds x --out c", "--pilot-seeds x: give whole numbers"),
-        ("plan nowhere --margin 1", "nowhere holds no finished comparison"),
+        ("plan nowhere --margin 1", "nowhere has no finished comparison"),
         ("plan --margin 1", "--sd 0.8 --margin 0.5"),
-        ("data show nowhere", "there is no such file or folder"),
+        ("data show nowhere", "there is no file, folder or named source"),
         ("data convert-weights nowhere.pth", "nowhere.pth"),
     ],
 )
@@ -229,7 +229,7 @@ def test_a_run_is_sampled_costed_and_told_finished(run: Path, capsys: pytest.Cap
     assert "--overwrite" in capsys.readouterr().err
     assert typed(f"sample {run} --out grid.png --overwrite") == 0
     assert typed(f"sample {run} --out x.png --labels 1") == 2
-    assert "takes no labels" in capsys.readouterr().err
+    assert "trained without labels" in capsys.readouterr().err
 
     assert typed(f"cost {run} --json") == 0
     assert json.loads(capsys.readouterr().out)["recipe"] == "mnist"

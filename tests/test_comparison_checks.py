@@ -79,9 +79,9 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> str:
         ({"equal": "time"}, "accepted are images, seconds"),
         ({"code": "nowhere.py"}, "there is no such file"),
         ({"changes": {**SMALL, "generator.hiden": [16]}}, "Did you mean 'hidden'"),
-        ({"changes": {**SMALL, "kernels": "fast"}}, "kernels=fast: there is no such choice"),
+        ({"changes": {**SMALL, "kernels": "fast"}}, "kernels=fast is unknown"),
         ({"precision": "float16"}, "There is no precision 'float16'"),
-        ({"data": "nowhere"}, "nowhere: there is no such file or folder"),
+        ({"data": "nowhere"}, "nowhere: there is no file, folder or named source"),
         # What there is no device, weights or time for.
         ({"device": "gpu"}, "There is no device 'gpu'"),
         ({"device": "cuda:77"}, "CUDA"),
@@ -90,7 +90,7 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> str:
         ({"equal": "seconds"}, "measures the speed of 'vanilla' over 50 rounds or more, but its 96 images are only 3"),
         ({"jobs": 0}, "--jobs 0: .* 1 or more"),
         ({"evaluate_every": "often"}, "--evaluate-every often: 'often' is not a number"),
-        ({**FEW, "evaluate_every": 32, "reference": "test"}, "--evaluate-every takes 1,000 images at least"),
+        ({**FEW, "evaluate_every": 32, "reference": "test"}, "--evaluate-every needs 1,000 images or more"),
         # Seeds and margins.
         ({"seeds": [0, 0]}, r"seeds are \[0, 0\]\. Give whole numbers"),
         ({"margin": 0.0}, "The margin is 0; it must be above 0"),

@@ -302,7 +302,7 @@ def test_verdicts_without_tuning_stand_beside_if_such_a_comparison_is_named(
         r"only works together with --tune.* --tune 8": {**options, "tune": None, "untuned": plain.folder},
         r"differs from the new one \(count: 1000 -> 1500\)": {
             **options, "count": 1500, "untuned": plain.folder, "out": tmp_path / "new"},
-        r"holds no finished comparison": {**options, "untuned": tmp_path},
+        r"has no finished comparison": {**options, "untuned": tmp_path},
     }  # fmt: skip
     quick.setattr(jobs, "run_jobs", lambda *given: pytest.fail("a run was started"))
     for message, given in refused.items():

@@ -214,7 +214,7 @@ def test_noise_is_the_spread_over_latents_of_one_checkpoint(run: Path) -> None:
     assert noise.sd == pytest.approx(torch.tensor(alone, dtype=torch.float64).std().item())
     assert noise.sd > 0
     assert "sampling_seed" not in noise.protocol
-    with pytest.raises(UserError, match="at least two different"):
+    with pytest.raises(UserError, match="two or more different"):
         evaluation.noise(run, seeds=(1, 1))
 
 
@@ -229,7 +229,7 @@ def test_mistakes_are_named_before_anything_is_computed(run: Path, tmp_path: Pat
         evaluate(run, metrics=["class_coverage"], view="pixels", count=1000, device="cpu")
     with pytest.raises(UserError, match=r"labels of the fake images, .* whose generator takes them, such as 'cgan'"):
         evaluate(run, metrics=["classification_accuracy"], view="pixels", count=1000, device="cpu")
-    with pytest.raises(UserError, match="neither a run nor an artefact"):
+    with pytest.raises(UserError, match="does not exist or is no run, artefact"):
         evaluate(tmp_path / "nothing")
 
 

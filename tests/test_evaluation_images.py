@@ -88,7 +88,7 @@ def test_the_value_is_that_of_all_given_images(made: Path, of_npz: dict[str, Any
 def test_of_more_images_than_are_wanted_a_fixed_draw_is_taken(made: Path) -> None:
     value = fid(made / "fakes.npz", made / "real.npz", count=1000)
     assert (value["protocol"]["fake_count"], value["protocol"]["real_count"]) == (1000, 1000)
-    with pytest.raises(UserError, match=r"fakes.npz holds 1,100 images; give a --count of at most"):
+    with pytest.raises(UserError, match=r"fakes.npz has only 1,100 images. Give a --count of 1100 or fewer"):
         fid(made / "fakes.npz", made / "real.npz", count=1200)
 
 
@@ -278,7 +278,7 @@ def test_too_few_are_refused_with_the_number_or_allowed_by_name(made: Path, tmp_
 
 def test_one_image_is_too_few_however_allowed(made: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", images=np.load(made / "fakes.npz")["arr_0"][:1])
-    with pytest.raises(UserError, match="fid: 1 image in 'real'; it takes at least 2"):
+    with pytest.raises(UserError, match="fid: 1 image in 'real', but it needs 2 or more"):
         fid(tmp_path / "one.npz", made / "real.npz", allow_few=["fid"])
 
 
@@ -317,7 +317,7 @@ def test_statistics_of_another_program_serve_fid(made: Path, tmp_path: Path, of_
     assert value["floor"] is None
     with pytest.raises(UserError, match=r"kid needs real images; the statistics stats.npz serve fid alone"):
         evaluate(made / "fakes.npz", real=str(path), metrics=["kid"], view="pixels")
-    with pytest.raises(UserError, match=r"describes 121 features an image; say which view saw them with --view"):
+    with pytest.raises(UserError, match=r"statistics of 121 features per image. Say which view .* --view"):
         evaluate(made / "fakes.npz", real=str(path))
 
 
@@ -341,7 +341,7 @@ def test_statistics_that_are_none(made: Path, tmp_path: Path, arrays: dict[str, 
 
 
 def test_shapes_that_differ_are_refused_and_can_be_brought_together(made: Path) -> None:
-    said = r"colour.npz are 3 x 11 x 11 and those of npz real .* are 1 x 11 x 11; .*--channels 3 converts the real ones"
+    said = r"colour.npz are 3 x 11 x 11, but those of npz real .* are 1 x 11 x 11\. .*--channels 3\)"
     with pytest.raises(UserError, match=said):
         fid(made / "colour.npz", made / "real.npz")
     value = fid(made / "colour.npz", made / "real.npz", channels=3)
@@ -351,16 +351,16 @@ def test_shapes_that_differ_are_refused_and_can_be_brought_together(made: Path) 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("fakes.npz", "nothing tells which real ones they should resemble; name them: --real SOURCE"),
-        ("nowhere --real real.npz", "nowhere is neither a run nor an artefact, nor a folder or .npz of images"),
-        ("fakes.npz --real nowhere", "--real nowhere: there is no such file or folder, and no source of that name"),
+        ("fakes.npz", "cannot know which real images to compare them with. Name those: --real SOURCE"),
+        ("nowhere --real real.npz", "nowhere does not exist or is no run, artefact, folder of images or .npz"),
+        ("fakes.npz --real nowhere", "--real nowhere: there is no file, folder or named source like this"),
         ("fakes.npz --real mnits", "Did you mean 'mnist'?"),
-        ("empty.npz --real real.npz", "empty.npz: holds the arrays weights; accepted are images"),
+        ("empty.npz --real real.npz", "empty.npz holds the arrays weights. It must hold images"),
         ("fakes.npz --real real.npz --metrics fidd", "Did you mean 'fid'?"),
         ("fakes.npz --real real.npz --view pixel", "Did you mean 'pixels'?"),
         ("fakes.npz --real real.npz --reference held", "There is no reference 'held'"),
         ("fakes.npz --real unlabelled.npz --reference test", "have no held-out images"),
-        ("fakes.npz --size 3", "--size and --channels are for the images of --real"),
+        ("fakes.npz --size 3", "--size and --channels only apply to the images of --real"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -413,9 +413,9 @@ def test_an_artefact_opens_the_data_that_it_names_or_asks_for_them(made: Path, t
     config = json.loads((tmp_path / "artefact" / "config.json").read_text())
     del config["data"]["source"]
     (tmp_path / "artefact" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="does not say where they lie; name them: --real SOURCE"):
+    with pytest.raises(UserError, match=r"does not say where these data are. Name them: --real SOURCE"):
         evaluate(tmp_path / "artefact", metrics=["fid"], view="pixels")
-    with pytest.raises(UserError, match=r"are 1 x 12 x 12 and those of npz real .* --size 12 converts the real ones"):
+    with pytest.raises(UserError, match=r"are 1 x 12 x 12, but those of npz real .* --size 12\)"):
         evaluate(tmp_path / "artefact", real=str(made / "real.npz"), metrics=["fid"], view="pixels")
     other = evaluate(run, real=str(made / "real.npz"), size=12, metrics=["fid"], view="pixels", count=1000)[0]
     assert (other["protocol"]["data"], other["protocol"]["trained_on"]) == ("npz real", config["data"]["hash"])

@@ -239,7 +239,7 @@ def test_an_artefact_is_judged_as_its_run(star: Path, values: dict[str, dict[str
         ({"metrics": ["class_coverage"], "allow_few": ["class_coverage"]}, "'classifier' tells attributes, which"),
         ({"count": 0}, "--count 0"),
         ({"reference": "tset"}, "no reference 'tset'"),
-        ({"size": 8}, "--size and --channels are for the images of --real"),
+        ({"size": 8}, "--size and --channels only apply to the images of --real"),
     ],
 )
 def test_what_cannot_be_measured_of_translations_is_one_line(
@@ -299,7 +299,7 @@ def test_two_directions_are_judged_by_which_set_an_image_is_of(tmp_path: Path) -
     with pytest.raises(UserError, match="preservation: these images have one class each"):
         evaluate(run, metrics=["preservation"], **COUNT)
     ab.save(tmp_path / "artefact")
-    with pytest.raises(UserError, match="evaluate the run folder that it came from"):
+    with pytest.raises(UserError, match="Evaluate the run folder that it came from"):
         evaluate(tmp_path / "artefact", **COUNT)
 
 
@@ -309,7 +309,7 @@ def test_targets_of_one_name_are_told_apart_by_their_streams(star: Path) -> None
     shipped = {"ab": {"direction": ["a", "b"]}, "ba": {"direction": ["b", "a"]}}
     found = find_targets(pair, shipped, {"a": split, "b": split})
     assert [target.name for target in found[0].targets] == ["photos (b)", "photos (a)"]
-    with pytest.raises(UserError, match="ab leads from 'a' to 'b', and no translator back"):
+    with pytest.raises(UserError, match="ab translates from 'a' to 'b', but there is no translator back"):
         find_targets({"ab": pair["ab"]}, {"ab": shipped["ab"]}, {"a": split, "b": split})
 
 
@@ -395,12 +395,12 @@ def test_data_that_no_classifier_can_learn_from_do_not_stop_a_run(
                 evaluate_every=8)  # fmt: skip
     told = capsys.readouterr()
     assert "fid takes 500 images of each target, and '0' has" in told.out + told.err
-    assert "target_accuracy: The view 'classifier' cannot learn from npz squares: 90 images" in told.out + told.err
+    assert "target_accuracy: The view 'classifier' cannot be trained on npz squares: 90 images" in told.out + told.err
     assert approximate.values_of(run) == []
     found = evaluate(run, reference="train", **COUNT)
     assert [value["metric"] for value in found] == ["fid", "reconstruction_error", "identity_error"]
 
 
 def test_no_best_translator_is_kept(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--keep-best fid keeps a generator; this game ships translator"):
+    with pytest.raises(UserError, match="--keep-best fid works for generators only, but this game ships translator"):
         train("stargan", images=16, out=tmp_path / "run", changes=STAR, evaluate_every=8, keep_best="fid", quiet=True)

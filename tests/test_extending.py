@@ -163,7 +163,7 @@ def test_without_code_a_shipped_network_of_ones_own_names_what_is_missing() -> N
     owncode.forget()
     Path("elsewhere").mkdir()
     Path("my.py").rename("elsewhere/my.py")
-    with pytest.raises(UserError, match=r"there is no such file\. Name it where it is now: --code FILE"):
+    with pytest.raises(UserError, match=r"is not there\. Say where it is now: --code FILE"):
         frugan.load("runs/squeezed")
     assert frugan.load("runs/squeezed", code="elsewhere/my.py").sample(2).shape == (2, 28, 28, 1)
 

@@ -154,5 +154,5 @@ def test_a_loaded_generator_fuses_for_sampling_and_is_not_shipped(tmp_path: Path
     assert fused.module.report.folded  # type: ignore[union-attr]
     assert abs(fused.sample(3, seed=1).astype(int) - before).max() <= 1
     assert (generator.sample(3, seed=1) == before).all()
-    with pytest.raises(UserError, match="A fused network is made for one machine"):
+    with pytest.raises(UserError, match="A fused network works on one machine"):
         fused.save(tmp_path / "shipped")

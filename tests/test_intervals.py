@@ -68,7 +68,7 @@ def test_pairs_for_a_margin_follow_the_half_width_and_the_one_sided_power() -> N
             stats.nct.sf(stats.t.ppf(0.95, pairs - 1), pairs - 1, ratio * math.sqrt(pairs)) for pairs in (n - 1, n)
         ]
         assert powers[0] < 0.9 <= powers[1]
-    with pytest.raises(UserError, match="take a larger margin"):
+    with pytest.raises(UserError, match="Give a larger margin"):
         intervals.pairs_for_width(1.0, 1e-6)
 
 

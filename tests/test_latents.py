@@ -53,5 +53,5 @@ def test_truncation_cuts_keeps_the_order_and_fades_out():
 
 @pytest.mark.parametrize(("distribution", "truncation"), [("uniform", 0.5), ("normal", 0.0), ("normal", -1.0)])
 def test_truncation_that_cannot_be_is_refused(distribution, truncation):
-    with pytest.raises(UserError, match="needs normal latents and a value above 0"):
+    with pytest.raises(UserError, match="needs a value above 0 and normal latents"):
         Latents(3, distribution).rows(0, 4, 0, truncation=truncation)

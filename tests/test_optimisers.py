@@ -98,5 +98,5 @@ def test_an_optimiser_of_ones_own(monkeypatch):
     record = Player(("generator",), optimiser=Choice("signs", {"share": 0.1}))
     player = build.player("generator", record, {"generator": network}, 100)
     assert isinstance(player.optimiser, Signs)
-    with pytest.raises(UserError, match=r"'adam' is frugan's own"):
+    with pytest.raises(UserError, match=r"frugan itself has the optimiser 'adam'"):
         optimisers.add("adam", signs)

@@ -99,9 +99,9 @@ def test_an_unknown_key_is_answered_with_the_nearest(mnist, key, told):
 
 
 @pytest.mark.parametrize(("key", "value", "told"), [
-    ("batch_size", "many", r"recipe\.batch_size is 'many'; it takes a value of type int"),
+    ("batch_size", "many", r"recipe\.batch_size is 'many', but it must be of type int"),
     ("batch_size", 1.5, "type int"), ("batch_size", True, "type int"), ("learning_rate", "fast", "type float"),
-    ("players.generator.betas", [0.5], "it takes 2 values"), ("data.source", 3, "type str"),
+    ("players.generator.betas", [0.5], "it must have 2 values"), ("data.source", 3, "type str"),
     ("averages", {"generator": {"halflife": 3}}, "Did you mean 'half_life'"), ("networks", {}, ""),
 ])
 def test_a_value_of_another_kind_is_refused_with_the_place(mnist, key, value, told):
@@ -129,16 +129,16 @@ def test_json_of_everything_at_once(mnist):
 
 def test_strange_json_is_refused_with_the_place(mnist):
     tree = to_dict(mnist)
-    with pytest.raises(UserError, match=r"has recipe format 2; this frugan reads 1 to 1\. Update"):
+    with pytest.raises(UserError, match=r"has recipe format 2, but this frugan reads only 1 to 1\. Update"):
         from_dict({**tree, "format": 2})
     with pytest.raises(UserError, match="has recipe format 1"):
         from_dict({**tree, "format": "1"})
     with pytest.raises(UserError, match=r"file has no field 'nets'\. Did you mean"):
         from_dict({**tree, "nets": {}}, "file")
-    with pytest.raises(UserError, match="lacks the field 'players'"):
+    with pytest.raises(UserError, match="the field 'players' is missing"):
         from_dict({key: value for key, value in tree.items() if key != "players"})
     tree["networks"]["generator"] = "dcgan"
-    with pytest.raises(UserError, match=r"recipe\.networks\.generator is 'dcgan'; it takes \{architecture, options"):
+    with pytest.raises(UserError, match=r"recipe\.networks\.generator is 'dcgan', .* \{architecture, options"):
         from_dict(tree)
 
 
@@ -158,7 +158,7 @@ def test_every_listed_key_can_be_set_to_its_own_value():
 
 
 def test_a_family_for_a_network_that_is_not_there(mnist):
-    with pytest.raises(UserError, match=r"no network of the role 'critic'.*discriminator, generator"):
+    with pytest.raises(UserError, match=r"no network with the role 'critic'.*discriminator, generator"):
         mnist.with_family("factorised", "critic")
 
 
@@ -174,7 +174,7 @@ def test_a_recipe_of_ones_own_and_a_name_that_is_taken(mnist, monkeypatch):
     assert recipes.explanation("my-digits") == "Mine."
     with pytest.raises(UserError, match="Did you mean 'my-digits'"):
         recipes.find("my-digit")
-    with pytest.raises(UserError, match="There is a recipe called 'mnist' already"):
+    with pytest.raises(UserError, match="There is already a recipe called 'mnist'"):
         recipes.add("mnist", my_digits)
 
 

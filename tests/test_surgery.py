@@ -267,15 +267,15 @@ def test_mistakes_are_answered() -> None:
         ({"family": "deptwise"}, "Did you mean 'depthwise'"),
         ({"family": "depthwise", "ordr": "x"}, "no option 'ordr'. Did you mean 'order'"),
         ({"family": "depthwise", "kernel": 5}, "no option 'kernel'"),
-        ({"family": "depthwise", "layers": ["conv1"]}, "No convolution of this module is called 'conv1'"),
+        ({"family": "depthwise", "layers": ["conv1"]}, "This module has no convolution called 'conv1'"),
         ({"family": "depthwise", "kinds": ("dwon",)}, "Did you mean 'down'"),
         ({"family": "depthwise", "inner_norm": "batchnorm"}, "Did you mean 'batch_norm'"),
-        ({"family": "depthwise", "inputs": (1, 3, 8, 8)}, "does not run on an input"),
+        ({"family": "depthwise", "inputs": (1, 3, 8, 8)}, "fails with an input"),
     ):
         with pytest.raises(UserError) as error:
             swap(network, **wrong)
         assert answer in str(error.value)
-    with pytest.raises(UserError, match="leave that layer out"):
+    with pytest.raises(UserError, match="Leave that layer out"):
         swap(UsesWeights(), "depthwise", inputs=(1, 4, 8, 8))
 
 
@@ -284,7 +284,7 @@ def test_a_family_of_ones_own_that_changes_the_shape_is_found_out() -> None:
         return nn.Conv2d(cin, cout, kernel)
 
     family = convs.ConvFamily("wrong", same=wrong, down=wrong, up=wrong)
-    with pytest.raises(UserError, match=r"'wrong' gives .* at '0' where the original gives"):
+    with pytest.raises(UserError, match=r"'wrong' returns .* at '0', but the original returns"):
         swap(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1)), family, inputs=(1, 4, 8, 8))
 
 

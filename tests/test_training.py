@@ -179,7 +179,7 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(serve, command, unbroken, tmp_
     answer = serve(command(out), {"kind": "full_disk", "bytes": room}, keep=0.02)
     assert answer["status"] == 2, answer["stderr"]
     assert "No space left on device" in answer["stderr"]
-    assert "Make room, then run the same command again" in answer["stderr"]
+    assert "Free some space, then run the same command again" in answer["stderr"]
     assert "Traceback" not in answer["stderr"]
     kept = checkpoint.newest(out / "checkpoints")
     assert kept is not None
@@ -312,11 +312,11 @@ def test_a_folder_that_holds_something_else_is_refused(serve, command, tmp_path)
     (tmp_path / "mine" / "thesis.tex").write_text("chapter one")
     answer = serve(command(tmp_path / "mine"))
     assert answer["status"] == 2
-    assert "holds something that is not a run; give another --out" in answer["stderr"]
+    assert "has files, but is not a run. Give another --out" in answer["stderr"]
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [".lock", "thesis.tex"]
     answer = serve(command(tmp_path / "mine" / "thesis.tex"))
     assert answer["status"] == 2
-    assert "cannot be a run folder" in answer["stderr"]
+    assert "cannot be used as a run folder" in answer["stderr"]
 
 
 def test_a_folder_in_which_another_process_trains_is_refused(serve, command, tmp_path):
@@ -331,11 +331,11 @@ def test_a_folder_in_which_another_process_trains_is_refused(serve, command, tmp
     ("generator.widht=2", "has no option 'widht'. Did you mean 'width'"),
     ("loss=hing", "Did you mean 'hinge'"),
     ("penalties=dragn", "Did you mean 'dragan'"),
-    ("batch_size=0", "accepted is a whole number from 1"),
-    ("learning_rate=-1", "accepted is a number above 0"),
+    ("batch_size=0", "give a whole number, 1 or more"),
+    ("learning_rate=-1", "give a number above 0"),
     ("players.generator.optimiser=adm", "Did you mean 'adam'"),
     ("game=adversrial", "Did you mean 'adversarial'"),
-    ("game.discriminator_steps=0", "accepted is a whole number from 1"),
+    ("game.discriminator_steps=0", "give a whole number, 1 or more"),
     ("players.generator.schedule=cosin", "Did you mean 'cosine'"),
 ])
 def test_mistakes_are_told_before_any_data_is_opened(serve, command, tmp_path, key, told):
@@ -543,7 +543,7 @@ def test_a_conditional_recipe_needs_labels(tmp_path):
     path = tmp_path / "plain.npz"
     np.savez(path, images=np.zeros((8, 8, 8), dtype=np.uint8))
     keys = {"generator.channels": [4, 4, 4], "discriminator.channels": [4, 4, 4, 4], "data.size": 8}
-    with pytest.raises(UserError, match=r"'cgan' needs labels and .* has none"):
+    with pytest.raises(UserError, match=r"'cgan' needs labels, but .* has none"):
         training.train("cgan", data=str(path), changes=keys, images=8, out=tmp_path / "run", quiet=True)
 
 

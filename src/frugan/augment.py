@@ -38,7 +38,7 @@ def flip(*, probability: float = 0.5) -> Augmentation:
     Not for digits and letters: generated ones would be mirrored.
     """
     if not 0 <= probability <= 1:
-        raise UserError(f"The augmentation 'flip' has probability {probability:g}; it takes 0 to 1.")
+        raise UserError(f"The augmentation 'flip' has probability {probability:g}. Give a number from 0 to 1.")
 
     def change(images: Tensor, random: torch.Generator) -> Tensor:
         mirrored = torch.rand(len(images), generator=random).to(images.device, non_blocking=True) < probability
@@ -54,7 +54,7 @@ def crop(*, enlarge: float = 286 / 256) -> Augmentation:
     here from the packed one, which holds a little less detail.
     """
     if enlarge < 1:
-        raise UserError(f"The augmentation 'crop' has enlarge={enlarge:g}; it takes a factor from 1, e.g. 1.117.")
+        raise UserError(f"The augmentation 'crop' has enlarge={enlarge:g}. Give a factor of 1 or more, e.g. 1.117.")
 
     def change(images: Tensor, random: torch.Generator) -> Tensor:
         count, channels, height, width = images.shape
@@ -79,7 +79,9 @@ def diff_augment(*, colour: bool = True, translation: float = 0.125, cutout: flo
     """
     for name, share in {"translation": translation, "cutout": cutout}.items():
         if not 0 <= share <= 1:
-            raise UserError(f"The augmentation 'diff_augment' has {name}={share:g}; it is a share of the side, 0 to 1.")
+            raise UserError(
+                f"The augmentation 'diff_augment' has {name}={share:g}. Give a share of the image's side, from 0 to 1."
+            )
 
     def change(images: Tensor, random: torch.Generator) -> Tensor:
         if colour:

@@ -91,8 +91,9 @@ def assemble(recipe: Recipe, device: torch.device = CPU) -> Assembly:
     if recipe.penalties and not games.penalties_of(game):
         listed = ", ".join(choice.name for choice in recipe.penalties)
         raise UserError(
-            f"The game '{recipe.game.name}' applies no penalties, and these were asked for: {listed}. Leave them out "
-            "(penalties=none). If the game is your own, its attribute `penalties` says by name which it holds."
+            f"The game '{recipe.game.name}' does not use penalties, but the recipe has {listed}. Leave them out "
+            "(penalties=none). If the game is your own and does use them, give it an attribute `penalties`: name -> "
+            "penalty."
         )
     _check_shipped(recipe, game, planned)
     notes = [
@@ -123,9 +124,7 @@ def _orders(recipe: Recipe) -> dict[str, Order]:
             )
     for name in recipe.networks:
         if name not in ordered:
-            raise UserError(
-                f"The game '{recipe.game.name}' has no place for a network '{name}'. {suggest(name, ordered)}"
-            )
+            raise UserError(f"The game '{recipe.game.name}' does not use a network '{name}'. {suggest(name, ordered)}")
     return ordered
 
 
@@ -134,17 +133,23 @@ def _check_names(recipe: Recipe, ordered: Mapping[str, Order]) -> None:
     for name, player in recipe.players.items():
         for network in player.networks:
             if network not in ordered:
-                raise UserError(f"The player '{name}' trains '{network}'. {suggest(network, ordered)}")
+                raise UserError(
+                    f"The player '{name}' trains '{network}', but the game has no such network. "
+                    f"{suggest(network, ordered)}"
+                )
         optimisers.check(player.optimiser.name, player.optimiser.options)
         schedule = schedules.find(player.schedule.name, **player.schedule.options)
         if recipe.rounds is not None and schedule.follows_the_end:
             raise UserError(
-                f"rounds={recipe.rounds}: the schedule of '{name}' goes by images seen, so say the end in images: "
-                f"images=N instead of rounds, or players.{name}.schedule={player.schedule.name},end=N."
+                f"rounds={recipe.rounds}: the schedule of '{name}' counts images, so it needs to know the end in "
+                f"images. Give images=N instead of rounds, or players.{name}.schedule={player.schedule.name},end=N."
             )
     for name in recipe.averages:
         if name not in ordered:
-            raise UserError(f"An average of '{name}' is asked for. {suggest(name, ordered)}")
+            raise UserError(
+                f"The recipe asks for an average of '{name}', but the game has no such network. "
+                f"{suggest(name, ordered)}"
+            )
 
 
 def _players(recipe: Recipe, ordered: Mapping[str, Order]) -> dict[str, PlayerRecord]:
@@ -172,20 +177,25 @@ def _check_shipped(recipe: Recipe, game: Game, planned: Mapping[str, Blueprint])
     """Raise UserError for a role that nothing could use, or a network that cannot be in it."""
     who, shipped = f"The game '{recipe.game.name}'", game.shipped()
     if not shipped:
-        raise UserError(f"{who} ships nothing, so a run of it could not be used. Accepted: {', '.join(games.SHIPPED)}.")
+        raise UserError(
+            f"{who} ships no network, so its runs would be useless. Ship one in a role of: {', '.join(games.SHIPPED)}."
+        )
     for role, item in shipped.items():
         part = games.SHIPPED.get(role.partition("_")[0])
         if part is None:
             raise UserError(
-                f"{who} ships a network in the role '{role}', which nothing could use. {suggest(role, games.SHIPPED)} "
-                "Of two in one role each adds its own word, as translator_ab."
+                f"{who} ships a network in the role '{role}', but nothing can use that role. "
+                f"{suggest(role, games.SHIPPED)} For two networks in one role, add a word to each, e.g. translator_ab."
             )
         if item.network not in planned:
-            raise UserError(f"{who} ships the network '{item.network}'. {suggest(item.network, planned)}")
+            raise UserError(
+                f"{who} ships the network '{item.network}', but there is no such network. "
+                f"{suggest(item.network, planned)}"
+            )
         if planned[item.network].part != part:
             raise UserError(
-                f"{who} ships '{item.network}' in the role '{role}', which takes a network of the part '{part}', and "
-                f"orders it as '{planned[item.network].part}'."
+                f"{who} ships '{item.network}' in the role '{role}', which needs a network of the part '{part}', but "
+                f"it orders '{item.network}' as the part '{planned[item.network].part}'. Change the role or the part."
             )
 
 
@@ -194,8 +204,8 @@ def _check_frozen(assembly: Assembly) -> None:
     for name in assembly.frozen:
         if name in assembly.recipe.networks and assembly.recipe.networks[name].init is None:
             raise UserError(
-                f"No player trains the network '{name}' of '{assembly.recipe.name}', and it is given no weights. Give "
-                f"those of a run or artefact: --init {name}=PATH (in Python init={{'{name}': path}})."
+                f"No player trains the network '{name}' of '{assembly.recipe.name}', so it needs weights. Give those "
+                f"of a run or artefact: --init {name}=PATH (in Python init={{'{name}': path}})."
             )
 
 
@@ -225,12 +235,10 @@ def _check_numbers(recipe: Recipe) -> None:
     }
     for key, count in counts.items():
         if count is not None and count < 1:
-            raise UserError(f"{key}={count}: accepted is a whole number from 1.")
+            raise UserError(f"{key}={count}: give a whole number, 1 or more.")
     for name, player in recipe.players.items():
         if not 0 < player.learning_rate < float("inf"):
-            raise UserError(
-                f"players.{name}.learning_rate={player.learning_rate}: accepted is a number above 0, e.g. 2e-4."
-            )
+            raise UserError(f"players.{name}.learning_rate={player.learning_rate}: give a number above 0, e.g. 2e-4.")
 
 
 def _check_streams(recipe: Recipe) -> None:
@@ -238,7 +246,7 @@ def _check_streams(recipe: Recipe) -> None:
     fields = [item.name for item in dataclasses.fields(recipe.data)]
     for stream, changed in recipe.streams.items():
         if stream not in declared:
-            raise UserError(f"The game '{recipe.game.name}' takes no stream '{stream}'. {suggest(stream, declared)}")
+            raise UserError(f"The game '{recipe.game.name}' has no stream '{stream}'. {suggest(stream, declared)}")
         for key in changed:
             if key not in fields:
                 raise UserError(f"streams.{stream} has no field '{key}'. {suggest(key, fields)}")
@@ -289,14 +297,15 @@ def _blueprint(recipe: Recipe, name: str, order: Order) -> Blueprint:
         counts = [recipe.data_of(stream).classes for stream in size.streams]
         if 0 in counts:
             raise UserError(
-                f"The game '{recipe.game.name}' needs data with labels, and data.classes is 0 in '{recipe.name}'; say "
-                "how many classes or attributes there are, e.g. data.classes=5."
+                f"The game '{recipe.game.name}' needs data with labels, but '{recipe.name}' says that there are none "
+                "(data.classes=0). Give the number of classes or attributes, e.g. data.classes=5."
             )
         return sum(counts) + size.more
 
     if spec.labels and order.condition is not None and not isinstance(order.condition, Classes):
         raise UserError(
-            f"The game '{recipe.game.name}' itself says what '{name}' is told; set {name}.labels=false."
+            f"The game '{recipe.game.name}' itself gives '{name}' its condition, so the network cannot take the data's "
+            f"labels too. Set {name}.labels=false."
         )
     labels = order.condition is None and spec.labels
     return Blueprint(

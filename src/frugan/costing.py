@@ -191,11 +191,11 @@ def recipe_of(model: str | Path | Recipe, code: Code | None = None, trust_code: 
         return from_run(run)
     if (run.path / "config.json").is_file():
         raise UserError(
-            f"{model} is an artefact, which ships one network; count it in Python: "
-            "frugan.cost(generator.module, (1, generator.latents.size)), generator being frugan.load of it."
+            f"{model} is an artefact. frugan cost needs a recipe or a run. To count the artefact, type in Python: g = "
+            f"frugan.load(\"{model}\"); frugan.cost(g.module, (1, g.latents.size))"
         )
     if run.path.is_dir():
-        raise UserError(f"{model} has no recipe.json, so it is no run folder. Give one, or a recipe's name.")
+        raise UserError(f"{model} is not a run folder: it has no recipe.json. Give a run folder, or a recipe's name.")
     raise unknown("recipe or run", str(model), recipes.names())
 
 

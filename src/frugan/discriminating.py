@@ -90,7 +90,7 @@ def by_name(penalties: Sequence[Penalty]) -> dict[str, Penalty]:
     named = {penalty.name: penalty for penalty in penalties}
     if len(named) < len(penalties):
         listed = ", ".join(penalty.name for penalty in penalties)
-        raise UserError(f"penalties: {listed}: one of them is given twice; give it once, with the sum of the weights.")
+        raise UserError(f"penalties: {listed}: one of them is given twice. Give it once, with the sum of both weights.")
     return named
 
 
@@ -117,7 +117,7 @@ def judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> tuple[dict[st
 def check_steps(steps: int) -> None:
     """Raise UserError unless a round has at least one step of the discriminator."""
     if steps < 1:
-        raise UserError(f"game.discriminator_steps={steps}: accepted is a whole number from 1.")
+        raise UserError(f"game.discriminator_steps={steps}: give a whole number, 1 or more.")
 
 
 def _wide(scores: Tensor) -> Tensor:

@@ -24,7 +24,10 @@ class Latents:
 
     def __post_init__(self) -> None:
         if self.distribution not in DISTRIBUTIONS:
-            raise UserError(f"Latents cannot be '{self.distribution}'. {suggest(self.distribution, DISTRIBUTIONS)}")
+            raise UserError(
+                f"Latents cannot have the distribution '{self.distribution}'. "
+                f"{suggest(self.distribution, DISTRIBUTIONS)}"
+            )
 
     def draw(self, count: int, random: torch.Generator) -> Tensor:
         """`count` new vectors ``[count, size]`` from a CPU random generator."""
@@ -46,7 +49,8 @@ class Latents:
     def _truncated(self, rows: Tensor, truncation: float) -> Tensor:
         if self.distribution != "normal" or truncation <= 0:
             raise UserError(
-                f"truncation={truncation} needs normal latents and a value above 0; these are {self.distribution}."
+                f"truncation={truncation}: truncation needs a value above 0 and normal latents; these latents are "
+                f"{self.distribution}."
             )
         tail = 0.5 * math.erfc(truncation / math.sqrt(2))
         share = torch.special.ndtr(rows.double()).mul(1 - 2 * tail).add(tail)

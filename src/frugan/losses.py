@@ -119,7 +119,7 @@ def binary_targets(
             return target
         if random is None:
             raise UserError(
-                "The loss 'binary_targets' with noise draws random numbers: pass it random=progress.generator(...)."
+                "The loss 'binary_targets' with noise needs random numbers. Pass it random=progress.generator(...)."
             )
         # Drawn on the CPU, so that the numbers are the same on every device.
         drawn = noise * torch.rand(logits.shape, generator=random).to(logits, non_blocking=True)
@@ -229,8 +229,8 @@ def compatibility(
         _refuse_smoothing(loss, smoothing)
     if discriminator_has_minibatch_layer and 1 in (real_count, fake_count):
         raise UserError(
-            "The discriminator compares the images of a batch with each other, and the batch has 1 image, which makes "
-            "that layer constant; use a batch of 2 or more, or leave the layer out."
+            "A layer of this discriminator compares the images of a batch with each other, but the batch has only 1 "
+            "image. Use a batch of 2 or more, or leave that layer out."
         )
     if loss == "relativistic" and real_count is not None and fake_count is not None and real_count != fake_count:
         raise UserError(_unequal((real_count,), (fake_count,)))
@@ -321,7 +321,9 @@ def _compared(name: str, formula: Callable[[Tensor, Tensor], Tensor], *, paired:
 
     def required(real: Tensor | None, fake: Tensor) -> Tensor:
         if real is None:
-            raise UserError(f"The generator's side of '{name}' compares with real logits: call generator(fake, real).")
+            raise UserError(
+                f"The loss '{name}' of the generator also needs the real logits. Call generator(fake, real)."
+            )
         # Otherwise [count] and [count, 1] would silently be compared each with each.
         if paired and real.shape != fake.shape:
             raise UserError(_unequal(tuple(real.shape), tuple(fake.shape)))
@@ -338,7 +340,7 @@ def _compared(name: str, formula: Callable[[Tensor, Tensor], Tensor], *, paired:
 def _log_likelihood(smoothing: float, halved: bool) -> Callable[[Tensor, Tensor], Tensor]:
     """The discriminator's side of the first two losses."""
     if not 0 < smoothing <= 1:
-        raise UserError(f"smoothing={smoothing:g}: it is the target of real images, above 0 and at most 1; try 0.9.")
+        raise UserError(f"smoothing={smoothing:g}: give the target of real images, above 0 and at most 1, e.g. 0.9.")
     scale = 0.5 if halved else 1.0
     return lambda real, fake: scale * (_cross_entropy(real, smoothing) + _cross_entropy(fake, 0.0))
 
@@ -361,12 +363,10 @@ def _wide(logits: Tensor) -> Tensor:
 
 def _refuse_smoothing(name: str, smoothing: float) -> NoReturn:
     if _known.find(name).has_targets:
-        raise UserError(
-            f"The loss '{name}' takes its targets directly: write real_target={smoothing} for smoothing={smoothing}."
-        )
+        raise UserError(f"The loss '{name}' has no option smoothing. To smooth it, give real_target={smoothing}.")
     raise UserError(
-        f"The loss '{name}' has no targets, so smoothing={smoothing} has nothing to smooth; leave it out, or use "
-        "'non_saturating' or 'minimax', which have them."
+        f"The loss '{name}' has no targets, so smoothing={smoothing} cannot be used. Leave it out, or use "
+        "'non_saturating' or 'minimax'."
     )
 
 

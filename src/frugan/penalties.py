@@ -83,7 +83,9 @@ class Judgement:
 
     def _asked_for(self) -> tuple[Tensor, Tensor]:
         if self.scores is None:
-            raise UserError("A penalty reads scores without asking: give it the attribute needs_scores = True.")
+            raise UserError(
+                "This penalty reads scores, but does not say so. Give it the attribute needs_scores = True."
+            )
         return self.scores
 
 
@@ -145,7 +147,7 @@ class SlopePenalty:
     def __post_init__(self) -> None:
         if self.weight < 0:
             raise UserError(
-                f"The penalty '{self.name}' has weight {self.weight:g}; it must be 0 or more, e.g. weight=10."
+                f"The penalty '{self.name}' has weight {self.weight:g}. Give a weight of 0 or more, e.g. weight=10."
             )
 
     def __call__(self, judgement: Judgement) -> Tensor:
@@ -227,7 +229,7 @@ def find(name: str, **given: Any) -> Penalty:
     penalty = _known.find(name, **given)
     if penalty.every < 1 or penalty.every % 1:
         raise UserError(
-            f"The penalty '{name}' has every={penalty.every}; it takes whole numbers from 1, e.g. every=16."
+            f"The penalty '{name}' has every={penalty.every}. Give a whole number, 1 or more, e.g. every=16."
         )
     return penalty
 
@@ -387,8 +389,9 @@ def _between(real: Tensor, fake: Tensor, random: torch.Generator) -> Tensor:
     """One random mixture per pair of images, not one for the whole batch."""
     if real.shape != fake.shape:
         raise UserError(
-            f"A penalty between real and fake images needs as many of each, and there are {tuple(real.shape)} real and "
-            f"{tuple(fake.shape)} fake values; draw as many fakes as there are real images, or use 'r1' or 'dragan'."
+            f"A penalty between real and fake images needs equally many of both, but there are {tuple(real.shape)} "
+            f"real and {tuple(fake.shape)} fake values. Make as many fakes as there are real images, or use 'r1' or "
+            "'dragan'."
         )
     share = _per_image(real, random)
     return share * real + (1 - share) * fake

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def enlargement(height: int) -> int:
-    """How many times the pixels of small images are enlarged for people: to about 56, by a whole number."""
+    """The whole number by which small images are enlarged for people, so that they are about 56 pixels large."""
     return max(1, round(56 / height))
 
 

@@ -184,7 +184,7 @@ class Recipe:
         targets = self.with_role(role)
         if not targets:
             known = suggest(role, self.roles())
-            raise UserError(f"The recipe '{self.name}' has no network of the role '{role}'. {known}")
+            raise UserError(f"The recipe '{self.name}' has no network with the role '{role}'. {known}")
         changed = {target: self.networks[target].with_family(name) for target in targets}
         return replace(self, networks={**self.networks, **changed})
 
@@ -320,7 +320,9 @@ def from_dict(value: Mapping[str, Any], where: str = "recipe") -> Recipe:
     plain = {key: item for key, item in value.items() if key not in ("format", "frugan")}
     version = value.get("format", FORMAT)
     if not isinstance(version, int) or not 1 <= version <= FORMAT:
-        raise UserError(f"{where} has recipe format {version}; this frugan reads 1 to {FORMAT}. Update frugan.")
+        raise UserError(
+            f"{where} has recipe format {version}, but this frugan reads only 1 to {FORMAT}. Update frugan."
+        )
     return _read(Recipe, plain, where)
 
 
@@ -345,7 +347,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
             return Choice(value)
         if not isinstance(value, Mapping):
             fields = ", ".join(item.name for item in dataclasses.fields(kind))
-            raise UserError(f"{where} is {value!r}; it takes {{{fields}}}.")
+            raise UserError(f"{where} is {value!r}, but it must be {{{fields}}}.")
         hints = typing.get_type_hints(kind)
         for key in value:
             if key not in hints:
@@ -356,13 +358,13 @@ def _read(kind: Any, value: Any, where: str) -> Any:
             and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
         ]
         if missing:
-            raise UserError(f"{where} lacks the field '{missing[0]}'.")
+            raise UserError(f"{where}: the field '{missing[0]}' is missing.")
         return kind(**{key: _read(hints[key], item, f"{where}.{key}") for key, item in value.items()})
     if origin is dict and isinstance(value, Mapping):
         return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin is tuple and isinstance(value, (list, tuple)):
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
-            raise UserError(f"{where} is {list(value)}; it takes {len(arguments)} values.")
+            raise UserError(f"{where} is {list(value)}, but it must have {len(arguments)} values.")
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
         pairs = enumerate(zip(kinds, value, strict=True))
         return tuple(_read(each, item, f"{where}.{number}") for number, (each, item) in pairs)
@@ -375,7 +377,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     name = getattr(kind, "__name__", str(kind))
-    raise UserError(f"{where} is {value!r}; it takes a value of type {name}.")
+    raise UserError(f"{where} is {value!r}, but it must be of type {name}.")
 
 
 def _change(tree: dict[str, Any], path: list[str], value: Any, key: str, recipe: Recipe) -> None:
@@ -383,7 +385,10 @@ def _change(tree: dict[str, Any], path: list[str], value: Any, key: str, recipe:
     parent: Any = tree
     for number, step in enumerate(path[:-1]):
         if isinstance(parent, list):
-            raise UserError(f"'{key}' reaches into a list; set the whole of '{'.'.join(path[:number])}' instead.")
+            raise UserError(
+                f"'{key}' names one entry of a list, which cannot be set alone. Set the whole list "
+                f"'{'.'.join(path[:number])}' instead."
+            )
         if step not in parent:
             raise UserError(f"The recipe '{recipe.name}' has no key '{key}'. {suggest(key, recipe.keys())}")
         parent = parent[step]

@@ -70,7 +70,7 @@ class Registry:
     def add(self, name: str, variant: Any) -> Any:
         """Make a variant of one's own known under `name`; returns it. Raises UserError if the name is taken."""
         if importlib.util.find_spec(f"{self.package}.{name}") is not None:
-            raise UserError(f"'{name}' is a {self.kind} of frugan's own; give yours another name.")
+            raise UserError(f"frugan itself has the {self.kind} '{name}'. Give yours another name.")
         record(self.kind, self._added, name, variant)
         return variant
 
@@ -115,7 +115,7 @@ class Catalogue(Generic[T]):
     def add(self, name: str, function: Callable[..., T]) -> Callable[..., T]:
         """Make a function of one's own known under `name`; returns it. Raises UserError if the name is taken."""
         if name in self._shipped:
-            raise UserError(f"The {self.kind} '{name}' is frugan's own; give yours another name.")
+            raise UserError(f"frugan itself has the {self.kind} '{name}'. Give yours another name.")
         record(self.kind, self._added, name, function)
         return function
 
@@ -143,14 +143,15 @@ class Catalogue(Generic[T]):
             inspect.signature(function).bind(*inputs, **given)
         except TypeError as error:
             raise UserError(
-                f"The {self.kind} '{name}' cannot be made ({error}): its function is given {len(inputs)} positional "
-                "arguments, and each option needs a name and a default. docs/extending.md has an example."
+                f"The {self.kind} '{name}' cannot be made ({error}). Its function gets {len(inputs)} positional "
+                "arguments; every other argument is an option and needs a name and a default. docs/extending.md has "
+                "an example."
             ) from error
         made = function(*inputs, **given)
         lacking = [attribute for attribute in self.has if not hasattr(made, attribute)]
         if lacking:
             raise UserError(
-                f"The {self.kind} '{name}' makes something without '{lacking[0]}' ({type(made).__name__}); it needs "
+                f"The {self.kind} '{name}' makes a {type(made).__name__} without '{lacking[0]}', but it needs "
                 f"{', '.join(self.has)}. docs/extending.md has an example."
             )
         return made
@@ -180,11 +181,11 @@ def check_options(owner: str, given: Mapping[str, Any], accepted: Mapping[str, A
             raise UserError(f"{owner} has no option '{name}'. {suggest(name, accepted)}")
         default = accepted[name]
         if isinstance(default, bool) != isinstance(value, bool) and default is not None:
-            raise UserError(f"{owner}: option '{name}' is {value!r}; it takes a value like {default!r}.")
+            raise UserError(f"{owner}: the option '{name}' is {value!r}. Give a value like {default!r}.")
         number = isinstance(default, (int, float)) and isinstance(value, (int, float))
         if default is not None and value is not None and not number and not isinstance(value, type(default)):
             if not (isinstance(default, (list, tuple)) and isinstance(value, (list, tuple))):
-                raise UserError(f"{owner}: option '{name}' is {value!r}; it takes a value like {default!r}.")
+                raise UserError(f"{owner}: the option '{name}' is {value!r}. Give a value like {default!r}.")
 
 
 # --------------------------------------------------------------------------------------------- where variants come from
@@ -242,7 +243,7 @@ def record(kind: str, known: dict[str, Any], name: str, variant: Any) -> None:
         edited = before is not None and origin.name == before.name and origin.hash != before.hash
         if not (edited or (before is not None and before.typed and origin.typed)):
             both = "" if before is None or origin.name == before.name else f", by {before.name} and by {origin.name}"
-            raise UserError(f"The {kind} '{name}' was added twice{both}; give one of them another name.")
+            raise UserError(f"The {kind} '{name}' was added twice{both}. Give one of them another name.")
     _additions[:] = [one for one in _additions if one.known is not known or one.name != name]
     _additions.append(_Addition(kind, known, name, variant, origin))
     known[name] = variant

@@ -65,8 +65,8 @@ def stages(*, factors: Sequence[Sequence[float]] = ()) -> Schedule:
     rising = all(one[0] < other[0] for one, other in itertools.pairwise(pairs))
     if not pairs or len(pairs) < len(factors) or not rising or any(factor < 0 for _, factor in pairs):
         raise UserError(
-            f"The schedule 'stages' has factors={[*factors]}; it takes pairs [images, factor] by rising images, with "
-            "factors from 0, e.g. stages,factors=[[50000,0.5],[100000,0.1]]."
+            f"The schedule 'stages' has factors={[*factors]}. Give pairs [images, factor] with rising images and "
+            "factors of 0 or more, e.g. stages,factors=[[50000,0.5],[100000,0.1]]."
         )
 
     def factor(images: int, budget: int) -> float:
@@ -80,7 +80,7 @@ def _falling(
 ) -> Schedule:
     """From 1 to `to` along a curve that leads from 0 to 1."""
     if not 0 <= hold < 1:
-        raise UserError(f"The schedule '{name}' has hold={hold}; it takes a share from 0 to below 1.")
+        raise UserError(f"The schedule '{name}' has hold={hold}. Give a share of 0 or more and below 1.")
 
     def factor(images: int, budget: int) -> float:
         last = budget if end is None else end

@@ -118,8 +118,8 @@ def swap(
     evidence = _trained(module)
     if evidence and not start_afresh:
         raise UserError(
-            f"This module looks trained ({evidence}), and the layers that a swap builds start afresh: what they had "
-            "learnt is lost. If that is meant, call swap(..., start_afresh=True)."
+            f"This module looks trained ({evidence}). A swap builds new layers, so what the replaced layers have "
+            "learnt is lost. If you want that, call swap(..., start_afresh=True)."
         )
 
     before = None if inputs is None else observe(module, inputs, batch=batch)
@@ -252,7 +252,7 @@ def _wanted(convolutions: dict[str, _ConvNd], layers: Chooser | None) -> set[str
     for pattern in (layers,) if isinstance(layers, str) else layers:
         matches = fnmatch.filter(convolutions, pattern)
         if not matches:
-            raise UserError(f"No convolution of this module is called '{pattern}'. {suggest(pattern, convolutions)}")
+            raise UserError(f"This module has no convolution called '{pattern}'. {suggest(pattern, convolutions)}")
         wanted.update(matches)
     return wanted
 
@@ -295,20 +295,20 @@ def _compare(module: nn.Module, copy: nn.Module, before: Observation, inputs: An
         after = observe(copy, inputs, batch=before.batch)
     except UserError as error:
         raise UserError(
-            f"After the swap to '{report.family}' the module does not run, so something in it uses a convolution's "
-            f"weights directly; leave that layer out with layers=... ({error})"
+            f"After the swap to '{report.family}' the module fails, so some part of it uses the weights of a "
+            f"convolution directly. Leave that layer out with layers=... ({error})"
         ) from error
     shapes = {call.name: call.output for call in after.calls}
     for call in before.calls:
         if shapes.get(call.name, call.output) != call.output:
             raise UserError(
-                f"The family '{report.family}' gives {shapes[call.name]} at '{call.name}' where the original gives "
-                f"{call.output}; a family must keep the shapes of the standard one."
+                f"The family '{report.family}' returns {shapes[call.name]} at '{call.name}', but the original returns "
+                f"{call.output}. A family must keep the shapes of the standard one."
             )
     if before.outputs != after.outputs:
         raise UserError(
-            f"After the swap to '{report.family}' the module gives {after.outputs} instead of {before.outputs}; leave "
-            "layers out with layers=... to find the one that it depends on."
+            f"After the swap to '{report.family}' the module returns {after.outputs} instead of {before.outputs}. To "
+            "find the layer that causes this, leave layers out with layers=..."
         )
     old, new = priced(module, before), priced(copy, after)
     rows = tuple(

@@ -47,14 +47,14 @@ def translate(
 
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
-        raise UserError(f"{out} exists; give another --out, or --overwrite.")
+        raise UserError(f"{out} already exists. Give another --out, or --overwrite.")
     owncode.load_of(run, code, trust_code=trust_code)
     translator, targets = _opened(run, to, str(choose_device(device)))
     files = _image_files(images)
     channels, *trained = translator.config["image"]
     wanted = size or min(trained)
     if wanted < 1:
-        raise UserError(f"--size {wanted}: give a side in pixels from 1.")
+        raise UserError(f"--size {wanted}: give a side in pixels, 1 or more.")
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     rows: list[list[Any]] = []
@@ -90,7 +90,9 @@ def _opened(run: str | Path, to: Sequence[str], device: str) -> tuple[Translator
         known.append(open_shipped(run, role=back, device=device))
     targets = tuple(to) or translator.domains
     if not targets:
-        raise UserError(f"{run} takes labels of two data sets, which have no names here; use frugan.load in Python.")
+        raise UserError(
+            f"{run} takes the labels of two data sets, which have no names here. Use frugan.load in Python."
+        )
 
     def knows(one: Translator, target: str) -> bool:
         attribute = target.removeprefix(NOT) if one.config["domains"]["kind"] == "attributes" else target
@@ -102,8 +104,10 @@ def _opened(run: str | Path, to: Sequence[str], device: str) -> tuple[Translator
     everything = [name for one in known for name in one.domains]
     wrong = next((target for target in targets if not any(knows(one, target) for one in known)), None)
     if wrong is None:
-        raise UserError(f"--to {','.join(targets)}: these are two directions; translate in one at a time.")
-    raise UserError(f"{run} does not translate to '{wrong}'. {suggest(wrong, everything)}")
+        raise UserError(
+            f"--to {','.join(targets)}: these need two different translators. Translate to one of them at a time."
+        )
+    raise UserError(f"{run} cannot translate to '{wrong}'. {suggest(wrong, everything)}")
 
 
 def _image_files(images: Sequence[str | Path]) -> list[tuple[Path, bool]]:
@@ -113,14 +117,14 @@ def _image_files(images: Sequence[str | Path]) -> list[tuple[Path, bool]]:
         if given.is_dir():
             inside = sorted(path for path in given.rglob("*") if path.suffix.lower() in SUFFIXES)
             if not inside:
-                raise UserError(f"{given} holds no image files ({', '.join(SUFFIXES)}).")
+                raise UserError(f"{given} has no image files ({', '.join(SUFFIXES)}).")
             files += [(path, False) for path in inside]
         elif given.is_file():
             files.append((given, True))
         else:
-            raise UserError(f"{given}: there is no such file or folder; give images, or folders of images.")
+            raise UserError(f"{given}: there is no such file or folder. Give images, or folders of images.")
     if not files:
-        raise UserError("No images were given; name files or folders: frugan translate RUN IMAGES --out FOLDER.")
+        raise UserError("No images were given. Name files or folders: frugan translate RUN IMAGES --out FOLDER.")
     return files
 
 
@@ -135,7 +139,7 @@ def _read(path: Path, channels: int, size: int, multiple: int, named: bool) -> n
             grey = image.mode in ("1", "L", "LA", "I", "F", "I;16")
             if grey != (channels == 1):
                 given, taken = ("grey", "colour") if grey else ("in colour", "grey")
-                raise UserError(f"{path} is {given}, and this translator takes {taken} images.")
+                raise UserError(f"{path} is {given}, but this translator needs {taken} images.")
             image = image.convert("L" if channels == 1 else "RGB")
     except (UnidentifiedImageError, OSError, UserError) as error:
         refusal = error if isinstance(error, UserError) else UserError(f"{path} cannot be read as an image: {error}.")

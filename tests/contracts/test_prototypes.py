@@ -267,10 +267,10 @@ def test_labels_of_the_data_are_told_beside_what_the_game_tells(case, train, noi
     generator = frugan.load(out, code=case.code)
     one, other = (generator.sample(4, seed=0, labels=label) for label in (0, 2))
     assert not np.array_equal(one, other)
-    with pytest.raises(UserError, match=r"needs labels and .* has none"):
+    with pytest.raises(UserError, match=r"needs labels, but .* has none"):
         train(case, tmp_path / "other", images=32, changes=labels)
     if case is TOLD:
-        told = r"itself says what 'discriminator' is told; set discriminator\.labels=false"
+        told = r"itself gives 'discriminator' its condition.* Set discriminator\.labels=false"
         with pytest.raises(UserError, match=told):
             train(case, tmp_path / "other", changes={"discriminator.labels": True})
 
@@ -456,7 +456,7 @@ def test_a_frozen_network_is_given_its_weights_and_keeps_them(train, teacher, fi
 def test_without_weights_a_frozen_network_is_refused_and_so_are_those_of_another(train, teacher, tmp_path):
     with pytest.raises(UserError, match=r"No player trains the network 'teacher' .*: --init teacher=PATH"):
         train(STUDENT, tmp_path / "run", init=None)
-    with pytest.raises(UserError, match=r"--init teacher=.*: its generator is another network .* differs"):
+    with pytest.raises(UserError, match=r"--init teacher=.*: its generator is a different network .* differs"):
         train(STUDENT, tmp_path / "run", changes={"teacher.width": 0.1})
     with pytest.raises(UserError, match=r"no network 'techer'. Did you mean 'teacher'"):
         train(STUDENT, tmp_path / "run", init={"techer": teacher})
@@ -468,7 +468,7 @@ def test_a_run_goes_on_though_its_teacher_has_gone_or_refuses_another(train, tea
     frugan.load(teacher, code=TEACHER.code).save(kept_in)
     out = train(STUDENT, tmp_path / "run", init={"teacher": kept_in}, images=24)
     other = train(TEACHER, tmp_path / "other", images=8)
-    with pytest.raises(UserError, match=r"was begun with the weights .* in 'teacher', and .* Give another --out"):
+    with pytest.raises(UserError, match=r"was begun with the weights .* in 'teacher', but .* Give another --out"):
         train(STUDENT, out, init={"teacher": other})
     shutil.rmtree(kept_in)
     train(STUDENT, out, init={"teacher": kept_in})

@@ -208,7 +208,7 @@ def test_weights_follow_from_seed_and_network_alone():
 
 
 @pytest.mark.parametrize(("changes", "told"), [
-    ({"streams": {"unlabelled": {}}}, "takes no stream 'unlabelled'"),
+    ({"streams": {"unlabelled": {}}}, "has no stream 'unlabelled'"),
     ({"streams": {"train": {"sorce": "x"}}}, "Did you mean 'source'"),
 ])
 def test_streams_are_checked(changes, told):
@@ -225,7 +225,7 @@ def test_players_and_networks_that_do_not_fit_are_named():
     with pytest.raises(UserError, match="needs a network 'discriminator'"):
         build.check(replace(recipe, networks=networks))
     more = {**recipe.networks, "critic": recipe.networks["discriminator"]}
-    with pytest.raises(UserError, match="has no place for a network 'critic'"):
+    with pytest.raises(UserError, match="does not use a network 'critic'"):
         build.check(replace(recipe, networks=more))
 
 

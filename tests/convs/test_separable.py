@@ -51,7 +51,7 @@ def test_a_multiplier_gives_each_channel_several_kernels() -> None:
 
 def test_an_unknown_activation_at_the_seam_is_answered() -> None:
     for family in ("depthwise", "factorised"):
-        with pytest.raises(UserError, match=f"'{family}' knows no activation 'rleu' .* Did you mean 'relu'"):
+        with pytest.raises(UserError, match=f"'{family}' has no activation 'rleu' .* Did you mean 'relu'"):
             convs.find(family).same(8, 8, 3, between="rleu")
 
 

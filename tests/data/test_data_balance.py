@@ -81,5 +81,5 @@ def test_what_cannot_be_balanced_is_refused() -> None:
     with pytest.raises(UserError, match=r"data.balance=evn: Did you mean 'even'"):
         Batches({"real": unbalanced()}, seed=0, balance={"real": "evn"})
     bare = Dataset("bare", "train", ImageShape(1, 2, 2), torch.zeros(3, 1, 2, 2, dtype=torch.uint8), None, (), "0")
-    with pytest.raises(UserError, match=r"bare .*has no labels to be balanced by"):
+    with pytest.raises(UserError, match=r"data.balance needs labels, but .*bare.* has none"):
         Batches({"real": bare}, seed=0, balance={"real": "even"})

@@ -97,7 +97,7 @@ def test_the_first_images_move_nothing_and_leave_the_data_as_it_was() -> None:
 
 def test_wrong_counts_streams_and_positions_are_refused() -> None:
     batches = Batches({"real": counted(4)}, seed=0, world=2)
-    with pytest.raises(UserError, match="3 images cannot be shared by 2 processes"):
+    with pytest.raises(UserError, match="3 images cannot be divided equally among 2 processes"):
         batches.take("real", 3)
     with pytest.raises(UserError, match="Did you mean 'real'"):
         batches.take("reel", 2)

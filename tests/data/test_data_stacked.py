@@ -92,16 +92,16 @@ def test_names_are_in_the_order_of_the_numbers() -> None:
 def test_what_cannot_be_stacked_is_said(digits: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "bare.npz", images=np.zeros((5, 6, 6), np.uint8))
     np.savez(tmp_path / "many.npz", images=np.zeros((22, 6, 6), np.uint8), labels=np.arange(22) % 11)
-    with pytest.raises(UserError, match="has no class for each image; take a source with labels"):
+    with pytest.raises(UserError, match=r"has no class for each image. Give a source with labels"):
         opened(f"stacked:{tmp_path / 'bare.npz'}")
-    with pytest.raises(UserError, match="has 11 classes; accepted are 2 to 10"):
+    with pytest.raises(UserError, match="has 11 classes, but stacking takes 2 to 10"):
         opened(f"stacked:{tmp_path / 'many.npz'}")
-    with pytest.raises(UserError, match="64 classes; accepted"):
+    with pytest.raises(UserError, match="64 classes, but stacking takes"):
         opened(f"stacked:5:stacked:5:{digits}")
-    with pytest.raises(UserError, match=r"it names no source\. Accepted is stacked:SOURCE"):
+    with pytest.raises(UserError, match=r"names no source\. Type stacked:SOURCE"):
         opened("stacked:")
     for wrong in (f"stacked:0:{digits}", "stacked:20:"):
-        with pytest.raises(UserError, match="accepted is stacked:SOURCE or stacked:COUNT:SOURCE, a count from 1"):
+        with pytest.raises(UserError, match="type stacked:SOURCE or stacked:COUNT:SOURCE, with a count of 1"):
             opened(wrong)
-    with pytest.raises(UserError, match="there is no such file or folder"):
+    with pytest.raises(UserError, match="there is no file, folder or named source"):
         opened("stacked:glyfs")

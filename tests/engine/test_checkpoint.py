@@ -140,7 +140,7 @@ def test_a_damaged_checkpoint_is_passed_over_but_never_taken_for_none(tmp_path):
 
 def test_other_parts_newer_formats_and_other_files_are_refused(tmp_path, monkeypatch):
     path = checkpoint.write(tmp_path, {"a": Anything({"x": torch.zeros(2)})}, 64)
-    with pytest.raises(UserError, match="only one of the two has b"):
+    with pytest.raises(UserError, match="Only one of the two has b"):
         checkpoint.restore({"a": Anything({}), "b": Anything({})}, *checkpoint.read(path))
     other = tmp_path / "other.safetensors"
     other.write_bytes(b"not a checkpoint")
@@ -151,7 +151,7 @@ def test_other_parts_newer_formats_and_other_files_are_refused(tmp_path, monkeyp
     monkeypatch.setattr(checkpoint, "FORMAT", 2)
     newer = checkpoint.write(tmp_path, {"a": Anything({"x": torch.zeros(2)})}, 65)
     monkeypatch.undo()
-    with pytest.raises(UserError, match=r"checkpoint format 2; this frugan reads 1 to 1\. Update"):
+    with pytest.raises(UserError, match=r"checkpoint format 2, but this frugan reads only 1 to 1\. Update"):
         checkpoint.read(newer)
 
 

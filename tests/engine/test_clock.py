@@ -26,7 +26,7 @@ def test_the_share_of_a_process_is_its_slice_of_the_whole():
     whole = torch.arange(6)
     shares = [Progress(0, 0, 0, Processes(rank, 3)).share(whole).tolist() for rank in range(3)]
     assert shares == [[0, 1], [2, 3], [4, 5]]
-    with pytest.raises(UserError, match="set batch_size to a multiple"):
+    with pytest.raises(UserError, match="Set batch_size to a multiple"):
         Progress(0, 0, 0, Processes(0, 4)).share(whole)
 
 

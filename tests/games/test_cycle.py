@@ -192,7 +192,7 @@ def test_the_grid_shows_both_directions_and_the_way_back():
 
 
 def test_options_that_cannot_be_are_refused():
-    with pytest.raises(UserError, match="weights from 0"):
+    with pytest.raises(UserError, match="weights of 0 or more"):
         cycle(identity=-1.0)
     with pytest.raises(UserError, match=r"game\.pool=-1"):
         cycle(pool=-1)

@@ -247,7 +247,7 @@ def test_a_game_that_applies_no_penalties_is_refused_some(monkeypatch: pytest.Mo
     monkeypatch.setattr(games.registry, "_added", {})
     games.add("bare", games.Variant(Bare, games.find("adversarial").order))
     recipe = recipes.find("mnist").with_changes({"game": "bare", "penalties": "r1"})
-    with pytest.raises(UserError, match="'bare' applies no penalties, and these were asked for: r1"):
+    with pytest.raises(UserError, match="'bare' does not use penalties, but the recipe has r1"):
         build.check(recipe)
     build.check(recipe.with_changes({"penalties": "none"}))
 
@@ -255,5 +255,5 @@ def test_a_game_that_applies_no_penalties_is_refused_some(monkeypatch: pytest.Mo
 def test_a_game_whose_penalties_have_no_names_is_told_how_to_give_them_some() -> None:
     parts = parts_of("adversarial", [])
     parts.game.penalties = ()  # type: ignore[attr-defined]
-    with pytest.raises(UserError, match=r"of Adversarial is a tuple; it takes name -> penalty.*by_name"):
+    with pytest.raises(UserError, match=r"of Adversarial is a tuple. It must map name -> penalty.*by_name"):
         parts.stateful()

@@ -243,7 +243,7 @@ def test_the_grid_shows_the_input_and_then_each_target():
 
 
 def test_a_round_has_a_step_of_the_discriminator():
-    with pytest.raises(UserError, match="whole number from 1"):
+    with pytest.raises(UserError, match="whole number, 1 or more"):
         star(2, discriminator_steps=0)
 
 
@@ -260,7 +260,7 @@ def test_to_give_one_of_exclusive_attributes_takes_the_others_away():
 
 def test_data_without_labels_are_refused():
     data = dataclasses.replace(colours.squares(8, [0, 2]), labels=None)
-    with pytest.raises(UserError, match="take data that have some"):
+    with pytest.raises(UserError, match="Use data with labels"):
         play(colours.parts_of(star(), {"train": data}, PLAYERS), rounds=1)
 
 

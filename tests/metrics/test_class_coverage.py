@@ -37,5 +37,5 @@ def test_what_is_no_probability_is_refused(rows: list[list[float]]) -> None:
 
 
 def test_one_class_is_refused() -> None:
-    with pytest.raises(UserError, match="at least two classes"):
+    with pytest.raises(UserError, match="two classes or more"):
         class_coverage.compute(probabilities=torch.zeros(3, 1))

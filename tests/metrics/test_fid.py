@@ -177,17 +177,17 @@ def test_features_without_a_value_are_named() -> None:
     for metric in ("fid", "kid"):
         compute = frugan.metrics.find(metric).compute
         options = {} if metric == "fid" else {"subset_size": 2}
-        with pytest.raises(UserError, match=f"^{metric}: 1 of 10 feature rows of 'fake' are not finite .*number 3"):
+        with pytest.raises(UserError, match=f"^{metric}: 1 of 10 images of 'fake' have features .* finite .*number 3"):
             compute(real=good, fake=broken, **options)
         with pytest.raises(UserError, match="not finite"):
             compute(real=good / 0, fake=good, **options)
-        with pytest.raises(UserError, match=f"^{metric}: 1 image in 'fake'; it takes at least 2"):
+        with pytest.raises(UserError, match=f"^{metric}: 1 image in 'fake', but it needs 2 or more"):
             compute(real=good, fake=good[:1], **options)
-        with pytest.raises(UserError, match="'real' has 4 features per image and 'fake' has 3"):
+        with pytest.raises(UserError, match="'real' has 4 features per image, but 'fake' has 3"):
             compute(real=good, fake=good[:, :3], **options)
-        with pytest.raises(UserError, match="features of all 10 real images are equal"):
+        with pytest.raises(UserError, match="all 10 real images have equal features"):
             compute(real=good[:1].expand(10, 4), fake=good, **options)
-        with pytest.raises(UserError, match=r"shape \[10\]; features are \[count, width\]"):
+        with pytest.raises(UserError, match=r"shape \[10\]\. Features must have the shape \[count, width\]"):
             compute(real=good[:, 0], fake=good, **options)
     with pytest.raises(UserError, match="too large for float64"):
         frugan.metrics.fid.compute(real=good * 1e200, fake=good)
@@ -195,5 +195,5 @@ def test_features_without_a_value_are_named() -> None:
 
 def test_covariances_of_no_features_are_refused() -> None:
     impossible = torch.tensor([[1.0, 2.0], [2.0, 1.0]])  # an eigenvalue of -1
-    with pytest.raises(UserError, match="fid: the distance came out as -2; these covariances cannot come"):
+    with pytest.raises(UserError, match="fid: the distance is -2, which is impossible"):
         frechet(*2 * (_features.Statistics(10, torch.zeros(2), impossible),))

@@ -73,5 +73,5 @@ def test_what_is_no_probability_is_refused() -> None:
         frugan.metrics.inception_score.compute(probabilities=logits)
     with pytest.raises(UserError, match="not logarithms"):
         frugan.metrics.inception_score.compute(probabilities=torch.full((20, 5), math.nan))
-    with pytest.raises(UserError, match=r"\[5, 5\] in 10 splits; .*fewer splits"):
+    with pytest.raises(UserError, match=r"\[5, 5\], for 10 splits.*fewer splits"):
         frugan.metrics.inception_score.compute(probabilities=logits[:5].log_softmax(1))

@@ -204,17 +204,17 @@ def test_a_collapsed_generator_has_a_value() -> None:
 
 def test_what_has_no_value_is_refused() -> None:
     real, fake, held_out = draw(30, 4), draw(30, 4, 1), draw(30, 4, 2)
-    with pytest.raises(UserError, match=r"1 of 30 feature rows of 'held_out' are not finite"):
+    with pytest.raises(UserError, match=r"1 of 30 images of 'held_out' have features that are not finite"):
         compute(real, fake, torch.cat([held_out, torch.full((1, 4), math.nan)])[1:])
-    with pytest.raises(UserError, match="1 image in 'held_out'; it takes at least 2"):
+    with pytest.raises(UserError, match="1 image in 'held_out', but it needs 2 or more"):
         compute(real, fake, held_out[:1])
-    with pytest.raises(UserError, match="'real' has 4 features per image and 'held_out' has 3"):
+    with pytest.raises(UserError, match="'real' has 4 features per image, but 'held_out' has 3"):
         compute(real, fake, held_out[:, :3])
-    with pytest.raises(UserError, match="'real' has 4 features per image and 'fake' has 3"):
+    with pytest.raises(UserError, match="'real' has 4 features per image, but 'fake' has 3"):
         compute(real, fake[:, :3], held_out)
-    with pytest.raises(UserError, match="all 30 real images are equal"):
+    with pytest.raises(UserError, match="all 30 real images have equal features"):
         compute(torch.ones(30, 4), fake, held_out)
     with pytest.raises(UserError, match="'held_out' are too large for float64"):
         compute(real, fake, held_out * 1e200)
-    with pytest.raises(UserError, match="cells=0; it takes at least 1"):
+    with pytest.raises(UserError, match=r"cells=0. Give 1 or more"):
         compute(real, fake, held_out, cells=0)

@@ -149,13 +149,13 @@ def test_pairs_follow_the_seed_and_nothing_else() -> None:
 
 def test_images_without_a_value_are_named() -> None:
     good = smooth(4)
-    with pytest.raises(UserError, match=r"^ms_ssim: 'pixels' is torch.float32 \[4, 1, 32, 32\]; it takes images as"):
+    with pytest.raises(UserError, match=r"^ms_ssim: 'pixels' is torch.float32 \[4, 1, 32, 32\]. It needs images as"):
         compute(good.float())
-    with pytest.raises(UserError, match=r"^ms_ssim: 1 image in 'pixels'; it takes at least 2"):
+    with pytest.raises(UserError, match=r"^ms_ssim: 1 image in 'pixels', but it needs 2 or more"):
         compute(good[:1])
-    with pytest.raises(UserError, match="images of 'pixels' are 8 x 8; it takes sides of at least 11 pixels"):
+    with pytest.raises(UserError, match="images of 'pixels' are 8 x 8, but it needs at least 11 x 11"):
         compute(good[:, :, :8, :8])
-    with pytest.raises(UserError, match="4 images and 3 labels"):
+    with pytest.raises(UserError, match="4 images but 3 labels"):
         compute(good, torch.arange(3))
-    with pytest.raises(UserError, match="no two of the 4 images are of one class"):
+    with pytest.raises(UserError, match="no two of the 4 images have the same class"):
         compute(good, torch.arange(4))

@@ -143,13 +143,13 @@ def test_draws_follow_from_the_seed_alone() -> None:
 
 
 def test_what_has_no_value_is_said() -> None:
-    with pytest.raises(UserError, match=r"paths=99, epsilon=0.01; it takes at least 100 paths"):
+    with pytest.raises(UserError, match=r"paths=99, epsilon=0.01. Give 100 paths or more"):
         length(Linear(), paths=99)
-    with pytest.raises(UserError, match=r"epsilon=0; .*a step above 0"):
+    with pytest.raises(UserError, match=r"epsilon=0. .*an epsilon above 0"):
         length(Linear(), epsilon=0.0)
     with pytest.raises(UserError, match=r"no path 'slurp'. Did you mean 'slerp'"):
         length(Linear(), path="slurp")
-    with pytest.raises(UserError, match="not finite; look at the generator's images"):
+    with pytest.raises(UserError, match=r"not finite. Look at the generator's images"):
         length(Linear(), lambda images: identity(images) / 0)
 
 

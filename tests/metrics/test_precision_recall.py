@@ -77,19 +77,19 @@ def test_features_without_a_value_are_named(metric: str) -> None:
     good = draw(10, 4)
     broken = good.clone()
     broken[3, 2] = math.nan
-    with pytest.raises(UserError, match=f"^{metric}: 1 of 10 feature rows of 'fake' are not finite .*number 3"):
+    with pytest.raises(UserError, match=f"^{metric}: 1 of 10 images of 'fake' have features .* finite .*number 3"):
         judge(real=good, fake=broken)
-    with pytest.raises(UserError, match=f"^{metric}: 1 image in 'fake'; it takes at least"):
+    with pytest.raises(UserError, match=f"^{metric}: 1 image in 'fake', but it needs"):
         judge(real=good, fake=good[:1])
-    with pytest.raises(UserError, match="3 images in 'real'; it takes at least 4"):
+    with pytest.raises(UserError, match="3 images in 'real', but it needs 4 or more"):
         judge(real=good[:3], fake=good, k=3)
-    with pytest.raises(UserError, match="'real' has 4 features per image and 'fake' has 3"):
+    with pytest.raises(UserError, match="'real' has 4 features per image, but 'fake' has 3"):
         judge(real=good, fake=good[:, :3])
-    with pytest.raises(UserError, match="features of all 10 real images are equal"):
+    with pytest.raises(UserError, match="all 10 real images have equal features"):
         judge(real=good[:1].expand(10, 4), fake=good)
     with pytest.raises(UserError, match="features of 'fake' are too large for float64"):
         judge(real=good, fake=good * 1e200)
-    with pytest.raises(UserError, match=r"k=0; .* k at least 1"):
+    with pytest.raises(UserError, match=r"k=0. .* give 1 or more"):
         judge(real=good, fake=good, k=0)
 
 

@@ -207,17 +207,17 @@ def test_draws_follow_the_seed_and_nothing_else() -> None:
 
 def test_images_without_a_value_are_named() -> None:
     good = noise(4)
-    with pytest.raises(UserError, match=r"^swd: 'pixels' is torch.float32 \[4, 1, 32, 32\]; it takes images as bytes"):
+    with pytest.raises(UserError, match=r"^swd: 'pixels' is torch.float32 \[4, 1, 32, 32\]. It needs images as bytes"):
         compute(good, good.float() / torch.nan)
     with pytest.raises(UserError, match=r"'real_pixels' is torch.uint8 \[4, 32, 32\]"):
         compute(good[:, 0], good)
-    with pytest.raises(UserError, match=r"^swd: 1 image in 'pixels'; it takes at least 2"):
+    with pytest.raises(UserError, match=r"^swd: 1 image in 'pixels', but it needs 2 or more"):
         compute(good, good[:1])
-    with pytest.raises(UserError, match="images of 'pixels' are 14 x 14; it takes sides of at least 16 pixels"):
+    with pytest.raises(UserError, match="images of 'pixels' are 14 x 14, but it needs at least 16 x 16"):
         compute(good, noise(4, side=14))
     with pytest.raises(UserError, match="the real images are 1 x 32 x 32 and the fakes 3 x 32 x 32"):
         compute(good, noise(4, 3))
     with pytest.raises(UserError, match="all 4 real images are equal"):
         compute(good[:1].expand(4, 1, 32, 32), good)
-    with pytest.raises(UserError, match="at least 1 of each"):
+    with pytest.raises(UserError, match="1 or more of each"):
         compute(good, good, patches=0)

@@ -87,10 +87,10 @@ def test_errors_are_mean_differences_in_levels() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (labels(ASKED[:3]), r"'told' \[3, 4\].*it takes four tables of one shape"),
+        (labels(ASKED[:3]), r"'told' \[3, 4\].*It needs four tables of one shape"),
         (labels(ASKED.float()), "some labels are floats"),
-        (labels(*[ASKED[:1]] * 4), "1 translated images; it takes at least 2"),
-        (labels(OWN, asked=OWN), "4 of 4 images were translated to what they are already"),
+        (labels(*[ASKED[:1]] * 4), "1 translated images, but it needs 2 or more"),
+        (labels(OWN, asked=OWN), "4 of 4 images were translated to the class that they already have"),
     ],
 )
 def test_what_has_no_accuracy_is_said(given: dict[str, Any], message: str) -> None:
@@ -100,7 +100,7 @@ def test_what_has_no_accuracy_is_said(given: dict[str, Any], message: str) -> No
 
 def test_images_that_are_no_pairs_are_refused() -> None:
     images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
-    with pytest.raises(UserError, match="each image is compared with the one in its own row"):
+    with pytest.raises(UserError, match="Each image is compared with the one in the same row"):
         frugan.metrics.reconstruction_error.compute(source_pixels=images, returned_pixels=images[:3])
-    with pytest.raises(UserError, match="it takes images as bytes"):
+    with pytest.raises(UserError, match="It needs images as bytes"):
         frugan.metrics.identity_error.compute(real_pixels=images, unchanged_pixels=images.float())

@@ -91,5 +91,5 @@ def test_bigan_sheet_5_fact_7_latents_lie_in_minus_1_to_1_and_can_be_left_free(m
 def test_labels_join_the_vector_of_a_joint_part_and_other_vectors_are_refused():
     network = make_joint(classes=10)
     assert network.second.vector.in_features == 60
-    with pytest.raises(UserError, match=r"Vectors of shape \[2, 49\] were given; this network takes \[count, 50\]"):
+    with pytest.raises(UserError, match=r"vectors have the shape \[2, 49\], but this network needs \[count, 50\]"):
         network(torch.zeros(2, *MNIST), torch.zeros(2, 49), torch.tensor([0, 1]))

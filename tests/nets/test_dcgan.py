@@ -57,7 +57,7 @@ def test_dcgan_sheet_2_6_macs(make_meta, macs):
 @pytest.mark.parametrize("options", [{}, TORCH_ENCODER])
 def test_dcgan_sheet_7_1_discriminator_accepts_exactly_64(make_meta, options):
     network = make_meta("dcgan", "encoder", (3, 64, 64), SCORE, **options)
-    with pytest.raises(UserError, match=r"takes \[count, 3, 64, 64\]"):
+    with pytest.raises(UserError, match=r"needs \[count, 3, 64, 64\]"):
         network(torch.randn(2, 3, 32, 32, device="meta"))
 
 
@@ -182,7 +182,7 @@ def test_other_kernels_keep_the_sizes(make_meta, options):
 def test_what_it_cannot_build_is_said_in_one_line(make_meta):
     with pytest.raises(UserError, match="33 x 33"):
         make_meta("dcgan", "decoder", (3, 33, 33), 20)
-    with pytest.raises(UserError, match="1 or 2 layers"):
+    with pytest.raises(UserError, match="takes 1 or 2"):
         make_meta("dcgan", "decoder", (3, 32, 32), 20, layers_per_stage=3)
     with pytest.raises(UserError, match="Did you mean 'convolution'"):
         make_meta("dcgan", "encoder", (3, 32, 32), SCORE, head="convolutional")

@@ -50,5 +50,5 @@ def test_any_memory_order_type_and_gradient():
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, 30])
 def test_a_share_out_of_range_is_refused(p):
-    with pytest.raises(UserError, match="at least 0 and below 1"):
+    with pytest.raises(UserError, match="0 or more and below 1"):
         Dropout(p)

@@ -81,7 +81,7 @@ def test_the_natural_image_at_full_width(name, part):
 def test_a_condition_that_is_missing_or_not_wanted_is_refused(name, part):
     image = IMAGES["28"]
     *given, labels = inputs(part, image, 4)
-    with pytest.raises(UserError, match="takes labels"):
+    with pytest.raises(UserError, match="needs labels"):
         build(name, part, image, classes=4)(*given)
     with pytest.raises(UserError, match="takes no labels"):
         build(name, part, image)(*given, labels)
@@ -91,5 +91,5 @@ def test_a_condition_that_is_missing_or_not_wanted_is_refused(name, part):
 def test_a_wrong_input_shape_is_answered_with_the_right_one(name, part):
     network = build(name, part, IMAGES["28"])
     wrong = torch.randn(2, 13) if part == "decoder" else torch.randn(2, 1, 27, 28)
-    with pytest.raises(UserError, match="this network takes"):
+    with pytest.raises(UserError, match="this network needs"):
         network(wrong, *inputs(part, IMAGES["28"], 0, count=2)[1:])

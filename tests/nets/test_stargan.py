@@ -189,11 +189,11 @@ def test_stargan_depthwise_sheet_5_15_running_statistics_change_evaluation_only(
 
 @pytest.mark.parametrize(("build", "options", "told"), [
     (translator, {"block_layers": [3, 2]}, "one for each of the 6 blocks"),
-    (translator, {"block_layers": [0]}, "one whole number from 1"),
-    (translator, {"stages": -1}, "whole numbers from 0"),
+    (translator, {"block_layers": [0]}, "one whole number above 0"),
+    (translator, {"stages": -1}, "whole numbers, 0 or more"),
     (translator, {"size": 30}, "multiples of 4"),
-    (encoder, {"stages": 7}, "At most 6"),
-    (encoder, {"size": 31}, "does not allow"),
+    (encoder, {"stages": 7}, "at most 6"),
+    (encoder, {"size": 31}, "is impossible"),
 ])
 def test_depths_that_cannot_be_are_refused(build, options, told):
     with pytest.raises(UserError, match=told):

@@ -184,12 +184,12 @@ def test_an_unknown_choice_is_answered_with_the_nearest(make_meta):
 
 
 def test_a_wrong_number_of_channels_is_named(make_meta):
-    with pytest.raises(UserError, match="3 positive whole numbers"):
+    with pytest.raises(UserError, match="3 whole numbers above 0"):
         make_meta("tutorial", "decoder", MNIST, 100, channels=(64, 32))
 
 
 def test_an_odd_image_size_is_answered_with_one_that_works(make_meta):
-    with pytest.raises(UserError, match="resize the data to 32 x 32"):
+    with pytest.raises(UserError, match="Resize the data to 32 x 32"):
         make_meta("tutorial", "decoder", (1, 30, 30), 100)
 
 

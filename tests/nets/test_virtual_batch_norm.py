@@ -85,7 +85,7 @@ def test_a_network_owns_its_reference(network):
     assert network(latents, labels).shape == (5, 1, 28, 28)
     bits = nn.functional.one_hot(labels, 4)
     torch.testing.assert_close(network(latents, bits), network(latents, labels))
-    with pytest.raises(UserError, match="takes labels"):
+    with pytest.raises(UserError, match="needs labels"):
         network(latents)
 
 

@@ -131,7 +131,7 @@ def test_the_first_of_two_processes_wins(view: View, cache: Path) -> None:
 def test_a_damaged_description_is_said(damaged: str, view: View, cache: Path, tmp_path: Path) -> None:
     shutil.copytree(cache, tmp_path / "copy")
     (next((tmp_path / "copy").iterdir()) / "description.json").write_text(damaged)
-    with pytest.raises(UserError, match="is damaged or of another version; delete that folder"):
+    with pytest.raises(UserError, match=r"is damaged or was saved by another version. Delete that folder"):
         frugan.views.build("classifier", dataset=shapes(), cache=tmp_path / "copy")
 
 
@@ -139,7 +139,7 @@ def test_a_damaged_cache_is_said(view: View, cache: Path, tmp_path: Path) -> Non
     shutil.copytree(cache, tmp_path / "copy")
     weights = next((tmp_path / "copy").iterdir()) / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(UserError, match="is damaged or of another version; delete that folder"):
+    with pytest.raises(UserError, match=r"is damaged or was saved by another version. Delete that folder"):
         frugan.views.build("classifier", dataset=shapes(), cache=tmp_path / "copy")
 
 
@@ -149,9 +149,9 @@ def test_data_it_cannot_learn_from_are_named(view: View, tmp_path: Path) -> None
         data.__dict__.update(changes)
         frugan.views.build("classifier", dataset=data, cache=tmp_path)
 
-    with pytest.raises(UserError, match="pass the data set"):
+    with pytest.raises(UserError, match="Pass the data set"):
         frugan.views.build("classifier", cache=tmp_path)
-    with pytest.raises(UserError, match=r"cannot learn from shapes: it has no labels.*'pixels' or 'inception'"):
+    with pytest.raises(UserError, match=r"cannot be trained on shapes: it has no labels.*'pixels' or 'inception'"):
         build(labels=None)
     with pytest.raises(UserError, match="300 images of 1 combination; at least 100 of 2"):
         build(labels=torch.zeros(300, 4))
@@ -161,7 +161,7 @@ def test_data_it_cannot_learn_from_are_named(view: View, tmp_path: Path) -> None
         build(labels=torch.zeros(300, dtype=torch.int64))
     with pytest.raises(UserError, match="a side under 6 pixels"):
         build(shape=ImageShape(1, 5, 5))
-    with pytest.raises(UserError, match=r"learnt from images \[1, 12, 12\]; these are \[1, 28, 28\]"):
+    with pytest.raises(UserError, match=r"trained on images \[1, 12, 12\], but these are \[1, 28, 28\]"):
         view.features(torch.zeros(2, 1, 28, 28, dtype=torch.uint8))
     assert not list(tmp_path.iterdir())
 

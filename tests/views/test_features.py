@@ -208,5 +208,5 @@ def test_floats_are_looked_at_between_the_bytes() -> None:
     step = 1e-4  # far below half a level, 1/255
     moved = view.features_of_floats(as_floats + step) - view.features_of_floats(as_floats)
     assert torch.allclose(moved, torch.full_like(moved, step / 2), atol=1e-6)
-    with pytest.raises(UserError, match=r"view 'pixels' takes only bytes.*take another view"):
+    with pytest.raises(UserError, match=r"view 'pixels' only takes bytes.*Use another view"):
         replace(view, takes_floats=False).features_of_floats(as_floats)

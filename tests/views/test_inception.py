@@ -157,7 +157,7 @@ def test_metrics_sheet_3_input_range_and_grey() -> None:
     assert ready[:, :, 0, 0].tolist() == [[-1.0] * 3, [0.0] * 3, [0.9921875] * 3]
     grey = images(1)
     assert torch.equal(prepare(grey), prepare(grey.expand(-1, 3, -1, -1)))
-    with pytest.raises(UserError, match="1 or 3 channels; these images have 4"):
+    with pytest.raises(UserError, match="1 or 3 channels, but these images have 4"):
         prepare(images(4))
 
 
@@ -345,26 +345,26 @@ def test_each_mistake_with_the_weights_is_said(weights: dict[str, Tensor], tmp_p
     with pytest.raises(UserError, match="no such file"):
         convert_weights(tmp_path / "none-6726825d.pth", tmp_path)
     path = stored(tmp_path, {"fc.bias": weights["fc.bias"]})
-    with pytest.raises(UserError, match="name ends in -6726825d, the start of their SHA-256"):
+    with pytest.raises(UserError, match="published weights ends in -6726825d, the start of their SHA-256"):
         convert_weights(path, tmp_path)
     renamed = path.rename(tmp_path / "pt_inception-2015-12-05-6726825d.pth")
-    with pytest.raises(UserError, match=r"SHA-256 starts with .* its name says 6726825d; the download is cut short"):
+    with pytest.raises(UserError, match=r"SHA-256 starts with .* its name says 6726825d.* Download it again"):
         frugan.views.convert_weights(renamed, cache=tmp_path)
-    with pytest.raises(UserError, match=r"472 tensors are expected, and 471 missing, e\.g\. Conv2d_1a_3x3\.bn\.bias"):
+    with pytest.raises(UserError, match=r"should have 472 tensors, and 471 missing, e\.g\. Conv2d_1a_3x3\.bn\.bias"):
         convert({"fc.bias": weights["fc.bias"]})
     with pytest.raises(
         UserError, match=r"1 missing, e\.g\. Mixed_5b\.branch1x1\.bn\.running_var and 1 extra, e\.g\. x"
     ):
         convert({name.replace("Mixed_5b.branch1x1.bn.running_var", "x"): tensor for name, tensor in weights.items()})
-    with pytest.raises(UserError, match=r"fc\.weight is \[1000, 2048\]; the FID network has \[1008, 2048\]"):
+    with pytest.raises(UserError, match=r"fc\.weight is \[1000, 2048\], but in the FID network it is \[1008, 2048\]"):
         convert({**weights, "fc.weight": weights["fc.weight"][:1000]})
     with pytest.raises(UserError, match=r"fc\.bias has values that are not finite"):
         convert({**weights, "fc.bias": weights["fc.bias"] / 0})
-    with pytest.raises(UserError, match="holds a list instead of named tensors"):
+    with pytest.raises(UserError, match="holds a list, but named tensors"):
         convert([weights["fc.bias"]])
-    with pytest.raises(UserError, match="cannot be read as tensors alone"):
+    with pytest.raises(UserError, match="cannot be read as plain tensors"):
         convert({"fc.bias": Path("code")})
-    with pytest.raises(UserError, match=r"names no weights that frugan knows; .*6726825d\* for the view 'inception'"):
+    with pytest.raises(UserError, match=r"is not the name of a weights file .*6726825d\* for the view 'inception'"):
         frugan.views.convert_weights(tmp_path / "weights.pth")
     assert not (tmp_path / "cache").exists()
 
@@ -380,13 +380,13 @@ def test_converted_weights_are_checked_at_every_use(converted: Path, tmp_path: P
 
     kept = tmp_path / "inception-6726825d.safetensors"
     kept.write_bytes(b"cut short")
-    with pytest.raises(UserError, match=r"no whole safetensors file.*delete it and convert"):
+    with pytest.raises(UserError, match=r"is damaged .*Delete it and convert"):
         build()
     data = bytearray(converted.read_bytes())
     data[-1] ^= 1
     kept.write_bytes(data)
-    with pytest.raises(UserError, match=r"is damaged: its tensors no longer have the checksum .*delete it and convert"):
+    with pytest.raises(UserError, match=r"is damaged: its tensors no longer have the checksum .*Delete it and convert"):
         build()
     save_file(load_file(converted), kept)
-    with pytest.raises(UserError, match=r"was not written by this version of frugan; delete it and convert"):
+    with pytest.raises(UserError, match=r"was not written by this version of frugan. Delete it and convert"):
         build()

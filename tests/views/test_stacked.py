@@ -100,10 +100,10 @@ def test_only_stacked_data_suit(view: View, cache: Path) -> None:
     }
     assert not any(map(suits, others.values()))
     with pytest.raises(
-        UserError, match=r"looks at three labelled images in one: stacked bars is none. Take data such as"
+        UserError, match=r"three labelled images in one, but stacked bars has none. Use data such as"
     ):
         frugan.views.build("stacked", dataset=others["grey"], cache=cache)
     with pytest.raises(UserError, match="no data were given"):
         frugan.views.build("stacked", cache=cache)
-    with pytest.raises(UserError, match=r"for images \[3, 8, 8\]; these are \[1, 8, 8\]"):
+    with pytest.raises(UserError, match=r"for images \[3, 8, 8\], but these are \[1, 8, 8\]"):
         view.look(data.images[:, :1])

@@ -44,7 +44,7 @@ def test_unknown_views_and_options_are_named() -> None:
         frugan.views.build("pixel")
     with pytest.raises(UserError, match=r"View 'pixels' has no option 'sides'. Did you mean 'side'"):
         frugan.views.build("pixels", sides=3)
-    with pytest.raises(UserError, match="pass the data set"):
+    with pytest.raises(UserError, match="Pass the data set"):
         frugan.views.build("pixels")
 
 
@@ -73,7 +73,7 @@ def test_pixels_are_not_moved_by_a_callers_precision() -> None:
 def test_pixels_of_another_shape_are_refused() -> None:
     view = frugan.views.build("pixels", dataset=unlabelled(1, 28, 28), side=4)
     assert view.width == 16
-    with pytest.raises(UserError, match=r"for images \[1, 28, 28\]; these are \[3, 28, 28\]"):
+    with pytest.raises(UserError, match=r"for images \[1, 28, 28\], but these are \[3, 28, 28\]"):
         view.features(noise(2, 3, 28, 28))
 
 

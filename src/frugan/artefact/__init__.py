@@ -1,4 +1,4 @@
-"""What a run shipped, alive again: `load` gives the object of its role, from an artefact or from a run folder.
+"""Artefacts: `load` opens the network that a run shipped, from an artefact or a run folder, as an object of its role.
 
 A generator samples, a translator translates, an encoder encodes, a classifier classifies.
 
@@ -105,7 +105,7 @@ def open_shipped(
         )
     found = str(config.get("role", GENERATOR))
     if role is not None and not _fits(found, role):
-        raise UserError(f"{path} ships one network, in the role '{found}'; '{role}' is wanted here.")
+        raise UserError(f"{path} ships one network, in the role '{found}', but '{role}' is needed here.")
     alive = revive(config, tensors, device=device, settle=from_run, name=str(path))
     if config.get("own_code", alive.config.get("own_code")) != alive.config.get("own_code"):
         owncode.tell(f"{path} was made with other code: {config['own_code']} then, {alive.config['own_code']} now.")
@@ -141,8 +141,8 @@ def _kind_of(role: str) -> type[Generator | Translator | Encoder]:
     kind = role.partition("_")[0]
     if kind not in KINDS:
         raise UserError(
-            f"The role '{role}' has nothing that could use its network. A game ships: {', '.join(KINDS)}; of two "
-            "networks in one role each adds its own word, as translator_ab."
+            f"Nothing can use a network in the role '{role}'. A game may ship the roles {', '.join(KINDS)}. For two "
+            "networks in one role, add a word to each, e.g. translator_ab."
         )
     return KINDS[kind]
 
@@ -155,10 +155,14 @@ def _alive(
         module = _module(config)
         module.load_state_dict(tensors)
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{Path(name) / 'config.json'} is not whole: {type(error).__name__} {error}.") from None
+        raise UserError(
+            f"{Path(name) / 'config.json'} is damaged or incomplete: {type(error).__name__} {error}. Get or save the "
+            "artefact again."
+        ) from None
     except RuntimeError as error:
         raise UserError(
-            f"The weights in {name} do not fit its network: {str(error).splitlines()[-1].strip()}"
+            f"The weights in {name} do not fit the network that its config.json describes: "
+            f"{str(error).splitlines()[-1].strip()}"
         ) from None
     if settle:
         # What depends on the weights was last computed at some earlier round, and for the live ones.

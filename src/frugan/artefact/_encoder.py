@@ -55,7 +55,7 @@ class Encoder(Made):
         condition = self.told(len(images) if images.ndim else 0, labels)
         if condition is not None and labels is None:
             raise UserError(
-                f"This {self.role} was trained with labels; give them: {self.role}.encode(images, labels=...)."
+                f"This {self.role} was trained with labels, so it needs labels: {self.role}.encode(images, labels=...)."
             )
         found = []
         chunks = chunks_of(images, self.config["image"], self._range, self.device, f"this {self.role}")
@@ -82,8 +82,8 @@ class Classifier(Encoder):
         super().__init__(module, config)
         if OUTPUT not in self.outputs:
             raise UserError(
-                f"A classifier says '{OUTPUT}' of an image, and this network says only: {', '.join(self.outputs)}. "
-                'Load it as what it is, e.g. frugan.load(path, role="encoder").'
+                f"A classifier needs the output '{OUTPUT}', but this network only has the outputs "
+                f"{', '.join(self.outputs)}. Load it in its own role, e.g. frugan.load(path, role=\"encoder\")."
             )
 
     @property

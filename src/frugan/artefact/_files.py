@@ -21,7 +21,7 @@ def write(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], 
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file; an artefact is a folder. Give another path.")
     if path.exists() and any(path.iterdir()) and not overwrite:
-        raise UserError(f"{path} is not empty; give another path, or overwrite=True.")
+        raise UserError(f"{path} is not empty. Give another path, or overwrite=True.")
     path.mkdir(parents=True, exist_ok=True)
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # Not `save_file`, whose files only their owner may read.
@@ -32,16 +32,18 @@ def write(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], 
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and weights. Raises UserError for what is not whole, or of a later format."""
+    """Read an artefact's config and weights. Raises UserError for a damaged artefact, or one of a later format."""
     try:
         config = json.loads((path / "config.json").read_text())
         version = config.get("format") if isinstance(config, dict) else None
         if not isinstance(version, int) or not 1 <= version <= FORMAT:
-            raise UserError(f"{path} has artefact format {version}; this frugan reads 1 to {FORMAT}. Update frugan.")
+            raise UserError(
+                f"{path} has artefact format {version}, but this frugan reads only 1 to {FORMAT}. Update frugan."
+            )
         with safe_open(path / "model.safetensors", framework="pt") as file:
             return config, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (ValueError, SafetensorError, FileNotFoundError) as error:
-        raise UserError(f"{path} is not a whole artefact: {error}.") from None
+        raise UserError(f"{path} is damaged or incomplete: {error}. Get or save the artefact again.") from None
 
 
 def _card(config: Mapping[str, Any]) -> str:

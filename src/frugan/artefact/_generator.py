@@ -61,7 +61,7 @@ class Generator(Made):
     ) -> Iterator[Tensor]:
         """The images of `sample`, as they are made: bytes ``[up to 32, channels, height, width]`` on the CPU."""
         if count < 0:
-            raise UserError(f"{count} images cannot be made; give a number from 0.")
+            raise UserError(f"count is {count}. Give how many images to make, 0 or more.")
         wanted = self.told(count, labels)
         for start in range(0, count, CHUNK):
             latents = self.latents.rows(start, CHUNK, seed, truncation).to(self.device)

@@ -1,4 +1,4 @@
-"""What everything that a run ships has in common: finished weights, what is known of them, and how they are kept."""
+"""What all shipped networks have in common: their weights, what is known about them, and how to save them."""
 
 from __future__ import annotations
 
@@ -53,18 +53,19 @@ class Made:
         if not size:
             if labels is not None:
                 raise UserError(
-                    f"This {self.role} takes no labels; leave them out, or train it with them: {self.role}.labels=true."
+                    f"This {self.role} was trained without labels. Leave labels out, or train it with them: "
+                    f"{self.role}.labels=true."
                 )
             return None
         if not blueprint.labels:
             given = torch.zeros(size) if labels is None else torch.as_tensor(labels, dtype=torch.float32)
             if given.ndim not in (1, 2) or given.shape[-1] != size or (given.ndim == 2 and len(given) != count):
-                raise UserError(f"labels: {size} values for all images, or [{count}, {size}], are wanted.")
+                raise UserError(f"labels: give {size} values that hold for all images, or an array [{count}, {size}].")
             return given.expand(count, size)
         given = torch.arange(count) % size if labels is None else torch.as_tensor(labels, dtype=torch.int64)
         given = given.expand(count) if given.ndim == 0 else given
         if given.shape != (count,) or (given.numel() and not 0 <= int(given.min()) <= int(given.max()) < size):
-            raise UserError(f"labels: {count} class numbers from 0 to {size - 1} are wanted, one for each image.")
+            raise UserError(f"labels: give {count} class numbers from 0 to {size - 1}, one for each image.")
         return given
 
     @property
@@ -91,7 +92,10 @@ class Made:
         Raises UserError if `path` holds something already and `overwrite` is False, or for a fused network.
         """
         if isinstance(self.module, Fused):
-            raise UserError("A fused network is made for one machine and ships nowhere; save the one it was made of.")
+            raise UserError(
+                "A fused network works on one machine only, so it cannot be saved. Save the network that it was made "
+                "from."
+            )
         return _files.write(Path(path), self.config, self.module.state_dict(), overwrite)
 
 

@@ -69,10 +69,10 @@ class Translator(Made):
         domains = self.config["domains"]
         if domains["kind"] == "direction":
             if to not in (None, *self.domains):
-                raise UserError(f"This translator does not lead to '{to}'. {suggest(str(to), self.domains)}")
+                raise UserError(f"This translator cannot translate to '{to}'. {suggest(str(to), self.domains)}")
             return None
         if to is None:
-            raise UserError(f"Say what to translate to. {suggest('', self.domains)}")
+            raise UserError(f"Say what to translate to, with to=... {suggest('', self.domains)}")
         asked = [to] if isinstance(to, str) else list(to) if isinstance(to, (list, tuple)) else []
         if not asked or not all(isinstance(name, str) for name in asked):
             told = torch.as_tensor(to)
@@ -80,7 +80,10 @@ class Translator(Made):
         if domains["kind"] == "classes":
             number = self._number(asked[0])
             if len(asked) > 1:
-                raise UserError(f"An image has one of {', '.join(self.domains)}; {', '.join(asked)} were asked for.")
+                raise UserError(
+                    f"An image can have only one of {', '.join(self.domains)}, but {', '.join(asked)} were given. Give "
+                    "one."
+                )
             return torch.full((len(images),), number, device=self.device)
         bits = self._own(images, labels, rows)
         for name in asked:
@@ -105,8 +108,8 @@ class Translator(Made):
             return torch.as_tensor(labels)[rows].clone().to(self.device)
         if self.reader is None:
             raise UserError(
-                "An artefact cannot see which attributes an image has, and the translator must be told all: give "
-                f"labels, of {', '.join(self.domains)}; or load the run folder, whose discriminator sees them."
+                "The translator must know which attributes each image has, and an artefact cannot find out. Give "
+                f"labels, from {', '.join(self.domains)}; or load the run folder, whose discriminator finds them."
             )
         size = self.config["image"][1:]
         shrunk = images

@@ -122,7 +122,7 @@ class Bench:
         """
         folder = Path(folder)
         if folder.exists() and not (folder.is_dir() and {one.name for one in folder.iterdir()} <= _FILES):
-            raise UserError(f"{folder} holds files that no bench wrote; give another --out.")
+            raise UserError(f"{folder} holds files that frugan bench did not write. Give another --out.")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "bench.json").write_text(json.dumps(self.as_dict(), indent=1) + "\n")
         plot = folder / "bench.png"
@@ -173,7 +173,7 @@ def bench(
     from frugan.engine.precision import choose_device
 
     if repeats < 2:
-        raise UserError(f"repeats={repeats}: quartiles need at least two measurements.")
+        raise UserError(f"repeats={repeats}: give 2 or more, since quartiles need two measurements.")
     base = training.resolve(costing.recipe_of(recipe, code, trust_code), changes=changes, batch_size=batch_size)
     tell = announce or (lambda line: None)
     place = choose_device(device)
@@ -181,7 +181,7 @@ def bench(
     asked = tuple(precisions) or tuple(name for name in ("float32", "bf16") if name in fast)
     for name in asked:
         if name not in ("float32", "bf16"):
-            raise UserError(f"There is no precision '{name}' to bench. {suggest(name, ('float32', 'bf16'))}")
+            raise UserError(f"frugan bench cannot measure the precision '{name}'. {suggest(name, ('float32', 'bf16'))}")
     named = tuple(families) or arms_of(base)
     mode = kernels.resolve(base.kernels, place, base.whole_rounds)
 

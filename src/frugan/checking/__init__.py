@@ -1,4 +1,4 @@
-"""Checking: whether what a user's own files add keeps the contracts, in seconds, on data made on the spot.
+"""Checking: whether the variants in a user's own files do what frugan needs. Takes seconds and needs no data.
 
 Each public file here is the contract of one axis: its requirements, in the order in which they are looked at. The
 contract tests run the same requirements over everything that is registered, so what is asked of frugan's own variants
@@ -28,7 +28,7 @@ PATIENCE = 5.0
 
 @dataclass(frozen=True)
 class Report:
-    """What was found of everything that some files add.
+    """The result of checking some files: a finding for each variant and requirement.
 
     Attributes:
         code: the files.
@@ -99,7 +99,7 @@ def check(*code: str | Path, say: Callable[[str], None] | None = None) -> Report
     Raises UserError for no file, one that cannot be read, or files that add nothing.
     """
     if not code:
-        raise UserError("Name the file to be checked: frugan check my.py, in Python frugan.check(\"my.py\").")
+        raise UserError("Name the file to check: frugan check my.py, in Python frugan.check(\"my.py\").")
     wanted = added_by(list(code))
     from frugan.checking._ground import open_ground
 
@@ -120,8 +120,8 @@ def added_by(code: Code) -> list[tuple[Contract, str]]:
     if not pairs:
         listed = ", ".join(str(one.path) for one in files)
         raise UserError(
-            f"{listed} adds nothing: a variant becomes known by its axis' add, e.g. games.add(\"mine\", Variant(Mine, "
-            "order)). docs/extending.md shows each kind."
+            f"{listed} adds no variant. A file adds one by calling add of its axis, e.g. games.add(\"mine\", "
+            "Variant(Mine, order)). docs/extending.md shows each kind."
         )
     return [(known[kind], name) for kind, name in pairs]
 

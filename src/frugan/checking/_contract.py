@@ -139,7 +139,7 @@ def _outcome(requirement: Requirement, variant: Any) -> tuple[State, str]:
 
 
 def describe_error(error: BaseException) -> str:
-    """An error in a line: its kind, what it says, and the line of the user's file that it comes from."""
+    """Describe an error in one line: its class, its message, and the line of the user's file that caused it."""
     places = traceback.extract_tb(error.__traceback__)
     home = Path(__file__).parents[1]
     own = [place for place in places if home not in Path(place.filename).parents and "/torch/" not in place.filename]

@@ -75,7 +75,7 @@ def plays_a_round(variant: Runs) -> None:
 
 
 def resumes_bit_for_bit(variant: Runs) -> None:
-    """Four rounds in one go, and two rounds, a checkpoint and two rounds more, leave the same run."""
+    """A run of two rounds that is saved and continued for two more equals a run of four rounds, bit for bit."""
     recipe, ground = variant.recipe, variant.ground
     whole = copy_state(ground.play(recipe, 4))
     first, second = ground.play(recipe, 2), ground.parts(recipe)

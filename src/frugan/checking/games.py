@@ -245,7 +245,7 @@ def _labels_of(given: tuple[Any, ...], named: dict[str, Any], place: int) -> Ten
 
 
 def settles_by_its_own_method(game: Checked) -> None:
-    """`settle(network, seed)` is there, as `frugan.games.settle` mostly does it."""
+    """The game has a method `settle(network, seed)`. Most games can simply call `frugan.games.settle` in it."""
     parts = game.ground.parts(game.recipe)
     for network in parts.game.networks.values():
         parts.game.settle(network, 0)

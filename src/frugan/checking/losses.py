@@ -38,7 +38,7 @@ class Loss:
         return self.ground.pair(loss=Choice(self.name))
 
     def sides(self) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-        """Both sides as functions of real and fake logits."""
+        """The loss of the discriminator and that of the generator, each as a function of real and fake logits."""
         loss = self.made
 
         def random() -> torch.Generator:
@@ -106,7 +106,7 @@ def pulls_the_right_way(loss: Loss) -> None:
 
 
 def computes_in_float32_at_least(loss: Loss) -> None:
-    """Whatever the networks ran in."""
+    """The loss is computed in float32 or more precisely, also if the networks computed in bf16."""
     real, fake = _logits(64, 1)
     for side, value_of in loss.sides().items():
         value = value_of(real.bfloat16(), fake.bfloat16())

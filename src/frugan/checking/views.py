@@ -85,7 +85,7 @@ def sees_each_image_alone(view: Checked) -> None:
 
 
 def tells_its_version(view: Checked) -> None:
-    """The same whenever it is built for the same data; another one for another option that changes features."""
+    """A view built again for the same data has the same version; with an option that changes features, another."""
     built = view.built()
     if built.version != view.built().version:
         raise NotKept(f"built twice for the same data it has two versions: {built.version}, {view.built().version}.")

@@ -74,14 +74,14 @@ def cost(
     """
     from frugan.costing import cost_of
 
-    found = cost_of(
+    costs = cost_of(
         model, family=family, discriminator_family=discriminator_family, changes=key_values(keys), latency=latency,
         explain=explain, code=code, trust_code=trust_code,
     )
     if json:
-        print_json(found.as_dict(layers=layers))
+        print_json(costs.as_dict(layers=layers))
     else:
-        found.show(layers=layers)
+        costs.show(layers=layers)
 
 
 
@@ -109,16 +109,16 @@ def bench(
     """
     from frugan.benching import bench as measure
 
-    found = measure(
+    result = measure(
         recipe, families=listed(families) or (), precisions=listed(precisions) or (), batch_size=batch_size,
         changes=key_values(keys), repeats=repeats, device=device, code=code, trust_code=trust_code,
         announce=tell,
     )
-    plot = found.save(Path("runs") / f"bench-{found.recipe}" if out is None else out)
+    plot = result.save(Path("runs") / f"bench-{result.recipe}" if out is None else out)
     if json:
-        print_json(found.as_dict())
+        print_json(result.as_dict())
     else:
-        found.show(layers=layers)
+        result.show(layers=layers)
         print(f"Plot: {plot}")
 
 

@@ -143,11 +143,11 @@ class Layers:
                 contract["padding"] = narrower(contract["padding"], kernel, contract["kernel"])
         kernel, start = contract.pop("kernel"), contract.pop("start")
         if start not in STARTS:
-            raise UserError(f"The layer '{role}' has no start '{start}'. {suggest(start, STARTS)}")
+            raise UserError(f"The layer '{role}' has start='{start}', which is unknown. {suggest(start, STARTS)}")
         norm = contract.get("inner_norm")
         if isinstance(norm, str):
             if norm not in NORMS:
-                raise UserError(f"There is no inner_norm called '{norm}'. {suggest(norm, NORMS)}")
+                raise UserError(f"inner_norm={norm} is unknown. {suggest(norm, NORMS)}")
             contract["inner_norm"] = NORMS[norm]
         accepted = options_of(getattr(family, kind), without=CONTRACT)
         own = {name: value for name, value in own.items() if name in accepted}
@@ -183,6 +183,6 @@ class Layers:
         for pattern, family in self.rules:
             if pattern != "*" and not fnmatch.filter(roles, pattern):
                 raise UserError(
-                    f"The rule '{pattern}' -> {family.name} matches no layer. "
-                    f"Roles of this network: {', '.join(roles)}."
+                    f"The rule '{pattern}' -> {family.name} matches no layer. This network has layers with the roles "
+                    f"{', '.join(roles)}."
                 )

@@ -34,5 +34,5 @@ def check_between(family: str, between: str) -> None:
     """Raise UserError for an activation that is not known."""
     if between and between not in BETWEEN:
         raise UserError(
-            f"The family '{family}' knows no activation '{between}' between pieces. {suggest(between, BETWEEN)}"
+            f"The family '{family}' has no activation '{between}' for between its pieces. {suggest(between, BETWEEN)}"
         )

@@ -65,8 +65,8 @@ def _separable(
     first = order == "depthwise_first"
     if multiplier < 1 or (multiplier > 1 and not first):
         raise UserError(
-            f"multiplier={multiplier} with order={order}: the family 'depthwise' takes 1, or more with "
-            "order=depthwise_first."
+            f"multiplier={multiplier} with order={order}: the family 'depthwise' takes a multiplier above 1 only with "
+            "order=depthwise_first. Give multiplier=1, or that order."
         )
     check_between("depthwise", between)
     inside = bias if inner_bias is None else inner_bias

@@ -67,7 +67,10 @@ def _pieces(
         raise UserError(f"The family 'factorised' has no form '{form}'. {suggest(form, FORMS)}")
     check_between("factorised", between)
     if holes and form != "pair":
-        raise UserError(f"The family 'factorised' has holes only in its form 'pair', not in '{form}'; leave holes out.")
+        raise UserError(
+            f"The option holes of the family 'factorised' only works with form=pair, not with form={form}. Leave holes "
+            "out, or give form=pair."
+        )
     if kernel == 1:
         raise Declined("a 1 x 1 kernel has nothing to split")
     if form != "pair" and (kernel < 5 or kernel % 2 == 0):

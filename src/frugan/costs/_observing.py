@@ -66,9 +66,9 @@ def observe(module: nn.Module, *inputs: Any, batch: int | None = None) -> Observ
     Raises UserError if it does not run on `inputs` (see `frugan.cost`), or if how many images they hold is not clear.
     """
     if not isinstance(module, nn.Module):
-        raise UserError(f"Only a torch module has a cost, and this is a {type(module).__name__}; give it an nn.Module.")
+        raise UserError(f"frugan.cost needs a torch module (nn.Module), but a {type(module).__name__} was given.")
     if batch is not None and (type(batch) is not int or batch < 1):
-        raise UserError(f"The batch is {batch!r}; say how many images the inputs hold, e.g. batch=1.")
+        raise UserError(f"batch={batch!r}: say how many images the inputs hold, e.g. batch=1.")
     positional, keyword = arguments(inputs)
     device = next((tensor.device for tensor in all_tensors(module)), torch.device("cpu"))
     described = ", ".join(_described(value) for value in (*positional, *keyword.values()))
@@ -82,15 +82,15 @@ def observe(module: nn.Module, *inputs: Any, batch: int | None = None) -> Observ
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]  # torch adds every signature it knows below
         raise UserError(
-            f"{type(module).__name__} does not run on {described}: {reason}. Give what it is called with, "
-            "tensors or shapes with their batch, e.g. (1, 3, 64, 64)."
+            f"{type(module).__name__} fails with {described}: {reason}. Give the inputs that it needs: tensors, or "
+            "shapes that begin with the batch, e.g. (1, 3, 64, 64)."
         ) from error
     counted = batch or images_of(given, outputs, watch.images)
     if counted is None:
         made = ", ".join(map(str, outputs)) or "no tensor"
         raise UserError(
-            f"How many images {type(module).__name__} was called with is not clear: with {described} it gives {made}. "
-            "Say it by batch=..., e.g. batch=1 for an image without a batch axis."
+            f"It is unclear how many images {type(module).__name__} was called with: with {described} it returns "
+            f"{made}. Say it with batch=..., e.g. batch=1 for an image without a batch axis."
         )
     counter = watch.counter
     return Observation(

@@ -18,7 +18,7 @@ def duplicate(module: nn.Module, *, share: bool = False) -> nn.Module:
     memo: dict[int, Any] = {}
     for tensor in all_tensors(module):
         if nn.parameter.is_lazy(tensor):
-            raise UserError("The module has lazy layers, whose sizes are not known yet; run it once on data first.")
+            raise UserError("The module has lazy layers, whose sizes are not known yet. Call it once on data first.")
         if share and isinstance(tensor, nn.Parameter):
             memo[id(tensor)] = tensor
         elif not tensor.is_leaf:  # which deepcopy refuses: the weight that weight_norm computed last
@@ -32,7 +32,10 @@ def arguments(inputs: tuple[Any, ...]) -> tuple[list[Any], dict[str, Any]]:
         packed = hasattr(inputs[0], "_fields")  # a packed sequence is one argument
         inputs = inputs if packed else tuple(inputs[0])
     if not inputs:
-        raise UserError("Say what the module is called with: a tensor or a shape with its batch, e.g. (1, 3, 64, 64).")
+        raise UserError(
+            "Give the inputs that the module is called with: a tensor, or a shape that begins with the batch, e.g. "
+            "(1, 3, 64, 64)."
+        )
     positional: list[Any] = []
     keyword: dict[str, Any] = {}
     for value in inputs:

@@ -102,14 +102,17 @@ class Dataset:
                 them).
         """
         if self.attributes:
-            raise UserError(f"{self.title} has attributes; choose by them in open_dataset(..., only=...).")
+            raise UserError(
+                f"{self.title} has attributes instead of classes. Choose images by attribute with open_dataset(..., "
+                "only=...)."
+            )
         chosen = class_numbers(self.title, self.classes, classes)
         if self.labels is None or not chosen:
-            raise UserError(f"{self.title}: no class was chosen; name one of {', '.join(self.classes)}.")
+            raise UserError(f"{self.title}: no class was named. Name one or more of {', '.join(self.classes)}.")
         labels = renumber(self.labels.numpy(), chosen)
         kept = np.flatnonzero(labels >= 0)
         if not len(kept):
-            raise UserError(f"{self.title} holds no image of the classes {', '.join(map(str, classes))}.")
+            raise UserError(f"{self.title} has no image of the classes {', '.join(map(str, classes))}.")
         images = self.images.index_select(0, torch.from_numpy(kept))
         names = tuple(self.classes[number] for number in chosen)
         return dataclasses.replace(
@@ -183,7 +186,7 @@ def open_dataset(
         attributes: which attributes the labels shall be, in this order; all in the source's order if left out.
         exclusive: groups of attributes of which an image has at most one; a group without any attribute of this source
             is ignored.
-        limit: take at most so many images: a random choice, always the same.
+        limit: use at most this many images: a random choice, but always the same one.
         allow_unusable: go on where more than 5 % of the images cannot be used.
         cache: folder instead of ``$FRUGAN_CACHE`` or ``~/.cache/frugan``.
         progress: called now and then while packing, with the images done and the total.
@@ -192,7 +195,7 @@ def open_dataset(
         UserError: the source, split, class or attribute is not there, or its images cannot be used; says what to do.
     """
     if isinstance(attributes, str):
-        raise UserError(f"data.attributes={attributes!r}: accepted is a list of names, e.g. ['{attributes}'].")
+        raise UserError(f"data.attributes={attributes!r}: give a list of names, e.g. ['{attributes}'].")
     wanted = _wanted(size, channels, only, limit)
     found = _find(source, split, wanted.size, cache)
     packed = open_pack(found, split, wanted, allow_unusable=allow_unusable, cache=cache, progress=progress)
@@ -304,13 +307,13 @@ def _wanted(
     """What is asked for, checked before any file is opened."""
     height, width = (size, size) if isinstance(size, int) else size or (None, None)
     if size is not None and not (isinstance(height, int) and isinstance(width, int) and min(height, width) >= 1):
-        raise UserError(f"data.size={size}: accepted is a side in pixels, e.g. 64, or height and width, e.g. 48,64.")
+        raise UserError(f"data.size={size}: give the side in pixels, e.g. 64, or height and width, e.g. 48,64.")
     if channels not in (None, 1, 3):
-        raise UserError(f"data.channels={channels}: accepted are 1 (grey) and 3 (red, green, blue).")
+        raise UserError(f"data.channels={channels}: give 1 (grey) or 3 (red, green, blue).")
     if limit is not None and limit < 1:
-        raise UserError(f"data.limit={limit}: accepted is a number of images from 1.")
+        raise UserError(f"data.limit={limit}: give a number of images, 1 or more.")
     if isinstance(only, str):
-        raise UserError(f"data.only={only!r}: accepted is a list of classes, e.g. ['{only}'].")
+        raise UserError(f"data.only={only!r}: give a list of classes, e.g. ['{only}'].")
     return Wanted(None if height is None or width is None else (height, width), channels, tuple(only), limit)
 
 
@@ -325,8 +328,8 @@ def _find(source: str, split: str, size: tuple[int, int] | None, cache: Path | N
     splits = reader.splits(place)
     if split not in splits:
         raise UserError(
-            f"--data {source} has no {split} images, only {', '.join(splits)}."
-            f" Put them where this kind of source has them ({reader.what})."
+            f"--data {source} has no {split} images, only {', '.join(splits)}. Add them as this kind of source needs "
+            f"them ({reader.what}), or use another split."
         )
     found = reader.find(place, split, size)
     return found if name is None else dataclasses.replace(found, name=name)
@@ -339,7 +342,10 @@ def _resolve(source: str, cache: Path | None) -> tuple[str, str | None, Reader]:
     kinds = {kind: readers.find(kind) for kind in readers.names()}
     taking = [kind for kind, reader in kinds.items() if not reader.loose and reader.accepts(place)]
     if len(taking) > 1:
-        raise UserError(f"--data {source}: holds {' and '.join(taking)} files; give the file that you mean.")
+        raise UserError(
+            f"--data {source}: this folder holds {' and '.join(taking)} files, so it is unclear which are meant. Give "
+            "one file."
+        )
     taking = taking or [kind for kind, reader in kinds.items() if reader.loose and reader.accepts(place)]
     if not taking:
         raise _unknown(source, place, list(kinds.values()))
@@ -350,13 +356,12 @@ def _unknown(source: str, place: str, kinds: Sequence[Reader]) -> UserError:
     path = Path(place)
     if path.is_file() and path.suffix.lower() in _ARCHIVES:
         return UserError(
-            f"--data {source}: it is an archive; unpack it and give the folder, e.g. --data {path.with_suffix('')}"
+            f"--data {source} is an archive. Unpack it and give the folder, e.g. --data {path.with_suffix('')}"
         )
     if path.exists():
         return UserError(
-            f"--data {source}: frugan reads no such files. Accepted: {'; '.join(kind.what for kind in kinds)}."
+            f"--data {source}: frugan cannot read this kind of file. Accepted: "
+            f"{'; '.join(kind.what for kind in kinds)}."
         )
     named = [*NAMED, *(entry[0] for kind in kinds for entry in kind.built_in)]
-    return UserError(
-        f"--data {source}: there is no such file or folder, and no source of that name. {suggest(source, named)}"
-    )
+    return UserError(f"--data {source}: there is no file, folder or named source like this. {suggest(source, named)}")

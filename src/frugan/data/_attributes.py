@@ -21,7 +21,7 @@ def numbers_of(name: str, attributes: Sequence[str], classes: Sequence[str], wan
         if attribute not in attributes:
             raise UserError(f"{name} has no attribute '{attribute}'. {suggest(str(attribute), attributes)}")
     if len(set(wanted)) < len(wanted):
-        raise UserError(f"{name}: an attribute is chosen twice among {', '.join(wanted)}.")
+        raise UserError(f"{name}: one attribute is named twice in {', '.join(wanted)}. Name each once.")
     return [list(attributes).index(attribute) for attribute in wanted]
 
 
@@ -38,8 +38,9 @@ def groups_of(
         strange = [attribute for attribute in group if attribute not in known]
         if strange and len(strange) < len(group):
             raise UserError(
-                f"data.exclusive names {', '.join(group)} as attributes of which an image has at most one, and {name} "
-                f"has no '{strange[0]}'. {suggest(strange[0], known)} Say data.exclusive=[] if an image may have all."
+                f"data.exclusive says that an image has at most one of {', '.join(group)}, but {name} has no attribute "
+                f"'{strange[0]}'. {suggest(strange[0], known)} If an image may have all of them, give "
+                "data.exclusive=[]."
             )
         places = tuple(list(chosen).index(attribute) for attribute in group if attribute in chosen)
         if len(places) > 1:
@@ -47,7 +48,7 @@ def groups_of(
     numbers = [number for places in groups for number in places]
     twice = next((chosen[number] for number in numbers if numbers.count(number) > 1), None)
     if twice is not None:
-        raise UserError(f"data.exclusive names '{twice}' twice; an attribute is in one group.")
+        raise UserError(f"data.exclusive names '{twice}' twice. Name each attribute once.")
     return tuple(groups)
 
 

@@ -33,7 +33,7 @@ class Even:
 
     def __init__(self, dataset: Dataset, seed: int, stream: str) -> None:
         if dataset.labels is None:
-            raise UserError(f"{dataset.title} has no labels to be balanced by; leave data.balance out.")
+            raise UserError(f"data.balance needs labels, but {dataset.title} has none. Leave data.balance out.")
         _, group = dataset.labels.unique(dim=0, return_inverse=True)
         counts = group.bincount()
         self._members = group.argsort(stable=True).split(counts.tolist())

@@ -54,7 +54,7 @@ def find_folder(name: str, cache: Path | None = None) -> Path | None:
 
 
 def locate(name: str, cache: Path | None = None) -> str:
-    """The named source as its reader takes it: its folder. Raises UserError with what to do if there is none."""
+    """The folder of a named source, as its reader needs it. If it is not here, UserError says what to do."""
     folder = find_folder(name, cache)
     if folder is None:
         searched = ", ".join(str(place / name) for place in places(cache))

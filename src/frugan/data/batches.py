@@ -80,8 +80,8 @@ class Batches:
         dataset = self._dataset(stream)
         if count < 1 or count % self.world:
             raise UserError(
-                f"A batch of {count} images cannot be shared by {self.world} processes; "
-                f"take a multiple of {self.world}."
+                f"A batch of {count} images cannot be divided equally among {self.world} processes. Give a multiple of "
+                f"{self.world}."
             )
         share = count // self.world
         start = self._positions[stream] + self.rank * share
@@ -105,8 +105,8 @@ class Batches:
         """Go to saved positions. Raises UserError if they are of other streams."""
         if set(state) != set(self._positions):
             raise UserError(
-                f"The saved positions are of the streams {', '.join(sorted(state))};"
-                f" this run has {', '.join(sorted(self._positions))}. Continue with the recipe that it was begun with."
+                f"The checkpoint was saved with the streams {', '.join(sorted(state))}, but this run has "
+                f"{', '.join(sorted(self._positions))}. Continue with the recipe that the run was begun with."
             )
         self._positions = {name: int(state[name]) for name in self._positions}
 

@@ -1,4 +1,4 @@
-"""Packs: any source as one array of bytes, made once and memory-mapped from then on.
+"""Packs: the images of any source as one array of bytes, made once and then memory-mapped.
 
 A pack is a folder of the cache, `packs/<key>`: `images.npy` (uint8 ``[count, channels, height, width]``),
 `labels.npy` (int64 ``[count]`` or ``[count, bits]``, where there are labels) and `manifest.json` (format version,
@@ -148,7 +148,9 @@ def convert_all(content: Content, numbers: Sequence[int], wanted: Wanted) -> Ite
 def class_numbers(name: str, classes: Sequence[str], only: Sequence[str | int]) -> list[int]:
     """Classes given by name or number, as numbers, in the order given. Raises UserError if one is not there."""
     if not classes:
-        raise UserError(f"{name} has no labels, so no class of it can be chosen ({', '.join(map(str, only))}).")
+        raise UserError(
+            f"{name} has no labels, so data.only cannot choose classes ({', '.join(map(str, only))}). Leave it out."
+        )
     chosen = []
     for wanted in only:
         if wanted in classes:
@@ -158,7 +160,7 @@ def class_numbers(name: str, classes: Sequence[str], only: Sequence[str | int]) 
         else:
             raise UserError(f"{name} has no class '{wanted}'. {suggest(str(wanted), classes)}")
     if len(set(chosen)) < len(chosen):
-        raise UserError(f"{name}: a class is chosen twice among {', '.join(map(str, only))}.")
+        raise UserError(f"{name}: one class is named twice in {', '.join(map(str, only))}. Name each once.")
     return chosen
 
 
@@ -237,7 +239,7 @@ def _write(
     numbers, labels, classes = _choose(found, content, wanted)
     chosen = ",".join(classes or map(str, wanted.only))
     if not len(numbers):
-        raise UserError(f"{found.name} ({split}) holds no image{f' of {chosen}' if wanted.only else ''}.")
+        raise UserError(f"{found.name} ({split}) has no images{(f' of {chosen}' if wanted.only else '')}.")
     try:
         written = _write_images(folder / "images.npy", found, content, numbers, wanted, progress)
     except _Colour:
@@ -313,7 +315,7 @@ def _write_images(
             file.write(data)
             used.append(place)
         if shape is None:
-            raise UserError(f"{found.name}: not one usable image among {len(numbers)}. {_listed(skipped)}")
+            raise UserError(f"{found.name}: none of the {len(numbers)} images can be used. {_listed(skipped)}")
         file.seek(0)
         if _header(file, (len(used), *shape)) != header:
             raise AssertionError("numpy's header changed its length with the count of images")
@@ -333,9 +335,8 @@ def _agree(found: Found, pixels: np.ndarray, path: str, shape: tuple[int, ...], 
     if pixels.shape[1:] != shape[1:]:
         (height, width), (other_height, other_width) = shape[1:], pixels.shape[1:]
         raise UserError(
-            f"{found.name} holds images of different sizes ({height} x {width}: {first};"
-            f" {other_height} x {other_width}: {path}). Give one size for all, e.g. data.size=64"
-            " (in frugan data: --size 64)."
+            f"{found.name} has images of different sizes ({height} x {width}: {first}; {other_height} x {other_width}: "
+            f"{path}). Give one size for all, e.g. data.size=64 (in frugan data: --size 64)."
         )
     if pixels.shape[0] == 3:
         raise _Colour
@@ -346,8 +347,8 @@ def _check_share(name: str, split: str, skipped: Sequence[Skipped], usable: int,
     total = len(skipped) + usable
     if not allowed and len(skipped) > UNUSABLE_SHARE * total:
         raise UserError(
-            f"{name} ({split}): {len(skipped):,} of {total:,} images cannot be used, more than {UNUSABLE_SHARE:.0%}."
-            f" {_listed(skipped)} Mend or remove them, or go on without them: --allow-unusable"
+            f"{name} ({split}): {len(skipped):,} of {total:,} images cannot be used, more than {UNUSABLE_SHARE:.0%}. "
+            f"{_listed(skipped)} Repair or remove them, or continue without them: --allow-unusable"
         )
 
 
@@ -425,6 +426,6 @@ def _flush(file: IO[Any]) -> None:
 
 def _cannot_write(folder: Path, error: OSError) -> UserError:
     return UserError(
-        f"The packed images cannot be written to {folder}: {error.strerror or error}."
-        " Set FRUGAN_CACHE to a folder with room, or free some."
+        f"The packed images cannot be written to {folder}: {error.strerror or error}. Free some space there, or set "
+        "FRUGAN_CACHE to a folder with enough."
     )

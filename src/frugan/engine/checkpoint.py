@@ -47,7 +47,10 @@ def restore(parts: Mapping[str, Stateful], tensors: Mapping[str, Tensor], rest: 
     """Give every part the state that `capture` took. Raises UserError if these are other parts."""
     if set(parts) != set(rest):
         odd = sorted(set(parts) ^ set(rest))
-        raise UserError(f"The checkpoint does not fit this recipe: only one of the two has {', '.join(odd)}.")
+        raise UserError(
+            f"The checkpoint does not fit this recipe. Only one of the two has {', '.join(odd)}. Continue with the "
+            "recipe that the run was begun with, or give another --out."
+        )
     for name, part in parts.items():
         part.load_state_dict(_join(rest[name], tensors))
 
@@ -100,8 +103,9 @@ def write(folder: Path, parts: Mapping[str, Stateful], images: int) -> Path:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
         raise UserError(
-            f"The checkpoint after {images:,} images ({len(data) / 1e6:.1f} MB) could not be written to {folder}: "
-            f"{error.strerror or error}. The previous one is kept. Make room, then run the same command again."
+            f"The checkpoint after {images:,} images ({len(data) / 1000000.0:.1f} MB) could not be written to "
+            f"{folder}: {error.strerror or error}. The previous checkpoint is kept. Free some space, then run the same "
+            "command again."
         ) from error
     for old in folder.iterdir():
         if old != path and (_NAME.fullmatch(old.name) or old.name.endswith(".tmp")):
@@ -141,8 +145,8 @@ def newest(folder: Path) -> Path | None:
     whole = next((path for path in checkpoints if _is_whole(path)), None)
     if checkpoints and whole is None:
         raise UserError(
-            f"{checkpoints[0]} is damaged: its checksum is wrong. Restore it from a copy, or begin anew with "
-            f"another --out."
+            f"{checkpoints[0]} is damaged: its checksum is wrong. Restore it from a copy, or begin a new run with "
+            "another --out."
         )
     return whole
 
@@ -166,7 +170,7 @@ def read(path: Path, device: torch.device | str = "cpu", only: str = "") -> tupl
             version = int(header.get("format", "0"))
             if not 1 <= version <= FORMAT:
                 raise UserError(
-                    f"{path} has checkpoint format {version}; this frugan reads 1 to {FORMAT}. Update frugan."
+                    f"{path} has checkpoint format {version}, but this frugan reads only 1 to {FORMAT}. Update frugan."
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(only)}  # noqa: SIM118
     except SafetensorError as error:

@@ -203,8 +203,8 @@ def play_round(parts: Parts) -> dict[str, Tensor]:
     shown = parts.batches.taken - taken
     if not shown:
         raise UserError(
-            "The game took no real image in a round. A run's length and its random numbers are counted in real images: "
-            f"take some of a stream that it declares ({', '.join(parts.game.streams)}), by batches.take(stream, count)."
+            "The game took no real images in a round, but training is counted in real images. Take some in each round "
+            f"from a stream that the game declares ({', '.join(parts.game.streams)}): batches.take(stream, count)."
         )
     clock.images += shown
     clock.rounds += 1

@@ -196,9 +196,9 @@ class Guarded:
             changed = [path for path, state in _state(network).items() if before[name].get(path) != state]
             if changed:
                 raise UserError(
-                    f"The observer '{self.name}' changed '{changed[0]}' of the {name} after {moment.images:,} images; "
-                    "observers may only look. The checkpoint before that is kept: mend the observer, or leave it out, "
-                    "and run the same command again."
+                    f"The observer '{self.name}' changed '{changed[0]}' of the {name} after {moment.images:,} images, "
+                    "but observers must not change anything. The checkpoint before that is kept. Fix the observer, or "
+                    "leave it out, and run the same command again."
                 )
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ def choose_device(name: str | None) -> torch.device:
     except RuntimeError:
         raise UserError(f"There is no device '{name}'. Accepted: cpu, cuda, cuda:0, ...") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"--device {name}: this machine has no CUDA device that torch can use; leave --device out.")
+        raise UserError(f"--device {name}: torch finds no CUDA device on this machine. Leave --device out.")
     if chosen.type == "cuda" and "LOCAL_RANK" in os.environ:
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return chosen

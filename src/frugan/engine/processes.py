@@ -31,7 +31,8 @@ class Processes:
         """This process's equal slice of something drawn for the whole batch. Raises UserError if it does not divide."""
         if len(whole) % self.world:
             raise UserError(
-                f"A batch of {len(whole)} does not divide among {self.world} processes; set batch_size to a multiple."
+                f"A batch of {len(whole)} images cannot be divided equally among {self.world} processes. Set "
+                f"batch_size to a multiple of {self.world}."
             )
         part = len(whole) // self.world
         return whole[self.rank * part : (self.rank + 1) * part]

@@ -85,10 +85,10 @@ class RunFolder:
         except FileNotFoundError:
             raise UserError(f"{self.path} is not a run folder: it has no {path.name}.") from None
         except json.JSONDecodeError as error:
-            raise UserError(f"{path} is not whole JSON ({error}); the run cannot be read.") from None
+            raise UserError(f"{path} is not valid JSON ({error}), so the run cannot be read.") from None
         version = value.get("format") if isinstance(value, dict) else None
         if not isinstance(version, int) or not 1 <= version <= FORMAT:
-            raise UserError(f"{path} has format {version}; this frugan reads 1 to {FORMAT}. Update frugan.")
+            raise UserError(f"{path} has format {version}, but this frugan reads only 1 to {FORMAT}. Update frugan.")
         return value
 
     def write(self, path: Path, text: str) -> None:
@@ -132,12 +132,14 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / LOCK).open("w")
         except OSError as error:
-            raise UserError(f"{self.path} cannot be a run folder ({error.strerror}); give another --out.") from None
+            raise UserError(
+                f"{self.path} cannot be used as a run folder ({error.strerror}). Give another --out."
+            ) from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise UserError(
-                    f"Another process is training in {self.path}; wait for it, or give another --out."
+                    f"Another process is training in {self.path}. Wait until it has finished, or give another --out."
                 ) from None
             yield

@@ -156,7 +156,9 @@ class Update:
 
     def _player(self, name: str) -> Player:
         if name not in self.players:
-            raise UserError(f"The game trains a player '{name}', which the recipe lacks. {suggest(name, self.players)}")
+            raise UserError(
+                f"The game trains a player '{name}', but the recipe has no such player. {suggest(name, self.players)}"
+            )
         return self.players[name]
 
     def _step(self, player: Player, losses: Sequence[Loss]) -> list[Tensor]:

@@ -123,7 +123,7 @@ def sheets(run: str | Path | RunFolder, count: int) -> list[Sheet]:
 
     shipping = open_translators(run, device="cpu")
     if shipping is None:
-        raise UserError(f"{run} has no translators; frugan sample shows what a generator makes.")
+        raise UserError(f"{run} has no translators. To see what a generator makes, use frugan sample.")
     splits = open_splits(shipping, None, None, size=None, channels=None)
     return draw_sheets(find_targets(shipping.translators, shipping.shipped, splits), count)
 
@@ -159,7 +159,7 @@ def noise(
     Each value is kept as `evaluate` keeps it, so what is known is not computed again. Raises UserError as it does.
     """
     if len(set(seeds)) < 2:
-        raise UserError(f"Noise of {len(set(seeds))} seeds cannot be known; give at least two different ones.")
+        raise UserError(f"Noise cannot be measured with {len(set(seeds))} seed. Give two or more different ones.")
     rounds = [evaluate(run, metrics=metrics, seed=seed, **settings) for seed in seeds]
     noises = {}
     for values in zip(*rounds, strict=True):

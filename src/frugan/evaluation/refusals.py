@@ -49,7 +49,7 @@ def resolve_arguments(asked: EvaluationArguments) -> EvaluationArguments:
     for name in (*(named or ()), *names_in(asked.allow_few)):
         metrics.find(name)
     if named == ():
-        raise UserError("No metric was named; leave --metrics out, or name some, e.g. fid,kid.")
+        raise UserError("No metric was named. Leave --metrics out, or name some, e.g. fid,kid.")
     if isinstance(asked.view, str):
         views.find(asked.view)
     if asked.reference not in (None, "train", "test"):

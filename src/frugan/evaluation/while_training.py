@@ -178,7 +178,9 @@ def choose(dataset: Dataset, view: View) -> list[Metric]:
 def check_metric(best_by: str | None) -> None:
     """Raise UserError for a metric that no best checkpoint can be chosen by."""
     if best_by is not None and best_by not in METRICS:
-        raise UserError(f"--keep-best {best_by}: not measured while training. {suggest(best_by, METRICS)}")
+        raise UserError(
+            f"--keep-best {best_by}: this metric is not measured while training. {suggest(best_by, METRICS)}"
+        )
 
 
 def observer(
@@ -194,7 +196,9 @@ def observer(
     if "generator" in shipped:
         check_data(next(iter(sets.values())), best_by, build_view)
     elif best_by is not None:
-        raise UserError(f"--keep-best {best_by} keeps a generator; this game ships {', '.join(shipped)}. Leave it out.")
+        raise UserError(
+            f"--keep-best {best_by} works for generators only, but this game ships {', '.join(shipped)}. Leave it out."
+        )
     return EvaluationWhileTraining(folder, sets, build_view, build_judge, seed, due, tell, best_by)
 
 
@@ -209,7 +213,7 @@ def _check_count(dataset: Dataset) -> None:
     least = metrics.find("fid").least
     if len(dataset) < least:
         raise UserError(
-            f"--evaluate-every takes {least:,} images at least, and {dataset.title} has fewer. Leave it out."
+            f"--evaluate-every needs {least:,} images or more, but {dataset.title} has fewer. Leave it out."
         )
 
 
@@ -218,7 +222,7 @@ def check_data(dataset: Dataset, best_by: str | None, build_view: Callable[[Data
     _check_count(dataset)
     names = [metric.name for metric in choose(dataset, build_view(dataset))]
     if best_by is not None and best_by not in names:
-        raise UserError(f"--keep-best {best_by}: {dataset.title} has no labels for it. {suggest(best_by, names)}")
+        raise UserError(f"--keep-best {best_by} needs labels, but {dataset.title} has none. {suggest(best_by, names)}")
 
 
 def values_of(folder: RunFolder) -> list[dict[str, Any]]:

@@ -285,8 +285,8 @@ def penalties_of(game: Game) -> Mapping[str, Penalty]:
     held = getattr(game, "penalties", {})
     if not isinstance(held, Mapping):
         raise UserError(
-            f"The attribute `penalties` of {type(game).__name__} is a {type(held).__name__}; it takes name -> penalty, "
-            "as frugan.discriminating.by_name(penalties) gives."
+            f"The attribute `penalties` of {type(game).__name__} is a {type(held).__name__}. It must map name -> "
+            "penalty, as frugan.discriminating.by_name(penalties) returns."
         )
     return held
 

@@ -126,14 +126,17 @@ class Rules:
     def labels_of(self, batch: Batch) -> Tensor:
         """The labels of a batch. Raises UserError if it has none."""
         if batch.labels is None:
-            raise UserError(f"The game '{self.game}' translates images to labels; none were given.")
+            raise UserError(f"The game '{self.game}' translates images to labels, but no labels were given.")
         return batch.labels
 
     def _take(self, batches: Batches, progress: Progress, domains: Domains, turn: int) -> Batch:
         """The next images of a stream, augmented once, before any network sees them."""
         real = batches.take(domains.stream, self.batch_size)
         if real.labels is None:
-            raise UserError("This game translates between labels; take data that have some (see frugan data list).")
+            raise UserError(
+                "This game translates between labels, but these data have none. Use data with labels (see frugan data "
+                "list)."
+            )
         images = real.images
         for number, augmentation in enumerate(self.augment):
             images = augmentation(images, progress.generator(f"augment.{domains.stream}.{turn}.{number}"))

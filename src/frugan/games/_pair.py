@@ -48,7 +48,10 @@ class Pair:
         labels = real.labels
         if labels is not None and self.labels == "uniform":
             if labels.dim() == 2:
-                raise UserError("game.labels=uniform draws one class per image; for data with attributes take real.")
+                raise UserError(
+                    "game.labels=uniform draws one class for each image, but these data have attributes. Give "
+                    "game.labels=real."
+                )
             classes = max(getattr(network, "classes", 0) for network in (self.generator, self.discriminator))
             drawn = torch.randint(max(classes, 1), (self.batch_size,), generator=random)
             labels = progress.share(drawn).to(labels.device, non_blocking=True)

@@ -33,7 +33,7 @@ class ImagePool:
 
     def __init__(self, size: int) -> None:
         if size < 0:
-            raise UserError(f"game.pool={size}: accepted is a number of images from 0.")
+            raise UserError(f"game.pool={size}: give a number of images, 0 or more.")
         self.size = size
         self.images: list[Tensor] = []
 
@@ -99,7 +99,7 @@ class Cycle:
         pool: int = 50,
     ) -> None:
         if cycle < 0 or identity < 0:
-            raise UserError(f"game.cycle={cycle}, game.identity={identity}: accepted are weights from 0.")
+            raise UserError(f"game.cycle={cycle}, game.identity={identity}: give weights of 0 or more.")
         self.networks = {
             "generator_ab": generator_ab, "generator_ba": generator_ba,
             "discriminator_a": discriminator_a, "discriminator_b": discriminator_b,

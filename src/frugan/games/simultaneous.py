@@ -46,7 +46,7 @@ class Simultaneous:
         apart = [name for name, penalty in self.penalties.items() if not penalty.needs_scores]
         if apart:
             raise UserError(
-                f"The game 'simultaneous' has no place for penalties that take passes of their own ({apart[0]}); use "
+                f"The game 'simultaneous' cannot use penalties that need passes of their own ({apart[0]}). Use "
                 "game=adversarial."
             )
         self.pair = Pair(generator, discriminator, batch_size, latents, loss, self.penalties, tuple(augment), labels)

@@ -48,11 +48,12 @@ class StarJoint:
     ) -> None:
         outputs: Mapping[str, int] = getattr(discriminator, "outputs", {})
         if not {"first", "second"} <= set(outputs):
-            raise UserError("The game 'star_joint' needs a discriminator that says its outputs 'first' and 'second'.")
+            raise UserError("The game 'star_joint' needs a discriminator with the outputs 'first' and 'second'.")
         one, two = outputs["first"], outputs["second"]
         if getattr(generator, "classes", 0) != one + two + 2:
             raise UserError(
-                f"'star_joint' needs a generator with a condition of {one} + {two} labels and 2 more (a mask)."
+                f"The game 'star_joint' needs a generator with a condition of {one} + {two} labels and 2 more values "
+                "(a mask)."
             )
         self.penalties = by_name(penalties)
         self.rules = Rules(

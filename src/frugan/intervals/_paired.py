@@ -71,11 +71,12 @@ def paired(a: Values, b: Values) -> PairedDifference:
     seeds = tuple(sorted(a.keys() & b.keys()))
     missing = tuple(sorted(a.keys() ^ b.keys()))
     if not seeds:
-        raise UserError("No seed was run in both arms, so there is nothing to compare; run both with the same --seeds.")
+        raise UserError("The arms have no seed in common, so they cannot be compared. Run both with the same --seeds.")
     for value in (arm[seed] for arm in (a, b) for seed in seeds):
         if not math.isfinite(value):
             raise UserError(
-                f"One of the values is {value}; a failed run counts as the worst observed: use failed_as_worst."
+                f"One of the values is {value}. If its run failed, first replace it by the worst value: "
+                "failed_as_worst."
             )
     first, second = [a[seed] for seed in seeds], [b[seed] for seed in seeds]
     differences = tuple(one - other for one, other in zip(first, second, strict=True))
@@ -120,7 +121,7 @@ def paired_ratio(a: Values, b: Values) -> PairedDifference:
     logs = []
     for arm in (_by_seed(a), _by_seed(b)):
         if any(value <= 0 for value in arm.values()):
-            raise UserError("Ratios take values above 0.")
+            raise UserError("Ratios can only be computed for values above 0.")
         logs.append({seed: math.log(value) for seed, value in arm.items()})
     return paired(*logs)
 
@@ -133,7 +134,7 @@ def failed_as_worst(*arms: Values, better: str = "lower") -> list[dict[int, floa
     by_seed = [dict(arm) if isinstance(arm, Mapping) else dict(enumerate(arm)) for arm in arms]
     finite = [value for arm in by_seed for value in arm.values() if value is not None and math.isfinite(value)]
     if not finite:
-        raise UserError("Every run of every arm failed; there is nothing to compare.")
+        raise UserError("Every run of every arm failed, so there is nothing to compare.")
     worst = max(finite) if lower_is_better(better) else min(finite)
     return [
         {seed: value if value is None or math.isfinite(value) else worst for seed, value in arm.items()}
@@ -206,7 +207,7 @@ def summary(values: Iterable[float]) -> Summary:
     values = list(values)
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
-        raise UserError(f"None of the {len(values)} runs has a finite value; there is nothing to summarise.")
+        raise UserError(f"None of the {len(values)} runs has a finite value, so there is nothing to summarise.")
     return Summary(
         n=len(finite),
         mean=math.fsum(finite) / len(finite),

@@ -47,7 +47,7 @@ def sign_flip_p(differences: Sequence[float], alternative: str = "two-sided") ->
     """
     if len(differences) > _MOST_SIGN_FLIPS:
         raise UserError(
-            f"The exact sign-flip test takes at most {_MOST_SIGN_FLIPS} pairs, and there are {len(differences)}."
+            f"The exact sign-flip test takes at most {_MOST_SIGN_FLIPS} pairs, but there are {len(differences)}."
         )
     sign = {"two-sided": 1, "greater": 1, "less": -1}[alternative]
     sums = [0.0]

@@ -16,7 +16,9 @@ MOST_SEEDS = 10_000
 def at_least_two(values: Sequence[object]) -> None:
     """Raise UserError for a single seed, which gives no interval."""
     if len(values) < 2:
-        raise UserError(f"{len(values)} seed gives no interval; run at least 2, and 5 for a verdict, e.g. --seeds 0-4.")
+        raise UserError(
+            f"An interval needs 2 seeds or more, but there are {len(values)}. Give e.g. --seeds 0-4; a verdict needs 5."
+        )
 
 
 def student_t_cdf(t: float, freedom: float) -> float:
@@ -118,7 +120,7 @@ def _least(enough: Callable[[int], bool], what: str) -> int:
     while not enough(high):
         high *= 2
         if high > MOST_SEEDS:
-            raise UserError(f"More than {MOST_SEEDS:,} seeds would be needed for {what}; take a larger margin.")
+            raise UserError(f"More than {MOST_SEEDS:,} seeds would be needed for {what}. Give a larger margin.")
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2

@@ -73,7 +73,7 @@ def verdict(
     """
     downwards = lower_is_better(better)
     if margin is not None and not margin > 0:
-        raise UserError(f"The margin is {margin:g}; it must be above 0, in the unit of the metric.")
+        raise UserError(f"The margin is {margin:g}. Give a margin above 0, in the unit of the metric.")
     n = difference.n
     dropped = f"; {len(difference.missing)} unpaired seed(s) dropped" if difference.missing else ""
     if n < SEEDS_FOR_A_VERDICT:

@@ -111,7 +111,7 @@ def slow_in_half(call: Call, images: Tensor) -> bool:
 
 
 def computed(images: Tensor) -> torch.dtype:
-    """The precision that a layer is to compute in here: autocast's, or its input's."""
+    """The precision in which a layer computes here: that of autocast if it is on, else that of its input."""
     device = images.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else images.dtype
 
@@ -175,7 +175,7 @@ class Choices:
     def __init__(self, mode: str) -> None:
         accepted = ("plain", "measured", *names())
         if mode not in accepted:
-            raise UserError(f"kernels={mode}: there is no such choice. {suggest(mode, ('auto', *accepted))}")
+            raise UserError(f"kernels={mode} is unknown. {suggest(mode, ('auto', *accepted))}")
         self.mode = mode
         self.chosen: dict[str, str] = {}
         self.times: dict[str, Mapping[str, float]] = {}

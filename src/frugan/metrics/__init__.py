@@ -96,7 +96,7 @@ class Metric:
         for need in self.needs:
             parse_need(need)
         if self.better not in ("lower", "higher"):
-            raise UserError(f"Metric '{self.name}': better is {self.better!r}; it is 'lower' or 'higher'.")
+            raise UserError(f"Metric '{self.name}': better is {self.better!r}. It must be 'lower' or 'higher'.")
 
 
 def parse_need(need: str) -> Need:

@@ -33,15 +33,17 @@ def accept(metric: str, images: str, features: Tensor, *, least: int = 2) -> Ten
     Raises UserError, in the name of `metric`, if they are no such table, fewer than `least`, or not finite.
     """
     if features.ndim != 2 or features.shape[1] == 0:
-        raise UserError(f"{metric}: '{images}' has the shape {list(features.shape)}; features are [count, width].")
+        raise UserError(
+            f"{metric}: '{images}' has the shape {list(features.shape)}. Features must have the shape [count, width]."
+        )
     if len(features) < least:
-        raise UserError(f"{metric}: {_images(len(features))} in '{images}'; it takes at least {least}, make more.")
+        raise UserError(f"{metric}: {_images(len(features))} in '{images}', but it needs {least} or more. Make more.")
     features = features.detach().cpu()
     broken = torch.cat([(~torch.isfinite(part)).any(1) for part in features.split(CHUNK)])
     if broken.any():
         raise UserError(
-            f"{metric}: {int(broken.sum())} of {len(features)} feature rows of '{images}' are not finite (the first is "
-            f"number {int(broken.nonzero()[0])}); look at these images: the generator may have diverged."
+            f"{metric}: {int(broken.sum())} of {len(features)} images of '{images}' have features that are not finite "
+            f"(the first is number {int(broken.nonzero()[0])}). Look at these images: the generator may have diverged."
         )
     return features
 
@@ -54,13 +56,13 @@ def accept_pair(metric: str, real: Tensor, fake: Tensor, *, least: int = 2) -> t
     real, fake = accept(metric, "real", real, least=least), accept(metric, "fake", fake, least=least)
     if real.shape[1] != fake.shape[1]:
         raise UserError(
-            f"{metric}: 'real' has {real.shape[1]} features per image and 'fake' has {fake.shape[1]}; "
-            "take both from one view."
+            f"{metric}: 'real' has {real.shape[1]} features per image, but 'fake' has {fake.shape[1]}. Compute both "
+            "with the same view."
         )
     if all(bool((part == real[0]).all()) for part in real.split(CHUNK)):
         raise UserError(
-            f"{metric}: the features of all {len(real)} real images are equal, so nothing can be compared with them; "
-            "check the data with `frugan data show`, or take another view."
+            f"{metric}: all {len(real)} real images have equal features, so nothing can be compared with them. Check "
+            "the data with `frugan data show`, or use another view."
         )
     return real, fake
 
@@ -86,7 +88,7 @@ def collect(chunks: Iterable[Tensor]) -> Statistics:
         mean = mean + step * (len(chunk) / total)
         count = total
     if count < 2:
-        raise UserError(f"A covariance takes at least 2 images, and there came {_images(count)}; make more.")
+        raise UserError(f"A covariance needs 2 images or more, but there are {_images(count)}. Make more.")
     return Statistics(count, mean, scatter / (count - 1))
 
 

@@ -44,7 +44,7 @@ def accept_neighbours(
     Raises UserError, in the name of `metric`, for features that cannot be compared, and a `k` below 1.
     """
     if k < 1:
-        raise UserError(f"{metric}: k={k}; it takes the distance to the k-th nearest neighbour, k at least 1.")
+        raise UserError(f"{metric}: k={k}. It measures the distance to the k-th nearest neighbour, so give 1 or more.")
     real, fake = accept_pair(metric, real, fake, least=k + 1)
     real, fake = in_float64(metric, "real", real), in_float64(metric, "fake", fake)
     if equal_counts:

@@ -15,17 +15,17 @@ def accept_pixels(metric: str, name: str, images: Tensor, *, side: int) -> Tenso
     """
     if images.ndim != 4 or images.dtype != torch.uint8:
         raise UserError(
-            f"{metric}: '{name}' is {images.dtype} {list(images.shape)}; it takes images as bytes, torch.uint8 [count, "
+            f"{metric}: '{name}' is {images.dtype} {list(images.shape)}. It needs images as bytes, torch.uint8 [count, "
             "channels, height, width] (frugan.batch.to_bytes makes them)."
         )
     if len(images) < 2:
         held = "1 image" if len(images) == 1 else "no images"
-        raise UserError(f"{metric}: {held} in '{name}'; it takes at least 2, make more.")
+        raise UserError(f"{metric}: {held} in '{name}', but it needs 2 or more. Make more.")
     height, width = images.shape[2:]
     if min(height, width) < side:
         raise UserError(
-            f"{metric}: the images of '{name}' are {height} x {width}; it takes sides of at least {side} pixels. "
-            "For smaller ones take a metric of features (--view pixels)."
+            f"{metric}: the images of '{name}' are {height} x {width}, but it needs at least {side} x {side}. For "
+            "smaller images use a metric of features (--view pixels)."
         )
     return images.detach().cpu()
 
@@ -40,12 +40,12 @@ def accept_pixel_pair(metric: str, real: Tensor, fake: Tensor, *, side: int) -> 
     shapes = [" x ".join(map(str, images.shape[1:])) for images in (real, fake)]
     if shapes[0] != shapes[1]:
         raise UserError(
-            f"{metric}: the real images are {shapes[0]} and the fakes {shapes[1]} (channels, height, width); make them "
-            "of one shape."
+            f"{metric}: the real images are {shapes[0]} and the fakes {shapes[1]} (channels, height, width). Both must "
+            "have the same shape."
         )
     if bool((real == real[0]).all()):
         raise UserError(
-            f"{metric}: all {len(real)} real images are equal, so nothing can be compared with them; check the data "
+            f"{metric}: all {len(real)} real images are equal, so nothing can be compared with them. Check the data "
             "with `frugan data show`."
         )
     return real, fake

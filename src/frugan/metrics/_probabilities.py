@@ -15,14 +15,14 @@ def accept_probabilities(metric: str, probabilities: Tensor) -> Tensor:
     """
     if probabilities.ndim != 2 or probabilities.shape[1] < 2 or not len(probabilities):
         raise UserError(
-            f"{metric}: probabilities of the shape {list(probabilities.shape)}; it takes [count, classes] of a "
-            "classifier with at least two classes, e.g. --view classifier, or --view stacked for stacked digits."
+            f"{metric}: the probabilities have the shape {list(probabilities.shape)}. It needs [count, classes] from a "
+            "classifier with two classes or more, e.g. --view classifier, or --view stacked for stacked digits."
         )
     logs = probabilities.detach().cpu()
     for part in logs.split(CHUNK):
         if not bool((part.double().logsumexp(1).abs() < 1e-3).all()):  # NaN fails as well
             raise UserError(
-                f"{metric}: the rows are not logarithms of probabilities (their exponentials do not add up to 1); "
-                "pass logits through torch.log_softmax(logits, 1)."
+                f"{metric}: the rows are not logarithms of probabilities (their exponentials do not add up to 1). Pass "
+                "logits through torch.log_softmax(logits, 1)."
             )
     return logs

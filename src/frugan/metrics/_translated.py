@@ -20,11 +20,13 @@ def accept_labels(
     shapes = {name: tuple(one.shape) for name, one in given.items()}
     if len(set(shapes.values())) > 1 or labels.ndim not in (1, 2):
         listed = ", ".join(f"'{name}' {list(shape)}" for name, shape in shapes.items())
-        raise UserError(f"{metric}: {listed}; it takes four tables of one shape, [count] or [count, bits].")
+        raise UserError(f"{metric}: {listed}. It needs four tables of one shape, [count] or [count, bits].")
     if any(one.is_floating_point() for one in given.values()):
-        raise UserError(f"{metric}: some labels are floats; it takes whole numbers, classes from 0 or bits 0 and 1.")
+        raise UserError(
+            f"{metric}: some labels are floats. Labels must be whole numbers: classes from 0, or bits 0 and 1."
+        )
     if len(labels) < 2:
-        raise UserError(f"{metric}: {len(labels)} translated images; it takes at least 2, translate more.")
+        raise UserError(f"{metric}: {len(labels)} translated images, but it needs 2 or more. Translate more.")
     accepted = [one.detach().cpu().long() for one in given.values()]
     return accepted[0], accepted[1], accepted[2], accepted[3]
 
@@ -37,8 +39,8 @@ def apart(metric: str, one_name: str, one: Tensor, other_name: str, other: Tenso
     one, other = accept_pixels(metric, one_name, one, side=1), accept_pixels(metric, other_name, other, side=1)
     if one.shape != other.shape:
         raise UserError(
-            f"{metric}: '{one_name}' is {list(one.shape)} and '{other_name}' {list(other.shape)}; each image is "
-            "compared with the one in its own row, so give as many of one shape."
+            f"{metric}: '{one_name}' is {list(one.shape)} and '{other_name}' {list(other.shape)}. Each image is "
+            "compared with the one in the same row, so both must have the same shape."
         )
     # Sums of whole numbers, part by part: exact, and no large floats at a time.
     total = sum(int((a.short() - b.short()).abs().sum(dtype=torch.int64)) for a, b in zip(

@@ -62,15 +62,18 @@ def compute(
     """
     if nets < FEWEST_NETS or not {0, 1} <= set(shares) or not all(0 <= share <= 1 for share in shares):
         raise UserError(
-            f"classification_accuracy: nets={nets}, shares={list(shares)}; it takes {FEWEST_NETS} nets or more, and "
-            "shares of generated images from 0 to 1, both among them."
+            f"classification_accuracy: nets={nets}, shares={list(shares)}. Give nets={FEWEST_NETS} or more, and shares "
+            "of generated images from 0 to 1, with 0 and 1 among them."
         )
     device = str(real_pixels.device)
     real, fake, held_out = _accept_pixels(real_pixels, pixels, held_out_pixels)
     answers = _accept_labels("real_labels", real_labels, len(real), None)
     classes = int(answers.max()) + 1
     if len(answers.unique()) < 2:
-        raise UserError("classification_accuracy: all real images are of one class; there is nothing to tell apart.")
+        raise UserError(
+            "classification_accuracy: all real images have the same class, so a classifier has nothing to learn. Use "
+            "data with two classes or more."
+        )
     asked = _accept_labels("labels", labels, len(fake), classes)
     expected = _accept_labels("held_out_labels", held_out_labels, len(held_out), classes)
 
@@ -133,13 +136,13 @@ def _accept_pixels(real: Tensor, fake: Tensor, held_out: Tensor) -> tuple[Tensor
     shape = ImageShape(*real.shape[1:])
     if held_out.shape[1:] != real.shape[1:]:
         raise UserError(
-            f"classification_accuracy: the real images are {' x '.join(map(str, shape))} and those held out "
-            f"{' x '.join(map(str, held_out.shape[1:]))} (channels, height, width); make them of one shape."
+            f"classification_accuracy: the real images are {' x '.join(map(str, shape))}, but the held-out ones are "
+            f"{' x '.join(map(str, held_out.shape[1:]))} (channels, height, width). Both must have the same shape."
         )
     if min(classifying.input_size(shape)) < side:
         raise UserError(
-            f"classification_accuracy: images of {shape.height} x {shape.width} are too narrow: the classifier "
-            f"shrinks the longer side to {classifying.LARGEST_SIDE} pixels, which leaves the other less than {side}."
+            f"classification_accuracy: images of {shape.height} x {shape.width} are too narrow. Its classifier shrinks "
+            f"the longer side to {classifying.LARGEST_SIDE} pixels, and then the other side has fewer than {side}."
         )
     return real, fake, held_out
 
@@ -148,13 +151,13 @@ def _accept_labels(name: str, labels: Tensor | None, images: int, classes: int |
     """One class an image, below `classes` if they are known."""
     if labels is None:
         raise UserError(
-            f"classification_accuracy: '{name}' are missing; it takes labelled data and a generator that was asked for "
-            "labels. Without them take the metric modes."
+            f"classification_accuracy: '{name}' are missing. It needs labelled data and fakes that were made for "
+            "labels. Without labels use the metric modes."
         )
     if labels.ndim != 1 or labels.is_floating_point() or len(labels) != images:
         raise UserError(
-            f"classification_accuracy: '{name}' are {labels.dtype} {list(labels.shape)} for {images} images; it takes "
-            "one whole number for each, its class."
+            f"classification_accuracy: '{name}' are {labels.dtype} {list(labels.shape)} for {images} images. It needs "
+            "one whole number for each image, its class."
         )
     labels = labels.detach().cpu().long()
     low, high = int(labels.min()), int(labels.max())

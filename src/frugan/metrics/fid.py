@@ -83,7 +83,10 @@ def _difference(apart: Tensor, shared: Tensor) -> float:
     """`apart` - 2 `shared`; a value below 0 by rounding becomes 0, one farther below is an error."""
     value = float(apart - 2 * shared)
     if value < -1e-6 * float(apart):
-        raise UserError(f"fid: the distance came out as {value:g}; these covariances cannot come from features.")
+        raise UserError(
+            f"fid: the distance is {value:g}, which is impossible for covariances of features. Check how these "
+            "covariances were computed."
+        )
     return max(value, 0.0)
 
 
@@ -107,7 +110,7 @@ def _between(root: Tensor, covariance: Tensor) -> Tensor:
 
 
 def margin(mean: float, view: str) -> float:
-    """A difference below 5 % of the baseline's mean says little, and one below 1 nothing where 1 is the convention."""
+    """The margin of FID: 5 % of the baseline's mean `mean`, and at least 1 with the view `inception`."""
     return max(1.0 if view == "inception" else 0.0, 0.05 * mean)
 
 

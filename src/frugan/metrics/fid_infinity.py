@@ -34,13 +34,15 @@ def compute(*, real: Tensor, fake: Tensor, sizes: int = 15, smallest: int = 5000
     """
     if sizes < 2 or smallest < 2:
         raise UserError(
-            f"fid_infinity: sizes={sizes}, smallest={smallest}; a line takes at least 2 sizes of at least 2 images."
+            f"fid_infinity: sizes={sizes}, smallest={smallest}. To fit a line, it needs 2 or more sizes of 2 or more "
+            "images."
         )
     real, fake = accept_pair("fid_infinity", real, fake)
     counts = subset_sizes(len(fake), sizes, smallest)
     if len(set(counts)) < sizes:
         raise UserError(
-            f"fid_infinity: {len(fake)} images in 'fake' make no {sizes} subsets of unequal sizes; make more."
+            f"fid_infinity: from {len(fake)} images in 'fake' it cannot take {sizes} subsets of different sizes. Make "
+            "more images."
         )
     draws = seeds.generator(seed, "fid_infinity")
     known = Rooted.of(collect(real.split(CHUNK)))

@@ -34,8 +34,8 @@ def compute(*, probabilities: Tensor, splits: int = 10, seed: int = 0) -> dict[s
     logs = accept_probabilities("inception_score", probabilities)
     if splits < 1 or len(logs) < splits:
         raise UserError(
-            f"inception_score: probabilities of the shape {list(probabilities.shape)} in {splits} splits; it takes "
-            "[count, classes] with at least one image a split: make more images, or pass fewer splits."
+            f"inception_score: the probabilities have the shape {list(probabilities.shape)}, for {splits} splits. It "
+            "needs [count, classes] with at least one image for each split. Make more images, or pass fewer splits."
         )
     order = torch.randperm(len(logs), generator=seeds.generator(seed, "inception_score"))
     bounds = [len(logs) * index // splits for index in range(splits + 1)]

@@ -32,14 +32,14 @@ def compute(
     """
     if subsets < 1 or subset_size < 2:
         raise UserError(
-            f"kid: subsets={subsets}, subset_size={subset_size}; it takes at least 1 subset of at least 2 images."
+            f"kid: subsets={subsets}, subset_size={subset_size}. Give at least 1 subset of at least 2 images."
         )
     real, fake = accept_pair("kid", real, fake)
     fewest = min(len(real), len(fake))
     if fewest < subset_size:
         raise UserError(
-            f"kid: subsets of {subset_size} images, but {len(real)} real and {len(fake)} fake ones; "
-            f"make more, or pass subset_size={fewest}."
+            f"kid: it needs subsets of {subset_size} images, but there are {len(real)} real and {len(fake)} fake ones. "
+            f"Make more, or pass subset_size={fewest}."
         )
     draws = seeds.generator(seed, "kid")
     values = torch.stack(

@@ -57,7 +57,7 @@ def compute(*, real: Tensor, fake: Tensor, held_out: Tensor | None, cells: int =
         UserError: fewer than two images in a set, unequal widths, non-finite or all equal real features, no cell.
     """
     if cells < 1:
-        raise UserError(f"memorisation: cells={cells}; it takes at least 1.")
+        raise UserError(f"memorisation: cells={cells}. Give 1 or more.")
     real, fake, held_out = _accept(real, fake, held_out)
     among = nearest_other(real)
     of_fake, of_new = nearest(fake, real), among if held_out is None else nearest(held_out, real)
@@ -167,8 +167,8 @@ def _accept(real: Tensor, fake: Tensor, held_out: Tensor | None) -> tuple[Tensor
     held_out = accept("memorisation", "held_out", held_out)
     if held_out.shape[1] != real.shape[1]:
         raise UserError(
-            f"memorisation: 'real' has {real.shape[1]} features per image and 'held_out' has {held_out.shape[1]}; "
-            "take both from one view."
+            f"memorisation: 'real' has {real.shape[1]} features per image, but 'held_out' has {held_out.shape[1]}. "
+            "Compute both with the same view."
         )
     return real, fake, in_float64("memorisation", "held_out", held_out)
 

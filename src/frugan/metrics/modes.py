@@ -45,8 +45,8 @@ def covered(counts: Tensor, shares: Sequence[float] | None = None) -> dict[str, 
     right = torch.tensor([1] * len(counts) if shares is None else shares, dtype=torch.float64)
     if right.shape != counts.shape or not bool((torch.isfinite(right) & (right > 0)).all()):
         raise UserError(
-            f"modes: shares of the shape {list(right.shape)} for {len(counts)} classes; it takes one finite number "
-            "above 0 for each class."
+            f"modes: the shares have the shape {list(right.shape)}, but there are {len(counts)} classes. Give one "
+            "finite number above 0 for each class."
         )
     right = right / right.sum()
     total = int(counts.sum())

@@ -104,7 +104,7 @@ def _classes(labels: Tensor | None, count: int) -> Tensor:
     if labels is None:
         return torch.zeros(count, dtype=torch.int64)
     if len(labels) != count:
-        raise UserError(f"ms_ssim: {count} images and {len(labels)} labels; it takes one for each image, or None.")
+        raise UserError(f"ms_ssim: {count} images but {len(labels)} labels. Give one label for each image, or None.")
     return labels.detach().cpu().unique(dim=0, return_inverse=True)[1]
 
 
@@ -117,7 +117,8 @@ def _pairs(classes: Tensor, seed: int) -> list[Tensor]:
     ]
     if not pairs:
         raise UserError(
-            f"ms_ssim: no two of the {len(classes)} images are of one class; make more, or drop the labels."
+            f"ms_ssim: it compares pairs of one class, but no two of the {len(classes)} images have the same class. "
+            "Make more images, or leave the labels out."
         )
     return pairs
 

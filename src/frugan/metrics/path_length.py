@@ -51,8 +51,8 @@ def compute(
     """
     if paths < 100 or not 0 < epsilon <= 1:
         raise UserError(
-            f"path_length: paths={paths}, epsilon={epsilon:g}; it takes at least 100 paths (the outermost percents are "
-            "left out) and a step above 0, at most 1."
+            f"path_length: paths={paths}, epsilon={epsilon:g}. Give 100 paths or more (the most extreme percents are "
+            "left out), and an epsilon above 0 and at most 1."
         )
     if path not in PATHS:
         raise UserError(f"path_length: there is no path '{path}'. {suggest(path, PATHS)}")
@@ -97,7 +97,7 @@ def _features(generator: Any, look: Callable[[Tensor], Tensor], latents: Tensor,
         features = look((images.float() - low) * (2 / (high - low)) - 1).to("cpu", torch.float64)
     if not bool(torch.isfinite(features).all()):
         raise UserError(
-            "path_length: the features of some images are not finite; look at the generator's images: it may have "
+            "path_length: the features of some images are not finite. Look at the generator's images: it may have "
             "diverged."
         )
     return features

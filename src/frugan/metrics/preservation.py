@@ -29,7 +29,9 @@ def compute(*, labels: Tensor, source_labels: Tensor, told: Tensor, source_told:
     kept = asked == own
     if asked.ndim == 1 or not bool(kept.any()):
         held = "one class per image" if asked.ndim == 1 else "no attribute that was not to change"
-        raise UserError(f"preservation: these labels have {held}, so nothing else can be kept; leave this metric out.")
+        raise UserError(
+            f"preservation: these labels have {held}, so there is no other attribute to keep. Leave this metric out."
+        )
     return {
         "preservation": float((after == asked)[kept].double().mean()),
         "before": float((before == asked)[kept].double().mean()),

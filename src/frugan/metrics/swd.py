@@ -49,7 +49,7 @@ def compute(
         UserError: no bytes, fewer than 2 images, sides under 16 pixels, unequal shapes, real images that are all equal.
     """
     if patches < 1 or directions < 1:
-        raise UserError(f"swd: patches={patches}, directions={directions}; it takes at least 1 of each.")
+        raise UserError(f"swd: patches={patches}, directions={directions}. Give 1 or more of each.")
     real, fake = accept_pixel_pair("swd", real_pixels, pixels, side=_SMALLEST)
     count = min(len(real), len(fake))
     rows = [torch.randperm(len(one), generator=seeds.generator(seed, "swd", "images"))[:count] for one in (real, fake)]

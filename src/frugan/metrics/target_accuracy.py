@@ -40,8 +40,8 @@ def compute(*, labels: Tensor, source_labels: Tensor, told: Tensor, source_told:
     changed = asked != own
     if not bool(changed.any(1).all()):
         raise UserError(
-            f"target_accuracy: {int((~changed.any(1)).sum())} of {len(asked)} images were translated to what they are "
-            "already; take images of other domains (identity_error measures the others)."
+            f"target_accuracy: {int((~changed.any(1)).sum())} of {len(asked)} images were translated to the class that "
+            "they already have. Give images of other classes (identity_error measures these)."
         )
     reached = [((one == asked) | ~changed).all(1) for one in (before, after)]
     gained, lost = (int((a & ~b).sum()) for a, b in ((reached[1], reached[0]), (reached[0], reached[1])))

@@ -20,7 +20,7 @@ def one_of(option: str, value: str, accepted: Iterable[str]) -> str:
 def widths(option: str, channels: Sequence[int], count: int, width: float) -> list[int]:
     """`count` channel counts, each multiplied by `width`. Raises UserError if another number of them was given."""
     if len(channels) != count or not all(isinstance(value, int) and value > 0 for value in channels):
-        raise UserError(f"{option}={list(channels)!r}: {count} positive whole numbers are needed.")
+        raise UserError(f"{option}={list(channels)!r}: give {count} whole numbers above 0.")
     return [scaled(value, width) for value in channels]
 
 
@@ -29,8 +29,8 @@ def divided(image: ImageShape, by: int, owner: str) -> tuple[int, int]:
     if image.height % by or image.width % by:
         up = [-(-side // by) * by for side in (image.height, image.width)]
         raise UserError(
-            f"{owner} needs images whose height and width are multiples of {by}, not {image.height} x {image.width}; "
-            f"resize the data to {up[0]} x {up[1]}."
+            f"{owner} needs images whose height and width are multiples of {by}, but these are {image.height} x "
+            f"{image.width}. Resize the data to {up[0]} x {up[1]}."
         )
     return image.height // by, image.width // by
 
@@ -45,7 +45,7 @@ def halvings(image: ImageShape, owner: str) -> tuple[int, int, int]:
         stages, height, width = stages + 1, height // 2, width // 2
     if stages == 0:
         raise UserError(
-            f"{owner} halves the image again and again, which {image.height} x {image.width} does not allow; "
-            "resize the data, for instance to 32 x 32 or 64 x 64."
+            f"{owner} halves the image several times, which is impossible for {image.height} x {image.width}. Resize "
+            "the data, e.g. to 32 x 32 or 64 x 64."
         )
     return stages, height, width

@@ -24,10 +24,10 @@ def encode(condition: Tensor | None, classes: int, like: Tensor) -> Tensor | Non
     """
     if classes == 0:
         if condition is not None:
-            raise UserError("This network takes no labels (classes=0), but was called with some; call it without.")
+            raise UserError("This network takes no labels (classes=0), but it was called with labels. Leave them out.")
         return None
     if condition is None:
-        raise UserError(f"This network takes labels (classes={classes}); call it as network(x, labels).")
+        raise UserError(f"This network needs labels (classes={classes}). Call it as network(x, labels).")
     if condition.dim() == 2:
         return condition.to(like.dtype)
     bits = torch.zeros(len(condition), classes, dtype=like.dtype, device=like.device)

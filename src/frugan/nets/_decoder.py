@@ -31,4 +31,6 @@ class Decoder(nn.Module):
 def check_latents(latents: Tensor, expected: int) -> None:
     """Raise UserError if the latents are not ``[n, expected]``."""
     if latents.dim() != 2 or latents.shape[1] != expected:
-        raise UserError(f"Latents of shape {list(latents.shape)} were given; this network takes [count, {expected}].")
+        raise UserError(
+            f"The latents have the shape {list(latents.shape)}, but this network needs [count, {expected}]."
+        )

@@ -25,7 +25,7 @@ class Dropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         if not 0 <= p < 1:
-            raise UserError(f"dropout={p} is not a share of the elements: it must be at least 0 and below 1.")
+            raise UserError(f"dropout={p}: give a share of the elements, 0 or more and below 1.")
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:

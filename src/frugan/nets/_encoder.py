@@ -102,4 +102,4 @@ def check_images(images: Tensor, expected: ImageShape) -> None:
     """Raise UserError if the images are not ``[n, channels, height, width]`` of the expected shape."""
     if tuple(images.shape[1:]) != tuple(expected):
         shape = ", ".join(map(str, expected))
-        raise UserError(f"Images of shape {list(images.shape)} were given; this network takes [count, {shape}].")
+        raise UserError(f"The images have the shape {list(images.shape)}, but this network needs [count, {shape}].")

@@ -144,7 +144,9 @@ class Referenced(nn.Module):
     def __init__(self, network: nn.Module, count: int) -> None:
         super().__init__()
         if count < 2:
-            raise UserError(f"reference={count}: virtual batch norm needs at least 2 examples, better 16 or more.")
+            raise UserError(
+                f"reference={count}: virtual batch norm needs a reference batch of 2 images or more, better 16 or more."
+            )
         self.network = network
         self.image: ImageShape = network.image  # pyrefly: ignore
         self.latents: int = network.latents  # pyrefly: ignore

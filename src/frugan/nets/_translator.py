@@ -51,8 +51,8 @@ class Translator(nn.Module):
         _, channels, height, width = images.shape
         if channels != self.image.channels or height % self.multiple or width % self.multiple:
             raise UserError(
-                f"Images of shape {list(images.shape)} were given; this network takes [count, {self.image.channels}, "
-                f"height, width] with sides that are multiples of {self.multiple}."
+                f"The images have the shape {list(images.shape)}, but this network needs [count, "
+                f"{self.image.channels}, height, width] with a height and width that are multiples of {self.multiple}."
             )
         return self.body(self.entrance(images, condition))
 
@@ -90,12 +90,12 @@ def translator(
     for each. Raises UserError for numbers that do not fit, or an image that cannot be halved so often.
     """
     if stages < 0 or blocks < 0:
-        raise UserError(f"stages={stages}, blocks={blocks}: accepted are whole numbers from 0.")
+        raise UserError(f"stages={stages}, blocks={blocks}: give whole numbers, 0 or more.")
     counts = list(block_layers) * blocks if len(block_layers) == 1 else list(block_layers)
     if len(counts) != blocks or not all(isinstance(count, int) and count >= 1 for count in counts):
         raise UserError(
-            f"block_layers={list(block_layers)}: accepted is one whole number from 1 for all blocks, e.g. [2], or one "
-            f"for each of the {blocks} blocks."
+            f"block_layers={list(block_layers)}: give one whole number above 0 for all blocks, e.g. [2], or one for "
+            f"each of the {blocks} blocks."
         )
     divided(image, 2**stages, "This translator")
     now = scaled(channels, width)

@@ -82,7 +82,7 @@ class Joint(nn.Module):
         check_images(images, self.image)
         if vectors.dim() != 2 or vectors.shape[1] != self.vector:
             raise UserError(
-                f"Vectors of shape {list(vectors.shape)} were given; this network takes [count, {self.vector}]."
+                f"The vectors have the shape {list(vectors.shape)}, but this network needs [count, {self.vector}]."
             )
         hidden = self.second(self.first(images), self.entrance(vectors, condition))
         return {name: head(hidden) for name, head in self.heads.items()}

@@ -84,8 +84,8 @@ def encoder(
         height, width_ = (height - kernel) // stride + 1, (width_ - kernel) // stride + 1
     if min(height, width_) < 1:
         raise UserError(
-            f"The encoder of 'chollet' needs images of at least 24 x 24, not {image.height} x {image.width}; "
-            "resize the data to 32 x 32."
+            f"The encoder of 'chollet' needs images of 24 x 24 or more, but these are {image.height} x {image.width}. "
+            "Resize the data to 32 x 32."
         )
     network = simple_encoder(
         image, outputs, entrance, stages, inner * height * width_, dropout=Dropout(dropout)

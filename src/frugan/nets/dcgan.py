@@ -141,11 +141,9 @@ def encoder(
 
 def _check(kernel: int, layers_per_stage: int) -> None:
     if layers_per_stage not in (1, 2):
-        raise UserError(f"layers_per_stage={layers_per_stage}: 'dcgan' has 1 or 2 layers in a stage.")
+        raise UserError(f"layers_per_stage={layers_per_stage}: 'dcgan' takes 1 or 2.")
     if kernel < 3:
-        raise UserError(
-            f"kernel={kernel}: 'dcgan' doubles and halves with kernels of 3 or more; the paper's codes have 3, 4 and 5."
-        )
+        raise UserError(f"kernel={kernel}: 'dcgan' needs kernels of 3 or more. The paper's codes have 3, 4 and 5.")
 
 
 def _around(kernel: int, total: int) -> Pads:

@@ -36,7 +36,8 @@ def encoder(
     height, width_ = ((side // 2 - 4) // 2 for side in (image.height, image.width))
     if min(height, width_) < 1:
         raise UserError(
-            f"'lenet' needs images of at least 12 x 12, not {image.height} x {image.width}; resize the data to 28 x 28."
+            f"'lenet' needs images of 12 x 12 or more, but these are {image.height} x {image.width}. Resize the data "
+            "to 28 x 28."
         )
     first, second = widths("channels", channels, 2, width)
     third, fourth = widths("hidden", hidden, 2, width)

@@ -33,14 +33,14 @@ def encoder(
         normalisation: "instance_norm" or "none".
     """
     if stages < 1:
-        raise UserError(f"stages={stages}: 'patch' has at least one layer of stride 2; the paper has 3.")
+        raise UserError(f"stages={stages}: 'patch' needs 1 or more layers of stride 2. The paper has 3.")
     if normalisation not in ("instance_norm", "none"):
         raise UserError(f"normalisation={normalisation!r}: 'patch' takes instance_norm or none.")
     smallest = min(image.height, image.width) // 2**stages
     if smallest - 2 < 1 or (normalisation == "instance_norm" and smallest - 1 < 2):
         raise UserError(
-            f"'patch' with stages={stages} needs images of {3 * 2**stages} x {3 * 2**stages} pixels or more, not "
-            f"{image.height} x {image.width}; set fewer stages or a larger data.size."
+            f"'patch' with stages={stages} needs images of {3 * 2 ** stages} x {3 * 2 ** stages} pixels or more, but "
+            f"these are {image.height} x {image.width}. Give fewer stages or a larger data.size."
         )
     entrance = Entrance("join", classes, tuple(image))
     base = now = scaled(channels, width)

@@ -68,8 +68,9 @@ def encoder(
         possible, height, width_ = possible + 1, height // 2, width_ // 2
     if possible < (stages or 1):
         raise UserError(
-            f"The encoder of 'stargan' halves the image {stages or 1} times and keeps 2 x 2 pixels, which "
-            f"{image.height} x {image.width} does not allow. At most {possible}: set stages, or another data.size."
+            f"The encoder of 'stargan' halves the image {stages or 1} times and must end with 2 x 2 pixels or more, "
+            f"which is impossible for {image.height} x {image.width}. Possible are at most {possible}. Set stages, or "
+            "give another data.size."
         )
     now = scaled(channels, width)
     entrance = Entrance("join", classes, tuple(image))

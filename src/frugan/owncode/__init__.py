@@ -1,19 +1,19 @@
-"""A user's own code: Python files that are named with ``--code``, hashed, and run once they are allowed.
+"""A user's own code: Python files named with ``--code``. They are hashed, and run only if they are allowed.
 
-Every verb takes ``code``, one file or several. `load` runs files that the user names; `load_of` runs those that a run
-or a comparison names, and then those that the user names beside them. What stands in a run is a `CodeFile` for each:
+Every verb takes ``code``, one file or several. `load` runs the files that the user names; `load_of` runs those that a
+run or a comparison names, then those that the user names. A run records a `CodeFile` for each:
 
-    path     where it lies
+    path     the file
     hash     SHA-256 of the file and of everything that it imports from its own folder
     beside   those other files, each with the SHA-256 of its content
 
-Files of a folder import each other by name, while they are read and later. What counts is what is written in an import
-statement (in functions too), or as a literal name in ``import_module``; what a file reads otherwise does not count.
+Files in one folder can import each other by name. The hash covers what an import statement names (in functions too),
+and literal names in ``import_module``. It does not cover other files that the code reads.
 
-A file that is named by somebody else's run could do anything. So it is run only if this user has named a file of the
-same hash before on this machine, or allows it with ``trust_code``. Hashes that were allowed are kept in
-``~/.config/frugan/trusted_code``. A file that has changed since it was run in this process is run anew when it is named
-again: what it had added before is taken back.
+A file that somebody else's run names could do anything. So it is run only if this user has named a file with the same
+hash on this machine before, or allows it with ``trust_code``. Allowed hashes are kept in
+``~/.config/frugan/trusted_code``. If a file has changed since it was run in this process and is named again, everything
+that it had added is removed, and it is run again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _as_it_was_run: ContextVar[bool] = ContextVar("as_it_was_run", default=False)
 
 @contextlib.contextmanager
 def as_it_was_run() -> Iterator[None]:
-    """Inside, `load` and `load_of` read nothing: verbs use the code that was run before, however long they take."""
+    """Inside this context `load` and `load_of` read no files: verbs keep the code that was run when they began."""
     before = _as_it_was_run.set(True)
     try:
         yield
@@ -51,33 +51,33 @@ def as_it_was_run() -> Iterator[None]:
 
 
 def load(code: Code | None) -> tuple[CodeFile, ...]:
-    """Run the user's own files, so that the variants they add become known, and remember their hashes as allowed.
+    """Run the user's own files, so that their variants can be named, and remember their hashes as allowed.
 
-    A file that was run already and has not changed is not run again. Raises UserError if one is not there, is no
+    A file that was already run and has not changed is not run again. Raises UserError if a file is missing, is not a
     Python file, or fails.
     """
-    found = [] if _as_it_was_run.get() else [read(path) for path in paths_of(code)]
-    for one in found:
+    files = [] if _as_it_was_run.get() else [read(path) for path in paths_of(code)]
+    for one in files:
         _trust.remember(one.file)
-    return tuple(_running.run(one) for one in found)
+    return tuple(_running.run(one) for one in files)
 
 
 def load_of(
     folder: str | Path, code: Code | None = None, *, trust_code: bool = False, say: Callable[[str], None] | None = None
 ) -> tuple[CodeFile, ...]:
-    """Run the code that a run or comparison in `folder` names, then the user's own `code`; all of it, in that order.
+    """Run the code that the run or comparison in `folder` names, then the user's own `code`.
 
-    A file of `code` takes the place of one that the run names if it is the same file, has the same content, or has the
-    same name where the other is not there any more. If its hash is another than that of the run, `say` is called with
-    a line about it (which is printed if left out).
+    A file of `code` replaces one that the run names if it is the same file, has the same content, or has the same name
+    and the other file is gone. If its hash differs from the run's, `say` is called with a line about it; without `say`
+    the line is printed.
 
     Args:
-        folder: anything; what is neither a run nor a comparison names no code.
+        folder: any folder or file. If it is neither a run nor a comparison, it names no code.
         code: files that the user names.
-        trust_code: run also what this user has not run on this machine before.
+        trust_code: also run files that this user has never run on this machine.
 
     Raises:
-        UserError: a file that the run names is not there, has changed since, or is not allowed. Nothing was run then.
+        UserError: a file that the run names is missing, has changed, or is not allowed. Then nothing is run.
     """
     if _as_it_was_run.get():
         return ()
@@ -114,7 +114,7 @@ def named_in(folder: str | Path) -> list[CodeFile]:
 
 
 def listed(kept: Any) -> list[CodeFile]:
-    """What stands under "code" in a run or a plan; earlier ones have one path there, or null.
+    """Read the entry "code" of a run or a plan; in earlier formats it is one path, or null.
 
     Raises UserError for anything else.
     """
@@ -123,13 +123,13 @@ def listed(kept: Any) -> list[CodeFile]:
     try:
         return [CodeFile(Path(one["path"]).resolve(), str(one["hash"]), dict(one["beside"])) for one in kept or ()]
     except (TypeError, KeyError, ValueError):
-        raise UserError(f"What stands under \"code\" in the run is no list of code files: {kept!r}.") from None
+        raise UserError(f"The entry \"code\" of the run is not a list of code files: {kept!r}.") from None
 
 
 def changes(before: Iterable[CodeFile], now: Sequence[CodeFile], *, new: bool = True) -> list[str]:
-    """In what code differs from what it was, a line for each file; empty if it is the same, wherever it lies.
+    """How code differs from before, one line for each file; empty if the contents are equal. Folders do not matter.
 
-    With `new` a file that was not there before is a difference too.
+    With `new`, an additional file is a difference too.
     """
     lines, left = [], list(now)
     for named in before:
@@ -146,17 +146,17 @@ def changes(before: Iterable[CodeFile], now: Sequence[CodeFile], *, new: bool = 
 
 
 def refuse_changes(before: Iterable[CodeFile], now: Sequence[CodeFile], begun: str) -> None:
-    """Raise UserError if `now` is other code than that with which something was `begun`, in words."""
+    """Raise UserError if the code `now` differs from the code `before`; `begun` names what was begun with it."""
     lines = changes(before, now)
     if lines:
         raise UserError(
-            f"{begun} was begun with other code: {'; '.join(lines)}. Put the code back, give another --out, or go on "
-            "with it as it is now: --allow-changed-code (in Python allow_changed_code=True), which is written down."
+            f"{begun} was begun with other code: {'; '.join(lines)}. Undo the change, give another --out, or continue "
+            "with the changed code: --allow-changed-code (in Python allow_changed_code=True). The run records it."
         )
 
 
 def changed_since(files: Iterable[CodeFile]) -> list[str]:
-    """Which of these files are no longer as they were when they were run, a line for each."""
+    """Which of these files have changed since they were run, one line for each."""
     lines = []
     for one in files:
         try:
@@ -186,14 +186,14 @@ def _as_named(named: CodeFile, folder: str | Path, given: Sequence[Read]) -> Rea
         if given:
             return None
         raise UserError(
-            f"{folder} needs the code {named.path}, and there is no such file. Name it where it is now: --code FILE, "
-            "in Python code=."
+            f"{folder} needs the code file {named.path}, but it is not there. Say where it is now: --code FILE (in "
+            "Python code=)."
         )
     found = read(named.path)
     if _differs(named, found.file):
         raise UserError(
-            f"{folder} was made with other code: {_change(named, found.file)}. Put the code back, or say that it is to "
-            f"be used as it is now: --code {named.path}, in Python code=."
+            f"{folder} was made with other code: {_change(named, found.file)}. Undo the change, or use the changed "
+            f"code: --code {named.path} (in Python code=)."
         )
     return found
 
@@ -206,8 +206,8 @@ def _check_trusted(files: Sequence[CodeFile], folder: str | Path) -> None:
     ]
     if new:
         raise UserError(
-            f"{folder} names code that you have not run on this machine: {'; '.join(new)}. It could do anything that "
-            "you can. Read it first; then allow it: --trust-code, in Python trust_code=True."
+            f"{folder} names code that you have never run on this machine: {'; '.join(new)}. It could do anything that "
+            "you can do. Read it first; then allow it with --trust-code (in Python trust_code=True)."
         )
 
 

@@ -66,7 +66,7 @@ def run(code: Read) -> CodeFile:
         _drop([path])
         if isinstance(error, UserError) or not isinstance(error, Exception):
             raise
-        raise UserError(f"--code {path} failed while it was read: {type(error).__name__}: {error}") from error
+        raise UserError(f"--code {path} failed when it was run: {type(error).__name__}: {error}") from error
     return code.file
 
 
@@ -116,8 +116,8 @@ def _refuse_taken(code: Read) -> None:
         other = _taken_by(first, top) or (_taken_by(name, module.path) if name in _known else None)
         if other is not None:
             raise UserError(
-                f"--code {code.file.path} imports {module.path}, and '{first}' means {other} to Python already: it "
-                "keeps one module of a name. Give one of them another name."
+                f"--code {code.file.path} imports {module.path}, but in Python '{first}' already means {other}, and "
+                "there can be only one module of a name. Rename one of them."
             )
 
 
@@ -157,8 +157,8 @@ def _refuse_uncounted(path: Path, imported: Iterable[str]) -> None:
         file, place = getattr(sys.modules.get(name), "__file__", None), path.parent.joinpath(*name.split("."))
         if file and Path(file).resolve() in (place.with_name(f"{place.name}.py"), place / "__init__.py"):
             raise UserError(
-                f"--code {path} imports {file} by a name that is put together, so what is in it would not count. Write "
-                f"in {path.name}: import {name}"
+                f"--code {path} imports {file} by a name that it computes, so frugan cannot notice when that file "
+                f"changes. Write in {path.name}: import {name}"
             )
 
 

@@ -29,7 +29,7 @@ def add(name: str, function: Callable[[], Recipe]) -> None:
     """Register a recipe of your own under `name`. Raises UserError if one of frugan's own has that name."""
     known = _known.get(name)
     if known is not None and _is_own(known) and known is not function:
-        raise UserError(f"There is a recipe called '{name}' already; give yours another name.")
+        raise UserError(f"There is already a recipe called '{name}'. Give yours another name.")
     if _is_own(function):
         _known[name] = function
     else:
@@ -53,7 +53,7 @@ def find(name: str) -> Recipe:
     if name.endswith(".json"):
         path = Path(name)
         if not path.is_file():
-            raise UserError(f"There is no file '{name}'. A recipe file is what a run writes as recipe.json.")
+            raise UserError(f"There is no file '{name}'. Give a recipe file, such as the recipe.json of a run.")
         try:
             return from_dict(json.loads(path.read_text()), where=name)
         except json.JSONDecodeError as error:

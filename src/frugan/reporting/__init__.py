@@ -40,7 +40,7 @@ def report(path: str | Path, *, code: Code | None = None, trust_code: bool = Fal
     elif (folder / "recipe.json").is_file():
         name, values = run_page(folder)
     elif (folder / "plan.json").is_file():
-        raise UserError(f"{folder} holds a comparison that is not finished; run the same frugan compare again.")
+        raise UserError(f"The comparison in {folder} is not finished. Run the same frugan compare again.")
     else:
         raise UserError(f"{folder} is neither a run (recipe.json) nor a comparison (comparison.json).")
     run = RunFolder(folder)  # a comparison's is written as a run's is

@@ -22,12 +22,12 @@ def read_comparison(folder: Path) -> dict[str, Any]:
     from frugan.engine.run import RunFolder
 
     if not (folder / "comparison.json").is_file():
-        raise UserError(f"{folder} holds no finished comparison (comparison.json); run the same frugan compare again.")
+        raise UserError(f"{folder} has no finished comparison (comparison.json). Run the same frugan compare again.")
     data = RunFolder(folder).read_json(folder / "comparison.json")
     if data.get("version") != VERSION:
         raise UserError(
             f"{folder / 'comparison.json'} was written by another frugan (version {data.get('version', 1)}, this one "
-            f"reads {VERSION}); run the same frugan compare again, which trains nothing anew."
+            f"reads {VERSION}). Run the same frugan compare again: finished runs are not trained again."
         )
     return data
 

@@ -251,7 +251,7 @@ def _disk(folder: RunFolder, parts: Parts) -> Iterator[None]:
     except OSError as error:
         raise UserError(
             f"{folder.path} could not be written ({error.strerror or error}) after {parts.clock.images:,} images. The "
-            "newest checkpoint is kept. Make room, then run the same command again."
+            "newest checkpoint is kept. Free some space, then run the same command again."
         ) from error
 
 
@@ -280,8 +280,8 @@ def _with_classes(recipe: Recipe, sets: Mapping[str, Dataset]) -> Recipe:
         for stream, dataset in sets.items():
             if not dataset.conditions:
                 raise UserError(
-                    f"The recipe '{recipe.name}' needs labels and {dataset.title} has none. "
-                    "Use class subfolders, a labelled source (frugan data list), or an unconditional recipe."
+                    f"The recipe '{recipe.name}' needs labels, but {dataset.title} has none. Use class subfolders, a "
+                    "source with labels (frugan data list), or a recipe without labels."
                 )
             if stream != first or "classes" in streams.get(stream, {}):
                 streams.setdefault(stream, {})["classes"] = dataset.conditions

@@ -29,8 +29,8 @@ def give(recipe: Recipe, parts: Parts) -> dict[str, dict[str, Any]]:
         if mine != theirs:
             odd = sorted({key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)})
             raise UserError(
-                f"--init {name}={spec.init}: its {made.role} is another network ({odd[0]} differs); train the same "
-                "recipe and family, or set the options of this network as they were there."
+                f"--init {name}={spec.init}: its {made.role} is a different network ({odd[0]} differs). Train with the "
+                "same recipe and family, or set the options of this network as they were there."
             )
         network.load_state_dict(state)
         if name in parts.averages:
@@ -40,9 +40,9 @@ def give(recipe: Recipe, parts: Parts) -> dict[str, dict[str, Any]]:
 
 
 def check(recipe: Recipe, folder: RunFolder, facts: Mapping[str, Any]) -> None:
-    """Raise UserError if a continued run names other weights to begin with than those that it was given.
+    """Check that a continued run names the same weights to start from as before. Raises UserError.
 
-    A path that has gone, or has moved, is no matter: the weights are in the checkpoint.
+    These files may be gone or moved by now: their weights are in the checkpoint.
     """
     for name, about in facts.get("given", {}).items():
         now = recipe.networks[name].init
@@ -54,7 +54,7 @@ def check(recipe: Recipe, folder: RunFolder, facts: Mapping[str, Any]) -> None:
             continue
         if found != about["hash"]:
             raise UserError(
-                f"{folder.path} was begun with the weights {about['hash']} in '{name}', and {now} has {found}. Give "
+                f"{folder.path} was begun with the weights {about['hash']} in '{name}', but {now} has {found}. Give "
                 "another --out, or leave --init out."
             )
 

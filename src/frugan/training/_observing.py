@@ -26,7 +26,7 @@ class Looks(NamedTuple):
     """Who looks at a run besides those that always do.
 
     Attributes:
-        every: evaluate whenever so many images were shown, if at all.
+        every: evaluate each time this many more images were shown; None for never.
         keep_best: the metric whose best checkpoint is kept, if any.
         own: observers of the user's own.
     """
@@ -48,7 +48,10 @@ def asked(
             known.check(choice.name, choice.options)
     if evaluate_every is None:
         if keep_best is not None:
-            raise UserError(f"--keep-best {keep_best} chooses among evaluations; say how often: --evaluate-every 50k")
+            raise UserError(
+                f"--keep-best {keep_best} chooses among evaluations while training. Say how often to evaluate: "
+                "--evaluate-every 50k"
+            )
         return Looks(None, None, chosen)
     from frugan.evaluation import while_training
 

@@ -27,7 +27,7 @@ def check(recipe: Recipe, folder: RunFolder) -> None:
 
     if not folder.exists():
         if not folder.is_free():
-            raise UserError(f"{folder.path} holds something that is not a run; give another --out.")
+            raise UserError(f"{folder.path} has files, but is not a run. Give another --out.")
         return
     before = from_run(folder)
     if recipe.kernels == kernels_of(folder):  # what "auto" meant may be said outright
@@ -38,16 +38,16 @@ def check(recipe: Recipe, folder: RunFolder) -> None:
     if changed:
         listed = "; ".join(changed)
         raise UserError(
-            f"{folder.path} was begun with other settings ({listed}). Give another --out, or the settings it was begun "
-            "with."
+            f"{folder.path} was begun with other settings ({listed}). Give the old settings again, or another --out."
         )
     longer = before.images != recipe.images or before.rounds != recipe.rounds
     chosen = {name: player.schedule for name, player in recipe.players.items()}
     bound = [name for name, one in chosen.items() if schedules.find(one.name, **one.options).follows_the_end]
     if longer and bound:
         raise UserError(
-            f"{folder.path} cannot be trained to another length: the schedule of '{bound[0]}' depends on the end. "
-            "Give another --out, or a schedule with its own end, e.g. players.generator.schedule=linear,end=500000."
+            f"{folder.path} cannot be trained to another length, because the schedule of '{bound[0]}' depends on the "
+            "end. Give another --out, or a schedule with its own end, e.g. "
+            "players.generator.schedule=linear,end=500000."
         )
 
 
@@ -67,8 +67,8 @@ def resume(
         begun = facts["data"][stream]
         if begun["hash"] != dataset.content_hash:
             raise UserError(
-                f"{folder.path} was begun on {begun['title']}, which is now {dataset.title}. "
-                "Give another --out, or the data it was begun with."
+                f"{folder.path} was begun on {begun['title']}, but the data are now {dataset.title}. Give the data "
+                "that it was begun with, or another --out."
             )
     _giving.check(recipe, folder, facts)
     tensors, rest = checkpoint.read(newest)
@@ -93,7 +93,7 @@ def resolved_kernels(recipe: Recipe, folder: RunFolder, device: torch.device) ->
 
 
 def kernels_of(folder: RunFolder) -> str | None:
-    """The mode of kernels that a run was begun with, which "auto" in its recipe does not tell; None before it began."""
+    """The kernels that a run was begun with, also if its recipe says "auto"; None before it began."""
     if not (folder.exists() and folder.facts.is_file()):
         return None
     return folder.read_json(folder.facts).get("kernels", "plain")

@@ -81,8 +81,8 @@ class View:
         """
         if not self.takes_floats:
             raise UserError(
-                f"The view '{self.name}' takes only bytes, and these images are floats; take another view, "
-                "e.g. 'classifier' or 'pixels'."
+                f"The view '{self.name}' only takes bytes, but these images are floats. Use another view, e.g. "
+                "'classifier' or 'pixels'."
             )
         return self.features(images.float().add(1).mul(127.5))  # a new tensor: a view may work in place
 
@@ -181,7 +181,8 @@ def convert_weights(path: str | Path, *, cache: str | Path | None = None) -> Pat
             return builder.convert(path, cache_folder(cache))
     known = ", ".join(f"*{builder.weights_name}* for the view '{builder.name}'" for builder in builders)
     raise UserError(
-        f"{path.name} names no weights that frugan knows; it converts files called {known}. Keep that name."
+        f"{path.name} is not the name of a weights file that frugan knows. It can convert files called {known}. Keep "
+        "the name that the file was published with."
     )
 
 
@@ -266,8 +267,8 @@ def _rows(view: View, images: Images, batch_size: int) -> Iterator[Tensor]:
     for chunk in [images] if isinstance(images, torch.Tensor) else images:
         if chunk.dtype != torch.uint8 or chunk.ndim != 4:
             raise UserError(
-                f"View '{view.name}' looks at bytes (uint8) [count, channels, height, width]; these images are "
-                f"{str(chunk.dtype).removeprefix('torch.')} {list(chunk.shape)}: frugan.batch.to_bytes makes bytes."
+                f"The view '{view.name}' needs bytes (uint8) [count, channels, height, width], but these images are "
+                f"{str(chunk.dtype).removeprefix('torch.')} {list(chunk.shape)}. frugan.batch.to_bytes makes bytes."
             )
         for seen in (view.look(part) for part in chunk.split(batch_size) if len(part)):
             logs = seen.log_probabilities
@@ -281,4 +282,4 @@ def _split(view: View, rows: Tensor | None) -> Seen:
 
 
 def _no_images(view: View) -> UserError:
-    return UserError(f"View '{view.name}' was given no images.")
+    return UserError(f"The view '{view.name}' was given no images.")

@@ -36,18 +36,18 @@ def read_published(path: Path) -> tuple[dict[str, Tensor], str]:
     named = re.search(r"-([0-9a-f]{8,64})$", path.stem)
     if named and not digest.startswith(named[1]):
         raise UserError(
-            f"{path.name}: its SHA-256 starts with {digest[:8]}, its name says {named[1]}; the download is cut short "
-            "or another file, get it again."
+            f"{path.name}: its SHA-256 starts with {digest[:8]}, but its name says {named[1]}. It is another file, or "
+            "the download was cut short. Download it again."
         )
     try:
         tensors: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the reader stumbles over, this file is not what was asked for
         raise UserError(
-            f"{path.name} cannot be read as tensors alone ({type(error).__name__}): it is cut short, a TorchScript "
-            "archive, or holds code. Take the .pth file of weights."
+            f"{path.name} cannot be read as plain tensors ({type(error).__name__}): it is cut short, is a TorchScript "
+            "archive, or contains code. Use the .pth file of weights."
         ) from error
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise UserError(f"{path.name} holds a {type(tensors).__name__} instead of named tensors (a state_dict).")
+        raise UserError(f"{path.name} holds a {type(tensors).__name__}, but named tensors (a state_dict) are needed.")
     return dict(tensors), digest
 
 
@@ -59,12 +59,14 @@ def check_layout(path: Path, network: str, tensors: Mapping[str, Tensor], layout
             f"{len(names)} {word}, e.g. {names[0]}" for word, names in (("missing", missing), ("extra", extra)) if names
         ]
         listed = " and ".join(problems)
-        raise UserError(f"{path.name} is not {network}: {len(layout)} tensors are expected, and {listed}.")
+        raise UserError(f"{path.name} is not {network}: it should have {len(layout)} tensors, and {listed}.")
     for name, shape in layout.items():
         if tensors[name].shape != shape:
-            raise UserError(f"{path.name}: {name} is {list(tensors[name].shape)}; {network} has {list(shape)}.")
+            raise UserError(
+                f"{path.name}: {name} is {list(tensors[name].shape)}, but in {network} it is {list(shape)}."
+            )
         if not bool(torch.isfinite(tensors[name]).all()):
-            raise UserError(f"{path.name}: {name} has values that are not finite; get the file again.")
+            raise UserError(f"{path.name}: {name} has values that are not finite. Download the file again.")
 
 
 def keep(target: Path, tensors: Mapping[str, Tensor], source: Path, digest: str) -> Path:
@@ -79,17 +81,17 @@ def keep(target: Path, tensors: Mapping[str, Tensor], source: Path, digest: str)
 
 def read_kept(path: Path) -> tuple[dict[str, Tensor], str]:
     """The tensors of a file that `keep` wrote, and their checksum. Raises UserError if they are no longer the same."""
-    again = "delete it and convert the weights again: frugan data convert-weights FILE"
+    again = "Delete it and convert the weights again: frugan data convert-weights FILE"
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             written = (file.metadata() or {}).get("checksum")
     except SafetensorError as error:
-        raise UserError(f"{path} is no whole safetensors file ({error}); {again}") from error
+        raise UserError(f"{path} is damaged ({error}). {again}") from error
     if written is None:
-        raise UserError(f"{path} was not written by this version of frugan; {again}")
+        raise UserError(f"{path} was not written by this version of frugan. {again}")
     if checksum(tensors) != written:
-        raise UserError(f"{path} is damaged: its tensors no longer have the checksum {written[:12]}; {again}")
+        raise UserError(f"{path} is damaged: its tensors no longer have the checksum {written[:12]}. {again}")
     return tensors, written
 
 

@@ -59,7 +59,7 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
     description = _description(folder)
     if description is None:
         raise UserError(
-            f"The classifier kept in {folder} is damaged or of another version; delete that folder and run again."
+            f"The classifier in {folder} is damaged or was saved by another version. Delete that folder and run again."
         )
     with torch.device("meta"):  # no random numbers are drawn for weights that are read
         net = classifying.network(dataset.shape, len(names))
@@ -147,10 +147,10 @@ def _refusal(dataset: Dataset) -> str | None:
 def _names(dataset: Dataset | None) -> list[str]:
     """The names of the classes or attributes."""
     if dataset is None:
-        raise UserError("The view 'classifier' learns from labelled images: pass the data set with dataset=...")
+        raise UserError("The view 'classifier' is trained on labelled images. Pass the data set: dataset=...")
     refusal = _refusal(dataset)
     if refusal is not None:
-        raise UserError(f"The view 'classifier' cannot learn from {dataset.name}: {refusal}")
+        raise UserError(f"The view 'classifier' cannot be trained on {dataset.name}: {refusal}")
     assert dataset.labels is not None  # else it was refused
     if dataset.labels.ndim == 2:
         return list(dataset.attributes) or [str(number) for number in range(dataset.labels.shape[1])]
@@ -162,7 +162,9 @@ def _look(net: nn.Sequential, shape: ImageShape, attributes: bool, device: str) 
 
     def look(images: Tensor) -> Seen:
         if tuple(images.shape[1:]) != tuple(shape):
-            raise UserError(f"This classifier learnt from images {list(shape)}; these are {list(images.shape[1:])}.")
+            raise UserError(
+                f"This classifier was trained on images {list(shape)}, but these are {list(images.shape[1:])}."
+            )
         return Seen(*classifying.predict(net, images, attributes=attributes))
 
     return look

@@ -216,7 +216,7 @@ def build(
 def prepare(images: Tensor) -> Tensor:
     """Images ``[n, 1 or 3, h, w]`` in 0..255 as the net takes them: float32 ``[n, 3, 224, 224]``, normalised."""
     if images.shape[1] not in (1, 3):
-        raise UserError(f"The view 'dinov2' looks at 1 or 3 channels; these images have {images.shape[1]}.")
+        raise UserError(f"The view 'dinov2' takes 1 or 3 channels, but these images have {images.shape[1]}.")
     mean, deviation = (torch.tensor(values, device=images.device)[:, None, None] for values in (MEAN, DEVIATION))
     return (clean_bicubic(images.float(), SIDE, SIDE) / 255 - mean) / deviation
 
@@ -233,7 +233,9 @@ def convert_weights(path: Path, cache: Path) -> Path:
     letter = _size_of(path, tensors)
     named = re.search(r"dinov2_vit([a-z])14", path.name)
     if named and named[1] != letter:
-        raise UserError(f"{path.name} holds {_called(letter)}, its name says another one; get the file again.")
+        raise UserError(
+            f"{path.name} holds {_called(letter)}, but its name says another size. Download the file again."
+        )
     with torch.device("meta"):
         layout = {name: tensor.shape for name, tensor in DinoV2(SIZES[letter]).state_dict().items()}
     check_layout(path, _called(letter), tensors, layout)
@@ -255,7 +257,7 @@ def _size_of(path: Path, tensors: dict[str, Tensor]) -> str:
     if width not in widths:
         held = "no class token (cls_token)" if width is None else f"a class token of {width} features"
         raise UserError(
-            f"{path.name} is no DINOv2 network: it has {held}; {', '.join(map(str, widths))} features are known."
+            f"{path.name} is not a DINOv2 network: it has {held}. Known are {', '.join(map(str, widths))} features."
         )
     return widths[width]
 

@@ -313,7 +313,7 @@ def build(
 def prepare(images: Tensor, resize: Callable[[Tensor, int, int], Tensor] = tensorflow1_bilinear) -> Tensor:
     """Images ``[n, 1 or 3, h, w]`` in 0..255 as the net takes them: float32 ``[n, 3, 299, 299]`` in -1..0.9922."""
     if images.shape[1] not in (1, 3):
-        raise UserError(f"The view 'inception' looks at 1 or 3 channels; these images have {images.shape[1]}.")
+        raise UserError(f"The view 'inception' takes 1 or 3 channels, but these images have {images.shape[1]}.")
     return ((resize(images.float(), SIDE, SIDE) - 128) / 128).expand(-1, 3, -1, -1)
 
 
@@ -328,7 +328,10 @@ def convert_weights(path: Path, cache: Path, known: str = PUBLISHED) -> Path:
         UserError: no such file, another name or content, not a plain file of tensors, or tensors of another network.
     """
     if path.is_file() and not path.stem.endswith(f"-{known}"):
-        raise UserError(f"{path.name}: the published weights' name ends in -{known}, the start of their SHA-256.")
+        raise UserError(
+            f"{path.name}: the name of the published weights ends in -{known}, the start of their SHA-256. Download "
+            "that file."
+        )
     tensors, digest = read_published(path)
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
     with torch.device("meta"):

@@ -32,21 +32,22 @@ def build(
     Each side becomes `side`, or stays if it is smaller; by default 16, halved until an image is at most 256 numbers.
     """
     if dataset is None:
-        raise UserError("The view 'pixels' is built for images of one shape: pass the data set with dataset=...")
+        raise UserError("The view 'pixels' is built for images of one shape. Pass the data set: dataset=...")
     channels, height, width = dataset.shape
     if side is None:
         side = 16
         while channels * side * side > MOST and side > 1:
             side //= 2
     if side < 1:
-        raise UserError(f"View 'pixels': side={side}; it takes a whole number from 1.")
+        raise UserError(f"The view 'pixels' has side={side}. Give a whole number, 1 or more.")
     rows, columns = min(side, height), min(side, width)
     place = torch.device(device)
 
     def look(images: Tensor) -> Seen:
         if tuple(images.shape[1:]) != (channels, height, width):
             raise UserError(
-                f"This view of pixels is for images {[channels, height, width]}; these are {list(images.shape[1:])}."
+                f"This view 'pixels' was built for images {[channels, height, width]}, but these are "
+                f"{list(images.shape[1:])}."
             )
         with exact(place):
             return Seen(area(images.to(place, torch.float32) / 255, rows, columns).flatten(1).cpu())

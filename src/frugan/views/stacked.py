@@ -33,17 +33,19 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
     Raises UserError where the data are no stacked ones, or too few to learn from.
     """
     if dataset is None or not suits(dataset):
-        problem = "no data were given" if dataset is None else f"{dataset.name} is none"
+        problem = "no data were given" if dataset is None else f"{dataset.name} has none"
         raise UserError(
-            f"The view 'stacked' looks at three labelled images in one: {problem}. Take data such as stacked:glyphs, "
-            "or another view."
+            f"The view 'stacked' needs images that are three labelled images in one, but {problem}. Use data such as "
+            "stacked:glyphs, or another view."
         )
     singles = _singles(dataset)
     single = views.build("classifier", dataset=singles, cache=cache, device=device, announce=announce, seed=seed)
 
     def look(images: Tensor) -> Seen:
         if tuple(images.shape[1:]) != tuple(dataset.shape):
-            raise UserError(f"This view is for images {list(dataset.shape)}; these are {list(images.shape[1:])}.")
+            raise UserError(
+                f"This view was built for images {list(dataset.shape)}, but these are {list(images.shape[1:])}."
+            )
         singles = [single.look(images[:, channel : channel + 1]) for channel in range(3)]
         red, green, blue = (one.log_probabilities for one in singles if one.log_probabilities is not None)
         joint = red[:, :, None, None] + green[:, None, :, None] + blue[:, None, None, :]

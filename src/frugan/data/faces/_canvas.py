@@ -24,7 +24,7 @@ class Canvas:
         self.colours = np.zeros((count, 3, height, width), np.float32)
 
     def window(self, rows: slice, columns: slice) -> Canvas:
-        """A part of the same canvas: what is laid on it is on the whole."""
+        """A part of the same canvas: what is painted on the part is also on the whole."""
         part = copy.copy(self)
         part.x, part.y = self.x[:, :, columns], self.y[:, rows]
         part.colours = self.colours[:, :, rows, columns]

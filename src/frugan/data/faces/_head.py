@@ -35,7 +35,7 @@ class Faces:
         return (first + (last - first) * place)[:, :, None, None]
 
     def pick(self, name: str, colours: tuple[tuple[float, float, float], ...]) -> Array:
-        """One colour of several by a chance, ``[n, 3, 1, 1]``."""
+        """Choose one of several colours for each face by the random number `chance`: ``[n, 3, 1, 1]``."""
         chosen = (self.chances[name] * len(colours)).astype(int)
         return np.array(colours, np.float32)[chosen][:, :, None, None]
 

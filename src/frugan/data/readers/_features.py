@@ -39,8 +39,8 @@ def columns(source: str, names: Sequence[str], features: Mapping[str, Any], type
     if len(images) != 1:
         problem = f"several columns of images ({', '.join(images)})" if images else "no column of images"
         raise UserError(
-            f"--data {source}: {problem} among {', '.join(names)}; accepted is exactly one, of the type Image or called"
-            f" {' or '.join(_IMAGES[:2])}. Keep only the one you mean and write the table anew."
+            f"--data {source}: {problem} among {', '.join(names)}. There must be exactly one, of the type Image or "
+            f"called {' or '.join(_IMAGES[:2])}. Keep only the one that you mean, and write the table again."
         )
     yes_no = [name for name in names if _plain(features, types, name) == "bool"]
     usual = [name for name in _LABELS if name in (typed["ClassLabel"] or names)]

@@ -73,8 +73,8 @@ def _place(source: str) -> _Place:
         if len(lists) != 1:
             problem = f"several lists of attributes ({', '.join(file.name for file in lists)})" if lists else "no list"
             raise UserError(
-                f"--data {source}: {path} holds {problem}; accepted is one list called {', '.join(_PATTERNS)}; or give"
-                " a CSV file itself."
+                f"--data {source}: {path} holds {problem}. It must hold one list called {', '.join(_PATTERNS)}. Or "
+                "give a CSV file itself."
             )
         file, root = lists[0], path
     places = [place / f"{_PARTITION}{ending}" for place in (root, root / "Eval") for ending in (".txt", ".csv")]
@@ -100,8 +100,9 @@ def _count(file: Path) -> int:
         first = lines.readline().strip()
     if not first.isdecimal():
         raise UserError(
-            f"{file}, line 1: '{first[:40]}' is no count of images; accepted is CelebA's form: the count, the"
-            " attributes' names, then one line for each image. Give a table with a header the ending .csv."
+            f"{file}, line 1: '{first[:40]}' is not a number of images. Such a file must be like CelebA's: the number, "
+            "then the attributes' names, then one line for each image. If yours is a table with a header, name it "
+            ".csv."
         )
     return int(first)
 
@@ -112,7 +113,7 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
     images = [entry for entry in walk(place.root) if Path(entry[0]).suffix.lower() in known]
     if not images:
         raise UserError(
-            f"--data {source}: there is no image in {place.root}; put the images of {place.file.name} there."
+            f"--data {source}: there are no images in {place.root}. Put the images of {place.file.name} there."
         )
     beside = stamp([file for file in (place.file, place.partition) if file is not None])
     identity = {"folder": str(place.root.absolute()), "files": images, "lists": beside}
@@ -181,14 +182,14 @@ def _read(file: Path) -> _List:
                 names, rows = (rows[1] if len(rows) > 1 else []), rows[2:]
                 if len(rows) != count:
                     raise UserError(
-                        f"{file}: line 1 says {count:,} images and {len(rows):,} lines follow the names. Fetch it anew"
-                        " if it was cut short; if you changed it, correct line 1."
+                        f"{file}: line 1 says {count:,} images, but {len(rows):,} lines follow the names. If the file "
+                        "was cut short, download it again; if you changed it, correct line 1."
                     )
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not names or len(set(names)) < len(names):
         problem = "has no attributes" if not names else "names an attribute twice"
-        raise UserError(f"{file} {problem}; accepted are one or more attributes, each with its own name.")
+        raise UserError(f"{file} {problem}. It needs one or more attributes, each with its own name.")
     bits = np.zeros((len(rows), len(names)), np.int64)
     line_of: dict[str, int] = {}
     for number, (name, *values) in enumerate(rows):
@@ -200,10 +201,10 @@ def _read(file: Path) -> _List:
         except KeyError as error:
             wrong = next(at for at, value in enumerate(values) if value.strip() not in _VALUES)
             raise UserError(
-                f"{where} ({name}): {names[wrong]} is '{values[wrong]}'; accepted are 1, 0 and -1 (-1 counts as 0)."
+                f"{where} ({name}): {names[wrong]} is '{values[wrong]}'. Accepted are 1, 0 and -1 (-1 counts as 0)."
             ) from error
         if name in line_of:
-            raise UserError(f"{where}: {name} is already in line {line_of[name]}; keep one of the two.")
+            raise UserError(f"{where}: {name} is already in line {line_of[name]}. Keep only one of the two lines.")
         line_of[name] = number + first
     return _List(tuple(names), tuple(line_of), bits)
 

@@ -51,8 +51,8 @@ def _splits(source: str) -> tuple[str, ...]:
     files = _files(path)
     if not files:
         raise UserError(
-            f"--data {source}: {_pickled(path)} is CIFAR's Python version, a pickle, which can run code when read."
-            " Use the binary version (cifar-10-binary.tar.gz, unpacked) or the Hub's, --data hub:uoft-cs/cifar10"
+            f"--data {source}: {_pickled(path)} is the Python version of CIFAR, a pickle, which could run code when it "
+            "is read. Use the binary version (cifar-10-binary.tar.gz, unpacked), or --data hub:uoft-cs/cifar10"
         )
     return tuple(split for split in SPLITS if split in files)
 
@@ -74,15 +74,16 @@ def _content(files: list[Path], hundred: bool) -> Content:
         data = np.fromfile(file, np.uint8)
         if len(data) == 0 or len(data) % (head + _PIXELS):
             raise UserError(
-                f"{file}: {len(data):,} bytes are not a whole number of records of {head + _PIXELS:,};"
-                " it is damaged, fetch it anew."
+                f"{file} is damaged: {len(data):,} bytes are not a whole number of records of {head + _PIXELS:,} "
+                "bytes. Download it again."
             )
         parts.append(data.reshape(-1, head + _PIXELS))
     records = np.concatenate(parts)
     labels = records[:, head - 1].astype(np.int64)
     if labels.max() >= len(names):
         raise UserError(
-            f"{files[0]}: a label of {labels.max()} but {len(names)} classes; it is damaged, fetch it anew."
+            f"{files[0]} is damaged: it has the label {labels.max()}, but there are only {len(names)} classes. "
+            "Download it again."
         )
     images = records[:, head:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return array_content(images, labels, names, files[0].name)

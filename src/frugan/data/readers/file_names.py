@@ -56,7 +56,7 @@ def _parts(source: str) -> tuple[str, Path, str]:
     if field not in FIELDS or not Path(folder).expanduser().is_dir():
         if folder and Path(folder).expanduser().is_dir():
             raise UserError(f"--data {source}: file names have no '{field}'. {suggest(field, FIELDS)}")
-        raise UserError(f"--data {source}: there is no folder {rest}; type {kind}:FOLDER or {kind}:FOLDER:angle.")
+        raise UserError(f"--data {source}: there is no folder {rest}. Type {kind}:FOLDER or {kind}:FOLDER:angle.")
     return kind, Path(folder).expanduser(), field
 
 
@@ -71,7 +71,10 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
     root, known = inside.get(split, folder), suffixes()
     images = [entry for entry in walk(root) if Path(entry[0]).suffix.lower() in known]
     if not images:
-        raise UserError(f"--data {source}: there is no image in {root}; accepted are {_PATTERNS[kind].example} ...")
+        raise UserError(
+            f"--data {source}: there are no such images in {root}. Their names must be like {_PATTERNS[kind].example} "
+            "..."
+        )
     identity = {"folder": str(root.absolute()), "files": images, "pattern": kind, "field": field}
     names = [name for name, _, _ in images]
     return Found(

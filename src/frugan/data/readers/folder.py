@@ -30,7 +30,7 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
     root = split_folders(folder).get(split, folder)
     files = walk(root)
     if not files:
-        raise UserError(f"--data {source}: there is no file in {root}; put images there, or name another folder.")
+        raise UserError(f"--data {source}: there are no files in {root}. Put images there, or name another folder.")
     identity = {"folder": str(root.absolute()), "files": files}
     return Found(f"folder {folder.absolute().name}", identity, lambda: _content(root, [name for name, _, _ in files]))
 

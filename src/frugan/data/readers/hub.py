@@ -32,7 +32,7 @@ def _datasets(source: str) -> Any:
     try:
         import datasets  # pyrefly: ignore[missing-import]
     except ImportError as error:
-        raise UserError(f'--data {source}: the Hub needs the extra data: pip install "frugan[data]"') from error
+        raise UserError(f"--data {source}: to read from the Hub, install: pip install \"frugan[data]\"") from error
     return datasets
 
 
@@ -52,7 +52,9 @@ def _theirs(source: str) -> dict[str, str]:
             beside.write_text(json.dumps(called))
     names_of = {split: next((name for name in names if name in called), None) for split, names in SPLIT_NAMES.items()}
     if not any(names_of.values()):
-        raise UserError(f"--data {source}: has the splits {', '.join(called)}; accepted is one called train or test.")
+        raise UserError(
+            f"--data {source} has the splits {', '.join(called)}, but frugan needs one called train or test."
+        )
     return {split: theirs for split, theirs in names_of.items() if theirs is not None}
 
 
@@ -67,7 +69,7 @@ def _content(source: str, split: str) -> Content:
     try:
         table = datasets.load_dataset(name, configuration, split=theirs)
     except Exception as error:  # as above
-        raise UserError(f"--data {source}: cannot be fetched: {error}") from error
+        raise UserError(f"--data {source} cannot be downloaded: {error}") from error
     chosen = columns(source, table.column_names, table.features.to_dict(), {})
     labels, classes, notes, attributes = None, (), (), ()
     if chosen.label is not None:

@@ -55,7 +55,10 @@ def _set(source: str) -> tuple[str, dict[str, Path]]:
     if path.absolute().name in sets:
         return path.absolute().name, sets[path.absolute().name]
     files = [next(iter(splits.values())).name for splits in sets.values()]
-    raise UserError(f"--data {source}: holds several sets ({', '.join(sets)}); give one's file, e.g. {path / files[0]}")
+    raise UserError(
+        f"--data {source} holds several data sets ({', '.join(sets)}). Give a file of one of them, e.g. "
+        f"{path / files[0]}"
+    )
 
 
 def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
@@ -82,12 +85,14 @@ def _content(name: str, images_file: Path, labels_file: Path | None) -> Content:
         return array_content(images, None, (), images_file.name)
     labels = _read(labels_file, axes=1).astype(np.int64)
     if len(labels) != len(images):
-        raise UserError(f"{labels_file} holds {len(labels)} labels for {len(images)} images; fetch both files anew.")
+        raise UserError(
+            f"{labels_file} holds {len(labels)} labels for {len(images)} images. Download both files again."
+        )
     if name == "emnist-letters":
         labels -= 1
     classes = _CLASSES.get(name) or [str(number) for number in range(labels.max(initial=9) + 1)]
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
-        raise UserError(f"{labels_file}: labels outside the {len(classes)} classes of {name}; fetch it anew.")
+        raise UserError(f"{labels_file} has labels outside the {len(classes)} classes of {name}. Download it again.")
     return array_content(images, labels, classes, images_file.name)
 
 
@@ -96,14 +101,17 @@ def _read(file: Path, axes: int) -> np.ndarray:
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{file}: cannot be unpacked ({error}); it is damaged, fetch it anew.") from error
+        raise UserError(f"{file} is damaged: it cannot be unpacked ({error}). Download it again.") from error
     header = 4 + 4 * axes
     if data[:4] != bytes([0, 0, 8, axes]) or len(data) < header:
-        raise UserError(f"{file}: not an IDX file of bytes with {axes} axes, as its name says; fetch it anew.")
+        raise UserError(
+            f"{file} should be an IDX file of bytes with {axes} axes, by its name, but it is not. Download it again."
+        )
     shape = np.frombuffer(data, ">u4", count=axes, offset=4).astype(int)
     if len(data) != header + shape.prod():
         raise UserError(
-            f"{file}: {len(data):,} bytes, not {header + shape.prod():,} as its header says; damaged, fetch it anew."
+            f"{file} is damaged: it has {len(data):,} bytes, but its header says {header + shape.prod():,}. Download "
+            "it again."
         )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 

@@ -30,7 +30,7 @@ def _arrays(source: str) -> dict[str, tuple[str, str]]:
         with zipfile.ZipFile(source) as archive:
             names = {name.removesuffix(".npy") for name in archive.namelist()}
     except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"--data {source}: not an .npz file ({error}); write it with numpy.savez.") from error
+        raise UserError(f"--data {source} is not an .npz file ({error}). Write one with numpy.savez.") from error
     arrays = {}
     for split, pairs in _NAMES.items():
         pair = next((pair for pair in pairs if pair[0] in names), None)
@@ -38,8 +38,8 @@ def _arrays(source: str) -> dict[str, tuple[str, str]]:
             arrays[split] = (pair[0], pair[1] if pair[1] in names else "")
     if not arrays:
         raise UserError(
-            f"--data {source}: holds the arrays {', '.join(sorted(names)) or '(none)'};"
-            " accepted are images (with labels), or x_train, x_test (with y_train, y_test)."
+            f"--data {source} holds the arrays {', '.join(sorted(names)) or '(none)'}. It must hold images (and "
+            "perhaps labels), or x_train, x_test (and perhaps y_train, y_test)."
         )
     return arrays
 
@@ -63,8 +63,8 @@ def _content(source: str, images_name: str, labels_name: str) -> Content:
     labels = labels.reshape(len(labels), -1)
     if labels.shape != (len(images), 1) or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
         raise UserError(
-            f"--data {source}: {labels_name} is {labels.dtype} {list(labels.shape)};"
-            f" accepted is one whole number from 0 for each of the {len(images)} images."
+            f"--data {source}: {labels_name} is {labels.dtype} {list(labels.shape)}. It must hold one whole number, 0 "
+            f"or more, for each of the {len(images)} images."
         )
     numbers = labels[:, 0].astype(np.int64)
     return array_content(images, numbers, [str(number) for number in range(numbers.max(initial=-1) + 1)], images_name)
@@ -78,8 +78,8 @@ def _channels_last(source: str, name: str, images: np.ndarray) -> np.ndarray:
     if images.ndim == 4 and images.shape[1] in (1, 3, 4):
         return images.transpose(0, 2, 3, 1)
     raise UserError(
-        f"--data {source}: {name} has the shape {list(images.shape)};"
-        " accepted is [count, height, width], with 1, 3 or 4 channels last or second."
+        f"--data {source}: {name} has the shape {list(images.shape)}. It must be [count, height, width], with 1, 3 or "
+        "4 channels last or second."
     )
 
 
@@ -94,7 +94,7 @@ def _bytes(source: str, name: str, images: np.ndarray) -> np.ndarray:
         if low >= 0 and high <= 1:
             return np.rint(images * 255).astype(np.uint8)
         content = f"{images.dtype} from {low:g} to {high:g}"
-    raise UserError(f"--data {source}: {name} is {content}; accepted are uint8, uint16, and floats from 0 to 1.")
+    raise UserError(f"--data {source}: {name} is {content}. It must be uint8, uint16, or floats from 0 to 1.")
 
 
 variant = Reader(

@@ -95,7 +95,7 @@ def _pyarrow_parquet(source: str) -> Any:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise UserError(f'--data {source}: reading parquet needs the extra data: pip install "frugan[data]"') from error
+        raise UserError(f"--data {source}: to read parquet, install: pip install \"frugan[data]\"") from error
     return pyarrow.parquet
 
 

@@ -158,9 +158,7 @@ def open_fakes(
         run = RunFolder(home) if home is not None and RunFolder(home).exists() else None
         return fakes_of(artefact.open_shipped(path, role="generator", device=device), str(path), run)
     if not path.exists():
-        raise UserError(
-            f"{path} is neither a run nor an artefact, nor a folder or .npz of images: there is nothing of that name."
-        )
+        raise UserError(f"{path} does not exist or is no run, artefact, folder of images or .npz of images.")
     dataset = open_images("", str(path), ("train", "test"), allow_unusable=allow_unusable)
     for note in dataset.notes:
         announce(f"{path}: {note}.")

@@ -53,11 +53,14 @@ def open_reals(
     """
     if real is None:
         if size is not None or channels is not None:
-            raise UserError("--size and --channels are for the images of --real; a run's own data need neither.")
+            raise UserError("--size and --channels only apply to the images of --real. Leave them out, or give --real.")
         reals = _open_trained_on(fakes, reference)
     elif _holds_statistics(Path(real).expanduser()):
         if reference is not None:
-            raise UserError(f"--real {real} holds statistics and no images; leave --reference out.")
+            raise UserError(
+                f"--real {real} holds statistics instead of images, so there is nothing for --reference to choose. "
+                "Leave --reference out."
+            )
         return read_statistics(Path(real).expanduser())
     else:
         options: dict[str, Any] = {"size": size, "channels": channels, "allow_unusable": allow_unusable}
@@ -100,27 +103,27 @@ def _open_trained_on(fakes: Fakes, reference: str | None) -> Reals:
         facts = fakes.generator.config["data"]
         if "source" not in facts:
             raise UserError(
-                f"{fakes.name} was trained on {facts['title']} and does not say where they lie; name them: "
+                f"{fakes.name} was trained on {facts['title']}, but it does not say where these data are. Name them: "
                 "--real SOURCE"
             )
         wanted = describe_data(facts)
     else:
         raise UserError(
-            f"{fakes.name} holds images and nothing tells which real ones they should resemble; name them: --real "
-            "SOURCE (a folder, a file, or a name from: frugan data list)."
+            f"{fakes.name} holds images, so frugan cannot know which real images to compare them with. Name those: "
+            "--real SOURCE (a folder, a file, or a name from: frugan data list)."
         )
     reals = open_reals_of(wanted, reference)
     if reals.train.content_hash != facts["hash"]:
         raise UserError(
-            f"{fakes.name} was trained on {facts['title']}, and '{wanted.source}' is {reals.train.title} now: other "
-            "images. Put the data back as they were, train again, or say --real SOURCE to compare with others."
+            f"{fakes.name} was trained on {facts['title']}, but '{wanted.source}' now holds other images: "
+            f"{reals.train.title}. Restore the data, train again, or compare with other images: --real SOURCE"
         )
     return reals
 
 
 def _choose_reference(source: str, train: Dataset, held_out: Dataset | None, reference: str | None) -> Reals:
     if reference == "test" and held_out is None and train.split != "test":
-        raise UserError(f"The data '{source}' have no held-out images (split test); use reference 'train'.")
+        raise UserError(f"The data '{source}' have no held-out images (split test). Use --reference train.")
     enough = held_out is not None and len(held_out) >= min(ENOUGH, len(train))
     use_held_out = reference == "test" or (reference is None and enough)
     return Reals(train, held_out, held_out if use_held_out and held_out is not None else train)
@@ -136,11 +139,11 @@ def _check_shapes(fakes: Fakes, reals: Reals, real: str | None) -> None:
         wanted += f" --size {height}"
     if shape.channels != channels:
         wanted += f" --channels {channels}"
-    how = f" (--real {real}{wanted} converts the real ones)" if wanted else ""
+    how = f" (--real {real}{wanted})" if wanted else ""
     raise UserError(
-        f"The images of {fakes.name} are {channels} x {height} x {width} and those of {reals.reference.title} are "
-        f"{shape.channels} x {shape.height} x {shape.width}; only equal shapes are compared. Make the fakes in that "
-        f"shape, or bring the real ones to theirs{how}."
+        f"The images of {fakes.name} are {channels} x {height} x {width}, but those of {reals.reference.title} are "
+        f"{shape.channels} x {shape.height} x {shape.width}. Only images of equal shape can be compared. Make the "
+        f"fakes in the other shape, or convert the real images{how}."
     )
 
 
@@ -168,11 +171,11 @@ def read_statistics(path: Path) -> Statistics:
         raise UserError(f"--real {path}: its statistics cannot be read: {error}") from None
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise UserError(
-            f"--real {path}: mu is {list(mean.shape)} and sigma {list(covariance.shape)}; a mean [width] and a "
-            "covariance [width, width] are accepted."
+            f"--real {path}: mu is {list(mean.shape)} and sigma {list(covariance.shape)}. They must be a mean [width] "
+            "and a covariance [width, width]."
         )
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-        raise UserError(f"--real {path}: mu or sigma holds numbers that are not finite; make the file anew.")
+        raise UserError(f"--real {path}: mu or sigma holds numbers that are not finite. Make the file again.")
     if not np.allclose(covariance, covariance.T, atol=1e-6 * float(np.abs(covariance).max(initial=0))):
-        raise UserError(f"--real {path}: sigma is not symmetric, so it is no covariance; make the file anew.")
+        raise UserError(f"--real {path}: sigma is not symmetric, so it cannot be a covariance. Make the file again.")
     return Statistics(path.name, digest, torch.from_numpy(mean), torch.from_numpy(covariance))

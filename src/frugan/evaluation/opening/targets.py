@@ -173,7 +173,10 @@ def find_targets(
     groups = [group for group in groups if group.targets]
     if not groups:
         names = ", ".join(split.reference.title for split in splits.values())
-        raise UserError(f"{names}: no label has images with it and images without it, so nothing can be translated.")
+        raise UserError(
+            f"{names}: each label is on all images or on none, so there is nothing to translate between. Use other "
+            "data."
+        )
     return groups
 
 
@@ -233,7 +236,9 @@ def _find_labelled(
     names = list(dataset.attributes or dataset.classes)
     labels = dataset.labels
     if labels is None:
-        raise UserError(f"{dataset.title} has no labels, and the translator is told some; see frugan data show.")
+        raise UserError(
+            f"{dataset.title} has no labels, but the translator needs them. To see what a source has: frugan data show."
+        )
 
     def through(pixels: Tensor, wanted: Tensor) -> Tensor:
         bits = wanted if wanted.ndim == 2 else torch.nn.functional.one_hot(wanted, len(names))
@@ -318,7 +323,10 @@ def _find_directed(
         names = {end: f"{name} ({end})" for end, name in names.items()}
     for role, (start, end) in directed.items():
         if (end, start) not in backwards:
-            raise UserError(f"{role} leads from '{start}' to '{end}', and no translator back: it cannot be evaluated.")
+            raise UserError(
+                f"{role} translates from '{start}' to '{end}', but there is no translator back, so it cannot be "
+                "evaluated."
+            )
     both = _join(tuple(splits[stream].train for stream in streams), tuple(names[stream] for stream in streams))
     targets = []
     for role, (start, end) in directed.items():

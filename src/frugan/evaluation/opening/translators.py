@@ -54,8 +54,8 @@ def open_translators(fakes: str | Path | RunFolder, *, device: str) -> ShippedTr
             return None
         if config["domains"]["kind"] not in ("attributes", "classes"):
             raise UserError(
-                f"{path} alone does not tell what it is to be judged by (a way back, both data sets, names of labels); "
-                "evaluate the run folder that it came from."
+                f"{path} is an artefact, which lacks what its evaluation needs (a way back, both data sets, names of "
+                "labels). Evaluate the run folder that it came from."
             )
         translator = artefact.open_shipped(path, device=device)
         shipped = {"translator": config["domains"]}
@@ -86,17 +86,20 @@ def open_splits(
     Raises UserError if they are not there, are other than they were, or `real` has other labels.
     """
     if real is None and (size is not None or channels is not None):
-        raise UserError("--size and --channels are for the images of --real; a run's own data need neither.")
+        raise UserError("--size and --channels only apply to the images of --real. Leave them out, or give --real.")
     if real is not None:
         if len(shipping.translators) > 1 or any(map(label_layouts, shipping.shipped.values())):
-            raise UserError(f"--real {real}: {shipping.name} was trained on two data sets; leave --real out.")
+            raise UserError(
+                f"--real {real}: {shipping.name} was trained on two data sets, so one source cannot replace them. "
+                "Leave --real out."
+            )
         return {"real": open_split(_describe_other_data(shipping, real, size, channels), reference, allow_unusable)}
     if shipping.run is None:
         about = shipping.config["data"]
         if "source" not in about:
             raise UserError(
-                f"{shipping.name} was trained on {about['title']} and does not say where they lie; name them: --real "
-                "SOURCE"
+                f"{shipping.name} was trained on {about['title']}, but it does not say where these data are. Name "
+                "them: --real SOURCE"
             )
         wanted = {"train": (replace(describe_data(about), exclusive=_exclusive_names(shipping)), about)}
     else:
@@ -107,9 +110,8 @@ def open_splits(
         split = open_split(one, reference, True)
         if split.train.content_hash != about["hash"]:
             raise UserError(
-                f"{shipping.name} was trained on {about['title']}, and '{one.source}' is {split.train.title} now: "
-                "other images. Put the data back as they were, train again, or say --real SOURCE to compare with "
-                "others."
+                f"{shipping.name} was trained on {about['title']}, but '{one.source}' now holds other images: "
+                f"{split.train.title}. Restore the data, train again, or compare with other images: --real SOURCE"
             )
         splits[stream] = split
     return splits
@@ -139,7 +141,7 @@ def open_split(wanted: Data, reference: str | None, allow_unusable: bool) -> Spl
     train = data.open_dataset(wanted.source, split=wanted.split, limit=wanted.limit, **options)
     held_out = wanted.split != "test" and data.has_split(wanted.source, "test")
     if reference == "test" and not held_out and wanted.split != "test":
-        raise UserError(f"The data '{wanted.source}' have no held-out images (split test); use reference 'train'.")
+        raise UserError(f"The data '{wanted.source}' have no held-out images (split test). Use --reference train.")
     if reference == "train" or not held_out:
         return Split(train, train)
     return Split(train, data.open_dataset(wanted.source, split="test", **options))

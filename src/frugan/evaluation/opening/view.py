@@ -32,8 +32,8 @@ def build_view(
         return view
     if view is None and len(reals.mean) != 2048:
         raise UserError(
-            f"--real {reals.name} describes {len(reals.mean)} features an image; say which view saw them with --view "
-            f"({', '.join(views.names())})."
+            f"--real {reals.name} holds statistics of {len(reals.mean)} features per image. Say which view made these "
+            f"features: --view ({', '.join(views.names())})."
         )
     return views.build(view or "inception", dataset=fakes.dataset, device=device, announce=announce)
 
@@ -57,5 +57,5 @@ def view_builders(
 def _seed_option(name: str, seed: int) -> dict[str, Any]:
     """The option `seed` of a view, if it is another than that of every view. Raises UserError if it takes none."""
     if seed and "seed" not in options_of(views.find(name).build):
-        raise UserError(f"The view '{name}' learns nothing, so it has no seed; leave view_seed out.")
+        raise UserError(f"The view '{name}' is not trained, so it has no seed. Leave view_seed out.")
     return {"seed": seed} if seed else {}

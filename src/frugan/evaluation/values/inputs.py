@@ -82,7 +82,7 @@ class MetricInputs:
         if images is None:
             if need.optional:
                 return None
-            raise UserError(f"{metric.name} needs {need.images} images, and there are none.")
+            raise UserError(f"{metric.name} needs {need.images} images, but there are none.")
         if need.kind == "pixels":
             return self.keep_pixels(images)
         if need.kind == "labels":

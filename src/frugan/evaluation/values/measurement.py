@@ -102,7 +102,7 @@ def foresee_measurement(assembly: Assembly, name: str, asked: EvaluationArgument
         return _of_fakes(fakes_of(artefact.Generator(game.networks[network], config), name, None), reals, asked)
     translators = {role: one for role, one in shipped.items() if role.startswith("translator")}
     if not translators:
-        raise UserError(f"{name} ships {', '.join(shipped)}: nothing that makes images, so it is not evaluated.")
+        raise UserError(f"{name} ships {', '.join(shipped)}, which makes no images, so it cannot be evaluated.")
     untrained = {
         role: artefact.Translator(
             game.networks[one.network],
@@ -141,7 +141,9 @@ def _choose_count(fakes: Fakes, reals: Reals | Statistics, count: int | None) ->
     if fakes.dataset is not None:
         there = len(fakes.dataset)
         if count is not None and count > there:
-            raise UserError(f"{fakes.name} holds {there:,} images; give a --count of at most so many, or leave it out.")
+            raise UserError(
+                f"{fakes.name} has only {there:,} images. Give a --count of {there} or fewer, or leave it out."
+            )
         return count or there
     if count is not None:
         return count

@@ -1,4 +1,4 @@
-"""Names: of the metric that comes first, and of single targets' numbers among those of a value."""
+"""Names of numbers: of the metric that decides by default, and of the numbers for single targets in a value."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class MeasurementOfFakes:
         return (PRIMARY, "kid", *own)
 
     def refusal(self, metric: Metric) -> str:
-        """Why there can be no value of `metric`, in a line that says what to do; empty if there can be one."""
+        """Why `metric` cannot be computed, in one line that says what to do; empty if it can."""
         return refusal_of_fakes(metric, self)
 
     def unasked(self, chosen: Sequence[Metric]) -> list[Metric]:
