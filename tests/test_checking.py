@@ -348,7 +348,7 @@ def test_a_file_that_adds_nothing_or_is_not_there_is_answered(tmp_path: Path) ->
     with pytest.raises(UserError, match="there is no such file"):
         frugan.check(tmp_path / "none.py")
     (tmp_path / "empty.py").write_text("import math\n")
-    with pytest.raises(UserError, match=r"adds nothing.*games\.add"):
+    with pytest.raises(UserError, match=r"adds no variant.*games\.add"):
         frugan.check(tmp_path / "empty.py")
 
 

@@ -114,7 +114,7 @@ def test_a_mistake_is_told_before_a_run_starts_and_leaves_nothing_behind(
     ("options", "message"),
     [
         ({"reference": "test"}, "have no held-out images"),
-        ({"view": "classifier"}, "cannot learn from npz plain: it has no labels"),
+        ({"view": "classifier"}, "cannot be trained on npz plain: it has no labels"),
         ({"metrics": ["classification_accuracy"]}, "needs held-out images, and npz plain has no split test"),
     ],
     ids=str,

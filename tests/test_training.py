@@ -275,7 +275,7 @@ def test_other_settings_in_an_existing_folder_are_refused_with_the_differences(s
     assert answer["status"] == 2
     for difference in (
         "players.discriminator.learning_rate: 0.0002 -> 0.01", "players.generator.learning_rate: 0.0002 -> 0.01",
-        "seed: 0 -> 3", "Give another --out",
+        "seed: 0 -> 3", "or another --out",
     ):
         assert difference in answer["stderr"]
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
