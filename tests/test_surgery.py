@@ -275,7 +275,7 @@ def test_mistakes_are_answered() -> None:
         with pytest.raises(UserError) as error:
             swap(network, **wrong)
         assert answer in str(error.value)
-    with pytest.raises(UserError, match="Leave that layer out"):
+    with pytest.raises(UserError, match="Swap all layers but that one"):
         swap(UsesWeights(), "depthwise", inputs=(1, 4, 8, 8))
 
 

@@ -77,7 +77,7 @@ class Blueprint:
         return given
 
     def example(self, batch: int = 1) -> list[Tensor]:
-        """The same as tensors of zeros."""
+        """What `inputs` gives, with a tensor of zeros in the place of every shape."""
         return [torch.zeros(one) if isinstance(one, tuple) else one for one in self.inputs(batch)]
 
     def _rules(self) -> list[tuple[str, convs.ConvFamily]]:

@@ -80,12 +80,13 @@ class Fused(nn.Module):
 
 @torch.no_grad()
 def fuse(module: nn.Module, *inputs: Any, pairs: bool | None = None, upsamplings: bool | None = None) -> Fused:
-    """A copy of `module` for inference that computes the same, faster.
+    """A copy of `module` for inference that gives the same results faster. Batch norms are always folded into layers.
 
     Args:
-        inputs: tensors that it is called with; pairs are measured on them, so their batch should be the one to come.
-        pairs: merge all pairs that can be merged, or none; left out, those that are faster merged.
-        upsamplings: join all to their layers that can be joined, or none; left out, those that are faster joined.
+        inputs: tensors to call it with. Speed is measured on them, so use the batch size that you will use later.
+        pairs: merge a K x 1 and a 1 x K layer into one. True: all that can be; False: none; left out: where it is
+            faster.
+        upsamplings: join an upsampling to the layer after it. True, False or left out: as for `pairs`.
     """
     network = duplicate(module).eval().requires_grad_(False).to(memory_format=torch.channels_last)  # pyrefly: ignore
     folded = tuple(_fold_all(network))

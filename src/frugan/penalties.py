@@ -389,9 +389,9 @@ def _between(real: Tensor, fake: Tensor, random: torch.Generator) -> Tensor:
     """One random mixture per pair of images, not one for the whole batch."""
     if real.shape != fake.shape:
         raise UserError(
-            f"A penalty between real and fake images needs equally many of both, but there are {tuple(real.shape)} "
-            f"real and {tuple(fake.shape)} fake values. Make as many fakes as there are real images, or use 'r1' or "
-            "'dragan'."
+            f"A penalty between real and fake images needs both in the same shape, but real is {tuple(real.shape)} and "
+            f"fake is {tuple(fake.shape)}. Make as many fakes as there are real images, of the same size, or use 'r1' "
+            "or 'dragan'."
         )
     share = _per_image(real, random)
     return share * real + (1 - share) * fake

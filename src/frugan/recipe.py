@@ -139,7 +139,7 @@ class LatentsChoice:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a run is made of. `system`, `source` and `expects` are for people."""
+    """All settings of a run. `system`, `source` and `expects` are shown to people and change nothing."""
 
     name: str
     system: str

@@ -296,7 +296,7 @@ def _compare(module: nn.Module, copy: nn.Module, before: Observation, inputs: An
     except UserError as error:
         raise UserError(
             f"After the swap to '{report.family}' the module fails, so some part of it uses the weights of a "
-            f"convolution directly. Leave that layer out with layers=... ({error})"
+            f"convolution directly. Swap all layers but that one: layers=lambda name, layer: name != 'NAME' ({error})"
         ) from error
     shapes = {call.name: call.output for call in after.calls}
     for call in before.calls:
@@ -308,7 +308,7 @@ def _compare(module: nn.Module, copy: nn.Module, before: Observation, inputs: An
     if before.outputs != after.outputs:
         raise UserError(
             f"After the swap to '{report.family}' the module returns {after.outputs} instead of {before.outputs}. To "
-            "find the layer that causes this, leave layers out with layers=..."
+            "find the layer that causes this, swap all but one: layers=lambda name, layer: name != 'NAME'"
         )
     old, new = priced(module, before), priced(copy, after)
     rows = tuple(

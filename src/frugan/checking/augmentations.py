@@ -18,7 +18,7 @@ from frugan.recipe import Choice, Recipe
 
 @dataclass(frozen=True)
 class Checked:
-    """An augmentation that is checked, with its default options."""
+    """An augmentation that is tested against its contract, with its default options."""
 
     name: str
     ground: Ground

@@ -22,7 +22,7 @@ LOGIT = 0.3
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss that is checked, with its default options."""
+    """A loss that is tested against its contract, with its default options."""
 
     name: str
     ground: Ground

@@ -29,7 +29,7 @@ FAULTS = ("collapsed", "far", "copied")
 
 @dataclass(frozen=True)
 class Checked:
-    """A metric that is checked, with its default options."""
+    """A metric that is tested against its contract, with its default options."""
 
     name: str
     ground: Ground

@@ -329,14 +329,14 @@ def has_features(part: Part) -> None:
 
 
 def names_its_outputs(part: Part) -> None:
-    """As they were ordered, where it says them."""
+    """The attribute `outputs`, if the network has it, equals the names and sizes that were asked for."""
     _, outputs = _own(part, "outputs", "encoder", "joint")
     if dict(outputs) != OUTPUTS:
         raise NotKept(f"its attribute `outputs` is {outputs!r}; ordered were {OUTPUTS}.")
 
 
 def judges_joined_batches_alike(part: Part) -> None:
-    """Where it says that it `joins`."""
+    """If `joins` is true, one call on two batches together gives the same as two calls."""
     network, joins = _own(part, "joins", "encoder")
     if not joins:
         raise NotAsked("it says joins=False: two batches are judged by two calls.")

@@ -19,7 +19,7 @@ from frugan.recipe import Recipe
 
 @dataclass(frozen=True)
 class Checked:
-    """An observer that is checked, with its default options."""
+    """An observer that is tested against its contract, with its default options."""
 
     name: str
     ground: Ground

@@ -19,7 +19,7 @@ from frugan.recipe import Choice, Player, Recipe
 
 @dataclass(frozen=True)
 class Checked:
-    """An optimiser that is checked, with its default options."""
+    """An optimiser that is tested against its contract, with its default options."""
 
     name: str
     ground: Ground

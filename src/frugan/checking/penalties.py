@@ -21,7 +21,7 @@ from frugan.recipe import Choice, Recipe
 
 @dataclass(frozen=True)
 class Checked:
-    """A penalty that is checked, with its default options."""
+    """A penalty that is tested against its contract, with its default options."""
 
     name: str
     ground: Ground

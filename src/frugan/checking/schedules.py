@@ -20,7 +20,7 @@ IMAGES, BUDGETS = (0, 1, 100, 5_000, 60_000, 1_000_000), (1, 60_000, 1_000_000)
 
 @dataclass(frozen=True)
 class Checked:
-    """A schedule that is checked, with its default options."""
+    """A schedule that is tested against its contract, with its default options."""
 
     name: str
     ground: Ground

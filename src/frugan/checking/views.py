@@ -35,7 +35,10 @@ class Checked:
 
     @functools.cached_property
     def dataset(self) -> Dataset:
-        """The pictures, in colour. Raises NotAsked if it is not for such data, or wants weights that are not here."""
+        """Colour test images that suit this view.
+
+        Raises NotAsked if the view needs published weights, is for other data, or learns from its data (too slow here).
+        """
         if "weights" in self.builder.needs:
             raise NotAsked("it needs published weights, which are not asked for here.")
         dataset = data.open_dataset(str(self.ground.pictures), size=SIZE, channels=3)

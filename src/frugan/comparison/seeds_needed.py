@@ -84,9 +84,10 @@ def plan(
     if sd is None:
         if data is None:
             raise UserError(
-            "Name a finished comparison, or give the standard deviation of paired differences, e.g. --sd 0.8 --margin "
-            "0.5"
-        )
+                "Say how noisy the values are. Give the folder of a finished comparison: frugan plan FOLDER. Or give "
+                "the standard deviation of the difference between two arms with the same seed: frugan plan --sd 0.8 "
+                "--margin 0.5"
+            )
         sd, known = _noise(data)
     if not sd > 0:
         raise UserError(

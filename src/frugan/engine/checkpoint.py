@@ -145,8 +145,8 @@ def newest(folder: Path) -> Path | None:
     whole = next((path for path in checkpoints if _is_whole(path)), None)
     if checkpoints and whole is None:
         raise UserError(
-            f"{checkpoints[0]} is damaged: its checksum is wrong. Restore it from a copy, or begin a new run with "
-            "another --out."
+            f"No checkpoint in {folder} can be used: each is damaged (wrong checksum). The newest is "
+            f"{checkpoints[0].name}. Restore one from a copy, or begin a new run with another --out."
         )
     return whole
 

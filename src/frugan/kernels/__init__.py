@@ -239,7 +239,7 @@ class Choices:
         return {"chosen": dict(self.chosen)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Compute by what was chosen before; calls that are not in it are still to be decided."""
+        """Restore the kernels that were chosen before. Other calls choose their kernel when they first run."""
         self.chosen, self._ready = dict(state["chosen"]), {}
 
 

@@ -163,7 +163,8 @@ def _look(net: nn.Sequential, shape: ImageShape, attributes: bool, device: str) 
     def look(images: Tensor) -> Seen:
         if tuple(images.shape[1:]) != tuple(shape):
             raise UserError(
-                f"This classifier was trained on images {list(shape)}, but these are {list(images.shape[1:])}."
+                f"This classifier was trained on images {list(shape)}, but these are {list(images.shape[1:])}. Resize "
+                "them to that size, or take a classifier of their own data."
             )
         return Seen(*classifying.predict(net, images, attributes=attributes))
 

@@ -56,7 +56,10 @@ class Design:
 
 
 def make_design(asked: ComparisonArguments) -> Design:
-    """Make arms and settings of the arguments. Raises UserError for impossible arms, seeds, margins or trials."""
+    """Turn the arguments into arms, the baseline first, and settings. With enough seeds, a damaged arm is added.
+
+    Raises UserError for impossible arms, seeds, margins or trials.
+    """
     listed = [asked.arms] if isinstance(asked.arms, (str, Recipe, Arm)) else list(asked.arms)
     common = {key: getattr(asked, key) for key in ("data", "images", "rounds", "batch_size", "precision")}
     arms = gather(listed, names_in(asked.families), common, asked.changes or {})

@@ -57,7 +57,10 @@ def measure_costs(
 
 
 def find_unlike(arm: Mapping[str, Any], primary: str) -> list[str]:
-    """Why an arm's cost and quality cannot be shown in one row: measured with another network, precision or device."""
+    """Reasons why cost and quality cannot stand in one row: other weights, precision or device. Empty if none.
+
+    `primary` is the metric that stands for quality.
+    """
     cost, latency = arm.get("cost_of"), arm["latency"].get("1")
     if cost is None or latency is None:
         return []

@@ -78,7 +78,7 @@ class Reader:
         typed: what users type for it, in lists.
         accepts: whether a source (as typed, or a path) is of this kind.
         splits: which of `SPLITS` the source has.
-        find: locates one split of it; the size (height, width), if asked for, is for readers that draw.
+        find: locates one split of it; the size (height, width), if given, is for readers that make their own images.
         built_in: sources that are always there: what is typed, what it is, how many classes (0 for none).
         loose: asked only if no other reader accepts the source.
     """

@@ -42,7 +42,10 @@ class Images:
 
 
 def draw_places(images: Sized, count: int, skip: int = 0) -> torch.Tensor:
-    """The places of `count` images of some, always the same ones, after `skip` others; fewer if there are fewer."""
+    """Indices of `count` images in ascending order: a random choice, but always the same one. Fewer if there are fewer.
+
+    `skip` leaves out so many images at the start of the random order.
+    """
     import torch
 
     order = torch.randperm(len(images), generator=seeds.generator(0, "reference"))

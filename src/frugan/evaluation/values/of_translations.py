@@ -188,7 +188,7 @@ class MeasurementOfTranslations:
         return len(ways)
 
     def measure(self, metric: Metric, protocol: dict[str, Any]) -> dict[str, Any]:
-        """The value of `metric`, as it is kept. Raises UserError if it has none."""
+        """The values of `metric` as a dict, with protocol and floor. Raises UserError if there are none."""
         if metric.name not in self._measured:
             self.prepare([metric])
         numbers, floor = self._measured[metric.name]
