@@ -352,7 +352,7 @@ def judges_joined_batches_alike(part: Part) -> None:
 
 
 def takes_other_sizes(part: Part) -> None:
-    """Where it says of what their sides are multiples."""
+    """If it has `multiple`, it takes images whose sides are another multiple of it, and keeps their size."""
     network, multiple = _own(part, "multiple", "translator")
     height, width = (multiple * (side // multiple + 1) for side in part.shape[1:])
     images = torch.zeros(1, part.shape.channels, height, width)
