@@ -192,7 +192,7 @@ def test_mistyped_names_are_answered() -> None:
         bench("mnist", precisions=("fp16",))
     with pytest.raises(UserError, match="depthwise"):
         bench("mnist", families=("depthwize",), precisions=("float32",))
-    with pytest.raises(UserError, match="at least two"):
+    with pytest.raises(UserError, match="give 2 or more"):
         bench("mnist", repeats=1)
 
 

@@ -501,5 +501,5 @@ def test_a_plan_without_what_it_needs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no finished comparison"):
         plan(tmp_path, margin=1.0)
     (tmp_path / "comparison.json").write_text('{"format": 1, "primary": "fid"}')
-    with pytest.raises(UserError, match=r"another frugan \(version 1, .* run the same frugan compare again"):
+    with pytest.raises(UserError, match=r"another frugan \(version 1, .* Run the same frugan compare again"):
         plan(tmp_path, margin=1.0)

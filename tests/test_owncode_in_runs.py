@@ -248,7 +248,7 @@ def benched(run: Path, **given: Any) -> None:
     try:
         benching.bench(run, precisions=["none"], **given)
     except UserError as error:
-        if "no precision 'none'" not in str(error):
+        if "the precision 'none'" not in str(error):
             raise
 
 
@@ -276,7 +276,7 @@ OPENING: dict[str, Callable[..., Any]] = {
 def test_every_verb_that_opens_a_run_asks_before_it_runs_the_code_of_others(
     verb: str, here: Path, strange: None
 ) -> None:
-    with pytest.raises(UserError, match=r"code that you have not run on this machine: .*net\.py and, beside it, hel"):
+    with pytest.raises(UserError, match=r"code that you have never run on this machine: .*net\.py and, beside it, hel"):
         OPENING[verb](here / "run")
     assert "own" not in nets.names()
     OPENING[verb](here / "run", trust_code=True)
@@ -341,7 +341,7 @@ def test_a_moved_run_whose_code_is_not_there_says_what_to_give(here: Path) -> No
     (here / "elsewhere").mkdir()
     for name in ("net.py", "helper.py", "more.py"):
         (here / name).rename(here / "elsewhere" / name)
-    with pytest.raises(UserError, match=r"run needs the code \S*here/net\.py, and there is no such file.*--code FILE"):
+    with pytest.raises(UserError, match=r"run needs the code file \S*here/net\.py, but it is not there.*--code FILE"):
         load(here / "run")
     assert load(here / "run", code=here / "elsewhere" / "net.py").sample(1).shape == (1, 8, 8, 1)
 
@@ -406,7 +406,7 @@ def test_no_run_of_a_comparison_is_begun_once_a_file_has_changed(here: Path) -> 
     ]
     for job in planned:
         job.folder.mkdir(parents=True)
-    with pytest.raises(UserError, match=r"Code has changed while runs were trained: \S*more\.py has .*Run the same"):
+    with pytest.raises(UserError, match=r"changed while runs were trained: \S*more\.py has .*Run the same"):
         run_jobs(planned, 1, 1, True, own)
     assert [job.output.exists() for job in planned] == [True, False]
 
@@ -421,6 +421,6 @@ def test_runs_laid_into_a_comparison_have_its_code(here: Path) -> None:
     (here / "helper.py").write_text('NAME = "own"\nLATER = True\n')
     code = owncode.load([here / "net.py", here / "more.py", here / "metric.py"])  # one more is no matter
     other = {"code": [one.as_dict() for one in code]}
-    with pytest.raises(UserError, match=r"seed-0 was trained with other code than the comparison has \(\S*net\.py has"):
+    with pytest.raises(UserError, match=r"seed-0 was trained with other code than this comparison uses \(\S*net"):
         check_runs(here / "comparison", [arm], [0], other)
     check_runs(here / "comparison", [arm], [0], {**other, "code_changes": [{"changes": ["..."]}]})

@@ -396,7 +396,7 @@ def test_init_begins_with_the_weights_of_a_run(serve, command, tmp_path):
     assert given["seconds"] > 0
     answer = serve(command(tmp_path / "third", "--init", str(tmp_path / "first"), "generator.hidden=[9,8]", images="4"))
     assert answer["status"] == 2
-    assert "its generator is another network" in answer["stderr"]
+    assert "its generator is a different network" in answer["stderr"]
 
 
 def test_a_run_folder_holds_what_the_design_says(unbroken):

@@ -161,7 +161,7 @@ def test_each_direction_of_a_cycle_is_shipped_by_itself(cycle, tmp_path):
     assert np.array_equal(again.translate(images, "calm"), back.translate(images))
     with pytest.raises(UserError, match="cannot translate to 'storm'"):
         again.translate(images, "storm")
-    with pytest.raises(UserError, match=r"'translator_ba'; 'generator' is wanted here"):
+    with pytest.raises(UserError, match=r"'translator_ba', but 'generator' is needed here"):
         artefact.load(tmp_path / "artefact", role="generator")
 
 

@@ -110,7 +110,7 @@ def test_cyclegan_sheet_5_8_the_pool():
     assert older / 10_000 == pytest.approx(0.5, abs=0.02)
     image = torch.zeros(3, 1, 2, 2)
     assert ImagePool(0).exchange(image, random) is image
-    with pytest.raises(UserError, match="from 0"):
+    with pytest.raises(UserError, match="0 or more"):
         ImagePool(-1)
 
 

@@ -51,5 +51,5 @@ def test_factorised_sheet_3_4_cifar_discriminator_shapes(make_meta):
 
 def test_an_image_too_small_for_its_unpadded_layers_is_named(make_meta):
     make_meta("chollet", "encoder", (3, 24, 24), SCORE)
-    with pytest.raises(UserError, match="at least 24 x 24"):
+    with pytest.raises(UserError, match="24 x 24 or more"):
         make_meta("chollet", "encoder", (3, 22, 22), SCORE)

@@ -19,5 +19,5 @@ def test_it_has_no_decoder(make_meta):
 
 def test_a_small_image_is_named(make_meta):
     make_meta("lenet", "encoder", (1, 12, 12), {"classes": 10})
-    with pytest.raises(UserError, match="at least 12 x 12"):
+    with pytest.raises(UserError, match="12 x 12 or more"):
         make_meta("lenet", "encoder", (1, 11, 11), {"classes": 10})

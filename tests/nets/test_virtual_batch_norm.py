@@ -145,5 +145,5 @@ def test_half_precision_keeps_the_statistics_in_float32():
 
 
 def test_a_reference_of_one_is_refused(make):
-    with pytest.raises(UserError, match="at least 2"):
+    with pytest.raises(UserError, match="2 images or more"):
         make("upsampling", "decoder", (1, 28, 28), 16, normalisation="virtual_batch_norm", reference=1, width=0.125)
