@@ -56,7 +56,7 @@ def test_own_images_names_what_cannot_be_used_and_trains_on_the_rest(tmp_path: P
         size = (24 + number, 30, 3)
         Image.fromarray(random.integers(0, 255, size, dtype=np.uint8)).save(folder / f"{number:02}.png")
     (folder / "broken.png").write_bytes((folder / "00.png").read_bytes()[:100])
-    printed = start("own_images.py", str(folder), "--images", "128", folder=tmp_path)
+    printed = start("own_images.py", str(folder), "--images", "32", folder=tmp_path)
     assert "12 of 13 pictures can be used." in printed
     assert "broken.png" in printed
     assert len(list((tmp_path / "runs" / "example-own").glob("made-*.png"))) == 16
