@@ -90,7 +90,7 @@ def dcgan_64_faithful() -> Recipe:
 
 @recipe
 def dcgan_32() -> Recipe:
-    """The nets of the released 32-pixel ImageNet model (two 3 x 3 layers per resolution), in the settings of `dcgan-64`.
+    """The nets of the released 32-pixel ImageNet model (two 3 x 3 layers per resolution), settings as in `dcgan-64`.
 
     On CIFAR-10 they are too cautious for these nets (docs/results/fair.md): the discriminator stays at chance for the
     first 12,000 images. `dcgan-32-faithful` has the paper's settings.
