@@ -32,8 +32,8 @@ def main() -> None:
 
     # Few pictures are soon known by heart; what the discriminator sees is therefore moved, recoloured and cut.
     run = frugan.train(
-        "dcgan-32", data=given.folder, images=given.images, changes={"augment": "flip+diff_augment"},
-        allow_unusable=True, out=given.out / "run",
+        "dcgan-64", data=given.folder, images=given.images, allow_unusable=True, out=given.out / "run",
+        changes={"data.size": 32, "augment": "flip+diff_augment"},
     )
     made = frugan.load(run.path).sample(16, seed=0)  # bytes [16, 32, 32, 3]
     for number, image in enumerate(made):

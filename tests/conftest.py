@@ -6,8 +6,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -50,3 +51,39 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the real data sets in ../shared/data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def in_this_process() -> Callable[..., None]:
+    """Stands for `jobs.run_jobs` of a comparison where processes are not what is tested: they need seconds to start."""
+    from frugan.training import train
+
+    def run_jobs(planned: Any, *rest: Any) -> None:
+        for job in planned:
+            given = dict(zip(job.command[5::2], job.command[6::2], strict=True))
+            if job.why_failed() is None and not job.finished():
+                train(
+                    job.command[4], seed=int(given["--seed"]), out=given["--out"], images=given.get("--images"),
+                    evaluate_every=given.get("--evaluate-every"), device="cpu", quiet=True,
+                )
+
+    return run_jobs
+
+
+class ReachedError(Exception):
+    """Raised where a test needs no more of what it called."""
+
+
+@pytest.fixture(scope="session")
+def reached() -> type[ReachedError]:
+    return ReachedError
+
+
+@pytest.fixture(scope="session")
+def stop(reached: type[ReachedError]) -> Callable[..., NoReturn]:
+    """Stands for a function that is not to be run: whoever calls it gets `reached`."""
+
+    def raising(*given: Any, **named: Any) -> NoReturn:
+        raise reached
+
+    return raising

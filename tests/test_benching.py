@@ -21,6 +21,16 @@ SMALL = {"generator.width": 0.25, "discriminator.width": 0.25}
 ONE = Roofline({"float32": 1.0, "bf16": 1.0}, float("inf"))
 
 
+MEASURED = _roofline.measured
+
+
+@pytest.fixture(autouse=True)
+def _the_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes seconds, before and after the rounds of each `bench`."""
+    machine = Roofline({"float32": 1e12, "bf16": 1e12}, 1e11)
+    monkeypatch.setattr(_roofline, "measured", lambda precisions, device: machine)
+
+
 @pytest.fixture(autouse=True)
 def _memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would change this process for all tests."""
@@ -146,6 +156,11 @@ def test_the_machine_is_measured_by_no_larger_products_than_it_is_fast_enough_fo
     monkeypatch.setattr(_roofline, "_fastest", lambda run, device: next(seconds))
     assert _roofline._product("bf16", torch.device("cpu")) == 4 * 64**2 * 512**2
     assert next(seconds, None) is None  # of 256, 512, 1024 and 2048 the first two were run
+
+
+def test_the_machine_is_measured_in_float32_whatever_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_roofline, "_fastest", lambda run, device: (run(), 0.25)[1])
+    assert MEASURED((), torch.device("cpu")) == Roofline({"float32": 4 * 64**2 * 512**2 / 0.25}, 2 * (64 << 20) / 0.25)
 
 
 def test_a_slow_run_is_not_repeated_for_minutes() -> None:

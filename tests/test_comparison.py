@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from frugan.comparison.running.jobs import Job
 from frugan.engine.run import RunFolder
 from frugan.kernels import _compiler
 from frugan.registry import UserError
-from frugan.training import train
 
 SMALL = {"data.size": 12, "data.limit": 1200, "generator.hidden": [16], "discriminator.hidden": [16]}
 COMMON: dict[str, Any] = {
@@ -32,17 +31,8 @@ COMMON: dict[str, Any] = {
 THIN = "thin: vanilla generator.hidden=[4]"
 
 
-def in_this_process(planned: Sequence[Job], *rest: Any) -> None:
-    """Stands for `run_jobs` where processes are not what is tested: they need seconds to start."""
-    for job in planned:
-        arguments = dict(zip(job.command[5::2], job.command[6::2], strict=True))
-        if job.why_failed() is None and not job.finished():
-            seed, out, images = int(arguments["--seed"]), arguments["--out"], arguments.get("--images")
-            train(job.command[4], seed=seed, out=out, images=images, device=arguments["--device"], quiet=True)
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def finished(tmp_path_factory: pytest.TempPathFactory, in_this_process: Callable[..., None]) -> Comparison:
     out = tmp_path_factory.mktemp("comparison") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs, "run_jobs", in_this_process)

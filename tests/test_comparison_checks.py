@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -17,11 +17,10 @@ from frugan import evaluation
 from frugan.comparison import Arm, compare
 from frugan.comparison.planning.plan_file import find_differences
 from frugan.comparison.running import jobs
-from frugan.comparison.running.jobs import Job
 from frugan.engine.run import RunFolder
 from frugan.recipe import Average
 from frugan.registry import UserError
-from frugan.training import resolve, train
+from frugan.training import resolve
 
 FORMATS = Path(__file__).resolve().parent / "formats"
 SMALL = {"data.size": 12, "data.limit": 1200, "generator.hidden": [16], "discriminator.hidden": [16]}
@@ -137,17 +136,12 @@ def test_values_that_will_share_no_table_are_found_before_a_run_starts(no_run: N
 
 
 def test_metrics_that_nobody_named_are_left_out_where_the_one_that_decides_is_allowed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    stop: Callable[..., NoReturn], reached: type[Exception],
 ) -> None:
-    class StartedError(Exception):
-        pass
-
-    def started(*given: Any) -> None:
-        raise StartedError
-
-    monkeypatch.setattr(jobs, "run_jobs", started)
+    monkeypatch.setattr(jobs, "run_jobs", stop)
     options = {**COMMON, "count": 200, "metrics": None, "allow_few": "fid", "quiet": False}
-    with pytest.raises(StartedError):
+    with pytest.raises(reached):
         compare(ARMS, out=tmp_path / "out", **options)
     told = capsys.readouterr().err
     assert "kid is left out: kid takes at least 1000 images: there are 200 fake" in told
@@ -158,27 +152,13 @@ def test_metrics_that_nobody_named_are_left_out_where_the_one_that_decides_is_al
 # ------------------------------------------------------------------------------------------------------------- the plan
 
 
-def in_this_process(planned: Sequence[Job], *rest: Any) -> None:
-    """Stands for `run_jobs`: processes need seconds to start."""
-    for job in planned:
-        given = dict(zip(job.command[5::2], job.command[6::2], strict=True))
-        if not job.finished():
-            train(job.command[4], seed=int(given["--seed"]), out=given["--out"], device="cpu", quiet=True)
-
-
-class StoppedError(Exception):
-    """Stands for a comparison that is interrupted."""
-
-
-def stop(*given: Any, **named: Any) -> None:
-    raise StoppedError
-
-
-def test_a_plan_of_which_no_run_has_begun_is_written_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_plan_of_which_no_run_has_begun_is_written_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stop: Callable[..., NoReturn], reached: type[Exception]
+) -> None:
     monkeypatch.setattr(jobs, "run_jobs", stop)
-    with pytest.raises(StoppedError):
+    with pytest.raises(reached):
         compare(ARMS, out=tmp_path / "out", **COMMON)
-    with pytest.raises(StoppedError):
+    with pytest.raises(reached):
         compare(["vanilla", "other: vanilla generator.hidden=[8]"], out=tmp_path / "out", **{**COMMON, "images": 64})
     plan = json.loads((tmp_path / "out/plan.json").read_text())
     assert {name: recipe["images"] for name, recipe in plan["arms"].items()} == {"vanilla": 64, "other": 64}
@@ -186,14 +166,15 @@ def test_a_plan_of_which_no_run_has_begun_is_written_anew(monkeypatch: pytest.Mo
 
 
 def test_how_runs_are_evaluated_may_change_until_a_value_is_known(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    in_this_process: Callable[..., None], stop: Callable[..., NoReturn], reached: type[Exception],
 ) -> None:
     """What an earlier version did: it trained everything, found the count too small, and took no advice."""
     out = tmp_path / "out"
     monkeypatch.setattr(jobs, "run_jobs", in_this_process)
     with monkeypatch.context() as broken:
         broken.setattr(evaluation, "evaluate", stop)
-        with pytest.raises(StoppedError):
+        with pytest.raises(reached):
             compare(ARMS, out=out, **{**COMMON, "count": 1100})
     with pytest.raises(UserError, match=r"Its runs have begun, .*To continue it, type: the same arms as"):
         compare(ARMS, out=out, **{**COMMON, "count": 1100, "images": 128})
@@ -214,12 +195,13 @@ def test_how_runs_are_evaluated_may_change_until_a_value_is_known(
 
 
 def test_values_that_were_measured_while_training_count_as_known(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_this_process: Callable[..., None],
+    stop: Callable[..., NoReturn], reached: type[Exception],
 ) -> None:
     monkeypatch.setattr(jobs, "run_jobs", in_this_process)
     with monkeypatch.context() as broken:
         broken.setattr(evaluation, "evaluate", stop)
-        with pytest.raises(StoppedError):
+        with pytest.raises(reached):
             compare(ARMS, out=tmp_path, **COMMON)
         run = RunFolder(tmp_path / "runs/vanilla/seed-0")
         run.append(run.log, {"images": 96, "rounds": 3, "fid_2k": 9.0, "evaluations": [{"metric": "fid_2k"}]})

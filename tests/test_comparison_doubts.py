@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,8 @@ from frugan import nets, reporting
 from frugan.batch import ImageShape
 from frugan.comparison import Comparison, compare
 from frugan.comparison.running import jobs
-from frugan.comparison.running.jobs import Job
 from frugan.nets import Architecture
 from frugan.registry import UserError
-from frugan.training import train
 
 CHANGES = {"data.size": 12, "data.limit": 1200, "discriminator.hidden": [16]}
 ARMS = ["vanilla generator.hidden=[16]", "outside: vanilla generator.architecture=outside generator.options={}"]
@@ -48,13 +46,8 @@ class Outside(nn.Module):
 nets.add("outside", Architecture("outside", decoder=lambda image, latents, layers, classes=0: Outside(image, latents)))
 
 
-def in_this_process(planned: Sequence[Job], *rest: Any) -> None:
-    for job in planned:
-        train(job.command[4], seed=0, out=job.folder, device="cpu", quiet=True)
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def finished(tmp_path_factory: pytest.TempPathFactory, in_this_process: Callable[..., None]) -> Comparison:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs, "run_jobs", in_this_process)
         return compare(ARMS, out=tmp_path_factory.mktemp("comparison") / "out", **COMMON)

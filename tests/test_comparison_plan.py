@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,9 +27,9 @@ from frugan.engine.run import RunFolder
 from frugan.kernels import _compiler
 from frugan.recipe import to_dict
 from frugan.registry import UserError
-from frugan.training import train
 
 SMALL = {"data.size": 12, "data.limit": 200, "generator.hidden": [64], "discriminator.hidden": [16]}
+But = Callable[..., Callable[..., None]]
 COMMON: dict[str, Any] = {
     "data": "glyphs:digits", "images": 320, "changes": SMALL, "batch_size": 16, "metrics": ["fid"], "view": "pixels",
     "count": 1000, "device": "cpu", "quiet": True,
@@ -61,29 +61,6 @@ def made_up(run: Any, **given: Any) -> list[dict[str, Any]]:
     return [value]
 
 
-def at_once(planned: Sequence[Job], *rest: Any) -> None:
-    """Stands for `run_jobs`: the same trainings, in this process."""
-    for job in planned:
-        given = dict(zip(job.command[5::2], job.command[6::2], strict=True))
-        if job.why_failed() is None and not job.finished():
-            train(
-                job.command[4], seed=int(given["--seed"]), out=given["--out"], images=given.get("--images"),
-                device="cpu", quiet=True,
-            )
-
-
-def at_once_but(*untrained: str) -> Any:
-    """The same, but the finished runs whose title is one of these have the log of one whose images stayed all alike."""
-
-    def play(planned: Sequence[Job], *rest: Any) -> None:
-        at_once(planned, *rest)
-        for job in planned:
-            if job.title in untrained and job.finished():
-                RunFolder(job.folder).log.write_text("".join(json.dumps(line) + "\n" for line in FLAT))
-
-    return play
-
-
 FLAT: list[dict[str, Any]] = [
     {"images": images, "rounds": images // 32, "health.spread": 0.003, "health.nearest": 0.004}
     for images in (5000, 10_000)
@@ -91,17 +68,33 @@ FLAT: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    monkeypatch.setattr(jobs, "run_jobs", at_once)
+def in_this_process_but(in_this_process: Callable[..., None]) -> But:
+    """The same, but the finished runs whose title is one of these have the log of one whose images stayed all alike."""
+
+    def but(*untrained: str) -> Callable[..., None]:
+        def play(planned: Sequence[Job], *rest: Any) -> None:
+            in_this_process(planned)
+            for job in planned:
+                if job.title in untrained and job.finished():
+                    RunFolder(job.folder).log.write_text("".join(json.dumps(line) + "\n" for line in FLAT))
+
+        return play
+
+    return but
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, in_this_process: Callable[..., None]) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(jobs, "run_jobs", in_this_process)
     monkeypatch.setattr(evaluation, "evaluate", made_up)
     return monkeypatch
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def finished(tmp_path_factory: pytest.TempPathFactory, in_this_process: Callable[..., None]) -> Comparison:
     """Five seeds of a frugal arm with its control, the damaged arm that is added, and pilots."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs, "run_jobs", at_once)
+        patch.setattr(jobs, "run_jobs", in_this_process)
         patch.setattr(evaluation, "evaluate", made_up)
         out = tmp_path_factory.mktemp("plan") / "out"
         return compare(["vanilla", "thin: vanilla generator.hidden=[16]"], match="parameters", out=out, **COMMON)
@@ -275,7 +268,7 @@ def test_a_margin_of_other_units_than_those_of_the_test_is_refused() -> None:
 
 
 def test_that_is_said_at_the_first_run_and_not_after_judging_all(
-    finished: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: Callable[..., None]
 ) -> None:
     out = tmp_path / "copy"
     shutil.copytree(finished.folder, out)
@@ -286,7 +279,7 @@ def test_that_is_said_at_the_first_run_and_not_after_judging_all(
         values = made_up(run, **given)
         return [{**value, "protocol": {**value["protocol"], "norms": "standing"}} for value in values]
 
-    monkeypatch.setattr(jobs, "run_jobs", at_once)
+    monkeypatch.setattr(jobs, "run_jobs", in_this_process)
     monkeypatch.setattr(evaluation, "evaluate", otherwise)
     with pytest.raises(UserError, match=r"measured differently from the test: norms: None \| standing"):
         compare(["vanilla", "thin: vanilla generator.hidden=[16]"], match="parameters", out=out, **COMMON)
@@ -332,9 +325,9 @@ def test_its_words_and_its_page_say_all_of_it(finished: Comparison) -> None:
 
 
 def test_an_arm_that_did_not_train_counts_as_failed_and_its_fid_is_in_no_mean(
-    tmp_path: Path, quick: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, quick: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], in_this_process_but: But
 ) -> None:
-    quick.setattr(jobs, "run_jobs", at_once_but("flat seed 0", "flat seed 1", "half seed 1"))
+    quick.setattr(jobs, "run_jobs", in_this_process_but("flat seed 0", "flat seed 1", "half seed 1"))
     quick.setitem(QUALITY, "flat", 727.0)
     quick.setitem(QUALITY, "half", 700.0)
     arms = ["vanilla", "flat: vanilla generator.hidden=[16]", "half: vanilla generator.hidden=[8]"]
@@ -364,23 +357,25 @@ def test_an_arm_that_did_not_train_counts_as_failed_and_its_fid_is_in_no_mean(
 
 
 def test_a_comparison_of_runs_none_of_which_trained_says_what_to_try(
-    tmp_path: Path, quick: pytest.MonkeyPatch
+    tmp_path: Path, quick: pytest.MonkeyPatch, in_this_process_but: But
 ) -> None:
-    quick.setattr(jobs, "run_jobs", at_once_but("vanilla seed 0", "thin seed 0"))
+    quick.setattr(jobs, "run_jobs", in_this_process_but("vanilla seed 0", "thin seed 0"))
     with pytest.raises(UserError, match=r"All runs ended untrained, .* all alike .* Try .* another --out"):
         compare(["vanilla", "thin: vanilla generator.hidden=[16]"], out=tmp_path / "out", seeds=(0,), **COMMON)
 
 
-def test_pilots_that_did_not_train_set_no_margin(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
+def test_pilots_that_did_not_train_set_no_margin(
+    tmp_path: Path, quick: pytest.MonkeyPatch, in_this_process_but: But
+) -> None:
     baseline = parse("vanilla", {"data": "glyphs:digits", "images": 320, "batch_size": 16}, SMALL)
     workshop = Workshop(tmp_path, {"metrics": ["fid"]}, lambda line: None)
     (tmp_path / "arms").mkdir()
     RunFolder(tmp_path).write_json(tmp_path / "arms/vanilla.json", to_dict(baseline.recipe))
-    quick.setattr(jobs, "run_jobs", at_once_but("pilot vanilla seed 1001"))
+    quick.setattr(jobs, "run_jobs", in_this_process_but("pilot vanilla seed 1001"))
     pilots = margin.find_margin(baseline, (1000, 1001), workshop)["pilots"]
     assert list(pilots["values"]) == ["1000"]
     assert list(pilots["untrained"]) == ["1001"]
-    quick.setattr(jobs, "run_jobs", at_once_but("pilot vanilla seed 1000", "pilot vanilla seed 1001"))
+    quick.setattr(jobs, "run_jobs", in_this_process_but("pilot vanilla seed 1000", "pilot vanilla seed 1001"))
     with pytest.raises(UserError, match=r"All pilot runs of .* ended untrained, .* Try .* another --out"):
         margin.find_margin(baseline, (1000, 1001), workshop)
 

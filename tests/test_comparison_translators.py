@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,9 +12,7 @@ import pytest
 from frugan.comparison import Comparison, compare
 from frugan.comparison.planning.arms import damage, parse
 from frugan.comparison.running import jobs
-from frugan.comparison.running.jobs import Job
 from frugan.registry import UserError
-from frugan.training import train
 
 SMALL: dict[str, Any] = {
     "generator.width": 0.0625, "generator.blocks": 1, "discriminator.width": 0.0625, "data.size": 16, "batch_size": 4,
@@ -26,16 +24,6 @@ COMMON: dict[str, Any] = {
 ARMS = ["stargan", "depthwise: stargan --family depthwise", "damaged: stargan generator.blocks=0"]
 
 
-def in_this_process(planned: Sequence[Job], *rest: Any) -> None:
-    for job in planned:
-        given = dict(zip(job.command[5::2], job.command[6::2], strict=True))
-        if not job.finished():
-            train(
-                job.command[4], seed=int(given["--seed"]), out=given["--out"], device="cpu", quiet=True,
-                evaluate_every=given.get("--evaluate-every"),
-            )
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _classifiers_learn_little() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -44,7 +32,7 @@ def _classifiers_learn_little() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def finished(tmp_path_factory: pytest.TempPathFactory, in_this_process: Callable[..., None]) -> Comparison:
     out = tmp_path_factory.mktemp("comparison") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs, "run_jobs", in_this_process)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -72,22 +72,23 @@ def made_up(run: Any, **given: Any) -> list[dict[str, Any]]:
     return [value]
 
 
-def at_once(planned: Sequence[Job], *rest: Any) -> None:
-    """Stands for `run_jobs`: the same trainings, in this process; their logs get a time, as those of long runs have."""
-    for job in planned:
-        given = dict(zip(job.command[5::2], job.command[6::2], strict=True))
-        if job.why_failed() is None and not job.finished():
-            train(
-                job.command[4], seed=int(given["--seed"]), out=given["--out"], images=given.get("--images"),
-                device="cpu", quiet=True,
-            )
-            run, shown = RunFolder(job.folder), job.images_shown()
-            run.append(run.log, {"images": shown // 2, "seconds": shown // 2 / 100})
-            run.append(run.log, {"images": shown})
+@pytest.fixture(scope="session")
+def at_once(in_this_process: Callable[..., None]) -> Callable[..., None]:
+    """The same, and the logs get a time, as those of long runs have."""
+
+    def run_jobs(planned: Sequence[Job], *rest: Any) -> None:
+        for job in planned:
+            if job.why_failed() is None and not job.finished():
+                in_this_process([job])
+                run, shown = RunFolder(job.folder), job.images_shown()
+                run.append(run.log, {"images": shown // 2, "seconds": shown // 2 / 100})
+                run.append(run.log, {"images": shown})
+
+    return run_jobs
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def quick(monkeypatch: pytest.MonkeyPatch, at_once: Callable[..., None]) -> pytest.MonkeyPatch:
     monkeypatch.setattr(jobs, "run_jobs", at_once)
     monkeypatch.setattr(evaluation, "evaluate", made_up)
     asked.clear()
@@ -95,7 +96,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def finished(tmp_path_factory: pytest.TempPathFactory, at_once: Callable[..., None]) -> Comparison:
     """Two seeds of an arm with its control and a damaged arm, all tuned by three trials."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs, "run_jobs", at_once)
@@ -311,7 +312,7 @@ def test_verdicts_without_tuning_stand_beside_if_such_a_comparison_is_named(
 
 
 def test_a_comparison_killed_after_tuning_goes_on_with_what_was_chosen(
-    quick: pytest.MonkeyPatch, tmp_path: Path
+    quick: pytest.MonkeyPatch, tmp_path: Path, at_once: Callable[..., None]
 ) -> None:
     class KilledError(Exception):
         pass
@@ -343,7 +344,7 @@ def test_a_comparison_killed_after_tuning_goes_on_with_what_was_chosen(
 
 
 def test_a_trial_that_failed_or_did_not_train_is_the_worst_and_without_any_value_things_stay_as_they_are(
-    quick: pytest.MonkeyPatch, tmp_path: Path
+    quick: pytest.MonkeyPatch, tmp_path: Path, at_once: Callable[..., None]
 ) -> None:
     def failing(planned: Sequence[Job], *rest: Any) -> None:
         for job in planned:
@@ -444,21 +445,16 @@ def test_trials_that_cannot_be_are_refused_before_a_run_starts(
 
 
 def test_trials_within_an_averages_half_life_are_told(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    stop: Callable[..., NoReturn], reached: type[Exception],
 ) -> None:
-    class StartedError(Exception):
-        pass
-
-    def started(*given: Any) -> None:
-        raise StartedError
-
-    monkeypatch.setattr(jobs, "run_jobs", started)
+    monkeypatch.setattr(jobs, "run_jobs", stop)
     changes = {**SMALL, "averages": {"generator": {"half_life": 100.0}}}
     options = {**COMMON, "changes": changes, "quiet": False, "tune": 2}
-    with pytest.raises(StartedError):
+    with pytest.raises(reached):
         compare(ARMS, out=tmp_path / "short", **options)
     assert "Trials of 80 images are too short: the averaged weights need 100" in capsys.readouterr().err
-    with pytest.raises(StartedError):
+    with pytest.raises(reached):
         compare(ARMS, out=tmp_path / "longer", **{**options, "tune_images": 200})
     assert "half-life" not in capsys.readouterr().err
 
