@@ -87,3 +87,9 @@ def stop(reached: type[ReachedError]) -> Callable[..., NoReturn]:
         raise reached
 
     return raising
+
+
+@pytest.fixture
+def unreported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparisons write no page: its pictures take seconds."""
+    monkeypatch.setattr("frugan.reporting.report", lambda folder: None)

@@ -25,7 +25,7 @@ from frugan.registry import UserError
 
 SMALL = {"data.size": 12, "data.limit": 1200, "generator.hidden": [16], "discriminator.hidden": [16]}
 COMMON: dict[str, Any] = {
-    "data": "glyphs:digits", "images": 96, "changes": SMALL, "metrics": ["fid", "kid"], "view": "pixels", "count": 1000,
+    "data": "glyphs:digits", "images": 96, "changes": SMALL, "metrics": ["fid", "density_coverage"], "view": "pixels", "count": 1000,
     "device": "cpu", "quiet": True,
 }  # fmt: skip
 THIN = "thin: vanilla generator.hidden=[4]"
@@ -122,7 +122,7 @@ def test_the_result_holds_every_raw_value_cost_and_paired_difference(finished: C
     assert found["n"] == 2
     assert found["kind"] == "direction"
     assert found["interval_95"][0] < found["mean"] < found["interval_95"][1]
-    assert plain["summary"]["kid"]["n"] == 2
+    assert plain["summary"]["density_coverage"]["n"] == 2
     assert data["metrics"]["fid"]["protocol"]["view"] == "pixels"
     assert data["margin"] == pytest.approx(0.05 * plain["summary"]["fid"]["mean"], rel=5e-3)
     assert thin["differences"] == ["generator.hidden: [16] -> [4]"]
@@ -152,6 +152,7 @@ def test_the_table_and_the_report_are_there(finished: Comparison) -> None:
     assert finished.report.stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("unreported")
 def test_the_same_call_again_trains_and_measures_nothing(finished: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(planned: Sequence[Job], *rest: Any) -> None:
         assert all(job.finished() for job in planned)
@@ -209,6 +210,7 @@ def test_runs_trained_beforehand_are_evaluated_and_their_plan_says_so(
         compare(["vanilla", THIN], seeds=(0, 1), out=out, **COMMON)
 
 
+@pytest.mark.usefixtures("unreported")
 def test_runs_trained_beforehand_decide_the_kernels_of_all_arms_and_must_agree(
     finished: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +231,7 @@ def test_runs_trained_beforehand_decide_the_kernels_of_all_arms_and_must_agree(
     assert json.loads((out / "arms/thin.json").read_text())["kernels"] == "plain"
 
 
+@pytest.mark.usefixtures("unreported")
 def test_unequal_protocols_share_no_table(
     finished: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

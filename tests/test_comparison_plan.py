@@ -232,6 +232,7 @@ def test_what_a_run_had_on_its_way_is_measured_as_in_the_end(tmp_path: Path) -> 
     assert looks.find_value(job, 240, 280, line(320, 20.0, 2000)) is None
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_comparison_killed_before_its_test_keeps_its_controls_and_trains_failed_pilots_again_if_told(
     tmp_path: Path, quick: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +268,7 @@ def test_a_margin_of_other_units_than_those_of_the_test_is_refused() -> None:
         margin.check_margin(pilots, {"kid": {"protocol": PROTOCOL}})
 
 
+@pytest.mark.usefixtures("unreported")
 def test_that_is_said_at_the_first_run_and_not_after_judging_all(
     finished: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: Callable[..., None]
 ) -> None:
@@ -380,6 +382,7 @@ def test_pilots_that_did_not_train_set_no_margin(
         margin.find_margin(baseline, (1000, 1001), workshop)
 
 
+@pytest.mark.usefixtures("unreported")
 def test_auto_means_the_same_kernels_in_all_arms_however_long(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:
     quick.setattr(_compiler, "compiler", lambda: ("c++", "c++ 12"))
     quick.setattr(kernels, "LEAST_ROUNDS", 10)  # the baseline plays 20 rounds, the other 6
@@ -395,6 +398,7 @@ def test_auto_means_the_same_kernels_in_all_arms_however_long(quick: pytest.Monk
     assert json.loads((tmp_path / "said/arms/thin.json").read_text())["kernels"] == "plain"
 
 
+@pytest.mark.usefixtures("unreported")
 def test_the_same_call_again_continues_with_the_plan_that_was_fixed(
     finished: Comparison, quick: pytest.MonkeyPatch
 ) -> None:
@@ -410,6 +414,7 @@ def test_the_same_call_again_continues_with_the_plan_that_was_fixed(
         )
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_comparison_without_its_damaged_arm_or_pilots_says_what_follows(
     tmp_path: Path, quick: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -259,6 +259,7 @@ def test_the_report_has_the_table_the_picture_and_the_caution(finished: Comparis
     assert "--match" not in command
 
 
+@pytest.mark.usefixtures("unreported")
 def test_the_same_call_again_tunes_nothing_and_other_trials_are_refused(
     finished: Comparison, quick: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -311,6 +312,7 @@ def test_verdicts_without_tuning_stand_beside_if_such_a_comparison_is_named(
             compare(WHOLE, **given)
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_comparison_killed_after_tuning_goes_on_with_what_was_chosen(
     quick: pytest.MonkeyPatch, tmp_path: Path, at_once: Callable[..., None]
 ) -> None:
