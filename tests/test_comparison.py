@@ -25,8 +25,8 @@ from frugan.registry import UserError
 
 SMALL = {"data.size": 12, "data.limit": 1200, "generator.hidden": [16], "discriminator.hidden": [16]}
 COMMON: dict[str, Any] = {
-    "data": "glyphs:digits", "images": 96, "changes": SMALL, "metrics": ["fid", "density_coverage"], "view": "pixels", "count": 1000,
-    "device": "cpu", "quiet": True,
+    "data": "glyphs:digits", "images": 96, "changes": SMALL, "metrics": ["fid", "density_coverage"], "view": "pixels",
+    "count": 1000, "device": "cpu", "quiet": True,
 }  # fmt: skip
 THIN = "thin: vanilla generator.hidden=[4]"
 
