@@ -320,7 +320,8 @@ def test_threads_are_divided_and_no_more_run_at_once_than_asked(tmp_path: Path) 
 
 def test_ctrl_c_lets_the_jobs_save_and_says_how_to_continue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = (
-        "def save(*_):\n    print('saved', flush=True); sys.exit(130)\nsignal.signal(signal.SIGINT, save)\n"
+        "def save(*_):\n    print('saved', flush=True); sys.exit(130)\nsignal.signal(signal.SIGTERM, save)\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # as in a program that a shell started in the background
         f"open({str(tmp_path / 'ready')!r}, 'w')\ntime.sleep(60)"
     )
     job = scripted(tmp_path, "seed-0", code)

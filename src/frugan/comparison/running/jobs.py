@@ -192,9 +192,12 @@ def _start(job: Job, environment: dict[str, str], watch: _Watch) -> subprocess.P
 
 
 def _stop(running: dict[Job, subprocess.Popen[bytes]]) -> None:
-    """Ask the jobs to save and stop; a second Ctrl-C ends them at once."""
+    """Ask the jobs to save and stop; a second Ctrl-C ends them at once.
+
+    They are asked by SIGTERM: programs that a shell starts in the background ignore SIGINT until they train.
+    """
     for process in running.values():
-        process.send_signal(signal.SIGINT)
+        process.terminate()
     try:
         for process in running.values():
             process.wait()
