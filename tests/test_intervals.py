@@ -225,7 +225,7 @@ def test_comparison_statistics_sheet_5_12_two_seeds_give_an_interval_and_no_verd
 def test_comparison_statistics_sheet_5_12_equal_differences(offset: float) -> None:
     equal = intervals.paired([value + offset for value in B], B)  # equal but for the rounding of each subtraction
     assert equal.sd == equal.se == 0
-    assert equal.p == 1
+    assert equal.p == (0 if offset else 1)
     assert equal.t is None
     assert equal.interval_95 == equal.interval_90 == (equal.mean, equal.mean)
     assert intervals.bootstrap_interval([offset] * 5) == pytest.approx((offset, offset))
@@ -233,6 +233,7 @@ def test_comparison_statistics_sheet_5_12_equal_differences(offset: float) -> No
     assert intervals.equivalent(equal, 1.0)
     assert intervals.not_above(equal, 1.0).p == intervals.not_below(equal, 1.0).p == 0
     assert intervals.welch([1.0, 1.0], [1.0, 1.0]).p == 1
+    assert intervals.welch([1.0, 1.0], [2.0, 2.0]).p == 0
 
 
 def test_comparison_statistics_sheet_5_13_swapping_the_arms_mirrors() -> None:

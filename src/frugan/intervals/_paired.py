@@ -34,8 +34,8 @@ class Interval(NamedTuple):
 class PairedDifference:
     """The differences d = A - B of two arms, seed by seed.
 
-    What cannot be known is None: everything but `mean` with one pair, `t` and `dz` where all differences are equal
-    (then the intervals have no width and `p` is 1).
+    What cannot be known is None: everything but `mean` with one pair, `t` and `dz` where all differences are equal.
+    Then the intervals have no width, and `p` is 0, or 1 where the differences are 0.
 
     Attributes:
         seeds: those in both arms; `differences` are in their order.
@@ -86,7 +86,8 @@ def paired(a: Values, b: Values) -> PairedDifference:
         return difference
 
     sd = statistics.stdev(differences)
-    if sd <= 1e-12 * max(map(abs, [*first, *second])):  # differences equal but for rounding are equal
+    rounding = 1e-12 * max(map(abs, [*first, *second]))
+    if sd <= rounding:  # differences equal but for rounding are equal
         sd = 0.0
     se = sd / math.sqrt(difference.n)
     t = mean / se if se else None
@@ -95,7 +96,7 @@ def paired(a: Values, b: Values) -> PairedDifference:
         sd=sd,
         se=se,
         t=t,
-        p=1.0 if t is None else two_sided(t, difference.n - 1),
+        p=_without_spread(mean, rounding) if t is None else two_sided(t, difference.n - 1),
         dz=mean / sd if sd else None,
         interval_95=_around(mean, se, difference.n - 1, 0.95),
         interval_90=_around(mean, se, difference.n - 1, 0.90),
@@ -108,7 +109,7 @@ SKEWED = 3.0
 
 
 def skewed(*arms: Iterable[float]) -> bool:
-    """Whether any arm's values, all above 0, spread so far that their logarithms should be compared."""
+    """Whether any arm's values, all above 0, spread so far that their ratio should be looked at too."""
     listed = [list(arm) for arm in arms]
     return all(min(arm) > 0 for arm in listed) and any(max(arm) > SKEWED * min(arm) for arm in listed)
 
@@ -176,8 +177,10 @@ def welch(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Welch:
     difference = math.fsum(a) / len(a) - math.fsum(b) / len(b)
     parts = [statistics.variance(values) / len(values) for values in (a, b)]
     se = math.sqrt(sum(parts))
-    if se <= 1e-12 * max(map(abs, [*a, *b])):
-        return Welch(difference, len(a) + len(b) - 2, None, 1.0, Interval(difference, difference))
+    rounding = 1e-12 * max(map(abs, [*a, *b]))
+    if se <= rounding:
+        p = _without_spread(difference, rounding)
+        return Welch(difference, len(a) + len(b) - 2, None, p, Interval(difference, difference))
     freedom = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (a, b), strict=True))
     t = difference / se
     return Welch(difference, freedom, t, two_sided(t, freedom), _around(difference, se, freedom, level))
@@ -222,6 +225,11 @@ def summary(values: Iterable[float]) -> Summary:
 def _by_seed(values: Values) -> dict[int, float]:
     items = values.items() if isinstance(values, Mapping) else enumerate(values)
     return {seed: float(value) for seed, value in items if value is not None}
+
+
+def _without_spread(mean: float, rounding: float) -> float:
+    """The two-sided probability of this mean of values that are all equal: 1 if it is 0 but for rounding, else 0."""
+    return 1.0 if abs(mean) <= rounding else 0.0
 
 
 def _around(mean: float, se: float, freedom: float, level: float) -> Interval:

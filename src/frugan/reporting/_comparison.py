@@ -348,8 +348,7 @@ def _beside(difference: Mapping[str, Any], primary: bool) -> str:
         parts.append("skewed values: look at the medians")
     if difference["ratio_95"] is not None:
         low, high = difference["ratio_95"]
-        ratio = f"ratio {difference['ratio']:.4g}, 95 % {low:.4g} to {high:.4g}"
-        parts.append(f"on logarithms, as are t and the verdict: {ratio}")
+        parts.append(f"ratio of geometric means {difference['ratio']:.4g}, 95 % {low:.4g} to {high:.4g}")
     return ("beside it: " if primary else "descriptive: ") + ", ".join(parts)
 
 

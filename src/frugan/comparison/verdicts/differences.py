@@ -74,8 +74,12 @@ def read_values(runs: Mapping[Any, dict[str, Any]], metric: str) -> Values:
 def find_difference(one: ArmValues, other: ArmValues, margin: float | None, better: str) -> dict[str, Any] | None:
     """Compute the paired difference `one` - `other`, its statistics, and the verdict that `intervals.verdict` gives.
 
-    If an arm's values are skewed, what decides (verdict, `p`, equivalence) is computed on logarithms, with the margin
-    as the same share of the other arm's mean. A failed run counts as the worst value of the two arms.
+    A failed run counts as the worst value of the two arms.
+
+    The means that are printed are the ones that are judged. If an arm's values are skewed, the ratio of the geometric
+    means stands beside them with its interval, and the verdict says if logarithms would have led to another one, with
+    the margin as the same share of the other arm's mean. (Logarithms alone would favour the arm with the larger spread:
+    with equal means its geometric mean is smaller.)
 
     Returns None if the arms have no seed in common, or if every run of an arm failed.
     """
@@ -90,35 +94,34 @@ def find_difference(one: ArmValues, other: ArmValues, margin: float | None, bett
     difference = intervals.paired(a, b)
     skewed = intervals.skewed(mine, theirs)
     share = None if margin is None or not skewed else _find_log_margin(margin, theirs, better)
-    judged = difference if share is None else intervals.paired_ratio({s: a[s] for s in seeds}, {s: b[s] for s in seeds})
-    words = None if share is None else f"{margin:g}"
-    limit = share or margin
-    kind, text = intervals.verdict(judged, limit, better=better, words=words)
-    if share is not None and kind != "direction":
-        text += ", on logarithms because the values are skewed"
+    ratio = None if share is None else intervals.paired_ratio({s: a[s] for s in seeds}, {s: b[s] for s in seeds})
+    kind, text = intervals.verdict(difference, margin, better=better)
+    if ratio is not None and kind != "direction":
+        otherwise = intervals.verdict(ratio, share, better=better).kind
+        text += "" if otherwise == kind else f", but {otherwise} on logarithms: the values are skewed"
     failed = [sum(map(math.isnan, arm.values.values())) for arm in (one, other)]
     if any(failed) and kind != "direction":
         text += f", counting {failed[0]} failed of {one.name} and {failed[1]} of {other.name} as the worst value"
     several = len(seeds) > 1
     welch = intervals.welch(mine, theirs) if several else None
-    tost = None if limit is None or not several else max(
-        intervals.not_above(judged, limit).p, intervals.not_below(judged, limit).p
+    tost = None if margin is None or not several else max(
+        intervals.not_above(difference, margin).p, intervals.not_below(difference, margin).p
     )  # fmt: skip
-    ratios = None if share is None or judged.interval_95 is None else [math.exp(end) for end in judged.interval_95]
+    ratios = None if ratio is None or ratio.interval_95 is None else [math.exp(end) for end in ratio.interval_95]
     return {
         "mean": difference.mean, "median": _find_median(difference.differences), "sd": difference.sd,
-        "n": difference.n, "p": judged.p, "dz": difference.dz,
+        "n": difference.n, "p": difference.p, "dz": difference.dz,
         "interval_95": difference.interval_95, "interval_90": difference.interval_90,
         "correlation": difference.correlation, "missing": difference.missing, "seeds": difference.seeds,
         "differences": difference.differences, "kind": kind, "text": text, "skewed": skewed,
-        "ratio": None if share is None else math.exp(judged.mean), "ratio_95": ratios,
+        "ratio": None if ratio is None else math.exp(ratio.mean), "ratio_95": ratios,
         "bootstrap_95": intervals.bootstrap_interval(difference.differences) if several else None,
         "sign_flip_p": intervals.sign_flip_p(difference.differences) if several and difference.n <= 15 else None,
         "win_rate": intervals.win_rate([d if better == "lower" else -d for d in difference.differences]),
         "chance_better": intervals.chance_lower(*((mine, theirs) if better == "lower" else (theirs, mine))),
         "unpaired_95": welch.interval if welch else None, "unpaired_p": welch.p if welch else None,
-        "equivalence_p": tost, "equivalent": None if limit is None or judged.n < intervals.SEEDS_FOR_A_VERDICT
-        else intervals.equivalent(judged, limit),
+        "equivalence_p": tost, "equivalent": None if margin is None or difference.n < intervals.SEEDS_FOR_A_VERDICT
+        else intervals.equivalent(difference, margin),
     }  # fmt: skip
 
 
