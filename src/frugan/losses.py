@@ -89,6 +89,21 @@ def lsgan(
     )
 
 
+def sigmoid_lsgan() -> AdversarialLoss:
+    """Least squares on the probability that D says "real", with targets 1 and 0: the mutation of E-GAN (1803.00657).
+
+    `lsgan` is another operator, on the logit. This one's slope vanishes at both ends, where D is sure; that one's never
+    does, and pulls the probability to 0.73 instead of 1. The generator's square has no factor, as published. The
+    discriminator's side is ours, E-GAN's own having logarithms.
+    """
+    return _apart(
+        "sigmoid_lsgan",
+        lambda real, fake: 0.5 * ((real.sigmoid() - 1) ** 2).mean() + 0.5 * (fake.sigmoid() ** 2).mean(),
+        lambda fake: ((fake.sigmoid() - 1) ** 2).mean(),
+        has_targets=True,
+    )
+
+
 def hinge() -> AdversarialLoss:
     """Lim and Ye 2017 (1705.02894); Miyato et al. 2018 (1802.05957, eq. 16-17)."""
     return _apart("hinge", lambda real, fake: relu(1 - real).mean() + relu(1 + fake).mean(), lambda fake: -fake.mean())
@@ -184,8 +199,9 @@ def ra_hinge() -> AdversarialLoss:
 # -------------------------------------------------------------------------------------------------------- found by name
 
 _known = Catalogue(
-    "loss", minimax, non_saturating, lsgan, hinge, wgan, binary_targets, relativistic, relativistic_average, ra_lsgan,
-    ra_hinge, has=("discriminator", "generator", "needs_real", "has_targets", "takes_for_real"),
+    "loss", minimax, non_saturating, lsgan, sigmoid_lsgan, hinge, wgan, binary_targets, relativistic,
+    relativistic_average, ra_lsgan, ra_hinge,
+    has=("discriminator", "generator", "needs_real", "has_targets", "takes_for_real"),
 )  # fmt: skip
 names, options, add = _known.names, _known.options, _known.add
 
