@@ -12,6 +12,7 @@ import pytest
 from frugan import reporting
 from frugan.registry import UserError
 from frugan.reporting import _charts as charts
+from frugan.reporting import _run
 from frugan.reporting import _words as words
 from frugan.training import train
 
@@ -432,6 +433,22 @@ def test_a_chart_is_one_svg_with_the_pages_colours_and_no_size_of_its_own() -> N
         assert "reached" not in charts.curves([line], "A & B", rules=[(height, "reached")])
     for height in (0.001, 5.0):
         assert "reached" in charts.curves([line], "A & B", rules=[(height, "reached")], from_zero=True)
+
+
+def test_shares_that_a_game_logs_are_a_chart_for_each_whole() -> None:
+    log = [
+        {"images": 100, "shares.mutations.minimax": 0.25, "shares.mutations.lsgan": 0.75, "shares.eyes.two": 1.0},
+        {"images": 200, "shares.mutations.minimax": 0.75, "shares.mutations.lsgan": 0.25, "shares.eyes.two": 1.0},
+    ]
+    mutations, eyes = _run._shares([*log, {"images": 250, "health.spread": 1.0}])
+    assert (mutations["title"], eyes["title"]) == ("Mutations", "Eyes")
+    assert "over the whole run minimax 50%, lsgan 50%" in mutations["caption"]
+    root = ElementTree.fromstring(mutations["svg"])
+    assert root.attrib["aria-label"] == "Mutations"
+    for told in ("minimax", "lsgan", "images seen", "var(--arm-1)"):
+        assert told in mutations["svg"]
+    assert "#010" not in mutations["svg"]
+    assert _run._shares([{"images": 1, "generator.loss": 0.5}]) == []
 
 
 def test_quality_against_cost_takes_one_seed_and_several() -> None:

@@ -26,6 +26,7 @@ SMALL = {
     "mlp": Small(8, 8, {"width": 0.125}, {"width": 0.125}),
     "upsampling": Small(8, 8, {"width": 0.125}, {"width": 0.125}),
     "dcgan": Small(16, 8, {"width": 0.125}, {"width": 0.125}),
+    "egan": Small(16, 8, {"width": 0.125}, {"width": 0.125}),
     "tutorial": Small(12, 8, {"width": 0.25}, {"width": 0.125}),
     "chollet": Small(24, 8, {"width": 0.25}, {"width": 0.125}),
     "stargan": Small(24, 2, {"width": 0.0625, "blocks": 1}, {"width": 0.0625}),
@@ -64,6 +65,8 @@ def tiny(noise: Path) -> Callable[[str], Recipe]:
                 keys[f"{network}.reference"] = 4
         if "discriminator_steps" in games.find(recipe.game.name).options():
             keys["game.discriminator_steps"] = 1
+        if recipe.game.options.get("evaluation"):
+            keys["game.evaluation"] = 2 * small.batch
         if recipe.data.attributes:
             keys["data.attributes"] = []  # noise has classes
         if recipe.data.only:

@@ -149,7 +149,11 @@ class Game(Protocol):
         ...
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
-        """Play one round; returns named scalars, as tensors, which are read only when they are logged."""
+        """Play one round; returns named scalars, as tensors, which are read only when they are logged.
+
+        Those named ``shares.WHOLE.PART`` are the parts of something, between 0 and 1, and sum to 1. The report draws
+        each whole as one chart.
+        """
         ...
 
     def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:

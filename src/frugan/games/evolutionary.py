@@ -136,8 +136,6 @@ class Evolutionary:
         scalars = self._train_discriminator(turns, [child.fakes for child in survivors], progress, update)
         return {**scalars, **self._reported(children, survivors)}
 
-    # --------------------------------------------------------------------------------------------------------- children
-
     def _children(self, seen: Batch, real: Batch, progress: Progress, update: Update) -> list[Child]:
         """The children that are alive; `seen` has the labels of their steps, `real` those of the images made after."""
         children, dead = [], None
@@ -177,8 +175,6 @@ class Evolutionary:
             forks.append(fork)
         return forks
 
-    # ---------------------------------------------------------------------------------------------------------- fitness
-
     def _measure(self, children: Sequence[Child], real: Batch, progress: Progress, update: Update) -> None:
         """Set the fitness of every child, on the same real images.
 
@@ -216,8 +212,6 @@ class Evolutionary:
             child.quality, child.diversity = quality, diversity
             child.fitness = quality + self.gamma * diversity
 
-    # ---------------------------------------------------------------------------------------------------- discriminator
-
     def _train_discriminator(
         self, turns: Sequence[Batch], fakes: Sequence[Batch], progress: Progress, update: Update
     ) -> dict[str, Tensor]:
@@ -252,7 +246,8 @@ class Evolutionary:
                 "fitness.quality_spread": max(qualities) - min(qualities),
                 "fitness.diversity_spread": max(diversities) - min(diversities),
             }
-        return {name: torch.tensor(value) for name, value in scalars.items()}
+        device = survivors[0].fakes.images.device
+        return {name: torch.tensor(value).to(device, non_blocking=True) for name, value in scalars.items()}
 
 
 class Passed:

@@ -95,6 +95,25 @@ def curves(
     return _svg(figure, title)
 
 
+def shares(parts: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str) -> str:
+    """The parts of a whole over images seen, by name, on top of each other: at each place they sum to 1."""
+    figure, axes = _new(4.5, 2.5)
+    drawn = {name: thinned(*curve) for name, curve in parts.items()}
+    x = next(iter(drawn.values()))[0]
+    axes.stackplot(
+        x, [y for _, y in drawn.values()], labels=list(drawn), alpha=0.75, linewidth=0,
+        colors=[_ARMS[number % COLOURS] for number in range(len(drawn))],
+    )  # fmt: skip
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=7.5, labelcolor=_INK, handlelength=1,
+    )  # fmt: skip
+    axes.set_ylim(0, 1)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("images seen")
+    axes.xaxis.set_major_formatter(lambda value, _: short(value))
+    return _svg(figure, title)
+
+
 def quality(points: Sequence[Point], across: str, up: str, title: str, *, better: str = "lower") -> str:
     """Quality against cost, the cost on a logarithmic scale, with error bars of one standard deviation over seeds.
 

@@ -179,6 +179,21 @@ def _curves(recipe: Recipe, log: list[dict[str, Any]], marks: list[float]) -> li
         lines = [one for one in lines if one.x]
         if lines:
             made.append({"title": title, "svg": charts.curves(lines, title, **options), "caption": caption})
+    return made + _shares(log)
+
+
+def _shares(log: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """A chart for each whole whose parts the game logs, see `frugan.games.Game.step`."""
+    wholes: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    for key in dict.fromkeys(key for line in log for key in line if key.startswith("shares.")):
+        _, whole, part = key.split(".", 2)
+        wholes.setdefault(whole, {})[part] = charts.series(log, key)
+    made = []
+    for whole, parts in wholes.items():
+        title = whole.replace("_", " ").capitalize()
+        means = ", ".join(f"{part} {sum(shares) / len(shares):.0%}" for part, (_, shares) in parts.items())
+        caption = f"The share of each since the last log point; over the whole run {means}."
+        made.append({"title": title, "svg": charts.shares(parts, title), "caption": caption})
     return made
 
 
