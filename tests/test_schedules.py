@@ -54,6 +54,14 @@ def test_stages_have_one_factor_each():
     assert not staged.follows_the_end
 
 
+def test_a_schedule_in_steps_changes_at_the_start_of_each_step():
+    """29 of 100 epochs are 0.29 of the way, and 0.29 * 100 is 28.999999999999996."""
+    schedule, epoch = find("linear", steps=100), 1067
+    for number in range(1, 100):
+        before, at = (schedule(images, 100 * epoch) for images in (number * epoch - 1, number * epoch))
+        assert (before, at) == pytest.approx((1 - number / 101, 1 - (number + 1) / 101))
+
+
 @pytest.mark.parametrize("factors", [(), [[100, 1], [50, 2]], [[100, 1], [100, 2]], [[100]], [100], [[100, -1]]])
 def test_stages_that_cannot_be_are_answered_with_what_to_type(factors):
     with pytest.raises(UserError, match=r"stages,factors=\[\[50000,0.5\],\[100000,0.1\]\]"):

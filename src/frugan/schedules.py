@@ -84,10 +84,13 @@ def _falling(
 
     def factor(images: int, budget: int) -> float:
         last = budget if end is None else end
-        share = min(max((images - start) / max(last - start, 1), 0.0), 1.0)
+        way = max(last - start, 1)
+        gone = min(max(images - start, 0), way)
+        share = gone / way
         kept = hold * steps
         if steps:
-            share = max(0.0, min(int(share * steps), steps - 1) + 1 - kept) / (steps + 1 - kept)
+            part = min(gone * steps // way, steps - 1)  # in whole numbers: a rounded share would be late by a part
+            share = max(0.0, part + 1 - kept) / (steps + 1 - kept)
         elif hold:
             share = max(0.0, share - hold) / (1 - hold)
         return 1 + (to - 1) * curve(share)
