@@ -264,6 +264,14 @@ def test_binary_targets_of_the_frog_recipe_draw_their_noise_from_the_given_gener
     assert loss.generator(FAKE).item() == pytest.approx(torch.nn.functional.softplus(FAKE).mean().item())
 
 
+def test_binary_targets_halved_are_the_mean_over_real_and_fake_images_in_one_batch() -> None:
+    real, fake = torch.tensor([0.3, -1.0]), torch.tensor([2.0, 0.5])
+    targets = torch.tensor([0.1, 0.1, 0.8, 0.8])
+    joined = torch.nn.functional.binary_cross_entropy_with_logits(torch.cat([real, fake]), targets)
+    loss = losses.find("binary_targets", real_target=0.1, fake_target=0.8, halved=True)
+    assert loss.discriminator(real, fake).item() == pytest.approx(joined.item())
+
+
 def test_what_counts_as_taken_for_real_follows_the_targets() -> None:
     logits = torch.tensor([-2.0, 0.3, 2.0])
     assert losses.find("hinge").takes_for_real(logits).tolist() == [False, True, True]

@@ -121,13 +121,17 @@ def binary_targets(
     generator_target: float = 1.0,
     noise: float = 0.0,
     inward: bool = False,
+    halved: bool = False,
 ) -> AdversarialLoss:
     """Binary cross-entropy towards targets of one's choice; the defaults are `non_saturating`.
 
     `noise`: a number drawn from U(0, noise) for every logit is added to each of the discriminator's targets. A target
     above 1 leaves the loss without a lower bound (it falls by the excess for each unit of the logit), as the CIFAR-10
     net of the factorised project had it; with ``inward=True`` the noise is subtracted from targets above 1/2 instead.
+    `halved` halves the discriminator's loss: the mean over real and fake images in one batch, where it is else the sum
+    of two means.
     """
+    scale = 0.5 if halved else 1.0
 
     def noisy(target: float, logits: Tensor, random: torch.Generator | None) -> Tensor | float:
         if noise == 0:
@@ -142,9 +146,8 @@ def binary_targets(
 
     def discriminator(real: Tensor, fake: Tensor, random: torch.Generator | None = None) -> Tensor:
         real, fake = _wide(real), _wide(fake)
-        return _cross_entropy(real, noisy(real_target, real, random)) + _cross_entropy(
-            fake, noisy(fake_target, fake, random)
-        )
+        of_real = _cross_entropy(real, noisy(real_target, real, random))
+        return scale * (of_real + _cross_entropy(fake, noisy(fake_target, fake, random)))
 
     def generator(fake: Tensor, real: Tensor | None = None, random: torch.Generator | None = None) -> Tensor:
         return _cross_entropy(_wide(fake), generator_target)
