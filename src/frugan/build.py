@@ -15,9 +15,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils.parametrizations import _SpectralNorm
 
-from frugan import augment, convs, data, games, losses, optimisers, penalties, schedules, seeds
+from frugan import augment, convs, data, games, losses, nets, optimisers, penalties, schedules, seeds
 from frugan.batch import SIGNED, ImageShape
 from frugan.blueprint import Blueprint
 from frugan.data import Dataset
@@ -262,7 +261,7 @@ def _warnings(recipe: Recipe, built: Mapping[str, nn.Module]) -> list[str]:
     return losses.compatibility(
         recipe.loss.name, [choice.name for choice in recipe.penalties],
         discriminator_has_batch_norm=any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules),
-        discriminator_has_spectral_norm=any(isinstance(module, _SpectralNorm) for module in modules),
+        discriminator_has_spectral_norm=any(isinstance(module, nets.SpectralNorm) for module in modules),
         beta1=player.betas[0] if player.optimiser.name == "adam" else 0.0,
         real_count=recipe.batch_size, fake_count=recipe.batch_size, smoothing=recipe.loss.options.get("smoothing"),
     )

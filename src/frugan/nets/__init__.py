@@ -35,6 +35,8 @@ from torch import Tensor, nn
 from frugan.nets._initialise import FirstWeights as FirstWeights
 from frugan.nets._initialise import initialise as initialise
 from frugan.nets._initialise import rules as rules
+from frugan.nets._orthogonality import orthogonality as orthogonality
+from frugan.nets._spectral import SpectralNorm as SpectralNorm
 from frugan.registry import Registry, UserError, check_options, options_of
 
 registry = Registry("architecture", "frugan.nets")
@@ -68,6 +70,9 @@ class Attributes(Protocol):
     averaging: Mapping[str, str]
     """Of any module inside: buffer name -> "copy" or "average", what an averaged network does with that buffer. Left
     out, the running statistics of batch norms are averaged and all other buffers copied."""
+
+    orthogonal: bool
+    """Of any module inside: False leaves its weights out of `orthogonality`."""
 
     def features(self, images: Tensor, condition: Tensor | None = None) -> Sequence[Tensor]:
         """Of an encoder: the activations ``[n, c, h, w]`` or ``[n, c]`` after each stage, first to last."""

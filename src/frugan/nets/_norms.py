@@ -1,4 +1,4 @@
-"""Norms by name, virtual batch norm, and spectral norm on every weight."""
+"""Norms by name, and class-conditional and virtual batch norm."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional, init
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
-from torch.nn.utils import parametrizations
 
 from frugan import kernels
 from frugan.batch import ImageShape, Range
@@ -52,14 +50,25 @@ class InstanceNorm(nn.InstanceNorm2d):
         return f"{super().extra_repr()}, rectify={self.rectify}"
 
 
-def spectral(module: nn.Module) -> None:
-    """Divide the weights of every convolution and dense layer by their largest singular value (Miyato et al. 2018).
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm whose gain and shift follow from what the network is told: normed * (1 + gain(told)) + shift(told).
 
-    One power iteration per training forward. A layer that a family splits is divided piece by piece.
+    Dumoulin et al. 2017 (arXiv 1610.07629), de Vries et al. 2017 (arXiv 1707.00683); in BigGAN, appendix C.
+    Input and output: ``[n, features, h, w]``.
+
+    Args:
+        gain, shift: modules that turn what is told into ``[n, features]``, zero for a plain batch norm.
     """
-    for part in list(module.modules()):
-        if isinstance(part, (_ConvNd, nn.Linear)):
-            parametrizations.spectral_norm(part)
+
+    def __init__(self, features: int, gain: nn.Module, shift: nn.Module) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(features, affine=False)
+        self.gain = gain
+        self.shift = shift
+
+    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+        gain, shift = (1 + self.gain(told))[:, :, None, None], self.shift(told)[:, :, None, None]
+        return torch.addcmul(shift, self.norm(x), gain)
 
 
 def set_batch_norms(module: nn.Module, *, eps: float, momentum: float) -> None:

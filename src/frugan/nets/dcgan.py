@@ -24,7 +24,8 @@ from frugan.nets._condition import Entrance
 from frugan.nets._decoder import Decoder
 from frugan.nets._encoder import Encoder, Flatten
 from frugan.nets._initialise import initialise
-from frugan.nets._norms import encoder_norm, set_batch_norms, spectral
+from frugan.nets._norms import encoder_norm, set_batch_norms
+from frugan.nets._spectral import spectral
 from frugan.registry import UserError
 
 

@@ -20,7 +20,8 @@ from frugan.nets._condition import Entrance
 from frugan.nets._decoder import Decoder
 from frugan.nets._encoder import Encoder, simple_encoder
 from frugan.nets._initialise import initialise as initialise_by
-from frugan.nets._norms import set_batch_norms, spectral
+from frugan.nets._norms import set_batch_norms
+from frugan.nets._spectral import spectral
 
 
 def decoder(

@@ -21,7 +21,8 @@ from frugan.nets._decoder import Decoder
 from frugan.nets._dropout import Dropout
 from frugan.nets._encoder import Encoder, simple_encoder
 from frugan.nets._initialise import initialise as initialise_by
-from frugan.nets._norms import encoder_norm, set_batch_norms, spectral
+from frugan.nets._norms import encoder_norm, set_batch_norms
+from frugan.nets._spectral import spectral
 
 
 def decoder(
