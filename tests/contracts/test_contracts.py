@@ -21,6 +21,7 @@ CONTRACTS = {contract.kind: contract for contract in contracts()}
 ELSEWHERE = {
     ("kernel", "compiled"): "tests/kernels compiles and compares it",
     ("data reader", "stacked"): "it reads MNIST; tests/data/test_data_stacked.py",
+    ("recipe", "biggan-128"): "half a minute for its orthogonal weights; tests/nets/test_biggan.py counts them",
 }
 # Kernels that have nothing to choose from, or take only layers that are too large for a moment's look.
 TAKE_NOTHING_HERE = {"plain", "float32", "im2col", "im2col_onednn"}

@@ -13,7 +13,7 @@ from frugan.registry import UserError
 IMAGES = {"28": ImageShape(1, 28, 28), "32": ImageShape(3, 32, 32)}
 NATURAL = {
     "dcgan": ImageShape(3, 64, 64), "chollet": ImageShape(3, 32, 32), "stargan": ImageShape(3, 64, 64),
-    "cyclegan": ImageShape(3, 64, 64), "patch": ImageShape(3, 64, 64),
+    "cyclegan": ImageShape(3, 64, 64), "patch": ImageShape(3, 64, 64), "biggan": ImageShape(3, 32, 32),
 }
 JUDGING = ("encoder", "joint")
 LATENTS, OUTPUTS = 12, {"score": 1, "classes": 5}

@@ -1,4 +1,4 @@
-"""How labels enter a network, for the architectures where they do so at the input.
+"""How labels enter a network: `Entrance` at its input, `Table` wherever an architecture looks labels up.
 
 ``"join"``: the label as a one-hot vector is appended to a vector, or as constant planes to an image (Mirza and Osindero
 2014). ``"multiply"``: a learned table, one row per class, multiplies the input element by element.
@@ -22,16 +22,21 @@ def encode(condition: Tensor | None, classes: int, like: Tensor) -> Tensor | Non
 
     Raises UserError if labels are missing where they are needed, or given where they have no effect.
     """
-    if classes == 0:
-        if condition is not None:
-            raise UserError("This network takes no labels (classes=0), but it was called with labels. Leave them out.")
-        return None
+    check_labels(condition, classes)
     if condition is None:
-        raise UserError(f"This network needs labels (classes={classes}). Call it as network(x, labels).")
+        return None
     if condition.dim() == 2:
         return condition.to(like.dtype)
     bits = torch.zeros(len(condition), classes, dtype=like.dtype, device=like.device)
     return bits.scatter_(1, condition[:, None], 1.0)
+
+
+def check_labels(condition: Tensor | None, classes: int) -> None:
+    """Raise UserError if labels are missing where they are needed, or given where they have no effect."""
+    if classes == 0 and condition is not None:
+        raise UserError("This network takes no labels (classes=0), but it was called with labels. Leave them out.")
+    if classes and condition is None:
+        raise UserError(f"This network needs labels (classes={classes}). Call it as network(x, labels).")
 
 
 def join(x: Tensor, labels: Tensor | None) -> Tensor:
@@ -70,3 +75,24 @@ class Entrance(nn.Module):
         if labels is None or self.table is None:
             return join(x, labels)
         return x * (labels @ self.table.weight.to(x.dtype)).view_as(x)
+
+
+class Table(nn.Module):
+    """A learned row for each class.
+
+    Labels ``[n]`` give their rows ``[n, size]``, values ``[n, classes]`` the sum of all rows by these values.
+    """
+
+    def __init__(self, classes: int, size: int) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(classes, size)
+
+    def forward(self, condition: Tensor) -> Tensor:
+        if condition.dim() == 1:
+            return self.rows(condition)
+        weight = self.rows.weight
+        return condition.to(weight.dtype) @ weight
+
+    def macs(self, input_shape: tuple[int, ...]) -> int:
+        """None for labels, which are looked up; for values a product with the whole table."""
+        return 0 if len(input_shape) == 1 else math.prod(input_shape) * self.rows.embedding_dim
