@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 from frugan.artefact._config import blueprint_of
 from frugan.artefact._made import CHUNK, Made
 from frugan.batch import to_bytes
-from frugan.engine.average import STANDING_BATCH
-from frugan.fusing import fuse
+from frugan.engine.average import STANDING_BATCH, measure_standing
+from frugan.fusing import Fused, fuse
 from frugan.latents import Latents
 from frugan.registry import UserError
 from frugan.seeds import derive
@@ -32,6 +33,7 @@ class Generator(Made):
     def __init__(self, module: nn.Module, config: Mapping[str, Any]) -> None:
         super().__init__(module, "decoder", config)
         self.latents = Latents(**config["latents"])
+        self._truncated: tuple[float, nn.Module] | None = None
 
     def __call__(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images ``[n, c, h, w]`` in the network's range from latents ``[n, size]`` and labels ``[n]``."""
@@ -45,7 +47,7 @@ class Generator(Made):
         Args:
             labels: one class number for all, or one for each; left out, a conditional generator makes every class in
                 turn. For a generator that is told other values, these: ``[size]`` for all, or ``[count, size]``.
-            truncation: see `Latents.rows`.
+            truncation: see `Latents.rows`. Batch norms then use statistics of images made under it.
 
         Images are always computed in chunks of 32 in float32, so on one machine the bytes do not depend on `count`.
         Raises UserError for labels that the generator does not take, or of the wrong number.
@@ -63,6 +65,7 @@ class Generator(Made):
         if count < 0:
             raise UserError(f"count is {count}. Give how many images to make, 0 or more.")
         wanted = self.told(count, labels)
+        module = self.module if truncation is None else self._module_under(truncation)
         for start in range(0, count, CHUNK):
             latents = self.latents.rows(start, CHUNK, seed, truncation).to(self.device)
             chunk = None
@@ -70,14 +73,31 @@ class Generator(Made):
                 part = wanted[start : start + CHUNK]
                 chunk = torch.cat([part, part.new_zeros(CHUNK - len(part))]).to(self.device)
             with torch.no_grad():
-                images = self(latents, chunk)
+                images = module(latents, chunk) if chunk is not None else module(latents)
             yield to_bytes(images, self._range)[: count - start].cpu()
 
-    def shown(self, number: int) -> Tensor:
+    def shown(self, number: int, truncation: float | None = None) -> Tensor:
         """A batch of images to measure statistics on, one for every number."""
-        latents = self.latents.rows(0, STANDING_BATCH, derive(self.config["seed"], "standing", number))
+        latents = self.latents.rows(0, STANDING_BATCH, derive(self.config["seed"], "standing", number), truncation)
         labels = self.told(STANDING_BATCH, None)
         return self(latents.to(self.device), None if labels is None else labels.to(self.device))
+
+    def _module_under(self, truncation: float) -> nn.Module:
+        """The network with standing statistics of images made under this truncation; the last one is kept.
+
+        The maps of truncated latents vary less, so norms would divide them by too much with the statistics of all
+        images (Brock et al. 2019, arXiv 1809.11096).
+        """
+        if isinstance(self.module, Fused) and self.module.report.folded:
+            raise UserError(
+                f"truncation={truncation}: the norms of a fused generator are folded into its layers, so their "
+                "statistics cannot be measured under truncation. Sample from the generator that it was made from."
+            )
+        if self._truncated is None or self._truncated[0] != truncation:
+            under = Generator(copy.deepcopy(self.module), self.config)
+            measure_standing([under.module], lambda number: under.shown(number, truncation))
+            self._truncated = truncation, under.module
+        return self._truncated[1]
 
     def fused(self, batch: int = CHUNK) -> Generator:
         """The same generator made for speed, see `frugan.fusing`: its images agree to rounding, its bytes need not.
