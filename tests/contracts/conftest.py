@@ -29,6 +29,7 @@ SMALL = {
     "egan": Small(16, 8, {"width": 0.125}, {"width": 0.125}),
     "tutorial": Small(12, 8, {"width": 0.25}, {"width": 0.125}),
     "chollet": Small(24, 8, {"width": 0.25}, {"width": 0.125}),
+    "biggan": Small(8, 8, {"width": 0.125, "attention": 0}, {"width": 0.125, "attention": 0}),
     "stargan": Small(24, 2, {"width": 0.0625, "blocks": 1}, {"width": 0.0625}),
     "cyclegan": Small(24, 2, {"width": 0.0625, "blocks": 1}, {"width": 0.1, "stages": 2}),
 }
@@ -67,6 +68,8 @@ def tiny(noise: Path) -> Callable[[str], Recipe]:
             keys["game.discriminator_steps"] = 1
         if recipe.game.options.get("evaluation"):
             keys["game.evaluation"] = 2 * small.batch
+        if "pieces" in recipe.game.options:
+            keys["game.pieces"] = 2
         if recipe.data.attributes:
             keys["data.attributes"] = []  # noise has classes
         if recipe.data.only:
