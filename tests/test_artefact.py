@@ -176,6 +176,29 @@ def test_truncation_makes_images_more_alike(plain):
         generator.sample(3, truncation=-1)
 
 
+def test_biggan_sheet_1_12_statistics_follow_the_truncation_where_latents_reach_later_blocks(noise, tmp_path):
+    changes = {"data.size": 8, "data.channels": 1, "data.source": str(noise), "data.attributes": [], "batch_size": 4,
+               "precision": "float32", "latents.size": 4, "generator.attention": 0, "discriminator.attention": 0}
+    recipe = recipes.find("biggan-small").with_changes(changes).with_family("depthwise")
+    run = train(recipe, images=8, out=tmp_path / "run", quiet=True)
+    generator = load(run.path)
+    before, whole = generator.weights_hash, generator.sample(40, seed=1)
+    cut = generator.sample(40, seed=1, truncation=0.5)
+    assert not np.array_equal(whole, cut)
+    assert generator.weights_hash == before
+    assert np.array_equal(generator.sample(40, seed=1), whole)
+    assert np.array_equal(load(generator.save(tmp_path / "artefact")).sample(3, seed=1, truncation=0.5), cut[:3])
+    under = generator._module_under(0.5)
+    norm, seen = next(part for part in under.modules() if isinstance(part, torch.nn.BatchNorm2d)), []
+    hook = norm.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    Generator(under, generator.config).shown(0, 0.5)
+    hook.remove()
+    # The statistics are of eight batches, so those of one are near.
+    torch.testing.assert_close(norm.running_mean, seen[0].mean((0, 2, 3)), atol=0.05, rtol=0.5)
+    torch.testing.assert_close(norm.running_var, seen[0].var((0, 2, 3)), atol=0.05, rtol=0.5)
+    assert not torch.allclose(norm.running_var, generator.module.blocks[0].norms[0].norm.running_var)
+
+
 def test_sampling_leaves_torchs_random_numbers_and_the_module_alone(plain):
     generator = load(plain)
     before = torch.get_rng_state()

@@ -13,7 +13,7 @@ from frugan.artefact._config import blueprint_of
 from frugan.artefact._made import CHUNK, Made
 from frugan.batch import to_bytes
 from frugan.engine.average import STANDING_BATCH, measure_standing
-from frugan.fusing import Fused, fuse
+from frugan.fusing import fuse
 from frugan.latents import Latents
 from frugan.registry import UserError
 from frugan.seeds import derive
@@ -47,7 +47,8 @@ class Generator(Made):
         Args:
             labels: one class number for all, or one for each; left out, a conditional generator makes every class in
                 turn. For a generator that is told other values, these: ``[size]`` for all, or ``[count, size]``.
-            truncation: see `Latents.rows`. Batch norms then use statistics of images made under it.
+            truncation: see `Latents.rows`. A network whose latents reach its later blocks (BigGAN's ``skip``) then has
+                batch norm statistics of images made under it.
 
         Images are always computed in chunks of 32 in float32, so on one machine the bytes do not depend on `count`.
         Raises UserError for labels that the generator does not take, or of the wrong number.
@@ -65,7 +66,8 @@ class Generator(Made):
         if count < 0:
             raise UserError(f"count is {count}. Give how many images to make, 0 or more.")
         wanted = self.told(count, labels)
-        module = self.module if truncation is None else self._module_under(truncation)
+        follows = truncation is not None and getattr(self.module, "norms_follow_truncation", False)
+        module = self._module_under(truncation) if follows else self.module
         for start in range(0, count, CHUNK):
             latents = self.latents.rows(start, CHUNK, seed, truncation).to(self.device)
             chunk = None
@@ -88,11 +90,6 @@ class Generator(Made):
         The maps of truncated latents vary less, so norms would divide them by too much with the statistics of all
         images (Brock et al. 2019, arXiv 1809.11096).
         """
-        if isinstance(self.module, Fused) and self.module.report.folded:
-            raise UserError(
-                f"truncation={truncation}: the norms of a fused generator are folded into its layers, so their "
-                "statistics cannot be measured under truncation. Sample from the generator that it was made from."
-            )
         if self._truncated is None or self._truncated[0] != truncation:
             under = Generator(copy.deepcopy(self.module), self.config)
             measure_standing([under.module], lambda number: under.shown(number, truncation))

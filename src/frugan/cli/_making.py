@@ -44,7 +44,8 @@ def sample(
         count: How many images.
         seed: Another seed gives other images. Image number i depends only on the seed and on i.
         labels: For generators with labels: one class number, or several with commas. If left out: every class in turn.
-        truncation: Limit normal latents to this value: less variety, more typical images.
+        truncation: Limit normal latents to this value: less variety, more typical images. Where latents reach later
+            blocks (BigGAN), batch norm statistics are measured under it.
         overwrite: Replace what is at OUT.
     """
     from frugan.artefact import load

@@ -69,10 +69,10 @@ class Pair:
             images = augmentation(images, progress.generator(f"augment.{name}.{number}"))
         return self.score(images, batch.labels)
 
-    def begin_step(self, real: Batch, fake: Batch, progress: Progress, place: str) -> DiscriminatorStep:
-        """One step of the discriminator, on fakes without gradients to the generator; `place` as of the step."""
+    def begin_step(self, real: Batch, fake: Batch, progress: Progress, turn: int | str) -> DiscriminatorStep:
+        """One step of the discriminator, on fakes without gradients to the generator; `turn` names it in its round."""
         cut = Batch(fake.images.detach(), fake.labels)
-        return DiscriminatorStep(self.loss, self.penalties, self.score, real, cut, progress, place)
+        return DiscriminatorStep(self.loss, self.penalties, self.score, real, cut, progress, f"{turn}")
 
     def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:
         """Images ``[n, c, h, w]`` from latents 0, 1, ... of `seed`, with the labels of `like`."""

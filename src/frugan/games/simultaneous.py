@@ -58,7 +58,7 @@ class Simultaneous:
         pair = self.pair
         real = batches.take("train", pair.batch_size)
         fake = pair.fake(real, progress, "latents.0")
-        step = pair.begin_step(real, fake, progress, "0")
+        step = pair.begin_step(real, fake, progress, 0)
 
         @functools.cache
         def scores() -> tuple[Tensor, Tensor]:

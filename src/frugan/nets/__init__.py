@@ -58,6 +58,10 @@ class Attributes(Protocol):
     """The size of the condition that the network was built for, 0 or left out for none. Games ask it (`labels_for`)
     whether to pass on the labels of the data."""
 
+    norms_follow_truncation: bool
+    """Of a decoder: whether the statistics of its norms are measured anew for truncated latents. That suits one whose
+    latents reach later blocks too; where they enter at the input alone, the first norm would undo the truncation."""
+
     multiple: int
     """Of a translator: the sides of the images that it takes are multiples of this; 1 if left out."""
 

@@ -56,6 +56,7 @@ class ResidualDecoder(nn.Module):
         self.classes = classes
         self.image_range = SIGNED
         self.chunks = chunks
+        self.norms_follow_truncation = chunks > 1
         self.table = table
         if table is not None:
             table.orthogonal = False  # type: ignore[assignment]

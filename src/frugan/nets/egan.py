@@ -22,7 +22,8 @@ from frugan.nets._condition import Entrance
 from frugan.nets._decoder import Decoder
 from frugan.nets._encoder import Encoder, simple_encoder
 from frugan.nets._initialise import initialise
-from frugan.nets._norms import encoder_norm, spectral
+from frugan.nets._norms import encoder_norm
+from frugan.nets._spectral import spectral
 
 ENDS = ("strided", "kept")
 KERNEL = 4
