@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from frugan import penalties
+from frugan import losses, penalties
 from frugan.batch import Batch
 from frugan.penalties import Judgement
 from frugan.registry import UserError
 
+SLOPES = [name for name in penalties.names() if not penalties.find(name).needs_scores]
+"""The penalties that look at slopes; `drift` looks at scores."""
 AT = torch.tensor([[1.0, 5.0], [-2.0, 0.0]], dtype=torch.float64)
 
 
@@ -125,6 +127,29 @@ def test_losses_sheet_2_quadratic_discriminator() -> None:
     assert at(quadratic, "wgan_gp") == pytest.approx(76.994369, abs=1e-5)
 
 
+def test_pggan_sheet_5_9_slopes_of_750() -> None:
+    """Of slopes of 3 everywhere: 10 (3 - 750)^2 / 750^2."""
+    given = {"weight": 10.0, "target": 750.0}
+    assert at(lambda images: 3 * images[:, 0], "wgan_gp", **given) == pytest.approx(9.92016, abs=1e-5)
+    with pytest.raises(UserError, match=r"'wgan_gp' has target=0\. Give the slope that is asked for, above 0"):
+        penalties.find("wgan_gp", target=0.0)
+
+
+def test_pggan_sheet_5_9_drift_and_the_whole_loss_of_the_discriminator() -> None:
+    """D(real) = 2, D(fake) = -1, and slopes of 3 between them: -1 - 2 + 10 (3 - 1)^2 + 0.001 2^2."""
+    real, fake = torch.full((4, 1), 2.0), torch.full((4, 1), -1.0)
+    judgement = Judgement(lambda images, labels: 3 * images[:, 0], Batch(AT), Batch(AT), seeded(), (real, fake))
+    drift = penalties.find("drift")
+    assert drift.needs_scores
+    assert drift(judgement).item() == pytest.approx(0.004)
+    whole = losses.find("wgan").discriminator(real, fake) + penalties.find("wgan_gp")(judgement) + drift(judgement)
+    assert whole.item() == pytest.approx(37.004, abs=1e-5)
+    assert losses.find("wgan").generator(fake).item() == 1.0
+    assert penalties.find("drift", weight=0.1, every=4)(judgement).item() == pytest.approx(1.6)
+    with pytest.raises(UserError, match=r"'drift' has weight -1\. Give a weight of 0 or more, e\.g\. weight=0\.001"):
+        penalties.find("drift", weight=-1.0)
+
+
 def test_losses_sheet_2_one_sided_penalty_spares_gentle_slopes() -> None:
     def gentle(images: Tensor) -> Tensor:
         return 0.1 * linear(images)
@@ -147,7 +172,7 @@ def test_losses_sheet_2_squares_are_summed_over_channels_height_and_width() -> N
 
 def test_losses_sheet_2_slope_zero_has_a_gradient() -> None:
     weight = torch.zeros(2, dtype=torch.float64, requires_grad=True)
-    for name in penalties.names():
+    for name in SLOPES:
         value = penalties.find(name)(step(lambda images: images @ weight, AT, AT, seeded()))
         (gradient,) = torch.autograd.grad(value, weight)
         assert gradient.isfinite().all()
@@ -156,7 +181,7 @@ def test_losses_sheet_2_slope_zero_has_a_gradient() -> None:
 def test_losses_sheet_2_points_of_each_penalty() -> None:
     real, fake = torch.rand(64, 1, 4, 4) + 10, torch.rand(64, 1, 4, 4) - 10
     seen: dict[str, Tensor] = {}
-    for name in penalties.names():
+    for name in SLOPES:
         penalty = penalties.find(name)
 
         def discriminator(images: Tensor, name: str = name) -> Tensor:
@@ -184,7 +209,7 @@ def test_losses_sheet_2_dragan_of_the_paper_adds_normal_noise() -> None:
         penalties.find("dragan", perturbation="gausian")
 
 
-@pytest.mark.parametrize("name", penalties.names())
+@pytest.mark.parametrize("name", SLOPES)
 def test_losses_sheet_7_penalties_can_be_differentiated_twice(name: str) -> None:
     source = seeded(1)
     first, second, real, fake = (
@@ -201,7 +226,7 @@ def test_losses_sheet_7_penalties_can_be_differentiated_twice(name: str) -> None
     assert torch.autograd.gradgradcheck(value, weights)
 
 
-@pytest.mark.parametrize("name", penalties.names())
+@pytest.mark.parametrize("name", SLOPES)
 def test_losses_sheet_7_penalties_of_a_doubled_batch(name: str) -> None:
     """Repeating changes nothing; where points are random, images or slopes are equal, so that only the mean counts."""
     real = AT if name in ("r1", "r2") else AT[:1]
@@ -211,7 +236,7 @@ def test_losses_sheet_7_penalties_of_a_doubled_batch(name: str) -> None:
     torch.testing.assert_close(penalty(step(discriminator, real.repeat(2, 1), real.repeat(2, 1), seeded())), once)
 
 
-@pytest.mark.parametrize("name", penalties.names())
+@pytest.mark.parametrize("name", SLOPES)
 def test_losses_sheet_6_penalties_are_computed_in_float32_under_mixed_precision(name: str) -> None:
     network = steep()
     real, fake = torch.randn(4, 8), torch.randn(4, 8)
@@ -224,7 +249,7 @@ def test_losses_sheet_6_penalties_are_computed_in_float32_under_mixed_precision(
     assert penalty(step(network, real.bfloat16(), fake.bfloat16(), seeded())).dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", penalties.names())
+@pytest.mark.parametrize("name", SLOPES)
 @pytest.mark.parametrize("scale", [0.3, 1.0, 2.0])
 def test_mixed_precision_keeps_the_slope_and_changes_its_gradient_by_less_than_a_percent(
     name: str, scale: float
@@ -254,7 +279,7 @@ def test_mixed_precision_keeps_the_slope_and_changes_its_gradient_by_less_than_a
     assert torch.equal(near, exact) == (not exact.any())  # gentle slopes cost nothing in wgan_lp
 
 
-@pytest.mark.parametrize("name", penalties.names())
+@pytest.mark.parametrize("name", SLOPES)
 def test_penalties_send_no_gradient_to_images_and_follow_from_their_random_numbers(name: str) -> None:
     network = steep()
     real, fake = torch.randn(4, 8, requires_grad=True), torch.randn(4, 8, requires_grad=True)

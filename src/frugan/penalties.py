@@ -18,7 +18,7 @@ the discriminator's output at x, at chosen points, and ask a price for it:
 
 averaged over the batch. Give r1 and r2 together for both (R3GAN). The squares are summed over pixels, not averaged, so
 the weight of r1 and r2 must follow the resolution. Batch normalisation in the discriminator makes slopes depend on the
-other images of a batch: use another or none.
+other images of a batch: use another or none. `drift` alone looks at scores.
 """
 
 from __future__ import annotations
@@ -179,9 +179,17 @@ def squared_slopes(score: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
         return gradient.flatten(1).square().sum(1)
 
 
-def wgan_gp(*, weight: float = 10.0, every: int = 1) -> SlopePenalty:
-    """Slopes of 1 between real and fake images (for the loss `wgan`). Usually with 5 discriminator steps per round."""
-    return SlopePenalty("wgan_gp", "between", _between, _off_one, weight, every)
+def wgan_gp(*, weight: float = 10.0, every: int = 1, target: float = 1.0) -> SlopePenalty:
+    """Slopes of 1 between real and fake images (for the loss `wgan`). Usually with 5 discriminator steps per round.
+
+    `target` asks for slopes of so much instead: weight / target^2 (n - target)^2 (Karras et al. 2018, 1710.10196,
+    appendix A.1, gamma; 750 for CIFAR-10).
+    """
+    if not 0 < target < float("inf"):
+        raise UserError(f"The penalty 'wgan_gp' has target={target:g}. Give the slope that is asked for, above 0.")
+    return SlopePenalty(
+        "wgan_gp", "between", _between, lambda squared: _off_one(squared / target**2), weight, every
+    )
 
 
 def wgan_lp(*, weight: float = 10.0, every: int = 1) -> SlopePenalty:
@@ -215,8 +223,28 @@ def r2(*, weight: float = 10.0, every: int = 1) -> SlopePenalty:
     return SlopePenalty("r2", "fake", lambda real, fake, random: fake, _half, weight, every)
 
 
+@dataclass(frozen=True)
+class Drift:
+    """A price on real scores that are far from 0: weight times the mean of their squares."""
+
+    weight: float
+    every: int = 1
+    name = "drift"
+    needs_scores = True
+
+    def __call__(self, judgement: Judgement) -> Tensor:
+        return self.weight * self.every * judgement.real_scores.square().mean()
+
+
+def drift(*, weight: float = 0.001, every: int = 1) -> Drift:
+    """Keeps scores from drifting away, which the loss `wgan` allows (Karras et al. 2018, 1710.10196, appendix A.1)."""
+    if weight < 0:
+        raise UserError(f"The penalty 'drift' has weight {weight:g}. Give a weight of 0 or more, e.g. weight=0.001.")
+    return Drift(weight, every)
+
+
 _known: Catalogue[Penalty] = Catalogue(
-    "penalty", wgan_gp, wgan_lp, dragan, r1, r2, has=("name", "every", "needs_scores", "__call__")
+    "penalty", wgan_gp, wgan_lp, dragan, r1, r2, drift, has=("name", "every", "needs_scores", "__call__")
 )
 names, options, add = _known.names, _known.options, _known.add
 

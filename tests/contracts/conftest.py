@@ -27,6 +27,7 @@ SMALL = {
     "upsampling": Small(8, 8, {"width": 0.125}, {"width": 0.125}),
     "dcgan": Small(16, 8, {"width": 0.125}, {"width": 0.125}),
     "egan": Small(16, 8, {"width": 0.125}, {"width": 0.125}),
+    "growing": Small(8, 8, {"width": 0.0625}, {"width": 0.0625}),
     "tutorial": Small(12, 8, {"width": 0.25}, {"width": 0.125}),
     "chollet": Small(24, 8, {"width": 0.25}, {"width": 0.125}),
     "biggan": Small(8, 8, {"width": 0.125, "attention": 0}, {"width": 0.125, "attention": 0}),

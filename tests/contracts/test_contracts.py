@@ -25,8 +25,13 @@ ELSEWHERE = {
 }
 # Kernels that have nothing to choose from, or take only layers that are too large for a moment's look.
 TAKE_NOTHING_HERE = {"plain", "float32", "im2col", "im2col_onednn"}
-# Games whose targets are the batch's own labels in another order: of its share in each process.
-MIX_LABELS = {"star", "star_joint"}
+# Games in which each process mixes what is in its own share of the batch: the batch's labels in another order, as
+# targets; or its images, by the discriminator's minibatch deviation.
+MIX_THEIR_SHARE = {"star", "star_joint", "growing"}
+# What is noted of our own, and is as published.
+AS_PUBLISHED = {
+    ("growing.decoder", "gives the ordered shapes"): "its last layer is linear, so first images reach beyond -1 to 1",
+}
 # Of recipes, what is looked at without training them; the small ones are trained in test_recipes.py.
 UNTRAINED = ("says what it is", "survives json", "builds")
 
@@ -61,7 +66,8 @@ def test_every_variant_keeps_its_contract(
 ) -> None:
     variant = opened.setdefault((contract.kind, name), contract.open(name, ground))
     found = check_requirement(contract.kind, requirement, variant, name)
-    if contract.kind == "kernel" and name in TAKE_NOTHING_HERE:
+    noted = contract.kind == "kernel" and name in TAKE_NOTHING_HERE
+    if noted or (name, requirement.name) in AS_PUBLISHED:
         assert found.state in ("ok", "note"), found.words
     else:
         assert found.state in ("ok", "not asked"), found.words
@@ -70,7 +76,7 @@ def test_every_variant_keeps_its_contract(
 def test_every_game_is_the_same_in_two_processes(ground: Ground) -> None:
     variants = [("game", Checked(name, ground)) for name in games.names()]
     for found in compare_processes(variants, ground):
-        mixing = found.name in MIX_LABELS and found.state == "note"
+        mixing = found.name in MIX_THEIR_SHARE and found.state == "note"
         assert found.state == "ok" or mixing, f"{found.kind} {found.name}: {found.words}"
 
 

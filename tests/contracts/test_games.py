@@ -85,7 +85,8 @@ class Discriminator(nn.Module):
         return dict(zip(self.outputs, parts, strict=True))
 
 
-PAIRED = [name for name in games.names() if "labels" in games.find(name).options()]
+# But for the growing game, which needs networks that grow, and lets `adversarial` play its rounds.
+PAIRED = [name for name in games.names() if "labels" in games.find(name).options() and name != "growing"]
 """The games of one generator and one discriminator."""
 
 

@@ -51,7 +51,20 @@ class Drawn:
         self.means = state["means"]
 
 
-class Maker(nn.Module):
+class Still(nn.Module):
+    """Says that it grows, as one game needs, and has a single level."""
+
+    image, top = SHAPE, 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("level", torch.zeros(()))
+
+    def grow(self, level: float) -> None:
+        assert level == 0
+
+
+class Maker(Still):
     """Latents or images, with a condition if it is told one, to images."""
 
     image_range = (-1.0, 1.0)
@@ -66,7 +79,7 @@ class Maker(nn.Module):
         return self.body(torch.cat([given.flatten(1), *told], dim=1)).tanh().view(-1, *SHAPE)
 
 
-class Judge(nn.Module):
+class Judge(Still):
     """Images to outputs; counts how many images it judged."""
 
     def __init__(self, outputs: Mapping[str, int]) -> None:
@@ -225,7 +238,7 @@ def test_a_penalty_that_is_given_twice_is_refused(name: str) -> None:
 def test_penalties_are_told_the_labels_of_what_they_look_at() -> None:
     told: dict[str, Tensor | None] = {}
     real, fake = Batch(torch.rand(3, 16), torch.tensor([0, 1, 2])), Batch(torch.rand(3, 16), torch.tensor([2, 2, 2]))
-    for name in penalties.names():
+    for name in ("r1", "r2", "dragan", "wgan_gp", "wgan_lp"):
 
         def score(images: Tensor, labels: Tensor | None, name: str = name) -> Tensor:
             told[name] = labels

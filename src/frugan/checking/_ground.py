@@ -20,6 +20,7 @@ from frugan.engine.loop import Parts
 from frugan.engine.run import RunFolder
 from frugan.games import DISCRIMINATOR, GENERATOR, Order
 from frugan.recipe import Average, Choice, Data, LatentsChoice, Network, Player, Recipe
+from frugan.registry import UserError
 from frugan.training import train
 
 CLASSES, PICTURES, LATENTS, BATCH = 3, 18, 4, 4
@@ -90,7 +91,10 @@ class Ground:
         return self.recipe({GENERATOR: generator, DISCRIMINATOR: discriminator}, **fields)
 
     def game(self, name: str) -> Recipe:
-        """A small recipe of a game: the first one of the user's own that plays it, made small, else our networks."""
+        """A small recipe of a game: the first one of the user's own that plays it, made small, else our networks.
+
+        A game of ours that refuses those (it needs networks that grow) is played by its first recipe, made small.
+        """
         own = [one for one in map(recipes.find, recipes.names()) if one.game.name == name]
         if own and self._is_own(own[0]):
             return self.shrunk(own[0])
@@ -109,7 +113,12 @@ class Ground:
             return self.with_weights(plain)
 
         if own:
-            return with_players({player: one.networks for player, one in own[0].players.items()})
+            plain = with_players({player: one.networks for player, one in own[0].players.items()})
+            try:
+                build.check(plain)
+            except UserError:
+                return self.shrunk(own[0])
+            return plain
         tried = [with_players(players) for players in _groupings(ordered)]
         return next((recipe for recipe in tried if self._plays(recipe)), tried[0])
 

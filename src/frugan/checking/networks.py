@@ -234,8 +234,11 @@ def trains_every_weight(part: Part) -> None:
             network = part.network(size)
         except UserError:
             continue
-        output = _flat(network(*part.inputs(size)))
-        (output * torch.randn_like(output)).sum().backward()
+        for level in _levels(network):
+            if level is not None:
+                network.grow(level)  # type: ignore[operator]
+            output = _flat(network(*part.inputs(size)))
+            (output * torch.randn_like(output)).sum().backward()
         for name, parameter in network.named_parameters():
             if parameter.grad is None:
                 raise Remark(
@@ -246,6 +249,31 @@ def trains_every_weight(part: Part) -> None:
                 raise NotKept(f"'{name}' gets a gradient that is not finite.")
             if parameter.dim() > 1 and not parameter.grad.any():
                 raise NotKept(f"'{name}' gets a gradient of zeros alone: nothing that the network gives depends on it.")
+
+
+def _levels(network: Any) -> list[float | None]:
+    """Every level of a network that grows, and every half one; of any other None."""
+    return [half / 2 for half in range(2 * network.top + 1)] if hasattr(network, "grow") else [None]
+
+
+def grows_level_by_level(part: Part) -> None:
+    """If it has `grow`, it works at every level, and images have the level's size in training alone."""
+    network: Any = _own(part, "grow", "decoder", "encoder")[0]
+    channels, full, _ = part.shape
+    for half in range(2 * network.top + 1):
+        level, side = half / 2, full // 2 ** (network.top - (half + 1) // 2)
+        network.grow(level)
+        if float(network.level) != level:
+            raise NotKept(
+                f"after grow({level}) its buffer `level` is {float(network.level)}: say self.level.fill_(level)."
+            )
+        for training, expected in ((True, side), (False, full)):
+            network.train(training)
+            if part.part == "encoder":
+                _check_outputs(network(torch.zeros(FEW, channels, expected, expected)))
+            elif (made := network(*part.inputs())).shape[2:] != (expected, expected):
+                mode = "training" if training else "evaluation mode"
+                raise NotKept(f"at level {level} in {mode} its images are {list(made.shape)}, not {expected} a side.")
 
 
 def is_told_labels(part: Part) -> None:
@@ -372,6 +400,7 @@ CONTRACT = Contract("architecture", nets.names, Part, (
     Requirement(is_its_state, "frugan.nets", (gives_the_ordered_shapes,)),
     Requirement(judges_each_image_alone, "frugan.nets", (gives_the_ordered_shapes,)),
     Requirement(trains_every_weight, "frugan.nets", (gives_the_ordered_shapes,)),
+    Requirement(grows_level_by_level, "frugan.nets, Attributes.grow", (gives_the_ordered_shapes,)),
     Requirement(is_told_labels, "frugan.nets, Attributes.classes", (gives_the_ordered_shapes,)),
     Requirement(costs_what_can_be_believed, "frugan.nets, Attributes.macs", (gives_the_ordered_shapes,)),
     Requirement(is_built_by_every_family, "frugan.convs", (gives_the_ordered_shapes,)),

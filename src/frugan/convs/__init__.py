@@ -34,10 +34,12 @@ from frugan.convs._primitives import Convolution as Convolution
 from frugan.convs._primitives import Pads as Pads
 from frugan.convs._primitives import Transposed as Transposed
 from frugan.convs._primitives import narrower
-from frugan.convs._start import STARTS, Start, pieces_of, start_of
+from frugan.convs._start import STARTS, Start, start_of
 from frugan.convs._start import Standard as Standard
 from frugan.convs._start import calibrate as calibrate
 from frugan.convs._start import composites as composites
+from frugan.convs._start import is_chain as is_chain
+from frugan.convs._start import pieces_of as pieces_of
 from frugan.registry import Registry, UserError, check_options, options_of, suggest
 
 registry = Registry("convolution family", "frugan.convs")

@@ -103,7 +103,7 @@ def composites(module: nn.Module) -> Iterator[tuple[nn.Module, Standard]]:
 def start_of(module: nn.Module, standard: Standard) -> Start:
     """How a layer starts that stands for `standard`; its convolutions must have weights, any that are not 0."""
     pieces = pieces_of(module)
-    return _counted(pieces, standard) if _is_chain(module) else _measured(module, pieces, standard)
+    return _counted(pieces, standard) if is_chain(module) else _measured(module, pieces, standard)
 
 
 @torch.no_grad()
@@ -123,10 +123,10 @@ def pieces_of(module: nn.Module) -> list[_ConvNd]:
     return [part for part in module.modules() if isinstance(part, _ConvNd)]
 
 
-def _is_chain(module: nn.Module) -> bool:
+def is_chain(module: nn.Module) -> bool:
     """Whether a module is convolutions one after the other, or one alone, and nothing else."""
     return type(module) in (Convolution, Transposed, nn.Conv2d, nn.ConvTranspose2d) or (
-        type(module) is nn.Sequential and all(map(_is_chain, module))
+        type(module) is nn.Sequential and all(map(is_chain, module))
     )
 
 

@@ -32,6 +32,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from frugan.nets._equalised import start_by_gain as start_by_gain
 from frugan.nets._initialise import FirstWeights as FirstWeights
 from frugan.nets._initialise import initialise as initialise
 from frugan.nets._initialise import rules as rules
@@ -77,6 +78,18 @@ class Attributes(Protocol):
 
     orthogonal: bool
     """Of any module inside: False leaves its weights out of `orthogonality`."""
+
+    top: int
+    """Of a network that grows: its last level, at which it works at the full size; each level before it at half the
+    size of the next. A new network is at its last level."""
+
+    level: Tensor
+    """Of a network that grows: a buffer with its level, 0 to `top`; 1.25 is level 1 with a quarter of 2 faded in."""
+
+    def grow(self, level: float) -> None:
+        """Of a network that grows: be at `level` from now on. In training it then makes images of that level's size, or
+        takes them; in evaluation mode images always have the full size."""
+        ...
 
     def features(self, images: Tensor, condition: Tensor | None = None) -> Sequence[Tensor]:
         """Of an encoder: the activations ``[n, c, h, w]`` or ``[n, c]`` after each stage, first to last."""

@@ -1,4 +1,4 @@
-"""Norms by name, and class-conditional and virtual batch norm."""
+"""Norms by name, pixel norm, and class-conditional and virtual batch norm."""
 
 from __future__ import annotations
 
@@ -48,6 +48,19 @@ class InstanceNorm(nn.InstanceNorm2d):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, rectify={self.rectify}"
+
+
+class PixelNorm(nn.Module):
+    """Each pixel's features divided by their root mean square (Karras et al. 2018, arXiv 1710.10196, section 4.2).
+
+    ``b = a / sqrt(mean of a^2 over features + 1e-8)``, so the length becomes the root of the number of features and not
+    1, as the paper's words have it. Computed in at least float32. Input and output: ``[n, features]`` or ``[n,
+    features, h, w]``.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        wide = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        return (wide * (wide.square().mean(1, keepdim=True) + 1e-8).rsqrt()).to(input.dtype)
 
 
 class ConditionalBatchNorm(nn.Module):
