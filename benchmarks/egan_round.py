@@ -6,7 +6,7 @@ share; the published form at 256, with latents of each child's own.
 
 Predicted before it was measured, from multiply-accumulates (g and d an image; n = 32 a batch, m for fitness):
 
-    plain       18 n d + 3 n g (fakes) + 2 n g + 2 n d                     55 billion
+    plain       18 n d + 5 n g + 2 n d                                    55 billion
     E-GAN       n (7 g + 4 d) + m (3 g + 12 d) + 18 n d, m = 96           163    2.96 times
     published   3 n (3 g + 2 d) + m (3 g + 12 d) + 18 n d, m = 256        337     6.1 times
 
@@ -29,13 +29,25 @@ from frugan.data import Dataset
 from frugan.engine.loop import Parts, play_round
 from frugan.recipe import Choice
 
-MOST = 3.5
+MOST, BATCH, STEPS, MUTATIONS = 3.5, 32, 3, 3
 GAMES = {
     "plain": Choice("adversarial", {"discriminator_steps": 3}),
     "E-GAN": Choice("evolutionary"),
     "published": Choice("evolutionary", {"evaluation": 256, "fresh_latents": True}),
 }
 QUICK = {"generator.width": 0.25, "discriminator.width": 0.25}
+
+
+def plain(g: int, d: int, *, anew: bool = False) -> int:
+    """Multiply-accumulates of a plain round, of g and d an image; `anew`: with fresh fakes for the generator's step."""
+    return BATCH * (STEPS * (6 * d + g) + 2 * g + 2 * d + anew * g)
+
+
+def evolved(g: int, d: int, evaluation: int, *, fresh_latents: bool = False, naive: bool = False) -> int:
+    """The same of a round of E-GAN; `naive`: with the real half of the gradient for each child."""
+    mutated = MUTATIONS * (3 * g + 2 * d) if fresh_latents else (1 + 2 * MUTATIONS) * g + (1 + MUTATIONS) * d
+    judged = MUTATIONS * (g + 6 * d) if naive else MUTATIONS * (g + 3 * d) + 3 * d
+    return BATCH * mutated + evaluation * judged + 6 * STEPS * BATCH * d
 
 
 def parts_of(game: Choice, changes: dict[str, float]) -> Parts:

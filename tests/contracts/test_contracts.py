@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,7 +75,9 @@ def test_every_variant_keeps_its_contract(
 
 
 def test_every_game_is_the_same_in_two_processes(ground: Ground) -> None:
-    variants = [("game", Checked(name, ground)) for name in games.names()]
+    variants: list[tuple[str, Any]] = [("game", Checked(name, ground)) for name in games.names()]
+    population = ground.game("evolutionary").with_changes({"game.parents": 2})
+    variants.append(("game", SimpleNamespace(name="two parents", recipe=population)))
     for found in compare_processes(variants, ground):
         mixing = found.name in MIX_THEIR_SHARE and found.state == "note"
         assert found.state == "ok" or mixing, f"{found.kind} {found.name}: {found.words}"
