@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,11 @@ def _programs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_egan_sheet_4_2_costs_of_a_round() -> None:
     import egan_round
 
-    def billions(value: int) -> int:
-        return round(value / 1e9)
-
-    assert [billions(egan_round.evolved(*LARGE, m, fresh_latents=True, naive=True)) for m in (256, 64)] == [2614, 976]
-    small = [billions(egan_round.evolved(*SMALL, m, fresh_latents=True, naive=True)) for m in (256, 96, 64)]
-    assert small == [443, 212, 165]
-    assert billions(egan_round.plain(*SMALL, anew=True)) == 57
+    naive = functools.partial(egan_round.evolved, fresh_latents=True, naive=True)
+    found = [naive(*LARGE, 256), naive(*LARGE, 64), naive(*SMALL, 256), naive(*SMALL, 96), naive(*SMALL, 64)]
+    found.append(egan_round.plain(*SMALL, anew=True))
+    # The sheet adds rounded parts.
+    assert [value / 1e9 for value in found] == pytest.approx([2614, 976, 443, 212, 165, 57], abs=0.6)
 
 
 def test_egan_sheet_4_3_costs_with_what_is_shared() -> None:
