@@ -51,6 +51,19 @@ def test_truncation_cuts_keeps_the_order_and_fades_out():
     assert torch.equal(latents.rows(17, 3, 0, truncation=0.7), cut[17:20])
 
 
+@pytest.mark.parametrize(
+    ("threshold", "accepted", "deviation"), [(0.5, 0.38292, 0.28388), (1.0, 0.68269, 0.53956), (2.0, 0.95450, 0.87963)]
+)
+def test_biggan_sheet_5_10_truncation_has_the_distribution_of_drawing_anew(threshold, accepted, deviation):
+    plain, cut = (Latents(200).rows(0, 2000, 0, truncation=value).flatten() for value in (None, threshold))
+    kept = plain[plain.abs() <= threshold]
+    assert len(kept) / len(plain) == pytest.approx(accepted, abs=2e-3)
+    assert cut.abs().max() <= threshold
+    assert cut.std().item() == pytest.approx(deviation, abs=2e-3)
+    shares = torch.linspace(0.01, 0.99, 50)
+    assert (torch.quantile(cut[:100_000], shares) - torch.quantile(kept[:100_000], shares)).abs().max() < 0.02
+
+
 @pytest.mark.parametrize(("distribution", "truncation"), [("uniform", 0.5), ("normal", 0.0), ("normal", -1.0)])
 def test_truncation_that_cannot_be_is_refused(distribution, truncation):
     with pytest.raises(UserError, match="needs a value above 0 and normal latents"):

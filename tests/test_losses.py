@@ -76,6 +76,14 @@ def test_losses_sheet_1_ra_lsgan() -> None:
     assert both_sides("ra_lsgan") == near(3.25, 11.25)
 
 
+def test_biggan_sheet_5_5_hinge() -> None:
+    hinge = losses.find("hinge")
+    real, fake, none = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-2.0, 0.0, 1.0]), torch.tensor([-9.0])
+    assert hinge.discriminator(real, none).item() == pytest.approx(0.833333, abs=1e-6)
+    assert hinge.discriminator(-none, fake).item() == pytest.approx(1.0, abs=1e-6)
+    assert hinge.generator(fake).item() == pytest.approx(0.333333, abs=1e-6)
+
+
 def test_losses_sheet_1_ra_hinge() -> None:
     assert both_sides("ra_hinge") == near(1.25, 4.0)
 

@@ -42,6 +42,22 @@ def test_losses_sheet_5_average_half_life_of_10000_images_at_batch_64():
     assert average.network.weight.item() == pytest.approx(0.995574, abs=1e-6)
 
 
+def test_biggan_sheet_5_8_average_of_three_updates_and_before_it_begins():
+    source = network(1.0)
+    average = Average(source, half_life=200 * 6931.1, start=400)
+    with torch.no_grad():
+        source.weight.fill_(0.3)
+    for images in (200, 400):  # rounds that are no later than its start
+        average.update(images, batch=200)
+        assert torch.equal(average.network.weight, source.weight)
+    with torch.no_grad():
+        average.network.weight.fill_(0.0)
+        source.weight.fill_(1.0)
+    for images in (600, 800, 1000):
+        average.update(images, batch=200)
+    assert 1 - average.network.weight.item() == pytest.approx(0.99970003, abs=1e-7)
+
+
 @pytest.mark.parametrize("batch", [50, 100])
 def test_losses_sheet_5_average_after_one_half_life_the_old_weight_counts_half(batch):
     source = network(1.0)
@@ -118,6 +134,13 @@ def test_the_copy_is_in_evaluation_mode_needs_no_gradient_and_round_trips():
 
 
 # -------------------------------------------------------------------------------------------------- standing statistics
+
+
+def test_biggan_sheet_5_12_standing_statistics_of_equal_batches_are_those_of_one():
+    norm, batch = nn.BatchNorm2d(3).eval(), torch.randn(8, 3, 4, 4)
+    measure_standing([norm], lambda number: norm(batch))
+    torch.testing.assert_close(norm.running_mean, batch.mean((0, 2, 3)))
+    torch.testing.assert_close(norm.running_var, batch.var((0, 2, 3)))
 
 
 def test_standing_statistics_are_means_over_batches_and_can_be_taken_back():
