@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import frugan.metrics
-from frugan import artefact, classifying, evaluation
+from frugan import artefact, classifying, data, evaluation
 from frugan.batch import ImageShape
 from frugan.data import Dataset
 from frugan.engine.run import RunFolder
@@ -94,7 +95,7 @@ def test_what_is_there_with_an_equal_protocol_is_not_computed_again(
 
 
 def test_the_value_is_the_metric_of_what_the_view_sees(run: Path, values: dict[str, dict[str, Any]]) -> None:
-    from frugan import data, views
+    from frugan import views
 
     train_set = data.open_dataset("glyphs:digits", size=12, channels=1, limit=1200)
     held_out = data.open_dataset("glyphs:digits", split="test", size=12, channels=1)
@@ -248,3 +249,25 @@ def test_unequal_says_what_differs_and_passes_over_whose_it_is() -> None:
     assert unequal([one, {**one, "fake_count": 5000}]) == ["fake_count: 1000 | 5000"]
     assert unequal([one, {key: value for key, value in one.items() if key != "split"}]) == ["split: test | None"]
     assert shared(one) == {"data": "mnist", "split": "test", "fake_count": 1000}
+
+
+def test_truncated_fakes_are_the_samples_under_that_truncation_and_say_so(run: Path) -> None:
+    (value,) = evaluate(run, metrics=["fid"], view="pixels", count=1000, truncation=0.5, device="cpu")
+    assert value["protocol"]["truncation"] == 0.5
+    (plain,) = evaluate(run, metrics=["fid"], view="pixels", count=1000, device="cpu")
+    assert unequal([value["protocol"], plain["protocol"]]) == ["truncation: 0.5 | None"]
+    held_out = data.open_dataset("glyphs:digits", split="test", size=12, channels=1)
+    real = held_out.images[draw_places(held_out, 1000)].flatten(1).float() / 255
+    made = torch.from_numpy(artefact.load(run).sample(1000, 0, truncation=0.5)).flatten(1).float() / 255
+    expected = frugan.metrics.fid.compute(real=real, fake=made)["fid"]
+    assert value["values"]["fid"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_truncation_needs_normal_latents_and_is_refused_where_there_are_none(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="needs a value above 0"):
+        evaluate(run, metrics=["fid"], truncation=-1, device="cpu")
+    with pytest.raises(UserError, match="path_length draws latents of its own, which are not truncated"):
+        evaluate(run, metrics=["path_length"], truncation=0.5, device="cpu")
+    np.savez(tmp_path / "images.npz", images=artefact.load(run).sample(20))
+    with pytest.raises(UserError, match=r"holds images, which have no latents\. Leave --truncation out"):
+        evaluate(tmp_path / "images.npz", real="glyphs:digits", truncation=0.5, device="cpu")

@@ -68,8 +68,8 @@ def played(rounds: int = 1, **options: Any) -> tuple[dict[str, torch.Tensor], di
         game, Batches({"train": data}, seed=0), Update(players), {}, seed=0, device=torch.device("cpu")
     )
     play(parts, rounds=rounds)
-    state = {f"{name}.{key}": value for name, network in networks.items() for key, value in network.state_dict().items()}
-    return state, parts.means.take()
+    both = nn.ModuleDict(networks).state_dict()
+    return dict(both), parts.means.take()
 
 
 @pytest.mark.parametrize("pieces", [2, 4])

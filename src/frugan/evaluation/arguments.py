@@ -38,6 +38,9 @@ class EvaluationArguments:
     target."""
     seed: int = 0
     """Decides the latents, or which images are translated."""
+    truncation: float | None = None
+    """Limit a generator's normal latents to this value, as `frugan sample` does. Such values share no table with
+    others."""
     reference: Name | None = None
     """test or train: which real images to compare with. If left out: test, if the data have enough held-out images."""
     allow_few: Names = ()

@@ -124,8 +124,11 @@ def _asks_for_translations(metric: Metric, of: MeasurementOfFakes) -> str:
 
 
 def _asks_for_a_generator(metric: Metric, of: MeasurementOfFakes) -> str:
-    if of.fakes.generator is not None or not {need.kind for need in _needs(metric)} & {"generator", "look"}:
+    if not {need.kind for need in _needs(metric)} & {"generator", "look"}:
         return ""
+    if of.fakes.generator is not None:
+        cut = of.fakes.truncation is not None
+        return f"{metric.name} draws latents of its own, which are not truncated; leave it out." if cut else ""
     return f"{metric.name} asks a generator for images of its own; {of.fakes.name} holds images alone."
 
 

@@ -73,6 +73,7 @@ class Fakes:
         dataset: those images, or None.
         run: where values are kept, and what tells which data the generator was trained on; None if it is no run's.
         how: for the protocol, how the images came.
+        truncation: of the generator's latents, see `frugan.latents.Latents.rows`.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Fakes:
     dataset: Dataset | None
     run: RunFolder | None
     how: str
+    truncation: float | None = None
 
     def images(self, count: int, seed: int, like: Dataset | None) -> Images:
         """The first `count` images of `seed`; a conditional generator gets labels drawn from those of `like`."""
@@ -93,7 +95,7 @@ class Fakes:
             import torch
 
             waiting: list[torch.Tensor] = []
-            for batch in generator.batches(count, seed, labels):  # of 32: a view is faster on more
+            for batch in generator.batches(count, seed, labels, self.truncation):  # of 32: a view is faster on more
                 waiting.append(batch)
                 if len(waiting) == 16:
                     yield torch.cat(waiting)
@@ -101,7 +103,8 @@ class Fakes:
             if waiting:
                 yield torch.cat(waiting)
 
-        return Images(f"made {count} of seed {seed}", count, labels, tuple(generator.config["classes"]), batches)
+        cut = "" if self.truncation is None else f", truncation {self.truncation}"
+        return Images(f"made {count} of seed {seed}{cut}", count, labels, tuple(generator.config["classes"]), batches)
 
     def describe(self, count: int, seed: int, like: Dataset | None) -> dict[str, Any]:
         """What a protocol says of them."""

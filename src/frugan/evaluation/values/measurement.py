@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -74,9 +74,13 @@ def open_measurement(asked: EvaluationArguments) -> Measurement:
     announce, device = _announcer(asked), str(asked.device)
     shipping = open_translators(asked.fakes, device=device)
     if shipping is not None:
+        if asked.truncation is not None:
+            raise UserError(f"{shipping.name} ships translators, which have no latents. Leave --truncation out.")
         splits = open_splits(shipping, asked.real, asked.reference, **of)
         return _of_translators(shipping, splits, asked)
     fakes = open_fakes(asked.fakes, device=device, allow_unusable=asked.allow_unusable, announce=announce)
+    if asked.truncation is not None:
+        fakes = _truncated(fakes, asked.truncation)
     reals = open_reals(fakes, asked.real, asked.reference, **of)
     return _of_fakes(fakes, reals, asked)
 
@@ -134,6 +138,14 @@ def _of_fakes(fakes: Fakes, reals: Reals | Statistics, asked: EvaluationArgument
     return MeasurementOfFakes(
         fakes, reals, look_through, count, asked.seed, asked.batch_size, announce, asked.allow_few
     )
+
+
+def _truncated(fakes: Fakes, truncation: float) -> Fakes:
+    """The same generator with truncated latents. Raises UserError if it has none, or none that can be truncated."""
+    if fakes.generator is None:
+        raise UserError(f"{fakes.name} holds images, which have no latents. Leave --truncation out.")
+    fakes.generator.latents.rows(0, 1, 0, truncation)
+    return replace(fakes, truncation=truncation)
 
 
 def _choose_count(fakes: Fakes, reals: Reals | Statistics, count: int | None) -> int:

@@ -118,7 +118,7 @@ class MeasurementOfFakes:
             "resizing": self.view.description.get("resizing", "none"),
             "view_accuracy": self.view.description.get("accuracy"),
             "precision": "float32",
-            "truncation": None,
+            "truncation": self.fakes.truncation,
             "options": self._options(metric),
             **describe_metric(metric),
         }
