@@ -1,9 +1,10 @@
-"""Artefacts: `load` opens the network that a run shipped, from an artefact or a run folder, as an object of its role.
+"""Artefacts: `load` opens the trained network of an artefact or a run folder, ready to use.
 
-A generator samples, a translator translates, an encoder encodes, a classifier classifies.
+What it returns depends on the network's role: a generator samples, a translator translates, an encoder encodes, a
+classifier classifies.
 
 An artefact is a folder of ``model.safetensors``, ``config.json`` and ``README.md`` (its model card). It loads without
-the recipe that made it and runs no code of its own.
+the recipe that made it, and loading runs no code from it.
 """
 
 from __future__ import annotations
@@ -63,16 +64,16 @@ def load(
 ) -> Any:
     """The `Generator`, `Translator`, `Encoder` or `Classifier` of an artefact or of a run folder.
 
-    Of a run it is the averaged network, from the newest checkpoint.
+    For a run, it is the averaged network of the newest checkpoint.
 
     Args:
-        role: what is wanted of a run: "generator", "translator", "encoder", "classifier", or, of two directions,
-            "translator_ba"; its main one if left out.
-        code: files of one's own that add the families or networks used, if they are not frugan's. A run names its
-            own; an artefact runs no code, and wants them here.
-        trust_code: run the code that a run names even if you have not run it on this machine; see `frugan.owncode`.
+        role: which network of a run: "generator", "translator", "encoder" or "classifier"; "translator_ba" is the
+            second direction of two. If left out: the run's main network.
+        code: your files that add the families or networks used, if they are not frugan's. A run knows its files; for
+            an artefact, give them here.
+        trust_code: run the code that a run names even if you have never run it on this machine; see `frugan.owncode`.
 
-    Raises UserError if there is nothing to load at `path`, or nothing in that role, or for code that is not allowed.
+    Raises UserError if there is nothing to load at `path`, nothing with that role, or code that is not allowed.
     """
     owncode.load_of(path, code, trust_code=trust_code)
     return open_shipped(path, role=role, device=device)
@@ -91,7 +92,7 @@ def open_shipped(path: str | Path, *, role: str | None = None, device: str | tor
 def open_shipped(
     path: str | Path, *, role: str | None = None, device: str | torch.device = "cpu"
 ) -> Any:
-    """As `load`, for a verb that has run the code of the run already."""
+    """The same as `load`, for functions that have run the run's own code already."""
     path = Path(path)
     from_run = not (path / "config.json").is_file()
     reader = None
@@ -118,7 +119,9 @@ def revive(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor], *, device: str | torch.device = "cpu",
     settle: bool = True, name: str = "this generator",
 ) -> Any:
-    """The object of a config's role with these weights; with `settle`, what depends on the weights is computed anew.
+    """Build the network of a config with these weights, as an object of its role.
+
+    With `settle`, buffers that follow from the weights are recomputed.
 
     Raises UserError, naming `name`, if the weights are not those of the network that the config describes.
     """

@@ -1,4 +1,4 @@
-"""What a run ships and how it was made, as its artefact will tell."""
+"""The config of a run's artefact: what the network is, and how it was made."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from frugan.recipe import Data, Network, from_run
 
 
 def config_of(run: RunFolder, images: int, role: str | None = None) -> dict[str, Any]:
-    """What a run ships and how it was made, after so many `images`: the ``config.json`` of its artefact.
+    """The ``config.json`` of a run's artefact after this many `images`: what the network is, and how it was made.
 
-    `role` is one of those in the run's facts, its main one if left out.
+    `role` is one of the roles in the run's facts. If left out: the main one.
     """
     facts, recipe = run.read_json(run.facts), from_run(run)
     role = role or next(iter(facts["shipped"]))
@@ -47,7 +47,7 @@ def config_of(run: RunFolder, images: int, role: str | None = None) -> dict[str,
 
 
 def own_code(spec: Network, game: str | None = None) -> dict[str, str]:
-    """Which of a network's variants, and its game, are a user's own: the hash of the code of each, as it was run."""
+    """The hash of the code of each of a network's variants, and of its game, that are a user's own."""
     asked = [
         (nets.registry, spec.architecture), *((convs.registry, rule.family) for rule in spec.families),
         *([] if game is None else [(games.registry, game)]),
@@ -57,7 +57,7 @@ def own_code(spec: Network, game: str | None = None) -> dict[str, str]:
 
 
 def with_own_code(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with the hashes of the code that is known now, whatever it was saved with."""
+    """The same config, with the hashes of the user's own code as it is now instead of the saved hashes."""
     saved = config.get("own_code")
     return {**config, **_told({**(saved if isinstance(saved, dict) else {}), **own_code(spec_from(config["network"]))})}
 
@@ -72,7 +72,7 @@ def _hashes(given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def blueprint_of(config: Mapping[str, Any]) -> Blueprint:
-    """What the network of a config is; those of earlier versions leave the size of a condition to the classes."""
+    """The blueprint of a config's network. In configs of earlier versions, the classes give the condition's size."""
     spec, condition = spec_from(config["network"]), config.get("condition")
     return Blueprint(
         config["part"], spec, ImageShape(*config["image"]), config["latents"]["size"], config.get("outputs"),
@@ -99,7 +99,7 @@ def _domains(facts: Mapping[str, Any], shipped: Mapping[str, Any], blueprint: Bl
 
 
 def where(wanted: Data) -> dict[str, Any]:
-    """How to open the data again where they have a name that means the same anywhere; nobody's folders are told."""
+    """How to open the data again, if their name means the same on every machine. Paths of folders are left out."""
     known = {source.name.partition(":")[0] for source in data.sources()}
     first, *others = wanted.source.split(":")  # others: what a kind is asked for, also a folder as in celeba:FOLDER
     if first not in known or any(Path(part).expanduser().exists() for part in others):

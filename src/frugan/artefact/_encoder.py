@@ -19,8 +19,7 @@ class Encoder(Made):
     """A trained encoder of images.
 
     Attributes:
-        module: the network, in evaluation mode, called ``(images, labels)``, which gives a tensor for each of its
-            outputs.
+        module: the network, in evaluation mode. Called with ``(images, labels)``, it gives a tensor for each output.
         config: what it is and how it was made, as stored in ``config.json``.
     """
 
@@ -29,22 +28,22 @@ class Encoder(Made):
 
     @property
     def outputs(self) -> dict[str, int]:
-        """The names of what it says of an image, and how many numbers each has."""
+        """The names of its outputs, and how many numbers each has."""
         return dict(self.config["outputs"])
 
     def __call__(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
-        """Images ``[n, c, h, w]`` in the range that it was trained on, and labels, to output -> ``[n, size]``."""
+        """Images ``[n, c, h, w]`` in the range that it was trained on, and labels: output name -> ``[n, size]``."""
         return self.module(images, labels) if labels is not None else self.module(images)
 
     def encode(self, images: Any, output: str | None = None, labels: Any = None) -> np.ndarray[Any, Any]:
-        """One output of images given as bytes ``[n, height, width, channels]``: float32 ``[n, size]``.
+        """One output for images given as bytes ``[n, height, width, channels]``: float32 ``[n, size]``.
 
         Args:
-            output: a name in `outputs`; the first if left out.
-            labels: of an encoder that was trained with labels: the class of each image, or one number for all. Of one
-                that is told other values, these: ``[n, size]``, or ``[size]`` for all.
+            output: a name in `outputs`. If left out: the first one.
+            labels: for an encoder that was trained with labels: the class of each image, or one number for all. If its
+                condition is values instead of classes: ``[n, size]``, or ``[size]`` for all.
 
-        Raises UserError for an output that it does not have, and for images or labels that it does not take.
+        Raises UserError for an unknown output, and for images or labels that do not fit the network.
         """
         import numpy as np
 
@@ -92,15 +91,15 @@ class Classifier(Encoder):
         return tuple(self.config["classes"])
 
     def probabilities(self, images: Any) -> np.ndarray[Any, Any]:
-        """How likely each of the data's classes is, float32 ``[n, classes]``; images as for `encode`.
+        """The probability of each of the data's classes, float32 ``[n, classes]``; images as for `encode`.
 
-        A further output of the network ("fake") has no share in them.
+        They add up to 1. A further logit of the network ("fake") is left out.
         """
         logits = torch.from_numpy(self.encode(images, OUTPUT))
         return torch.softmax(logits[:, : len(self.classes) or None], dim=1).numpy()
 
     def classify(self, images: Any) -> np.ndarray[Any, Any]:
-        """The number of the likeliest class of each image, int64 ``[n]``; images as for `probabilities`."""
+        """The number of the most likely class of each image, int64 ``[n]``; images as for `encode`."""
         return self.probabilities(images).argmax(1)
 
 

@@ -32,7 +32,7 @@ def write(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], 
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read an artefact's config and weights. Raises UserError for a damaged artefact, or one of a later format."""
+    """Read an artefact's config and weights. Raises UserError if it is damaged or of a newer format."""
     try:
         config = json.loads((path / "config.json").read_text())
         version = config.get("format") if isinstance(config, dict) else None

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Generator(Made):
-    """A trained generator. Call it on tensors, or ask it for images.
+    """A trained generator: call it with latents, or `sample` images.
 
     Attributes:
-        module: the network, in evaluation mode, called ``(latents, labels)``.
+        module: the network, in evaluation mode; call it with ``(latents, labels)``.
         config: what it is and how it was made, as stored in ``config.json``.
     """
 
@@ -42,16 +42,18 @@ class Generator(Made):
     def sample(
         self, count: int, seed: int = 0, labels: Any = None, truncation: float | None = None
     ) -> np.ndarray[Any, Any]:
-        """`count` images as bytes ``[count, height, width, channels]``; image i depends on (seed, i) alone.
+        """Make `count` images: bytes ``[count, height, width, channels]``. Image i depends on (seed, i) only.
 
         Args:
-            labels: one class number for all, or one for each; left out, a conditional generator makes every class in
-                turn. For a generator that is told other values, these: ``[size]`` for all, or ``[count, size]``.
+            labels: one class number for all, or one for each image. If left out, a conditional generator makes every
+                class in turn. If its condition is values instead of classes: ``[size]`` for all, or ``[count, size]``.
+            labels: one class number for all, or one for each image. If left out, a conditional generator makes every
+                class in turn. If its condition is values instead of classes: ``[size]`` for all, or ``[count, size]``.
             truncation: see `Latents.rows`. A network whose latents reach its later blocks (BigGAN's ``skip``) then has
                 batch norm statistics of images made under it.
 
         Images are always computed in chunks of 32 in float32, so on one machine the bytes do not depend on `count`.
-        Raises UserError for labels that the generator does not take, or of the wrong number.
+        Raises UserError for labels that the generator cannot use, or for the wrong number of labels.
         """
         import numpy as np
 
@@ -62,7 +64,7 @@ class Generator(Made):
     def batches(
         self, count: int, seed: int = 0, labels: Any = None, truncation: float | None = None
     ) -> Iterator[Tensor]:
-        """The images of `sample`, as they are made: bytes ``[up to 32, channels, height, width]`` on the CPU."""
+        """The images of `sample`, chunk by chunk: bytes ``[up to 32, channels, height, width]`` on the CPU."""
         if count < 0:
             raise UserError(f"count is {count}. Give how many images to make, 0 or more.")
         wanted = self.told(count, labels)
@@ -79,7 +81,7 @@ class Generator(Made):
             yield to_bytes(images, self._range)[: count - start].cpu()
 
     def shown(self, number: int, truncation: float | None = None) -> Tensor:
-        """A batch of images to measure statistics on, one for every number."""
+        """A batch of images to measure batch norm statistics on, a different one for each number."""
         latents = self.latents.rows(0, STANDING_BATCH, derive(self.config["seed"], "standing", number), truncation)
         labels = self.told(STANDING_BATCH, None)
         return self(latents.to(self.device), None if labels is None else labels.to(self.device))
@@ -97,10 +99,10 @@ class Generator(Made):
         return self._truncated[1]
 
     def fused(self, batch: int = CHUNK) -> Generator:
-        """The same generator made for speed, see `frugan.fusing`: its images agree to rounding, its bytes need not.
+        """A faster form of this generator, see `frugan.fusing`. Its images are equal up to rounding; bytes may differ.
 
         Args:
-            batch: how many latents it will mostly be called with; `sample` calls it with 32.
+            batch: the usual number of latents in a call; `sample` uses 32.
         """
         _, *condition = (one.to(self.device) for one in blueprint_of(self.config).example(batch))
         inputs = (self.latents.rows(0, batch, 0).to(self.device), *condition)

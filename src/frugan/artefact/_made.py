@@ -1,4 +1,4 @@
-"""What all shipped networks have in common: their weights, what is known about them, and how to save them."""
+"""What all trained networks have in common: their weights, their config, and how to save them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHUNK = 32
 
 
 class Made:
-    """A trained network.
+    """A trained network of any role.
 
     Attributes:
         module: the network, in evaluation mode.
@@ -38,15 +38,16 @@ class Made:
         return str(self.config.get("role", "generator")).partition("_")[0]
 
     def inputs(self, batch: int = 1) -> list[tuple[int, ...] | Tensor]:
-        """What the module is called with, as `frugan.cost` takes it."""
+        """Inputs for the module, as `frugan.cost` takes them."""
         return blueprint_of(self.config).inputs(batch)
 
     def told(self, count: int, labels: Any) -> Tensor | None:
-        """What the network is told with `count` inputs: `labels` as ``[count]`` int64, or as values ``[count, size]``.
+        """The condition of the network for `count` inputs: classes ``[count]`` int64, or values ``[count, size]``.
 
-        None for a network that is told nothing. Left out, `labels` are every class in turn, and values are zeros.
+        It is None for a network without a condition. If `labels` are left out, they are every class in turn, or values
+        of zero.
 
-        Raises UserError for labels that the network does not take, or of the wrong number.
+        Raises UserError for labels that the network cannot use, or for the wrong number of labels.
         """
         blueprint = blueprint_of(self.config)
         size = blueprint.condition
@@ -70,7 +71,7 @@ class Made:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device that the weights are on."""
         return next(self.module.parameters()).device
 
     @property
@@ -87,9 +88,9 @@ class Made:
         return self.module.image_range  # type: ignore[return-value]
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
-        """Write an artefact folder; what only a run folder has, such as a reader of labels, is left behind.
+        """Write an artefact folder. Networks that only a run folder has, such as a reader of labels, are not written.
 
-        Raises UserError if `path` holds something already and `overwrite` is False, or for a fused network.
+        Raises UserError if something is at `path` already and `overwrite` is False, or if the network is fused.
         """
         if isinstance(self.module, Fused):
             raise UserError(
@@ -105,10 +106,11 @@ def chunks_of(
     """Bytes ``[n, height, width, channels]`` as floats ``[up to 32, channels, height, width]`` in `image_range`.
 
     Args:
-        shape: (channels, height, width) of the images that are taken.
-        multiple: where every size is taken whose sides are multiples of this.
+        shape: (channels, height, width) of the images that the network takes.
+        who: the network's name in messages.
+        multiple: if given, other sizes are allowed too, if both sides are multiples of this number.
 
-    Raises UserError, which says that `who` takes other images.
+    Raises UserError for images of another shape or type.
     """
     import numpy as np
 
@@ -131,17 +133,17 @@ def chunks_of(
 
 
 def laid_out(module: nn.Module, part: str) -> nn.Module:
-    """A network that makes images, in the layout in which it is shipped alive and measured; `part` as in its order.
+    """The network in the memory layout in which it is fastest; `part` is as in its order.
 
-    Torch's convolutions and upsamplings take up to twice as long in the default layout, so decoders are channels-last;
-    its instance norms, which translators are full of, take many times as long in that one.
+    Decoders become channels-last: torch's convolutions and upsamplings take up to twice as long in the default layout.
+    Translators keep the default: they have many instance norms, which are many times slower in channels-last.
     """
     layout = torch.channels_last if part == "decoder" else torch.contiguous_format
     return module.to(memory_format=layout)  # pyrefly: ignore
 
 
 def finished(module: nn.Module) -> nn.Module:
-    """In evaluation mode, its weights never to be trained, and known to be trained."""
+    """The network in evaluation mode, its weights without gradients, and marked as trained."""
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     module.frugan_trained = True  # type: ignore[assignment]

@@ -21,10 +21,10 @@ NOT = "not "
 
 
 class Translator(Made):
-    """A trained translator of images, to the labels that it was trained on or in its one direction.
+    """A trained translator of images: to any label that it was trained with, or in its one direction.
 
     Attributes:
-        module: the network, in evaluation mode, called ``(images, labels)``.
+        module: the network, in evaluation mode; call it with ``(images, labels)``.
         config: what it is and how it was made, as stored in ``config.json``.
         reader: the network that says which attributes an image has; it comes from a run folder, not from an artefact.
     """
@@ -35,23 +35,24 @@ class Translator(Made):
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """What `translate` can be asked for by name."""
+        """The names that `translate` takes as `to`."""
         return tuple(self.config["domains"]["names"])
 
     def __call__(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images ``[n, c, h, w]`` in the network's range to as large ones; labels ``[n]`` or bits ``[n, size]``."""
+        """Images ``[n, c, h, w]`` in the network's range to others as large; labels ``[n]`` or bits ``[n, size]``."""
         return self.module(images, labels) if labels is not None else self.module(images)
 
     def translate(self, images: Any, to: Any = None, labels: Any = None) -> np.ndarray[Any, Any]:
-        """Images as bytes ``[n, height, width, channels]`` to as many of the same size.
+        """Translate images: bytes ``[n, height, width, channels]`` to bytes of the same shape.
 
         Args:
-            to: a domain by name; of attributes one or several, each set or, as "not glasses", taken away. Or labels as
-                numbers, ``[n]`` or bits ``[n, size]``. Left out for a translator of one direction.
-            labels: the attributes that the images have, as bits ``[n, size]`` or names that hold for all; left out,
-                `reader` says them.
+            to: the name of a class or attribute. Of attributes it may be several names; "glasses" adds glasses, "not
+                glasses" takes them away. Labels may also be numbers ``[n]`` or bits ``[n, size]``. Left out for a
+                translator of one direction.
+            labels: the attributes that the images have now, as bits ``[n, size]`` or as names that hold for all. If
+                left out, `reader` predicts them.
 
-        Raises UserError for a domain that is not known, or images that the network does not take.
+        Raises UserError for an unknown name, or images that the network cannot translate.
         """
         import numpy as np
 
@@ -121,10 +122,10 @@ class Translator(Made):
         return (self.reader(shrunk)["classes"] > 0).long()
 
     def fused(self, batch: int = CHUNK) -> Translator:
-        """The same translator made for speed, see `frugan.fusing`: its images agree to rounding, its bytes need not.
+        """A faster form of this translator, see `frugan.fusing`. Its images are equal up to rounding; bytes may differ.
 
         Args:
-            batch: how many images it will mostly be called with; `translate` calls it with 32.
+            batch: the usual number of images in a call; `translate` uses 32.
         """
         inputs = (one.to(self.device) for one in blueprint_of(self.config).example(batch))
         return Translator(fuse(self.module, *inputs), self.config, self.reader)

@@ -1,8 +1,8 @@
 """Checking: whether the variants in a user's own files do what frugan needs. Takes seconds and needs no data.
 
-Each public file here is the contract of one axis: its requirements, in the order in which they are looked at. The
-contract tests run the same requirements over everything that is registered, so what is asked of frugan's own variants
-is asked of a user's, and nothing else.
+Each public file here is the contract of one axis: a list of requirements, in the order in which they are checked. The
+contract tests run the same requirements over everything that is registered. So frugan's own variants and a user's
+variants must meet exactly the same requirements.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class Report:
 
     @property
     def kept(self) -> bool:
-        """Whether nothing is missing."""
+        """Whether all requirements are met."""
         return not self.missing
 
     @property
     def missing(self) -> list[Finding]:
-        """What is to be mended."""
+        """The findings that the user has to mend."""
         return [one for one in self.findings if one.state == "missing"]
 
     def as_dict(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Report:
         }
 
     def show(self) -> None:
-        """Print a table with a line for each variant and requirement, and what is to be mended in words."""
+        """Print a table with a line for each variant and requirement, then say in words what to mend."""
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
@@ -80,7 +80,7 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """How many requirements are kept, in a line."""
+        """One line that says how many requirements are met."""
         variants = len({(one.kind, one.name) for one in self.findings})
         asked = sum(one.state != "not asked" for one in self.findings)
         broken = len(self.missing)
@@ -89,14 +89,13 @@ class Report:
 
 
 def check(*code: str | Path, say: Callable[[str], None] | None = None) -> Report:
-    """Check everything that these files of one's own add, on small data made on the spot.
+    """Check everything that these files of yours add, on small data made for the check.
 
     Args:
         code: Python files, as for ``--code``.
-        say: called with a line about how far it is, after five seconds and every five seconds; printed to stderr if
-            left out.
+        say: called with a line that tells the progress, every five seconds. If left out, the line is printed to stderr.
 
-    Raises UserError for no file, one that cannot be read, or files that add nothing.
+    Raises UserError if no file is given, a file cannot be read, or the files add nothing.
     """
     if not code:
         raise UserError("Name the file to check: frugan check my.py, in Python frugan.check(\"my.py\").")
@@ -112,7 +111,7 @@ def check(*code: str | Path, say: Callable[[str], None] | None = None) -> Report
 
 
 def added_by(code: Code) -> list[tuple[Contract, str]]:
-    """What files add, each with its contract. Raises UserError if they add nothing."""
+    """The variants that the files add, each with its contract. Raises UserError if they add nothing."""
     files = owncode.load(code)
     origins = [str(path) for one in files for path in (one.path, *(one.path.parent / name for name in one.beside))]
     known = {contract.kind: contract for contract in contracts()}
@@ -170,7 +169,7 @@ class _Pace:
         self.start = self.last = time.monotonic()
 
     def say_now_and_then(self, line: str) -> None:
-        """A line with the seconds so far, unless another one was said just before."""
+        """Say a line with the seconds so far, unless another line was said just before."""
         if time.monotonic() - self.last >= PATIENCE:
             self.last = time.monotonic()
             self.say(f"{self.last - self.start:.0f} s: {line}")

@@ -1,7 +1,7 @@
 """What a contract is: a list of requirements, each a function that looks at one variant and raises if it is not kept.
 
 The contract tests run these same functions over everything that is registered, `frugan check` over a user's own. A
-requirement is called what its function is called, and says where the contract stands that it looks at.
+requirement has the name of its function, and says where its contract is written down.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class NotKept(Exception):
 
 
 class Remark(Exception):
-    """A requirement is kept as far as it must be; the text says what to know about it."""
+    """A requirement is met, but there is something to know about it; the text says what."""
 
 
 class NotAsked(Exception):
@@ -37,14 +37,14 @@ class NotAsked(Exception):
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of one requirement.
+    """The result of checking one requirement.
 
     Attributes:
         kind, name: of the variant, e.g. "game" and "patient".
-        requirement: in a few words.
+        requirement: its name as words.
         state: "ok", "missing" (to be mended), "note" (to be known) or "not asked" (it does not concern this variant).
         words: what was found and what to do; empty if all is well.
-        where: where the contract stands.
+        where: where the contract is written down.
     """
 
     kind: str
@@ -62,8 +62,8 @@ class Requirement:
     Attributes:
         check: called with the variant, as the contract's `open` gives it; raises `NotKept`, `Remark`, `NotAsked`, or
             whatever the variant raises.
-        where: where the contract stands, e.g. ``frugan.games, Game.step``.
-        after: the requirements without which this one cannot be looked at.
+        where: where the contract is written down, e.g. ``frugan.games, Game.step``.
+        after: the requirements that must be met before this one can be checked.
     """
 
     check: Callable[[Any], None]
@@ -72,7 +72,7 @@ class Requirement:
 
     @property
     def name(self) -> str:
-        """In a few words."""
+        """The name of its function as words."""
         return name_of(self.check)
 
 
@@ -89,9 +89,9 @@ class Contract:
     Attributes:
         kind: as the registry calls it, e.g. "game".
         names: every known variant.
-        open: (name, ground) -> what requirements look at. It computes nothing that could fail.
-        parts: name -> the names under which `open` knows its parts, of a variant that is looked at part by part.
-        shared: whether a run that uses it has something that processes share, and is also played in two of them.
+        open: (name, ground) -> the object that the requirements check. Making it computes nothing that could fail.
+        parts: name -> the names of its parts for `open`, where a variant is checked part by part.
+        shared: whether several processes share something of this kind, so that it is also checked in two processes.
     """
 
     kind: str
@@ -103,7 +103,7 @@ class Contract:
 
 
 def check_variant(contract: Contract, name: str, variant: Any) -> Iterator[Finding]:
-    """What comes of every requirement of one variant, in order; those that wait for another one say for which."""
+    """Check every requirement of one variant, in order. One that waits for another requirement says for which."""
     kept: dict[Callable[[Any], None], bool] = {}
     for requirement in contract.requirements:
         waits = [name_of(check) for check in requirement.after if not kept.get(check, True)]
@@ -116,7 +116,7 @@ def check_variant(contract: Contract, name: str, variant: Any) -> Iterator[Findi
 
 
 def check_requirement(kind: str, requirement: Requirement, variant: Any, name: str) -> Finding:
-    """What comes of one requirement."""
+    """Check one requirement and return the finding."""
     state, words = _outcome(requirement, variant)
     return Finding(kind, name, requirement.name, state, words, requirement.where)
 
@@ -165,7 +165,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def find_difference(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> str | None:
-    """The first name under which two states differ in any bit; None if they are the same."""
+    """The first name whose tensors differ in any bit between two states; None if the states are the same."""
     for name in sorted(one.keys() ^ other.keys()):
         return name
     return next((name for name, tensor in one.items() if not torch.equal(tensor, other[name])), None)

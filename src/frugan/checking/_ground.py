@@ -1,4 +1,4 @@
-"""Where checks are made: a folder that is gone afterwards, a few pictures to train on, and small recipes."""
+"""What checks work with: a temporary folder, a few pictures to train on, and small recipes."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ USUAL_ROLES = (GENERATOR, DISCRIMINATOR, "encoder", "classifier")
 
 @dataclass
 class Ground:
-    """Where checks are made.
+    """What checks work with: a temporary folder, pictures and small recipes.
 
     Attributes:
-        folder: is gone afterwards.
-        code: the user's files, for programs that are started here.
+        folder: is deleted after the checks.
+        code: the user's files, for the programs that checks start.
     """
 
     folder: Path
@@ -55,7 +55,7 @@ class Ground:
 
     @property
     def pictures(self) -> Path:
-        """Coloured noise with labels, `PICTURES` of `CLASSES` classes."""
+        """`PICTURES` images of coloured noise, with labels of `CLASSES` classes."""
         path = self.folder / "pictures.npz"
         if not path.exists():
             random = np.random.default_rng(0)
@@ -67,15 +67,15 @@ class Ground:
         return path
 
     def new_folder(self, name: str) -> Path:
-        """A folder that nobody has used, and which does not exist yet."""
+        """The path of a new folder, which does not exist yet."""
         return self.folder / f"{name}-{next(self._numbers)}"
 
     def data(self, size: int, channels: int) -> Data:
-        """The pictures at a size."""
+        """The pictures at this size, with this many channels."""
         return Data(str(self.pictures), size, channels, CLASSES)
 
     def recipe(self, networks: Mapping[str, Network], size: int = 8, channels: int = 1, **fields: Any) -> Recipe:
-        """A small recipe of the adversarial game, a player for each network, unless `fields` say otherwise."""
+        """A small recipe: the adversarial game and a player for each network, unless `fields` say otherwise."""
         made: dict[str, Any] = {
             "players": {name: Player((name,), 2e-3) for name in networks},
             "averages": {GENERATOR: Average(8.0)} if GENERATOR in networks else {}, **fields,
@@ -87,13 +87,13 @@ class Ground:
         )  # fmt: skip
 
     def pair(self, generator: Network = PLAIN, discriminator: Network = PLAIN, **fields: Any) -> Recipe:
-        """A small recipe of a generator and a discriminator."""
+        """A small recipe with this generator and this discriminator."""
         return self.recipe({GENERATOR: generator, DISCRIMINATOR: discriminator}, **fields)
 
     def game(self, name: str) -> Recipe:
-        """A small recipe of a game: the first one of the user's own that plays it, made small, else our networks.
+        """A small recipe for a game: the user's first recipe for it, made small, or one with our networks.
 
-        A game of ours that refuses those (it needs networks that grow) is played by its first recipe, made small.
+        If a game of ours refuses these networks (it needs networks that grow), its first recipe is made small.
         """
         own = [one for one in map(recipes.find, recipes.names()) if one.game.name == name]
         if own and self._is_own(own[0]):
@@ -133,9 +133,10 @@ class Ground:
         return recipes.origin(recipe.name) is not None
 
     def shrunk(self, recipe: Recipe) -> Recipe:
-        """A recipe made so small that a round of it takes a moment: thin networks, little images of ours, few of them.
+        """Make a recipe so small that a round takes a moment: thin networks, and a few small images of ours.
 
-        As thin and as little as its networks can be built. Raises UserError if they cannot be built at all.
+        Networks are as thin, and images as small, as the architecture allows. Raises UserError if the networks cannot
+        be built.
         """
         small = replace(
             recipe, batch_size=BATCH, latents=replace(recipe.latents, size=min(recipe.latents.size, LATENTS)),
@@ -169,7 +170,7 @@ class Ground:
         raise error
 
     def with_weights(self, recipe: Recipe) -> Recipe:
-        """The recipe with weights for the networks that no player trains."""
+        """The same recipe, with saved weights for the networks that no player trains."""
         trained = {network for player in recipe.players.values() for network in player.networks}
         networks = {
             name: spec if name in trained else replace(spec, init=str(self._weights(recipe, name)))
@@ -210,7 +211,7 @@ class Ground:
         return parts
 
     def play(self, recipe: Recipe, rounds: int) -> Parts:
-        """The same after so many rounds."""
+        """The parts of a run of the recipe after this many rounds."""
         from frugan.engine.loop import play
 
         parts = self.parts(recipe)
@@ -218,18 +219,18 @@ class Ground:
         return parts
 
     def run(self, recipe: Recipe, rounds: int = 2, out: Path | None = None) -> RunFolder:
-        """A run of the recipe; in a folder where one is, continued. What is said of it is not heard."""
+        """Train the recipe without messages. A run that is already in the folder `out` is continued."""
         with contextlib.redirect_stderr(io.StringIO()):
             return self.train(recipe, rounds, out)
 
     def train(self, recipe: Recipe, rounds: int, out: Path | None = None, **more: Any) -> RunFolder:
-        """The same as ``frugan train`` makes it."""
+        """Train the recipe as ``frugan train`` does."""
         return train(recipe, rounds=rounds, out=out or self.new_folder("run"), device="cpu", quiet=True, **more)
 
 
 @contextlib.contextmanager
 def open_ground(code: Sequence[Path] = ()) -> Iterator[Ground]:
-    """A ground, and a cache of its own while checks are made there, by one thread: more only wait for each other."""
+    """Open a ground with a cache of its own. Inside, torch uses one thread: more would only wait for each other."""
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="frugan-check-") as folder, cached_in(Path(folder) / "cache"):
         torch.set_num_threads(1)

@@ -1,7 +1,7 @@
-"""Two processes on one run, as ``torchrun`` starts them: whether they agree, and train what one process trains.
+"""Check runs in two processes, as ``torchrun`` starts them: do they agree, and train what one process trains?
 
-This module is also the program that is started for it: ``python -m frugan.checking._pairs FOLDER``. It imports torch
-once, then parts in two for each run.
+This module is also the program that is started for this: ``python -m frugan.checking._pairs FOLDER``. It imports torch
+once, then forks into two processes for each run.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NEAR = 1e-5
 
 
 def compare_processes(variants: Sequence[tuple[str, Runs]], ground: Ground) -> list[Finding]:
-    """What comes of it for each variant, given with its kind."""
+    """Train each variant in two processes and return a finding for each; variants are given with their kind."""
     outcomes = _play_all([variant for _, variant in variants], ground)
 
     def agrees_in_two_processes(variant: Runs) -> None:

@@ -1,6 +1,6 @@
-"""What every run must do, whatever in it is a user's own: the requirements on the small recipe of a variant.
+"""Requirements that every run must meet, whatever kind of variant the user has added.
 
-A variant that is checked so has a `recipe` that uses it, and a `ground`.
+A variant checked here has a `recipe`, which is small and uses the variant, and a `ground`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def copy_state(parts: Parts) -> dict[str, Tensor]:
 
 
 def plays_a_round(variant: Runs) -> None:
-    """Every network that a player trains moves; the game gives scalars that nobody waits for."""
+    """Every network that a player trains changes. The game returns its scalars as tensors, so nobody waits for them."""
     parts = variant.ground.parts(variant.recipe)
     before = copy_state(parts)
     scalars = play_round(parts)
@@ -98,7 +98,7 @@ def resumes_bit_for_bit(variant: Runs) -> None:
 
 
 def ships_what_was_trained(variant: Runs) -> None:
-    """Of a run that was continued every role loads, is saved, and loads from the artefact as the same."""
+    """After a continued run, every role can be loaded and saved, and the saved artefact loads as the same network."""
     ground = variant.ground
     run = ground.run(variant.recipe, 2, out=ground.run(variant.recipe, 1).path)
     shipped = run.read_json(run.facts)["shipped"]
@@ -142,7 +142,7 @@ def _used(made: Any) -> list[np.ndarray[Any, Any]]:
 
 
 def is_looked_at_without_a_trace(variant: Runs) -> None:
-    """Averages are kept, settled and shown, and the run goes on as if nobody had looked."""
+    """Observers can look at averaged and settled networks, and the run goes on exactly as if nobody had looked."""
     ground, recipe = variant.ground, variant.recipe
     watched, alone = ground.play(recipe, 2), ground.play(recipe, 2)
     clock = watched.clock

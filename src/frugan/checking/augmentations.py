@@ -25,7 +25,7 @@ class Checked:
 
     @property
     def made(self) -> Augmentation:
-        """As `frugan.augment` makes it."""
+        """The augmentation as `frugan.augment` makes it."""
         return augment.find(self.name)
 
     @functools.cached_property
@@ -44,7 +44,7 @@ def _random(seed: int = 0) -> torch.Generator:
 
 
 def keeps_shape_and_precision(change: Checked) -> None:
-    """Of colour and grey images, in every precision and layout."""
+    """Images keep shape, precision and memory layout, in colour and in grey."""
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         for images in (_images(dtype), _images(dtype)[:, :1], _images(dtype).to(memory_format=torch.channels_last)):
             before = images.clone()
@@ -59,7 +59,7 @@ def keeps_shape_and_precision(change: Checked) -> None:
 
 
 def follows_from_the_given_random_numbers(change: Checked) -> None:
-    """The same numbers make the same change, others another one, and nothing else is drawn."""
+    """The same random numbers make the same change, other numbers another one. No other random numbers are drawn."""
     before = torch.get_rng_state()
     one, again = (change.made(_images(), _random()) for _ in range(2))
     if not torch.equal(one, again) or not torch.equal(before, torch.get_rng_state()):
@@ -69,7 +69,7 @@ def follows_from_the_given_random_numbers(change: Checked) -> None:
 
 
 def lets_gradients_through(change: Checked) -> None:
-    """The generator learns through it."""
+    """Gradients of the changed images reach the images, so that a generator learns."""
     images = _images().requires_grad_()
     changed = change.made(images, _random()).square().sum()
     gradient = None

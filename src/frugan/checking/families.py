@@ -31,14 +31,14 @@ MANY = 144
 
 @dataclass(frozen=True)
 class Family:
-    """A family that is checked, perhaps with options."""
+    """A family that is tested against its contract, with its default options or others."""
 
     name: str
     ground: Ground
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def layer(self, kind: str, *channels: int, **contract: Any) -> nn.Module | None:
-        """One layer, or None where the family declines it."""
+        """Build one layer; None if the family declines it."""
         family = convs.find(self.name, **self.options)
         try:
             return getattr(family, kind)(*channels, **contract, **family.options)
@@ -46,12 +46,12 @@ class Family:
             return None
 
     def some(self, kind: str, **contract: Any) -> nn.Module | None:
-        """A layer of 16 channels to 8, 5 x 5."""
+        """Build a layer from 16 to 8 channels with a 5 x 5 kernel."""
         return self.layer(kind, 16, 8, 5, stride=1 if kind == "same" else 2, **contract)
 
     @functools.cached_property
     def recipe(self) -> Recipe:
-        """A generator and a discriminator with the family everywhere."""
+        """A small recipe that uses the family in every layer of generator and discriminator."""
         rules = (Rule("*", self.name, dict(self.options)),)
         return self.ground.pair(
             Network("chollet", {"channels": [16, 16]}, rules), Network("dcgan", {"channels": 16}, rules),
@@ -59,7 +59,7 @@ class Family:
 
 
 def gives_the_standard_shapes(family: Family) -> None:
-    """For every kernel, stride and padding that it does not decline."""
+    """Outputs have the shapes of the standard family, for every kernel, stride and padding that it does not decline."""
     built = 0
     with torch.device("meta"):
         for kind, kernel, (stride, padding) in itertools.product(KINDS, range(1, 8), FORMS):
@@ -120,7 +120,7 @@ def _convolutions(layer: nn.Module) -> list[nn.Module]:
 
 
 def tags_its_convolutions(family: Family) -> None:
-    """So that architectures can treat weights by kind, and kernels be chosen."""
+    """Its convolutions carry a tag, so that architectures can treat weights by kind and kernels can be chosen."""
     for kind in KINDS:
         for module in _convolutions(family.some(kind) or nn.Identity()):
             if not isinstance(module, (Convolution, Transposed)) or module.tag not in ("spatial", "pointwise"):
@@ -131,7 +131,7 @@ def tags_its_convolutions(family: Family) -> None:
 
 
 def trains_every_weight(family: Family) -> None:
-    """Each gets a gradient that is not zero."""
+    """Every weight gets a gradient that is not zero."""
     for kind in KINDS:
         layer = family.some(kind)
         if layer is None:
@@ -153,7 +153,7 @@ def takes_reflected_edges(family: Family) -> None:
 
 
 def checks_its_options(family: Family) -> None:
-    """Options have defaults; an unknown one is refused by name."""
+    """All its options have defaults, and an unknown option is refused by name."""
     try:
         convs.find(family.name, no_such_option=1)
     except UserError:
@@ -162,7 +162,7 @@ def checks_its_options(family: Family) -> None:
 
 
 def goes_through_a_network(family: Family) -> None:
-    """Every layer of a generator and a discriminator of ours is asked of it, and what it costs is known."""
+    """It can build every layer of a generator and a discriminator of ours, and their costs can be counted."""
     assembly = build.assemble(family.recipe)
     choices = [choice for layers in assembly.layers.values() for choice in layers.choices]
     for name, network in assembly.networks.items():

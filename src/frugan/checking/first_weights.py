@@ -20,19 +20,19 @@ TOLERANCE = 0.1
 
 @dataclass(frozen=True)
 class Checked:
-    """A rule for first weights that is checked."""
+    """A rule for first weights that is tested against its contract."""
 
     name: str
     ground: Ground
 
     @property
     def made(self) -> FirstWeights:
-        """As `frugan.nets.rules` makes it."""
+        """The rule as `frugan.nets.rules` makes it."""
         return nets.rules.find(self.name)
 
 
 def drawn(rule: FirstWeights) -> Iterator[tuple[Standard, torch.Tensor]]:
-    """The weights of a standard layer of each kind, drawn by a rule, from the same random numbers each time."""
+    """Draw the weights of one standard layer of each kind by a rule, always from the same random numbers."""
     torch.manual_seed(0)
     for kind in ("same", "down", "up"):
         layers = Layers()
@@ -42,7 +42,7 @@ def drawn(rule: FirstWeights) -> Iterator[tuple[Standard, torch.Tensor]]:
 
 
 def says_the_variance_that_it_draws(rule: Checked) -> None:
-    """Of standard layers of every kind: what a family builds in their place is scaled by it."""
+    """The rule states the variance of the weights that it draws. What a family builds instead is scaled by it."""
     for standard, weights in drawn(rule.made):
         said, found = rule.made.variance(standard), float(weights.square().mean())
         if not abs(found - said) <= TOLERANCE * found:
@@ -53,7 +53,7 @@ def says_the_variance_that_it_draws(rule: Checked) -> None:
 
 
 def draws_by_torchs_random_numbers(rule: Checked) -> None:
-    """From the same seed the same weights: a run can then be repeated."""
+    """The same torch seed gives the same weights, so that a run can be repeated."""
     for (standard, one), (_, other) in zip(list(drawn(rule.made)), drawn(rule.made), strict=True):
         if not torch.equal(one, other):
             raise NotKept(

@@ -29,14 +29,14 @@ from frugan.registry import UserError
 
 @dataclass(frozen=True)
 class Checked:
-    """A game that is checked."""
+    """A game that is tested against its contract."""
 
     name: str
     ground: Ground
 
     @functools.cached_property
     def recipe(self) -> Recipe:
-        """A small recipe that plays it."""
+        """A small recipe that plays the game."""
         return self.ground.game(self.name)
 
     @property
@@ -46,7 +46,7 @@ class Checked:
 
 
 def orders_networks(game: Checked) -> None:
-    """By name, each with a part of an architecture, and sizes for what it is asked."""
+    """Its orders are by network name; each names a part of an architecture and the sizes that this part needs."""
     ordered = games.orders(game.name, {})
     if not ordered:
         raise NotKept("it orders no networks: its `order` gives a dict, name -> Order(part, ...).")
@@ -62,14 +62,14 @@ def orders_networks(game: Checked) -> None:
 
 
 def names_its_streams(game: Checked) -> None:
-    """On the class itself, so that they are known before the game is built."""
+    """Its streams stand on the class, so that they are known before the game is built."""
     named = getattr(games.find(game.name).game, "streams", None)
     if not isinstance(named, tuple) or not named or not all(isinstance(stream, str) for stream in named):
         raise NotKept(f'`streams` of its class is {named!r}: name at least one, e.g. streams = ("train",).')
 
 
 def holds_what_it_ordered(game: Checked) -> None:
-    """Its `networks` are those that it was given, by the names of the order."""
+    """Its `networks` are those that it was given, by the names in its orders."""
     parts = game.ground.parts(game.recipe)
     held, ordered = set(parts.game.networks), set(game.orders)
     if held != ordered:
@@ -79,7 +79,7 @@ def holds_what_it_ordered(game: Checked) -> None:
 
 
 def ships_in_known_roles(game: Checked) -> None:
-    """`shipped` names networks of the game, streams that it has, and roles that something can use."""
+    """`shipped` names only networks and streams of the game, and roles that `frugan.load` knows."""
     played = game.ground.parts(game.recipe).game
     for role, item in played.shipped().items():
         kind, _, direction = role.partition("_")
@@ -100,7 +100,7 @@ def ships_in_known_roles(game: Checked) -> None:
 
 
 def samples_purely(game: Checked) -> None:
-    """As many images as were asked for; image i follows from the seed and i; nothing moves."""
+    """`sample` makes as many images as asked for. Image i depends on the seed and i only, and no state changes."""
     parts = game.ground.play(game.recipe, 1)
     played, random = parts.game, torch.get_rng_state()
     with _evaluating(parts) as before:
@@ -121,7 +121,7 @@ def samples_purely(game: Checked) -> None:
 
 
 def previews_purely(game: Checked) -> None:
-    """Whole rows of images, always the same."""
+    """`preview` gives whole rows of images, always the same ones."""
     parts = game.ground.play(game.recipe, 1)
     if not hasattr(parts.game, "preview"):
         raise NotAsked("it has no `preview`: people are shown its samples.")

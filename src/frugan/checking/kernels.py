@@ -1,4 +1,4 @@
-"""The contract of `frugan.kernels`: what is computed faster is the same to rounding."""
+"""The contract of `frugan.kernels`: faster results equal the plain ones up to rounding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ autocast to bf16."""
 
 @dataclass(frozen=True)
 class Checked:
-    """A kernel that is checked."""
+    """A kernel that is tested against its contract."""
 
     name: str
     ground: Ground
@@ -99,13 +99,13 @@ def _check(kernel: Checked, half: bool) -> int:
 
 
 def agrees_with_the_plain_form(kernel: Checked) -> None:
-    """In float32: output and gradients of every layer here that it takes, to rounding."""
+    """In float32, output and gradients equal those of the plain form up to rounding, for every layer that it takes."""
     if not _check(kernel, half=False):
         raise Remark("it takes none of the calls that are tried here, so nothing was compared.")
 
 
 def agrees_under_autocast(kernel: Checked) -> None:
-    """In bf16: the same, as exactly as bf16 is."""
+    """In bf16, output and gradients equal those of the plain form as closely as bf16 allows."""
     if not _check(kernel, half=True):
         raise Remark("it takes none of the calls that are tried here under autocast, so nothing was compared.")
 

@@ -29,12 +29,12 @@ class Loss:
 
     @property
     def made(self) -> AdversarialLoss:
-        """As `frugan.losses` makes it."""
+        """The loss as `frugan.losses` makes it."""
         return losses.find(self.name)
 
     @functools.cached_property
     def recipe(self) -> Recipe:
-        """A small recipe that trains by it."""
+        """A small recipe that trains with this loss."""
         return self.ground.pair(loss=Choice(self.name))
 
     def sides(self) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
@@ -56,7 +56,7 @@ def _logits(*shape: int) -> tuple[Tensor, Tensor]:
 
 
 def is_a_number_with_a_gradient(loss: Loss) -> None:
-    """Of logits of any shape."""
+    """For logits of any shape, the loss is one number with a gradient."""
     for side, value_of in loss.sides().items():
         for shape in ((6, 1), (6,), (6, 1, 3, 3)):
             real, fake = (logits.requires_grad_() for logits in _logits(*shape))
@@ -75,7 +75,7 @@ def is_a_number_with_a_gradient(loss: Loss) -> None:
 
 
 def is_a_mean_over_elements(loss: Loss) -> None:
-    """A batch that is there twice costs what it costs once."""
+    """A batch repeated twice has the same loss as the batch once."""
     for side, value_of in loss.sides().items():
         real, fake = _logits(8, 1)
         once, twice = value_of(real, fake), value_of(real.repeat(2, 1), fake.repeat(2, 1))
@@ -89,7 +89,7 @@ def is_a_mean_over_elements(loss: Loss) -> None:
 
 
 def pulls_the_right_way(loss: Loss) -> None:
-    """The discriminator raises real logits against fake ones, the generator raises fake ones."""
+    """The discriminator's gradient raises real logits above fake ones; the generator's raises fake ones."""
     real, fake = (torch.full((6, 1), LOGIT, requires_grad=True) for _ in range(2))
     sides = loss.sides()
     to_real, to_fake = torch.autograd.grad(sides["discriminator"](real, fake), (real, fake))
@@ -116,7 +116,7 @@ def computes_in_float32_at_least(loss: Loss) -> None:
 
 
 def says_what_is_taken_for_real(loss: Loss) -> None:
-    """For each logit yes or no; higher ones rather."""
+    """It says for each logit whether the image counts as real; a high logit does."""
     logits = torch.linspace(-9, 9, 10)[:, None]
     taken = loss.made.takes_for_real(logits)
     if not isinstance(taken, Tensor) or taken.dtype is not torch.bool or taken.shape != logits.shape:
@@ -126,7 +126,7 @@ def says_what_is_taken_for_real(loss: Loss) -> None:
 
 
 def draws_from_what_it_is_given(loss: Loss) -> None:
-    """Nothing is drawn from torch's own random numbers."""
+    """It never draws from torch's global random numbers."""
     before = torch.get_rng_state()
     real, fake = _logits(6, 1)
     for value_of in loss.sides().values():

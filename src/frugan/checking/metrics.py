@@ -1,4 +1,4 @@
-"""The contract of `frugan.metrics`: on numbers made up so that it is known which fakes are good."""
+"""The contract of `frugan.metrics`, checked on made-up numbers of which we know which fakes are good."""
 
 from __future__ import annotations
 
@@ -36,12 +36,15 @@ class Checked:
 
     @property
     def metric(self) -> Metric:
-        """The record."""
+        """The metric as it is registered."""
         return metrics.find(self.name)
 
     @functools.cached_property
     def count(self) -> int:
-        """Few images if it takes so few, else more. Raises what it raises of more, and NotAsked if it learns."""
+        """How many images to check with: few if the metric takes so few, else more.
+
+        Raises NotAsked if the metric trains something, and whatever it raises for the larger number.
+        """
         if self.metric.learns:
             raise NotAsked("it trains classifiers of its own, which takes too long here.")
         try:
@@ -52,11 +55,11 @@ class Checked:
 
     @functools.cached_property
     def good(self) -> dict[str, float]:
-        """What it says of good fakes."""
+        """Its numbers for good fakes."""
         return self.metric.compute(**self.inputs("good", self.count))
 
     def inputs(self, quality: str, count: int) -> dict[str, Any]:
-        """What it needs to see, of fakes that are "good" or have one of `FAULTS`."""
+        """The inputs that it needs, for fakes that are "good" or have one of `FAULTS`."""
         needs = {need.removesuffix("?"): parse_need(need) for need in self.metric.needs}
         bits = metrics.of_translations(self.metric)
         return {name: self._input(need, quality, count, bits) for name, need in needs.items()}
@@ -69,7 +72,7 @@ class Checked:
         return _make(need.images, need.kind, quality, count, bits)
 
     def generator(self, *, restless: bool) -> artefact.Generator:
-        """One that was trained a little; a `restless` one makes another image of the nearest latents."""
+        """A generator that was trained a little; with `restless`, near latents give very different images."""
         if not hasattr(self.ground, "trained"):
             run = self.ground.run(self.ground.pair())
             self.ground.trained = artefact.load(run.path)  # type: ignore[attr-defined]
@@ -145,7 +148,7 @@ def needs_what_it_takes(metric: Checked) -> None:
 
 
 def gives_named_numbers(metric: Checked) -> None:
-    """As JSON has them, its headline among them."""
+    """It returns named numbers that JSON can hold, and its headline is one of them."""
     values = metric.good
     if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
         raise NotKept(f"it gives {values!r}: give a dict, name -> number.")
@@ -160,7 +163,7 @@ def gives_named_numbers(metric: Checked) -> None:
 
 
 def is_pure(metric: Checked) -> None:
-    """Equal inputs give equal values, and stay as they are."""
+    """Equal inputs give equal values, and the inputs are not changed."""
     inputs = metric.inputs("good", metric.count)
     before, random = _tensors(inputs), torch.get_rng_state()
     one, other = metric.good, metric.metric.compute(**inputs)
@@ -180,7 +183,7 @@ def _tensors(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def says_which_way_is_better(metric: Checked) -> None:
-    """Some kind of bad fakes scores worse than good ones, and none as much better."""
+    """Some kind of bad fakes scores worse than good ones, by more than any other kind scores better."""
     headline, sign = metric.metric.headline, 1 if metric.metric.better == "higher" else -1
     good, bad = metric.good[headline], dict[str, float]()
     for fault in FAULTS:

@@ -31,24 +31,24 @@ WIDTH = 0.25
 
 @dataclass(frozen=True)
 class Part:
-    """One part of an architecture that is checked; `full_name` is e.g. "brief.decoder"."""
+    """One part of an architecture that is tested against its contract; `full_name` is e.g. "brief.decoder"."""
 
     full_name: str
     ground: Ground
 
     @property
     def name(self) -> str:
-        """Of the architecture."""
+        """The name of the architecture."""
         return self.full_name.rpartition(".")[0]
 
     @property
     def part(self) -> str:
-        """A name in `frugan.nets.PARTS`."""
+        """Which part it is, a name in `frugan.nets.PARTS`."""
         return self.full_name.rpartition(".")[2]
 
     @property
     def makes_images(self) -> bool:
-        """Whether it is a decoder or a translator."""
+        """Whether its outputs are images: it is a decoder or a translator."""
         return self.part in ("decoder", "translator")
 
     @functools.cached_property
@@ -66,7 +66,7 @@ class Part:
 
     def blueprint(self, size: int = 0, *, width: float = WIDTH, family: str | None = None,
                   shape: ImageShape | None = None, numbers: bool = True) -> Blueprint:  # fmt: skip
-        """What is built: with a condition of this size, thinner, by a family."""
+        """The blueprint of this part: with a condition of this size, at this width, built by this family."""
         options = {"width": width} if "width" in nets.options(self.name, self.part) else {}
         rules = () if family is None else (Rule("*", family),)
         judging = self.part in ("encoder", "joint")
@@ -76,13 +76,13 @@ class Part:
         )
 
     def network(self, size: int = 0, **how: Any) -> nn.Module:
-        """The same alive; equal calls give equal weights."""
+        """Build the network of `blueprint`; equal calls give equal weights."""
         torch.manual_seed(0)
         module, _ = self.blueprint(size, **how).build()
         return module
 
     def inputs(self, size: int = 0, count: int = FEW) -> list[Tensor]:
-        """What it is called with: always the same numbers."""
+        """Inputs to call the network with, always the same numbers."""
         random = torch.Generator().manual_seed(1)
         first = (LATENTS,) if self.part == "decoder" else tuple(self.shape)
         given = [torch.randn(count, *first, generator=random)]
@@ -91,7 +91,7 @@ class Part:
         return [*given, torch.arange(count) % size] if size else given
 
     def takes(self, size: int) -> nn.Module:
-        """The network with a condition. Raises NotAsked if it takes none."""
+        """The network with a condition of this size. Raises NotAsked if it takes no condition."""
         try:
             return self.network(size)
         except UserError as error:
@@ -99,7 +99,7 @@ class Part:
 
     @functools.cached_property
     def recipe(self) -> Recipe:
-        """A small recipe that trains it, beside our smallest networks. Raises NotAsked for a joint part."""
+        """A small recipe that trains this part against our smallest networks. Raises NotAsked for a joint part."""
         spec, size, channels = self.blueprint().spec, self.shape.height, self.shape.channels
         if self.part == "joint":
             raise NotAsked("none of the small recipes here trains a joint part; a game that orders one does.")
@@ -126,7 +126,7 @@ def _flat(output: Any) -> Tensor:
 
 
 def builds_or_refuses(part: Part) -> None:
-    """Images of any size are made, or refused in words."""
+    """It can be built for images of any size, or refuses a size with a UserError."""
     for shape in SHAPES:
         try:
             part.network(shape=shape)
@@ -141,7 +141,7 @@ def builds_or_refuses(part: Part) -> None:
 
 
 def gives_the_ordered_shapes(part: Part) -> None:
-    """Images of the shape and range that were asked for; every output with its size."""
+    """Outputs have the shapes that were asked for, and images their range."""
     network = part.network()
     output = network(*part.inputs())
     if not part.makes_images:
@@ -174,7 +174,7 @@ def _check_outputs(output: Any) -> None:
 
 
 def is_thinner_by_width(part: Part) -> None:
-    """`width` multiplies every inner channel count: what controls and damaged arms of a comparison are made by."""
+    """`width` multiplies every inner channel count. Comparisons use it for controls and for damaged arms."""
     if "width" not in nets.options(part.name, part.part):
         raise NotKept(
             "it has no option `width`: take it as a keyword-only argument, width=1.0, and multiply every inner channel "
@@ -190,14 +190,14 @@ def is_thinner_by_width(part: Part) -> None:
 
 
 def follows_from_the_seed(part: Part) -> None:
-    """Weights are drawn from torch's global random numbers, and nothing else decides."""
+    """Its first weights depend on torch's global random numbers only."""
     apart = find_difference(part.network().state_dict(), part.network().state_dict())
     if apart is not None:
         raise NotKept(f"two networks of the same seed differ in '{apart}': draw from torch's own random numbers alone.")
 
 
 def is_its_state(part: Part) -> None:
-    """A network that is given another one's state computes as that does."""
+    """A network with another network's state computes the same outputs."""
     network, given = part.network(), part.inputs()
     network(*given)  # moves running statistics
     other = part.network()
@@ -214,7 +214,7 @@ def is_its_state(part: Part) -> None:
 
 
 def judges_each_image_alone(part: Part) -> None:
-    """In evaluation mode an output follows from its own input, whatever the batch."""
+    """In evaluation mode an output depends on its own input only, not on the rest of the batch."""
     network, many = part.network(), part.inputs(count=16)
     network(*many)
     network.eval()
@@ -228,7 +228,7 @@ def judges_each_image_alone(part: Part) -> None:
 
 
 def trains_every_weight(part: Part) -> None:
-    """Each gets a gradient that is finite, and matrices one that is not zero."""
+    """Every weight gets a finite gradient; that of a matrix or kernel is not zero."""
     for size in (0, CONDITION):
         try:
             network = part.network(size)
@@ -277,7 +277,7 @@ def grows_level_by_level(part: Part) -> None:
 
 
 def is_told_labels(part: Part) -> None:
-    """Class numbers, or as many values, change the output; `classes` says that they are wanted."""
+    """Labels change the output, given as class numbers or as values. `classes` says that it takes labels."""
     network = part.takes(CONDITION).eval()
     if getattr(network, "classes", 0) != CONDITION:
         raise NotKept(
@@ -303,7 +303,7 @@ def is_told_labels(part: Part) -> None:
 
 
 def costs_what_can_be_believed(part: Part) -> None:
-    """Its parameters and multiply-accumulates are counted."""
+    """Its parameters and multiply-accumulates can be counted, without doubts."""
     blueprint = part.blueprint()
     module, _ = blueprint.build()
     cost = costs.cost(module.eval(), *blueprint.inputs())
@@ -315,7 +315,7 @@ def costs_what_can_be_believed(part: Part) -> None:
 
 
 def is_built_by_every_family(part: Part) -> None:
-    """Every layer that has a role can be of any family."""
+    """Any family can build every layer that has a role."""
     _, layers = part.blueprint().build()
     if not layers.choices:
         raise NotAsked("no layer has a role (layers.up, layers.down, layers.same), so that no family changes anything.")
@@ -348,7 +348,7 @@ def _own(part: Part, name: str, *parts: str) -> tuple[nn.Module, Any]:
 
 
 def has_features(part: Part) -> None:
-    """Activations of each stage, where it says that it has them."""
+    """`features` gives the activations of each stage, if the network has this attribute."""
     _, features = _own(part, "features", "encoder")
     activations = features(*part.inputs())
     tensors = all(isinstance(one, Tensor) and len(one) == FEW and one.dim() in (2, 4) for one in activations)

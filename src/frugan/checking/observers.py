@@ -30,14 +30,14 @@ class Checked:
         return self.ground.pair()
 
     def watched(self) -> tuple[RunFolder, str]:
-        """A run that it watched, and what was said of it meanwhile."""
+        """A run that the observer watched, and the lines that were printed meanwhile."""
         said = io.StringIO()
         with contextlib.redirect_stderr(said):
             return self.ground.train(self.recipe, 4, observers=self.name), said.getvalue()
 
 
 def looks_and_goes_on(observer: Checked) -> None:
-    """It is made for a run, looks at least at the end, closes, and fails nowhere."""
+    """It can be made for a run, looks at least once, closes, and raises no error."""
     _, said = observer.watched()
     failed = next((line for line in said.splitlines() if "looks no more" in line or "failed" in line), None)
     if failed is not None:
@@ -45,7 +45,7 @@ def looks_and_goes_on(observer: Checked) -> None:
 
 
 def leaves_no_trace(observer: Checked) -> None:
-    """A run that it watched is bit for bit that of one that it did not."""
+    """A watched run equals a run without the observer, bit for bit."""
     run, _ = observer.watched()
     apart = find_difference(_kept(observer.ground.run(observer.recipe, 4)), _kept(run))
     if apart is not None:
@@ -53,7 +53,7 @@ def leaves_no_trace(observer: Checked) -> None:
 
 
 def goes_on_with_a_resumed_run(observer: Checked) -> None:
-    """It takes up a run that was interrupted."""
+    """It can watch a run that was interrupted and is continued."""
     run, _ = observer.watched()
     observer.ground.train(observer.recipe, 6, out=run.path, observers=observer.name)
 

@@ -25,14 +25,14 @@ class Checked:
     ground: Ground
 
     def made(self, weights: list[nn.Parameter], rate: float = 0.01) -> torch.optim.Optimizer:
-        """It, for some weights."""
+        """The optimiser for these weights at this rate."""
         return optimisers.build(
             self.name, {}, weights, learning_rate=rate, betas=(0.9, 0.9), epsilon=1e-8, weight_decay=0.0
         )
 
     @functools.cached_property
     def recipe(self) -> Recipe:
-        """A small recipe whose players it moves."""
+        """A small recipe whose players use this optimiser."""
         chosen = Choice(self.name)
         return self.ground.pair(
             players={name: Player((name,), 2e-3, chosen) for name in (GENERATOR, DISCRIMINATOR)}
@@ -50,7 +50,7 @@ def _step(optimiser: torch.optim.Optimizer, weights: list[nn.Parameter], slope: 
 
 
 def moves_against_the_gradient(optimiser: Checked) -> None:
-    """All weights, in the first steps."""
+    """Its first steps move every weight against its gradient."""
     weights = _weights()
     made = optimiser.made(weights)
     for _ in range(3):
@@ -60,7 +60,7 @@ def moves_against_the_gradient(optimiser: Checked) -> None:
 
 
 def goes_by_the_rate_of_its_groups(optimiser: Checked) -> None:
-    """What a schedule sets: at rate 0 nothing moves."""
+    """It uses the rate that a schedule sets in its groups: at rate 0 no weight moves."""
     weights = _weights()
     made = optimiser.made(weights)
     _step(made, weights)
@@ -75,7 +75,7 @@ def goes_by_the_rate_of_its_groups(optimiser: Checked) -> None:
 
 
 def is_its_state(optimiser: Checked) -> None:
-    """One that takes over another one's state_dict goes on as that does."""
+    """An optimiser with another one's `state_dict` takes the same steps as that one."""
     weights, others = _weights(), _weights()
     made = optimiser.made(weights)
     for _ in range(3):

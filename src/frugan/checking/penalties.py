@@ -28,12 +28,12 @@ class Checked:
 
     @property
     def made(self) -> Penalty:
-        """As `frugan.penalties` makes it."""
+        """The penalty as `frugan.penalties` makes it."""
         return penalties.find(self.name)
 
     @functools.cached_property
     def recipe(self) -> Recipe:
-        """A small recipe whose discriminator pays it."""
+        """A small recipe whose discriminator's loss has this penalty."""
         return self.ground.pair(penalties=(Choice(self.name),))
 
 
@@ -48,7 +48,7 @@ class Steps:
                 parameter.copy_(torch.randn(parameter.shape, generator=random))
 
     def judgement(self, number: int, needs_scores: bool) -> Judgement:
-        """One step; with scores only for a penalty that needs them, as in a game."""
+        """What a penalty is called with in one step; scores are there only if it needs them, as in a game."""
         random = torch.Generator().manual_seed(number)
         real, fake = (
             Batch(torch.randn(6, 1, 4, 4, generator=random), torch.arange(6) % CLASSES) for _ in range(2)
@@ -62,7 +62,7 @@ class Steps:
 
 
 def says_when_it_is_due(penalty: Checked) -> None:
-    """Its name, every how many rounds, and whether it looks at scores."""
+    """It has a `name`, says in which rounds it is due (`every`), and whether it needs scores."""
     made = penalty.made
     if made.name != penalty.name:
         raise NotKept(
@@ -74,7 +74,7 @@ def says_when_it_is_due(penalty: Checked) -> None:
 
 
 def is_a_number_with_a_gradient(penalty: Checked) -> None:
-    """By the discriminator's weights, in several steps on end."""
+    """It is a number with a gradient for the discriminator's weights, in several steps one after the other."""
     made, steps, moved = penalty.made, Steps(), False
     for number in range(3):
         judgement = steps.judgement(number, made.needs_scores)
@@ -98,7 +98,7 @@ def is_a_number_with_a_gradient(penalty: Checked) -> None:
 
 
 def draws_from_what_it_is_given(penalty: Checked) -> None:
-    """The same step gives the same number."""
+    """The same step gives the same number: it draws only from the random numbers that it is given."""
     steps, before = Steps(), torch.get_rng_state()
     one, other = (made(steps.judgement(0, made.needs_scores)) for made in (penalty.made, penalty.made))
     if not torch.equal(one, other) or not torch.equal(before, torch.get_rng_state()):
@@ -106,7 +106,7 @@ def draws_from_what_it_is_given(penalty: Checked) -> None:
 
 
 def remembers_by_its_state(penalty: Checked) -> None:
-    """One that takes over another one's state goes on as that does, copies among them."""
+    """A penalty with another one's state, or a copy of it, gives the same numbers from then on."""
     made, steps = penalty.made, Steps()
     for number in range(3):
         made(steps.judgement(number, made.needs_scores))

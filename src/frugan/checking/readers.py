@@ -1,4 +1,4 @@
-"""The contract of `frugan.data.readers`: of the sources that a reader says are always there."""
+"""The contract of `frugan.data.readers`, checked on the sources that a reader says are always there."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ SIZE = (16, 16)
 
 @dataclass(frozen=True)
 class Checked:
-    """A reader that is checked."""
+    """A reader that is tested against its contract."""
 
     name: str
     ground: Ground
 
     @property
     def reader(self) -> Reader:
-        """The record."""
+        """The reader as it is registered."""
         return readers.find(self.name)
 
     @functools.cached_property
     def source(self) -> str:
-        """One that is always there, or the pictures that are checked with. Raises NotAsked if it takes neither."""
+        """A built-in source of this reader, or our test pictures. Raises NotAsked if it has neither."""
         built_in = [source for source, *_ in self.reader.built_in]
         accepted = [source for source in (*built_in, str(self.ground.pictures)) if self.reader.accepts(source)]
         if not accepted:
@@ -41,7 +41,7 @@ class Checked:
 
 
 def takes_its_own_sources_alone(reader: Checked) -> None:
-    """And leaves other readers theirs."""
+    """It accepts its own sources and leaves the other readers' sources to them."""
     for source, *_ in reader.reader.built_in:
         if not reader.reader.accepts(source):
             raise NotKept(f"it says that '{source}' is built in, and does not accept it.")
@@ -53,7 +53,7 @@ def takes_its_own_sources_alone(reader: Checked) -> None:
 
 
 def finds_splits_without_reading(reader: Checked) -> None:
-    """Each with a name, and an identity that stays as long as the images do."""
+    """It locates each split without reading it, with a name and an identity that stays while the images stay."""
     splits = reader.reader.splits(reader.source)
     if not splits or not set(splits) <= set(SPLITS):
         raise NotKept(f"'{reader.source}' has the splits {splits!r}; there are {' and '.join(SPLITS)}.")
@@ -67,7 +67,7 @@ def finds_splits_without_reading(reader: Checked) -> None:
 
 
 def reads_what_it_says(reader: Checked) -> None:
-    """As many images as it counts, always the same, each with its label."""
+    """It reads as many images as it counts, always the same ones, each with its label."""
     for split in reader.reader.splits(reader.source):
         content = reader.reader.find(reader.source, split, SIZE).open()
         numbers = sorted({0, content.count // 2, content.count - 1})
@@ -97,7 +97,7 @@ def reads_what_it_says(reader: Checked) -> None:
 
 
 def opens_as_a_data_set(reader: Checked) -> None:
-    """Packed once and read from there, the same again."""
+    """Its images can be packed, and opening the pack again gives the same images."""
     split = reader.reader.splits(reader.source)[0]
     one, other = (
         data.open_dataset(reader.source, split=split, size=SIZE[0], channels=1, limit=40) for _ in range(2)

@@ -15,24 +15,24 @@ from frugan.recipe import Recipe, from_dict, to_dict
 
 @dataclass(frozen=True)
 class Checked:
-    """A recipe that is checked."""
+    """A recipe that is tested against its contract."""
 
     name: str
     ground: Ground
 
     @property
     def whole(self) -> Recipe:
-        """As it is."""
+        """The recipe as it is registered."""
         return recipes.find(self.name)
 
     @functools.cached_property
     def recipe(self) -> Recipe:
-        """The same made small."""
+        """The recipe, made small."""
         return self.ground.shrunk(self.whole)
 
 
 def says_what_it_is(recipe: Checked) -> None:
-    """In its function's first line, and in the words that people read."""
+    """The first line of its function's docstring says what it trains, in words that `frugan recipes` can show."""
     whole = recipe.whole
     if not recipes.explanation(recipe.name):
         raise Remark("its function has no docstring: its first line says in `frugan recipes` what it is.")
@@ -42,7 +42,7 @@ def says_what_it_is(recipe: Checked) -> None:
 
 
 def survives_json(recipe: Checked) -> None:
-    """A run writes it down, and replays it."""
+    """Written as JSON and read again, it is the same recipe: that is how a run keeps it."""
     whole = recipe.whole
     if from_dict(json.loads(json.dumps(to_dict(whole)))) != whole:
         raise NotKept(
@@ -51,7 +51,7 @@ def survives_json(recipe: Checked) -> None:
 
 
 def builds(recipe: Checked) -> None:
-    """Every name is known, and every network can be built."""
+    """Every name in it is known, and every network can be built."""
     whole = recipe.ground.with_weights(recipe.whole)
     build.check(whole)
     odd = sorted(set(whole.averages) - set(whole.networks))
@@ -60,7 +60,7 @@ def builds(recipe: Checked) -> None:
 
 
 def takes_every_family(recipe: Checked) -> None:
-    """By name, in the networks that make images."""
+    """The networks that make images can be built by every family."""
     for family in convs.names():
         small = recipe.recipe.with_family(family)
         build.check(small)

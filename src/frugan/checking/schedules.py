@@ -27,7 +27,7 @@ class Checked:
 
     @property
     def made(self) -> Schedule:
-        """As `frugan.schedules` makes it. Raises NotAsked for one that cannot do without options."""
+        """The schedule as `frugan.schedules` makes it. Raises NotAsked if it has an option without a default."""
         try:
             return schedules.find(self.name)
         except UserError as error:
@@ -46,7 +46,7 @@ class Checked:
 
 
 def is_a_factor(schedule: Checked) -> None:
-    """A finite number from 0, at every moment of every run."""
+    """It gives a finite number of at least 0, at every moment of every run."""
     for budget in BUDGETS:
         for images in IMAGES:
             factor = schedule.made(images, budget)
@@ -55,7 +55,7 @@ def is_a_factor(schedule: Checked) -> None:
 
 
 def is_pure(schedule: Checked) -> None:
-    """Asked again, in another order or of a new one, it says the same."""
+    """It always gives the same number for the same moment, in any order of calls."""
     one, other = schedule.made, schedule.made
     forth = [one(images, budget) for budget in BUDGETS for images in IMAGES]
     back = [other(images, budget) for budget in reversed(BUDGETS) for images in reversed(IMAGES)]
@@ -64,7 +64,7 @@ def is_pure(schedule: Checked) -> None:
 
 
 def says_whether_it_follows_the_end(schedule: Checked) -> None:
-    """A run whose rates depend on its end cannot be made longer."""
+    """`follows_the_end` says truly whether it uses the budget. If it does, the run cannot be made longer."""
     made = schedule.made
     depends = any(len({made(images, budget) for budget in BUDGETS}) > 1 for images in IMAGES)
     if depends and not made.follows_the_end:

@@ -23,14 +23,14 @@ SIZE = 32
 
 @dataclass(frozen=True)
 class Checked:
-    """A view that is checked."""
+    """A view that is tested against its contract."""
 
     name: str
     ground: Ground
 
     @property
     def builder(self) -> Builder:
-        """The record."""
+        """The builder of the view as it is registered."""
         return views.find(self.name)
 
     @functools.cached_property
@@ -50,16 +50,16 @@ class Checked:
 
     @property
     def images(self) -> Tensor:
-        """Some of them, as bytes."""
+        """Some images of `dataset`, as bytes."""
         return self.dataset.images[:9].clone()
 
     def built(self, **options: Any) -> View:
-        """It, for them."""
+        """Build the view for `dataset`."""
         return views.build(self.name, dataset=self.dataset, cache=self.ground.folder / "views", **options)
 
 
 def gives_a_row_for_each_image(view: Checked) -> None:
-    """Float32 features on the CPU, as wide as it says."""
+    """It gives one row of float32 features for each image, on the CPU, as wide as it says."""
     built, images = view.built(), view.images
     seen = built.look(images)
     if seen.features.shape != (len(images), built.width) or seen.features.dtype != torch.float32:
@@ -75,7 +75,7 @@ def gives_a_row_for_each_image(view: Checked) -> None:
 
 
 def sees_each_image_alone(view: Checked) -> None:
-    """Always the same in an image, whatever is beside it; and writes to none."""
+    """An image's features do not depend on the other images, and the images are not changed."""
     built, images = view.built(), view.images
     before, random = images.clone(), torch.get_rng_state()
     whole, again, one = (built.features(given) for given in (images, images, images[3:4]))
@@ -122,7 +122,7 @@ def _is_number(value: Any) -> bool:
 
 
 def sees_floats_as_bytes(view: Checked) -> None:
-    """Where it takes floats, those that are bytes have the same features."""
+    """If it takes floats, floats of whole grey levels have the same features as bytes."""
     built, images = view.built(), view.images
     if not built.takes_floats:
         raise NotAsked("it says takes_floats=False: it looks at bytes alone.")

@@ -1,24 +1,24 @@
 """Convolution families: how a layer that keeps, doubles or halves the image is built.
 
-A family is a record of three functions. Architectures never name one: they ask a `Layers` object for "a layer of this
-role that doubles the image", and the recipe's rules decide which family answers. A family may decline a layer; the
-standard one is then built instead and the report says why.
+A family is a record of three functions. Architectures never name a family: they ask a `Layers` object for "a layer of
+this role that doubles the image", and the recipe's rules decide which family builds it. A family may decline a layer.
+Then the standard family builds it, and the report says why.
 
 Every function of a family takes the same arguments (`same`, `down` and `up` differ in what `stride` does):
 
     family.up(in_channels, out_channels, kernel, *, stride, bias, inner_bias, inner_norm, padding, padding_mode)
 
-`padding` is (before, after) on both axes: what is added around the input of `same` and `down`, what is cropped from the
-full output, of length (n - 1) stride + kernel, of `up` (a negative number appends zeros). Left out, it is the rule that
-keeps, divides or multiplies the size exactly: kernel - stride in all, the smaller half before. `inner_bias` and
-`inner_norm` concern the seam of a layer that a family splits in two: a bias there (as `bias` if left out), a norm there
-(a function from channels to a module, or a name in `NORMS`).
+`padding` is (before, after), the same on both axes. For `same` and `down` it is added around the input. For `up` it is
+cropped from the full output, whose length is (n - 1) stride + kernel (a negative number appends zeros). If left out,
+the size is exactly kept, divided or multiplied: the padding is kernel - stride in all, with the smaller half before.
+`inner_bias` and `inner_norm` are for families that split a layer in two. They say whether there is a bias between the
+two pieces (as `bias` if left out), and which norm (a function from channels to a module, or a name in `NORMS`).
 
-Whatever a layer is made of, it starts with the variance of the standard layer in its place (`start`, an option of every
-rule: "composite"); with ``start="layerwise"`` each piece starts as if it stood alone, as in published nets.
+A layer of several pieces starts with the same variance as the standard layer in its place (the option `start` of every
+rule is then "composite"). With ``start="layerwise"`` each piece starts as if it stood alone, as in published nets.
 
-The primitive convolutions inside carry `tag`, ``"spatial"`` or ``"pointwise"``, so that architectures can treat weights
-by kind (initialisation, spectral norm, equalised rate).
+The primitive convolutions inside have a `tag`, ``"spatial"`` or ``"pointwise"``, so that architectures can treat
+weights by kind (initialisation, spectral norm, equalised rate).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ CONTRACT = ("stride", "bias", "inner_bias", "inner_norm", "padding", "padding_mo
 
 
 class Declined(Exception):
-    """Raised by a family that cannot build the layer asked for; the text says why and ends up in the report."""
+    """Raised by a family that cannot build a layer. The text says why and is shown in the report."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class ConvFamily:
     options: dict[str, Any] = field(default_factory=dict)
 
     def with_options(self, **options: Any) -> ConvFamily:
-        """The same family with options set, e.g. ``middle=0.5``; those it does not have raise UserError."""
+        """The same family with these options, e.g. ``middle=0.5``. Raises UserError for unknown options."""
         return replace(self, options={**self.options, **options})
 
     def accepted(self) -> dict[str, Any]:
-        """The options of this family's own (beyond the contract's arguments) and their defaults."""
+        """The family's own options (all arguments besides the contract's) and their defaults."""
         own: dict[str, Any] = {}
         for build in (self.same, self.down, self.up):
             own.update(options_of(build, without=CONTRACT))
@@ -76,7 +76,7 @@ class ConvFamily:
 
 
 def find(name: str, **options: Any) -> ConvFamily:
-    """The family called `name`, with options set. Raises UserError with the nearest name or option."""
+    """The family called `name`, with these options. Raises UserError with the nearest name or option."""
     family: ConvFamily = registry.find(name)
     accepted = {**dict.fromkeys(("kernel", "start", *CONTRACT)), **family.accepted()}
     check_options(f"The convolution family '{name}'", options, accepted)
@@ -84,13 +84,13 @@ def find(name: str, **options: Any) -> ConvFamily:
 
 
 def add(name: str, family: ConvFamily) -> ConvFamily:
-    """Make a family of one's own known under `name`, everywhere a family can be named."""
+    """Register a family of your own: `name` then works wherever a family can be named."""
     return registry.add(name, family)
 
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """What one role became: the family asked for, the family built, and why they differ if they do."""
+    """How one layer was built: the family that the rules chose, the family that built it, and why if they differ."""
 
     role: str
     kind: str
@@ -104,10 +104,10 @@ class LayerChoice:
 
 
 class Layers:
-    """Builds the swappable layers of one network by ordered rules, role pattern -> family; the last match wins.
+    """Builds the layers of one network by ordered rules (role pattern -> family). The last rule that matches counts.
 
-    Options of a rule that name arguments of the contract (``kernel``, ``stride``, ``inner_norm`` ...) replace what the
-    architecture asks for: so a table can say, for one role, "a 3 x 3 kernel here". What was built stands in `choices`.
+    Options of a rule that are arguments of the contract (``kernel``, ``stride``, ``inner_norm`` ...) replace what the
+    architecture asks for. So a rule can say for one role: "use a 3 x 3 kernel here". `choices` lists what was built.
     """
 
     def __init__(self, rules: Sequence[tuple[str, ConvFamily]] = ()) -> None:
@@ -116,15 +116,15 @@ class Layers:
         self._starts: dict[str, Start] = {}
 
     def same(self, role: str, in_channels: int, out_channels: int, kernel: int, **arguments: Any) -> nn.Module:
-        """A layer that keeps the image size. `arguments` are the contract's, see this module."""
+        """Build a layer that keeps the image size. `arguments` are those at the top of this module."""
         return self._build("same", role, in_channels, out_channels, kernel, {"stride": 1, **arguments})
 
     def down(self, role: str, in_channels: int, out_channels: int, kernel: int, **arguments: Any) -> nn.Module:
-        """A layer that divides the image size by `stride` (2 if left out)."""
+        """Build a layer that divides the image size by `stride` (2 if left out)."""
         return self._build("down", role, in_channels, out_channels, kernel, {"stride": 2, **arguments})
 
     def up(self, role: str, in_channels: int, out_channels: int, kernel: int, **arguments: Any) -> nn.Module:
-        """A layer that multiplies the image size by `stride` (2 if left out)."""
+        """Build a layer that multiplies the image size by `stride` (2 if left out)."""
         return self._build("up", role, in_channels, out_channels, kernel, {"stride": 2, **arguments})
 
     def _build(
@@ -180,7 +180,7 @@ class Layers:
         calibrate(module, 1 / (3 * meant.fans[0]))
 
     def check_rules_used(self) -> None:
-        """Raise UserError for a rule whose pattern matched no role of the network just built: most likely a slip."""
+        """Raise UserError for a rule whose pattern matched no role of the network: most likely a misspelt pattern."""
         roles = [choice.role for choice in self.choices]
         for pattern, family in self.rules:
             if pattern != "*" and not fnmatch.filter(roles, pattern):

@@ -1,8 +1,7 @@
-"""The two primitive convolutions that every family is made of: torch's own, with any padding on any side, and a tag.
+"""The two convolutions that every family is made of: torch's own, with any padding on any side, and a tag.
 
-Parameters and their names are torch's (`weight`, `bias`); a faster kernel may replace the function that a layer's
-`forward` calls (`frugan.kernels`), never these. Beside them stands the one upsampling without weights that two
-families share.
+Parameters and their names are torch's (`weight`, `bias`). A faster kernel (`frugan.kernels`) may replace the function
+that `forward` calls, but never the parameters. The upsampling without weights that two families share is also here.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ NONE: Pads = (0, 0)
 
 
 def pad(images: Tensor, rows: Pads, columns: Pads, mode: str = "zeros") -> Tensor:
-    """Images ``[n, c, h, w]`` with `rows` and `columns` (before, after) added around them; negative numbers cut off."""
+    """Pad images ``[n, c, h, w]`` by `rows` and `columns`, each (before, after); negative numbers cut off."""
     if mode == "zeros":
         return functional.pad(images, (*columns, *rows))
     around = (*columns, *rows)
@@ -27,7 +26,7 @@ def pad(images: Tensor, rows: Pads, columns: Pads, mode: str = "zeros") -> Tenso
 
 
 class Convolution(nn.Conv2d):
-    """A convolution with padding (before, after) for each axis; a negative number cuts the input there.
+    """A convolution with padding (before, after) for each axis; a negative number cuts off that side of the input.
 
     Args:
         kernel, stride: (height, width).
@@ -68,11 +67,11 @@ class Convolution(nn.Conv2d):
 
 
 class Transposed(nn.ConvTranspose2d):
-    """A transposed convolution whose full output, (n - 1) stride + kernel long, is cropped (before, after) on each
-    axis.
+    """A transposed convolution whose output is cropped (before, after) on each axis.
 
-    A crop that is smaller after than before is torch's `output_padding`; one that is larger is cut off afterwards; a
-    negative one puts zeros there (to which the bias is added, as in Keras).
+    The full output has the length (n - 1) stride + kernel. If the crop is smaller after than before, torch's
+    `output_padding` does it; if it is larger, the rest is cut off afterwards. A negative crop adds zeros there (the
+    bias is added to them, as in Keras).
     """
 
     def __init__(
@@ -127,8 +126,8 @@ class AdditiveUpsample(nn.Module):
     """Bilinear additive upsampling: C x H x W -> C / stride^2 x stride H x stride W, without parameters.
 
     Wojna et al., "The Devil is in the Decoder", 2017 (arXiv 1707.05847): upsample bilinearly, then add groups of
-    stride^2 consecutive channels, so that the number of values is unchanged. The groups are added first here; both
-    steps are linear, so the result is the same, for a fraction of the work. Corners are not aligned.
+    stride^2 consecutive channels, so that the number of values is unchanged. Here the groups are added first. Both
+    steps are linear, so the result is the same with a fraction of the work. Corners are not aligned.
     """
 
     def __init__(self, stride: int = 2) -> None:
@@ -147,19 +146,19 @@ class AdditiveUpsample(nn.Module):
 
 
 def exact(kernel: int, stride: int) -> Pads:
-    """The padding (or, for `up`, the crop) with which a layer keeps, divides or multiplies the size exactly."""
+    """The padding (for `up`: the crop) with which a layer exactly keeps, divides or multiplies the size."""
     total = kernel - stride
     before = max(total, 0) // 2
     return before, total - before
 
 
 def narrower(padding: Pads, kernel: int, to: int) -> Pads:
-    """The padding for a smaller kernel that looks at the same centre: half of the difference less on either side."""
+    """The padding that keeps a smaller kernel at the same centre: smaller by half of the difference on each side."""
     less = kernel - to
     return padding[0] - less // 2, padding[1] - (less - less // 2)
 
 
 def beyond(padding: Pads | None, kernel: int, stride: int) -> Pads:
-    """How much more than the exact rule `padding` adds (for `up`: crops), before and after; (0, 0) if left out."""
+    """How much more `padding` adds (for `up`: crops) than `exact` does, before and after; (0, 0) if left out."""
     rule = exact(kernel, stride)
     return NONE if padding is None else (padding[0] - rule[0], padding[1] - rule[1])

@@ -1,4 +1,4 @@
-"""What stands at the seam of a layer that is split in two: a norm, an activation, both or nothing."""
+"""The seam of a layer that is split in two: a norm between the pieces, an activation, both or nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def joined(
     one: tuple[str, nn.Module], other: tuple[str, nn.Module], channels: int,
     inner_norm: Callable[[int], nn.Module] | None, between: str,
 ) -> nn.Sequential:
-    """Two named pieces with their seam of `channels` between them: first the norm, then the activation."""
+    """Join two named pieces. Between them come a norm of `channels` and then an activation, if asked for."""
     parts = OrderedDict([one])
     if inner_norm is not None:
         parts["norm"] = inner_norm(channels)
@@ -31,7 +31,7 @@ def joined(
 
 
 def check_between(family: str, between: str) -> None:
-    """Raise UserError for an activation that is not known."""
+    """Raise UserError for an unknown activation."""
     if between and between not in BETWEEN:
         raise UserError(
             f"The family '{family}' has no activation '{between}' for between its pieces. {suggest(between, BETWEEN)}"

@@ -1,13 +1,14 @@
-"""How a layer that a family builds of several pieces starts: with the variance of the standard layer in its place.
+"""First weights of composites (layers of several pieces): their variance is that of the standard layer in their place.
 
-A rule for first weights is made for one layer. Given to each piece of a composite, it makes the output too small (N(0,
-0.02) twice in a row) or too large. Here the pieces keep the distribution that the rule drew them from and are scaled:
-every piece preserves the variance of what it is given, and the first ones, through which all else passes, bring the
-whole to the gain of the standard layer; or the last ones, where a norm or an activation stands between.
+A rule for first weights is made for one layer. If each piece of a composite gets it, the output is too small (N(0,
+0.02) twice in a row) or too large. Here the pieces keep the distribution of the rule and are scaled. Every piece
+preserves the variance of its input. Then the first pieces, which all images pass through, are scaled once more, so that
+the whole has the gain of the standard layer. If there is a norm or an activation between the pieces, the last pieces
+are scaled instead.
 
-The gradient that reaches the input is then right by itself. The variance gain of a linear map L is |L|^2 / outputs
-forward and |L|^2 / inputs backward, |L|^2 being the sum of its squared elements; so two maps of the same shapes that
-agree in one agree in the other.
+The gradient that reaches the input is then right too. The variance gain of a linear map L is |L|^2 / outputs forward
+and |L|^2 / inputs backward, where |L|^2 is the sum of its squared elements. So two maps of the same shapes with the
+same forward gain have the same backward gain.
 """
 
 from __future__ import annotations
@@ -59,31 +60,31 @@ class Standard:
 
     @property
     def summed(self) -> float:
-        """How many inputs one output sums, away from the borders; of a transposed layer on average."""
+        """How many inputs are summed into one output, away from the borders; for a transposed layer, on average."""
         thinned = self.stride**2 if self.kind == "up" else 1
         return self.in_channels * self.kernel**2 / thinned
 
     @property
     def fans(self) -> tuple[int, int]:
-        """Fan in and fan out as torch counts them: of a transposed layer they change places."""
+        """Fan in and fan out as torch counts them: for a transposed layer they are swapped."""
         fans = self.in_channels * self.kernel**2, self.out_channels * self.kernel**2
         return fans[::-1] if self.kind == "up" else fans
 
     @property
     def matrix(self) -> tuple[int, int]:
-        """Its weights as a matrix, as torch lays them out: the first axis by all others."""
+        """The shape of its weights as a matrix: torch's first axis, and all other axes together."""
         before, after = self.in_channels, self.out_channels
         first, other = (before, after) if self.kind == "up" else (after, before)
         return first, other * self.kernel**2
 
 
 class Start(NamedTuple):
-    """How the pieces of a composite are to start. It follows from what the composite is made of, not from its weights.
+    """How the pieces of a composite are scaled at the start. It depends on the structure, not on the weights.
 
     Attributes:
-        norms: of each piece's weights, the root of the sum of their squares with which it preserves variance.
-        ends: the pieces (by number) that bring the whole to another gain, all by one factor.
-        power: the mean square of the output then, for an input of variance 1.
+        norms: for each piece, the norm (root of the sum of squares) of its weights with which it preserves variance.
+        ends: the numbers of the pieces that are scaled by one more factor, to give the whole its gain.
+        power: the mean square of the output before this factor, for an input of variance 1.
     """
 
     standard: Standard
@@ -93,7 +94,7 @@ class Start(NamedTuple):
 
 
 def composites(module: nn.Module) -> Iterator[tuple[nn.Module, Standard]]:
-    """The layers inside `module` that stand for a standard one, and for which."""
+    """The layers inside `module` that were built in place of a standard layer, each with that standard layer."""
     for part in module.modules():
         start = getattr(part, "starts_as", None)
         if isinstance(start, Start):
@@ -101,14 +102,14 @@ def composites(module: nn.Module) -> Iterator[tuple[nn.Module, Standard]]:
 
 
 def start_of(module: nn.Module, standard: Standard) -> Start:
-    """How a layer starts that stands for `standard`; its convolutions must have weights, any that are not 0."""
+    """The start of a layer built in place of `standard`. Its convolutions must have weights that are not all 0."""
     pieces = pieces_of(module)
     return _counted(pieces, standard) if is_chain(module) else _measured(module, pieces, standard)
 
 
 @torch.no_grad()
 def calibrate(module: nn.Module, variance: float) -> None:
-    """Scale the pieces of a composite so that it starts as its standard layer with weights of this variance does."""
+    """Scale a composite's pieces so that it starts like its standard layer with weights of this variance."""
     start: Start = module.starts_as  # type: ignore[assignment]
     if sum(piece.weight.numel() for piece in pieces_of(module)) < MANY:
         start = start_of(module, start.standard)
@@ -119,7 +120,7 @@ def calibrate(module: nn.Module, variance: float) -> None:
 
 
 def pieces_of(module: nn.Module) -> list[_ConvNd]:
-    """The convolutions that a layer is made of."""
+    """All convolutions inside a layer."""
     return [part for part in module.modules() if isinstance(part, _ConvNd)]
 
 

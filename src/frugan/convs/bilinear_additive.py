@@ -1,7 +1,7 @@
-"""The bilinear additive family: upsample without weights, adding groups of channels, then a K x K convolution.
+"""The bilinear additive family: upsampling without weights that adds groups of channels, then a K x K convolution.
 
-Wojna et al. 2017, "The Devil is in the Decoder" (arXiv 1707.05847). For `up` only. Of a transposed layer's weights
-1/stride^2 is left; of its multiply-accumulates all, since the convolution runs on the larger image.
+Wojna et al. 2017, "The Devil is in the Decoder" (arXiv 1707.05847). For `up` only. It has 1/stride^2 of the weights of
+a transposed layer, but as many multiply-accumulates, since the convolution runs on the larger image.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def up(
 
 
 def decline(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, **contract: object) -> nn.Module:
-    """Layers that do not double the image are left to the standard family."""
+    """Raises Declined: the standard family builds layers that keep or divide the size."""
     raise Declined("bilinear additive upsampling is for layers that enlarge the image")
 
 

@@ -1,7 +1,7 @@
 """The depthwise separable family: one K x K kernel per channel, then (or before it) a 1 x 1 layer that mixes channels.
 
-Chollet 2016 (arXiv 1610.02357); in GANs, Ngxande et al. 2019 (arXiv 1903.02225). The depthwise part carries stride and
-padding. Of the weights 1/out + 1/K^2 is left.
+Chollet 2016 (arXiv 1610.02357); in GANs, Ngxande et al. 2019 (arXiv 1903.02225). The depthwise part has the stride and
+the padding. It has 1/out + 1/K^2 of the standard layer's weights.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def down(
     """A depthwise K x K convolution of stride `stride` and a 1 x 1 convolution; `inner_norm` stands between them.
 
     Args:
-        order: "depthwise_first" as in the papers; "pointwise_first" mixes at the input's resolution, which is cheaper
-            for `up` (stride^2 times fewer multiply-accumulates there) and dearer for `down`.
-        multiplier: kernels for each input channel, so that the 1 x 1 layer mixes this many times as many maps (Keras'
-            depth_multiplier). Only with "depthwise_first".
-        between: an activation at the seam, after `inner_norm`: "tanh", "relu", "leaky_relu", or "" for none.
+        order: "depthwise_first" as in the papers. "pointwise_first" has the 1 x 1 layer at the input's resolution:
+            cheaper for `up` (stride^2 times fewer multiply-accumulates in this layer), more expensive for `down`.
+        multiplier: how many kernels each input channel has; the 1 x 1 layer then mixes this many times as many maps
+            (Keras' depth_multiplier). Only with "depthwise_first".
+        between: an activation between the two, after `inner_norm`: "tanh", "relu", "leaky_relu", or "" for none.
     """
     return _separable(
         partial(Convolution, padding_mode=padding_mode), in_channels, out_channels, kernel, stride, bias, inner_bias,

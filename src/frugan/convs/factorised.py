@@ -1,8 +1,8 @@
 """The factorised family: a K x K kernel becomes K x 1 then 1 x K, or two smaller kernels, or both at once.
 
 Szegedy et al. 2015 (arXiv 1512.00567), as the public project `josephjojoe/factorised-image-generation` uses it for
-generators. Unlike there, a stride s is split into (s, 1) and (1, s), so an `up` layer multiplies the size by s and
-leaves no holes; `holes=True` repeats the original.
+generators. One thing differs: a stride s is split into (s, 1) and (1, s), so an `up` layer multiplies the size by s
+without holes. `holes=True` does it as in the project.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def down(
         form: "pair" is K x 1 then 1 x K; "small" two kernels of (K + 1) / 2 that together see as far as one K x K
             (two 3 x 3 for K = 5), for odd K from 5; "both" those two, each split into a pair.
         middle: the width between the pieces as a multiple of `out_channels`.
-        holes: both halves of a pair carry the stride (s, s), so that the size changes by s^2 and an `up` layer leaves
-            zeros between its values: the published project's fault, kept to reproduce its figures.
-        between: an activation at the seam, after `inner_norm`: "tanh", "relu", "leaky_relu", or "" for none.
+        holes: both halves of a pair have the stride (s, s), so the size changes by s^2, and an `up` layer leaves zeros
+            between its values. This is an error of the published project, kept to reproduce its numbers.
+        between: an activation, after `inner_norm`: "tanh", "relu", "leaky_relu", or "" for none.
 
-    The seam, where `inner_norm` and `between` stand, is between the two halves of a pair; in "both", between the pairs.
-    Raises Declined where there is nothing to split.
+    `inner_norm` and `between` are between the two halves of a pair; in "both", between the pairs. Raises Declined
+    if there is nothing to split.
     """
     return _pieces(
         partial(Convolution, padding_mode=padding_mode), in_channels, out_channels, kernel, stride, bias, inner_bias,

@@ -1,7 +1,7 @@
-"""The grouped family: a K x K convolution whose channels are cut into groups that do not see one another.
+"""The grouped family: a K x K convolution in groups; each output channel is computed from its own group only.
 
-As in AlexNet and ResNeXt (Xie et al. 2017, arXiv 1611.05431); no shuffling of channels afterwards. Of the weights and
-of the multiply-accumulates 1/groups is left.
+As in AlexNet and ResNeXt (Xie et al. 2017, arXiv 1611.05431), without shuffling of channels afterwards. It has 1/groups
+of the standard layer's weights and multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def down(
     padding_mode: str = "zeros",
     groups: int = 4,
 ) -> nn.Module:
-    """A K x K convolution in `groups` groups, without a seam. Raises Declined if they do not divide the channels."""
+    """A K x K convolution in `groups` groups. Raises Declined if `groups` does not divide the channels."""
     return _grouped(
         partial(Convolution, padding_mode=padding_mode), in_channels, out_channels, kernel, stride, bias, padding,
         groups,

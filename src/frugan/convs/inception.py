@@ -1,8 +1,8 @@
-"""The inception family: four branches of a quarter of the width each, side by side. frugan's own design.
+"""The inception family: four branches side by side, each with a quarter of the channels. frugan's own design.
 
-The factorised project only names an "InceptionGAN"; this is what we make of the name, after Szegedy et al. 2014 and
-2015 (arXiv 1409.4842, 1512.00567) and, for `up`, Wojna et al. 2017 (arXiv 1707.05847). Like every family's, the layer
-is linear: norms and activations follow it, they do not stand inside (but for `inner_norm`).
+The factorised project only names an "InceptionGAN" and does not describe it. So we designed one, after Szegedy et al.
+2014 and 2015 (arXiv 1409.4842, 1512.00567) and, for `up`, Wojna et al. 2017 (arXiv 1707.05847). As in all families, the
+layer is linear: norms and activations come after it, and only `inner_norm` is inside.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from frugan.convs._primitives import NONE, AdditiveUpsample, Convolution, beyond
 class Branches(nn.Module):
     """Four branches of out/4 channels, concatenated: 1 x 1; 1 x 1, K x 1, 1 x K; 1 x 1, 3 x 3, 3 x 3; pool, 1 x 1.
 
-    `stride` is carried by the first wide layer of a branch, or by its last 1 x 1. The input is first enlarged by
-    `upsample` if there is one, then padded by `shift` (before, after), so that any padding asked for is honoured.
+    The first wide layer of a branch has the stride, or the last 1 x 1 if there is no wide one. The input is first
+    enlarged by `upsample`, if there is one. Then it is padded by `shift` (before, after), so that any padding is
+    possible.
     """
 
     def __init__(
@@ -68,8 +69,9 @@ def down(
     inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
     padding_mode: str = "zeros",
 ) -> nn.Module:
-    """`Branches` of stride `stride`; `inner_norm` follows the two reducing 1 x 1 layers. Raises Declined if 4 does not
-    divide `out_channels`.
+    """`Branches` of stride `stride`; `inner_norm` comes after the two first 1 x 1 layers.
+
+    Raises Declined if 4 does not divide `out_channels`.
     """
     _check(out_channels, kernel)
     return Branches(

@@ -16,7 +16,7 @@ def down(
     inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
     padding_mode: str = "zeros",
 ) -> nn.Module:
-    """A K x K convolution of stride `stride`. There is no seam, so `inner_bias` and `inner_norm` have no effect."""
+    """A K x K convolution of stride `stride`. It is one piece, so `inner_bias` and `inner_norm` have no effect."""
     around = exact(kernel, stride) if padding is None else padding
     return Convolution(
         in_channels, out_channels, (kernel, kernel), stride=(stride, stride), rows=around, columns=around, bias=bias,

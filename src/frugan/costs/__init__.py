@@ -1,16 +1,18 @@
 """What a network costs: parameters, multiply-accumulates, activation memory, and time on this machine.
 
-`cost` counts almost without computing: the network runs once with its convolutions and matrix products left out (which
-starts faster than torch's tensors without data). It follows the formulas of the plain form: a convolution makes
+`cost` computes almost nothing: the network runs once, with its convolutions and matrix products replaced by zeros (this
+starts faster than torch's tensors without data). It counts by these formulas, whatever kernel computes a layer: a
+convolution makes
 H_out W_out C_out (C_in / groups) K^2 multiply-accumulates, a transposed one H_in W_in C_in (C_out / groups) K^2, a
-dense layer in x out, a bilinear one in1 x in2 x out, a recurrent one every weight matrix once a step. Attention makes
-its projections, and apart from them, as `macs_attention`, queries x keys x width for the scores and as many for the
-values. Norms, activations, additions, resizing and all other work by element are free (docs/precision.md, "Counting").
-`latency` measures, because fewer multiply-accumulates are a hypothesis and the clock decides.
+dense layer in x out, a bilinear one in1 x in2 x out, a recurrent one as many as it has weights at each step. Attention
+makes its projections. Its scores, queries x keys x width, and its values, as many again, are counted apart, as
+`macs_attention`. Norms, activations, additions, resizing and all other work by element cost nothing (docs/precision.md,
+"Counting"). `latency` measures the time, since fewer multiply-accumulates do not always mean a faster network.
 
-Any torch module will do. One that multiplies outside of layers says how much by a method ``macs(input_shape) -> int``,
-one that computes attention by hand by ``macs_attention(input_shape) -> int``: for a whole input of that shape, without
-what the layers in it make. What the formulas and torch's flop counter do not agree in is a doubt of the count.
+Any torch module will do. A module that multiplies outside of layers says how much by a method ``macs(input_shape) ->
+int``. One that computes attention by hand has ``macs_attention(input_shape) -> int``. Both count the whole input of
+that shape, without what the layers inside the module make. Where the formulas and torch's flop counter disagree, the
+count has a doubt (`Cost.doubts`).
 """
 
 from __future__ import annotations
@@ -67,13 +69,14 @@ class LayerCost:
 class Cost:
     """The cost of one network.
 
-    `parameters` are weights, trainable or frozen, and running means and variances; `trainable` those that an optimiser
-    may change; `buffers` the elements of all other buffers (counters, spectral vectors, reference batches). `macs` are
-    multiply-accumulates per image of products with weights, `macs_attention` those of attention; tables show
-    `all_macs`, their sum. `macs_flop_counter` is the cross-check, torch's flop counter halved. `activation_bytes` is
-    the size in float32, per image, of all that the layers put out; an in-place layer or a view adds nothing.
+    `parameters` counts weights, trainable or frozen, and running means and variances; `trainable` counts those that an
+    optimiser may change; `buffers` counts the elements of all other buffers (counters, spectral vectors, reference
+    batches). `macs` are multiply-accumulates per image of products with weights, `macs_attention` those of attention;
+    tables show `all_macs`, their sum. `macs_flop_counter` is a second count to compare with: torch's flop counter,
+    halved. `activation_bytes` is the size of all outputs of layers per image, in float32; an in-place layer or a view
+    adds nothing.
 
-    `doubts` say why the multiply-accumulates are not to be believed; there are none where they are. `notes` are these
+    `doubts` say why the multiply-accumulates may be wrong. It is empty if they can be trusted. `notes` hold the doubts
     and what else a reader should know.
     """
 
@@ -95,7 +98,7 @@ class Cost:
 
     @property
     def shown_macs(self) -> str:
-        """The same in words; what is not to be believed has a question mark."""
+        """`all_macs` in words, with a question mark if there are doubts."""
         return f"{self.all_macs:,}{' ?' if self.doubts else ''}"
 
     def as_dict(self, *, layers: bool = False) -> dict[str, Any]:
@@ -118,22 +121,22 @@ class Cost:
 
 
 def cost(module: nn.Module, *inputs: Any, batch: int | None = None) -> Cost:
-    """Count what `module` costs per image; the module stays as it is.
+    """Count what `module` costs per image. The module is not changed.
 
     Args:
         module: any torch module.
         inputs: what it is called with: tensors, shapes with their batch (``(1, 3, 64, 64)``), or a dict of such for
             keyword arguments.
-        batch: how many images the inputs hold. Left out, it is the first axis of those that have one: a single number
-            (a time step) counts no images, and an image without a batch axis is known by the layers that take it.
+        batch: how many images the inputs hold. If left out, it is the length of the first axis. Single numbers (time
+            steps) are ignored, and the layers tell if an image has no batch axis.
 
-    Raises UserError if the module does not run on them, or if it is not clear how many images they hold.
+    Raises UserError if the module does not run on the inputs, or if it is not clear how many images they hold.
     """
     return priced(module, observe(module, *inputs, batch=batch))
 
 
 def priced(module: nn.Module, seen: Observation) -> Cost:
-    """The cost of `module` by what was seen when it ran."""
+    """The cost of `module`, from the observation of one run."""
     work: dict[str, list[int]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     made = 0
@@ -175,7 +178,7 @@ def priced(module: nn.Module, seen: Observation) -> Cost:
 
 
 def parameters(module: nn.Module) -> int:
-    """How many parameters a module holds by the project's way of counting: weights, running means and variances."""
+    """How many parameters a module has. Running means and variances count as well as weights."""
     counted: set[int] = set()
     total = 0
     for sub in module.modules():
@@ -185,7 +188,7 @@ def parameters(module: nn.Module) -> int:
 
 
 def table(rows: Sequence[Sequence[str]], *, right: int) -> str:
-    """Rows of text as aligned columns, the last `right` of them to the right; the first row is the heading."""
+    """Rows of text as aligned columns; the last `right` columns are aligned right. The first row is the heading."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     left = len(widths) - right
     rule = ["-" * width for width in widths]

@@ -1,4 +1,4 @@
-"""Networks and what they are called with."""
+"""Networks and the tensors that they are called with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from frugan.registry import UserError
 
 
 def duplicate(module: nn.Module, *, share: bool = False) -> nn.Module:
-    """A deep copy; with `share`, one that holds the very parameters of the original, so that it takes no memory."""
+    """A deep copy. With `share` it has the same parameter tensors as the original, so it takes no more memory."""
     memo: dict[int, Any] = {}
     for tensor in all_tensors(module):
         if nn.parameter.is_lazy(tensor):
@@ -27,7 +27,7 @@ def duplicate(module: nn.Module, *, share: bool = False) -> nn.Module:
 
 
 def arguments(inputs: tuple[Any, ...]) -> tuple[list[Any], dict[str, Any]]:
-    """What a module is called with, by place and by name. Raises UserError if there is nothing."""
+    """The arguments that a module is called with: positional, then by name. Raises UserError if there are none."""
     if len(inputs) == 1 and isinstance(inputs[0], (tuple, list)) and not is_shape(inputs[0]):
         packed = hasattr(inputs[0], "_fields")  # a packed sequence is one argument
         inputs = inputs if packed else tuple(inputs[0])
@@ -73,6 +73,6 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
-    """What a module computes in."""
+    """The floating-point type that a module computes in."""
     floating = (tensor.dtype for tensor in module.parameters() if tensor.is_floating_point())
     return next(floating, torch.get_default_dtype())

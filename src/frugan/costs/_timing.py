@@ -57,8 +57,8 @@ def latency(
     Args:
         inputs: as for `cost`; their batch is replaced by each of `batches`, and what has none (a single time step, a
             table of words beside the images) is given as it is.
-        device: where to measure; where the module lies if left out.
-        seconds: about how long a batch size may take; fewer repeats, but at least five, are made of a slow network.
+        device: where to measure. If left out: where the module is.
+        seconds: about how long each batch size may take. A slow network gets fewer repeats, but at least five.
     """
     arms = {"": (module, *inputs)}
     return latencies(arms, batches=batches, repeats=repeats, warm_up=warm_up, device=device, seconds=seconds)[""]
@@ -68,10 +68,11 @@ def latencies(
     arms: Mapping[str, tuple[Any, ...]], *, batches: Sequence[int] = (1, 64), repeats: int = 50, warm_up: int = 10,
     device: str | torch.device | None = None, seconds: float = 30.0,
 ) -> dict[str, list[Latency]]:
-    """Measure several networks in turn (A B A B ...), so that what disturbs the machine disturbs all alike.
+    """Measure several networks in turn (A B A B ...), so that other work on the machine slows all of them alike.
 
     Args:
-        arms: name -> (module, *inputs), as for `latency`; the other arguments too, `seconds` being for all together.
+        arms: name -> (module, *inputs), as for `latency`. The other arguments are the same; `seconds` is for all
+            together.
     """
     found: dict[str, list[Latency]] = {name: [] for name in arms}
     with contextlib.ExitStack() as stack, torch.inference_mode():
@@ -106,7 +107,7 @@ def processor() -> str:
 
 
 def machine(device: torch.device | str = "cpu") -> str:
-    """The processor, or the card, and torch's version: what a measured time must be read with."""
+    """The processor or the card, and torch's version. Every measured time has to state them."""
     device = torch.device(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return f"{name}, torch {torch.__version__}"

@@ -1,8 +1,8 @@
-"""Data: where real images come from. Any source is packed once into bytes, and read from there in endless batches.
+"""Data: where real images come from. Any source is packed into bytes once, and batches are read from the pack.
 
-A source is a string: `glyphs` (built in), a folder or file, `hub:owner/name`, or a named data set such as `mnist`
-that is looked for on this machine. One source never replaces another: a missing one raises an error that says
-where it was searched for. `docs/data.md` has all of them, and the rules by which odd images are converted.
+A source is a string: `glyphs` (built in), a folder or file, `hub:owner/name`, or a named data set such as `mnist`,
+which is searched for on this machine. If a source is missing, an error says where it was searched for; another source
+is never used instead. `docs/data.md` lists all sources and the rules for converting unusual images.
 """
 
 from __future__ import annotations
@@ -91,15 +91,15 @@ class Dataset:
 
     @property
     def conditions(self) -> int:
-        """How many values a network's condition has: classes, or attributes; 0 when unlabelled."""
+        """The size of a network's condition for these data: how many classes or attributes; 0 when unlabelled."""
         return len(self.attributes or self.classes)
 
     def only(self, classes: Sequence[int | str]) -> Dataset:
-        """The images of some classes, by number or name; new labels are places in `classes`. In memory, not packed.
+        """The images of some classes, by number or name, in memory. New labels are positions in `classes`.
 
         Raises:
-            UserError: a class is not there, or there are no labels, or there are attributes (`open_dataset` chooses by
-                them).
+            UserError: a class does not exist, there are no labels, or the labels are attributes (then use `only` of
+                `open_dataset`).
         """
         if self.attributes:
             raise UserError(
@@ -128,7 +128,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """A source as `frugan data list` shows it: what it is, how many classes, how to get it, and where it was found."""
+    """A source as `frugan data list` shows it: what it is, how many classes, how to get it, and where it is."""
 
     name: str
     what: str
@@ -147,8 +147,8 @@ class CheckReport:
         usable: how many of them can be used.
         skipped: the others, each with its reason.
         shapes: (shape as converted, how many), the most frequent first.
-        enlarged: how many are smaller than the asked size.
-        notes: what the user should know about how it is read.
+        enlarged: how many are smaller than the size that was asked for.
+        notes: what the user should know about how the source is read.
     """
 
     title: str
@@ -181,18 +181,19 @@ def open_dataset(
         split: ``train`` or ``test`` (held out).
         size: side, or (height, width); None keeps the size that all images share.
         channels: 1 or 3; None keeps grey images grey.
-        only: classes to take, by name or number, in the order that gives them their labels; of a source with
-            attributes what all images taken must have, e.g. ``("glasses", "not hat")``.
-        attributes: which attributes the labels shall be, in this order; all in the source's order if left out.
-        exclusive: groups of attributes of which an image has at most one; a group without any attribute of this source
-            is ignored.
+        only: classes to take, by name or number; the first one gets label 0, and so on. For a source with attributes:
+            what every image must have, e.g. ``("glasses", "not hat")``.
+        attributes: which attributes are used as labels, in this order. If left out: all, in the source's order.
+        exclusive: groups of attributes of which an image has at most one, e.g. hair colours. Groups without any
+            attribute of this source are ignored.
         limit: use at most this many images: a random choice, but always the same one.
         allow_unusable: go on where more than 5 % of the images cannot be used.
         cache: folder instead of ``$FRUGAN_CACHE`` or ``~/.cache/frugan``.
         progress: called now and then while packing, with the images done and the total.
 
     Raises:
-        UserError: the source, split, class or attribute is not there, or its images cannot be used; says what to do.
+        UserError: the source, split, class or attribute does not exist, or its images cannot be used. It says what to
+            do.
     """
     if isinstance(attributes, str):
         raise UserError(f"data.attributes={attributes!r}: give a list of names, e.g. ['{attributes}'].")
@@ -235,7 +236,7 @@ def has_split(source: str, split: str) -> bool:
 
 
 def sources() -> list[SourceInfo]:
-    """What can be a source: the built-in ones, the named ones and where they were found, and the kinds of files."""
+    """All kinds of sources: built-in ones, named data sets with their folders on this machine, and kinds of files."""
     kinds = [readers.find(name) for name in readers.names()]
     built_in = [
         SourceInfo(name, what, classes or None, "nothing to get", "built in")
@@ -261,10 +262,10 @@ def check(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Read every image of a source without packing it, and report; arguments as of `open_dataset`.
+    """Read every image of a source without packing it, and report. Arguments are as for `open_dataset`.
 
     Raises:
-        UserError: the source, split or class is not there. Unusable images are reported, however many.
+        UserError: the source, split or class does not exist. Unusable images raise nothing; they are reported.
     """
     wanted = _wanted(size, channels, only, limit)
     found = _find(source, split, wanted.size, cache)

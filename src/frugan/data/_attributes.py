@@ -1,4 +1,4 @@
-"""Attributes by name: which bits are meant, and which images have what is asked of them."""
+"""Attributes by name: where they stand in the labels, and which images have them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NOT = "not "
 
 
 def numbers_of(name: str, attributes: Sequence[str], classes: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """The places of the attributes that are asked for, in their order. Raises UserError if one is not there."""
+    """The positions of the `wanted` attributes, in the order of `wanted`. Raises UserError if one does not exist."""
     if not attributes:
         has = f"classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''})" if classes else "no labels"
         hint = " data.attributes=[] takes its classes, data.only chooses among them." if classes else ""
@@ -28,7 +28,7 @@ def numbers_of(name: str, attributes: Sequence[str], classes: Sequence[str], wan
 def groups_of(
     name: str, known: Sequence[str], chosen: Sequence[str], exclusive: Sequence[Sequence[str]]
 ) -> tuple[tuple[int, ...], ...]:
-    """Groups of attributes of which an image has at most one, as their places among the `chosen` ones.
+    """Groups of attributes of which an image has at most one, as positions in `chosen`.
 
     A group without any of the `known` attributes belongs to other data and is ignored. Raises UserError if some of a
     group are known and some are not, or if one attribute is in two groups.
@@ -53,7 +53,7 @@ def groups_of(
 
 
 def holding(name: str, attributes: Sequence[str], labels: np.ndarray, wanted: Sequence[str | int]) -> np.ndarray:
-    """Which images have all that is asked for, e.g. ``("glasses", "not hat")``: bool ``[count]``."""
+    """Which images have all `wanted` attributes, e.g. ``("glasses", "not hat")``: bool ``[count]``."""
     names = [str(asked).removeprefix(_NOT).strip() for asked in wanted]
     values = [int(not str(asked).startswith(_NOT)) for asked in wanted]
     return (labels[:, numbers_of(name, attributes, (), names)] == values).all(axis=1)

@@ -1,4 +1,4 @@
-"""Balanced streams: every class, or combination of attributes, equally often, however many images it has."""
+"""Balanced streams: each class (or combination of attributes) comes equally often, however many images it has."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def check_balance(name: str | None) -> None:
 class Even:
     """The order of a stream that draws each of its k groups once in every k positions.
 
-    A group is a class, or a combination of attributes, that has images. Which group comes at a position, and which of
-    its images, follows from (seed, stream, position) alone: the groups are shuffled anew every k positions, and each
-    group's own images are all seen, in a random order, before one comes again.
+    A group is a class, or a combination of attributes, that has images. The group at a position, and which of its
+    images comes, depend on (seed, stream, position) only. The groups are shuffled anew every k positions. Each group's
+    images come in random order, and all of them come once before one comes again.
     """
 
     def __init__(self, dataset: Dataset, seed: int, stream: str) -> None:

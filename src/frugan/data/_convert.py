@@ -1,19 +1,19 @@
-"""One encoded image or array -> bytes of the asked shape, by stated rules; or the reason why it cannot be used.
+"""Convert one encoded image or array to bytes of a given shape, or say why it cannot be used.
 
-The rules, in the order in which they act (they stand in every pack's manifest as `RULES`):
+The rules, in the order in which they are applied (every pack's manifest holds them as `RULES`):
 
-- **frames**: of an animated or many-page file the first.
+- **frames**: the first frame or page of an animated or many-page file is used.
 - **orientation**: EXIF rotation and mirroring are applied.
-- **depth**: 16-bit grey is scaled by its whole range (65,535 becomes 255), never clipped; files of
-  32-bit or float pixels state no range, so such an image is set aside.
+- **depth**: 16-bit grey is scaled so that 65,535 becomes 255; nothing is clipped. Images of 32-bit or float pixels are
+  set aside, since their files do not say which value is white.
 - **transparency**: composited on white.
-- **colour**: palette, CMYK, YCbCr and HSV become RGB; asked for one channel, colour becomes ITU-R 601 luma; asked for
-  three, grey is repeated. If no number is asked for, grey stays grey, and a source with any colour is RGB.
+- **colour**: palette, CMYK, YCbCr and HSV become RGB. If one channel is asked for, colour becomes ITU-R 601 luma; if
+  three are, grey is repeated. If no number is asked for, grey stays grey, and a source with any colour image is RGB.
 - **size**: the shorter side is resized to the target with Lanczos, which averages over all pixels when it shrinks (no
-  aliasing), and what overhangs on the longer side is cut off at both ends. An image smaller than the target is enlarged
-  the same way; how many were enlarged is reported.
-- **set aside, with a reason**: empty files, files that are no image, truncated or damaged images, and images over
-  Pillow's limit of pixels (decompression bombs).
+  aliasing). The longer side is then cut to the target, equally at both ends. A smaller image is enlarged the same way;
+  the number of enlarged images is reported.
+- **set aside, with a reason**: empty files, files that are not images, truncated or damaged images, and images with
+  more pixels than Pillow allows (decompression bombs).
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class Skipped(NamedTuple):
 
 
 class Unusable(Exception):
-    """Why one image cannot be used; caught by whoever reads many."""
+    """One image cannot be used; the text says why. Code that reads many images catches it."""
 
 
 class Converted(NamedTuple):
-    """One image as bytes ``[channels, height, width]``, and whether it had to be enlarged for that."""
+    """One image as bytes ``[channels, height, width]``, and whether it was enlarged."""
 
     pixels: np.ndarray
     enlarged: bool
@@ -65,8 +65,8 @@ def convert(content: bytes | Path | np.ndarray, size: tuple[int, int] | None, ch
 
     Args:
         content: an encoded image, the file of one, or uint8 pixels ``[height, width, 1 | 3 | 4]`` (4 is RGBA).
-        size: None keeps the image's own.
-        channels: None keeps grey grey and makes everything else RGB.
+        size: None keeps the image's own size.
+        channels: None keeps grey images grey and makes all others RGB.
 
     Raises:
         Unusable: with the reason, in words for the user.

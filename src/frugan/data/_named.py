@@ -1,4 +1,4 @@
-"""Sources with a name of their own: well-known data sets, looked for where users keep theirs, never fetched."""
+"""Named sources: well-known data sets, searched for in the user's data folders and never downloaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from frugan.registry import UserError
 class Named(NamedTuple):
     """A well-known data set: what it is, how many classes it has, and how to get it.
 
-    `asked`: whether its reader wants NAME:PATH, because it could not tell the folder from others.
+    `asked`: whether the reader needs NAME:PATH, since the folder alone does not show what it is.
     """
 
     what: str
@@ -54,7 +54,7 @@ def find_folder(name: str, cache: Path | None = None) -> Path | None:
 
 
 def locate(name: str, cache: Path | None = None) -> str:
-    """The folder of a named source, as its reader needs it. If it is not here, UserError says what to do."""
+    """The folder of a named source, as its reader needs it. Raises UserError, with what to do, if there is none."""
     folder = find_folder(name, cache)
     if folder is None:
         searched = ", ".join(str(place / name) for place in places(cache))

@@ -1,9 +1,9 @@
-"""Batches: endless, seeded streams of real images, read from memory.
+"""Batches: endless streams of real images in a random order that depends on the seed.
 
-Which images come at position p of a stream follows from (seed, the stream's name, p) alone: epoch e is a permutation
-drawn for (seed, "order", name, e), and a batch may end one epoch and begin the next. So the position is all there is
-to save, and two runs with one seed get the same images in the same order. A balanced stream has another order, which
-follows from the same three.
+The image at position p of a stream depends on (seed, the stream's name, p) only. Epoch e is a permutation drawn for
+(seed, "order", name, e). A batch may end one epoch and begin the next. So a stream's only state is its position, and
+two runs with the same seed get the same images in the same order. A balanced stream has another order, which depends on
+the same three.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class Batches:
 
     Args:
         streams: name of the stream -> its data set.
-        seed: of the order.
-        image_range: of the float images handed out.
-        device: where batches are wanted; bytes travel, floats are made there.
+        seed: the order depends on it.
+        image_range: the range of the float images.
+        device: where batches are needed. Bytes are copied there, then become floats.
         channels_last: the memory format of the images.
         rank: this process's number among `world`; each gets its slice of every batch.
         balance: name of a stream -> ``"even"`` to draw every class, or combination of attributes, equally often; the
             images of a small one then come more often than others. Streams that are not named are drawn as they are.
 
     Raises:
-        UserError: there is no such balance, or the data to be balanced have no labels.
+        UserError: the balance does not exist, or the data to be balanced have no labels.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Batches:
         return sum(self._positions.values())
 
     def take(self, stream: str, count: int) -> Batch:
-        """The next `count` images over all processes; this process gets its ``count / world`` of them, with labels.
+        """Take the next `count` images over all processes. This process gets ``count / world`` of them, with labels.
 
         Raises:
             UserError: there is no such stream, or `count` cannot be divided among the processes.
@@ -90,9 +90,9 @@ class Batches:
         return batch
 
     def first(self, stream: str, count: int) -> Batch:
-        """The data set's first `count` images in its own order, whole on every process: for previews, takes none.
+        """The data set's first `count` images in its own order, for previews. The stream's position does not change.
 
-        A data set with fewer images starts again from its first.
+        Every process gets all of them. A data set with fewer images starts again from its first.
         """
         dataset = self._dataset(stream)
         return self._read(dataset, torch.arange(count) % len(dataset))
@@ -102,7 +102,7 @@ class Batches:
         return dict(self._positions)
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go to saved positions. Raises UserError if they are of other streams."""
+        """Continue from saved positions. Raises UserError if they belong to other streams."""
         if set(state) != set(self._positions):
             raise UserError(
                 f"The checkpoint was saved with the streams {', '.join(sorted(state))}, but this run has "

@@ -2,10 +2,10 @@
 
 A pack is a folder of the cache, `packs/<key>`: `images.npy` (uint8 ``[count, channels, height, width]``),
 `labels.npy` (int64 ``[count]`` or ``[count, bits]``, where there are labels) and `manifest.json` (format version,
-names, shape, content hash, the rules of conversion, what was set aside and why). The key follows from the source's
-files (paths, sizes, times of change) and from what was asked of it, so a changed folder is packed anew and an unchanged
-one opens at once. A pack holds all attributes; a choice of them is made when it is opened. It is written under another
-name and then renamed, so a pack with its final name is complete.
+names, shape, content hash, the rules of conversion, what was set aside and why). The key depends on the source's files
+(paths, sizes, times of change) and on what was asked for. So a changed folder is packed anew, and an unchanged one
+opens at once. A pack holds all attributes; opening it selects some. It is written under another name and then renamed,
+so a pack with its final name is complete.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of a source: size (height, width), channels, classes by number or name, how many images at most."""
+    """What to read of a source: size (height, width), channels, classes by number or name, at most how many images."""
 
     size: tuple[int, int] | None
     channels: int | None
@@ -58,10 +58,10 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Pack:
-    """A pack, open: images uint8 ``[count, channels, height, width]``, labels int64 ``[count]`` or None.
+    """An open pack: images uint8 ``[count, channels, height, width]``, labels int64 ``[count]`` or None.
 
-    With attributes labels are ``[count, bits]``, and `images_hash` is there so that a choice of them can be hashed
-    without the images being read.
+    Attributes are labels ``[count, bits]``. `images_hash` then allows to hash some of the attributes without reading
+    the images.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Pack:
 
 
 class Conversion(NamedTuple):
-    """One image of a source: where it lies, and its pixels, or None and the reason why it cannot be used."""
+    """One image of a source: its path and pixels, or None with the reason why it cannot be used."""
 
     path: str
     converted: Converted | None
@@ -95,8 +95,8 @@ def open_pack(
     """Open the pack of a source; make it first if it is not there.
 
     Raises:
-        UserError: over `UNUSABLE_SHARE` of the images cannot be used (unless allowed), none can, their sizes differ and
-            no size is asked for, a class is not there, or the cache cannot be written.
+        UserError: more than `UNUSABLE_SHARE` of the images cannot be used (unless allowed), or none; sizes differ and
+            no size is asked for; a class does not exist; or the cache cannot be written.
     """
     asked = [FORMAT, found.name, found.identity, split, wanted.size, wanted.channels, wanted.only, wanted.limit]
     key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
@@ -122,7 +122,7 @@ def open_pack(
 
 
 def open_content(found: Found, wanted: Wanted) -> tuple[Content, list[int]]:
-    """The source, open, and the numbers of the images that are asked for. Raises UserError if a class is not there."""
+    """Open the source: its content and the numbers of the images asked for. Raises UserError for an unknown class."""
     content = _readable(found.open)
     return content, _choose(found, content, wanted)[0].tolist()
 
@@ -146,7 +146,7 @@ def convert_all(content: Content, numbers: Sequence[int], wanted: Wanted) -> Ite
 
 
 def class_numbers(name: str, classes: Sequence[str], only: Sequence[str | int]) -> list[int]:
-    """Classes given by name or number, as numbers, in the order given. Raises UserError if one is not there."""
+    """The numbers of classes given by name or number, in the same order. Raises UserError for an unknown class."""
     if not classes:
         raise UserError(
             f"{name} has no labels, so data.only cannot choose classes ({', '.join(map(str, only))}). Leave it out."
@@ -165,7 +165,7 @@ def class_numbers(name: str, classes: Sequence[str], only: Sequence[str | int]) 
 
 
 def renumber(labels: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
-    """Place of each label among the chosen classes, -1 for others."""
+    """The position of each label in `chosen`; -1 for other labels."""
     table = np.full(max(int(labels.max(initial=0)), *chosen) + 1, -1, np.int64)
     table[list(chosen)] = np.arange(len(chosen))
     return table[labels]
@@ -180,7 +180,7 @@ def content_hash(images: Iterable[Any], labels: np.ndarray | None, shape: Sequen
 
 
 def attributes_hash(images_hash: str, labels: np.ndarray, shape: Sequence[int]) -> str:
-    """The content hash of images with attributes ``[count, bits]``, over the hash of the image bytes, not the bytes."""
+    """The content hash of images with attributes ``[count, bits]``, made from the hash of the image bytes."""
     return _finish(hashlib.sha256(images_hash.encode()), labels.ravel(), shape)
 
 
@@ -375,10 +375,10 @@ LARGE = 1 << 30
 
 
 def mapped(path: Path) -> Tensor:
-    """The images of an .npy file, mapped: only what is read takes memory.
+    """The images of an .npy file, memory-mapped: only the parts that are read take memory.
 
-    A batch comes from random places of the file. At each of them the system reads ahead, by 8 MB on some machines,
-    which is useless in a large file: a batch of 64 out of a million images took a second. So that is switched off.
+    The system's reading ahead is switched off. A batch comes from random places of the file, and some systems read 8 MB
+    at each of them: a batch of 64 out of a million images then took a second.
     """
     # Copy-on-write ("c"): torch wants writable memory, and nothing written to it reaches the file.
     images = np.load(path, mmap_mode="c")

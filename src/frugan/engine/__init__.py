@@ -1,4 +1,4 @@
-"""The engine: a loop that knows the `Game` contract and no game.
+"""The engine: the training loop. It knows the contract `Game`, but no single game.
 
     loop         play a round, average, count, save, let the observers look
     update       how players are trained                  clock        progress, random numbers

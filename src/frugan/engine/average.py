@@ -1,4 +1,4 @@
-"""Averaged weights: a copy of a network that follows it slowly, and is what gets evaluated and shipped."""
+"""Averaged weights: a copy of a network that follows it slowly. The copy is evaluated and shipped."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ STANDING_BATCH, STANDING_BATCHES = 64, 8
 
 
 class Average:
-    """An exponential moving average of a network's weights, by half-life in images seen.
+    """An exponential moving average of a network's weights, with a half-life in images seen.
 
     theta_average <- beta theta_average + (1 - beta) theta with beta = 0.5^(batch / half-life) (Karras et al. 2018; the
-    half-life form of 2020). A norm's running statistics are averaged with the weights until `measure_standing` is asked
-    for better ones; other buffers are copied, unless the module's dict `averaging` says otherwise.
+    half-life form of 2020). Running statistics of norms are averaged like weights; `measure_standing` replaces them
+    with better ones. Other buffers are copied, unless the module's dict `averaging` says otherwise.
 
     Args:
-        half_life: images after which an old weight counts half; 0 only copies.
-        start: images seen before averaging begins; until then the copy equals the network.
-        ramp: the half-life is at most this share of the images seen, so that first weights are soon forgotten (Karras
-            et al. 2020, arXiv 2006.06676, code: 0.05); None for no such limit.
+        half_life: after this many images, an old weight counts half. 0 means a plain copy.
+        start: images seen before averaging begins. Until then the copy equals the network.
+        ramp: the half-life is at most this share of the images seen, so that the first weights soon stop to count
+            (Karras et al. 2020, arXiv 2006.06676, code: 0.05). None: no such limit.
     """
 
     def __init__(self, network: nn.Module, half_life: float, start: int = 0, ramp: float | None = None) -> None:
@@ -53,7 +53,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, images: int, batch: int) -> None:
-        """Follow the network one round further, after `images` real images of which `batch` were new."""
+        """Follow the network for one round. `images` real images were seen so far, `batch` of them in this round."""
         half_life = self.half_life if self.ramp is None else min(self.half_life, self.ramp * images)
         beta = 0.5 ** (batch / half_life) if half_life > 0 and images > self.start else 0.0
         averaged = [(mine, theirs) for mine, theirs, average in self._pairs if average]
@@ -74,18 +74,18 @@ class Average:
 
 @torch.no_grad()
 def measure_standing(networks: Iterable[nn.Module], show: Callable[[int], object]) -> Callable[[], None]:
-    """Measure the means and variances that the batch norms of `networks` store, again and for averaged weights.
+    """Measure the means and variances that batch norms store anew, for averaged weights.
 
-    No batch has ever passed through averaged weights, and averaging the statistics of training does not give theirs:
-    early in a run this alone can add half and more to a generator's distance to real images. (Izmailov et al. 2018,
-    arXiv 1803.05407, section 3.2; the "standing statistics" of Brock et al. 2019, arXiv 1809.11096.) A norm that no
-    image passes through keeps its values.
+    Averaged weights have never seen a batch, and the averaged statistics of training are not right for them. Early in a
+    run this error alone can add half or more to a generator's distance to real images. (Izmailov et al. 2018, arXiv
+    1803.05407, section 3.2; the "standing statistics" of Brock et al. 2019, arXiv 1809.11096.) A norm that no image
+    passes through keeps its values.
 
     Args:
-        show: makes a batch of 64 images with the networks, a different one for each number from 0.
+        show: called with 0, 1, 2, ...; makes a batch of 64 images with the networks, a different one for each number.
 
     Returns:
-        A function that gives the norms their former statistics back.
+        A function that restores the norms' old statistics.
     """
     norms = [
         module for network in networks for module in network.modules()

@@ -1,8 +1,8 @@
-"""Checkpoints: everything with state in one file, written so that a kill at any moment never loses the last good one.
+"""Checkpoints: the whole state of a run in one file. A kill at any moment never loses the last good checkpoint.
 
 A checkpoint is one safetensors file: every tensor under ``part/path``, everything else as JSON in its header. It is
-written under another name, flushed to the disk, renamed to a name that carries its own checksum, read back and
-verified, and only then are older ones removed. No pickle is written or read.
+written under another name, flushed to the disk, renamed to a name with its checksum, read back and verified. Only then
+are older checkpoints removed. No pickle is written or read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def capture(parts: Mapping[str, Stateful]) -> tuple[dict[str, Tensor], dict[str,
 
 
 def restore(parts: Mapping[str, Stateful], tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
-    """Give every part the state that `capture` took. Raises UserError if these are other parts."""
+    """Give every part the state that `capture` returned. Raises UserError if the parts are not the same."""
     if set(parts) != set(rest):
         odd = sorted(set(parts) ^ set(rest))
         raise UserError(
@@ -135,9 +135,9 @@ def _is_whole(path: Path) -> bool:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest checkpoint whose checksum holds, or None if there is none; a damaged one is passed over.
+    """The newest checkpoint that is not damaged (its checksum is right); None if there are no checkpoints.
 
-    Raises UserError if there are checkpoints and all are damaged: a run must not begin anew without being asked to.
+    Raises UserError if all checkpoints are damaged: a run must not begin anew unless the user asks for it.
     """
     if not folder.is_dir():
         return None
@@ -160,7 +160,7 @@ def images_of(path: Path) -> int:
 
 
 def read(path: Path, device: torch.device | str = "cpu", only: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors (those whose name begins with `only`) and the rest of a checkpoint.
+    """The tensors of a checkpoint whose names begin with `only`, and everything else in it.
 
     Raises UserError if it cannot be read.
     """

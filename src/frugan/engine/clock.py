@@ -1,4 +1,4 @@
-"""How far a run is, in real images shown; and the random numbers that follow from that."""
+"""The progress of a run, in real images shown, and the random numbers that depend on it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a game may know of how far the run is; see `frugan.games.Progress`."""
+    """The progress of a run, as a game sees it; see `frugan.games.Progress`."""
 
     images: int
     rounds: int
@@ -39,7 +39,7 @@ class Progress:
     processes: Processes = field(default_factory=Processes)
 
     def generator(self, name: str) -> torch.Generator:
-        """CPU random numbers that follow from (seed, name, images)."""
+        """A generator of CPU random numbers, which depend on (seed, name, images) only."""
         return seeds.generator(self.seed, name, self.images)
 
     def share(self, whole: Tensor) -> Tensor:
@@ -47,5 +47,5 @@ class Progress:
         return self.processes.share(whole)
 
     def mean(self, tensor: Tensor) -> Tensor:
-        """The mean of a tensor over all processes, detached. A game decides by such means: all processes alike."""
+        """The mean of a tensor over all processes, detached. With it, a game decides the same in every process."""
         return self.processes.mean_(tensor.detach().clone())

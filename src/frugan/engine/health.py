@@ -1,20 +1,22 @@
-"""Health: what is going wrong with a run, seen in numbers before it is seen in pictures.
+"""Health: numbers that show that a run goes wrong, before its pictures show it.
 
-Measured on 128 images of fixed latents, against 128 real ones. For a translator: on 128 real images after translation,
-against the same images before it, since it should keep most of them:
+They are measured on 128 images of fixed latents, and compared with 128 real images. For a translator: on 128 real
+images after translation, compared with the same images before it, since it should keep most of each image.
 
-- `spread`: mean distance between two fakes over that between two reals. One image for everything gives 0.
-- `nearest`: median distance of a fake to its nearest other fake, over the same distance for real images. It falls when
-  a few images are repeated, even if those few are far apart.
-- `distance`: how far the fakes as a whole lie from the reals (energy distance over the distance between two reals).
-  It is 0 for images like the real ones, 0.41 for their mean, and 0.7 to 1.5 for untrained nets. It is taken of the
-  weights as they train now, since averages lag behind, and not of translators, which should keep most of an image.
-- `flicker`: how far the images of the same latents moved since the last look, over the distance between two reals.
-- `classes`: the share of the data's classes that at least 1 % of the fakes fall into, where a classifier is at hand.
+- `spread`: mean distance between two fakes, divided by that between two real images. It is 0 if all fakes are equal.
+- `nearest`: median distance of a fake to the nearest other fake, divided by the same distance for real images. It falls
+  when a few images are repeated, even if those few are far apart.
+- `distance`: how far the fakes as a whole are from the real images (energy distance, divided by the distance between
+  two real images). It is 0 for images like the real ones, 0.41 for their mean image, and 0.7 to 1.5 for untrained nets.
+  It is measured with the weights as they train now, since averages lag behind. Translators have none, since they should
+  keep most of an image.
+- `flicker`: how far the images of the same latents moved since the last look, divided by the distance between two real
+  images.
+- `classes`: the share of the data's classes that at least 1 % of the fakes fall into, if a classifier is there.
 
-Distances are taken in the space of `features`, which is pixels shrunk to at most 16 x 16 unless a view is given.
-What `findings` and `find_untrained` say is a pure function of the log, so the running program, the report and a
-comparison agree, also about runs that ended long ago.
+Distances are between `features`: pixels, shrunk to at most 16 x 16, unless a view is given. What `findings` and
+`find_untrained` say depends on the log only. So the running program, the report and a comparison say the same, also
+about old runs.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ STRONG = (
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong, since how many images, and what to do about it."""
+    """One thing that is wrong: what, since how many images, and what to do about it."""
 
     kind: str
     images: int
@@ -75,7 +77,7 @@ class Finding:
 
 
 def shrunk(images: Tensor) -> Tensor:
-    """Images ``[n, c, h, w]`` as vectors of at most 16 x 16 pixels, by area."""
+    """Images ``[n, c, h, w]``, shrunk to at most 16 x 16 pixels by averaging areas, as vectors."""
     size = (min(16, images.shape[-2]), min(16, images.shape[-1]))
     return functional.adaptive_avg_pool2d(images, size).flatten(1)
 
@@ -87,7 +89,7 @@ def spread(points: Tensor) -> float:
 
 
 def distance(points: Tensor, others: Tensor) -> float:
-    """How far two clouds ``[n, d]`` and ``[m, d]`` lie apart: twice the mean distance between them less both spreads.
+    """How far two sets of points ``[n, d]`` and ``[m, d]`` are apart: 2 x mean distance between them - both spreads.
 
     The energy distance (Székely and Rizzo 2013, Energy statistics), without the distance of a point to itself.
     """
@@ -95,7 +97,7 @@ def distance(points: Tensor, others: Tensor) -> float:
 
 
 def nearest(points: Tensor) -> float:
-    """Median distance of a point of ``[n, d]`` to its nearest other one; 0 if there is no other."""
+    """Median distance of a point of ``[n, d]`` to the nearest other point; 0 if there is only one point."""
     if len(points) < 2:
         return 0.0
     distances = _distances(points, points)
@@ -110,14 +112,14 @@ def _distances(points: Tensor, others: Tensor) -> Tensor:
 
 @dataclass
 class Health:
-    """An observer that writes the spread and the movement of fixed latents' images to the log.
+    """An observer that measures images of fixed latents, logs the numbers at the top of this module, and warns.
 
     Args:
         real: real images, in the generator's range; for a translator, its inputs.
-        like: as many images with the labels to sample with.
+        like: a batch of the same size; its labels are used for sampling.
         tell: called with each new `Finding`.
-        classify: images -> class numbers, where a classifier is at hand; classes: how many there are.
-        translates: fakes are translations of `real`, so their distance from these says nothing.
+        classify: images -> class numbers, if a classifier is there; classes: how many there are.
+        translates: whether fakes are translations of `real`. Then their distance to `real` is not measured.
     """
 
     folder: RunFolder
@@ -139,7 +141,7 @@ class Health:
         self._real_spread, self._real_nearest = max(spread(self._real), TINY), max(nearest(self._real), TINY)
 
     def look(self, moment: Moment) -> None:
-        """Measure, write to the log, and report what is newly wrong."""
+        """Measure, write to the log, and report what is wrong now and was not before."""
         images = moment.sample(self.like, self.seed)
         fake = self.features(images)
         numbers = {
@@ -165,16 +167,15 @@ class Health:
 
 
 def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
-    """What is wrong with a run now, by its log: a pure function of the lines.
+    """What is wrong with a run now. It depends on the lines of its log only.
 
-    A collapse (too little spread, too near neighbours, or too few classes) must be seen at the two newest looks, a
-    flicker at the three newest ones, a saturated discriminator (both accuracies above 0.99 and its loss below 0.05) for
-    20,000 images.
+    A collapse (too little spread, too near neighbours, or too few classes) is reported if the two newest looks show it,
+    a flicker if the three newest do. A saturated discriminator (both accuracies above 0.99 and its loss below 0.05) is
+    reported after 20,000 images.
 
-    Nothing is reported in the first 20,000 images, when an averaged generator still makes nearly the same image of
-    everything, nor in the first 250 rounds. (StarGAN's translator takes one step for 80 images. It made the same grey
-    of all images after 5,000, and kept three quarters of their spread after 10,000. With larger batches it needs as
-    many rounds.)
+    Nothing is reported in the first 20,000 images, in which an averaged generator still makes nearly equal images, nor
+    in the first 250 rounds. (StarGAN's translator takes one step for 80 images. It made the same grey of all images
+    after 5,000, and kept three quarters of their spread after 10,000. With larger batches it needs as many rounds.)
 
     A run that does not train (`find_untrained`) is not called collapsed or saturated as well.
     """
@@ -218,17 +219,17 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
 
 
 def find_untrained(lines: Sequence[Mapping[str, Any]]) -> Finding | None:
-    """Why a run does not train, by its log; None while nothing says so, or too little is known. A pure function.
+    """Why a run does not train; None if it trains or too little is known. It depends on the lines of its log only.
 
-    - *Flat output*: the images are all alike (spread below 0.05) at every look since the first, at two or more.
-    - *A wall*: from the first look on the discriminator has been right on 90 % of what it saw, for 15,000 images and
+    - *Flat output*: the images were all alike (spread below 0.05) at every look, at two looks or more.
+    - *A wall*: since the first look, the discriminator has been right on 90 % of what it saw, for 15,000 images and
       400 rounds.
-    - *Still*: no loss has ever left a band of 5 %, and the spread one of 2 %.
+    - *Still*: every loss has stayed within 5 %, and the spread within 2 %.
 
-    The first two take fakes that are far from real images and hardly come nearer: by less than a tenth since the first
-    look. So a discriminator that is right on everything is not enough: images may come nearer all the same, and one
-    that was right for a while is no failure. An average that still lags behind is none either. A run that has trained
-    and then collapses is one that has trained. Nothing is said in the first 10,000 images or 250 rounds.
+    The first two also need fakes that are far from real images and hardly come nearer: by less than a tenth since the
+    first look. So a discriminator that is always right is not enough, since images may come nearer all the same. An
+    average that still lags behind is not a failure either. A run that trained first and collapsed later has trained.
+    Nothing is said in the first 10,000 images or 250 rounds.
     """
     looks = [line for line in lines if "health.spread" in line]
     if len(looks) < 2 or not _is_past(looks[-1], EARLIEST, WARM_UP_ROUNDS):

@@ -31,7 +31,7 @@ KEEP_SECONDS = 60.0
 
 
 class Means:
-    """Means of the scalars of the rounds since the last log point, summed on the device, so that no round waits."""
+    """The means of scalars over the rounds since the last log point. They are summed on the device, without waiting."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -65,7 +65,7 @@ class Means:
 
 @dataclass
 class Parts:
-    """Everything a run consists of. `stateful` is the one list for both saving and loading."""
+    """Everything a run consists of. `stateful` is the one list of what is saved and loaded."""
 
     game: Game
     batches: Batches
@@ -94,12 +94,12 @@ class Parts:
         return parts
 
     def trained(self) -> dict[str, nn.Module]:
-        """The networks that a player trains; the others were given their weights and stay in evaluation mode."""
+        """The networks that a player trains. The others start from given weights and stay in evaluation mode."""
         names = {name for player in self.update.players.values() for name in player.networks}
         return {name: network for name, network in self.game.networks.items() if name in names}
 
     def averaged(self) -> dict[str, nn.Module]:
-        """The averaged copy of each network that has one, the network itself otherwise."""
+        """The averaged copy of each network, or the network itself if it has none."""
         return {
             name: self.averages[name].network if name in self.averages else network
             for name, network in self.game.networks.items()
@@ -107,7 +107,7 @@ class Parts:
 
 
 class Stopped(UserError):
-    """A run stopped because something was not finite; the last good state was kept."""
+    """A run has stopped because a value was not finite. Its last good state was saved."""
 
 
 def play(
@@ -118,10 +118,10 @@ def play(
     folder: Path | None = None,
     observers: Sequence[Observer] = (),
 ) -> bool:
-    """Play until `images` real images have been seen or `rounds` rounds played; True if it came that far.
+    """Play until `images` real images were seen or `rounds` rounds played. Returns False if it was interrupted.
 
-    Checkpoints go to `folder` every minute, at the end, and when interrupted (Ctrl-C, SIGTERM), in which case False is
-    returned. Every observer looks once more at the end. Raises `Stopped` when a loss or gradient is not finite.
+    Checkpoints are written to `folder` every minute, at the end, and when interrupted (Ctrl-C, SIGTERM). Every observer
+    looks once more at the end. Raises `Stopped` when a loss or gradient is not finite.
     """
     clock, stateful = parts.clock, parts.stateful()
     most, limit = math.inf if images is None else images, math.inf if rounds is None else rounds
@@ -167,7 +167,8 @@ def play(
 def check_alike(parts: Parts, state: Mapping[str, Tensor]) -> None:
     """Raise Stopped if the processes no longer train the same networks.
 
-    What batch norms count of their own share of each batch may differ, and so may what a game keeps for itself.
+    The statistics of batch norms may differ, since each process sees its own share of a batch. So may state that a game
+    keeps for itself.
     """
     own = {
         f"network.{network}/{path}{'.' if path else ''}{name}"

@@ -1,7 +1,7 @@
-"""Observers look at a run and return nothing: the log, the progress bar, previews. Health has a file of its own.
+"""Observers look at a run and return nothing: the log, the progress bar, previews. `health` is another module.
 
-Users add their own by `add` and name them when they train: a function that is given the run, a `Watched`, and makes an
-`Observer` for it. Its keyword-only arguments with defaults are its options.
+Users `add` observers of their own and name them when they train: a function that gets the run (a `Watched`) and returns
+an `Observer`. Its keyword-only arguments with defaults are its options.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ Rhythm = Callable[[Tick, Tick], bool]
 
 @dataclass(frozen=True)
 class Moment:
-    """A read-only look at a run between two rounds.
+    """The state of a run between two rounds, for reading only.
 
-    `scalars` are means over the rounds up to the last log point; `averaged` holds the averaged copy of each network
-    that has one and the network itself otherwise.
+    `scalars` are means over the rounds before the last log point. `averaged` holds the averaged copy of each network,
+    or the network itself if it has none.
     """
 
     images: int
@@ -62,18 +62,19 @@ class Moment:
 
     @property
     def live(self) -> Moment:
-        """The same moment with the networks as they train now in the place of their averages, which lag behind."""
+        """The same moment, with the networks as they train now instead of their averages, which lag behind."""
         return replace(self, averaged=self.networks)
 
     def sample(self, like: Batch, seed: int) -> Tensor:
-        """Images of the shipped (averaged, settled) networks in evaluation mode, float32, as `like` says."""
+        """Make images with the averaged, settled networks in evaluation mode: float32, with the labels of `like`."""
         with self._still(like, seed):
             return self.game.sample(self.averaged, like, seed).float()
 
     def preview(self, first: Mapping[str, Batch], seed: int) -> tuple[Tensor, int | None]:
-        """Images for people, float32, and how many to a row; `first` has images of each stream with their labels.
+        """Images for people to look at, float32, and how many in a row; `first` has images of each stream, with labels.
 
-        Those that the game shows itself if it has a method `preview`, else samples with the first stream's labels.
+        The game's method `preview` makes them, if it has one. Otherwise they are samples with the first stream's
+        labels.
         """
         own, like = getattr(self.game, "preview", None), next(iter(first.values()))
         if own is None:
@@ -110,19 +111,19 @@ class Moment:
 
 
 class Observer(Protocol):
-    """Something that looks at moments at its own rhythm, and once more at the end of the run.
+    """Something that looks at moments of a run: at its own rhythm, and once more at the end.
 
-    A method `close`, where there is one, is called when training ends, however it ends. Of several processes only the
-    first one has observers.
+    A method `close`, if it has one, is called when training ends, also after an error. If there are several processes,
+    only the first one has observers.
     """
 
     @property
     def due(self) -> Rhythm:
-        """Whether it wants to look when a round takes the run from one tick to another; a pure function of both."""
+        """(before, now) -> whether to look after a round that took the run from `before` to `now`. A pure function."""
         ...
 
     def look(self, moment: Moment) -> None:
-        """Look at a moment, and change nothing of it."""
+        """Look at a moment, and change nothing."""
         ...
 
 
@@ -140,7 +141,7 @@ class Watched:
     Attributes:
         folder: where it may write; ``folder.path`` is the path.
         title: recipe and data in a line, for people.
-        start, budget: real images shown so far (0 in a new run), and in the whole run.
+        start, budget: real images shown before this start of the program (0 in a new run), and in the whole run.
         first: the first images of each stream with their labels, for `Moment.sample` and `Moment.preview`.
         image_range: the range of the images that are made.
         say: prints a line for people without disturbing the progress bar.
@@ -172,13 +173,13 @@ class Guarded:
         self.failed = False
 
     def due(self, before: Tick, now: Tick) -> bool:
-        """As the observer says, until it fails."""
+        """The observer's own `due`; False after it has failed."""
         with self._silenced(f"after {now.images:,} images"):
             return not self.failed and self.observer.due(before, now)
         return False
 
     def look(self, moment: Moment) -> None:
-        """Let it look, unless it failed before. Raises UserError if it changed a network, which ends the run."""
+        """Let it look, unless it has failed before. Raises UserError, which ends the run, if it changed a network."""
         if self.failed:
             return
         networks = {f"averaged {name}": network for name, network in moment.averaged.items()} | dict(moment.networks)
@@ -202,7 +203,7 @@ class Guarded:
                 )
 
     def close(self) -> None:
-        """Let it close what it opened, if it has a way to."""
+        """Call its method `close`, if it has one."""
         with self._silenced("while it closed"):
             close(self.observer)
 
@@ -226,12 +227,12 @@ def _state(network: nn.Module) -> dict[str, tuple[int, int, bool]]:
 
 
 def every(period: int) -> Rhythm:
-    """A rhythm: whenever another `period` images have been seen."""
+    """A rhythm: after every `period` images."""
     return lambda before, now: now.images // period > before.images // period
 
 
 def growing(first: int = 1000, factor: float = 1.3, longest: int = 200_000) -> Rhythm:
-    """A rhythm that slows down: often at first, at most `longest` images apart later."""
+    """A rhythm that slows down: often at first, later at least every `longest` images."""
 
     def due(before: Tick, now: Tick) -> bool:
         point, step = 0.0, float(first)
@@ -256,7 +257,7 @@ class Log:
     due: Rhythm = log_points
 
     def look(self, moment: Moment) -> None:
-        """Append one line, unless the run ended between two log points."""
+        """Append one line; none if the run ended between two log points."""
         if moment.rounds % LOG_ROUNDS:
             return
         scalars = {name: round(value, 6) for name, value in moment.scalars.items()}
@@ -266,7 +267,7 @@ class Log:
 
 @dataclass
 class Previews:
-    """Saves a grid of images of always the same latents, labels and inputs as samples/images-N.png."""
+    """Saves a grid of images as samples/images-N.png, always of the same latents, labels and inputs."""
 
     folder: RunFolder
     first: Mapping[str, Batch]

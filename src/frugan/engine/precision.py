@@ -1,4 +1,4 @@
-"""Where something computes and in which precision, and the memory layout that goes with it."""
+"""The device and the precision that a run computes with, and the memory layout that suits them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PRECISIONS = ("auto", "float32", "bf16")
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device of that name, or the best there is; under `torchrun`, this process's own card.
+    """The device of that name; without a name, the best one. Under `torchrun`, it is this process's own card.
 
     Raises UserError for an unknown name, and for CUDA on a machine without it.
     """
@@ -49,5 +49,5 @@ def autocast(precision: str, device: torch.device) -> Callable[[], contextlib.Ab
 
 
 def memory_format(precision: str, device: torch.device) -> torch.memory_format:
-    """Channels last where matrix units want it: bf16; torch's default layout is faster for float32 on a CPU."""
+    """The faster memory layout: channels last for bf16 and on GPUs, else torch's default."""
     return torch.channels_last if precision == "bf16" or device.type == "cuda" else torch.contiguous_format

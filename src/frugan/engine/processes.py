@@ -1,4 +1,4 @@
-"""Several processes, one run: what `torchrun` starts, and how they agree. Alone, everything here does nothing."""
+"""Several processes that train one run, started by `torchrun`. With one process, everything here does nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Processes:
         return self.rank == 0
 
     def share(self, whole: Tensor) -> Tensor:
-        """This process's equal slice of something drawn for the whole batch. Raises UserError if it does not divide."""
+        """This process's slice of something drawn for the whole batch. Raises UserError if slices cannot be equal."""
         if len(whole) % self.world:
             raise UserError(
                 f"A batch of {len(whole)} images cannot be divided equally among {self.world} processes. Set "
@@ -45,9 +45,9 @@ class Processes:
         return flat
 
     def differing(self, tensors: Mapping[str, Tensor]) -> str | None:
-        """The first name whose tensor is not the same, bit for bit, on all processes; None if all are.
+        """The first name whose tensor is not the same, bit for bit, in all processes; None if all are the same.
 
-        Every process must ask, with the same names.
+        Every process must call this, with the same names.
         """
         if self.world == 1:
             return None
@@ -59,7 +59,7 @@ class Processes:
         return next((name for name, apart in zip(tensors, unequal, strict=True) if apart), None)
 
     def wait(self) -> None:
-        """Wait until every process has come here."""
+        """Wait until every process has called this."""
         if self.world > 1:
             distributed.barrier()
 
@@ -96,6 +96,6 @@ def join(device: torch.device) -> Processes:
 
 
 def leave() -> None:
-    """Part from the other processes; without it torchrun sometimes reports a failure at exit."""
+    """Leave the group of processes. Without this, torchrun sometimes reports a failure at exit."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""The run folder: the interface between training and everything that comes after it.
+"""The run folder: training writes it, and everything after training reads it.
 
     recipe.json      the recipe as resolved (format, frugan's version); written first, so it makes a folder a run
     run.json         where it ran and on which data (name, split, count, content hash)
@@ -69,11 +69,11 @@ class RunFolder:
         return self.path / "report.html"
 
     def exists(self) -> bool:
-        """Whether a run lives here."""
+        """Whether the folder holds a run."""
         return self.recipe.is_file()
 
     def is_free(self) -> bool:
-        """Whether a new run may begin here: the folder is empty, or a run was killed at its very start."""
+        """Whether a new run may begin here: the folder is empty, or its run was killed before it wrote anything."""
         if not self.path.exists():
             return True
         return self.path.is_dir() and all(item.name in (LOCK, "recipe.json.tmp") for item in self.path.iterdir())
@@ -118,7 +118,7 @@ class RunFolder:
         return lines
 
     def rewind(self, images: int) -> None:
-        """Drop log lines and previews later than `images`: the rounds since then are about to be played again."""
+        """Delete log lines and previews later than `images`, since those rounds will be played again."""
         kept = [line for line in self.lines(self.log) if line["images"] <= images]
         self.write(self.log, "".join(json.dumps(line) + "\n" for line in kept))
         for picture in self.samples.glob("images-*.png"):

@@ -1,8 +1,8 @@
-"""How players are trained: no gradient is computed in vain, and no step uses a value that is not finite.
+"""How players are trained: only needed gradients are computed, and no step uses a value that is not finite.
 
 A player is a named set of networks with one optimiser. While a player's losses are computed, only its parameters need
-gradients; the gradients of all processes are averaged in one flat buffer; a non-finite loss or gradient is never
-applied (the loop then finds out which tensor it was); clipping; one step.
+gradients. The gradients of all processes are averaged in one flat buffer, then clipped, and the optimiser takes one
+step. If a loss or gradient is not finite, no step is taken, and the loop finds out which tensor it was.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MakeOptimiser = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
 
 
 class NonFinite(Exception):
-    """A loss or gradient of a player was not finite; nothing was stepped."""
+    """A loss or gradient of a player was not finite. No weight was changed."""
 
     def __init__(self, player: str, what: str) -> None:
         super().__init__(f"{what} of the player '{player}' is not finite")
@@ -35,9 +35,9 @@ class Player:
     """A named set of networks with one optimiser.
 
     Args:
-        make_optimiser: builds the optimiser for a list of parameters (a fork needs its own).
+        make_optimiser: builds the optimiser for a list of parameters (a fork builds another one).
         clip_norm: scale the gradient to at most this L2 norm; clip_value: cut each element to +-this.
-        schedule: images seen -> the factor on all its rates then, or None for rates that stay.
+        schedule: images seen -> the factor on all its rates, or None for constant rates.
     """
 
     name: str
@@ -61,22 +61,22 @@ class Player:
         self._rates = [group["lr"] for group in self.optimiser.param_groups]
 
     def set_rates(self, factor: float) -> None:
-        """Give every group of parameters `factor` times the rate that it began with."""
+        """Set the rate of every group of parameters to `factor` times its first rate."""
         for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
 
     def rate_factor(self, images: int) -> float:
-        """What the schedule multiplies all rates by after `images` real images."""
+        """The schedule's factor on all rates after `images` real images; 1 without a schedule."""
         return 1.0 if self.schedule is None else self.schedule(images)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """Everything this player trains."""
+        """All parameters that this player trains."""
         return list(self.named.values())
 
 
 class Update:
-    """Trains players; what a game is given as `update`.
+    """Trains players; a game gets it as `update`.
 
     The loop plays rounds under autocast where the precision asks for it; gradients are always taken outside it.
     """
@@ -96,9 +96,9 @@ class Update:
         return self._step(self._player(player), losses)
 
     def together(self, losses: Mapping[str, Loss]) -> dict[str, Tensor]:
-        """Step several players at once, each on its own loss, all gradients taken before any step.
+        """Step several players at once, each on its own loss. All gradients are computed before any step.
 
-        Every player's parameters need gradients meanwhile, so the losses may share one forward pass.
+        The losses may share one forward pass, since the parameters of all these players need gradients.
         """
         players = {name: self._player(name) for name in losses}
         with self._needing([p for player in players.values() for p in player.parameters]), torch.enable_grad():
@@ -118,7 +118,7 @@ class Update:
         return {name: value.detach() for name, value in values.items()}
 
     def gradients(self, player: str, loss: Loss) -> dict[str, Tensor]:
-        """The gradient of `loss` for each parameter of `player`, averaged over processes; nothing is stepped."""
+        """The gradient of `loss` for each parameter of `player`, averaged over processes. No step is taken."""
         chosen = self._player(player)
         with self._needing(chosen.parameters), torch.enable_grad():
             value = loss()
@@ -130,7 +130,7 @@ class Update:
         return dict(zip(chosen.named, full, strict=True))
 
     def fork(self, player: str) -> Fork:
-        """A trial copy of `player`: weights, buffers and optimiser state, to be stepped, kept or dropped."""
+        """A trial copy of `player` (weights, buffers, optimiser state), which can be stepped, then kept or dropped."""
         made = Fork(self, self._player(player))
         self._forks.add(made.player)
         return made
@@ -146,10 +146,10 @@ class Update:
         self._images = images
 
     def scale_rate(self, player: str, factor: float) -> None:
-        """Multiply the rates that `player` has in this round by `factor`; trial copies made afterwards have these too.
+        """Multiply the rates of `player` by `factor` for this round, also those of trial copies made afterwards.
 
-        The next round begins with the usual rates: those by stage follow from the images seen, so a game asks for them
-        anew in every round. Asked for twice, the last factor holds.
+        The next round begins with the usual rates, so a game with stages calls this in every round. If it is called
+        twice, the last factor counts.
         """
         chosen = self._player(player)
         chosen.set_rates(factor * chosen.rate_factor(self._images))
@@ -288,8 +288,8 @@ class Fork:
     """A trial copy of one player; its networks are `networks`, by the names they have in the player.
 
     ``fork.update(*losses)`` steps the copy alone; ``fork.keep()`` makes it the player (or ``keep(into)`` another player
-    of the same shape); a fork that is not kept changes nothing. A fork whose loss or gradient was not finite is no
-    longer `alive`: it was not stepped, and cannot be kept.
+    of the same shape); a fork that is not kept changes nothing. A fork whose loss or gradient was not finite is not
+    `alive`: it was not stepped, and cannot be kept.
     """
 
     def __init__(self, update: Update, player: Player) -> None:
@@ -308,7 +308,7 @@ class Fork:
         return self._died is None
 
     def update(self, *losses: Loss) -> list[Tensor]:
-        """Step the copy once on the sum of `losses`; no player's parameters need gradients meanwhile."""
+        """Step the copy once on the sum of `losses`. The players' own parameters get no gradients."""
         values = self._update._losses(self.player, losses)
         try:
             self._update._prepare(self.player, values, trial=True)
@@ -322,7 +322,8 @@ class Fork:
     def keep(self, into: str | None = None) -> None:
         """Give the copy's weights, buffers and optimiser state to its player, or to the player `into`.
 
-        Raises NonFinite if it is dead, which stops the run: a game does this where no other child is alive.
+        Raises NonFinite, which stops the run, if the fork is not `alive`. A game calls it on such a fork only if no
+        other is alive.
         """
         if self._died is not None:
             raise self._died

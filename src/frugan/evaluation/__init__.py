@@ -1,12 +1,12 @@
-"""Evaluation: measure what a run, or any other program, makes, and keep every number with how it was made.
+"""Evaluation: measure images that a run, or any other program, has made. Every number is kept with its protocol.
 
 A value is one line of the run's ``metrics.jsonl``::
 
     {"metric": "fid", "values": {"fid": 7.9}, "headline": "fid", "better": "lower", "images": 60000,
      "protocol": {...}, "floor": {"value": 0.4, "values": {...}, "protocol": {...}}}
 
-What is in `protocol` decides which numbers may stand in one table; `unequal` says in what two of them differ. `floor`
-is what the metric says of real images in the place of fakes: nothing better than that can be seen.
+The `protocol` says how the value was made. Only values with equal protocols may be in one table; `unequal` says how two
+protocols differ. `floor` is the metric's value for real images instead of fakes: no fakes can be seen to be better.
 """
 
 from __future__ import annotations
@@ -41,18 +41,19 @@ with."""
 
 @taking(EvaluationArguments)
 def evaluate(asked: EvaluationArguments) -> list[Value]:
-    """Measure fakes against real images. Of a run, its newest checkpoint, and the values join its ``metrics.jsonl``.
+    """Measure fakes against real images. For a run: its newest checkpoint, and values are added to ``metrics.jsonl``.
 
-    A value that is there already with an equal protocol is not computed again. Of a generator, the fakes are the bytes
-    that would be saved, of the shipped (averaged) weights; a conditional one gets labels drawn from those it was
-    trained on. Of images that any program made, they are these images; nothing is written beside them.
+    A value that is there already with an equal protocol is not computed again. The fakes of a generator are the bytes
+    that it would save, made with its averaged weights. A conditional generator gets labels drawn from its training
+    labels. If the fakes are images that another program made, nothing is written into their folder.
 
-    Of a translator, the fakes are real images of other domains, translated to each target in turn: held-out ones where
-    the data have any. A value is then the mean over the targets, and ``fid_to_glasses`` is that of one.
+    The fakes of a translator are real images of other domains, translated to each target in turn. They are held-out
+    images if the data have any. A value is then the mean over the targets; ``fid_to_glasses`` is the value of one
+    target.
 
     Raises:
-        UserError: no such fakes, reals, metric or view, other data than the run was trained on, unequal shapes, or too
-            few images for a metric that was named.
+        UserError: the fakes, real images, a metric or the view do not exist; the data are not those of the run; shapes
+            differ; or there are too few images for a metric that was named.
     """
     from frugan import owncode
     from frugan.evaluation.refusals import choose_metrics, resolve_arguments
@@ -82,26 +83,27 @@ def evaluate(asked: EvaluationArguments) -> list[Value]:
 
 
 def check_names(**asked: Any) -> None:
-    """Look up every name in arguments of `evaluate`, before there is anything to evaluate. Raises UserError."""
+    """Check every name in arguments of `evaluate`, before there are fakes. Raises UserError for an unknown one."""
     from frugan.evaluation.refusals import resolve_arguments
 
     resolve_arguments(EvaluationArguments("", **asked))
 
 
 def foresee(assembly: Assembly, name: str, *, needed: str | None = None, **asked: Any) -> dict[str, dict[str, Any]]:
-    """What `evaluate` will measure of what a recipe trains, by the same checks, before it is trained.
+    """Find out what `evaluate` will measure of a recipe before it is trained, by the same checks.
 
     Args:
         assembly: the recipe's objects, see `frugan.build.assemble`.
-        name: what messages call it.
+        name: the recipe's name in messages.
         needed: a metric that must be computed, whether it is named or not.
-        **asked: arguments of `evaluate`. The view is built, which may take minutes; it is kept and needed later anyway.
+        **asked: arguments of `evaluate`. The view is built, which may take minutes; it is kept, and the evaluation uses
+            it later.
 
     Returns:
-        By metric, the protocol that its value will have, apart from what belongs to the weights.
+        For each metric, the protocol that its value will have, without the facts about the weights.
 
     Raises:
-        UserError: as `evaluate` will.
+        UserError: whenever `evaluate` would raise it later.
     """
     from frugan.evaluation.refusals import choose_metrics, resolve_arguments
     from frugan.evaluation.values.measurement import foresee_measurement
@@ -113,10 +115,10 @@ def foresee(assembly: Assembly, name: str, *, needed: str | None = None, **asked
 
 
 def sheets(run: str | Path | RunFolder, count: int) -> list[Sheet]:
-    """What a run's translators make of the first `count` images that they are judged by, for people to look at.
+    """The first `count` images that a run's translators are judged by, with their translations, for people to look at.
 
-    The run's own code must have been run (`frugan.owncode.load_of`). Raises UserError if the run has no translators, or
-    its data are not there.
+    Run the run's own code first (`frugan.owncode.load_of`). Raises UserError if the run has no translators, or its data
+    do not exist.
     """
     from frugan.evaluation.opening.targets import draw_sheets, find_targets
     from frugan.evaluation.opening.translators import open_splits, open_translators
@@ -129,10 +131,10 @@ def sheets(run: str | Path | RunFolder, count: int) -> list[Sheet]:
 
 
 class Noise(NamedTuple):
-    """How far a value moves when one and the same checkpoint is evaluated with other latents.
+    """How much a value changes when the same checkpoint is evaluated with other latents.
 
-    `sd` is the sample deviation (over count - 1) of the headline `values`, in the order of the seeds. Training seeds
-    are another matter: where this is over a third of their deviation, evaluate more images or train more seeds.
+    `values` are the headline values in the order of the seeds, `sd` their sample deviation (over count - 1). Training
+    seeds change values too. If `sd` is more than a third of their deviation, evaluate more images or train more seeds.
     """
 
     mean: float
@@ -148,15 +150,15 @@ def noise(
     seeds: Sequence[int] = range(5),
     **settings: Any,
 ) -> dict[str, Noise]:
-    """The noise of evaluation itself: one checkpoint measured with several sampling seeds, by metric.
+    """The noise of evaluation itself, for each metric: evaluate one checkpoint with several sampling seeds.
 
     Args:
-        run: what `evaluate` takes that makes its images: a run or an artefact.
-        metrics: names; as for `evaluate` if left out.
-        seeds: of the latents, at least two.
-        **settings: what else `evaluate` takes (view, count, real, reference, device, code, progress, ...).
+        run: a run or an artefact.
+        metrics: names of metrics. If left out: as for `evaluate`.
+        seeds: seeds for the latents, at least two.
+        **settings: other arguments of `evaluate` (view, count, real, reference, device, code, progress, ...).
 
-    Each value is kept as `evaluate` keeps it, so what is known is not computed again. Raises UserError as it does.
+    Values are kept as by `evaluate`, so known values are not computed again. Raises UserError as `evaluate` does.
     """
     if len(set(seeds)) < 2:
         raise UserError(f"Noise cannot be measured with {len(set(seeds))} seed. Give two or more different ones.")
@@ -170,7 +172,7 @@ def noise(
 
 
 def unequal(protocols: Iterable[Mapping[str, Any]]) -> list[str]:
-    """In what protocols differ, as ``key: one | another`` lines; empty if their values may stand in one table."""
+    """How protocols differ, as lines ``key: one | another``; empty if their values may be in one table."""
     listed = list(protocols)
     lines = []
     for key in dict.fromkeys(key for protocol in listed for key in protocol):
@@ -194,5 +196,5 @@ def _path_of(fakes: str | Path | RunFolder) -> Path:
 
 
 def shared(protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a protocol that all values of one table have in common."""
+    """The part of a protocol that must be equal for all values of a table."""
     return {key: value for key, value in protocol.items() if key not in MAY_DIFFER}

@@ -1,4 +1,4 @@
-"""What you can ask of an evaluation: the arguments of ``frugan.evaluate`` and ``frugan evaluate``."""
+"""The arguments of ``frugan.evaluate`` and ``frugan evaluate``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvaluationArguments:
-    """Which fakes to evaluate, against which real images, and how. The data decide what is left out."""
+    """Which fakes to evaluate, against which real images, and how. What you leave out is chosen to suit the data."""
 
     fakes: str | Path | RunFolder
     """A run, an artefact, or images: a folder (PNG, not JPEG), an .npz (`images`, uint8), a .parquet."""

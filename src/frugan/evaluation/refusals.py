@@ -1,7 +1,7 @@
-"""Which metrics are computed, and why others cannot be: one list of checks, also for fakes that are still to be made.
+"""Which metrics are computed, and why others cannot be. It is one list of checks, also for runs not trained yet.
 
-`frugan.evaluate` goes through it with what it was given, `frugan.compare` with what its arms will make, before any of
-them is trained. Nothing here looks at an image.
+`frugan.evaluate` uses it for the fakes that it was given, and `frugan.compare` for all arms before training. No images
+are read here.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ OF_ATTRIBUTES = ("preservation",)
 
 
 def resolve_arguments(asked: EvaluationArguments) -> EvaluationArguments:
-    """The arguments as plain values, with a number for the count and a device, after every name was looked up.
+    """The arguments as plain values, with a number for the count and a device. Every name is checked.
 
-    Nothing is opened; the user's own code has been run by now. Raises UserError for a name that is none, a count below
-    1, or a device that is not there.
+    Nothing is opened. The user's own code must have been run before. Raises UserError for an unknown name, a count
+    below 1, or a device that does not exist.
     """
     from frugan.engine.precision import choose_device
 
@@ -69,9 +69,9 @@ def resolve_arguments(asked: EvaluationArguments) -> EvaluationArguments:
 def choose_metrics(
     named: Sequence[str] | None, measurement: Measurement, needed: str | None = None
 ) -> list[Metric]:
-    """The metrics to be computed: those that were named, or else the usual ones that can be.
+    """The metrics to compute: the named ones, or else the usual ones that can be computed.
 
-    Raises UserError for one that was named, or is `needed`, and cannot be; and if none is left.
+    Raises UserError if a metric that was named or is `needed` cannot be computed, or if no metric can.
     """
     if needed is not None:  # before the view, which may have to be trained, says what is usual
         why = measurement.refusal(metrics.find(needed))
@@ -101,7 +101,7 @@ def choose_metrics(
 
 
 def looks_at(metric: Metric, images: str) -> bool:
-    """Whether a metric sees anything of these images ("real", "fake", "held_out")."""
+    """Whether a metric uses these images ("real", "fake" or "held_out")."""
     return any(need.images == images and need.kind not in ("generator", "look") for need in _needs(metric))
 
 
@@ -212,7 +212,7 @@ CHECKS_OF_FAKES: tuple[Callable[[Metric, MeasurementOfFakes], str], ...] = (
 
 
 def refusal_of_labels(metric: Metric, need: Need, sets: ImageSets, makes: bool) -> str:
-    """Why the labels of one set of images do not serve `metric`; empty if they do, or if it can do without them.
+    """Why `metric` cannot use the labels of one set of images; empty if it can, or does not need them.
 
     `makes`: whether the fakes come from a generator.
     """
@@ -236,7 +236,7 @@ def refusal_of_labels(metric: Metric, need: Need, sets: ImageSets, makes: bool) 
 
 
 def refusal_of_view(metric: Metric, view: View) -> str:
-    """Why a view does not serve a metric of class probabilities; empty if it does."""
+    """Why a view cannot be used for a metric of class probabilities; empty if it can."""
     if view.classes:
         return ""
     why = "tells attributes, which are no classes" if view.attributes else "knows no classes"
@@ -321,7 +321,7 @@ CHECKS_OF_TRANSLATIONS: tuple[Callable[[Metric, MeasurementOfTranslations], str]
 
 
 def too_few_of_a_target(metric: Metric, targets: Sequence[Target], count: int) -> str:
-    """Of which targets there are fewer images than `metric` takes, in words; empty if there are enough of all."""
+    """Which targets have fewer images than `metric` needs, in words; empty if all have enough."""
     least = math.ceil(LEAST_SHARE * metric.least)
     if count < least:
         return f"{metric.name} takes {least:,} images of each target, and {count:,} were asked for"

@@ -1,12 +1,12 @@
-"""Values while a run trains: small and fast, with names of their own, so that nobody takes them for final ones.
+"""Evaluations while a run trains: small and fast. Their names differ, so that nobody takes them for final values.
 
-They stand in the run's ``log.jsonl``, so a run that is resumed drops those that it is about to measure again, each with
-its protocol under "evaluations"::
+They are in the run's ``log.jsonl``, each with its protocol under "evaluations". (A resumed run deletes those that it
+will measure again.) ::
 
     {"images": 20000, "rounds": 625, "fid_2k": 31.2, "evaluations": [{"metric": "fid_2k", "values": {...}, ...}]}
 
-What they are compared with are images that were trained on: held-out ones stay unseen until the end, also by the choice
-of a best checkpoint.
+Fakes are compared with training images. So the choice of a best checkpoint does not use held-out images, which only the
+final evaluation sees.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ OF_TRANSLATIONS = ("fid", "target_accuracy")
 
 
 class Look(NamedTuple):
-    """What is measured at one moment: which metrics, what their names end in, and of how many images they are."""
+    """What is measured at one look: which metrics, the ending of their names (2k), and a remark on their images."""
 
     measurement: Measurement
     metrics: list[Metric]
@@ -67,17 +67,17 @@ class Look(NamedTuple):
 
 @dataclass
 class EvaluationWhileTraining:
-    """An observer that measures what would be shipped, and keeps the best of it where it is asked to.
+    """An observer that evaluates the averaged generator while it trains, and keeps the best one if asked to.
 
-    It draws no random numbers of the run's, so a run with it and one without it have the same weights.
+    It uses none of the run's random numbers, so a run has the same weights with it and without it.
 
     Args:
-        folder: of the run, begun already.
-        sets: what is trained on, by stream.
-        build_view: from what a view may learn from to the view; build_judge: likewise, to a classifier.
-        seed: of the run; the latents follow from it, and are others than those of any later evaluation.
-        due: when to look.
-        tell: called with a line where something could not be measured.
+        folder: the run's folder; the run has begun already.
+        sets: the training data, by stream.
+        build_view: training data -> the view; build_judge: training data -> the classifier that predicts labels.
+        seed: the run's seed. The latents depend on it, and differ from those of any later evaluation.
+        due: the rhythm of its looks.
+        tell: called with a line if something could not be measured.
         best_by: the metric whose best checkpoint is kept in the folder ``best``, if any.
     """
 
@@ -92,7 +92,7 @@ class EvaluationWhileTraining:
     _views: dict[tuple[str, str], View] = field(default_factory=dict)
 
     def look(self, moment: Moment) -> None:
-        """Measure, log, and keep the generator if it is the best so far."""
+        """Measure, write to the log, and keep the generator if it is the best so far."""
         facts = self.folder.read_json(self.folder.facts)
         shipped = facts["shipped"]
         made = {role: self._revive(moment, role, about["network"]) for role, about in shipped.items()}
@@ -170,13 +170,13 @@ class EvaluationWhileTraining:
 
 
 def choose(dataset: Dataset, view: View) -> list[Metric]:
-    """The metrics that are measured of these data."""
+    """The metrics that are measured while a run trains on these data."""
     own_classes = view.classes > 0 and view.classes == len(dataset.classes)
     return [metrics.find(name) for name in METRICS if name != "class_coverage" or own_classes]
 
 
 def check_metric(best_by: str | None) -> None:
-    """Raise UserError for a metric that no best checkpoint can be chosen by."""
+    """Raise UserError for a metric that cannot choose a best checkpoint."""
     if best_by is not None and best_by not in METRICS:
         raise UserError(
             f"--keep-best {best_by}: this metric is not measured while training. {suggest(best_by, METRICS)}"
@@ -187,9 +187,9 @@ def observer(
     folder: RunFolder, sets: Mapping[str, Dataset], seed: int, due: Rhythm, *, best_by: str | None, device: str,
     tell: Callable[[str], None],
 ) -> EvaluationWhileTraining:  # fmt: skip
-    """An `EvaluationWhileTraining` through the view that suits the data, which may have to be trained first.
+    """An `EvaluationWhileTraining` with the view that suits the data, which may have to be trained first.
 
-    Raises UserError if there are too few images to be measured against, or `best_by` is not measured of them.
+    Raises UserError if there are too few images to compare with, or if `best_by` cannot be measured.
     """
     shipped = folder.read_json(folder.facts)["shipped"]
     build_view, build_judge = map(functools.cache, view_builders(None, 0, device, tell))
@@ -203,7 +203,7 @@ def observer(
 
 
 def check_assembly(assembly: Assembly) -> None:
-    """Raise UserError if what a recipe trains on has too few images to be measured against on the way."""
+    """Raise UserError if a recipe's data have too few images for evaluations while it trains."""
     if "generator" in assembly.game.shipped():
         stream = next(iter(assembly.game.streams))
         _check_count(open_reals_of(assembly.recipe.data_of(stream), "train").train)
@@ -218,7 +218,7 @@ def _check_count(dataset: Dataset) -> None:
 
 
 def check_data(dataset: Dataset, best_by: str | None, build_view: Callable[[Dataset], View]) -> None:
-    """Raise UserError if there are too few images to be measured against, or `best_by` is not measured of them."""
+    """Raise UserError if there are too few images to compare with, or if `best_by` cannot be measured."""
     _check_count(dataset)
     names = [metric.name for metric in choose(dataset, build_view(dataset))]
     if best_by is not None and best_by not in names:
@@ -226,7 +226,7 @@ def check_data(dataset: Dataset, best_by: str | None, build_view: Callable[[Data
 
 
 def values_of(folder: RunFolder) -> list[dict[str, Any]]:
-    """Every value that was measured while the run trained, in order; none if nobody asked for any."""
+    """Every value that was measured while the run trained, in order; none without `--evaluate-every`."""
     return [value for line in folder.lines(folder.log) for value in line.get("evaluations", ())]
 
 

@@ -1,13 +1,13 @@
-"""Kernels: the functions that a few hot layers call, and which of them is called.
+"""Kernels: different ways to compute the layers that take most of the time, and the choice between them.
 
-A layer never names one. It hands `apply` what it computes (`Call`) with its plain form, in torch's own functions, and
-the tensors; a kernel takes the call or leaves it. Kernels change no parameters and no names, and agree with the plain
-form to rounding (docs/precision.md).
+A layer never names a kernel. It gives `apply` a `Call`, which says what to compute and how torch's own functions do it
+(the plain form), and the tensors. A kernel says whether it can compute the call. Kernels change no parameters and no
+names, and equal the plain form up to rounding (docs/precision.md).
 
-Outside a run the plain rule holds: torch's functions, grouped layers in float32 on a CPU even under autocast, since
-torch has no fast path for them in bf16. Inside ``with choices.active()`` the kernel of each call is the fastest of
-those that take it, measured at its first use and kept for this machine, or the one that was asked for. What was chosen
-is state: it is saved with a run and restored with it.
+Outside a run the plain rule holds: torch's functions compute every call. Grouped layers on a CPU are computed in
+float32 even under autocast, since torch has no fast way in bf16. Inside ``with choices.active()`` each call gets the
+fastest kernel that can compute it, which is measured at the first use and kept for this machine, or the kernel that was
+asked for. The choices are state: they are saved and restored with a run.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ Plain = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
 
 
 class Sliding(NamedTuple):
-    """The settings of the operations ``convolution`` and ``transposed``, and of ``grouped`` and ``grouped_transposed``
-    with channels in groups. `rows` and `columns` are padding (before, after), of a transposed layer crop of its full
-    output.
+    """The settings of the operations ``convolution``, ``transposed``, ``grouped`` and ``grouped_transposed``.
+
+    The last two have channels in groups. `rows` and `columns` are padding (before, after); for a transposed layer, they
+    are cropped from its full output.
     """
 
     stride: tuple[int, ...]
@@ -54,14 +55,14 @@ FULL = ("convolution", "transposed")
 
 
 class Norm(NamedTuple):
-    """The settings of the operation ``instance_norm``; `rectify` puts a ReLU after it."""
+    """The settings of the operation ``instance_norm``; with `rectify`, a ReLU comes after it."""
 
     eps: float
     rectify: bool
 
 
 class Call(NamedTuple):
-    """What a layer computes: the operation, its settings, and its plain form ``(images, weight, bias)``."""
+    """What a layer computes: the operation, its settings, and its plain form, a function of (images, weight, bias)."""
 
     operation: str
     settings: Sliding | Norm
@@ -73,8 +74,8 @@ class Kernel:
     """One way to compute calls.
 
     Args:
-        takes: ``(call, images, weight)``: whether this kernel computes it, here and now.
-        run: ``(call, images, weight, bias)``: the same as the call's plain form gives, to rounding.
+        takes: (call, images, weight) -> whether this kernel can compute the call on this machine.
+        run: (call, images, weight, bias) -> the output, equal to that of the plain form up to rounding.
     """
 
     name: str
@@ -88,40 +89,40 @@ def find(name: str) -> Kernel:
 
 
 def add(name: str, kernel: Kernel) -> Kernel:
-    """Register a kernel of your own: a candidate for every call that it takes."""
+    """Register a kernel of your own. It is tried for every call that it `takes`."""
     return registry.add(name, kernel)
 
 
 def apply(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """Compute a call by the kernel that is chosen for it."""
+    """Compute a call with the kernel that is chosen for it."""
     choices = _active.get()
     kernel = by_rule(call, images) if choices is None else choices.kernel(call, images, weight)
     return kernel.run(call, images, weight, bias)
 
 
 def by_rule(call: Call, images: Tensor) -> Kernel:
-    """The kernel of a call where nothing is measured."""
+    """The kernel of a call by the plain rule, without measuring."""
     return find("float32" if slow_in_half(call, images) else "plain")
 
 
 def slow_in_half(call: Call, images: Tensor) -> bool:
-    """Whether torch has no fast path for a call in autocast's precision: grouped convolutions on a CPU."""
+    """Whether torch is slow for a call in autocast's precision: true for grouped convolutions on a CPU."""
     grouped = call.operation.startswith("grouped")
     return grouped and images.device.type == "cpu" and torch.is_autocast_enabled("cpu")
 
 
 def computed(images: Tensor) -> torch.dtype:
-    """The precision in which a layer computes here: that of autocast if it is on, else that of its input."""
+    """The precision that a layer computes in: autocast's if it is on, else that of its input."""
     device = images.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else images.dtype
 
 
 @contextlib.contextmanager
 def towards_images() -> Iterator[None]:
-    """Inside, only gradients with respect to images are wanted, so kernels need not compute those of weights.
+    """Inside, only gradients for images are needed, so kernels need not compute those for weights.
 
-    Torch says what is wanted to its own functions only. This has no effect on a GPU, where other threads compute the
-    gradients.
+    Torch tells only its own functions which gradients are needed. This has no effect on a GPU, where other threads
+    compute the gradients.
     """
     before = _towards_images.set(True)
     try:
@@ -131,7 +132,7 @@ def towards_images() -> Iterator[None]:
 
 
 def wanted(weight: Tensor) -> bool:
-    """Whether the gradient of `weight` is wanted here; always if it was computed, since it may depend on images."""
+    """Whether the gradient for `weight` is needed. It always is for computed weights: they may depend on images."""
     return not (_towards_images.get() and weight.is_leaf)
 
 
@@ -141,7 +142,7 @@ Watcher = Callable[[str, tuple[Tensor, ...], int, float], None]
 
 @contextlib.contextmanager
 def watched(by: Watcher) -> Iterator[None]:
-    """Inside, `by` is called after each call of a compiled function, which torch's own tools cannot see."""
+    """Inside, `by` is called after each call of a compiled function, since torch's own tools do not see those calls."""
     before = watcher.set(by)
     try:
         yield
@@ -150,9 +151,9 @@ def watched(by: Watcher) -> Iterator[None]:
 
 
 def resolve(mode: str, device: torch.device, rounds: int) -> str:
-    """What "auto" means for a run of so many rounds: "measured" if it is long and there is a compiler, else "plain".
+    """Turn "auto" into "measured" for a long run on a machine with a compiler, else into "plain".
 
-    Other modes stay as they are. It does not depend on what the cache holds, so equal runs begin alike.
+    Other modes stay as they are. The cache has no influence, so equal runs begin alike.
     """
     from frugan.kernels import _compiler
 
@@ -166,8 +167,8 @@ class Choices:
     """Which kernel computes which call; something with state, like a network.
 
     Args:
-        mode: "plain" for the rule, "measured" for the fastest of those that take a call, or a kernel's name for that
-            one wherever it takes a call. ("auto" must be resolved before: `resolve`.)
+        mode: "plain" for the plain rule; "measured" for the fastest kernel that takes a call; or a kernel's name, to
+            use it for every call that it takes. ("auto" must be resolved first: `resolve`.)
 
     Raises UserError for another mode.
     """
@@ -192,7 +193,7 @@ class Choices:
             _active.reset(before)
 
     def kernel(self, call: Call, images: Tensor, weight: Tensor | None) -> Kernel:
-        """The kernel for a call; at its first use in "measured" mode, this takes the time of a trial."""
+        """The kernel for a call. In the mode "measured", its first use takes time: the kernels are measured."""
         last = images.is_contiguous(memory_format=torch.channels_last) if images.dim() == 4 else False
         shape = None if weight is None else tuple(weight.shape)
         key = (call.operation, tuple(images.shape), shape, call.settings, images.dtype, computed(images),
@@ -228,14 +229,14 @@ class Choices:
         return min(self.times[key], key=self.times[key].__getitem__)
 
     def circumstances(self) -> dict[str, str | None]:
-        """What the last bits of results depend on: the mode and the compiler; empty in the mode "plain"."""
+        """What the last bits of results depend on: mode and compiler. Empty in the mode "plain"."""
         from frugan.kernels import _compiler
 
         compiler = _compiler.compiler()
         return {} if self.mode == "plain" else {"kernels": self.mode, "compiler": compiler and compiler[1]}
 
     def state_dict(self) -> dict[str, Any]:
-        """What was chosen so far."""
+        """The kernels that were chosen so far."""
         return {"chosen": dict(self.chosen)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

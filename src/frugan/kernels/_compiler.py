@@ -1,4 +1,4 @@
-"""C++ to a library in the cache, once for each machine, compiler and version of the source; None without a compiler."""
+"""Compiles C++ to a library in the cache, once for each machine, compiler and version of the source."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMPILERS = ("c++", "g++", "clang++")
 
 @functools.cache
 def compiler() -> tuple[str, str] | None:
-    """The C++ compiler, ``$CXX`` or the usual names, and the first line of what it says of itself; None without one."""
+    """The C++ compiler (``$CXX`` or a usual name) and the first line of its ``--version``; None if there is none."""
     wanted = os.environ.get("CXX")
     for name in [wanted] if wanted else COMPILERS:
         path = shutil.which(name)
@@ -36,7 +36,7 @@ def compiler() -> tuple[str, str] | None:
 
 @functools.cache
 def fingerprint() -> str:
-    """What a compiled library depends on besides its own settings: source, flags, compiler, processor."""
+    """A hash of what all compiled libraries depend on: sources, flags, compiler and processor."""
     texts = [path.read_text() for path in sorted([*HERE.glob("*.cpp"), *HERE.glob("*.h")])]
     return hashlib.sha256("\0".join([*texts, *FLAGS, str(compiler()), _processor()]).encode()).hexdigest()[:16]
 
@@ -51,9 +51,9 @@ def _processor() -> str:
 
 @functools.cache
 def load(source: str, **defines: int) -> ctypes.CDLL | None:
-    """The library of ``source.cpp`` compiled with these macros, from the cache or made now; None if it cannot be.
+    """The library of ``source.cpp`` compiled with these macros, from the cache or compiled now; None if that fails.
 
-    Compiling takes a few seconds. A line says when it was done, or, once, that it failed.
+    Compiling takes a few seconds. Then a line is printed; if it failed, only the first time.
     """
     cxx = compiler()
     if cxx is None or os.name != "posix":

@@ -1,6 +1,6 @@
-"""A quick trial of the kernels that take a call: forward and backward in turn, the fastest of a few.
+"""A quick trial of kernels: each computes a call forward and backward a few times, and the fastest time counts.
 
-Kept in the cache for each machine, version of torch and number of threads, so that all runs and all arms of a
+Times are kept in the cache for each machine, version of torch and number of threads. So all runs and all arms of a
 comparison choose alike, however busy the machine is at the moment.
 """
 
@@ -33,7 +33,7 @@ HOPELESS = 3.0  # times the fastest, and not short itself: not tried again
 def milliseconds(
     key: str, kernels: Sequence[Kernel], call: Call, images: Tensor, weight: Tensor | None
 ) -> Mapping[str, float]:
-    """The least time of each kernel for a call like this one, measured now unless it was before."""
+    """The shortest time of each kernel for a call like this one, from the cache or measured now."""
     path = _path()
     with _locked(path):
         kept = json.loads(path.read_text()) if path.is_file() else {}

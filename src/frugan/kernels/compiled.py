@@ -1,9 +1,9 @@
 """Depthwise convolutions and instance norm with ReLU in C++, compiled once on this machine; channels-last images only.
 
 The source is `depthwise.cpp` and `norm.cpp`; `_compiler` turns it into libraries. A depthwise convolution, its
-transposed form and the gradient of its weight are the three derivatives of one trilinear form, so each one's gradients
-are the other two, to any order: penalties with double backward stay on these kernels. Norms take second derivatives
-from the plain form.
+transposed form and the gradient of its weight are the three derivatives of one trilinear form. So the gradients of each
+are the other two, to any order, and penalties with double backward use these kernels too. Second derivatives of norms
+use the plain form.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LARGEST = 31  # taps along an axis: the loops over them are unrolled
 
 @dataclass(frozen=True)
 class Geometry:
-    """How the larger image [height, width] of a depthwise layer and the smaller one lie to each other."""
+    """The sizes [height, width] of the larger and the smaller image of a depthwise layer, and how they are aligned."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
@@ -38,7 +38,10 @@ class Geometry:
 
 
 def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
-    """Float32 or bf16 in channels-last layout on a CPU, in a real tensor; depthwise of multiplier 1 if grouped."""
+    """Whether images are float32 or bf16 in channels-last layout on a CPU; grouped layers must be depthwise.
+
+    Depthwise means one kernel for each channel. Tensors without data (the meta device) are not taken.
+    """
     usual = (
         type(images) is Tensor and images.device.type == "cpu" and images.dim() == 4 and computed(images) in TYPES
         and images.is_contiguous(memory_format=LAST) and not torch.compiler.is_compiling()
@@ -57,7 +60,7 @@ def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
 
 
 def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """The call by a compiled function, in autocast's precision or the images' own."""
+    """Compute the call with a compiled function, in autocast's precision or the images' own."""
     dtype = computed(images)
     with torch.autocast("cpu", enabled=False):
         images = images.to(dtype)
@@ -131,7 +134,7 @@ def _wide(bias: Tensor | None) -> Tensor | None:
 
 
 class Convolution(Function):
-    """The convolution, larger image ``[n, c, H, W]`` to smaller ``[n, c, h, w]``; the other way if transposed."""
+    """The convolution: larger image ``[n, c, H, W]`` to smaller image ``[n, c, h, w]``, or back if transposed."""
 
     @staticmethod
     def forward(
@@ -190,7 +193,7 @@ class _NormShape(ctypes.Structure):
 
 
 class InstanceNorm(Function):
-    """Each image and channel normalised over its pixels, scaled and shifted, and rectified if asked for."""
+    """Instance norm: each channel of an image is normalised over its pixels, scaled, shifted, perhaps rectified."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor | None, bias: Tensor | None, call: Call) -> Tensor:

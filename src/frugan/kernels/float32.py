@@ -1,6 +1,6 @@
 """Torch's own functions in float32 under autocast, the result rounded to autocast's precision.
 
-For grouped convolutions on a CPU, which have no fast path in bf16: a depthwise 5 x 5 step of the MNIST nets takes half
+For grouped convolutions on a CPU, for which torch is slow in bf16: a depthwise 5 x 5 step of the MNIST nets takes half
 as long this way.
 """
 
@@ -13,7 +13,7 @@ from frugan.kernels import Call, Kernel, slow_in_half
 
 
 def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
-    """Grouped convolutions under autocast on a CPU."""
+    """Whether the call is a grouped convolution under autocast on a CPU."""
     return slow_in_half(call, images)
 
 

@@ -1,9 +1,9 @@
-"""A full convolution as one product of matrices, for layers whose weight is larger than what they put out.
+"""A full convolution as one product of matrices, for layers whose weight is larger than their output.
 
-The last layers of a discriminator have millions of weights and a few pixels. Torch brings such a weight into a layout
-of its own at each call, forward, backward and once more in each derivative, and that takes longer than the convolution.
-In channels-last layout the weight ``[out, in, kh, kw]`` is already the matrix ``[out, kh kw in]``, and the patches that
-meet it are few enough to be copied out.
+The last layers of a discriminator have millions of weights and a few pixels. At each call, forward and in each
+derivative, torch copies such a weight into a layout of its own, and this takes longer than the convolution. In
+channels-last layout the weight ``[out, in, kh, kw]`` is already the matrix ``[out, kh kw in]``. The patches that it is
+multiplied with are few, so copying them is cheap.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LEAST = 1 << 18
 
 
 def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
-    """Full convolutions on a CPU with a large channels-last weight, which is no smaller than the output."""
+    """Whether it is a full convolution on a CPU, with a large channels-last weight, at least as large as the output."""
     if call.operation != "convolution" or images.device.type != "cpu" or weight is None or weight.numel() < LEAST:
         return False
     assert isinstance(call.settings, Sliding)
@@ -37,7 +37,7 @@ def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
 
 
 def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """The call as a product of ``[n h w, kh kw in]`` patches and ``[kh kw in, out]`` weights."""
+    """Compute the call as a product of ``[n h w, kh kw in]`` patches and ``[kh kw in, out]`` weights."""
     return multiplied(call, images, weight, bias, functional.linear)
 
 
@@ -45,7 +45,7 @@ def multiplied(
     call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None,
     product: Callable[[Tensor, Tensor, Tensor | None], Tensor],
 ) -> Tensor:
-    """The call by a `product` of patches ``[rows, size]``, weights ``[out, size]`` as they lie, and a bias."""
+    """Compute the call with `product`, a function of patches ``[rows, size]``, weights ``[out, size]`` and bias."""
     assert weight is not None
     assert isinstance(call.settings, Sliding)
     height, width = call.settings.output_size(images, weight)

@@ -1,7 +1,8 @@
-"""`im2col` whose float32 product is a convolution one pixel wide, which oneDNN computes.
+"""`im2col` whose float32 product is written as a 1 x 1 convolution, so that oneDNN computes it.
 
-Torch gives float32 products to its BLAS, which on some processors reaches a third of what oneDNN does (MKL on AMD's).
-The large matrix, the weight, takes the place of the images and stays as it lies; only the small ones are turned.
+Torch computes float32 products with its BLAS library. On some processors this reaches a third of oneDNN's speed (MKL on
+AMD's). The weight, which is large, takes the place of the images and is not copied. Only the small matrices are
+transposed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
-    """What `im2col` takes, in float32, where torch has oneDNN."""
+    """Whether `im2col` takes the call, in float32, and torch has oneDNN."""
     return (
         computed(images) is torch.float32 and torch.backends.mkldnn.is_available()
         and im2col.takes(call, images, weight)
@@ -29,7 +30,7 @@ def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
 
 
 def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """The call as a product of ``[n h w, kh kw in]`` patches and ``[kh kw in, out]`` weights."""
+    """Compute the call as a product of ``[n h w, kh kw in]`` patches and ``[kh kw in, out]`` weights."""
     return im2col.multiplied(call, images, weight, bias, _linear)
 
 

@@ -1,7 +1,7 @@
-"""A full transposed convolution of one pixel, as a generator's first layer is, as a product of matrices.
+"""A full transposed convolution of one pixel, as in a generator's first layer, as a product of matrices.
 
-Nothing overlaps there, so the output is the latents times the weight as a matrix. Torch's gradients of such a
-layer take many times as long as those of the product.
+Nothing overlaps, so the output is the latents times the weight as a matrix. For such a layer torch's gradients take
+many times as long as those of the product.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
-    """Full transposed convolutions of images of one pixel, nothing cropped."""
+    """Whether it is a full transposed convolution of images of one pixel, with nothing cropped."""
     settings = call.settings
     if call.operation != "transposed" or weight is None or not isinstance(settings, Sliding):
         return False
@@ -27,7 +27,7 @@ def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
 
 
 def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """The call as a product of latents ``[n, in]`` and weights ``[in, kh kw out]``."""
+    """Compute the call as a product of latents ``[n, in]`` and weights ``[in, kh kw out]``."""
     assert weight is not None
     made = functional.linear(images.flatten(1), weight.permute(0, 2, 3, 1).flatten(1).t())
     made = made.view(len(images), *weight.shape[2:], -1).permute(0, 3, 1, 2)

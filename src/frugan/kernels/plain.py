@@ -8,12 +8,12 @@ from frugan.kernels import Call, Kernel
 
 
 def takes(call: Call, images: Tensor, weight: Tensor | None) -> bool:
-    """Always."""
+    """True: this kernel can compute every call."""
     return True
 
 
 def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """The plain form."""
+    """Compute the call's plain form."""
     return call.plain(images, weight, bias)
 
 

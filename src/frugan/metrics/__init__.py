@@ -1,12 +1,12 @@
-"""Metrics: pure functions from what was made, and what it should resemble, to named numbers.
+"""Metrics: pure functions that compare fakes with real images and return named numbers.
 
-Each public file of this folder is one metric: a function ``compute`` that takes exactly what it declares and returns
-named numbers, and the record of it, ``variant``. A metric opens no file, knows no device, no view and no generator's
-name; where features come from is the business of `frugan.views`. Called directly::
+Each public file of this folder is one metric: a function ``compute``, which takes exactly what it declares and returns
+named numbers, and its record, ``variant``. A metric opens no file and knows no device, view or generator;
+`frugan.views` makes the features. Called directly::
 
     frugan.metrics.fid.compute(real=features, fake=features)   # {"fid": 0.0}
 
-A value says nothing without its protocol (data, counts, view, resizing); whoever stores it stores that beside it.
+A value means nothing without its protocol (data, counts, view, resizing). Store the protocol with the value.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ TRANSLATED = ("source", "returned", "unchanged")
 
 
 class Need(NamedTuple):
-    """One thing a metric asks to see: a kind (of `KINDS`) of one set of images (of `SETS`).
+    """One input that a metric needs: one of `KINDS` (e.g. features), of one set of images in `SETS` (e.g. real).
 
-    An `optional` one is None where there is none, instead of an error.
+    An `optional` one that does not exist is None; otherwise it is an error.
     """
 
     images: str
@@ -62,23 +62,23 @@ class Metric:
 
     Args:
         name: as users type it.
-        compute: a pure function. What it needs are keyword-only arguments without defaults, named as in `needs`; its
-            options are keyword-only arguments with defaults, a `seed` among them if it draws. It returns named numbers
-            and raises UserError for input that has no value (too few images, non-finite features).
-        needs: what it has to see, each name read by `parse_need`: ``real``, ``fake``, ``held_out``, ``source`` ... (see
-            `SETS`) are features of those images; ``pixels``, ``labels``, ``probabilities`` and ``told`` are those of
-            the fakes, and with ``real_``, ``source_`` ... before them those of the other sets; ``generator``; ``look``.
-            One that asks for ``told`` or for a set of `TRANSLATED` judges translators. With a ``?`` behind it, what is
-            of held-out images (``held_out?``, the argument is still called `held_out`) or labels (``labels?``) is None
-            where there are none.
+        compute: a pure function. Its keyword-only arguments without defaults are its `needs`. Those with defaults are
+            its options; one is `seed` if it draws random numbers. It returns named numbers. It raises UserError if its
+            input has no value (too few images, non-finite features).
+        needs: what it needs to see, as words for `parse_need`. ``real``, ``fake``, ``held_out``, ``source`` ... (see
+            `SETS`) are features of those images. ``pixels``, ``labels``, ``probabilities`` and ``told`` are those of
+            the fakes; with ``real_``, ``source_`` ... in front, those of the other sets. ``generator`` and ``look`` (a
+            view's function) are also possible. A metric that needs ``told`` or a set in `TRANSLATED` judges
+            translators. A ``?`` behind held-out images (``held_out?``; the argument is called `held_out`) or labels
+            (``labels?``) means: None if there are none.
         better: "lower" or "higher".
-        headline: which of the returned numbers goes into tables.
-        least: below this many images of any set it has no meaning worth a table.
-        least_side: it takes images with sides of at least so many pixels.
-        version: raise it when the same input gets another value, so that old values are not mistaken for new ones.
-        learns: it trains classifiers of its own, so that the precision of training here belongs to its protocol.
-        margin: the least margin of a comparison, from a baseline's mean and the name of the view; none where there is
-            no convention.
+        headline: which of the returned numbers is shown in tables.
+        least: with fewer images than this in any set, the value is too uncertain for a table.
+        least_side: the smallest side, in pixels, of images that it can judge.
+        version: increase it when the same input gets another value, so that old values are not taken for new ones.
+        learns: whether it trains classifiers. Then the precision of training is part of the protocol.
+        margin: (a baseline's mean, name of the view) -> the smallest margin of a comparison; None if no such rule is
+            usual.
     """
 
     name: str
@@ -100,9 +100,9 @@ class Metric:
 
 
 def parse_need(need: str) -> Need:
-    """What a word of `Metric.needs` asks for: ``fake`` is (fake, features), ``real_pixels`` is (real, pixels).
+    """What a word in `Metric.needs` means: ``fake`` is (fake, features), ``real_pixels`` is (real, pixels).
 
-    ``held_out?`` is (held_out, features, optional). Raises UserError for a word that says none of these.
+    ``held_out?`` is (held_out, features, optional). Raises UserError for an unknown word.
     """
     accepted = {images: Need(images, "features") for images in SETS}
     for kind in ("pixels", "labels", "probabilities", "told"):
@@ -120,13 +120,13 @@ def parse_need(need: str) -> Need:
 
 
 def of_translations(metric: Metric) -> bool:
-    """Whether `metric` needs what only translators have."""
+    """Whether `metric` judges translators: it needs something that only they have."""
     asked = [parse_need(word) for word in metric.needs]
     return any(need.kind == "told" or need.images in TRANSLATED for need in asked)
 
 
 def sees_by_itself(metric: Metric) -> bool:
-    """Whether `metric` needs no view: it reads pixels and labels only."""
+    """Whether `metric` needs no view, since it uses pixels and labels only."""
     return all(parse_need(word).kind in ("pixels", "labels") for word in metric.needs)
 
 
@@ -145,7 +145,7 @@ def add(name: str, metric: Metric) -> Metric:
 
 
 def __getattr__(name: str) -> ModuleType:
-    """``frugan.metrics.fid`` is imported when it is first named, so that listing metrics does not import torch."""
+    """Import ``frugan.metrics.fid`` and its like at the first use, so that listing metrics does not import torch."""
     if name.startswith("_") or importlib.util.find_spec(f"{__name__}.{name}") is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return importlib.import_module(f"{__name__}.{name}")

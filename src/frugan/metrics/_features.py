@@ -1,7 +1,7 @@
-"""Features as metrics take them: on the CPU, finite, enough of them; and their mean and covariance.
+"""Checks of the features that metrics get (on the CPU, finite, enough of them), and their mean and covariance.
 
-They keep their type, as a rule float32 mapped from a file. A metric turns into float64 only the rows that it is about
-to compute with, so that its memory need not grow with the number of images.
+Features keep their type, usually float32 mapped from a file. A metric converts only the rows that it computes with next
+to float64, so its memory does not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Statistics(NamedTuple):
 
 
 def accept(metric: str, images: str, features: Tensor, *, least: int = 2) -> Tensor:
-    """`features` ``[count, width]`` of the set called `images`, on the CPU.
+    """Check the features ``[count, width]`` of the set called `images`, and return them on the CPU.
 
-    Raises UserError, in the name of `metric`, if they are no such table, fewer than `least`, or not finite.
+    Raises UserError, which names `metric`, if they have another shape, are fewer than `least`, or are not finite.
     """
     if features.ndim != 2 or features.shape[1] == 0:
         raise UserError(
@@ -49,9 +49,9 @@ def accept(metric: str, images: str, features: Tensor, *, least: int = 2) -> Ten
 
 
 def accept_pair(metric: str, real: Tensor, fake: Tensor, *, least: int = 2) -> tuple[Tensor, Tensor]:
-    """Real and fake features of one width, each as `accept` gives them.
+    """Check real and fake features of equal width, as `accept` does, and return them.
 
-    All fakes may be equal (a collapsed generator makes such), but not all real ones: then the view saw nothing.
+    All fakes may be equal (a collapsed generator). All real ones may not: then the view cannot see anything in them.
     """
     real, fake = accept(metric, "real", real, least=least), accept(metric, "fake", fake, least=least)
     if real.shape[1] != fake.shape[1]:
@@ -68,10 +68,10 @@ def accept_pair(metric: str, real: Tensor, fake: Tensor, *, least: int = 2) -> t
 
 
 def collect(chunks: Iterable[Tensor]) -> Statistics:
-    """Mean and covariance of features that arrive in chunks ``[any count, width]``; only one chunk is held at a time.
+    """Mean and covariance of features in chunks ``[any count, width]``; only one chunk is in memory at a time.
 
-    Chunks are merged by their means (Chan, Golub & LeVeque 1979, eq. 2.1), so nothing cancels as it does in
-    sum(x x') - n m m'.
+    Chunks are merged by their means (Chan, Golub & LeVeque 1979, eq. 2.1). This avoids the cancellation in sum(x x') -
+    n m m'.
     """
     count, mean, scatter = 0, torch.zeros(0), torch.zeros(0)
     for chunk in chunks:

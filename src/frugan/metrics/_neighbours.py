@@ -1,9 +1,10 @@
-"""Who lies within whose k nearest neighbours, decided as if every distance had been taken one by one in float64.
+"""Nearest neighbours of features, as exact as if every distance was computed one by one in float64.
 
-Most distances come from a product of matrices, which is ten times faster but inexact between near duplicates. Its
-largest possible error is known for each pair. Where that error could change a decision, the distance is computed again
-by differences. So ties are ties and copies are at distance 0, whatever the blocks. Features are ``[count, width]``, all
-of them in float64 as `in_float64` gives them; a block of distances takes some 100 MB, however many features there are.
+Most distances are computed by a product of matrices, which is ten times faster but inexact between near duplicates. Its
+largest possible error is known for each pair. If that error could change a decision, the distance is computed again by
+differences. So equal distances are equal, and copies have the distance 0, whatever the blocks. Features are ``[count,
+width]`` in float64, as `in_float64` returns them. A block of distances takes about 100 MB, however many features there
+are.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Inside(NamedTuple):
 
 
 class Nearest(NamedTuple):
-    """Distance of each point to the nearest centre, and which one that is (the first of equals), both ``[points]``."""
+    """The distance of each point to the nearest centre, and the number of that centre: ``[points]``."""
 
     distances: Tensor
     rows: Tensor
@@ -39,9 +40,10 @@ class Nearest(NamedTuple):
 def accept_neighbours(
     metric: str, real: Tensor, fake: Tensor, k: int, equal_counts: bool, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Real and fake features, more than `k` of each; with `equal_counts` the larger set is thinned to the smaller.
+    """Check real and fake features, more than `k` of each, and return them.
 
-    Raises UserError, in the name of `metric`, for features that cannot be compared, and a `k` below 1.
+    With `equal_counts`, a random part of the larger set is used, as many as the smaller one has. Raises UserError,
+    which names `metric`, if the features cannot be compared or `k` is below 1.
     """
     if k < 1:
         raise UserError(f"{metric}: k={k}. It measures the distance to the k-th nearest neighbour, so give 1 or more.")
@@ -54,7 +56,7 @@ def accept_neighbours(
 
 
 def in_float64(metric: str, images: str, features: Tensor) -> Tensor:
-    """Accepted features of the set called `images` in float64. Raises UserError if no distance can be taken there."""
+    """Checked features of the set called `images` in float64. Raises UserError if their distances would be infinite."""
     features = features.double()
     if not bool(torch.isfinite(_squares(features)).all()):
         raise UserError(
@@ -64,7 +66,7 @@ def in_float64(metric: str, images: str, features: Tensor) -> Tensor:
 
 
 def radii(features: Tensor, k: int) -> Tensor:
-    """Distance ``[count]`` of each feature to the k-th nearest of the others; an equal one in another row counts."""
+    """The distance of each feature to the k-th nearest other one: ``[count]``. Equal features in other rows count."""
     kth_distances, squares = [], _squares(features)
     for rows in _blocks(len(features), len(features)):
         squared, slack = _roughly(features[rows], features, squares[rows], squares)
@@ -79,12 +81,12 @@ def radii(features: Tensor, k: int) -> Tensor:
 
 
 def nearest(points: Tensor, centres: Tensor) -> Nearest:
-    """For each point the nearest centre; an equal centre counts, at distance 0."""
+    """The nearest centre of each point; an equal centre counts, with the distance 0."""
     return _nearest(points, centres, others=False)
 
 
 def nearest_other(features: Tensor) -> Nearest:
-    """For each feature the nearest of the others; an equal one in another row counts, at distance 0."""
+    """The nearest other feature of each feature; an equal one in another row counts, with the distance 0."""
     return _nearest(features, features, others=True)
 
 
@@ -105,7 +107,7 @@ def _nearest(points: Tensor, centres: Tensor, *, others: bool) -> Nearest:
 
 
 def inside(points: Tensor, centres: Tensor, radii: Tensor) -> Inside:
-    """Counts of the points nearer to a centre than its radius; those at the radius are outside."""
+    """Count the points that are nearer to a centre than its radius. Points exactly at the radius do not count."""
     of_points, of_balls = [], torch.zeros(len(centres), dtype=torch.int64)
     point_squares, centre_squares = _squares(points), _squares(centres)
     for rows in _blocks(len(points), len(centres)):

@@ -1,4 +1,4 @@
-"""Images as metrics take them that look at pixels themselves: bytes on the CPU, enough of them, of one shape."""
+"""Checks of the images that metrics of pixels get: bytes on the CPU, enough of them, of one shape."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from frugan.registry import UserError
 
 
 def accept_pixels(metric: str, name: str, images: Tensor, *, side: int) -> Tensor:
-    """Bytes ``[count, channels, height, width]`` of the set called `name`: two images at least, no side below `side`.
+    """Check bytes ``[count, channels, height, width]`` of the set called `name`, and return them.
 
-    Raises UserError in the name of `metric`.
+    Raises UserError, which names `metric`, for fewer than two images or a side below `side`.
     """
     if images.ndim != 4 or images.dtype != torch.uint8:
         raise UserError(
@@ -31,9 +31,9 @@ def accept_pixels(metric: str, name: str, images: Tensor, *, side: int) -> Tenso
 
 
 def accept_pixel_pair(metric: str, real: Tensor, fake: Tensor, *, side: int) -> tuple[Tensor, Tensor]:
-    """Real and fake images of one shape, each as `accept_pixels` gives them.
+    """Check real and fake images of one shape, as `accept_pixels` does, and return them.
 
-    All fakes may be equal (a collapsed generator makes such), but not all real images: nothing compares with them.
+    All fakes may be equal (a collapsed generator). All real images may not: nothing can be compared with them.
     """
     real = accept_pixels(metric, "real_pixels", real, side=side)
     fake = accept_pixels(metric, "pixels", fake, side=side)

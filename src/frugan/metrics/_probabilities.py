@@ -1,4 +1,4 @@
-"""Class probabilities as metrics take them: log-softmax values on the CPU, of one image and two classes at least."""
+"""Checks of the class probabilities that metrics get: log-softmax values of at least one image and two classes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from frugan.registry import UserError
 
 
 def accept_probabilities(metric: str, probabilities: Tensor) -> Tensor:
-    """Natural logarithms of probabilities ``[count, classes]``, on the CPU, in the type that was given.
+    """Check natural logarithms of probabilities ``[count, classes]``, and return them on the CPU, in their own type.
 
-    Raises UserError, in the name of `metric`, if the shape or the values are not those of log-probabilities.
+    Raises UserError, which names `metric`, if the shape or the values are not those of log-probabilities.
     """
     if probabilities.ndim != 2 or probabilities.shape[1] < 2 or not len(probabilities):
         raise UserError(

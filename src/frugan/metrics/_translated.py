@@ -1,4 +1,4 @@
-"""Checks of what metrics of translations are given (labels, pairs of images), and the distance within pairs."""
+"""Checks of the labels and pairs of images that metrics of translations get, and the distance within pairs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from frugan.registry import UserError
 def accept_labels(
     metric: str, labels: Tensor, source_labels: Tensor, told: Tensor, source_told: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Four tables of one shape on the CPU, int64: classes ``[count]``, or attributes ``[count, bits]``.
+    """Check four tables of labels of one shape, and return them: int64 ``[count]`` or attributes ``[count, bits]``.
 
-    Raises UserError, in the name of `metric`, if they are not, or are of fewer than two images.
+    Raises UserError, which names `metric`, if shapes differ or there are fewer than two images.
     """
     given = {"labels": labels, "source_labels": source_labels, "told": told, "source_told": source_told}
     shapes = {name: tuple(one.shape) for name, one in given.items()}
@@ -34,7 +34,7 @@ def accept_labels(
 def apart(metric: str, one_name: str, one: Tensor, other_name: str, other: Tensor) -> float:
     """The mean absolute difference of bytes ``[count, channels, height, width]``, row by row, in levels of 255.
 
-    Raises UserError, in the name of `metric`, for images that are no bytes, too few, or not in pairs.
+    Raises UserError, which names `metric`, if images are not bytes, too few, or not in pairs.
     """
     one, other = accept_pixels(metric, one_name, one, side=1), accept_pixels(metric, other_name, other, side=1)
     if one.shape != other.shape:

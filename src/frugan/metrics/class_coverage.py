@@ -1,8 +1,8 @@
-"""What a classifier of the data's own classes sees in the fakes: how many it is sure of, and how evenly they spread.
+"""Class coverage: is a classifier of the data's classes sure of the fakes, and do they spread evenly over classes?
 
-A generator that draws well makes images of which an independent classifier is sure; one that has dropped a class leaves
-it without a share. Both can be had by repeating one good image of each class, so this stands beside a distance to the
-real images and never in its place.
+A good generator makes images of which an independent classifier is sure. If it never makes some class, that class has
+no share. But repeating one good image of each class gives perfect numbers here. So read them together with a distance
+to the real images, never alone.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from frugan.metrics._probabilities import accept_probabilities
 def compute(*, probabilities: Tensor, sure: float = 0.9, covered: float = 0.01) -> dict[str, float]:
     """``{"confident_share", "smallest_share", "classes_covered", "class_entropy"}`` of the fakes.
 
-    `confident_share` is the share of images whose likeliest class has at least `sure`; each image counts for its
-    likeliest class: `smallest_share` is that of the rarest one, `classes_covered` the share of the classes that at
-    least `covered` of the images fall into, `class_entropy` the entropy of the shares over its largest possible value.
+    `confident_share` is the share of images whose most likely class has a probability of at least `sure`. Each image
+    counts for its most likely class: `smallest_share` is the share of the rarest class; `classes_covered` is the share
+    of classes that each have at least the share `covered` of the images; `class_entropy` is the entropy of the shares,
+    divided by its largest possible value.
 
     Args:
         probabilities: natural logarithms ``[count, classes]`` (log-softmax values).

@@ -1,12 +1,12 @@
-"""Classification accuracy score: what can be learnt from fakes made for labels, tested on real images held out.
+"""Classification accuracy score: how well a classifier trained on fakes classifies held-out real images.
 
-A small classifier is trained on the fakes alone and must tell real images (Ravuri & Vinyals 2019, arXiv 1905.10887): it
-fails where fakes are bad, all alike or of another class than asked for. It is trained on mixtures of real and generated
-images too, always equally many, so the curve shows how much of the real data fakes can stand in for; and the nets that
-saw real images alone judge the fakes, class by class.
+A small classifier is trained on fakes only, then tested on real images (Ravuri & Vinyals 2019, arXiv 1905.10887). It
+fails if fakes are bad, all alike, or of another class than asked for. Classifiers are also trained on mixtures of real
+and fake images, always equally many, so the curve shows how much of the real data fakes can replace. And the nets that
+saw only real images judge the fakes, class by class.
 
-The number for tables is the accuracy after training on fakes alone. It depends on the data and on how many images there
-are, so read it beside the accuracy at 0, what real images in their place teach.
+The number in tables is the accuracy after training on fakes only. It depends on the data and on the number of images.
+So compare it with the accuracy at 0, which is reached with real images instead.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ def compute(
     nets: int = FEWEST_NETS,
     seed: int = 0,
 ) -> dict[str, float]:
-    """The curve, its gap and how good the fakes' classes are, from bytes ``[count, c, h, w]`` and classes ``[count]``:
+    """The accuracies, from bytes ``[count, c, h, w]`` and classes ``[count]``:
 
-    - `accuracy_at_0` ... `accuracy_at_1`: the share of held-out images classified right by nets that learnt from so
-      large a share of fakes, the rest real; means over the nets, and `_std` behind them their population deviation.
-    - `gap`, `gap_std`: accuracy at 0 less that at 1, net by net.
-    - `accuracy_of_fakes`: the share of fakes that the nets of share 0 classify as what was asked for; `_of_class_3`: of
-      those that should be of class 3. These nets also err on real images: see `accuracy_at_0`.
+    - `accuracy_at_0` ... `accuracy_at_1`: the share of held-out images that are classified right, after training on
+    this share of fakes, the rest real. It is the mean over the nets; `_std` is their population deviation.
+    - `gap`, `gap_std`: the accuracy at 0 minus that at 1, net by net.
+    - `accuracy_of_fakes`: the share of fakes that the nets of share 0 classify as what was asked for; `_of_class_3`:
+      the same for fakes of class 3. These nets also err on real images: see `accuracy_at_0`.
 
-    Every net learns by the one recipe of `frugan.classifying` from as many images as the smaller set has. Nets of one
-    number begin with the same weights at every share, and with a larger share keep the fakes of the smaller one. All
-    nets of all shares are trained here, some minutes for fifteen of them on 10,000 images; on the device of
-    `real_pixels`.
+    Every net is trained as in `frugan.classifying`, on as many images as the smaller set has. Nets with the same number
+    begin with the same weights at every share. A larger share has all fakes of the smaller one. All nets of all shares
+    are trained here, on the device of `real_pixels`: some minutes for fifteen nets on 10,000 images.
 
     Args:
         labels: what the fakes were asked to be.
-        shares: of fakes, from 0 to 1, both among them.
-        nets: how many are trained for each share, 3 or more: one net's luck is no result.
-        seed: of their weights, and of which images they learn from.
+        shares: shares of fakes, from 0 to 1; both must be among them.
+        nets: how many nets are trained for each share, 3 or more: one net alone could be luck.
+        seed: for their weights, and for which images they learn from.
 
     Raises:
-        UserError: labels missing, several for an image or of no class of the real images; fewer than two images in a
-            set or classes in the real ones; images that are no bytes, too small, of unequal shapes or all equal.
+        UserError: labels are missing, several for an image, or of a class that real images do not have; fewer than two
+            images in a set, or fewer than two classes; images that are not bytes, too small, of unequal shapes or all
+            equal.
     """
     if nets < FEWEST_NETS or not {0, 1} <= set(shares) or not all(0 <= share <= 1 for share in shares):
         raise UserError(
@@ -108,7 +108,7 @@ def by_class(predicted: Tensor, asked: Tensor) -> dict[int, float]:
 
 
 def mixture(real: Tensor, fake: Tensor, share: float) -> Tensor:
-    """The first rows of both orders, as many as the shorter one has, of which `share` are fakes (rounded)."""
+    """Mix two orders of rows: as many rows as the shorter one has, of which `share` (rounded) are fakes."""
     total = min(len(real), len(fake))
     fakes = round(share * total)
     return torch.cat([real[: total - fakes], fake[:fakes]])

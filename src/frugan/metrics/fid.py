@@ -1,8 +1,8 @@
-"""Fréchet distance between two sets of features, each taken for a Gaussian (Heusel et al. 2017, 1706.08500, eq. 6).
+"""Fréchet distance between two sets of features, as if each was Gaussian (Heusel et al. 2017, 1706.08500, eq. 6).
 
-With the view `inception` it is the FID of the literature; with another view it is a Fréchet distance of that view and
-compares only with itself. It is biased upwards by the number of images (N(0, I) in d dimensions against N samples of
-itself: d/N + d(d+1)/(4N)), so only values of equal counts compare.
+With the view `inception` it is the FID of the literature. With another view, compare it only with values of the same
+view. It is biased upwards, more with fewer images (N(0, I) in d dimensions against N samples of itself: d/N +
+d(d+1)/(4N)). So compare only values of equal counts.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def frechet(real: Statistics, fake: Statistics) -> float:
 
 
 class Rooted(NamedTuple):
-    """One side of the distance with a root of its covariance, R with R R' = S1: it serves against several other sides.
+    """One side of the distance with a root R of its covariance (R R' = S1), to compare with several other sides.
 
-    The trace of (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of R' S2 R: a symmetric matrix, so nothing
-    complex can come out and singular covariances need no nudge. R is lower triangular.
+    The trace of (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of R' S2 R. This matrix is symmetric, so no
+    complex numbers can come out, and singular covariances need no correction. R is lower triangular.
     """
 
     mean: Tensor
@@ -55,7 +55,7 @@ class Rooted(NamedTuple):
         return cls(mean, root, trace)
 
     def distance(self, other: Statistics) -> float:
-        """As `frechet`."""
+        """The Fréchet distance to another set, as `frechet` computes it."""
         _, mean, covariance = _double(other)
         apart = _finite((self.mean - mean).square().sum() + self.trace + covariance.trace())
         shared = torch.linalg.eigvalsh(_between(self.root, covariance)).clamp_min(0).sqrt().sum()
@@ -110,7 +110,7 @@ def _between(root: Tensor, covariance: Tensor) -> Tensor:
 
 
 def margin(mean: float, view: str) -> float:
-    """The margin of FID: 5 % of the baseline's mean `mean`, and at least 1 with the view `inception`."""
+    """The margin of FID: 5 % of the baseline's mean, and at least 1 with the view `inception`."""
     return max(1.0 if view == "inception" else 0.0, 0.05 * mean)
 
 

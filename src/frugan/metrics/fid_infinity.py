@@ -1,9 +1,9 @@
 """The Fréchet distance that infinitely many fakes would have (Chong & Forsyth 2020, arXiv 1911.07023, section 3).
 
-FID is biased upwards by about a constant over the number of fakes, and the constant depends on the generator, so that
-even at equal counts the worse one can have the lower FID. Here FID is taken of growing random subsets, and the line
-through its values over 1 / count is followed to 0. What stays is the bias by the number of real images: all of them are
-used each time, and values of unequal counts of them do not compare. Small negative values are legitimate.
+FID is biased upwards, by about a constant divided by the number of fakes. The constant depends on the generator, so
+even at equal counts the worse generator can have the lower FID. Here FID is computed for random subsets of growing
+size, and a line through its values over 1 / count is extended to 0. The bias from the number of real images stays: all
+of them are used each time, so compare only values with equal counts of real images. Small negative values are possible.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from frugan.registry import UserError
 def compute(*, real: Tensor, fake: Tensor, sizes: int = 15, smallest: int = 5000, seed: int = 0) -> dict[str, float]:
     """``{"fid_infinity": value, "fid_infinity_residual": deviation}`` of features ``[n, d]`` and ``[m, d]``.
 
-    The residual is the root mean square by which the distances lie off the line; where it is not small against them,
-    the value means little. Subsets smaller than the width of the features bend the line.
+    The residual is the root mean square distance of the values from the line. If it is not small compared with the
+    values, the result means little. Subsets smaller than the width of the features bend the line.
 
     Args:
-        sizes: how many subsets of the fakes, their sizes evenly spaced up to all of them.
-        smallest: size of the smallest one, or a tenth of the fakes (but 2) if that is less.
-        seed: of the subsets, each drawn without replacement.
+        sizes: how many subsets of the fakes; their sizes are evenly spaced up to all fakes.
+        smallest: size of the smallest subset, or a tenth of the fakes (at least 2) if that is less.
+        seed: for the subsets, each drawn without replacement.
 
     Raises:
         UserError: too few images for that many sizes, unequal widths, non-finite or all equal real features.
@@ -54,13 +54,13 @@ def compute(*, real: Tensor, fake: Tensor, sizes: int = 15, smallest: int = 5000
 
 
 def subset_sizes(count: int, sizes: int, smallest: int) -> list[int]:
-    """`sizes` numbers evenly spaced from `smallest`, or a tenth of `count` but 2 if that is less, to `count`."""
+    """`sizes` evenly spaced numbers up to `count`, from `smallest` or from a tenth of `count` (at least 2) if less."""
     first = min(smallest, max(count // 10, 2))
     return [first + round((count - first) * step / (sizes - 1)) for step in range(sizes)]
 
 
 def extrapolate(counts: list[int], distances: list[float]) -> tuple[float, float]:
-    """Where the least-squares line of the distances over 1 / count meets 0, and how far they lie off it (rms)."""
+    """The value at 0 of the least-squares line of the distances over 1 / count, and their distance from it (rms)."""
     inverse = 1 / torch.tensor(counts, dtype=torch.float64)
     values = torch.tensor(distances, dtype=torch.float64)
     centred = inverse - inverse.mean()

@@ -1,7 +1,8 @@
-"""Inception Score: how sure a classifier is of each image, how varied all answers (Salimans et al. 2016, 1606.03498).
+"""Inception Score: is a classifier sure of each image, and are its answers varied? (Salimans et al. 2016, 1606.03498)
 
-With the view `inception` it is the score of the literature; with a classifier of the data's own classes it ranges from
-1 to their number. It looks at no real image, so a generator that repeats one good image of each class gets full marks.
+With the view `inception` it is the score of the literature. With a classifier of the data's own classes it is from 1 to
+the number of classes. It looks at no real image, so a generator that repeats one good image of each class gets the best
+score.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from frugan.registry import UserError
 def compute(*, probabilities: Tensor, splits: int = 10, seed: int = 0) -> dict[str, float]:
     """``{"inception_score": mean, "inception_score_std": deviation}`` over splits of exp(mean KL(p(y|x) || p(y))).
 
-    The deviation is the population's over the splits; it says nothing about training seeds.
+    The deviation is the population deviation over the splits. It says nothing about training seeds.
 
     Args:
         probabilities: natural logarithms ``[count, classes]`` (log-softmax values); minus infinity stands for 0.
-        splits: into how many equal parts (up to one image) the shuffled images are cut; each has a score of its own.
-        seed: of the shuffle.
+        splits: how many parts the shuffled images are cut into, of equal size up to one image; each part gets a score.
+        seed: for the shuffle.
 
     Raises:
         UserError: fewer images than splits, NaN, or rows that are not the logarithms of probabilities.

@@ -1,7 +1,7 @@
-"""Kernel distance: the squared maximum mean discrepancy under a cubic kernel (Bińkowski et al. 2018, arXiv 1801.01401).
+"""Kernel distance: the squared maximum mean discrepancy with a cubic kernel (Bińkowski et al. 2018, arXiv 1801.01401).
 
-Unlike FID it is unbiased in the number of images; small negative values are legitimate and mean "no difference seen".
-Papers show it times 1000; here it is as defined.
+Unlike FID it is not biased by the number of images. Small negative values are possible; they mean "no difference seen".
+Papers often show it times 1000; here it is not multiplied.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ def compute(
 ) -> dict[str, float]:
     """``{"kid": mean, "kid_std": deviation}`` over random subsets of features ``[n, d]`` and ``[m, d]``.
 
-    The deviation is the population's over subsets. It is no standard error, and says nothing about training seeds.
+    The deviation is the population deviation over subsets. It is not a standard error, and says nothing about training
+    seeds.
 
     Args:
         subsets: how many pairs of subsets are drawn.
-        subset_size: images of each in a pair, drawn without replacement within a subset.
-        seed: of the draws.
+        subset_size: how many images each subset has, drawn without replacement.
+        seed: for the draws.
 
     Raises:
         UserError: fewer images than `subset_size`, unequal widths, non-finite or all equal real features.
@@ -59,8 +60,9 @@ def compute(
 def discrepancy(real: Tensor, fake: Tensor) -> Tensor:
     """The unbiased squared MMD of two equal counts of features ``[m, d]`` (arXiv 1801.01401, eq. 4 and its footnote).
 
-    Pairs of a feature with itself are left out within a set and kept across the sets, so that of a set with itself is
-    not 0 but -2/m times what the diagonal of its kernel exceeds the rest by.
+    Within a set, pairs of a feature with itself are left out; between the sets they are kept. So the discrepancy of a
+    set with itself is not 0, but -2/m times the difference between the mean of its kernel's diagonal and the mean of
+    the rest.
     """
     count = len(real)
     within = sum(matrix.sum() - matrix.trace() for matrix in (kernel(real, real), kernel(fake, fake)))
@@ -68,7 +70,7 @@ def discrepancy(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def kernel(one: Tensor, other: Tensor) -> Tensor:
-    """(x'y / d + 1)^3 for every pair: ``[n, d]`` and ``[m, d]`` give ``[n, m]``."""
+    """(x'y / d + 1)^3 for every pair of features ``[n, d]`` and ``[m, d]``: ``[n, m]``."""
     base = one @ other.T / one.shape[1] + 1
     return base * base * base  # six times faster than a power in float64
 

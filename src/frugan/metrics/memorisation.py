@@ -1,12 +1,12 @@
-"""Whether fakes are copies of the training images: how near they lie to them, against real images held out.
+"""Whether fakes are copies of training images: their distances to training images, compared with held-out images.
 
-Three ways to ask, none of them dependable (Stein et al. 2023, arXiv 2306.04675): look at the pairs of `neighbours` as
-well. `real` are the images that were trained on, all of them; a copy of one that is left out goes unseen.
+There are three measures, and none is dependable (Stein et al. 2023, arXiv 2306.04675), so look at the pairs of
+`neighbours` as well. `real` must be all training images: a copy of an image that is missing there is not found.
 
-None of these numbers says that images are good. What lies far from everything real is no copy, so a bad generator looks
-innocent; held-out images say how far a new real image lies, and nothing beyond that is better. The number for tables is
-therefore by how much fakes fall short of held-out images in authenticity, and 0 where they do not. Where none are held
-out, each training image in turn is taken for a new one beside all the others.
+None of these numbers says that images are good. A bad generator looks innocent, since images far from all real ones are
+not copies. Held-out images show how far a new real image is from the training images; a larger distance is not better.
+So the number in tables is how much lower the fakes' authenticity is than that of held-out images, or 0 if it is not
+lower. If there are no held-out images, each training image in turn is taken as a new one and compared with all others.
 """
 
 from __future__ import annotations
@@ -35,23 +35,22 @@ def compute(*, real: Tensor, fake: Tensor, held_out: Tensor | None, cells: int =
     """How near fakes lie to training images, from features ``[n, d]``, ``[m, d]`` and ``[l, d]``; these numbers:
 
     - `nearest_fake`, `nearest_held_out`: the median distance to the nearest training image.
-    - `authenticity`: the per cent of fakes that are authentic (Alaa et al. 2022, arXiv 2102.08921): they
-      lie farther from their nearest training image than that one from its nearest other training image.
-      `authenticity_held_out`: the same of held-out images. `authenticity_shortfall`: how many points the fakes' is
-      lower, 0 if it is not.
-    - without held-out images: `nearest_training`, `authenticity_training`, the same of each training image against the
-      others, in their place. Copies among the training images themselves lower what is expected then.
-    - `c_t`: whether fakes lie nearer to training images than held-out ones do, cell by cell (Meehan et al. 2020, arXiv
-      2004.05675), in standard deviations: far below 0 means copies, far above 0 fakes that miss the data. It
-      grows with the square root of the counts. Left out where no cell holds fakes enough and a held-out image, or none
-      are held out.
-      `c_t_cells`: in how many cells it was measured.
+    - `authenticity`: the percentage of fakes that are authentic (Alaa et al. 2022, arXiv 2102.08921). A fake is
+      authentic if it is farther from its nearest training image than that image is from its own nearest training image.
+      `authenticity_held_out`: the same for held-out images. `authenticity_shortfall`: how many percentage points lower
+      the fakes' value is; 0 if it is not lower.
+    - `nearest_training`, `authenticity_training`: used instead if there are no held-out images: each training image
+      compared with the others. Copies among the training images lower these values.
+    - `c_t`: whether fakes are nearer to training images than held-out images are, cell by cell (Meehan et al. 2020,
+      arXiv 2004.05675), in standard deviations. Far below 0 means copies; far above 0 means fakes that miss the data.
+      It grows with the square root of the counts. It is left out if there are no held-out images, or if no cell has
+      enough fakes and a held-out image. `c_t_cells`: in how many cells it was measured.
 
     Args:
-        real: of the images that the generator was trained on.
-        held_out: of real images that it was not trained on, or None.
-        cells: of k-means over the training features.
-        seed: of where k-means begins.
+        real: features of the images that the generator was trained on.
+        held_out: features of real images that it was not trained on, or None.
+        cells: how many cells k-means divides the training features into.
+        seed: for the start of k-means.
 
     Raises:
         UserError: fewer than two images in a set, unequal widths, non-finite or all equal real features, no cell.
@@ -89,22 +88,23 @@ def compute(*, real: Tensor, fake: Tensor, held_out: Tensor | None, cells: int =
 def neighbours(real: Tensor, fake: Tensor) -> Nearest:
     """The nearest training image of each fake, for a picture of the pairs: distances and rows of `real`, ``[m]``.
 
-    Features ``[n, d]`` and ``[m, d]``, or pixels as such (``images.flatten(1)``). Raises UserError as `compute` does.
+    `real` ``[n, d]`` and `fake` ``[m, d]`` are features, or pixels (``images.flatten(1)``). Raises UserError as
+    `compute` does.
     """
     real, fake = accept_pair("memorisation", real, fake, least=1)
     return nearest(in_float64("memorisation", "fake", fake), in_float64("memorisation", "real", real))
 
 
 def authenticity(nearest_training: Nearest, spacing: Tensor) -> float:
-    """The per cent of images that are authentic, by their nearest training images and those images' own `spacing`."""
+    """The percentage of authentic images: farther from their nearest training image than its `spacing`."""
     return 100 * float((spacing[nearest_training.rows] < nearest_training.distances).double().mean())
 
 
 def nearer(fake: Tensor, held_out: Tensor) -> float:
     """Mann and Whitney's U of distances ``[n]`` and ``[m]``, in standard deviations; below 0 the fakes are nearer.
 
-    U is the number of pairs in which the fake is the farther one, ties counting half. Half a pair is taken off its
-    mean, as in the authors' code, so swapping the sets does not quite swap the sign.
+    U is the number of pairs in which the fake is farther; equal distances count half. Half a pair is subtracted from
+    its mean, as in the authors' code, so swapping the sets does not exactly swap the sign.
     """
     ordered = held_out.sort().values
     u = sum(int(torch.searchsorted(ordered, fake, right=right).sum()) for right in (False, True)) / 2
@@ -113,9 +113,9 @@ def nearer(fake: Tensor, held_out: Tensor) -> float:
 
 
 def k_means(features: Tensor, cells: int, seed: int) -> Tensor:
-    """Centres ``[cells, d]`` of features ``[n, d]`` in float64, fewer if there are fewer different ones.
+    """Centres ``[cells, d]`` of features ``[n, d]`` in float64; fewer centres if there are fewer different features.
 
-    The best of a few searches, each begun with centres far apart (Arthur & Vassilvitskii 2007, k-means++).
+    The best of a few searches is returned; each begins with centres far apart (Arthur & Vassilvitskii 2007, k-means++).
     """
     draws = seeds.generator(seed, "memorisation", "cells")
     best, least = features[:1], torch.inf

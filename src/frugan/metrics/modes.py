@@ -1,12 +1,12 @@
-"""How many of the data's classes the fakes fall into, and how unevenly (Metz et al. 2017, arXiv 1611.02163).
+"""How many of the data's classes the fakes cover, and how unevenly (Metz et al. 2017, arXiv 1611.02163).
 
-Each fake counts for the class that a classifier finds likeliest. On stacked digits (data ``stacked:mnist``, view
-`stacked`) these are the 1000 modes of the literature, which draws 26,000 images; with the view `classifier` they are
-the classes of any labelled data.
+Each fake counts for its most likely class, by a classifier. On stacked digits (data ``stacked:mnist``, view `stacked`)
+these are the 1000 modes of the literature, which uses 26,000 images. With the view `classifier` they are the classes of
+any labelled data.
 
-A single image covers a class, even if it is misjudged, so the count soon reaches its maximum. The divergence still
-differs then, and is the number for tables. A perfect generator does not reach 0 either, as it draws by chance:
-`reverse_kl_floor` is what it has on average, and `modes_expected` how many classes.
+One image is enough to cover a class, even if it is misjudged, so the number of classes soon reaches its maximum. The
+divergence still differs then, so it is the number in tables. A perfect generator does not reach 0, since it draws by
+chance: on average it has `reverse_kl_floor`, and covers `modes_expected` classes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from frugan.registry import UserError
 def compute(*, probabilities: Tensor, shares: Sequence[float] | None = None) -> dict[str, float]:
     """``{"reverse_kl", "reverse_kl_floor", "modes", "modes_expected"}`` of the fakes.
 
-    `reverse_kl` is the sum of p log(p / q) over the classes, in natural logarithms, p the fakes' shares of the classes
-    and q those that are right; total collapse to one of K equally frequent classes is log K.
+    `reverse_kl` is the sum of p log(p / q) over the classes, in natural logarithms: p is the fakes' share of a class, q
+    the right share. A total collapse to one of K equally frequent classes gives log K.
 
     Args:
         probabilities: natural logarithms ``[count, classes]`` (log-softmax values).
-        shares: q, how frequent each class should be, in any unit; equally if left out.
+        shares: q, how frequent each class should be, in any unit. If left out: all equal.
 
     Raises:
         UserError: no images, fewer than two classes, NaN, rows that are not the logarithms of probabilities, or shares

@@ -1,8 +1,8 @@
-"""Diversity of the fakes: multi-scale structural similarity of pairs of them, within a class if labels are known.
+"""Diversity of the fakes: the multi-scale structural similarity of pairs, within a class if labels are known.
 
-Lower is more varied (Odena et al. 2017, arXiv 1610.09585, section 4.2; the similarity: Wang et al. 2003, eq. 7). It
-finds a generator that repeats itself and little else: noise has the lowest value of all, so set that of real images
-beside it, and never read it without a distance to the real ones.
+Lower means more varied (Odena et al. 2017, arXiv 1610.09585, section 4.2; the similarity: Wang et al. 2003, eq. 7). It
+detects a generator that repeats itself, and little else: noise has the lowest value of all. So compare it with the
+value of real images, and never read it without a distance to the real images.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _PIXELS_AT_ONCE = 2**22
 def compute(*, pixels: Tensor, labels: Tensor | None, seed: int = 0) -> dict[str, float]:
     """``{"ms_ssim": mean, "ms_ssim_worst_class": highest mean of a class}`` of bytes ``[count, c, h, w]``.
 
-    The mean is over random pairs in which every image stands once; both images of a pair have equal labels, and without
-    labels all images are one class. See `similarity` for how many scales images of a size have; values of unequal sizes
-    do not compare.
+    The mean is over random pairs; every image is in one pair, and both images of a pair have the same label. Without
+    labels all images are one class. The number of scales depends on the image size (see `similarity`), so compare only
+    values of images of equal size.
 
     Args:
         labels: class numbers ``[count]``, or attributes ``[count, bits]``, of which each combination is a class.
-        seed: of the pairs.
+        seed: for the pairs.
 
     Raises:
-        UserError: no bytes, fewer than 2 images, sides under 11 pixels, no two images of one class.
+        UserError: images are not bytes, fewer than 2, have sides under 11 pixels, or no two of one class.
     """
     images = accept_pixels("ms_ssim", "pixels", pixels, side=_WINDOW)
     means, counts = [], []
@@ -49,10 +49,11 @@ def compute(*, pixels: Tensor, labels: Tensor | None, seed: int = 0) -> dict[str
 
 
 def similarity(one: Tensor, other: Tensor) -> Tensor:
-    """Of each image ``[n, c, h, w]``, 0 to 255, to its partner: ``[n]``, at most 1, float64.
+    """The similarity of each image ``[n, c, h, w]``, 0 to 255, to its partner: float64 ``[n]``, at most 1.
 
-    From 128 pixels there are five scales, as published; below, as many as the window of 11 pixels fits in, with the
-    first weights divided by their sum: three from 44, two from 22. Maps are averaged over pixels and channels.
+    From 128 pixels there are five scales, as published. Smaller images have as many as the window of 11 pixels fits
+    into: three from 44 pixels, two from 22. Then the first weights are divided by their sum. Maps are averaged over
+    pixels and channels.
     """
     one, other = one.double(), other.double()
     scales = scales_of(*one.shape[2:])
@@ -68,7 +69,7 @@ def similarity(one: Tensor, other: Tensor) -> Tensor:
 
 
 def scales_of(height: int, width: int) -> int:
-    """How many scales images of this size have, one to five. An odd last row or column is left out in halving."""
+    """How many scales images of this size have, one to five. Halving drops the last row or column of an odd size."""
     side = min(height, width)
     if side >= _ALL_SCALES_FROM:
         return len(_WEIGHTS)

@@ -1,12 +1,12 @@
 """Latent path length: how far features move for a small step of the latents (after Karras et al. 2019, 1812.04948).
 
-Low means that the latents change images smoothly. What the literature calls PPL is this over one perceptual distance
-(LPIPS), which is not used here, so the values compare with none of those: only with others through the same view.
+A low value means that the latents change images smoothly. The PPL of the literature uses a perceptual distance (LPIPS),
+which is not used here. So compare values only with others of the same view, never with published PPL.
 
 For each path two latents are drawn, and images are made at the first one and a share `epsilon` of the way to the
-second (the literature's end point, t = 0). The path's length is the squared distance of their features over epsilon
-squared. Paths below the 1st and above the 99th percentile are left out. The images stay floats: rounding to bytes
-moves them by steps that no longer shrink with epsilon, and then the value is mostly that of the rounding.
+second (the literature's end point, t = 0). The path's length is the squared distance of their features, divided by
+epsilon squared. Paths below the 1st and above the 99th percentile are left out. Images stay floats: rounding to bytes
+would change them by steps that do not shrink with epsilon, and the value would be mostly rounding.
 """
 
 from __future__ import annotations
@@ -34,20 +34,21 @@ def compute(
     path: str = "lerp",
     seed: int = 0,
 ) -> dict[str, float]:
-    """``{"path_length": mean}`` of a generator whose images `look` turns into features.
+    """``{"path_length": mean}`` of a generator; `look` turns its images into features.
 
     Args:
-        generator: what `frugan.load` gives: called on latents ``[n, size]`` (and labels ``[n]``, if it takes any; both
-            ends of a path have one label), with `latents`, `device` and a `module` that knows its `image_range`.
-        look: float images ``[n, channels, height, width]`` in -1..1 to features ``[n, width]``.
-        paths: how many.
-        epsilon: the step, as a share of the path. Much smaller ones drown in float32's rounding.
-        path: "lerp", straight, for latents of any distribution; or "slerp", along the circle on which the latents'
-            directions lie while the norm changes evenly, which never leaves the shell where normal latents are.
-        seed: of the latents and labels.
+        generator: what `frugan.load` returns. It is called on latents ``[n, size]`` (and labels ``[n]``, if it takes
+            any; both ends of a path have the same label). It has `latents`, `device` and a `module` with an
+            `image_range`.
+        look: from float images ``[n, channels, height, width]`` in -1..1 to features ``[n, width]``.
+        paths: how many paths are measured.
+        epsilon: the step, as a share of the path. Much smaller steps are lost in float32's rounding.
+        path: "lerp" is a straight line, for latents of any distribution. "slerp" follows the circle through both
+            directions while the norm changes evenly, so it stays where normal latents are.
+        seed: for the latents and labels.
 
     Raises:
-        UserError: fewer than 100 paths, no such path, a step outside 0..1, features that are not finite.
+        UserError: fewer than 100 paths, an unknown kind of path, a step outside 0..1, or features that are not finite.
     """
     if paths < 100 or not 0 < epsilon <= 1:
         raise UserError(
@@ -69,12 +70,12 @@ def compute(
 
 
 def lerp(first: Tensor, second: Tensor, share: float) -> Tensor:
-    """The latents ``[n, size]`` that lie `share` of the straight way from `first` to `second`."""
+    """The latents ``[n, size]`` on the straight line from `first` to `second`, after `share` of the way."""
     return first + (second - first) * share
 
 
 def slerp(first: Tensor, second: Tensor, share: float) -> Tensor:
-    """The same along a great circle, the norm changing evenly; straight where both lie on one line through 0."""
+    """The same along a great circle, with the norm changing evenly. On one line through 0 it is straight."""
     norms = [latents.norm(dim=1, keepdim=True) for latents in (first, second)]
     one, other = first / norms[0], second / norms[1]
     cosine = (one * other).sum(1, keepdim=True).clamp(-1, 1)

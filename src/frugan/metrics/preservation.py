@@ -1,8 +1,8 @@
-"""How far a translated image keeps the attributes that were not to change, as an independent classifier sees it.
+"""The share of attributes that stay as they should when an image is translated, by an independent classifier.
 
-For each image those attributes count that the translator was asked to keep. The classifier is not always right, so
-`before` is the share that it predicts right for the images before translation: no translation can be seen to keep more
-than that. A translator that changes nothing keeps everything; read it beside `target_accuracy`.
+Only the attributes that the translator was asked to keep count. The classifier makes errors, so `before` is the share
+that it predicts right for the images before translation; a translation can hardly reach more. A translator that changes
+nothing keeps everything, so read this together with `target_accuracy`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from frugan.registry import UserError
 
 
 def compute(*, labels: Tensor, source_labels: Tensor, told: Tensor, source_told: Tensor) -> dict[str, float]:
-    """``{"preservation", "before"}``: the share of kept attributes that are predicted right, over images and bits.
+    """``{"preservation", "before"}``: the share of attributes predicted right, of those that should be kept.
 
     Args:
         labels: what the translator was asked for, attributes ``[count, bits]``.
-        source_labels: what the images were before.
-        told, source_told: what the classifier predicts for the translated images and for those before.
+        source_labels: the labels of the images before translation.
+        told, source_told: the classifier's predictions for the images after and before translation.
 
     Raises:
-        UserError: classes, of which an image has no other to be kept; unequal shapes; nothing that was to be kept.
+        UserError: labels are classes instead of attributes, shapes are unequal, or no attribute was to be kept.
     """
     asked, own, after, before = accept_labels("preservation", labels, source_labels, told, source_told)
     kept = asked == own

@@ -1,12 +1,12 @@
 """Sliced Wasserstein distance of image patches, level by level (Karras et al. 2018, arXiv 1710.10196, section 5).
 
-It says at which scale textures differ from the real ones: each level of a Laplacian pyramid, from full size down to 16
-pixels, gives a distance between the patches of the real images and those of the fakes. What it cannot see: brightness
-and contrast, which each set's own normalisation takes away, and where in the image a patch lies.
+It shows at which scale textures differ from the real ones. Each level of a Laplacian pyramid, from full size down to 16
+pixels, gives a distance between patches of real images and of fakes. It cannot see brightness and contrast, which are
+normalised in each set, nor where in the image a patch is.
 
-Two sets of real images do not have the distance 0 but one that falls with the root of their count; that floor stands
-beside every value. It is measured between halves of the real images, so between half as many, and is about 1.4 times
-that of the full count. Values of unequal counts, sizes or channels do not compare.
+Two sets of real images do not have the distance 0. Their distance, the floor, falls with the root of their count, and
+is given with every value. It is measured between two halves of the real images, so it is about 1.4 times the floor of
+the full count. Compare only values of equal counts, sizes and channels.
 """
 
 from __future__ import annotations
@@ -34,19 +34,20 @@ def compute(
 ) -> dict[str, float]:
     """``{"swd", "swd_floor", "swd_32", "swd_floor_32", "swd_16", ...}`` of bytes ``[n, c, h, w]`` and ``[m, c, h, w]``.
 
-    All values are times 1000. `swd` is the mean over the levels, each of which stands beside it by its height (or
-    height x width): the image is halved while its sides are even and what comes out is at least 16 pixels. Grey images
-    are taken with their one channel. Of unequal counts the larger set is thinned to the smaller one.
+    All values are multiplied by 1000. `swd` is the mean over the levels. Each level has its own value, named by its
+    height (or height x width): the image is halved as long as its sides are even and the result has at least 16 pixels.
+    Grey images have one channel. If counts are unequal, only a random part of the larger set is used.
 
-    Memory: about 600 bytes for each patch, image and channel.
+    It needs about 600 bytes of memory for each patch, image and channel.
 
     Args:
-        patches: how many of 7 x 7 pixels are cut from each image and level, at random places.
+        patches: how many patches of 7 x 7 pixels are cut from each image and level, at random places.
         directions: how many random directions the patches are projected on.
-        seed: of places, directions, halves and thinning.
+        seed: for places, directions, halves and the choice of images.
 
     Raises:
-        UserError: no bytes, fewer than 2 images, sides under 16 pixels, unequal shapes, real images that are all equal.
+        UserError: images are not bytes, fewer than 2, have sides under 16 pixels or unequal shapes; real images all
+            equal.
     """
     if patches < 1 or directions < 1:
         raise UserError(f"swd: patches={patches}, directions={directions}. Give 1 or more of each.")
@@ -81,12 +82,12 @@ def level_sizes(height: int, width: int) -> list[str]:
 
 
 def down(images: Tensor) -> Tensor:
-    """``[n, c, h, w]`` at half the size: blurred by (1, 4, 6, 4, 1)^2 / 256, even rows and columns kept."""
+    """Images ``[n, c, h, w]`` at half the size: blurred by (1, 4, 6, 4, 1)^2 / 256; even rows and columns are kept."""
     return _blurred(images, _BINOMIAL)[:, :, ::2, ::2]
 
 
 def up(images: Tensor) -> Tensor:
-    """``[n, c, h, w]`` at twice the size: pixels at even rows and columns, zeros between, blurred by 4 times that."""
+    """Images ``[n, c, h, w]`` at twice the size: zeros between pixels, then blurred by 4 times `down`'s kernel."""
     count, channels, height, width = images.shape
     spread = images.new_zeros(count, channels, 2 * height, 2 * width)
     spread[:, :, ::2, ::2] = images
@@ -94,14 +95,14 @@ def up(images: Tensor) -> Tensor:
 
 
 def laplacian(images: Tensor, level: int, *, last: bool) -> Tensor:
-    """Level `level` of the Laplacian pyramid of float images; the last one is the blurred image that is left."""
+    """Level `level` of the Laplacian pyramid of float images. The last level is the remaining blurred image."""
     for _ in range(level):
         images = down(images)
     return images if last else images - up(down(images))
 
 
 def descriptors(images: Tensor, rows: Tensor, level: int, patches: int, places: torch.Generator) -> Tensor:
-    """`patches` of each chosen image at one level: float32 ``[len(rows) * patches, channels * 49]``."""
+    """Cut `patches` patches of each chosen image at one level: float32 ``[len(rows) * patches, channels * 49]``."""
     channels, height, width = images.shape[1:]
     last = level == len(level_sizes(height, width)) - 1
     chosen = torch.empty(len(rows), patches, channels, _PATCH, _PATCH)
@@ -115,7 +116,7 @@ def descriptors(images: Tensor, rows: Tensor, level: int, patches: int, places: 
 
 
 def normalise(descriptors: Tensor, channels: int) -> Tensor:
-    """In place: each channel less its mean over all descriptors, divided by its deviation unless that is 0."""
+    """Normalise in place: subtract each channel's mean, then divide by its deviation unless that is 0."""
     for values in descriptors.view(len(descriptors), channels, -1).unbind(1):
         variance, mean = torch.var_mean(values, correction=0)
         values -= mean
@@ -131,9 +132,9 @@ def unit_vectors(width: int, count: int, numbers: torch.Generator) -> Tensor:
 
 
 def apart(one: Tensor, other: Tensor, directions: Tensor) -> float:
-    """The mean distance in one dimension of two equal counts ``[n, width]``, over the `directions` ``[width, k]``.
+    """The mean distance of two sets ``[n, width]`` of equal count, projected on each of `directions` ``[width, k]``.
 
-    In one dimension the nearest way to move one set onto the other is in order: smallest to smallest.
+    In one dimension the shortest way to move one set onto the other is in order: smallest to smallest.
     """
     distances = []
     # Room that is taken once: a new one for every few directions would break the memory up, to three times as much.

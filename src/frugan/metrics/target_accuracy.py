@@ -1,10 +1,11 @@
-"""How often an independent classifier finds in a translated image what the translation was asked for.
+"""The share of translated images in which an independent classifier sees what the translation was asked for.
 
-What was asked for is what differs between the labels given to the translator and the image's own: one class, or some
-attributes (of hair colours the new one and the old one), all of which the classifier has to find. `before` is the same
-share before translation, where hardly any should be found. The floor is the share for real images of the target: no
-translation can be seen to do better. The rise is of pairs, each image before and after; its interval is that of
-Agresti and Min 2005 (Statistics in Medicine 24, 729-740), half an image added to each of the four cells.
+What was asked for is the difference between the labels given to the translator and the image's own: one class, or some
+attributes (for a new hair colour, the new one and the old one). The classifier must predict all of them right. `before`
+is the same share before translation, where it should be near 0. The floor is the share for real images of the target; a
+translation can hardly reach more. `rise` is the difference of the two shares, from pairs: each image before and after.
+Its interval is that of Agresti and Min 2005 (Statistics in Medicine 24, 729-740), with half an image added to each of
+the four cells.
 
 StarGAN's paper measures this as an error (Choi et al. 2018, arXiv 1711.09020, section 5.5).
 """
@@ -27,11 +28,11 @@ def compute(*, labels: Tensor, source_labels: Tensor, told: Tensor, source_told:
 
     Args:
         labels: what the translator was asked for, classes ``[count]`` or attributes ``[count, bits]``.
-        source_labels: what the images were before.
-        told, source_told: what the classifier predicts for the translated images and for those before.
+        source_labels: the labels of the images before translation.
+        told, source_told: the classifier's predictions for the images after and before translation.
 
     Raises:
-        UserError: tables of unequal shapes, fewer than two images, or an image of which nothing was asked.
+        UserError: tables of unequal shapes, fewer than two images, or an image whose labels were not to change.
     """
     asked, own, after, before = (
         one if one.ndim == 2 else one[:, None]
@@ -54,7 +55,10 @@ def compute(*, labels: Tensor, source_labels: Tensor, told: Tensor, source_told:
 
 
 def paired_interval(gained: int, lost: int, count: int) -> tuple[float, float]:
-    """95 % for the difference of two shares of the same `count` images, of which so many changed either way."""
+    """The 95 % interval of the difference of two shares of the same `count` images.
+
+    `gained` images changed from wrong to right, `lost` images from right to wrong.
+    """
     more, fewer, total = gained + 0.5, lost + 0.5, count + 2.0
     centre = (more - fewer) / total
     half = QUANTILE_95 * math.sqrt(more + fewer - (more - fewer) ** 2 / total) / total

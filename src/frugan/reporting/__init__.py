@@ -1,7 +1,7 @@
 """Reports: one self-contained HTML file for a run, or for a comparison of runs.
 
-What a page says is read from the folder: from a run's recipe, facts, log and values, from a comparison's
-``comparison.json``. Only the pictures are made again, with the weights in the folder.
+A page is made from the files in the folder: a run's recipe, facts, log and values, or a comparison's
+``comparison.json``. Only pictures are made anew, with the weights in the folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def report(path: str | Path, *, code: Code | None = None, trust_code: bool = Fal
         trust_code: run the code that a run names even if you have not run it on this machine.
 
     Raises:
-        UserError: `path` is neither, or names code that is not allowed.
+        UserError: `path` is neither a run nor a comparison, or it names code that is not allowed.
     """
     from frugan.engine.run import RunFolder
 

@@ -1,7 +1,7 @@
 """Charts as SVG for a page: drawn by matplotlib without its global state, coloured by the page.
 
-Text stays text and colours become the page's CSS variables, so that a chart follows the reader's light or dark theme:
-what is drawn in the stand-in colours below is replaced afterwards.
+Text stays text, and colours become the page's CSS variables, so that a chart follows the reader's light or dark theme.
+For this, charts are drawn in the placeholder colours below, which are then replaced.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MOST_POINTS = 240
 
 @dataclass(frozen=True)
 class Line:
-    """A curve over images seen; curves of one colour belong together, a faint one is a detail beside a strong one."""
+    """A curve over images seen. Curves of one colour belong together; faint ones are details of a strong one."""
 
     x: Sequence[float]
     y: Sequence[float]
@@ -40,7 +40,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Point:
-    """An arm in a plot of quality against cost; `sd` is over seeds, None for one."""
+    """An arm in a plot of quality against cost. `sd` is over seeds; None for a single seed."""
 
     x: float
     y: float
@@ -51,7 +51,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Search:
-    """The values of an arm's trials in their order, None for one without."""
+    """The values of an arm's trials in their order; None for a trial without a value."""
 
     values: Sequence[float | None]
     colour: int
@@ -61,10 +61,10 @@ def curves(
     lines: Sequence[Line], title: str, *, limits: tuple[float, float] | None = None,
     rules: Sequence[tuple[float, str]] = (), marks: Sequence[float] = (), from_zero: bool = False,
 ) -> str:
-    """Curves over images seen. `rules` are horizontal thresholds with their words, `marks` vertical ones.
+    """Draw curves over images seen. `rules` are horizontal lines with a text, `marks` are vertical lines.
 
-    `from_zero` lets the scale begin at 0 and hold all rules: the value of real images lies far
-    below distances, and far above shares.
+    With `from_zero` the scale begins at 0 and includes all rules: the value of real images is far below distances, and
+    far above shares.
     """
     figure, axes = _new(4.5, 2.5)
     for line in lines:
@@ -115,9 +115,9 @@ def shares(parts: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: 
 
 
 def quality(points: Sequence[Point], across: str, up: str, title: str, *, better: str = "lower") -> str:
-    """Quality against cost, the cost on a logarithmic scale, with error bars of one standard deviation over seeds.
+    """Draw quality against cost (on a logarithmic scale), with error bars of one standard deviation over seeds.
 
-    The Pareto front of the means is drawn as steps; which points it really leaves behind, the intervals say.
+    The Pareto front of the means is drawn as steps. Only the intervals tell which points are really worse.
     """
     figure, axes = _new(3.3, 2.8)
     sign = 1 if better == "lower" else -1
@@ -143,7 +143,7 @@ def quality(points: Sequence[Point], across: str, up: str, title: str, *, better
 
 
 def searches(searched: Sequence[Search], up: str, title: str, *, better: str = "lower") -> str:
-    """The value of each trial as a point, and the best value so far as steps, for each arm in its colour."""
+    """Draw each trial's value as a point and the best value so far as steps, each arm in its colour."""
     figure, axes = _new(4.5, 2.5)
     best = min if better == "lower" else max
     shown: list[float] = []
@@ -184,13 +184,13 @@ def _scale_up(axes: Axes, values: Sequence[float]) -> None:
 
 
 def series(log: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
-    """Images seen and values of one scalar of a log."""
+    """The values of one scalar in a log, with the images seen: (images, values)."""
     lines = [line for line in log if isinstance(line.get(key), (int, float))]
     return [line["images"] for line in lines], [line[key] for line in lines]
 
 
 def mean_curve(curves: Sequence[tuple[list[float], list[float]]]) -> tuple[list[float], list[float]]:
-    """The mean of several curves, at the places that all of them have."""
+    """The mean of several curves, at the points that all of them have."""
     tables = [dict(zip(*curve, strict=True)) for curve in curves]
     places = sorted(set.intersection(*map(set, tables)))
     return places, [sum(table[place] for table in tables) / len(tables) for place in places]
@@ -218,7 +218,7 @@ def round_numbers(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def thinned(x: Sequence[float], y: Sequence[float], most: int = _MOST_POINTS) -> tuple[list[float], list[float]]:
-    """A curve of at most `most` points, each the mean of its neighbours; values that are not finite are left out."""
+    """A curve of at most `most` points, each the mean of neighbours. Values that are not finite are left out."""
     pairs = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(b)]
     step = max(1, math.ceil(len(pairs) / most))
     chunks = [pairs[start : start + step] for start in range(0, len(pairs), step)]

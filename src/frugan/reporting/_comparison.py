@@ -1,4 +1,4 @@
-"""What the page of a comparison shows, from its folder."""
+"""The content of a comparison's page, read from its folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PLACES = {"front": "on the front", "dominated": "surely dominated", "undecided":
 
 
 def comparison_page(folder: Path) -> tuple[str, dict[str, Any]]:
-    """The template's name and everything in it."""
+    """The name of the template of a comparison's page, and the values to fill in."""
     from frugan.engine.health import UNTRAINED
 
     data = read_comparison(folder)

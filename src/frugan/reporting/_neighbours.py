@@ -1,4 +1,4 @@
-"""Fakes beside the training images that are nearest to them: what a generator that copies would show."""
+"""A picture of fakes with their nearest training images. They are equal if the generator copies."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ CHUNK = 2**24
 
 
 def panel(path: Path) -> dict[str, str] | None:
-    """A picture of the first fakes over their nearest training images; None where the data are not at hand.
+    """A picture of the first fakes above their nearest training images; None if the data are not on this machine.
 
-    Nearness is Euclidean distance between pixels, which sees copies and slightly changed ones, not shifted ones: the
-    metric "memorisation" looks through a view.
+    "Nearest" is by Euclidean distance between pixels. This finds copies and slightly changed copies, but not shifted
+    ones; the metric "memorisation" uses a view instead.
     """
     from frugan import artefact
     from frugan import data as sources
@@ -50,7 +50,7 @@ def panel(path: Path) -> dict[str, str] | None:
 
 
 def nearest(fakes: Any, real: Any) -> Any:
-    """The rows of `real` ``[n, c, h, w]`` nearest to each of `fakes` ``[m, h, w, c]``, both bytes, and how far away."""
+    """The row of `real` ``[n, c, h, w]`` nearest to each of `fakes` ``[m, h, w, c]``, both bytes, and the distance."""
     import torch
 
     asked = torch.from_numpy(fakes).permute(0, 3, 1, 2).flatten(1).float()

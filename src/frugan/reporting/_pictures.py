@@ -1,4 +1,4 @@
-"""Pictures inside a page: as data, in their own pixels (the page enlarges them), and never large."""
+"""Pictures inside a page, as data addresses: small, in their own pixels; the page enlarges them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_BYTES = 100_000
 
 
 def of_images(images: Any, columns: int) -> str:
-    """A grid of bytes ``[n, h, w, c]`` as a data address."""
+    """A grid of images, bytes ``[n, h, w, c]``, as a data address."""
     import torch
 
     from frugan import pictures
@@ -24,14 +24,14 @@ def of_images(images: Any, columns: int) -> str:
 
 
 def of_rows(*rows: Any) -> str:
-    """Rows of bytes ``[n, h, w, c]``, each as long as the others, one under the other as a data address."""
+    """Rows of images under each other as a data address; each row is bytes ``[n, h, w, c]`` with the same n."""
     import numpy as np
 
     return of_images(np.concatenate(rows), len(rows[0]))
 
 
 def of_preview(path: Path, side: int) -> str:
-    """A preview of a run, whose images are `side` pixels high, back in its own pixels, as a data address."""
+    """A saved preview of a run as a data address, shrunk so that its images are `side` pixels high again."""
     from PIL import Image
 
     from frugan import pictures

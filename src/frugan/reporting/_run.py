@@ -1,4 +1,4 @@
-"""What the page says of one run, from its folder."""
+"""The content of a run's page, read from its folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PREVIEWS = 6
 
 
 def run_page(path: Path) -> tuple[str, dict[str, Any]]:
-    """The template's name and everything in it."""
+    """The name of the template of a run's page, and the values to fill in."""
     from frugan.engine.health import UNTRAINED, findings
     from frugan.engine.run import RunFolder
 

@@ -1,4 +1,4 @@
-"""What translators make of the same images: a row for each, first the image, then every target."""
+"""A picture of images and their translations: one row for each image, first the image, then every target."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ IMAGES = 6
 
 
 def translates(path: Path) -> bool:
-    """Whether a run ships a translator rather than a generator."""
+    """Whether the main network of a run is a translator."""
     from frugan.engine.run import RunFolder
 
     run = RunFolder(path)
@@ -17,7 +17,7 @@ def translates(path: Path) -> bool:
 
 
 def sheet(path: Path) -> dict[str, str] | None:
-    """A picture of the same images through a run's translators; None where the data are not at hand."""
+    """A picture of images and their translations by a run; None if the data are not on this machine."""
     import torch
 
     from frugan.evaluation import sheets

@@ -1,4 +1,4 @@
-"""What the page and the terminal say of a comparison, from its ``comparison.json``: tables and lines."""
+"""Tables and sentences about a comparison for page and terminal, from its ``comparison.json``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WRONG = {"collapsed": "collapse", "had a saturated discriminator": "saturated"}
 
 
 def read_comparison(folder: Path) -> dict[str, Any]:
-    """A finished comparison's values. Raises UserError if there is none, or one that an earlier frugan wrote."""
+    """The values of a finished comparison. Raises UserError if there is none, or an earlier frugan wrote it."""
     from frugan.engine.run import RunFolder
 
     if not (folder / "comparison.json").is_file():
@@ -33,7 +33,7 @@ def read_comparison(folder: Path) -> dict[str, Any]:
 
 
 def main_table(data: Mapping[str, Any]) -> list[list[str]]:
-    """The head and a row for each arm; a cell's second line, if it has one, says less important things."""
+    """The main table: its head, and a row for each arm. A cell may have a second line with less important things."""
     primary, base = data["primary"], data["arms"][0]
     about = data["metrics"][primary]
     name = words.metric(primary, about["protocol"]["view"])
@@ -71,7 +71,7 @@ def main_table(data: Mapping[str, Any]) -> list[list[str]]:
 
 
 def short_table(data: Mapping[str, Any]) -> list[list[str]]:
-    """The part of the main table that fits into a terminal of 80 columns."""
+    """The part of the main table that fits into a terminal with 80 columns."""
     head, *rows = main_table(data)
     base = data["arms"][0]["name"]
     title = head[6].partition("\n")[0]
@@ -86,7 +86,7 @@ def short_table(data: Mapping[str, Any]) -> list[list[str]]:
 
 
 def sayings(data: Mapping[str, Any]) -> list[str]:
-    """What may be said of each arm, what went wrong in its runs, and what the verdicts rest on, a line each."""
+    """Lines about each arm: its verdict, what went wrong in its runs, and what the verdicts depend on."""
     lines = []
     controls = {row["arm"]: row["text"] for row in data["controls"]}
     for arm in data["arms"]:
@@ -104,7 +104,7 @@ def sayings(data: Mapping[str, Any]) -> list[str]:
 
 
 def remarks(data: Mapping[str, Any]) -> list[str]:
-    """What the table rests on: counts in doubt, the margin, the noise of evaluation, how seconds were divided."""
+    """Lines about the table: doubtful counts, the margin, the noise of evaluation, and how seconds were divided."""
     lines = [
         f"{arm['name']}: its MACs (?) are not to be believed and are set against nothing: {doubt}"
         for arm in data["arms"] if arm["generator"] and not arm["apart"] for doubt in words.doubts(arm["generator"])
@@ -171,7 +171,7 @@ def _given(data: Mapping[str, Any]) -> list[str]:
 
 
 def untrained(data: Mapping[str, Any]) -> list[str]:
-    """Which runs did not train, why, and what to try, a line for each arm: its seeds mostly say the same."""
+    """Which runs did not train, why, and what to try: one line for each arm."""
     lines = []
     for arm in data["arms"]:
         why = {seed: run["failed"] for seed, run in arm["runs"].items() if words.is_untrained(run)}
@@ -194,7 +194,7 @@ def _found(arm: Mapping[str, Any], kind: str) -> int:
 
 
 def never_trained(arm: Mapping[str, Any]) -> bool:
-    """Whether no run of an arm trained."""
+    """Whether none of an arm's runs trained."""
     return all(map(words.is_untrained, arm["runs"].values()))
 
 
@@ -220,12 +220,12 @@ def protocol_line(data: Mapping[str, Any]) -> str:
 
 
 def threads_of(data: Mapping[str, Any]) -> list[int]:
-    """The numbers of threads that runs were trained with, as the runs themselves tell."""
+    """The numbers of threads that the runs were trained with, as each run recorded."""
     return sorted({run["threads"] for arm in data["arms"] for run in arm["runs"].values() if run.get("threads")})
 
 
 def trained(data: Mapping[str, Any]) -> str:
-    """How the runs shared the machine, in words."""
+    """How the runs were trained side by side on the machine, in words."""
     counts = threads_of(data) or [data["threads"]]
     threads = f"with {' or '.join([*map(str, counts[:-1]), words.threads(counts[-1])])} a run"
     return threads if data.get("trained_before") else f"{threads}, {data['jobs']} at a time"
@@ -285,7 +285,7 @@ def _threads(data: Mapping[str, Any]) -> str:
 
 
 def all_numbers(value: Mapping[str, Any]) -> str:
-    """The headline, and what else the metric says beside it."""
+    """The headline number of a value, and the metric's other numbers."""
     numbers, headline = value["values"], value["headline"]
     others = [
         f"{key.replace('_', ' ')} {words.number(number)}" for key, number in words.others(value).items()

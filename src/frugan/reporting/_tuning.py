@@ -1,4 +1,4 @@
-"""What the page and the terminal say of how arms were tuned before their test, from a ``comparison.json``."""
+"""Tables and sentences about how arms were tuned before the test, from a ``comparison.json``."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from frugan.reporting import _words as words
 
 
 def tuning_of(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What was tried and chosen; None where no arm was tuned."""
+    """The trials and the chosen settings; None if no arm was tuned."""
     return data["fixed"].get("tuning")
 
 
 def tuning_cell(data: Mapping[str, Any], name: str) -> str:
-    """What the tuning of an arm cost, and what it chose below."""
+    """A table cell: what the tuning of an arm cost, and, on a second line, the chosen settings."""
     of = (tuning_of(data) or {})["arms"][name]
     return f"{len(of['tried'])} trials, {words.duration(of['seconds'])}\n{of['tried'][of['chosen']]['words']}"
 
 
 def tuning_lines(data: Mapping[str, Any]) -> list[str]:
-    """How arms were tuned, what it took, and how far what they gained by it is to be believed, a line each."""
+    """Lines about tuning: how arms were tuned, what it cost, and how far the gain can be trusted."""
     tuning = tuning_of(data)
     if tuning is None:
         return []
@@ -46,7 +46,7 @@ def tuning_lines(data: Mapping[str, Any]) -> list[str]:
 
 
 def tuning_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The page's section: a row for each arm, every trial, and a picture of the search; None where no arm was tuned."""
+    """The page's section on tuning: a row for each arm, every trial, and a chart; None if no arm was tuned."""
     tuning = tuning_of(data)
     if tuning is None:
         return None
@@ -62,7 +62,7 @@ def tuning_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def untuned_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What each arm was without tuning and with it, a row each; None where no such comparison was named."""
+    """A row for each arm: its result without tuning and with it. None if no comparison without tuning was named."""
     untuned = data.get("untuned")
     if untuned is None:
         return None

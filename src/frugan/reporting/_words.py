@@ -1,4 +1,4 @@
-"""Numbers and protocols in words, alike on every page and in the terminal."""
+"""Numbers and protocols in words, the same on every page and in the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from frugan.evaluation import by_target, of_all
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A measured value: so many figures, but its whole part in full; a dash for none."""
+    """A measured value with this many digits, but its whole part always in full; a dash for None."""
     if value is None:
         return "–"
     text = f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}" if value else "0"
@@ -19,12 +19,12 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def signed(value: float, digits: int = 4) -> str:
-    """A difference, with its sign also where it is above 0."""
+    """A difference with its sign, also if it is above 0."""
     return ("+" if value > 0 else "") + number(value, digits)
 
 
 def measured(summary: Mapping[str, Any] | None, digits: int = 3) -> str:
-    """Mean ± standard deviation over seeds, to the places that the deviation leaves meaningful."""
+    """Mean ± standard deviation over seeds, with as many decimals as the deviation makes meaningful."""
     if summary is None:
         return "–"
     if summary["sd"] is None:
@@ -34,7 +34,7 @@ def measured(summary: Mapping[str, Any] | None, digits: int = 3) -> str:
 
 
 def decimals(mean: float, sd: float) -> int:
-    """How many places after the point show two figures of `sd`, and no more than four of `mean`."""
+    """How many decimals show two digits of `sd`, and at most four digits of `mean`."""
     places = 0
     while (mean or sd) and places < 6 and abs(mean) * 10**places < 1000 and (not sd or sd * 10**places < 10):
         places += 1
@@ -54,24 +54,24 @@ def macs(value: int | None) -> str:
 
 
 def all_macs(counted: Mapping[str, Any]) -> int | None:
-    """The multiply-accumulates of a count in JSON, attention among them; None if there was no count."""
+    """All multiply-accumulates of a cost in JSON, with attention; None if there is no cost."""
     return counted["macs"] + counted.get("macs_attention", 0) if "macs" in counted else None
 
 
 def doubts(counted: Mapping[str, Any]) -> list[str]:
-    """Why the multiply-accumulates of a count in JSON are not to be believed."""
+    """Why the multiply-accumulates of a cost in JSON may be wrong."""
     if "doubts" not in counted and counted.get("macs_flop_counter", all_macs(counted)) != all_macs(counted):
         return list(counted["notes"])  # an earlier frugan saw this too, and told it among its notes
     return list(counted.get("doubts", ()))
 
 
 def is_untrained(run: Mapping[str, Any]) -> bool:
-    """Whether a comparison's run did not train, which counts as failed; an earlier frugan did not look for it."""
+    """Whether a comparison's run did not train, which counts as failed. Old comparisons have no such entry."""
     return bool(run.get("untrained"))
 
 
 def failures(runs: Iterable[Mapping[str, Any]]) -> list[str]:
-    """``2 failed``, ``3 did not train``: what of it there is."""
+    """How many runs failed or did not train, e.g. ``["2 failed", "3 did not train"]``; empty if none."""
     listed = list(runs)
     untrained = sum(map(is_untrained, listed))
     failed = sum(run["failed"] is not None for run in listed) - untrained
@@ -79,7 +79,7 @@ def failures(runs: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them."""
+    """A time in words: seconds, minutes or hours."""
     if seconds is None:
         return "–"
     if seconds < 90:
@@ -96,21 +96,21 @@ def against(value: float | None, base: float | None) -> str:
 
 
 def seeds(listed: Sequence[int]) -> str:
-    """``0-4`` or ``0,2,7``, as the command line takes them."""
+    """Seeds as the command line takes them: ``0-4`` or ``0,2,7``."""
     if len(listed) > 1 and list(listed) == list(range(listed[0], listed[0] + len(listed))):
         return f"{listed[0]}-{listed[-1]}"
     return ",".join(map(str, listed))
 
 
 def threads(count: int) -> str:
-    """A number of threads."""
+    """A number of threads in words: ``1 thread``, ``4 threads``."""
     return f"{count} thread{'s' if count != 1 else ''}"
 
 
 def metric(name: str, view: str) -> str:
-    """A metric's name with its view: a Fréchet distance of digits must not be taken for the FID of the literature.
+    """A metric's name with its view, so that a Fréchet distance of digits is not taken for the FID of the literature.
 
-    A metric that needs no view has its name alone.
+    A metric that needs no view has only its name.
     """
     spoken = " ".join({"fid": "FID", "kid": "KID"}.get(word, word) for word in name.split("_"))
     # A page may be made without the code that added a metric.
@@ -123,14 +123,14 @@ OF_CLASS = "_of_class_"
 
 
 def others(value: Mapping[str, Any]) -> dict[str, float]:
-    """What a value says beside its headline, but for what is of one class or target and has a table of its own."""
+    """The numbers of a value besides its headline, without those of single classes and targets (see `tables`)."""
     return {key: number for key, number in of_all(value).items() if key != value["headline"] and OF_CLASS not in key}
 
 
 def tables(value: Mapping[str, Any], classes: Sequence[str]) -> list[tuple[str, str, dict[str, float]]]:
-    """What a measured value says of single classes (``accuracy_of_class_3``) and targets (``fid_to_glasses``).
+    """Tables of the numbers of single classes (``accuracy_of_class_3``) and targets (``fid_to_glasses``) in a value.
 
-    For each number: "class" or "target", its title, and the values by name. For targets also those of real images.
+    For each number: "class" or "target", a title, and the values by name. For targets, also the values of real images.
     """
     made: dict[tuple[str, str], dict[str, float]] = {}
     for key, number in value["values"].items():
@@ -158,7 +158,7 @@ def classes_of(run: Path) -> list[str]:
 
 
 def own_code(of: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Rows about the user's own code behind a run or comparison, and what has changed in it on the way."""
+    """Rows about the user's own code that a run or comparison used, and what changed in it meanwhile."""
     files = [
         f"{one.path.name} ({one.short}{', with ' + ', '.join(one.beside) if one.beside else ''})"
         for one in owncode.listed(of.get("code"))

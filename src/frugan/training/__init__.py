@@ -1,4 +1,4 @@
-"""Training: a recipe becomes a run folder. The same call on an unfinished run continues it."""
+"""Training: train a recipe into a run folder. The same call on an unfinished run continues it."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ __all__ = ["default_folder", "inits_of", "kernels_of", "rehearse", "resolve", "r
 
 @taking(TrainingArguments)
 def train(asked: TrainingArguments) -> RunFolder:
-    """Train a recipe and return its run folder; called again on the same folder, continue it.
+    """Train a recipe and return its run folder. Called again on the same folder, it continues the run.
 
     Raises:
-        UserError: for every mistake in the arguments, before any data is opened where possible.
+        UserError: for every mistake in the arguments; if possible, before any data is opened.
     """
     init = asked.init.values() if isinstance(asked.init, Mapping) else () if asked.init is None else (asked.init,)
     run_code(asked.out, init, asked.code, trust_code=asked.trust_code)
@@ -75,7 +75,7 @@ def train(asked: TrainingArguments) -> RunFolder:
 
 @taking(TrainingArguments)
 def resolve(asked: TrainingArguments) -> Recipe:
-    """The recipe that a call of `train` with these arguments means.
+    """The recipe that a call of `train` with these arguments would train, with all changes in it.
 
     Raises:
         UserError: for unknown names and keys.
@@ -115,11 +115,11 @@ def _with_init(recipe: Recipe, init: Init) -> Recipe:
 
 
 def rehearse(recipe: Recipe, device: torch.device, *, quiet: bool = False, begun: bool = False) -> Assembly:
-    """Do all that `train` does before its first round, so that what it would refuse is refused now; nothing is kept.
+    """Do everything that `train` does before its first round, to find errors early. Nothing is written.
 
-    Weights to begin with are read unless the run has `begun`, which has them in its checkpoint.
+    Weights to start from are read, but not if the run has `begun`: then they are in its checkpoint.
 
-    Returns the recipe's objects, its classes as many as those of the data. Raises UserError as `train` does.
+    Returns the recipe's objects, with the number of classes of the data. Raises UserError as `train` does.
     """
     from frugan import build
 
@@ -131,13 +131,13 @@ def rehearse(recipe: Recipe, device: torch.device, *, quiet: bool = False, begun
 
 
 def default_folder(recipe: Recipe, data: str | None, family: str | None) -> Path:
-    """``runs/mnist-factorised-seed-0``, with the data's name where it is not the recipe's own."""
+    """The folder if none is given: ``runs/mnist-factorised-seed-0``, with the data's name if not the recipe's."""
     source = "" if data is None else "-" + "".join(c if c.isalnum() else "-" for c in Path(data).name.lower())
     return Path("runs") / f"{Path(recipe.name).stem}{source}{'-' + family if family else ''}-seed-{recipe.seed}"
 
 
 def tell_packing(source: str, every: float = 5.0) -> Callable[[int, int], None]:
-    """What to call with the images done and their number while a source is packed: a line each `every` seconds."""
+    """A function of (images packed, all images) that prints a line every few seconds while a source is packed."""
     told = time.monotonic()
 
     def tell(done: int, total: int) -> None:

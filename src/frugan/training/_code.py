@@ -1,4 +1,4 @@
-"""The user's own Python files of a run: they are run before anything is built, and the run records their hashes."""
+"""The user's own Python files of a run. They are executed before anything is built, and the run keeps their hashes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def run_code(
     folder: str | Path | None, init: Iterable[str | Path], code: Code | None, *, trust_code: bool
 ) -> tuple[CodeFile, ...]:
-    """Run all code that a run or comparison in `folder` needs, each file once, and return its files.
+    """Execute all code that a run or comparison in `folder` needs, each file once, and return the files.
 
-    These are the files that the folder names if it was begun before, those that the runs `init` name, whose weights
-    the run starts from, and those that the user names. Raises UserError for code that is missing or not allowed.
+    They are the files that the folder names (if it was begun before), the files of the runs in `init` (whose weights
+    the run starts from), and the files that the user names. Raises UserError for code that is missing or not allowed.
     """
     if folder is None:
         own = owncode.load(code)
@@ -33,14 +33,14 @@ def run_code(
 
 
 def inits_of(recipes: Iterable[Recipe]) -> list[str]:
-    """The artefacts and runs whose weights the networks of these recipes start from."""
+    """The paths of the artefacts and runs whose weights these recipes' networks start from."""
     return [spec.init for recipe in recipes for spec in recipe.networks.values() if spec.init is not None]
 
 
 def check(folder: RunFolder, code: Sequence[CodeFile], allow_changed: bool) -> None:
-    """Check that a run is continued with the code that it was begun with, unless a change is allowed.
+    """Raise UserError if a run is continued with other code than it was begun with, unless a change is allowed.
 
-    A run without a checkpoint begins anew, so any code will do. Raises UserError.
+    A run without a checkpoint begins anew, so it may have any code.
     """
     from frugan.engine import checkpoint
 
@@ -49,7 +49,7 @@ def check(folder: RunFolder, code: Sequence[CodeFile], allow_changed: bool) -> N
 
 
 def keep(folder: RunFolder, code: Sequence[CodeFile], images: int) -> None:
-    """Record the code that a run is continued with, and what changed in it after how many `images`."""
+    """Write to the run which code it is continued with, and what changed in the code after how many `images`."""
     facts = folder.read_json(folder.facts)
     changed, now = owncode.changes(owncode.named_in(folder.path), code), [one.as_dict() for one in code]
     if changed:

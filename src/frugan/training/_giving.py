@@ -1,4 +1,4 @@
-"""Weights that a run is given: of networks that begin with them, and of those that keep them (a teacher)."""
+"""Weights that a run is given: for networks that start from them, or that keep them (a teacher)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def give(recipe: Recipe, parts: Parts) -> dict[str, dict[str, Any]]:
-    """Load what the recipe's networks are to begin with; network -> where it is from and what it cost to train.
+    """Load the weights that the recipe's networks start from.
 
-    Raises UserError if there is nothing at a path, or if its network is another one.
+    Returns, for each network, where they are from and what training them cost. Raises UserError if there is nothing at
+    a path, or a network that does not fit.
     """
     given = {}
     for name, spec in recipe.networks.items():
@@ -40,9 +41,9 @@ def give(recipe: Recipe, parts: Parts) -> dict[str, dict[str, Any]]:
 
 
 def check(recipe: Recipe, folder: RunFolder, facts: Mapping[str, Any]) -> None:
-    """Check that a continued run names the same weights to start from as before. Raises UserError.
+    """Raise UserError if a continued run names other weights to start from than before.
 
-    These files may be gone or moved by now: their weights are in the checkpoint.
+    The files may be gone by now, since their weights are in the checkpoint.
     """
     for name, about in facts.get("given", {}).items():
         now = recipe.networks[name].init

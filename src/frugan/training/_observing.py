@@ -1,4 +1,4 @@
-"""Who looks at a run while it trains, and what is measured of its best checkpoint in the end."""
+"""The observers of a run while it trains, and the evaluation of its best checkpoint at the end."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ HEALTH = 128
 
 
 class Looks(NamedTuple):
-    """Who looks at a run besides those that always do.
+    """What the user asked for: evaluations while training, a best checkpoint, and own observers.
 
     Attributes:
-        every: evaluate each time this many more images were shown; None for never.
+        every: evaluate after every so many images; None for never.
         keep_best: the metric whose best checkpoint is kept, if any.
-        own: observers of the user's own.
+        own: the user's own observers.
     """
 
     every: int | None
@@ -39,7 +39,7 @@ class Looks(NamedTuple):
 def asked(
     evaluate_every: int | str | None, keep_best: str | None, own: str | Sequence[str | Choice] = ()
 ) -> Looks:
-    """What was asked of evaluation and of observers while training. Raises UserError."""
+    """Check the options for evaluation and observers while training, and return them. Raises UserError."""
     chosen = parse_choices(own)
     if chosen:
         from frugan.engine import observers as known
@@ -63,7 +63,7 @@ def observers(
     recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], looks: Looks,
     bar: Bar | None, title: str,
 ) -> list[Observer]:
-    """Who looks at this run: the log, previews, health, evaluation, the user's own, the progress bar."""
+    """All observers of this run: log, previews, health, evaluation, the user's own, and the progress bar."""
     import torch
 
     from frugan import build, seeds
@@ -136,7 +136,7 @@ def observers(
 
 
 def tell_untrained(folder: RunFolder, quiet: bool) -> None:
-    """Say of a run that has ended that it did not train, if its log says so."""
+    """Print that a finished run did not train, if its log says so."""
     from frugan.engine.health import find_untrained
 
     found = find_untrained(folder.lines(folder.log))
@@ -147,7 +147,7 @@ def tell_untrained(folder: RunFolder, quiet: bool) -> None:
 def evaluate_best(
     folder: RunFolder, looks: Looks, device: torch.device, quiet: bool
 ) -> None:
-    """Measure the best checkpoint, if it was to be kept, on fresh samples: it was chosen for its luck with others."""
+    """Evaluate the best checkpoint, if one is kept, with new samples: the value that chose it is too good."""
     if looks.keep_best is None:
         return
     from frugan.evaluation import evaluate, while_training

@@ -1,4 +1,4 @@
-"""What stands in a run folder beside its checkpoints: begun, found again, and refused to other settings."""
+"""Begin a run folder, continue it from its checkpoint, and refuse to continue it with other settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def check(recipe: Recipe, folder: RunFolder) -> None:
-    """Refuse other settings in an existing folder, listing them. Raises UserError."""
+    """Raise UserError if the folder holds a run with other settings, and list the differences."""
     from frugan import schedules
 
     if not folder.exists():
@@ -54,7 +54,7 @@ def check(recipe: Recipe, folder: RunFolder) -> None:
 def resume(
     recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], circumstances: Mapping[str, Any]
 ) -> int | None:
-    """Load the newest checkpoint, if there is one; the images it had seen, or None for a new run."""
+    """Load the newest checkpoint, if there is one, and return the images it had seen; None for a new run."""
     from frugan.engine import checkpoint
 
     newest = checkpoint.newest(folder.checkpoints) if folder.exists() else None
@@ -86,21 +86,21 @@ def resume(
 
 
 def resolved_kernels(recipe: Recipe, folder: RunFolder, device: torch.device) -> str:
-    """The mode of kernels that a run was begun with, else the one it begins with."""
+    """The mode of kernels that a run was begun with; for a new run, the mode that it begins with."""
     from frugan import kernels
 
     return kernels_of(folder) or kernels.resolve(recipe.kernels, device, recipe.whole_rounds)
 
 
 def kernels_of(folder: RunFolder) -> str | None:
-    """The kernels that a run was begun with, also if its recipe says "auto"; None before it began."""
+    """The mode of kernels that a run was begun with, also if its recipe says "auto"; None if it has not begun."""
     if not (folder.exists() and folder.facts.is_file()):
         return None
     return folder.read_json(folder.facts).get("kernels", "plain")
 
 
 def circumstances_of(recipe: Recipe, parts: Parts) -> dict[str, Any]:
-    """What a run's last bits depend on besides its recipe."""
+    """What the last bits of a run's numbers depend on besides its recipe: device, threads, versions and the like."""
     import torch
 
     from frugan import costs
@@ -119,7 +119,7 @@ def circumstances_of(recipe: Recipe, parts: Parts) -> dict[str, Any]:
 def begin(
     recipe: Recipe, folder: RunFolder, parts: Parts, sets: Mapping[str, Dataset], facts: Mapping[str, Any]
 ) -> None:
-    """Begin a run folder: the recipe, and what is known about this run besides."""
+    """Begin a run folder: write the recipe and the facts about this run."""
     shipped = parts.game.shipped()
     folder.write_json(folder.recipe, {"frugan": __version__, **to_dict(recipe)})
     more = {

@@ -1,4 +1,4 @@
-"""What you can ask of a training: the arguments of ``frugan.train`` and ``frugan train``."""
+"""The arguments of ``frugan.train`` and ``frugan train``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Observers = str | Sequence[str | Choice]
 
 @dataclass(frozen=True)
 class TrainingArguments:
-    """Which recipe to train, what to change in it, and where to keep the run. The recipe gives everything else."""
+    """Which recipe to train, what to change in it, and where to keep the run. The rest is as in the recipe."""
 
     recipe: str | Recipe
     """A recipe's name (frugan recipes), or the recipe.json of another run; in Python also a `Recipe`."""

@@ -1,8 +1,8 @@
 """Views: from images to features, the numbers that metrics compare, and to class probabilities where a view has them.
 
 Each public file of this folder is one view: a `Builder` called ``variant`` whose function makes a `View`. A view knows
-no metric. Its `version` changes with everything that could change what it sees (weights, resizing), and belongs in the
-protocol of every value computed from it::
+no metric. Its `version` changes with everything that could change its features (weights, resizing), and is part of the
+protocol of every value computed with it::
 
     view = frugan.views.build("classifier", dataset=dataset)
     real = frugan.views.features(view, dataset)   # kept in the cache, the same images are looked at once
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a view sees in images, float32 on the CPU, one row an image.
+    """What a view computes from images: float32 on the CPU, one row for each image.
 
-    `features` are ``[count, width]``; `log_probabilities` are log-softmax values ``[count, classes]``, or, of a view
-    that knows attributes, log-sigmoid values ``[count, bits]``; None if it knows neither.
+    `features` are ``[count, width]``. `log_probabilities` are log-softmax values ``[count, classes]``; for a view that
+    knows attributes, log-sigmoid values ``[count, bits]``; None if it knows neither.
     """
 
     features: Tensor
@@ -43,20 +43,20 @@ class Seen:
 
 @dataclass(frozen=True)
 class View:
-    """One ready way to look at images.
+    """A view that is ready to use: a function from images to features.
 
     Args:
         name: as users type it.
-        version: name, hash of weights and resizing in one word; equal versions give comparable features. `build` adds
-            the hash of the code to that of a view of the user's own.
+        version: name, hash of weights and resizing in one word. Features of equal versions can be compared. If the view
+            is a user's own, `build` adds the hash of its code.
         width: how many features an image has.
-        input_size: height and width that it looks at, after its own resizing.
-        look: images ``[count, channels, height, width]`` on the scale of bytes (uint8, or float32 from 0 to 255, levels
-            between them included) to what it sees; no randomness, no gradient.
-        classes: how many classes its probabilities are of; 0 if it has none.
+        input_size: height and width of images after its own resizing.
+        look: from images ``[count, channels, height, width]`` to `Seen`. Images are uint8, or float32 from 0 to 255,
+            also with fractions. It has no randomness and no gradients.
+        classes: how many classes its probabilities are for; 0 if it has none.
         description: facts for the protocol (resizing, hash of weights, accuracy, ...), as JSON has them.
         takes_floats: whether `look` takes floats as well as bytes.
-        attributes: how many attributes its probabilities are of; 0 if none.
+        attributes: how many attributes its probabilities are for; 0 if it has none.
     """
 
     name: str
@@ -76,8 +76,9 @@ class View:
     def features_of_floats(self, images: Tensor) -> Tensor:
         """Features ``[count, width]`` of float images in -1..1 that were never rounded to bytes; one pass.
 
-        For metrics of very small changes of an image, which bytes would hide or exaggerate. For values that bytes can
-        hold, the result equals `features` up to rounding in float32. Raises UserError for a view that takes only bytes.
+        It is for metrics of very small changes of an image, which rounding to bytes would hide or exaggerate. For whole
+        grey levels the result equals `features` up to rounding in float32. Raises UserError if the view takes only
+        bytes.
         """
         if not self.takes_floats:
             raise UserError(
@@ -89,17 +90,19 @@ class View:
 
 @dataclass(frozen=True)
 class Builder:
-    """How a view is made.
+    """What makes a view, and what it needs for that.
 
     Args:
         name: as users type it.
         build: called with keyword arguments ``dataset`` (or None), ``cache`` (a folder), ``device``, ``announce`` (a
             function that takes a line of text before something slow) and the view's own options, which have defaults.
-        needs: what it is built from, of "images" (the data set's shape at least), "labels", "weights" (converted ones).
-        weights_name: what the names of the published files contain that `convert` takes.
-        suits: whether the view can be built for these data; any, if left out.
-        kept: whether a view that learns has been built for these data before, and lies in that cache.
-        convert: from a published file of weights and a cache folder to the path of the converted file in that cache.
+        needs: what `build` needs, some of "images" (at least the data set's shape), "labels", "weights" (converted
+            ones).
+        weights_name: a part of the names of the published files that `convert` can read.
+        suits: data set -> whether the view can be built for it. If left out: for all data.
+        kept: (data set, cache folder) -> whether a view that learns was trained for these data before and is in the
+            cache.
+        convert: (published file of weights, cache folder) -> the path of the converted file in that cache.
     """
 
     name: str
@@ -139,17 +142,17 @@ def build(
     announce: Callable[[str], None] | None = None,
     **options: Any,
 ) -> View:
-    """The view called `name`, ready to look.
+    """Build the view called `name`.
 
     Args:
-        dataset: the data it is for; a view that learns does so on these images, so give those that were trained on.
+        dataset: the data that the view is for. A view that learns is trained on these images, so give training data.
         cache: see `cache_folder`.
-        device: where it computes; what it sees is always returned on the CPU.
+        device: where it computes. Results are always returned on the CPU.
         announce: called with one line before something slow, e.g. ``print``.
-        **options: the view's own.
+        **options: the view's own options.
 
     Raises:
-        UserError: an unknown name or option, or something the view needs is missing.
+        UserError: the name or an option is unknown, or something that the view needs is missing.
     """
     builder = find(name)
     check_options(
@@ -163,16 +166,16 @@ def build(
 
 
 def is_kept(name: str, dataset: Dataset, cache: str | Path | None = None) -> bool:
-    """Whether the cache holds this view ready for these data, so that `build` need not train it."""
+    """Whether the cache holds this view for these data, so that `build` does not train it."""
     kept = find(name).kept
     return kept is not None and kept(dataset, cache_folder(cache))
 
 
 def convert_weights(path: str | Path, *, cache: str | Path | None = None) -> Path:
-    """Published weights of a view as safetensors in the cache, where the view finds them; returns the new file's path.
+    """Convert a view's published weights to safetensors in the cache, where the view looks; return the new file's path.
 
-    The file's published name tells whose weights they are; where it ends in a hash, the content is checked against it.
-    Only tensors are read, no code is run. Raises UserError with what is wrong.
+    The name of the published file tells which view it belongs to. If the name ends in a hash, the content is checked
+    against it. Only tensors are read; no code is run. Raises UserError if the file is not right.
     """
     path = Path(path)
     builders = [builder for builder in map(find, names()) if builder.convert is not None]
@@ -187,14 +190,13 @@ def convert_weights(path: str | Path, *, cache: str | Path | None = None) -> Pat
 
 
 def extract(view: View, images: Images, batch_size: int = 256) -> Seen:
-    """What `view` sees in all `images`, each looked at once.
+    """Compute what `view` sees in all `images`, in one pass.
 
     Args:
-        images: uint8 ``[count, channels, height, width]``, or chunks of such as they are made; a chunk may be dropped
-            as soon as the next is asked for. The features go to a temporary file, so that memory does not grow with the
-            number of images.
-        batch_size: images at a time, a matter of memory. Another one changes a feature only by its rounding in float32,
-            less than 1e-5 of the largest.
+        images: uint8 ``[count, channels, height, width]``, or an iterator of such chunks, of which only one must be in
+            memory at a time. The features go to a temporary file, so memory does not grow with the number of images.
+        batch_size: how many images at a time, which decides how much memory is needed. It changes a feature only by
+            rounding in float32, less than 1e-5 of the largest.
 
     Raises:
         UserError: no images, or tensors that are not bytes of that shape.
@@ -213,17 +215,17 @@ def features(
     cache: str | Path | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> Seen:
-    """What `view` sees in images of a data set: looked at once, then read from the cache.
+    """What `view` sees in images of a data set: computed once, then read from the cache.
 
-    Features are kept under all that they depend on: content hash and split of the data, the rows and their number, the
-    view's version (weights and resizing) and the format of this cache. If any of these differs, or the file is damaged,
-    the images are looked at again. Memory does not grow with the number of images.
+    The cache's key is everything that features depend on: content hash and split of the data, the rows and their
+    number, the view's version (weights and resizing) and the format of the cache. If any of these differs, or the file
+    is damaged, features are computed again. Memory does not grow with the number of images.
 
     Args:
-        rows: int64 ``[count]``, which images, in this order; all if left out.
+        rows: int64 ``[count]``, which images, in this order. If left out: all.
         batch_size: see `extract`.
-        cache: a folder; left out, ``$FRUGAN_CACHE/features``, else ``~/.cache/frugan/features``.
-        announce: called with one line before images are looked at, and if something kept was damaged.
+        cache: a folder. If left out: ``$FRUGAN_CACHE/features``, else ``~/.cache/frugan/features``.
+        announce: called with one line before features are computed, and if a file in the cache was damaged.
 
     Raises:
         UserError: no images.

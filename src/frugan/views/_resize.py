@@ -1,4 +1,4 @@
-"""Two exact ways to resize images; which one is used belongs to a view's version."""
+"""Two exactly defined ways to resize images. A view's version says which one it uses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 def tensorflow1_bilinear(images: Tensor, height: int, width: int) -> Tensor:
     """Bilinear as TensorFlow 1 did it (align_corners=False, no half-pixel centres), in float32 and in its order.
 
-    A new pixel i looks at the old place i * old / new, so the image shifts up and left, nothing is smoothed when it
-    shrinks, and the last pixels repeat when it grows. The published FID network was used with exactly this.
-    Float images ``[count, channels, h, w]`` give ``[count, channels, height, width]``.
+    A new pixel i is taken from the old position i * old / new. So the image shifts up and left, nothing is smoothed
+    when it shrinks, and the last pixels repeat when it grows. The published FID network was used with exactly this.
+    Float images ``[count, channels, h, w]`` become ``[count, channels, height, width]``.
     """
     low, high, part = _places(images.shape[3], width, images.device)
     left, right = images.index_select(3, low), images.index_select(3, high)
@@ -31,10 +31,10 @@ def _places(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor, T
 
 
 def clean_bicubic(images: Tensor, height: int, width: int) -> Tensor:
-    """Bicubic as Pillow has it, each channel alone in float32, clipped to 0..255 (Parmar et al. 2022, 2104.11222).
+    """Bicubic as in Pillow, each channel alone in float32, clipped to 0..255 (Parmar et al. 2022, 2104.11222).
 
-    The kernel grows with the step where an image shrinks, so nothing aliases; nothing is rounded to bytes on the way.
-    Float images ``[count, channels, h, w]`` in 0..255 give ``[count, channels, height, width]``.
+    If an image shrinks, the kernel grows with the step, which avoids aliasing. Nothing is rounded to bytes in between.
+    Float images ``[count, channels, h, w]`` in 0..255 become ``[count, channels, height, width]``.
     """
     planes = images.detach().to("cpu", torch.float32).flatten(0, 1).numpy()
     resized = np.empty((len(planes), height, width), np.float32)

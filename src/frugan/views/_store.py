@@ -1,6 +1,6 @@
-"""Features in files: rows of float32, mapped into memory as they are needed.
+"""Features in files: rows of float32, memory-mapped.
 
-Each file in the cache has a JSON file beside it, which says what the features depend on, and their checksum.
+Beside each file in the cache is a JSON file with what the features depend on, and their checksum.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ FORMAT = 1
 
 
 def passing(parts: Iterator[Tensor]) -> Tensor | None:
-    """All rows of `parts` (float32 ``[any count, width]``), in a temporary file, deleted with them; None if no row."""
+    """Put all rows of `parts` (float32 ``[any count, width]``) into a temporary file, and map it. None if no rows.
+
+    The file is deleted with the tensor.
+    """
     with tempfile.TemporaryFile() as file:
         shape, _ = _write(parts, file)
         return _mapped(file, shape) if shape[0] else None
@@ -32,9 +35,9 @@ def passing(parts: Iterator[Tensor]) -> Tensor | None:
 def kept(
     folder: Path, of: Mapping[str, Any], parts: Callable[[], Iterator[Tensor]], announce: Callable[[str], None]
 ) -> Tensor:
-    """The rows that `folder` keeps for `of`. If missing or damaged, those of `parts`, which are then kept there.
+    """The rows in the cache folder for the key `of`. If missing or damaged, they are computed by `parts` and kept.
 
-    `parts` gives one row at least.
+    `parts` must give at least one row.
     """
     of = {"format": FORMAT, **of}
     name = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Published weights: read once without running anything in them, kept as safetensors, checked at every use."""
+"""Published weights: read once without running any code in them, kept as safetensors, checked at every use."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Layout = Mapping[str, torch.Size]
 def read_published(path: Path) -> tuple[dict[str, Tensor], str]:
     """The tensors of a file that torch.save wrote, and the file's SHA-256.
 
-    Where the name ends in the hash, as publishers have it (``name-6726825d.pth``), the content has to agree.
+    If the file's name ends in a hash (``name-6726825d.pth``), the content must have this hash.
 
     Raises:
-        UserError: no such file, another content than its name says, or more than plain named tensors.
+        UserError: no such file, a content that does not fit its name, or anything but named tensors.
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such file.")
@@ -52,7 +52,7 @@ def read_published(path: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def check_layout(path: Path, network: str, tensors: Mapping[str, Tensor], layout: Layout) -> None:
-    """Raise UserError unless `tensors` are those of `network`: every name and shape, all finite."""
+    """Raise UserError unless `tensors` have the names and shapes of `network`, and all values are finite."""
     missing, extra = sorted(layout.keys() - tensors.keys()), sorted(tensors.keys() - layout.keys())
     if missing or extra:
         problems = [
@@ -70,7 +70,7 @@ def check_layout(path: Path, network: str, tensors: Mapping[str, Tensor], layout
 
 
 def keep(target: Path, tensors: Mapping[str, Tensor], source: Path, digest: str) -> Path:
-    """Write `tensors` to `target` in float32, with their checksum and what they were read from; returns `target`."""
+    """Write `tensors` to `target` in float32, with their checksum and the file that they came from; return `target`."""
     plain = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
     facts = {"checksum": checksum(plain), "source": json.dumps({"file": source.name, "sha256": digest})}
     with written_whole(target) as beside:
@@ -80,7 +80,7 @@ def keep(target: Path, tensors: Mapping[str, Tensor], source: Path, digest: str)
 
 
 def read_kept(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a file that `keep` wrote, and their checksum. Raises UserError if they are no longer the same."""
+    """Read the tensors of a file that `keep` wrote, and their checksum. Raises UserError if the file has changed."""
     again = "Delete it and convert the weights again: frugan data convert-weights FILE"
     try:
         with safe_open(path, framework="pt") as file:
@@ -96,7 +96,7 @@ def read_kept(path: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:
-    """The SHA-256 of tensors by name, kind, shape and content."""
+    """The SHA-256 over the names, types, shapes and content of tensors."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())

@@ -1,10 +1,10 @@
-"""A small classifier, trained in place on the labelled data, to judge images of that data.
+"""A small classifier, trained here on labelled data, to judge images of that data.
 
-ImageNet's classes say nothing about digits or letters; a net that tells the data's own classes apart, or the attributes
-of its images, does: that of `frugan.classifying`. Features are its 128 units after their ReLU. Values compare only
-under the same weights, so the weights are kept in the cache and their hash is part of the view's version.
+ImageNet's classes say nothing about digits or letters. A net that knows the data's own classes or attributes does: that
+of `frugan.classifying`. Features are its 128 units after their ReLU. Only values of the same weights can be compared.
+So the weights are kept in the cache, and their hash is part of the view's version.
 
-A tenth of the images is held back from training to measure its accuracy; data of a test split are never touched.
+A tenth of the images is not used for training but to measure the accuracy. A test split is never used.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ of in generated ones would be blamed on the generator. Five passes give 98.9 % a
 def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callable[[str], None], seed: int = 0) -> View:
     """The classifier for a labelled data set: from the cache, or trained now, in half a minute or two on two cores.
 
-    What is trained follows from the images, the labels and `seed`; on one machine, with one number of threads, exactly.
+    The weights depend on images, labels and `seed` only: exactly, on one machine with the same number of threads.
 
     Raises:
-        UserError: no data set, no labels, fewer than 100 images, all of one class or equal in all attributes, images
-            under 6 pixels, a damaged cache.
+        UserError: no data set, no labels, fewer than 100 images, all of one class or equal in all attributes, sides
+            under 6 pixels, or a damaged cache.
     """
     names = _names(dataset)
     assert dataset is not None  # else _names has raised
@@ -77,9 +77,9 @@ def _folder(dataset: Dataset, cache: Path, seed: int) -> Path:
 
 
 def train(dataset: Dataset, names: list[str], *, seed: int, device: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Train a net; returns its weights and its description. The global random numbers stay as they were.
+    """Train a net; return its weights and its description. The global random numbers are not changed.
 
-    Where labels are attributes, the accuracy is the mean of those of the `names`.
+    For attributes, the accuracy is the mean over the `names`.
     """
     assert dataset.labels is not None
     labels, attributes = dataset.labels, dataset.labels.ndim == 2

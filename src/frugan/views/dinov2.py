@@ -1,12 +1,12 @@
-"""The vision transformer DINOv2 (Oquab et al. 2023, arXiv 2304.07193), trained without labels: its class token.
+"""The class token of DINOv2 (Oquab et al. 2023, arXiv 2304.07193), a vision transformer trained without labels.
 
-Stein et al. (2023, arXiv 2306.04675) found distances through its largest common size, ViT-L/14, to agree best with
-people; `size` takes another one. The weights are the publishers' ``dinov2_vitl14_pretrain.pth`` and the like (those
-without registers); they are not shipped. `convert_weights` reads such a file once and keeps it as safetensors.
+Stein et al. (2023, arXiv 2306.04675) found that distances with its size ViT-L/14 agree best with people; the option
+`size` chooses another size. The weights are the publishers' files ``dinov2_vitl14_pretrain.pth`` and the like (without
+registers). They are not part of frugan: `convert_weights` reads such a file once and keeps it as safetensors.
 
-Images become 224 x 224 by Pillow's bicubic rule in float32 (dgm-eval's default rounds to bytes after it, which moves
-values a little; torch-fidelity resizes bilinearly, which moves them a lot) and are normalised by ImageNet's mean and
-deviation; grey ones are repeated to three channels.
+Images become 224 x 224 by Pillow's bicubic rule in float32, and are normalised by ImageNet's mean and deviation. Grey
+images are repeated to three channels. (dgm-eval's default then rounds to bytes, which changes values a little.
+torch-fidelity resizes bilinearly, which changes them a lot.)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Size(NamedTuple):
-    """Features and blocks of a network; `gated` ones have SwiGLU in place of a plain feed-forward part."""
+    """How many features and blocks a network has; `gated`: with SwiGLU instead of a plain feed-forward part."""
 
     width: int
     blocks: int
@@ -57,7 +57,7 @@ AT_ONCE = 32
 
 
 class Attention(nn.Module):
-    """Every token looks at every other one, in heads of 64 features."""
+    """Self-attention of all tokens, with heads of 64 features."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Four times as wide in between, GELU."""
+    """The feed-forward part: four times as wide inside, with GELU."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class FeedForward(nn.Module):
 
 
 class Gated(nn.Module):
-    """SwiGLU (Shazeer 2020, arXiv 2002.05202): 8/3 as wide in between, a multiple of 8."""
+    """The feed-forward part SwiGLU (Shazeer 2020, arXiv 2002.05202): 8/3 as wide inside, a multiple of 8."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class Gated(nn.Module):
 
 
 class Scale(nn.Module):
-    """A factor for each feature."""
+    """A learnt factor for each feature."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class Scale(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then the feed-forward part, each normalised before and scaled after."""
+    """Attention, then the feed-forward part. Each has a layer norm before it and a `Scale` after it."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class Block(nn.Module):
 
 
 class DinoV2(nn.Module):
-    """The net with random weights: normalised floats ``[n, 3, 224, 224]`` to the class token ``[n, width]``."""
+    """The net, with random weights: from normalised floats ``[n, 3, 224, 224]`` to the class token ``[n, width]``."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ class DinoV2(nn.Module):
         return self.norm(x[:, 0])
 
     def places(self) -> Tensor:
-        """The place embeddings of 16 x 16 patches ``[1, 257, width]``, bicubic (a = -3/4, nothing smoothed)."""
+        """The position embeddings of 16 x 16 patches ``[1, 257, width]``, bicubic (a = -3/4, not smoothed)."""
         own, learnt = self.pos_embed[:, :1], self.pos_embed[:, 1:]
         grid = learnt.transpose(1, 2).unflatten(2, (LEARNT, LEARNT))
         scale = ((GRID + OFFSET) / LEARNT,) * 2
@@ -163,14 +163,14 @@ def build(
     size: str = "l",
     weights: str | None = None,
 ) -> View:
-    """The view of any images, grey or colour, from the converted weights in the cache.
+    """The view for any images, grey or colour, from the converted weights in the cache.
 
     Args:
         size: "s", "b", "l" or "g": 384, 768, 1024 or 1536 features.
-        weights: another file that `convert_weights` has made; its tensors say which size it is.
+        weights: a file that `convert_weights` has made, instead of the one in the cache. Its tensors tell the size.
 
     Raises:
-        UserError: no converted weights, a damaged file, no such size.
+        UserError: no converted weights, a damaged file, or an unknown size.
     """
     if size not in SIZES:
         raise UserError(f"DINOv2 has no size '{size}'. {suggest(size, SIZES)}")
@@ -214,7 +214,7 @@ def build(
 
 
 def prepare(images: Tensor) -> Tensor:
-    """Images ``[n, 1 or 3, h, w]`` in 0..255 as the net takes them: float32 ``[n, 3, 224, 224]``, normalised."""
+    """Prepare images ``[n, 1 or 3, h, w]`` in 0..255 for the net: float32 ``[n, 3, 224, 224]``, normalised."""
     if images.shape[1] not in (1, 3):
         raise UserError(f"The view 'dinov2' takes 1 or 3 channels, but these images have {images.shape[1]}.")
     mean, deviation = (torch.tensor(values, device=images.device)[:, None, None] for values in (MEAN, DEVIATION))
@@ -222,12 +222,12 @@ def prepare(images: Tensor) -> Tensor:
 
 
 def convert_weights(path: Path, cache: Path) -> Path:
-    """The published file at `path` as safetensors in `cache`; returns the new file's path.
+    """Convert the published file at `path` to safetensors in `cache`; return the new file's path.
 
-    The publishers name no hash; that of the file is kept with the tensors.
+    The publishers state no hash. The file's own hash is kept with the tensors.
 
     Raises:
-        UserError: no such file, another content than its name says, not a plain file of tensors, or another network.
+        UserError: no such file, a content that does not fit its name, not a plain file of tensors, or another network.
     """
     tensors, digest = read_published(path)
     letter = _size_of(path, tensors)

@@ -1,12 +1,12 @@
 """The network behind the FID and the Inception Score of the literature (Szegedy et al. 2015, arXiv 1512.00567).
 
-Its weights are those of a TensorFlow file of 2015-12-05 that others have turned into PyTorch tensors; they are not
-shipped. `convert_weights` reads such a file once and keeps it as safetensors. What differs from other Inception-v3
-nets: 1008 classes, no auxiliary head, averages that do not count padding, maximum pooling in the last block, and images
-brought to 299 x 299 by TensorFlow 1's bilinear rule and mapped by (x - 128) / 128.
+Its weights are those of a TensorFlow file of 2015-12-05, which others have converted to PyTorch tensors. They are not
+part of frugan: `convert_weights` reads such a file once and keeps it as safetensors. It differs from other Inception-v3
+nets: it has 1008 classes, no auxiliary head, averages that do not count padding, and maximum pooling in the last block.
+Images are resized to 299 x 299 by TensorFlow 1's bilinear rule and mapped by (x - 128) / 128.
 
-The view `inception_clean` is this one with another resizing. Features are the 2048 after global average pooling.
-Probabilities come, as in the original score, from the logits without their bias.
+The view `inception_clean` is the same with another resizing. Features are the 2048 numbers after global average
+pooling. As in the original score, probabilities are computed from the logits without their bias.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SIDE, WIDTH, CLASSES = 299, 2048, 1008
 
 
 class Resizing(NamedTuple):
-    """A way to 299 x 299: the view's name with it, its word in the version, what it is, and the function."""
+    """A way to resize to 299 x 299: the view's name, its word in the version, its description, and the function."""
 
     view: str
     short: str
@@ -56,7 +56,7 @@ AT_ONCE = 32
 
 
 class Unit(NamedTuple):
-    """One convolution without bias, batch normalisation and ReLU, called `name` in the published files."""
+    """A convolution without bias, batch normalisation and ReLU, called `name` in the published files."""
 
     name: str
     channels: int
@@ -66,7 +66,7 @@ class Unit(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Branches side by side, joined in this order: chains of units, of which the last may be two side by side."""
+    """Branches side by side, joined in this order: chains of units, of which the end may be two side by side."""
 
     name: str
     branches: tuple[tuple[Unit | tuple[Unit, Unit], ...], ...]
@@ -224,7 +224,7 @@ class Mixed(nn.Module):
 
 
 class Inception(nn.Module):
-    """The net with random weights: floats ``[n, 3, 299, 299]`` in -1..0.9922 to features ``[n, 2048]``."""
+    """The net, with random weights: from floats ``[n, 3, 299, 299]`` in -1..0.9922 to features ``[n, 2048]``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -247,7 +247,7 @@ class Inception(nn.Module):
         return x.mean((2, 3))
 
     def logits(self, features: Tensor) -> Tensor:
-        """Logits ``[n, 1008]`` without their bias, as the original score takes them."""
+        """Logits ``[n, 1008]`` without their bias, as in the original score."""
         return functional.linear(features, self.fc.weight)
 
 
@@ -260,15 +260,15 @@ def build(
     weights: str | None = None,
     resizing: str = "tensorflow1",
 ) -> View:
-    """The view of any images, grey (repeated to three channels) or colour, from the converted weights in the cache.
+    """The view for any images, grey (repeated to three channels) or colour, from the converted weights in the cache.
 
     Args:
-        weights: another file that `convert_weights` has made.
+        weights: a file that `convert_weights` has made, instead of the one in the cache.
         resizing: "tensorflow1", as in the literature, or "clean", Pillow's bicubic, which the literature calls
-            clean-FID; the view is then called ``inception_clean``.
+            clean-FID. The view is then called ``inception_clean``.
 
     Raises:
-        UserError: no converted weights, or a damaged file, or another resizing.
+        UserError: no converted weights, a damaged file, or an unknown resizing.
     """
     if resizing not in RESIZING:
         raise UserError(f"There is no resizing '{resizing}'. {suggest(resizing, RESIZING)}")
@@ -311,18 +311,18 @@ def build(
 
 
 def prepare(images: Tensor, resize: Callable[[Tensor, int, int], Tensor] = tensorflow1_bilinear) -> Tensor:
-    """Images ``[n, 1 or 3, h, w]`` in 0..255 as the net takes them: float32 ``[n, 3, 299, 299]`` in -1..0.9922."""
+    """Prepare images ``[n, 1 or 3, h, w]`` in 0..255 for the net: float32 ``[n, 3, 299, 299]`` in -1..0.9922."""
     if images.shape[1] not in (1, 3):
         raise UserError(f"The view 'inception' takes 1 or 3 channels, but these images have {images.shape[1]}.")
     return ((resize(images.float(), SIDE, SIDE) - 128) / 128).expand(-1, 3, -1, -1)
 
 
 def convert_weights(path: Path, cache: Path, known: str = PUBLISHED) -> Path:
-    """The published file at `path` as safetensors in `cache`; returns the new file's path.
+    """Convert the published file at `path` to safetensors in `cache`; return the new file's path.
 
     Args:
-        path: the name contains `known`.
-        known: how the SHA-256 of the file has to start.
+        path: a file whose name contains `known`.
+        known: the first digits of the file's SHA-256.
 
     Raises:
         UserError: no such file, another name or content, not a plain file of tensors, or tensors of another network.

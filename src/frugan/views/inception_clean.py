@@ -1,7 +1,7 @@
-"""The view `inception` with Pillow's bicubic resizing: distances through it are what the literature calls clean-FID.
+"""The view `inception` with Pillow's bicubic resizing. Its Fréchet distances are called clean-FID in the literature.
 
-Parmar et al. (2022, arXiv 2104.11222) found that the usual bilinear resizing aliases where images shrink, and that
-libraries differ in it by whole points. Values through this view compare with none through `inception`.
+Parmar et al. (2022, arXiv 2104.11222) found that the usual bilinear resizing aliases when images shrink, and that
+libraries differ by whole points of FID because of it. Never compare values of this view with values of `inception`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def build(
     announce: Callable[[str], None],
     weights: str | None = None,
 ) -> View:
-    """See `frugan.views.inception.build`; its converted weights serve here too."""
+    """See `frugan.views.inception.build`. The same converted weights are used."""
     return inception.build(
         dataset=dataset, cache=cache, device=device, announce=announce, weights=weights, resizing="clean"
     )

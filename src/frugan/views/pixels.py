@@ -1,7 +1,7 @@
-"""The images themselves, made small: for a first look, for data without labels, and as a control that needs no weights.
+"""The pixels of small copies of images: for a first look, for unlabelled data, and as a control without weights.
 
-Means over areas (28 x 28 grey to 16 x 16, 32 x 32 colour to 8 x 8), as numbers from 0 to 1. Distances between them see
-brightness, colour and placement, and hardly sharpness.
+Pixels are means over areas (28 x 28 grey becomes 16 x 16, 32 x 32 colour 8 x 8), as numbers from 0 to 1. Distances
+between them show brightness, colour and placement, and hardly sharpness.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def build(
 ) -> View:
     """The view for images of the data set's shape.
 
-    Each side becomes `side`, or stays if it is smaller; by default 16, halved until an image is at most 256 numbers.
+    Each side becomes `side`, or stays if it is smaller. If left out: 16, halved until an image has at most 256 numbers.
     """
     if dataset is None:
         raise UserError("The view 'pixels' is built for images of one shape. Pass the data set: dataset=...")

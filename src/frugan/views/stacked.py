@@ -1,9 +1,9 @@
-"""Stacked digits, looked at one colour at a time by the classifier of the single digits.
+"""Stacked digits, one colour channel at a time, by a classifier of single digits.
 
-A joint class is told by its three digits, so its log-probability is the sum of theirs; features are those of red, green
-and blue side by side. The classifier learns from the red images alone, each once: they are single digits of all
-classes, whatever source they came from, and an image that occurs twice could be in training and in the test of
-accuracy.
+The class of a stacked image is its three digits, so its log-probability is the sum of theirs. Features are those of
+red, green and blue side by side. The classifier is trained on the red channels only: they are single digits of all
+classes, from any source. Each different image is used once, since a copy could be in training and also in the images
+that measure accuracy.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callable[[str], None], seed: int = 0) -> View:
-    """The view for a stacked data set, by a classifier from the cache or trained now.
+    """The view for a stacked data set. Its classifier is from the cache or is trained now.
 
-    Raises UserError where the data are no stacked ones, or too few to learn from.
+    Raises UserError if the data are not stacked, or too few to learn from.
     """
     if dataset is None or not suits(dataset):
         problem = "no data were given" if dataset is None else f"{dataset.name} has none"
@@ -63,7 +63,7 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
 
 
 def suits(dataset: Dataset) -> bool:
-    """Whether these data are three labelled images in one, all of their joint classes among them."""
+    """Whether these data are stacked images (three labelled images in one) with all their classes."""
     return dataset.labels is not None and dataset.shape.channels == 3 and bool(_single_classes(dataset.classes))
 
 

@@ -1,8 +1,8 @@
-"""Faces drawn from shapes: many at once, each layer over the ones before, as arrays over (face, row, column).
+"""Faces drawn from shapes: many at once, layer over layer, as arrays over (face, row, column).
 
-`draw` is the page to read: it names the layers in their order. Between the random numbers and the bytes only additions,
-multiplications, divisions, roots and comparisons of float32 stand, which every machine rounds alike; a face does not
-depend on those drawn with it. The reader `portraits` says which faces there are.
+Read `draw` first: it names the layers in their order. The bytes are computed from the random numbers only by additions,
+multiplications, divisions, roots and comparisons of float32, which every machine rounds alike. A face does not depend
+on the faces drawn with it. The reader `portraits` says which faces there are.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CHANCES = (
 
 
 def draw(faces: Faces, height: int, width: int) -> Array:
-    """The faces as uint8 ``[n, height, width, 3]``."""
+    """Draw faces: uint8 ``[n, height, width, 3]``."""
     count = len(faces.chances["yaw"])
     canvas = Canvas(count, height, width)
     head = place_head(faces, canvas)

@@ -1,7 +1,7 @@
-"""Where faces are drawn: images in the making, and the shapes of which everything is made.
+"""The canvas that faces are painted on, and the shapes that everything is made of.
 
 Shapes are signed distances (negative inside), so their edges are smooth at every size without supersampling. Lengths
-are in halves of the image's shorter side, x to the right, y down, (0, 0) its middle.
+are in halves of the image's shorter side; x points right, y down, and (0, 0) is the middle.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Array = np.ndarray
 
 
 class Canvas:
-    """Images in the making, ``[n, 3, rows, columns]``, and the layers laid on them."""
+    """Unfinished images ``[n, 3, rows, columns]``, which layers are painted on."""
 
     def __init__(self, count: int, height: int, width: int) -> None:
         side = min(height, width)
@@ -24,7 +24,7 @@ class Canvas:
         self.colours = np.zeros((count, 3, height, width), np.float32)
 
     def window(self, rows: slice, columns: slice) -> Canvas:
-        """A part of the same canvas: what is painted on the part is also on the whole."""
+        """A part of this canvas. What is painted on the part appears on the whole canvas."""
         part = copy.copy(self)
         part.x, part.y = self.x[:, :, columns], self.y[:, rows]
         part.colours = self.colours[:, :, rows, columns]
@@ -35,28 +35,28 @@ class Canvas:
         return np.clip(0.5 - distance / (self.pixel * soft), 0, 1)
 
     def paint(self, alpha: Array, colour: Array) -> None:
-        """Lay a colour over what is there, by its share of each pixel, ``[n, rows, columns]``."""
+        """Paint a colour over the images; `alpha` ``[n, rows, columns]`` is its share of each pixel."""
         self.colours += alpha[:, None] * (colour - self.colours)
 
 
 def ellipse(x: Array, y: Array, wide: Array | float, tall: Array | float) -> Array:
-    """Distance from an ellipse around (0, 0), exact on its axes."""
+    """Signed distance from an ellipse around (0, 0); exact on the two axes only."""
     return (np.sqrt((x / wide) ** 2 + (y / tall) ** 2) - 1) * np.asarray(np.minimum(wide, tall), np.float32)
 
 
 def box(x: Array, y: Array, wide: Array | float, tall: Array | float, round_: float) -> Array:
-    """Distance from a box with rounded corners around (0, 0)."""
+    """Signed distance from a box with rounded corners around (0, 0)."""
     over_x, over_y = np.abs(x) - wide + round_, np.abs(y) - tall + round_
     outside = np.sqrt(np.maximum(over_x, 0) ** 2 + np.maximum(over_y, 0) ** 2)
     return outside + np.minimum(np.maximum(over_x, over_y), 0) - round_
 
 
 def curve(x: Array, y: Array, half: Array | float, bend: Array | float, thick: Array | float) -> Array:
-    """Distance from a stroke along the parabola y = bend * (x / half)^2, as long as `half` on both sides."""
+    """Signed distance from a stroke along the parabola y = bend * (x / half)^2, from x = -half to x = half."""
     along = np.clip(x / half, -1, 1)
     return np.sqrt((x - along * half) ** 2 + (y - bend * along * along) ** 2) - thick
 
 
 def stripes(along: Array) -> Array:
-    """A wave between 0 and 1 with period 1, of straight lines."""
+    """A triangle wave between 0 and 1 with period 1."""
     return np.abs(2 * (along - np.floor(along)) - 1)

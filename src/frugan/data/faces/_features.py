@@ -19,12 +19,12 @@ FRAMES = ((0.06, 0.06, 0.08), (0.24, 0.10, 0.07), (0.10, 0.12, 0.30))
 
 
 def skin_colour(faces: Faces) -> Array:
-    """Light or dark, by the attribute."""
+    """The colour of the skin, light or dark as the attribute says."""
     return either(faces.bits["dark_skin"], faces.shade("skin", SKIN[True]), faces.shade("skin", SKIN[False]))
 
 
 def paint_skull(faces: Faces, canvas: Canvas, head: Head, skin: Array) -> None:
-    """Ears and face, darker to the rim and on the side away from the light, with a touch of colour on the cheeks."""
+    """Paint ears and face: darker at the rim and on the side away from the light, with some red on the cheeks."""
     light = faces.between("light", -1, 1)
     free = 1 - faces.bit("long_hair") * (1 - is_bald(faces))
     for side in (-1.0, 1.0):
@@ -47,7 +47,7 @@ def paint_skull(faces: Faces, canvas: Canvas, head: Head, skin: Array) -> None:
 
 
 def paint_age(faces: Faces, canvas: Canvas, head: Head, skin: Array) -> None:
-    """Wrinkles: on the forehead, beside the eyes, under them, and from the nose to the corners of the mouth."""
+    """Paint wrinkles: on the forehead, beside and under the eyes, and from the nose to the corners of the mouth."""
     old = faces.bit("old")
     line = np.maximum(0.011, canvas.pixel * 0.42 / head.unit)
     lines = []
@@ -68,7 +68,7 @@ def paint_age(faces: Faces, canvas: Canvas, head: Head, skin: Array) -> None:
 
 
 def paint_eyes(faces: Faces, canvas: Canvas, head: Head) -> None:
-    """White, iris, pupil, glint and the line of the upper lid."""
+    """Paint the eyes: white, iris, pupil, a bright spot, and the line of the upper lid."""
     tall = faces.between("lids", 0.056, 0.078)
     wide = faces.between("eyes", 0.098, 0.115)
     iris = faces.pick("iris", IRISES)
@@ -89,7 +89,7 @@ def paint_eyes(faces: Faces, canvas: Canvas, head: Head) -> None:
 
 
 def paint_nose(faces: Faces, canvas: Canvas, head: Head, skin: Array) -> None:
-    """A bridge in light, a shadow on the side away from it, the tip and nostrils."""
+    """Paint the nose: a bright bridge, a shadow on the side away from the light, tip and nostrils."""
     wide = faces.between("nose", 0.055, 0.078)
     light = faces.between("light", -1, 1)
     x, y = head.x - head.at(0.0, 0.24), head.y - 0.13
@@ -105,7 +105,7 @@ def paint_nose(faces: Faces, canvas: Canvas, head: Head, skin: Array) -> None:
 
 
 def paint_mouth(faces: Faces, canvas: Canvas, head: Head, skin: Array) -> None:
-    """Smiling: a wide open crescent with teeth. Otherwise closed lips, level or a little down."""
+    """Paint the mouth. Smiling, it is an open crescent with teeth; otherwise closed lips, level or a little down."""
     smile = faces.bit("smile")
     wide = faces.between("mouth", 0.12, 0.15)
     lips = skin * np.array([0.86, 0.52, 0.50], np.float32)[None, :, None, None]
@@ -130,7 +130,7 @@ def paint_mouth(faces: Faces, canvas: Canvas, head: Head, skin: Array) -> None:
 
 
 def paint_glasses(faces: Faces, canvas: Canvas, head: Head) -> None:
-    """Two lenses with a glint, their rims, the bridge, and arms to the ears."""
+    """Paint glasses: two lenses with a reflection, rims, the bridge, and arms to the ears."""
     glasses = faces.bit("glasses")
     colour = faces.pick("frames", FRAMES)
     round_ = faces.chances["frames"].astype(np.float32)[:, None, None] * 3 % 1  # which form, apart from the colour

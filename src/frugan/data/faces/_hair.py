@@ -1,4 +1,4 @@
-"""Hair in its colours, behind the face and before it, brows, beards, and the hat over it."""
+"""Hair behind and in front of the face, beards, and the hat."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HATS = ((0.82, 0.16, 0.20), (0.12, 0.50, 0.42), (0.16, 0.20, 0.52), (0.50, 0.20,
 
 
 def hair_colour(faces: Faces) -> Array:
-    """By the attribute; without one ginger, and white on old people. Age lets grey into every colour."""
+    """The colour of the hair, by the attribute. Without one: ginger, or white if old. Old hair is greyer."""
     old = faces.bits["old"]
     colour = either(old, faces.shade("hair", GREY), faces.shade("hair", GINGER))
     for name, colours in HAIR.items():
@@ -29,13 +29,13 @@ def hair_colour(faces: Faces) -> Array:
 
 
 def is_bald(faces: Faces) -> Array:
-    """Which faces are bald; none with a hair colour or long hair, since attributes must be visible."""
+    """Which faces are bald. A face with a hair colour or long hair is not: attributes must be visible."""
     haired = faces.bits["black_hair"] | faces.bits["blond_hair"] | faces.bits["brown_hair"] | faces.bits["long_hair"]
     return (~haired & (faces.chances["bald"] < 0.6)).astype(np.float32)[:, None, None]
 
 
 def locks(faces: Faces, head: Head, hair: Array) -> Array:
-    """The hair's colour at every pixel: strands, a band of light, and grey strands on old people."""
+    """The hair's colour at every pixel: with strands, a band of light, and grey strands on old people."""
     strands = stripes(head.x * 7 + 0.5 * head.y)
     band = np.clip(1 - np.abs(head.y + 0.42) * 6, 0, 1)
     glossy = hair * (1 - 0.16 * strands)[:, None] + (0.10 * band)[:, None]
@@ -45,7 +45,7 @@ def locks(faces: Faces, head: Head, hair: Array) -> Array:
 
 
 def paint_hair_behind(faces: Faces, canvas: Canvas, head: Head, hair: Array) -> None:
-    """Long hair, down to the shoulders behind the face."""
+    """Paint long hair behind the face, down to the shoulders."""
     shown = faces.bit("long_hair") * (1 - is_bald(faces))
     more = faces.between("volume", 0.08, 0.15)
     x = head.x + head.turn * 0.05
@@ -56,7 +56,7 @@ def paint_hair_behind(faces: Faces, canvas: Canvas, head: Head, hair: Array) -> 
 
 
 def paint_hair_in_front(faces: Faces, canvas: Canvas, head: Head, hair: Array) -> None:
-    """What frames the face: over the skull down to the hairline, beside it to the ears, or long to the shoulders."""
+    """Paint hair around the face: down to the hairline, and at the sides to the ears, or long to the shoulders."""
     shown = 1 - is_bald(faces)
     long = faces.bit("long_hair")
     more = faces.between("volume", 0.03, 0.09)
@@ -82,7 +82,7 @@ def paint_hair_in_front(faces: Faces, canvas: Canvas, head: Head, hair: Array) -
 
 
 def under_hat(faces: Faces, head: Head, hair: Array) -> Array:
-    """What a hat leaves of the hair: nothing above its brim."""
+    """The hair that is seen under a hat: only the part below the brim."""
     return either(faces.bit("hat"), np.maximum(hair, -0.30 - head.y), hair)
 
 
@@ -96,7 +96,7 @@ def paint_brows(faces: Faces, canvas: Canvas, head: Head, hair: Array) -> None:
 
 
 def paint_beard(faces: Faces, canvas: Canvas, head: Head, hair: Array) -> None:
-    """From the ears over the chin, and a moustache; the mouth stays free."""
+    """Paint a beard from the ears over the chin, and a moustache; the mouth stays free."""
     beard = faces.bit("beard")
     outline = outline_face(head, faces.between("jaw", 0.08, 0.32), 0.02)
     x, y = head.x - head.at(0.0, 0.15), head.y - 0.36
@@ -113,7 +113,7 @@ def paint_beard(faces: Faces, canvas: Canvas, head: Head, hair: Array) -> None:
 
 
 def paint_hat(faces: Faces, canvas: Canvas, head: Head) -> None:
-    """A cap over the hair, with a band and a brim."""
+    """Paint a cap over the hair, with a band and a brim."""
     hat = faces.bit("hat")
     colour = faces.pick("hat", HATS)
     x = head.x - head.turn * 0.02

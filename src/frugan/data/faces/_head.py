@@ -1,4 +1,4 @@
-"""What faces are drawn from, and the head that carries them: where it stands, how it is turned, its outline."""
+"""The numbers that faces are drawn from, and the head: where it is, how it is turned, and its outline."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Colours = tuple[tuple[float, float, float], tuple[float, float, float]]  # the e
 
 @dataclass(frozen=True)
 class Faces:
-    """Faces to be drawn: attributes by name, bool ``[n]``, and `CHANCES` by name, ``[n]`` in [0, 1)."""
+    """Faces to draw: attributes by name, bool ``[n]``; random numbers by the names in `CHANCES`, ``[n]`` in [0, 1)."""
 
     bits: Mapping[str, Array]
     chances: Mapping[str, Array]
 
     def between(self, name: str, low: float, high: float) -> Array:
-        """A chance as a number from `low` to `high`, ``[n, 1, 1]``."""
+        """The random number `name`, scaled to lie from `low` to `high`: ``[n, 1, 1]``."""
         return (low + (high - low) * self.chances[name]).astype(np.float32)[:, None, None]
 
     def bit(self, name: str) -> Array:
@@ -29,7 +29,7 @@ class Faces:
         return self.bits[name].astype(np.float32)[:, None, None]
 
     def shade(self, name: str, colours: Colours) -> Array:
-        """A colour of a range by a chance, ``[n, 3, 1, 1]``."""
+        """A colour between two colours, chosen by the random number `name`: ``[n, 3, 1, 1]``."""
         place = self.chances[name].astype(np.float32)[:, None]
         first, last = (np.array(colour, np.float32) for colour in colours)
         return (first + (last - first) * place)[:, :, None, None]
@@ -41,13 +41,13 @@ class Faces:
 
 
 def either(bit: Array, yes: Array, no: Array) -> Array:
-    """`yes` for the faces whose bit is set: colours ``[n, 3, 1, 1]``, or numbers ``[n, rows, columns]``."""
+    """`yes` for faces whose bit is set, `no` for others: colours ``[n, 3, 1, 1]`` or numbers ``[n, rows, columns]``."""
     return np.where(bit.reshape(-1, *[1] * (yes.ndim - 1)) > 0.5, yes, no)
 
 
 @dataclass(frozen=True)
 class Head:
-    """The head's own coordinates at every pixel, its half width and height, and how it is turned."""
+    """Coordinates relative to the head at every pixel, the head's half width and height, and how it is turned."""
 
     x: Array
     y: Array
@@ -57,12 +57,12 @@ class Head:
     unit: Array  # the head's length unit in image units
 
     def at(self, x: Array | float, depth: float) -> Array:
-        """Where a feature of the face is seen: moved sideways by the turn according to its depth, and foreshortened."""
+        """Where point x of the face is seen on a turned head: the nearer to the viewer (`depth`), the more it moves."""
         return x * (1 - 0.5 * self.turn * self.turn) + self.turn * depth
 
 
 def place_head(faces: Faces, canvas: Canvas) -> Head:
-    """The head's pose: shifted, scaled, tilted and turned."""
+    """Place the heads: shifted, scaled, tilted and turned."""
     angle = faces.between("tilt", -0.2, 0.2)
     # Sine and cosine by their series: within 2e-5 for so small an angle, and rounded alike everywhere.
     square = angle * angle
@@ -82,9 +82,9 @@ def place_head(faces: Faces, canvas: Canvas) -> Head:
 
 
 def cut_window(canvas: Canvas, head: Head, wide: float, top: float, bottom: float) -> tuple[Canvas, Head]:
-    """The window that shows this box of every head, `wide` to both sides: small features need no whole image.
+    """Cut the window that shows this box of every head, `wide` to both sides. Small features then cost less time.
 
-    It depends on all faces that are drawn together, but outside it their features have nothing to show.
+    The window depends on all faces drawn together. This changes no face, since outside it the feature is invisible.
     """
     inside = (np.abs(head.x) < wide) & (head.y > top) & (head.y < bottom)
     rows, columns = (np.flatnonzero(inside.any(axis=axes)) for axes in ((0, 2), (0, 1)))
@@ -95,6 +95,6 @@ def cut_window(canvas: Canvas, head: Head, wide: float, top: float, bottom: floa
 
 
 def outline_face(head: Head, jaw: Array, more: float = 0.0) -> Array:
-    """Distance from the face's outline: an ellipse that narrows to the chin."""
+    """Signed distance from the face's outline: an ellipse that narrows to the chin."""
     low = np.clip(head.y / head.tall, 0, 1)
     return ellipse(head.x, head.y, (head.wide + more) * (1 - jaw * low * low), head.tall + more)

@@ -1,4 +1,4 @@
-"""What is around the face: the wall behind it, neck and shoulders under it, and the light on the whole."""
+"""What is around the face: the wall, neck and shoulders, and the light on everything."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLOTHS = (
 
 
 def paint_background(faces: Faces, canvas: Canvas) -> None:
-    """A wall with light falling on it from above, blue or not."""
+    """Paint a wall that is lit from above, blue if the attribute says so."""
     scene = (faces.chances["scene"] * len(SCENES)).astype(int)
     other = np.stack([faces.shade("background", colours) for colours in SCENES])[scene, np.arange(len(scene))]
     colour = either(faces.bits["blue_background"], faces.shade("background", BLUE), other)
@@ -29,7 +29,7 @@ def paint_background(faces: Faces, canvas: Canvas) -> None:
 
 
 def paint_body(faces: Faces, canvas: Canvas, head: Head, skin: Array) -> None:
-    """Shoulders in a shirt, the neck, and the shadow of the chin on it."""
+    """Paint shoulders in a shirt, the neck, and the shadow of the chin on the neck."""
     x = canvas.x - faces.between("shift_x", -0.12, 0.12)
     y = canvas.y - faces.between("shift_y", -0.04, 0.08)
     neck = box(x, y - 0.62, head.wide * 0.44, 0.34, 0.1)
@@ -46,7 +46,7 @@ def paint_body(faces: Faces, canvas: Canvas, head: Head, skin: Array) -> None:
 
 
 def light_up(faces: Faces, canvas: Canvas) -> Array:
-    """The whole under its light: brighter or darker, warmer or cooler; as bytes, channels last."""
+    """Make the whole image brighter or darker, warmer or cooler; return bytes, channels last."""
     glow, warm = faces.between("glow", 0.88, 1.06), faces.between("warmth", -0.05, 0.05)
     gain = np.stack([glow + warm, glow, glow - warm], axis=1)
     levels = np.clip(canvas.colours * gain, 0, 1) * 255 + 0.5

@@ -1,7 +1,7 @@
-"""Readers: where images come from. Each public file is one kind of source and says which sources are its own.
+"""Readers: where images come from. Each public file reads one kind of source.
 
-A reader works in two steps: `find` looks at names, sizes and times of files only, and says which images they are;
-`Found.open` reads them. So a source that was packed before opens without being read again.
+A reader works in two steps. `find` looks at names, sizes and times of files only and tells which images they are.
+`Found.open` reads the images. So a source that was packed before is opened without reading its files again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Content:
         labels: int64 ``[count]`` of classes or ``[count, bits]`` of attributes, 0 or 1; None when unlabelled.
         classes: the classes' names, () where there are none.
         notes: what the user should know about how it was read.
-        attributes: the bits' names, () where there are none.
+        attributes: the names of the bits; () if there are none.
     """
 
     count: int
@@ -74,13 +74,14 @@ class Reader:
     """One kind of source.
 
     Args:
-        what: a line for lists.
-        typed: what users type for it, in lists.
+        what: what it is, in a line for `frugan data list`.
+        typed: what users type to use it, as shown there.
         accepts: whether a source (as typed, or a path) is of this kind.
         splits: which of `SPLITS` the source has.
-        find: locates one split of it; the size (height, width), if given, is for readers that make their own images.
-        built_in: sources that are always there: what is typed, what it is, how many classes (0 for none).
-        loose: asked only if no other reader accepts the source.
+        find: (source, split, size) -> one split, located but not read. The size (height, width) or None is for readers
+            that draw images.
+        built_in: sources that are always there: what users type, what it is, how many classes (0 for none).
+        loose: whether this reader is tried only if no other reader accepts the source.
     """
 
     what: str
@@ -103,12 +104,12 @@ def add(name: str, variant: Reader) -> Reader:
 
 
 def stamp(files: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """Absolute path, size and time of change of each file: one of them differs after a file has changed."""
+    """Absolute path, size and time of change of each file. After a file has changed, at least one differs."""
     return [(str(file.absolute()), (status := file.stat()).st_size, status.st_mtime_ns) for file in files]
 
 
 def array_content(images: np.ndarray, labels: np.ndarray | None, classes: Sequence[str], source: str) -> Content:
-    """Content of pixels that are in memory: uint8 ``[count, height, width, channels]``."""
+    """The content of images that are in memory: uint8 ``[count, height, width, channels]``."""
 
     def read(numbers: Sequence[int]) -> Iterator[Item]:
         return (Item(f"{source} image {number}", images[number]) for number in numbers)

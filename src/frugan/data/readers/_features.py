@@ -1,4 +1,4 @@
-"""Which columns of a table in the Hugging Face layout hold the images and the labels (parquet and Hub share it)."""
+"""Find the columns of images and of labels in a table of the Hugging Face layout (parquet files and the Hub)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LABELS = ("label", "labels", "fine_label", "class", "target")
 
 
 class Columns(NamedTuple):
-    """The image column; the label column with its classes' names where there is one; columns that may be attributes."""
+    """The image column, the label column with its classes' names (if any), and columns that may be attributes."""
 
     image: str
     label: str | None
@@ -23,13 +23,13 @@ class Columns(NamedTuple):
 
 
 def columns(source: str, names: Sequence[str], features: Mapping[str, Any], types: Mapping[str, str]) -> Columns:
-    """Choose the columns of images and of labels: by their declared types, or by the usual names if there are none.
+    """Choose the columns of images and of labels by their declared types, or else by the usual names.
 
-    A label column with a usual name, or the only one, gives classes. Several label columns, or columns of whole numbers
-    or of yes and no where there is no label column, are attributes (`bits` decides, by their values).
+    A label column with a usual name, or the only label column, gives classes. Several label columns may be attributes.
+    If there is no label column, columns of whole numbers or of yes and no may be. `bits` decides by their values.
 
     Args:
-        types: the columns' plain types, such as ``bool`` and ``int64``, for those without a declared one.
+        types: plain types such as ``bool`` and ``int64``, for columns without a declared type.
 
     Raises:
         UserError: when no column looks like images, or several do.
@@ -65,10 +65,11 @@ def _plain(features: Mapping[str, Any], types: Mapping[str, str], name: str) -> 
 def bits(
     table: Mapping[str, Sequence[Any]], names: Mapping[str, tuple[str, ...]]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Columns as attributes, int64 ``[count, bits]``, and the attributes' names; ``[count, 0]`` where none will do.
+    """Columns as attributes, int64 ``[count, bits]``, and the attributes' names; ``[count, 0]`` if none can be used.
 
-    A column of yes and no, of 0 and 1 or of -1 and 1 is one attribute with the column's name; one of more than two
-    classes is an attribute for each, called ``column_class``. Other columns, and those with missing values, are none.
+    A column of yes and no, of 0 and 1 or of -1 and 1 is one attribute with the column's name. A column of more than two
+    classes gives one attribute for each class, called ``column_class``. Other columns, and columns with missing values,
+    are not used.
     """
     attributes: dict[str, np.ndarray] = {}
     count = 0
@@ -95,9 +96,9 @@ def _type(features: Mapping[str, Any], name: str) -> str | None:
 def numbered(
     values: Sequence[Any], classes: tuple[str, ...]
 ) -> tuple[np.ndarray | None, tuple[str, ...], tuple[str, ...]]:
-    """A label column as int64 numbers, the classes' names, and notes; None where some row has no label.
+    """A label column as int64 numbers, the classes' names, and notes. The numbers are None if any row has no label.
 
-    Labels that are words become numbers in alphabetical order; missing ones are None or, in the Hub's test splits, -1.
+    Labels that are words are numbered in alphabetical order. A missing label is None or, in the Hub's test splits, -1.
     """
     if any(value is None or (not isinstance(value, str) and value < 0) for value in values):
         return None, (), ("unlabelled: some images have no label",)

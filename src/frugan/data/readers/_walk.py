@@ -1,4 +1,4 @@
-"""The files below a folder, and which of its folders are splits."""
+"""List the files below a folder, and find the folders of its splits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LEFT_BY_SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
-    """Split -> its folder, if there is one to train on. Otherwise empty: the whole folder is one split."""
+    """Split -> its folder, if there is a folder for training. Otherwise empty: the whole folder is one split."""
     inside = {entry.name.lower(): entry for entry in folder.iterdir() if entry.is_dir()}
     called = {split: [inside[name] for name in names if name in inside] for split, names in SPLIT_NAMES.items()}
     # A class called `test` beside others is a class: only a folder with a train/ has splits.
@@ -22,8 +22,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
 def walk(folder: Path) -> list[tuple[str, int, int]]:
     """Relative path, size and time of every file below `folder`, sorted.
 
-    Hidden files are left out, and those that systems put into folders (Thumbs.db). Links are followed, but no folder is
-    visited twice.
+    Hidden files and files of the system (Thumbs.db) are left out. Links are followed, but no folder is visited twice.
     """
     return sorted(_below(folder, "", set()))
 

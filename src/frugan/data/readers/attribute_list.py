@@ -1,13 +1,15 @@
-"""Images with a list of their attributes beside them: CelebA's, or a CSV.
+"""Images with a list of their attributes, in CelebA's form or as a CSV.
 
-The list is `attributes.csv`, or `list_attr*.csv` or `*attr*.txt` as CelebA calls it, in the folder or in its `Anno/`;
-or a CSV that is named itself. CelebA's form is a line with the count of images, a line with the attributes' names, then
-one for each image: its file, and 1 or -1 for each attribute. A CSV has a header, the file in its first column, and 1, 0
-or -1 in the others (-1 is 0). A file is given by its path below the folder, or by its bare name if only one has it.
+The list is `attributes.csv`, or `list_attr*.csv` or `*attr*.txt` as in CelebA, in the folder or in its `Anno/`. The
+user may also name the CSV itself. CelebA's form is a line with the count of images, a line with the attributes' names,
+then a line for each image: its file, and 1 or -1 for each attribute. A CSV has a header, the file in its first column,
+and 1, 0 or -1 in the others (-1 means 0). A file is given by its path below the folder, or by its name alone if no
+other file has this name.
 
-Splits: `train/` and `test/` in the folder; or CelebA's `list_eval_partition.txt`, in which 0 is train and 2 is test (1,
-validation, is left out); or, for CelebA's form with at least `ENOUGH` lines, the images that the StarGAN reference
-holds out: the lines shuffled by Python's generator with the seed 1234, the first 1,999. Else everything is train.
+Splits are, if present: `train/` and `test/` in the folder; else CelebA's `list_eval_partition.txt`, in which 0 is train
+and 2 is test (1, validation, is left out). A list in CelebA's form with at least `ENOUGH` lines is split as in the
+StarGAN reference: the lines are shuffled by Python's generator with the seed 1234, and the first 1,999 are test.
+Otherwise everything is train.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The binary version of CIFAR-10 and CIFAR-100.
 
-A record is the label (CIFAR-100: coarse, then fine; fine is taken) and 3,072 bytes, red, green and blue planes of 32
-x 32. The Python version is a pickle, which can run code when read, and is refused.
+A record is the label (CIFAR-100: coarse, then fine; the fine one is used) and 3,072 bytes: red, green and blue planes
+of 32 x 32. The Python version is refused: it is a pickle, which can run code when it is read.
 """
 
 from __future__ import annotations

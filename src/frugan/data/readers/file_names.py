@@ -1,11 +1,11 @@
-"""Faces whose expression and angle stand in their files' names, as RaFD's and Stirling's do.
+"""Faces whose file names tell expression and angle, as in RaFD and Stirling.
 
     rafd       Rafd090_01_Caucasian_female_angry_frontal.jpg     angle, person, origin, sex, expression, gaze
     stirling   F1001_happy_45.jpg                                person, expression, angle
 
-`rafd:FOLDER` has expressions as classes, `rafd:FOLDER:angle` angles, and `stirling:` alike. Of RaFD's expressions the
-full profiles (angles 000 and 180) are left out, as StarGAN does. `train/` and `test/` in the folder are the splits;
-without them every tenth person, in the order of their numbers, is held out, so that nobody is in both.
+`rafd:FOLDER` has expressions as classes, `rafd:FOLDER:angle` has angles; `stirling:` works the same way. For RaFD's
+expressions, full profiles (angles 000 and 180) are left out, as in StarGAN. `train/` and `test/` in the folder are the
+splits. Without them every tenth person, in the order of their numbers, is held out, so that nobody is in both splits.
 """
 
 from __future__ import annotations

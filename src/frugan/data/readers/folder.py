@@ -1,10 +1,10 @@
 """A folder of image files: one folder of images per class, or all in one place.
 
-`train/` and `test/` inside (or what `SPLIT_NAMES` accepts for them) are the splits; without them everything is train.
-Two or more folders that hold files are classes with the folders' names; files in deeper folders belong to them. Names
-that are numbers are sorted as numbers. Images beside the class folders have no class; then the whole source is
-unlabelled, and a note says so. Every file counts as an image, so that a file that is none is reported. Only hidden
-files are ignored, and those that systems put into folders (Thumbs.db).
+`train/` and `test/` inside (or other names in `SPLIT_NAMES`) are the splits; without them everything is train. Two or
+more folders with files are classes, named as the folders. Files in deeper folders belong to them. Names that are
+numbers are sorted as numbers. If there are images beside the class folders, the whole source is unlabelled, and a note
+says so. Every file counts as an image, so a file that is not an image is reported. Only hidden files and files of the
+system (Thumbs.db) are ignored.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Glyphs: digits and letters drawn on the spot, the data set that is always there.
+"""Glyphs: digits and letters that frugan draws itself, so this data set is always there.
 
-White on black like MNIST, from the text fonts that matplotlib carries, each drawn with a random stroke width,
-rotation, scale, shear and shift. Image i of a split follows from (split, i) alone, so every machine with the same
-fonts and the same Pillow has the same images. Letters are capitals. They are drawn in the asked size, not resized to
-it.
+They are white on black like MNIST, in the text fonts that come with matplotlib, each with a random stroke width,
+rotation, scale, shear and shift. Image i of a split depends on (split, i) only, so every machine with the same fonts
+and the same Pillow has the same images. Letters are capitals. Images are drawn in the size that is asked for, not
+resized.
 """
 
 from __future__ import annotations

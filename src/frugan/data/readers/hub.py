@@ -1,8 +1,9 @@
-"""A data set of the Hugging Face Hub by its name, `hub:owner/name` or `hub:owner/name:configuration`. Needs the extra
-`data`.
+"""A data set of the Hugging Face Hub by its name. Needs the extra `data`.
 
-What was packed once is used from then on without asking the Hub again (its splits' names are remembered beside the
-packs for that); delete its pack to fetch a newer version.
+The source is `hub:owner/name` or `hub:owner/name:configuration`.
+
+Once packed, a data set is used without asking the Hub again (the names of its splits are kept beside the packs). Delete
+its pack to fetch a newer version.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """IDX files, the format of MNIST and of its successors (EMNIST, Fashion-MNIST, KMNIST), gzipped or not.
 
-EMNIST's images lie transposed in their files and are turned back here, and its letters' labels, 1 to 26 there, are 0 to
-25 here. A folder may hold several sets (`emnist-letters-...`, `emnist-digits-...`): the one with the folder's
-name is taken, or the one whose images file is given.
+EMNIST's images are transposed in their files; they are turned back here. Its letters' labels are 1 to 26 in the files
+and 0 to 25 here. A folder may hold several sets (`emnist-letters-...`, `emnist-digits-...`): the set with the folder's
+name is used, or the set whose images file is given.
 """
 
 from __future__ import annotations

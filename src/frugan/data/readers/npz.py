@@ -1,7 +1,7 @@
-"""An .npz file of numpy arrays: `images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test` and their like.
+"""An .npz file of numpy arrays: `images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test` and the like.
 
-Images are ``[count, height, width]``, ``[count, height, width, channels]`` or ``[count, channels, height, width]``
-(where both could be meant, channels are last), as uint8, as uint16 (scaled by 255/65535), or as floats from 0 to 1.
+Images are ``[count, height, width]``, ``[count, height, width, channels]`` or ``[count, channels, height, width]`` (if
+both are possible, channels are last), as uint8, as uint16 (scaled by 255/65535), or as floats from 0 to 1.
 """
 
 from __future__ import annotations

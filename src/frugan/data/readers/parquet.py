@@ -1,9 +1,9 @@
-"""Parquet files in the layout that image data sets have on the Hugging Face Hub.
+"""Parquet files, laid out like the image data sets on the Hugging Face Hub. Needs the extra `data`.
 
-A column of images (encoded bytes, alone or as a struct of bytes and path) and, where there is one, a column of
-labels, whose names stand in the schema's metadata, or several of attributes. A folder holds `train.parquet` and
+There is a column of images: encoded bytes, alone or as a struct of bytes and path. There may be a column of labels,
+whose names are in the schema's metadata, or several columns of attributes. A folder holds `train.parquet` and
 `test.parquet`, or shards that begin with the split's name (`train-00000-of-00004.parquet`), at its top or in `data/`. A
-single file is train. Needs the extra `data`.
+single file is train.
 """
 
 from __future__ import annotations

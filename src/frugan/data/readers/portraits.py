@@ -1,9 +1,9 @@
-"""Portraits: faces in colour, drawn on the spot, whose attributes are known and independent of one another.
+"""Portraits: faces in colour that frugan draws itself. Their attributes are known and independent of each other.
 
-No photographs and nobody's face. Each has one of three hair colours or none (then ginger, white in old people, or
-bald), and eight more attributes, each drawn independently with the share in `SHARES`; pose, light, proportions and
-clothes vary besides. Image i of a split follows from (split, i) alone. Portraits are drawn in the asked size (32 to 256
-pixels is what they are made for), not resized to it.
+They are not photographs, and nobody's face. Each has one of three hair colours or none (then it is ginger, white if
+old, or bald). Eight more attributes are drawn independently, with the shares in `SHARES`. Pose, light, proportions and
+clothes vary too. Image i of a split depends on (split, i) only. Portraits are drawn in the size that is asked for, not
+resized; sizes from 32 to 256 pixels look best.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def attributes(split: str) -> np.ndarray:
 
 
 def faces(split: str, numbers: Sequence[int]) -> Faces:
-    """What the portraits with the given numbers are drawn from."""
+    """The attributes and random numbers that the portraits with these numbers are drawn from."""
     bits, chances = attributes(split)[list(numbers)], _chances(split)[list(numbers)]
     return Faces(
         {name: bits[:, place] > 0 for place, name in enumerate(ATTRIBUTES)},

@@ -1,8 +1,9 @@
-"""Stacked digits: three random images of a labelled source as the red, green and blue of one, 1000 classes of ten.
+"""Stacked digits: three random images of a labelled source, as the red, green and blue channel of one image.
 
-The test of whether a generator drops modes (Metz et al. 2017, arXiv 1611.02163): too many classes to cover
-by chance, and each easily told by its three digits. Class 123 is a red 1, a green 2 and a blue 3. Which images meet
-follows from the split and the count alone; they are drawn with replacement, so a triple is hardly ever seen twice.
+They test whether a generator drops modes (Metz et al. 2017, arXiv 1611.02163). Ten digits give 1000 classes: too many
+to cover by chance, and a classifier of digits can tell each. Class 123 is a red 1, a green 2 and a blue 3. Which images
+are combined depends on the split and the count only. They are drawn with replacement, so hardly any triple occurs
+twice.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _CHUNK = 1024
 
 
 def class_names(classes: Sequence[str]) -> tuple[str, ...]:
-    """What the joint classes are called, in the order of their numbers: ``0-0-0``, ``0-0-1`` and so on."""
+    """The names of the classes of stacked images, in the order of their numbers: ``0-0-0``, ``0-0-1`` and so on."""
     return tuple("-".join(three) for three in itertools.product(classes, repeat=3))
 
 

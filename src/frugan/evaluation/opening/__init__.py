@@ -1,1 +1,1 @@
-"""What is judged (fakes, or what translators make of real images) and the real images that it is compared with."""
+"""Opens what is evaluated: fakes, or real images and their translations, and the real images to compare them with."""

@@ -1,4 +1,4 @@
-"""What is judged: a generator that makes its images as they are asked for, or images that another program made."""
+"""Fakes: a generator, which makes images when they are needed, or images that another program has made."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp")
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images that can be looked at: `rows` of a data set (all if None), or what `batches` makes.
+    """A set of images: `rows` of a data set (all if None), or the chunks that `batches` makes.
 
-    `key` is equal for equal images; `labels` are ``[count]``, named by `classes`, None where there are none.
+    Equal images have an equal `key`. `labels` are ``[count]``, or None; `classes` are their names.
     """
 
     key: str
@@ -42,9 +42,9 @@ class Images:
 
 
 def draw_places(images: Sized, count: int, skip: int = 0) -> torch.Tensor:
-    """Indices of `count` images in ascending order: a random choice, but always the same one. Fewer if there are fewer.
+    """Row numbers of `count` images (or all, if fewer) in ascending order: a random choice, but always the same one.
 
-    `skip` leaves out so many images at the start of the random order.
+    `skip` leaves out this many images at the start of the random order.
     """
     import torch
 
@@ -53,7 +53,7 @@ def draw_places(images: Sized, count: int, skip: int = 0) -> torch.Tensor:
 
 
 def draw_images(dataset: Dataset, count: int, skip: int = 0) -> Images:
-    """`count` images of a data set, those of `draw_places`."""
+    """Choose `count` images of a data set by `draw_places`."""
     rows = draw_places(dataset, count, skip)
     labels = None if dataset.labels is None else dataset.labels.index_select(0, rows)
     return Images(
@@ -64,16 +64,16 @@ def draw_images(dataset: Dataset, count: int, skip: int = 0) -> Images:
 
 @dataclass(frozen=True, eq=False)
 class Fakes:
-    """What was given to be judged.
+    """The fakes of an evaluation: a generator or images.
 
     Args:
-        name: as it was given, for messages.
-        shape: of one image.
-        generator: what makes the images, or None where the images themselves were given.
-        dataset: those images, or None.
-        run: where values are kept, and what tells which data the generator was trained on; None if it is no run's.
-        how: for the protocol, how the images came.
-        truncation: of the generator's latents, see `frugan.latents.Latents.rows`.
+        name: the path that the user gave, for messages.
+        shape: (channels, height, width) of one image.
+        generator: makes the images; None if the images themselves were given.
+        dataset: the images themselves, or None.
+        run: the generator's run, which keeps values and tells the training data; None if there is no run.
+        how: where the images came from, for the protocol.
+        truncation: for the latents of the generator, see `frugan.latents.Latents.rows`.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Fakes:
     truncation: float | None = None
 
     def images(self, count: int, seed: int, like: Dataset | None) -> Images:
-        """The first `count` images of `seed`; a conditional generator gets labels drawn from those of `like`."""
+        """The first `count` images of `seed`. A conditional generator gets labels drawn from those of `like`."""
         if self.generator is None:
             assert self.dataset is not None  # one of the two was given
             return draw_images(self.dataset, count)
@@ -107,7 +107,7 @@ class Fakes:
         return Images(f"made {count} of seed {seed}{cut}", count, labels, tuple(generator.config["classes"]), batches)
 
     def describe(self, count: int, seed: int, like: Dataset | None) -> dict[str, Any]:
-        """What a protocol says of them."""
+        """The facts about these fakes for the protocol."""
         if self.generator is None:
             assert self.dataset is not None  # one of the two was given
             labels = "none" if self.dataset.labels is None else "as given"
@@ -146,7 +146,7 @@ def _draw_labels(generator: Generator, count: int, seed: int, like: Dataset | No
 
 
 def fakes_of(generator: Generator, name: str, run: RunFolder | None) -> Fakes:
-    """Fakes that a generator makes."""
+    """The `Fakes` of a generator."""
     return Fakes(name, ImageShape(*generator.config["image"]), generator, None, run, "made by the generator")
 
 
@@ -154,7 +154,7 @@ def open_fakes(
     given: str | Path | RunFolder, *, device: str, allow_unusable: bool,
     announce: Callable[[str], None],
 ) -> Fakes:  # fmt: skip
-    """A run, an artefact, or images that any program made: a folder, .npz or parquet.
+    """Open the fakes at a path: a run, an artefact, or images of any program (a folder, .npz or parquet).
 
     Raises UserError if it is none of these.
     """
@@ -178,7 +178,7 @@ def open_fakes(
 
 
 def open_images(label: str, source: str, splits: tuple[str, ...], **options: Any) -> Dataset:
-    """The first of the `splits` that a source has. Raises UserError in the words of the option called `label`."""
+    """Open the first of the `splits` that a source has. Raises UserError, which names the option `label`."""
     try:
         split = next((split for split in splits if data.has_split(source, split)), splits[0])
         return data.open_dataset(source, split=split, **options)

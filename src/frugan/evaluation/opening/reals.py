@@ -1,4 +1,4 @@
-"""What fakes are compared with: real images, trained on or held out, or published statistics of such images."""
+"""The real images to compare with: training images, held-out images, or published statistics of real images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENOUGH = 1000
 
 @dataclass(frozen=True, eq=False)
 class Reals:
-    """The real images of an evaluation: those trained on, those held out, and which of them are the reference."""
+    """The real images of an evaluation: training and held-out images, and which of them fakes are compared with."""
 
     train: Dataset
     held_out: Dataset | None
@@ -35,7 +35,7 @@ class Reals:
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Mean ``[width]`` and covariance ``[width, width]`` of features that another program saw; float64."""
+    """Mean ``[width]`` and covariance ``[width, width]`` of features that another program computed; float64."""
 
     name: str
     sha256: str
@@ -47,9 +47,9 @@ def open_reals(
     fakes: Fakes, real: str | None, reference: str | None, *, size: int | None = None, channels: int | None = None,
     allow_unusable: bool = False,
 ) -> Reals | Statistics:  # fmt: skip
-    """The data set `real`, the statistics in that file, or the data that the generator was trained on.
+    """Open the data set or the statistics at `real`; if it is None, the data that the generator was trained on.
 
-    Raises UserError if there are none, they are other than they were, or their images are not of the fakes' shape.
+    Raises UserError if they do not exist, are not the same as in training, or have another shape than the fakes.
     """
     if real is None:
         if size is not None or channels is not None:
@@ -74,7 +74,7 @@ def open_reals(
 
 
 def open_reals_of(wanted: Data, reference: str | None) -> Reals:
-    """The images of a recipe's data. Raises UserError if they are not there."""
+    """Open the images of a recipe's data. Raises UserError if they do not exist."""
     options: dict[str, Any] = {
         "size": wanted.size, "channels": wanted.channels, "only": wanted.only, "attributes": wanted.attributes,
         "allow_unusable": True,
@@ -87,7 +87,7 @@ def open_reals_of(wanted: Data, reference: str | None) -> Reals:
 
 
 def describe_data(about: Mapping[str, Any]) -> Data:
-    """The data that an artefact's config tells of."""
+    """The data that an artefact was trained on, from its config."""
     return Data(
         source=about["source"], size=about["size"], channels=about["channels"], limit=about["limit"],
         split=about["split"], only=tuple(about["only"]), attributes=tuple(about.get("attributes", ())),
@@ -160,7 +160,7 @@ def _holds_statistics(path: Path) -> bool:
 
 
 def read_statistics(path: Path) -> Statistics:
-    """The arrays ``mu`` and ``sigma`` of an .npz file. Raises UserError if they are not a mean and a covariance."""
+    """Read the arrays ``mu`` and ``sigma`` of an .npz file. Raises UserError if they are not mean and covariance."""
     import torch
 
     try:

@@ -1,9 +1,9 @@
-"""Targets: what a translator can be asked for, and the real images by which each is judged.
+"""Targets: the things that a translator can make of images, and the real images that judge each.
 
-A target has images of other domains to be translated, real images of its own domain to compare with, and the ways there
-and back. Attributes give two each, set and taken away, but those of a group of which an image has one (hair colours)
-are only set: three hair colours, glasses and age are seven targets (the labels of Choi et al. 2018, section 5).
-Classes give one each, a pair of translators one for either direction.
+A target has images of other domains to translate, real images of its own domain to compare with, and functions that
+translate there and back. Each attribute gives two targets, "with" and "without". Attributes of a group of which an
+image has one (hair colours) give one each. So three hair colours, glasses and age are seven targets (the labels of Choi
+et al. 2018, section 5). Each class gives one target. A pair of translators gives one for each direction.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Translate = Callable[[Tensor, Tensor], Tensor]
 
 
 class Split(NamedTuple):
-    """The images of one stream: those trained on, and those that are judged by (held out, where there are any)."""
+    """The images of one stream: for training, and for evaluation (held-out images, if there are any)."""
 
     train: Dataset
     reference: Dataset
@@ -47,7 +47,7 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Images of a data set that have something in common; `labels` are theirs, in the form that the judge tells."""
+    """Some images of a data set, e.g. all with glasses, and their labels in the form that the judge predicts."""
 
     dataset: Dataset
     rows: Tensor
@@ -57,7 +57,7 @@ class Pool:
         return len(self.rows)
 
     def pick(self, key: str, order: Tensor) -> Images:
-        """The images at these places."""
+        """The images at these positions of the pool."""
         rows, labels = self.rows.index_select(0, order), self.labels.index_select(0, order)
         dataset = self.dataset
         hashed = hashlib.sha256(rows.numpy().tobytes()).hexdigest()[:16]
@@ -69,17 +69,17 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """One thing that translators can be asked for.
+    """One target of translators, e.g. "glasses".
 
     Args:
-        name: as ``frugan translate --to`` takes it.
-        source: real images of other domains; real: those of its own.
-        spare: more of its own that `real` has none of, for the floor; empty if there are none.
-        asked: labels of sources -> those that are asked for.
-        undone: labels of real images of the target -> those of the sources that they might have been made from: of
-            hair colours each other one in turn.
-        there, back, stay: bytes ``[n, c, h, w]`` with their own labels -> bytes: a source translated to the target; a
-            translation brought back to what its source is (its labels are given); a real image to what it is already.
+        name: its name for ``frugan translate --to``.
+        source: real images of other domains; real: real images of the target's own domain.
+        spare: more images of its own domain, none of which is in `real`, for the floor; may be empty.
+        asked: labels of sources -> the labels to ask for.
+        undone: labels of real images of the target -> possible labels of sources that they could be made from. For hair
+            colours, each other colour in turn.
+        there, back, stay: (bytes ``[n, c, h, w]``, labels) -> bytes. They translate a source to the target; a
+            translation back to its source (whose labels are given); a real image of the target to what it already is.
     """
 
     name: str
@@ -93,30 +93,30 @@ class Target:
     stay: Translate
 
     def draw_sources(self, count: int, seed: int) -> Images:
-        """`count` images of other domains, drawn by `seed`; fewer if there are fewer."""
+        """Draw `count` images of other domains by `seed`; fewer if there are fewer."""
         order = torch.randperm(len(self.source), generator=seeds.generator(seed, "sources", self.name))
         return self.source.pick(f"to {self.name}", order[:count].sort().values)
 
     def translate(self, sources: Images, parts: Parts) -> Images:
-        """The sources translated."""
+        """Translate the sources to the target."""
         own = read_labels(sources)
         made = partial(_translate_parts, self.there, sources, own, parts)
         return Images(f"{sources.key} translated", sources.count, self.asked(own), (), made)
 
     def translate_back(self, sources: Images, fakes: Images, parts: Parts) -> Images:
-        """The fakes translated back."""
+        """Translate the fakes back to what their sources are."""
         own = read_labels(sources)
         made = partial(_translate_parts, self.back, fakes, own, parts)
         return Images(f"{fakes.key} and back", fakes.count, own, (), made)
 
     def translate_to_itself(self, real: Images, parts: Parts) -> Images:
-        """Real images of the target translated to what they are."""
+        """Translate real images of the target to what they already are."""
         own = read_labels(real)
         made = partial(_translate_parts, self.stay, real, own, parts)
         return Images(f"{real.key} to itself", real.count, own, (), made)
 
     def label_as_sources(self, real: Images) -> Images:
-        """Real images of the target with the labels of sources, as if they had been made of such."""
+        """Real images of the target, with labels of sources that they could have been made from."""
         labels = self.undone(read_labels(real))
         digest = hashlib.sha256(labels.numpy().tobytes()).hexdigest()[:16]
         return dataclasses.replace(real, key=f"{real.key} undone {digest}", labels=labels)
@@ -131,18 +131,18 @@ def _translate_parts(way: Translate, images: Images, labels: Tensor, parts: Part
 
 
 def read_labels(images: Images) -> Tensor:
-    """The labels of images of a pool, which has them."""
+    """The labels of images from a pool (these always have labels)."""
     assert images.labels is not None
     return images.labels
 
 
 def draw_from(pool: Pool, key: str, count: int, skip: int = 0) -> Images:
-    """`count` images of a pool, always the same ones, after `skip` others; fewer if there are fewer."""
+    """Choose `count` images (or all, if fewer) of a pool after leaving out `skip` others; always the same ones."""
     return pool.pick(key, draw_places(pool, count, skip))
 
 
 class Group(NamedTuple):
-    """Targets that are looked at through one view: what it learns from, and how an announcement calls it."""
+    """Targets that share a view: the data that the view is trained on, and the name of these data in messages."""
 
     learns_from: Dataset
     targets: tuple[Target, ...]
@@ -151,12 +151,12 @@ class Group(NamedTuple):
 def find_targets(
     translators: Mapping[str, Translator], shipped: Mapping[str, Mapping[str, Any]], splits: Mapping[str, Split]
 ) -> list[Group]:
-    """All targets of what a run ships, by what they are looked at through.
+    """Find all targets of a run's translators, grouped by view.
 
     Args:
-        translators: by role; shipped: by role, what the run's facts say of them; splits: by stream.
+        translators: by role; shipped: the run's facts about them, by role; splits: by stream.
 
-    Raises UserError if there is no target with real images and images of other domains.
+    Raises UserError if no target has real images and images of other domains.
     """
     directed = {role: tuple(about["direction"]) for role, about in shipped.items() if about.get("direction")}
     if directed:
@@ -181,21 +181,21 @@ def find_targets(
 
 
 def label_layouts(shipped: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """A shipped network's `frugan.games.LabelLayout`s as a run.json has them; an earlier frugan wrote "told"."""
+    """The `frugan.games.LabelLayout`s of a shipped network in a run.json (old runs have them under "told")."""
     return shipped.get("label_layouts") or shipped.get("told") or ()
 
 
 class Sheet(NamedTuple):
-    """Images ``[n, c, h, w]`` as bytes, and by the name of each target what becomes of them."""
+    """Images ``[n, c, h, w]`` as bytes, and their translations by the name of the target."""
 
     images: Tensor
     made: dict[str, Tensor]
 
 
 def draw_sheets(groups: Sequence[Group], count: int) -> list[Sheet]:
-    """What becomes of the first `count` images drawn of each data set, to be looked at: none is picked.
+    """Translate `count` images of each data set to every target. They are chosen by `draw_places`, not by their looks.
 
-    An image that is of a target already is translated to what it is.
+    An image that already belongs to a target is translated to what it is.
     """
     made: list[Sheet] = []
     for group in groups:
@@ -370,6 +370,6 @@ def _join(sets: tuple[Dataset, ...], names: tuple[str, ...]) -> Dataset:
 
 
 def translate_bytes(translator: Translator, pixels: Tensor, labels: Tensor | None) -> Tensor:
-    """Bytes ``[n, c, h, w]`` translated to these labels, as bytes."""
+    """Translate bytes ``[n, c, h, w]`` to these labels, as bytes."""
     made = translator.translate(pixels.permute(0, 2, 3, 1).numpy(), to=labels)
     return torch.from_numpy(made).permute(0, 3, 1, 2).contiguous()

@@ -1,4 +1,4 @@
-"""Which translators are judged, and the images of each stream that they were trained on and are judged by."""
+"""Opens the translators to evaluate, and the images of each stream for training and for evaluation."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ShippedTranslators:
-    """The translators that are judged, by role; what is known of each; where values are kept, if anywhere.
+    """The translators to evaluate by role, the facts about each, and their run, which keeps values, if there is one.
 
-    `trained_on` are the hashes of all their data, with spaces between.
+    `trained_on` are the hashes of all their training data, with spaces between.
     """
 
     name: str
@@ -34,14 +34,14 @@ class ShippedTranslators:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """That of the main one."""
+        """The config of the main translator."""
         return next(iter(self.translators.values())).config
 
 
 def open_translators(fakes: str | Path | RunFolder, *, device: str) -> ShippedTranslators | None:
-    """The translators of a run or an artefact; None if there are none, which says nothing of what else is there.
+    """Open the translators of a run or an artefact; None if the path holds no translators.
 
-    Raises UserError for an artefact of one direction, which is half of what there is to judge.
+    Raises UserError for an artefact of one direction, since an evaluation needs both.
     """
     path = fakes.path if isinstance(fakes, RunFolder) else Path(fakes).expanduser()
     run = RunFolder(path)
@@ -73,7 +73,7 @@ def open_translators(fakes: str | Path | RunFolder, *, device: str) -> ShippedTr
 
 
 def hashes_of_data(facts: Mapping[str, Any]) -> str:
-    """The hashes of all data that a run was trained on, with spaces between."""
+    """The hashes of all data that a run was trained on, with spaces between them."""
     return " ".join(about["hash"] for about in facts["data"].values())
 
 
@@ -81,9 +81,9 @@ def open_splits(
     shipping: ShippedTranslators, real: str | None, reference: str | None, *, size: int | None, channels: int | None,
     allow_unusable: bool = False,
 ) -> dict[str, Split]:  # fmt: skip
-    """The images of each stream that the translators were trained on, and those that they are judged by.
+    """Open the training images of each stream, and the images for evaluation.
 
-    Raises UserError if they are not there, are other than they were, or `real` has other labels.
+    Raises UserError if they do not exist, have changed since training, or `real` has other labels.
     """
     if real is None and (size is not None or channels is not None):
         raise UserError("--size and --channels only apply to the images of --real. Leave them out, or give --real.")
@@ -133,7 +133,7 @@ def _describe_other_data(shipping: ShippedTranslators, real: str, size: int | No
 
 
 def open_split(wanted: Data, reference: str | None, allow_unusable: bool) -> Split:
-    """The images of one stream. Raises UserError if there are none, or none held out where these are asked for."""
+    """Open the images of one stream. Raises UserError if there are none, or none held out if these are asked for."""
     options: dict[str, Any] = {
         "size": wanted.size, "channels": wanted.channels, "only": wanted.only, "attributes": wanted.attributes,
         "exclusive": wanted.exclusive, "allow_unusable": allow_unusable,

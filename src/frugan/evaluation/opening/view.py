@@ -1,4 +1,4 @@
-"""The view that images are looked at through, and the classifier that tells labels: chosen by the data, built once."""
+"""Chooses and builds the view of an evaluation, and the classifier that predicts labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BuildView = Callable[[Dataset], View]
 
 
 def suitable_view(dataset: Dataset) -> str:
-    """The name of the view that data are looked at with unless another is asked for."""
+    """The name of the view that is used for these data if the user names none."""
     return next((name for name in ("stacked", "classifier") if views.find(name).suits(dataset)), "pixels")
 
 
@@ -25,7 +25,7 @@ def build_view(
     view: str | View | None, seed: int, fakes: Fakes, reals: Reals | Statistics, device: str,
     announce: Callable[[str], None],
 ) -> View:  # fmt: skip
-    """The view that was given or named, or the one that suits. Raises UserError where nothing tells which."""
+    """Build the view that the user named, or one that suits the data. Raises UserError if nothing tells which."""
     if isinstance(reals, Reals):
         return view_builders(view, seed, device, announce)[0](reals.train)
     if view is not None and not isinstance(view, str):
@@ -41,7 +41,7 @@ def build_view(
 def view_builders(
     view: str | View | None, seed: int, device: str, announce: Callable[[str], None]
 ) -> tuple[BuildView, BuildView]:
-    """What builds the view from the data that it may learn from, and the classifier that tells their labels."""
+    """Two functions of a data set: one builds the view, the other the classifier that predicts the data's labels."""
 
     def build(name: str, dataset: Dataset) -> View:
         return views.build(name, dataset=dataset, device=device, announce=announce, **_seed_option(name, seed))

@@ -1,1 +1,1 @@
-"""Values: how the number of a metric comes about, and the number, beside what real images reach."""
+"""Values: a metric's number, its protocol (how it was made), and its floor (what real images reach)."""

@@ -1,4 +1,4 @@
-"""Floors: what a metric says of real images in the place of fakes, kept, since it is the same for every generator."""
+"""Floors: a metric's value for real images instead of fakes. It is kept, since it is the same for every generator."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ FLOORS = 1
 
 
 def has_floor(metric: Metric) -> bool:
-    """Whether real images can take the place of the fakes in `metric`.
+    """Whether `metric` has a floor: real images can be used instead of fakes.
 
-    Not where it looks at a generator or at what a translator makes besides; nor where it trains classifiers on both,
-    which takes minutes and tells what real images reach already.
+    It has none if it needs a generator or the further outputs of a translator. It has none either if it trains
+    classifiers on both kinds of images, which takes minutes and already says what real images reach.
     """
     needs = [parse_need(word) for word in metric.needs]
     kinds = {need.kind for need in needs if need.images == "fake"}
@@ -38,9 +38,10 @@ def find_floor(
     metric: Metric, sets: ImageSets, of: str, view: View, options: Mapping[str, Any],
     given: Callable[[], Mapping[str, Any]],
 ) -> dict[str, Any] | None:  # fmt: skip
-    """``{"value", "values", "protocol"}`` of real images as the sets say, which are those `of`; None if it has none.
+    """The floor ``{"value", "values", "protocol"}`` of `metric`; None if it has none.
 
-    `given` makes what the metric asks to see; it is not called if the floor is known already.
+    `sets` are the real images to use, and `of` says which they are. `given` makes the metric's inputs; it is not called
+    if the floor is known already.
     """
     protocol = {
         "of": of, "fake_count": sets.fake.count, "real_count": sets.real.count if sets.real else 0,
@@ -61,9 +62,9 @@ def find_floor(
 
 
 def hash_code(metric: Metric) -> str:
-    """A hash of the file that a metric is written in, and of what the metrics beside it share.
+    """A hash of the file of a metric and of the files that metrics share.
 
-    What it says may change with every change there. Of a metric of the user's own, all that it imports counts.
+    Any change there may change its values. For a user's own metric, everything that it imports is hashed too.
     """
     origin = metrics.registry.origin(metric.name)
     if origin is not None:

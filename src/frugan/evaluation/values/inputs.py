@@ -1,4 +1,4 @@
-"""What metrics ask to see, made when one first asks for it, and once."""
+"""The inputs of metrics. Each is made once, when a metric first needs it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PART = 1024
 
 
 class ImageSets(NamedTuple):
-    """Which images a metric sees as which, by the names of `frugan.metrics.SETS`."""
+    """The sets of images of an evaluation, by the names in `frugan.metrics.SETS`."""
 
     fake: Images
     real: Images | None
@@ -41,13 +41,13 @@ class ImageSets(NamedTuple):
 
 @dataclass
 class MetricInputs:
-    """What metrics ask to see: images, what a view sees in them and what a judge tells of them. Each is made once.
+    """The inputs of metrics: images, their features, and labels that a judge predicts. Each is made once.
 
     Args:
-        name: of the fakes, for messages; `generator`: what makes them, if they are made of latents.
-        build_view: called when something first asks for the view, which may have to be trained.
-        build_judge: the same for the classifier that tells the labels of the data; the view itself if left out.
-        batch_size: images that are looked at together.
+        name: the fakes' name in messages; `generator`: what makes them from latents, if anything does.
+        build_view: called when the view is first needed; it may have to be trained.
+        build_judge: the same for the classifier that predicts labels. If left out: the view itself.
+        batch_size: how many images the view gets at a time.
         announce: called with a line before something slow.
     """
 
@@ -61,16 +61,16 @@ class MetricInputs:
 
     @property
     def view(self) -> View:
-        """How images are looked at."""
+        """The view, built at the first use."""
         return self.keep("view", self.build_view)
 
     @property
     def judge(self) -> View:
-        """What tells the labels of images."""
+        """The classifier that predicts labels, built at the first use."""
         return self.view if self.build_judge is None else self.keep("judge", self.build_judge)
 
     def gather(self, metric: Metric, sets: ImageSets) -> dict[str, Any]:
-        """What a metric asked to see, by the words that it asked with. Raises UserError if there is no such thing."""
+        """Make all inputs that a metric needs, by the words in its `needs`. Raises UserError if one cannot be made."""
         return {word.removesuffix("?"): self._find(metric, parse_need(word), sets) for word in metric.needs}
 
     def _find(self, metric: Metric, need: Need, sets: ImageSets) -> Any:
@@ -104,7 +104,7 @@ class MetricInputs:
         return images.labels
 
     def keep_pixels(self, images: Images) -> torch.Tensor:
-        """Bytes ``[count, channels, height, width]``, kept."""
+        """The bytes ``[count, channels, height, width]`` of images, kept in memory."""
 
         def make() -> torch.Tensor:
             import torch
@@ -114,14 +114,14 @@ class MetricInputs:
         return self.keep(f"pixels {images.key}", make)
 
     def read_parts(self, images: Images) -> Iterator[torch.Tensor]:
-        """Bytes part by part: those that are kept, or made for this once."""
+        """The bytes of images, part by part: from memory if they are kept, else made now."""
         kept, shared = self._kept.get(f"pixels {images.key}"), kept_images.get()
         if kept is None and shared is not None and self.generator is not None and images.dataset is None:
             kept = shared.find_or_make(self.generator, images)
         return images.batches() if kept is None else iter(kept.split(PART))
 
     def look(self, images: Images, view: View) -> Seen:
-        """What a view sees; of a data set kept on the disk, since it looks the same every time."""
+        """What a view sees in images. For a data set it is kept on the disk, since it never changes."""
 
         def see() -> Seen:
             if images.dataset is not None:
@@ -139,14 +139,14 @@ class MetricInputs:
         return classifying.likeliest(logs, attributes=self.judge.attributes > 0)
 
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made once and kept under a name."""
+        """The result of `make`, made once and kept under a name."""
         if name not in self._kept:
             self._kept[name] = make()
         return self._kept[name]
 
 
 def choose_options(metric: Metric, fewest: int) -> dict[str, Any]:
-    """A metric's options, with subsets no larger than the `fewest` images of any set."""
+    """A metric's options; the size of subsets is at most `fewest`, the number of images in the smallest set."""
     options = options_of(metric.compute)
     if isinstance(options.get("subset_size"), int):
         options["subset_size"] = min(options["subset_size"], fewest)
@@ -154,9 +154,9 @@ def choose_options(metric: Metric, fewest: int) -> dict[str, Any]:
 
 
 def describe_metric(metric: Metric) -> dict[str, Any]:
-    """What the protocol says of the metric itself; nothing of one that learns nothing and never changed.
+    """The facts about the metric itself for the protocol; empty if it trains nothing and never changed.
 
-    Of a metric of the user's own it is the hash of its code, so that a changed formula is another metric.
+    For a user's own metric it is the hash of its code, so a changed formula has another protocol.
     """
     facts: dict[str, Any] = {} if metric.version == 1 else {"metric_version": metric.version}
     origin = metrics.registry.origin(metric.name)

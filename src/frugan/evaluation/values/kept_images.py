@@ -1,4 +1,4 @@
-"""Images that a generator made, kept for the evaluations of it that follow."""
+"""Keeps a generator's images in memory for the next evaluations of the same generator."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class KeptImages:
-    """What a generator made last."""
+    """The images that a generator made last."""
 
     def __init__(self) -> None:
         self.key: tuple[str, str] = ("", "")
         self.made: torch.Tensor | None = None
 
     def find_or_make(self, generator: Generator, images: Images) -> torch.Tensor:
-        """The images' bytes, made if they are others than before."""
+        """The images' bytes: the kept ones if they are the same images, else made now."""
         import torch
 
         key = (generator.weights_hash, images.key)
@@ -36,7 +36,7 @@ kept_images: ContextVar[KeptImages | None] = ContextVar("kept_images", default=N
 
 @contextlib.contextmanager
 def made_once() -> Iterator[None]:
-    """Inside, evaluations of one generator that follow each other look at the same images, which are kept in memory."""
+    """Inside, consecutive evaluations of one generator use the same images, which are made once and kept in memory."""
     before = kept_images.set(KeptImages())
     try:
         yield

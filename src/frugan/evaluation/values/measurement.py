@@ -1,4 +1,4 @@
-"""A measurement: fakes against real images, whoever made the fakes. Opened from what `evaluate` is asked for."""
+"""A measurement: fakes against real images, opened from the arguments of `evaluate`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class Measurement(Protocol):
-    """What there is to be measured, and how; `MeasurementOfFakes` and `MeasurementOfTranslations` are such.
+    """What an evaluation measures, and how. There are two: `MeasurementOfFakes` and `MeasurementOfTranslations`.
 
     Attributes:
-        announce: called with a line before something slow, or something to be known.
-        run: where values are kept, if anywhere.
-        usual: names of the metrics that are measured unless others are named.
+        announce: called with a line before something slow, or with something that the user should know.
+        run: the run that keeps the values, if there is one.
+        usual: names of the metrics that are measured if the user names none.
     """
 
     announce: Callable[[str], None]
@@ -45,28 +45,28 @@ class Measurement(Protocol):
         ...
 
     def too_few(self, metric: Metric) -> str:
-        """Of which images there are fewer than `metric` takes, in words; empty if there are enough."""
+        """Which images are fewer than `metric` needs, in words; empty if there are enough."""
         ...
 
     def unasked(self, chosen: Sequence[Metric]) -> list[Metric]:
-        """What is to be measured beside the `chosen`, though nobody named it."""
+        """Metrics that are measured besides the `chosen` ones, though nobody named them."""
         ...
 
     def protocol(self, metric: Metric) -> dict[str, Any]:
-        """How the value of `metric` comes about, as JSON has it."""
+        """The protocol of the value of `metric`: how it is made, as JSON."""
         ...
 
     def prepare(self, chosen: Sequence[Metric]) -> None:
-        """Make once what several of the metrics will ask for; called before they are measured."""
+        """Make what several of the metrics need, once; called before they are measured."""
         ...
 
     def measure(self, metric: Metric, protocol: dict[str, Any]) -> dict[str, Any]:
-        """The value of `metric`, as it is kept. Raises UserError if it has none."""
+        """Measure the value of `metric`, as it is kept in ``metrics.jsonl``. Raises UserError if it has none."""
         ...
 
 
 def open_measurement(asked: EvaluationArguments) -> Measurement:
-    """Open what is to be judged and the real images. `asked` is as `resolve_arguments` returns it.
+    """Open fakes and real images. `asked` is what `resolve_arguments` returned.
 
     Raises UserError as `frugan.evaluate` does.
     """
@@ -86,9 +86,9 @@ def open_measurement(asked: EvaluationArguments) -> Measurement:
 
 
 def foresee_measurement(assembly: Assembly, name: str, asked: EvaluationArguments) -> Measurement:
-    """What `open_measurement` will open once a recipe is trained, with untrained networks; nothing is measured of it.
+    """The measurement of a recipe that is not trained yet, for checks: it has untrained networks and measures nothing.
 
-    `name` is what messages call it. Raises UserError if the data are not there, or serve nothing.
+    `name` is its name in messages. Raises UserError if the data do not exist or cannot be used.
     """
     from frugan import artefact
 

@@ -1,4 +1,4 @@
-"""Names of numbers: of the metric that decides by default, and of the numbers for single targets in a value."""
+"""Names of numbers: the metric that decides by default, and the numbers of single targets in a value."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ TO = "_to_"
 
 
 def by_target(value: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """What a value says of single targets (``fid_to_glasses``), by what it is and by the target's name.
+    """The numbers of single targets in a value (``fid_to_glasses``): number's name -> target's name -> number.
 
-    The targets are those of its protocol: a number of a generator may be called ``distance_to_real``.
+    Only targets in its protocol count, since a number of a generator may be called ``distance_to_real``.
     """
     numbers: dict[str, dict[str, float]] = {}
     for key, number in value["values"].items():
@@ -26,6 +26,6 @@ def by_target(value: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def of_all(value: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a value that are of no single target."""
+    """The numbers of a value that do not belong to a single target."""
     single = {f"{what}{TO}{name}" for what, numbers in by_target(value).items() for name in numbers}
     return {key: number for key, number in value["values"].items() if key not in single}

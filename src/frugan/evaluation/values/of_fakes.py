@@ -1,4 +1,4 @@
-"""The measurement of fakes: what is looked at is made when a metric first asks for it, and once."""
+"""The measurement of fakes. Images and features are made once, when a metric first needs them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ SMALL = 20_000
 
 @dataclass
 class MeasurementOfFakes:
-    """Some fakes against some real images, through one view: a `Measurement`.
+    """A `Measurement` of fakes against real images, with one view.
 
-    `build_view` is called when something first asks for the view, which may have to be trained. `count` is how many
-    fakes there are, and how many real images at most; `allow_few` names the metrics that may be computed of fewer
-    images than they take.
+    `build_view` is called when the view is first needed; it may have to be trained. `count` is the number of fakes, and
+    the largest number of real images. `allow_few` names metrics that may be computed with fewer images than they need.
     """
 
     fakes: Fakes
@@ -49,21 +48,21 @@ class MeasurementOfFakes:
 
     @cached_property
     def inputs(self) -> MetricInputs:
-        """What metrics ask to see."""
+        """The inputs of metrics."""
         return MetricInputs(self.fakes.name, self.fakes.generator, self.build_view, self.batch_size, self.announce)
 
     @property
     def view(self) -> View:
-        """How images are looked at."""
+        """The view, built at the first use."""
         return self.inputs.view
 
     @property
     def run(self) -> RunFolder | None:
-        """Where values are kept, if anywhere."""
+        """The run that keeps the values, if there is one."""
         return self.fakes.run
 
     def reference(self, metric: Metric) -> Dataset:
-        """What stands for the real images: a metric that sets held-out ones against them means those trained on."""
+        """Which real images to compare with. A metric that also uses held-out images always gets training images."""
         assert isinstance(self.reals, Reals)  # statistics serve fid alone, which asks for no images
         return self.reals.train if looks_at(metric, "held_out") else self.reals.reference
 
@@ -71,7 +70,7 @@ class MeasurementOfFakes:
 
     @property
     def usual(self) -> tuple[str, ...]:
-        """The metrics that are measured unless others are named."""
+        """The metrics that are measured if the user names none."""
         if not isinstance(self.reals, Reals):
             return (PRIMARY,)
         classes = len(self.reals.train.classes)
@@ -83,7 +82,7 @@ class MeasurementOfFakes:
         return refusal_of_fakes(metric, self)
 
     def unasked(self, chosen: Sequence[Metric]) -> list[Metric]:
-        """What is measured beside distances to few training images, which reward copies of them."""
+        """The metric of copies, if distances to few training images are measured: these reward copies."""
         name, reals = "memorisation", self.reals
         if not isinstance(reals, Reals) or reals.reference is not reals.train or len(reals.train) >= SMALL:
             return []
@@ -96,7 +95,7 @@ class MeasurementOfFakes:
         return [] if why else [metric]
 
     def too_few(self, metric: Metric) -> str:
-        """Of which images there are fewer than `metric` takes, in words; empty if there are enough."""
+        """Which images are fewer than `metric` needs, in words; empty if there are enough."""
         sets = self.sets(metric)
         counts = {"fake": sets.fake} | {
             name: images
@@ -109,7 +108,7 @@ class MeasurementOfFakes:
     # ------------------------------------------------------------------------------------------------------ protocol
 
     def protocol(self, metric: Metric) -> dict[str, Any]:
-        """How the value of `metric` comes about, as JSON has it."""
+        """The protocol of the value of `metric`: how it is made, as JSON."""
         protocol: dict[str, Any] = {
             **self._compared_with(metric),
             **self.fakes.describe(self.count, self.seed, self._trained_on()),
@@ -160,7 +159,7 @@ class MeasurementOfFakes:
     # ---------------------------------------------------------------------------------------------------- measuring
 
     def measure(self, metric: Metric, protocol: dict[str, Any]) -> dict[str, Any]:
-        """The value of `metric`, as it is kept. Raises UserError if it has none."""
+        """Measure the value of `metric`, as it is kept in ``metrics.jsonl``. Raises UserError if it has none."""
         if isinstance(self.reals, Statistics) and looks_at(metric, "real"):
             numbers = self._against(self.reals)
         else:
@@ -180,7 +179,7 @@ class MeasurementOfFakes:
         return {"fid": metrics.fid.frechet(real, metrics.fid.collect(features.split(metrics.fid.CHUNK)))}
 
     def sets(self, metric: Metric) -> ImageSets:
-        """The images that `metric` can see; none is made before it is looked at."""
+        """The sets of images that `metric` can use. Images are made when they are first used."""
         fake = self.inputs.keep("fakes", lambda: self.fakes.images(self.count, self.seed, self._trained_on()))
         if isinstance(self.reals, Statistics):
             return ImageSets(fake, None, None)
@@ -194,17 +193,16 @@ class MeasurementOfFakes:
         return self.inputs.keep(f"{dataset.title} {count} {skip}", lambda: draw_images(dataset, count, skip))
 
     def prepare(self, chosen: Sequence[Metric]) -> None:
-        """Keep what the generator makes where some metric will ask for the images themselves, so it is made once."""
+        """Make the generator's images and keep them, if some metric uses the images themselves."""
         if any(parse_need(word) == Need("fake", "pixels") for metric in chosen for word in metric.needs):
             self.inputs.keep_pixels(self.sets(chosen[0]).fake)
 
     # -------------------------------------------------------------------------------------------------------- floor
 
     def floor(self, metric: Metric) -> dict[str, Any] | None:
-        """What `metric` says of real images in the place of fakes, at the same counts where there are as many.
+        """The value of `metric` for real images instead of fakes, with the same counts if there are enough.
 
-        A value at its floor is as good as it can be seen to be. None where real images cannot take that place, and
-        where the metric trains classifiers on both, which takes minutes and tells what real images reach already.
+        No fakes can be seen to be better than the floor. It is None for metrics without a floor, see `has_floor`.
         """
         if isinstance(self.reals, Statistics) or not floors.has_floor(metric):
             return None

@@ -1,7 +1,7 @@
 """The measurement of translations: every metric for each target, and the mean over the targets.
 
-What is in `values` without a target's name is the mean; ``fid_to_glasses`` is of the target "glasses". The ends of an
-interval are averaged as well: the interval of the mean is no wider than that, however the targets depend on each other.
+In `values`, ``fid`` is the mean and ``fid_to_glasses`` the number of the target "glasses". The two ends of an interval
+are averaged too: the interval of the mean is not wider than that, however the targets depend on each other.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ USUAL = (PRIMARY, "target_accuracy", "preservation", "reconstruction_error", "id
 
 @dataclass
 class MeasurementOfTranslations:
-    """What translators make of real images, against real images, target by target: a `Measurement`.
+    """A `Measurement` of translations against real images, target by target.
 
     Args:
-        groups: the targets, by what they are looked at through.
-        build_view: from what a view may learn from to the view; `build_judge` likewise, to a classifier.
-        count: images translated to each target, and real ones at most.
-        seed: of which images of other domains are translated.
-        allow_few: metrics that may be computed of fewer images than they take.
+        groups: the targets, grouped by view.
+        build_view: training data -> the view; build_judge: training data -> the classifier that predicts labels.
+        count: how many images are translated to each target, and the largest number of real images.
+        seed: for the choice of images of other domains to translate.
+        allow_few: names of metrics that may be computed with fewer images than they need.
     """
 
     shipping: ShippedTranslators
@@ -60,12 +60,12 @@ class MeasurementOfTranslations:
 
     @property
     def run(self) -> RunFolder | None:
-        """Where values are kept, if anywhere."""
+        """The run that keeps the values, if there is one."""
         return self.shipping.run
 
     @property
     def usual(self) -> tuple[str, ...]:
-        """The metrics that are measured unless others are named."""
+        """The metrics that are measured if the user names none."""
         return tuple(name for name in USUAL if have_attributes(self.targets) or name not in OF_ATTRIBUTES)
 
     @property
@@ -80,15 +80,15 @@ class MeasurementOfTranslations:
         return refusal_of_translations(metric, self)
 
     def unasked(self, chosen: Sequence[Metric]) -> list[Metric]:
-        """Nothing is measured that was not asked for."""
+        """None: only the `chosen` metrics are measured."""
         return []
 
     def too_few(self, metric: Metric) -> str:
-        """Of which targets there are too few images, in words; empty if there are enough of all."""
+        """Which targets have too few images, in words; empty if all have enough."""
         return too_few_of_a_target(metric, self.targets, self.count)
 
     def protocol(self, metric: Metric) -> dict[str, Any]:
-        """How the value of `metric` comes about, as JSON has it."""
+        """The protocol of the value of `metric`: how it is made, as JSON."""
         config, targets = self.shipping.config, self.targets
         used = (self.view_for(metric, group) for group in self.groups)
         through = list({view.version: view for view in used}.values())
@@ -136,7 +136,7 @@ class MeasurementOfTranslations:
         return choose_options(metric, min(self.count, *counts))
 
     def view_for(self, metric: Metric, group: Group) -> View:
-        """What a metric's numbers depend on: the judge where it tells labels, else the view."""
+        """The view that a metric's numbers depend on: the judge if it needs predicted labels, else the view."""
         kinds = {parse_need(word).kind for word in metric.needs}
         return self._judge(group) if "told" in kinds else self._view(group)
 
@@ -157,7 +157,7 @@ class MeasurementOfTranslations:
     # ---------------------------------------------------------------------------------------------------- measuring
 
     def prepare(self, chosen: Sequence[Metric]) -> None:
-        """Measure target by target, so that the images of one are held at a time."""
+        """Measure all metrics target by target, so that only one target's images are in memory at a time."""
         numbers: dict[str, dict[str, dict[str, float]]] = {metric.name: {} for metric in chosen}
         kept: dict[str, dict[str, Any]] = {metric.name: {} for metric in chosen}
         for group in self.groups:
@@ -188,7 +188,7 @@ class MeasurementOfTranslations:
         return len(ways)
 
     def measure(self, metric: Metric, protocol: dict[str, Any]) -> dict[str, Any]:
-        """The values of `metric` as a dict, with protocol and floor. Raises UserError if there are none."""
+        """The value of `metric` with protocol and floor, as it is kept. Raises UserError if it has none."""
         if metric.name not in self._measured:
             self.prepare([metric])
         numbers, floor = self._measured[metric.name]
