@@ -197,7 +197,7 @@ def test_what_is_timed_lies_in_memory_as_what_ships(monkeypatch: pytest.MonkeyPa
     for recipe, last in (("mnist", True), ("stargan", False)):
         bench(recipe, **quick, changes={**SMALL, "data.size": 28 if last else 32})
         made = build.networks(recipes.find(recipe).with_changes(SMALL))["generator"][0]
-        shipped = artefact.laid_out(made, "decoder" if last else "translator")
+        shipped = artefact.set_memory_layout(made, "decoder" if last else "translator")
         assert timed["last"] is last
         assert any(one.dim() == 4 and not one.is_contiguous() for one in shipped.parameters()) is last
 

@@ -171,7 +171,7 @@ def test_a_convolution_outside_of_a_layer_is_a_doubt() -> None:
     counted = cost(nn.Sequential(Functional()), (2, 3, 8, 8))
     assert (counted.macs, counted.macs_flop_counter) == (LAYER, LAYER + OUTSIDE)
     (doubt,) = counted.doubts
-    assert "counter sees 12,288 multiply-accumulates, the formulas 768" in doubt
+    assert "counter sees 12,288 multiply-accumulates, but the formulas give 768" in doubt
     assert "'0' (Functional) multiplies outside of a layer (convolution 11,520)" in doubt
     assert "macs(input_shape) -> int" in doubt
     assert counted.notes[0] == doubt
@@ -193,7 +193,7 @@ def test_a_module_that_says_what_it_multiplies_is_believed() -> None:
             return 64
 
     (doubt,) = cost(Lies(), (2, 3, 8, 8)).doubts
-    assert "Lies computes otherwise than its formula (32; seen: convolution 11,520)" in doubt
+    assert "Lies computes something else than its formula (32; seen: convolution 11,520)" in doubt
 
     class Other(Functional):
         def macs(self) -> int:
@@ -239,7 +239,7 @@ def test_operations_that_nobody_can_price_are_named(function: Callable[[Tensor],
     if function is torch.Tensor.to_sparse:
         assert not counted.doubts  # it multiplies nothing
     else:
-        assert "the multiply-accumulates of an operation are not known: aten._" in counted.doubts[0]
+        assert "of some operations: aten._" in counted.doubts[0]
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`", "ignore:torch.jit.script")
@@ -254,7 +254,7 @@ def test_an_operation_of_somebody_else_is_named() -> None:
     library.define("twice(Tensor x) -> Tensor")
     library.impl("twice", lambda x: 2 * x, "CompositeExplicitAutograd")
     (doubt,) = cost(Calls(torch.ops.frugan_test.twice), (2, 8)).doubts
-    assert doubt == "the multiply-accumulates of an operation are not known: frugan_test.twice in Calls."
+    assert doubt.endswith("of some operations: frugan_test.twice in Calls.")
     library._destroy()
 
 
@@ -263,7 +263,7 @@ def test_a_layer_that_computes_otherwise_is_told_even_where_the_sums_agree() -> 
         def forward(self, input: Tensor) -> Tensor:
             return super().forward(input) + input @ torch.ones(8, 2) @ torch.ones(2, 8)
 
-    assert "Adapted computes otherwise than its formula (64; seen: matrix product 96)" in cost(
+    assert "Adapted computes something else than its formula (64; seen: matrix product 96)" in cost(
         Adapted(8, 8), (2, 8)
     ).doubts[0]
 
@@ -276,10 +276,10 @@ def test_a_layer_that_computes_otherwise_is_told_even_where_the_sums_agree() -> 
             return self.inner(input)
 
     (doubt,) = cost(Wraps(), (2, 8)).doubts
-    assert "Wraps computes otherwise than its formula (64; seen: nothing)" in doubt
+    assert "Wraps computes something else than its formula (64; seen: nothing)" in doubt
     both = cost(nn.Sequential(Wraps(), Calls(lambda x: x @ torch.ones(8, 8))), (2, 8))
     assert both.macs == both.macs_flop_counter == 128
-    assert "'0' (Wraps) computes otherwise" in both.doubts[0]
+    assert "'0' (Wraps) computes something else" in both.doubts[0]
     assert "'1' (Calls) multiplies outside of a layer (matrix product 64)" in both.doubts[0]
 
 
@@ -296,7 +296,7 @@ def test_a_module_that_holds_weights_and_has_no_formula_is_named() -> None:
     assert not cost(known, (2, 8)).notes
     counted = cost(nn.Sequential(known, Gain(), parametrizations.weight_norm(nn.Linear(8, 8))), (2, 8))
     assert counted.notes == (
-        "hold weights and have no formula, so what they compute by element counts as free: '1' (Gain).",
+        "some modules with weights have no formula, so they count as free: '1' (Gain).",
     )
     assert not counted.doubts
 
@@ -335,7 +335,8 @@ def test_only_a_layer_that_did_nothing_is_said_not_to_have_run() -> None:
             return self.around.forward(x) + functional.linear(x, self.read.weight)
 
     counted = cost(Parts(), (2, 8))
-    assert counted.notes[-1] == "did not run, so only their parameters count: idle."
+    assert "did not run" in counted.notes[-1]
+    assert counted.notes[-1].endswith(": idle.")
     assert "Parts multiplies outside of a layer (matrix product 128)" in counted.doubts[0]
 
 
@@ -452,7 +453,7 @@ def test_it_asks_where_it_cannot_know() -> None:
 
 def test_steps_before_sequences_are_a_doubt_until_the_batch_is_said() -> None:
     counted = cost(nn.GRU(8, 16), (2, 5, 8))
-    assert "the first axis, 2, was taken to count images, and GRU took it to count steps" in counted.doubts[0]
+    assert "the first axis, 2, was taken for the number of images, but GRU uses it for time steps" in counted.doubts[0]
     assert counts(cost(nn.GRU(8, 16), (2, 5, 8), batch=5)) == (2 * 3 * 16 * (8 + 16), 0)
 
     class Inside(nn.Module):  # images first, steps first only where torch wants them

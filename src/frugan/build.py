@@ -341,18 +341,18 @@ def datasets(
     recipe: Recipe, *, allow_unusable: bool = False, progress: data.Progress | None = None
 ) -> dict[str, Dataset]:
     """The data of every stream of the recipe's game; `progress` is called as by `frugan.data.open_dataset`."""
-    found: dict[str, Dataset] = {}
+    sets: dict[str, Dataset] = {}
     streams = games.find(recipe.game.name).streams
     for stream in streams:
         data.check_balance(recipe.data_of(stream).balance)  # before anything is read
     for stream in streams:
         wanted = recipe.data_of(stream)
-        found[stream] = data.open_dataset(
+        sets[stream] = data.open_dataset(
             wanted.source, split=wanted.split, size=wanted.size, channels=wanted.channels, only=wanted.only,
             limit=wanted.limit, attributes=wanted.attributes, exclusive=wanted.exclusive,
             allow_unusable=allow_unusable, progress=progress,
         )
-    return found
+    return sets
 
 
 def parts(
@@ -402,7 +402,7 @@ def image_range(recipe: Recipe, ready: Mapping[str, nn.Module]) -> tuple[float, 
 def made_range(recipe: Recipe, ready: Mapping[str, nn.Module]) -> tuple[float, float]:
     """The range of the images that are made, which a faithful recipe may not share with the real ones."""
     stated: list[Any] = [getattr(ready[name], "image_range", None) for name in recipe.makers()]
-    return next((found for found in stated if found is not None), SIGNED)
+    return next((one for one in stated if one is not None), SIGNED)
 
 
 def player(name: str, record: PlayerRecord, ready: Mapping[str, nn.Module], budget: int) -> Player:

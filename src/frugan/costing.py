@@ -131,14 +131,14 @@ def cost_of(
     given = recipe_of(model, code, trust_code)
     recipe = training.resolve(given, family=family, discriminator_family=discriminator_family, changes=changes)
     build.values(recipe)  # a name that is wrong is told, though nothing here is counted of it
-    found, planned, makers = {}, build.blueprints(recipe), recipe.makers()
+    network_costs, planned, makers = {}, build.blueprints(recipe), recipe.makers()
     for name, (module, layers) in build.networks(recipe).items():
         blueprint = planned[name]
         times, fused = _latencies(blueprint, module) if latency and name in makers else ([], [])
         priced = costs.cost(module, *blueprint.inputs())
         kernels = _kernels(recipe, blueprint, module) if explain else ()
-        found[name] = NetworkCost(priced, tuple(layers.choices), tuple(times), tuple(fused), kernels)
-    return RecipeCost(recipe, found)
+        network_costs[name] = NetworkCost(priced, tuple(layers.choices), tuple(times), tuple(fused), kernels)
+    return RecipeCost(recipe, network_costs)
 
 
 def _latencies(blueprint: Blueprint, module: nn.Module) -> tuple[list[Latency], list[Latency]]:
@@ -147,13 +147,13 @@ def _latencies(blueprint: Blueprint, module: nn.Module) -> tuple[list[Latency], 
     from frugan.fusing import fuse
 
     plain, fused = [], []
-    module = artefact.laid_out(costs.duplicate(module), blueprint.part)
+    module = artefact.set_memory_layout(costs.duplicate(module), blueprint.part)
     for batch in BATCHES:
         inputs = blueprint.inputs(batch)
         arms = {"plain": (module, *inputs), "fused": (fuse(module, *blueprint.example(batch)), *inputs)}
-        found = costs.latencies(arms, batches=(batch,))
-        plain += found["plain"]
-        fused += found["fused"]
+        latencies = costs.latencies(arms, batches=(batch,))
+        plain += latencies["plain"]
+        fused += latencies["fused"]
     return plain, fused
 
 

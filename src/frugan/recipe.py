@@ -196,11 +196,11 @@ class Recipe:
         """The networks of each role in the recipe's game."""
         from frugan import games  # only here: games import torch, and most recipes are read without it
 
-        found: dict[str, tuple[str, ...]] = {}
+        by_role: dict[str, tuple[str, ...]] = {}
         for name, order in games.orders(self.game.name, self.game.options).items():
             if name in self.networks:
-                found[order.role] = (*found.get(order.role, ()), name)
-        return found
+                by_role[order.role] = (*by_role.get(order.role, ()), name)
+        return by_role
 
     def makers(self) -> tuple[str, ...]:
         """The networks that make images: those of the role "generator"."""

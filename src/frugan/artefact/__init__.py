@@ -22,7 +22,7 @@ from frugan.artefact._config import blueprint_of, config_of, with_own_code
 from frugan.artefact._encoder import Classifier, Encoder
 from frugan.artefact._files import FORMAT
 from frugan.artefact._generator import Generator
-from frugan.artefact._made import laid_out
+from frugan.artefact._trained import set_memory_layout
 from frugan.artefact._translator import NOT, Translator
 from frugan.engine import checkpoint
 from frugan.engine.average import measure_standing
@@ -33,8 +33,8 @@ from frugan.recipe import from_run
 from frugan.registry import UserError
 
 __all__ = [
-    "FORMAT", "KINDS", "NOT", "Classifier", "Encoder", "Generator", "Translator", "config_of", "laid_out", "load",
-    "open_shipped", "revive",
+    "FORMAT", "KINDS", "NOT", "Classifier", "Encoder", "Generator", "Translator", "config_of", "load",
+    "open_shipped", "revive", "set_memory_layout",
 ]  # fmt: skip
 
 KINDS = {GENERATOR: Generator, "translator": Translator, "encoder": Encoder, "classifier": Classifier}
@@ -104,9 +104,9 @@ def open_shipped(
         raise UserError(
             f"{path} is neither an artefact (config.json) nor a run folder (recipe.json). Train one: frugan train."
         )
-    found = str(config.get("role", GENERATOR))
-    if role is not None and not _fits(found, role):
-        raise UserError(f"{path} ships one network, in the role '{found}', but '{role}' is needed here.")
+    shipped_role = str(config.get("role", GENERATOR))
+    if role is not None and not _fits(shipped_role, role):
+        raise UserError(f"{path} ships one network, in the role '{shipped_role}', but '{role}' is needed here.")
     alive = revive(config, tensors, device=device, settle=from_run, name=str(path))
     if config.get("own_code", alive.config.get("own_code")) != alive.config.get("own_code"):
         owncode.tell(f"{path} was made with other code: {config['own_code']} then, {alive.config['own_code']} now.")
@@ -134,9 +134,9 @@ def revive(
     return generator
 
 
-def _fits(found: str, role: str) -> bool:
-    """Whether a network shipped as `found` is one that was asked for as `role`: translator_ab is also a translator."""
-    return found == role or found.partition("_")[0] == role
+def _fits(shipped_role: str, role: str) -> bool:
+    """Whether a network of `shipped_role` is what `role` asks for: "translator_ab" is also a "translator"."""
+    return shipped_role == role or shipped_role.partition("_")[0] == role
 
 
 def _kind_of(role: str) -> type[Generator | Translator | Encoder]:
@@ -189,11 +189,11 @@ def _read_run(run: RunFolder, role: str | None) -> tuple[dict[str, Any], dict[st
         raise UserError(
             f"{run.path} has no checkpoint yet; let it train longer: frugan train {recipe.name} --out {run.path}"
         )
-    found = next((name for name in facts["shipped"] if role is None or _fits(name, role)), None)
-    if found is None:
+    shipped_role = next((name for name in facts["shipped"] if role is None or _fits(name, role)), None)
+    if shipped_role is None:
         raise UserError(f"{run.path} ships no {role}; it has: {', '.join(facts['shipped'])}.")
-    config = config_of(run, checkpoint.images_of(newest), found)
-    shipped = facts["shipped"][found]
+    config = config_of(run, checkpoint.images_of(newest), shipped_role)
+    shipped = facts["shipped"][shipped_role]
     part = f"{'average' if config['averaged'] else 'network'}.{shipped['network']}"
     tensors, state = checkpoint.read(newest, only=f"{part}/")
     config["seconds"] = dict(state["clock"]["items"])["seconds"]["value"]

@@ -37,7 +37,7 @@ def config_of(run: RunFolder, images: int, role: str | None = None) -> dict[str,
         "image": list(build.image_shape(recipe)), "image_range": facts.get("image_range"),
         "latents": asdict(recipe.latents), "classes": trained_on["classes"],
         "averaged": shipped["averaged"] and shipped["network"] in recipe.averages, "images": images,
-        "seed": recipe.seed, **_told(own_code(blueprint.spec, recipe.game.name)),
+        "seed": recipe.seed, **_own_code_field(own_code(blueprint.spec, recipe.game.name)),
         **({"given": _hashes(facts["given"])} if facts.get("given") else {}),
         "data": {
             **{key: trained_on[key] for key in ("name", "split", "count", "hash", "title")},
@@ -52,17 +52,18 @@ def own_code(spec: Network, game: str | None = None) -> dict[str, str]:
         (nets.registry, spec.architecture), *((convs.registry, rule.family) for rule in spec.families),
         *([] if game is None else [(games.registry, game)]),
     ]  # fmt: skip
-    found = {f"{registry.kind} {name}": registry.origin(name) for registry, name in asked}
-    return {variant: origin.short for variant, origin in found.items() if origin is not None}
+    origins = {f"{registry.kind} {name}": registry.origin(name) for registry, name in asked}
+    return {variant: origin.short for variant, origin in origins.items() if origin is not None}
 
 
 def with_own_code(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same config, with the hashes of the user's own code as it is now instead of the saved hashes."""
     saved = config.get("own_code")
-    return {**config, **_told({**(saved if isinstance(saved, dict) else {}), **own_code(spec_from(config["network"]))})}
+    now = own_code(spec_from(config["network"]))
+    return {**config, **_own_code_field({**(saved if isinstance(saved, dict) else {}), **now})}
 
 
-def _told(own: Mapping[str, str]) -> dict[str, Any]:
+def _own_code_field(own: Mapping[str, str]) -> dict[str, Any]:
     return {"own_code": dict(own)} if own else {}
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from frugan.artefact._made import CHUNK, Made, chunks_of
+from frugan.artefact._trained import CHUNK, TrainedNetwork, chunks_of
 from frugan.registry import UserError, suggest
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class Encoder(Made):
+class Encoder(TrainedNetwork):
     """A trained encoder of images.
 
     Attributes:
@@ -51,19 +51,19 @@ class Encoder(Made):
         if name not in self.outputs:
             raise UserError(f"This {self.role} has no output '{name}'. {suggest(name, self.outputs)}")
         images = np.asarray(images)
-        condition = self.told(len(images) if images.ndim else 0, labels)
+        condition = self.condition(len(images) if images.ndim else 0, labels)
         if condition is not None and labels is None:
             raise UserError(
                 f"This {self.role} was trained with labels, so it needs labels: {self.role}.encode(images, labels=...)."
             )
-        found = []
+        encoded = []
         chunks = chunks_of(images, self.config["image"], self._range, self.device, f"this {self.role}")
         for number, chunk in enumerate(chunks):
             part = None if condition is None else condition[number * CHUNK : (number + 1) * CHUNK].to(self.device)
             with torch.no_grad():
-                found.append(self(chunk, part)[name].float().cpu())
+                encoded.append(self(chunk, part)[name].float().cpu())
         size = self.outputs[name]
-        return np.ascontiguousarray((torch.cat(found) if found else torch.empty(0, size)).numpy())
+        return np.ascontiguousarray((torch.cat(encoded) if encoded else torch.empty(0, size)).numpy())
 
     @property
     def _range(self) -> tuple[float, float]:

@@ -76,7 +76,7 @@ import frugan
 
 def _use(role: str, name: str, output: str, labels: bool) -> str:
     """The line of the card that shows what to do with a network of this role."""
-    told = ", labels=labels" if labels else ""
+    labels_argument = ", labels=labels" if labels else ""
     return {
         "generator": 'images = frugan.load("this folder").sample(16, seed=0)  # bytes [16, height, width, channels]',
         "translator": (
@@ -84,7 +84,7 @@ def _use(role: str, name: str, output: str, labels: bool) -> str:
             "# bytes [count, height, width, channels], both"
         ),
         "encoder": (
-            f'numbers = frugan.load("this folder").encode(images, "{output}"{told})  '
+            f'numbers = frugan.load("this folder").encode(images, "{output}"{labels_argument})  '
             "# float32 [count, size], from bytes [count, height, width, channels]"
         ),
         "classifier": (

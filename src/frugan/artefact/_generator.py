@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from frugan.artefact._config import blueprint_of
-from frugan.artefact._made import CHUNK, Made
+from frugan.artefact._trained import CHUNK, TrainedNetwork
 from frugan.batch import to_bytes
 from frugan.engine.average import STANDING_BATCH, measure_standing
 from frugan.fusing import fuse
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class Generator(Made):
+class Generator(TrainedNetwork):
     """A trained generator: call it with latents, or `sample` images.
 
     Attributes:
@@ -47,8 +47,6 @@ class Generator(Made):
         Args:
             labels: one class number for all, or one for each image. If left out, a conditional generator makes every
                 class in turn. If its condition is values instead of classes: ``[size]`` for all, or ``[count, size]``.
-            labels: one class number for all, or one for each image. If left out, a conditional generator makes every
-                class in turn. If its condition is values instead of classes: ``[size]`` for all, or ``[count, size]``.
             truncation: see `Latents.rows`. A network whose latents reach its later blocks (BigGAN's ``skip``) then has
                 batch norm statistics of images made under it.
 
@@ -67,7 +65,7 @@ class Generator(Made):
         """The images of `sample`, chunk by chunk: bytes ``[up to 32, channels, height, width]`` on the CPU."""
         if count < 0:
             raise UserError(f"count is {count}. Give how many images to make, 0 or more.")
-        wanted = self.told(count, labels)
+        wanted = self.condition(count, labels)
         follows = truncation is not None and getattr(self.module, "norms_follow_truncation", False)
         module = self._module_under(truncation) if follows else self.module
         for start in range(0, count, CHUNK):
@@ -83,7 +81,7 @@ class Generator(Made):
     def shown(self, number: int, truncation: float | None = None) -> Tensor:
         """A batch of images to measure batch norm statistics on, a different one for each number."""
         latents = self.latents.rows(0, STANDING_BATCH, derive(self.config["seed"], "standing", number), truncation)
-        labels = self.told(STANDING_BATCH, None)
+        labels = self.condition(STANDING_BATCH, None)
         return self(latents.to(self.device), None if labels is None else labels.to(self.device))
 
     def _module_under(self, truncation: float) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from frugan.artefact._config import blueprint_of
-from frugan.artefact._made import CHUNK, Made, chunks_of, finished
+from frugan.artefact._trained import CHUNK, TrainedNetwork, chunks_of, freeze
 from frugan.batch import to_bytes
 from frugan.fusing import fuse
 from frugan.registry import UserError, suggest
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NOT = "not "
 
 
-class Translator(Made):
+class Translator(TrainedNetwork):
     """A trained translator of images: to any label that it was trained with, or in its one direction.
 
     Attributes:
@@ -31,7 +31,7 @@ class Translator(Made):
 
     def __init__(self, module: nn.Module, config: Mapping[str, Any], reader: nn.Module | None = None) -> None:
         super().__init__(module, "translator", config)
-        self.reader = None if reader is None else finished(reader)
+        self.reader = None if reader is None else freeze(reader)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -61,12 +61,12 @@ class Translator(Made):
         for number, chunk in enumerate(chunks):
             rows = slice(number * CHUNK, (number + 1) * CHUNK)
             with torch.no_grad():
-                made.append(to_bytes(self(chunk, self._told(chunk, to, labels, rows)), self._range).cpu())
+                made.append(to_bytes(self(chunk, self._condition(chunk, to, labels, rows)), self._range).cpu())
         stacked = torch.cat(made) if made else torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
         return np.ascontiguousarray(stacked.permute(0, 2, 3, 1).numpy())
 
-    def _told(self, images: Tensor, to: Any, labels: Any, rows: slice) -> Tensor | None:
-        """What the network is told for one chunk of images."""
+    def _condition(self, images: Tensor, to: Any, labels: Any, rows: slice) -> Tensor | None:
+        """The condition of the network for one chunk of images."""
         domains = self.config["domains"]
         if domains["kind"] == "direction":
             if to not in (None, *self.domains):
@@ -76,8 +76,8 @@ class Translator(Made):
             raise UserError(f"Say what to translate to, with to=... {suggest('', self.domains)}")
         asked = [to] if isinstance(to, str) else list(to) if isinstance(to, (list, tuple)) else []
         if not asked or not all(isinstance(name, str) for name in asked):
-            told = torch.as_tensor(to)
-            return (told.expand(images.shape[0]) if told.ndim == 0 else told[rows]).to(self.device)
+            given = torch.as_tensor(to)
+            return (given.expand(images.shape[0]) if given.ndim == 0 else given[rows]).to(self.device)
         if domains["kind"] == "classes":
             number = self._number(asked[0])
             if len(asked) > 1:
@@ -100,7 +100,7 @@ class Translator(Made):
         return self.domains.index(name)
 
     def _own(self, images: Tensor, labels: Any, rows: slice) -> Tensor:
-        """The attributes that images have, bits ``[n, size]``: as told, or as the reader sees them."""
+        """The attributes of images, bits ``[n, size]``: from `labels`, or predicted by the reader."""
         if labels is not None and len(labels) and all(isinstance(name, str) for name in labels):
             bits = torch.zeros(len(images), len(self.domains), dtype=torch.int64)
             bits[:, [self._number(name) for name in labels]] = 1

@@ -309,7 +309,7 @@ def _sampling(
     name, arms = recipe.makers()[0], {}
     blueprint = build.blueprints(recipe)[name]
     for family, parts in alive.items():
-        network = artefact.laid_out(costs.duplicate(parts.averaged()[name]).eval(), blueprint.part)
+        network = artefact.set_memory_layout(costs.duplicate(parts.averaged()[name]).eval(), blueprint.part)
         arms[family] = network, *blueprint.inputs()
     timed = []
     for family, measured in costs.latencies(arms, batches=SAMPLED, repeats=15, warm_up=2, device=device).items():

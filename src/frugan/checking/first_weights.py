@@ -44,11 +44,11 @@ def drawn(rule: FirstWeights) -> Iterator[tuple[Standard, torch.Tensor]]:
 def says_the_variance_that_it_draws(rule: Checked) -> None:
     """The rule states the variance of the weights that it draws. What a family builds instead is scaled by it."""
     for standard, weights in drawn(rule.made):
-        said, found = rule.made.variance(standard), float(weights.square().mean())
-        if not abs(found - said) <= TOLERANCE * found:
+        said, actual = rule.made.variance(standard), float(weights.square().mean())
+        if not abs(actual - said) <= TOLERANCE * actual:
             raise NotKept(
-                f"it draws weights of variance {found:.3g} for a layer of kind '{standard.kind}', and says {said:.3g}: "
-                "return the variance of what `draw` gives."
+                f"`variance` says {said:.3g} for a layer of kind '{standard.kind}', but `draw` makes weights of "
+                f"variance {actual:.3g}: return the variance of what `draw` makes."
             )
 
 

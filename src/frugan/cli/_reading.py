@@ -79,14 +79,14 @@ def with_arguments(verb: Callable[..., None]) -> Callable[..., None]:
     home, without = verb.reads
     module, _, function = home.rpartition(".")
     record = getattr(importlib.import_module(module), function).record
-    told = explanations(record)
+    help_texts = explanations(record)
     kinds: dict[str, Kind] = {}
     parameters = []
     for name, field in inspect.signature(record).parameters.items():
         if name in without:
             continue
         kind = kinds[name] = KINDS.get(str(field.annotation).partition(" | ")[0], KINDS["str"])
-        parameters.append(_typed(field, kind, told.get(name, "")))
+        parameters.append(_typed(field, kind, help_texts.get(name, "")))
     own = [one for one in inspect.signature(verb, eval_str=True).parameters.values() if one.kind is one.KEYWORD_ONLY]
 
     def typed(**given: Any) -> None:
@@ -113,8 +113,8 @@ def _typed(field: inspect.Parameter, kind: Kind, text: str) -> inspect.Parameter
     optional = given and kind.type is not bool and not several and (field.default is None or field.default == ())
     shown = given and not optional and not several and kind.type is not bool
     hints = {"metavar": metavar or None, "help_behavior_hint": None if shown else ""}
-    told = {"help": text.replace("`", ""), **{key: hint for key, hint in hints.items() if hint is not None}}
-    annotation: Any = Annotated[kind.type | None if optional else kind.type, arg(**told)]
+    help_arguments = {"help": text.replace("`", ""), **{key: hint for key, hint in hints.items() if hint is not None}}
+    annotation: Any = Annotated[kind.type | None if optional else kind.type, arg(**help_arguments)]
     default = None if optional else () if several and given else kind.spell(field.default) if shown else field.default
     if positional:
         return field.replace(kind=field.POSITIONAL_OR_KEYWORD, annotation=Positional[annotation], default=default)

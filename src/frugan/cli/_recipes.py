@@ -30,18 +30,18 @@ def recipes(
     owncode.load(code)
     rows: list[dict[str, Any]] = []
     for name in known.names() if recipe is None else [recipe]:
-        found = known.find(name)
+        record = known.find(name)
         rows.append(
             {
-                "name": name, "system": found.system, "game": found.game.name, "data": found.data.source,
-                "architecture": {network: spec.architecture for network, spec in found.networks.items()},
-                "families": convs.names(), "images": found.images, "source": found.source, "expects": found.expects,
+                "name": name, "system": record.system, "game": record.game.name, "data": record.data.source,
+                "architecture": {network: spec.architecture for network, spec in record.networks.items()},
+                "families": convs.names(), "images": record.images, "source": record.source, "expects": record.expects,
                 "explanation": known.explanation(name),
             }
         )
     if recipe is not None:
-        found = known.find(recipe)
-        rows[0] |= {"keys": found.keys(), "options": _default_options(found)}
+        record = known.find(recipe)
+        rows[0] |= {"keys": record.keys(), "options": _default_options(record)}
     if json:
         print_json(rows if recipe is None else rows[0])
         return
@@ -82,15 +82,15 @@ def _default_options(recipe: Recipe) -> dict[str, Any]:
     """The options of a recipe's game, loss and architectures that it leaves at their defaults, by dotted key."""
     from frugan import build, games, losses, nets
 
-    found = {f"game.{key}": value for key, value in games.find(recipe.game.name).options().items()}
-    found |= {f"loss.{key}": value for key, value in losses.options(recipe.loss.name).items()}
+    defaults = {f"game.{key}": value for key, value in games.find(recipe.game.name).options().items()}
+    defaults |= {f"loss.{key}": value for key, value in losses.options(recipe.loss.name).items()}
     planned = build.blueprints(recipe)
     for name in recipe.networks:  # not a population's further members, which are what the first one is
         blueprint = planned[name]
         options = nets.options(blueprint.spec.architecture, blueprint.part)
-        found |= {f"{name}.{key}": value for key, value in options.items()}
+        defaults |= {f"{name}.{key}": value for key, value in options.items()}
     given = recipe.keys()
-    return {key: value for key, value in found.items() if key not in given}
+    return {key: value for key, value in defaults.items() if key not in given}
 
 
 def _print_recipe(row: dict[str, Any]) -> None:

@@ -84,10 +84,10 @@ def data_check(
     from frugan import data, owncode
 
     owncode.load(code)
-    found = data.check(source, split=split, size=size, channels=channels)
-    for skipped in found.skipped:
+    report = data.check(source, split=split, size=size, channels=channels)
+    for skipped in report.skipped:
         print(f"{skipped.path}: {skipped.reason}")
-    print(f"{found.usable:,} usable, {len(found.skipped):,} not.")
+    print(f"{report.usable:,} usable, {len(report.skipped):,} not.")
 
 
 

@@ -135,18 +135,18 @@ def cost(module: nn.Module, *inputs: Any, batch: int | None = None) -> Cost:
     return priced(module, observe(module, *inputs, batch=batch))
 
 
-def priced(module: nn.Module, seen: Observation) -> Cost:
+def priced(module: nn.Module, observation: Observation) -> Cost:
     """The cost of `module`, from the observation of one run."""
     work: dict[str, list[int]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     made = 0
-    for call in seen.calls:
+    for call in observation.calls:
         done = work.setdefault(call.name, [0, 0])
         done[0] += call.macs
         done[1] += call.attention
         shapes[call.name] = _without_batch(call)
         made += call.made
-    for name, attention in seen.attended.items():
+    for name, attention in observation.attended.items():
         work.setdefault(name, [0, 0])[1] += attention
 
     layers: list[LayerCost] = []
@@ -160,20 +160,20 @@ def priced(module: nn.Module, seen: Observation) -> Cost:
         trainable += sum(weight.numel() for weight in weights if weight.requires_grad)
         buffers += sum(buffer.numel() for buffer in others)
         held = sum(tensor.numel() for tensor in (*weights, *running))
-        done = [_per_image(count, seen.batch) for count in work.get(name, (0, 0))]
+        done = [_per_image(count, observation.batch) for count in work.get(name, (0, 0))]
         if held or any(done) or isinstance(sub, LAYERS):
             layers.append(_row(kinds, name, shapes.get(name), held, *done))
-    order = {call.name: place for place, call in reversed(list(enumerate(seen.calls)))}
-    layers.sort(key=lambda layer: order.get(layer.name, len(order) + len(seen.calls)))
+    order = {call.name: place for place, call in reversed(list(enumerate(observation.calls)))}
+    layers.sort(key=lambda layer: order.get(layer.name, len(order) + len(observation.calls)))
 
     both = {name: sum(done) for name, done in work.items()}
-    doubts = tuple(_doubts(module, seen, both))
-    macs, attention = (_per_image(sum(done[kind] for done in work.values()), seen.batch) for kind in (0, 1))
+    doubts = tuple(_doubts(module, observation, both))
+    macs, attention = (_per_image(sum(done[kind] for done in work.values()), observation.batch) for kind in (0, 1))
     return Cost(
         parameters=sum(layer.parameters for layer in layers), trainable=trainable, buffers=buffers, macs=macs,
-        macs_attention=attention, macs_flop_counter=_per_image(_seen(seen), seen.batch),
-        activation_bytes=_per_image(4 * made, seen.batch), layers=tuple(layers), doubts=doubts,
-        notes=(*doubts, *_notes(module, seen, both)),
+        macs_attention=attention, macs_flop_counter=_per_image(_count_multiplied(observation), observation.batch),
+        activation_bytes=_per_image(4 * made, observation.batch), layers=tuple(layers), doubts=doubts,
+        notes=(*doubts, *_notes(module, observation, both)),
     )
 
 
@@ -200,68 +200,67 @@ def table(rows: Sequence[Sequence[str]], *, right: int) -> str:
     return "\n".join(lines)
 
 
-def _doubts(module: nn.Module, seen: Observation, work: Mapping[str, int]) -> Iterator[str]:
-    """Why the multiply-accumulates of `work`, for each module what it makes by itself, are not to be believed."""
-    kinds, apart = dict(module.named_modules()), _apart(seen, work)
+def _doubts(module: nn.Module, observation: Observation, work: Mapping[str, int]) -> Iterator[str]:
+    """Why the multiply-accumulates of `work` may be wrong; `work` is what each module multiplies by itself."""
+    kinds, apart, batch = dict(module.named_modules()), _apart(observation, work), observation.batch
     if apart:
         outside = []
         for name in apart:
-            products = ", ".join(
-                f"{what} {_per_image(macs, seen.batch):,}" for what, macs in seen.seen.get(name, {}).items() if macs
-            )
+            multiplied = observation.multiplied.get(name, {})
+            products = ", ".join(f"{what} {_per_image(macs, batch):,}" for what, macs in multiplied.items() if macs)
             if has_formula(kinds[name]):
-                formula = _per_image(work.get(name, 0), seen.batch)
-                outside.append(f"{_called(name, kinds)} computes otherwise than its formula ({formula:,}; "
+                formula = _per_image(work.get(name, 0), batch)
+                outside.append(f"{_called(name, kinds)} computes something else than its formula ({formula:,}; "
                                f"seen: {products or 'nothing'})")  # fmt: skip
             else:
                 outside.append(f"{_called(name, kinds)} multiplies outside of a layer ({products})")
         yield (
-            f"torch's flop counter sees {_per_image(_seen(seen), seen.batch):,} multiply-accumulates, the formulas "
-            f"{_per_image(sum(work.values()), seen.batch):,}: {_first(outside, '; ')}. A module says what it makes "
-            "outside of layers by a method macs(input_shape) -> int, or macs_attention."
+            f"torch's flop counter sees {_per_image(_count_multiplied(observation), batch):,} multiply-accumulates, "
+            f"but the formulas give {_per_image(sum(work.values()), batch):,}: {_first(outside, '; ')}. Give such a "
+            "module a method macs(input_shape) -> int (or macs_attention) that counts what it multiplies outside of "
+            "layers."
         )
-    if seen.unknown:
+    if observation.unknown:
         listed = [
-            f"{', '.join(sorted(operations))} in {_called(name, kinds)}" for name, operations in seen.unknown.items()
+            f"{', '.join(sorted(operations))} in {_called(name, kinds)}"
+            for name, operations in observation.unknown.items()
         ]
-        yield f"the multiply-accumulates of an operation are not known: {_first(listed)}."
-    if seen.steps_first:
-        listed = [_called(name, kinds) for name in seen.steps_first]
+        yield f"frugan cannot count the multiply-accumulates of some operations: {_first(listed)}."
+    if observation.steps_first:
+        listed = [_called(name, kinds) for name in observation.steps_first]
         yield (
-            f"the first axis, {seen.batch}, was taken to count images, and {_first(listed)} took it to count steps "
-            "(batch_first=False); say how many images there are by batch=...."
+            f"the length of the first axis, {batch}, was taken for the number of images, but {_first(listed)} uses it "
+            "for time steps (batch_first=False). Say how many images there are, with batch=...."
         )
 
 
-def _apart(seen: Observation, work: Mapping[str, int]) -> list[str]:
+def _apart(observation: Observation, work: Mapping[str, int]) -> list[str]:
     """The modules in which the formulas and the operations that ran do not agree."""
     return [
-        name for name in dict.fromkeys((*work, *seen.seen))
-        if work.get(name, 0) != sum(seen.seen.get(name, {}).values())
+        name for name in dict.fromkeys((*work, *observation.multiplied))
+        if work.get(name, 0) != sum(observation.multiplied.get(name, {}).values())
     ]  # fmt: skip
 
 
-def _notes(module: nn.Module, seen: Observation, work: Mapping[str, int]) -> Iterator[str]:
+def _notes(module: nn.Module, observation: Observation, work: Mapping[str, int]) -> Iterator[str]:
     """What else a reader should know: what has no formula, what did not run, what was divided unevenly."""
     kinds = dict(module.named_modules())
-    ran, doubted = {call.name for call in seen.calls}, {*_apart(seen, work), *seen.unknown}
+    ran, doubted = {call.name for call in observation.calls}, {*_apart(observation, work), *observation.unknown}
     holding = [name for name, sub in kinds.items() if INSIDE not in name.split(".") and _holds_weights(sub)]
     without = [
         _called(name, kinds) for name in holding
         if name in ran - doubted and not has_formula(kinds[name]) and not isinstance(kinds[name], FREE)
     ]  # fmt: skip
     if without:
-        yield (
-            f"hold weights and have no formula, so what they compute by element counts as free: {_first(without)}."
-        )
-    idle = [name for name in holding if name not in ran | seen.touched and isinstance(kinds[name], LAYERS)]
+        yield f"some modules with weights have no formula, so they count as free: {_first(without)}."
+    idle = [name for name in holding if name not in ran | observation.touched and isinstance(kinds[name], LAYERS)]
     if idle:
-        yield f"did not run, so only their parameters count: {', '.join(name or '(itself)' for name in idle)}."
-    counts = (sum(call.macs for call in seen.calls), sum(call.attention for call in seen.calls))
-    if any(count % seen.batch for count in counts):
+        yield f"some layers did not run, so only parameters count: {', '.join(name or '(itself)' for name in idle)}."
+    counts = (sum(call.macs for call in observation.calls), sum(call.attention for call in observation.calls))
+    if any(count % observation.batch for count in counts):
         yield (
-            f"some work is done once for all {seen.batch} images, so an image's share depends on how many there are; "
-            "give one image for the cost of one."
+            f"some work is done once for all {observation.batch} images, so the cost of one depends on their number. "
+            "Give one image to get the cost of one."
         )
 
 
@@ -285,8 +284,8 @@ def _first(listed: Sequence[str], between: str = ", ") -> str:
     return between.join([*listed[:NAMED], *more])
 
 
-def _seen(seen: Observation) -> int:
-    return sum(sum(products.values()) for products in seen.seen.values())
+def _count_multiplied(observation: Observation) -> int:
+    return sum(sum(products.values()) for products in observation.multiplied.values())
 
 
 def _without_batch(call: Call) -> tuple[int, ...]:

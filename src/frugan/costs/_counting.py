@@ -41,7 +41,7 @@ class Counter(TorchDispatchMode):
         super().__init__()
         self.running = [Place("", has_formula(module))]
         """The module itself, before and after its forward too, and those that are running in it."""
-        self.seen: dict[str, dict[str, int]] = {}
+        self.multiplied: dict[str, dict[str, int]] = {}
         """Module -> what multiplied -> multiply-accumulates."""
         self.unknown: dict[str, set[str]] = {}
         """Module -> operations that may multiply and have no formula."""
@@ -97,7 +97,7 @@ class Counter(TorchDispatchMode):
         if macs is None:
             self.unknown.setdefault(self.place.name, set()).add(f"{func.namespace}.{name}")
         else:
-            tally = self.seen.setdefault(self.place.name, {})
+            tally = self.multiplied.setdefault(self.place.name, {})
             spoken = ATTENTION if self._attending else _SPOKEN.get(name, name)
             tally[spoken] = tally.get(spoken, 0) + macs
 

@@ -113,9 +113,9 @@ def has_formula(module: nn.Module) -> bool:
 def work(module: nn.Module, taken: Taken) -> Work:
     """What one call of a module made by itself. Raises UserError where its own method does not say it."""
     formula = next((formula for kind, formula in FORMULAS if isinstance(module, kind)), None)
-    found = Work() if formula is None else formula(module, taken)
+    by_formula = Work() if formula is None else formula(module, taken)
     said = [_said(module, name, taken.shape) if declares(module, name) else 0 for name in DECLARED]
-    return Work(found.macs + said[0], found.attention + said[1])
+    return Work(by_formula.macs + said[0], by_formula.attention + said[1])
 
 
 def _said(module: nn.Module, name: str, shape: Shape) -> int:

@@ -50,7 +50,7 @@ class Observation:
     batch: int
     calls: list[Call]
     outputs: list[Shape]
-    seen: Mapping[str, Mapping[str, int]]
+    multiplied: Mapping[str, Mapping[str, int]]
     unknown: Mapping[str, set[str]]
     attended: Mapping[str, int]
     touched: frozenset[str]
@@ -94,7 +94,7 @@ def observe(module: nn.Module, *inputs: Any, batch: int | None = None) -> Observ
         )
     counter = watch.counter
     return Observation(
-        batch=counted, calls=watch.calls, outputs=outputs, seen=counter.seen, unknown=counter.unknown,
+        batch=counted, calls=watch.calls, outputs=outputs, multiplied=counter.multiplied, unknown=counter.unknown,
         attended=counter.attended,
         touched=frozenset(
             name.partition(f".{INSIDE}")[0] for name, sub in copied.named_modules()

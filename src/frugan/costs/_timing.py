@@ -74,7 +74,7 @@ def latencies(
         arms: name -> (module, *inputs), as for `latency`. The other arguments are the same; `seconds` is for all
             together.
     """
-    found: dict[str, list[Latency]] = {name: [] for name in arms}
+    latencies: dict[str, list[Latency]] = {name: [] for name in arms}
     with contextlib.ExitStack() as stack, torch.inference_mode():
         stack.enter_context(torch.random.fork_rng(devices=[]))
         ready = {}
@@ -93,8 +93,8 @@ def latencies(
                 runs[name] = _timer(module, [enlarge(value) for value in positional], named, there)
             for name, milliseconds in _in_turn(runs, repeats, warm_up, seconds).items():
                 module, there, *_ = ready[name]
-                found[name].append(_summary(milliseconds, batch, there, dtype_of(module)))
-    return found
+                latencies[name].append(_summary(milliseconds, batch, there, dtype_of(module)))
+    return latencies
 
 
 def processor() -> str:

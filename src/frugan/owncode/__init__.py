@@ -189,13 +189,13 @@ def _as_named(named: CodeFile, folder: str | Path, given: Sequence[Read]) -> Rea
             f"{folder} needs the code file {named.path}, but it is not there. Say where it is now: --code FILE (in "
             "Python code=)."
         )
-    found = read(named.path)
-    if _differs(named, found.file):
+    code = read(named.path)
+    if _differs(named, code.file):
         raise UserError(
-            f"{folder} was made with other code: {_change(named, found.file)}. Undo the change, or use the changed "
+            f"{folder} was made with other code: {_change(named, code.file)}. Undo the change, or use the changed "
             f"code: --code {named.path} (in Python code=)."
         )
-    return found
+    return code
 
 
 def _check_trusted(files: Sequence[CodeFile], folder: str | Path) -> None:

@@ -123,16 +123,16 @@ def _refuse_taken(code: Read) -> None:
 
 def _touched(path: Path, modules: Mapping[str, Module]) -> list[Path]:
     """The units that cannot stay: of that file, with another text of one of these modules, or sharing with such."""
-    found = {
+    touched = {
         of for of, unit in _units.items()
         if of == path or any(modules.get(name, module) != module for name, module in unit.modules.items())
     }  # fmt: skip
     while True:
-        shared = {name for of in found for name in _units[of].modules}
-        more = {of for of, unit in _units.items() if shared & unit.modules.keys()} - found
+        shared = {name for of in touched for name in _units[of].modules}
+        more = {of for of, unit in _units.items() if shared & unit.modules.keys()} - touched
         if not more:
-            return [of for of in _units if of in found]
-        found |= more
+            return [of for of in _units if of in touched]
+        touched |= more
 
 
 def _drop(paths: Sequence[Path]) -> None:

@@ -84,23 +84,23 @@ def resolve(asked: TrainingArguments) -> Recipe:
 
 
 def _recipe_of(asked: TrainingArguments) -> Recipe:
-    found = recipes.find(asked.recipe) if isinstance(asked.recipe, str) else asked.recipe
+    recipe = recipes.find(asked.recipe) if isinstance(asked.recipe, str) else asked.recipe
     if asked.family is not None:
-        found = found.with_family(asked.family)
+        recipe = recipe.with_family(asked.family)
     if asked.discriminator_family is not None:
-        found = found.with_family(asked.discriminator_family, "discriminator")
+        recipe = recipe.with_family(asked.discriminator_family, "discriminator")
     if asked.data is not None:
-        found = replace(found, data=replace(found.data, source=asked.data))
+        recipe = replace(recipe, data=replace(recipe.data, source=asked.data))
     if asked.changes:
-        found = found.with_changes(asked.changes)
+        recipe = recipe.with_changes(asked.changes)
     if asked.images is not None:
-        found = replace(found, images=parse_count(asked.images), rounds=None)
+        recipe = replace(recipe, images=parse_count(asked.images), rounds=None)
     if asked.rounds is not None:
-        found = replace(found, rounds=asked.rounds)
+        recipe = replace(recipe, rounds=asked.rounds)
     if asked.init is not None:
-        found = _with_init(found, asked.init)
+        recipe = _with_init(recipe, asked.init)
     given: dict[str, Any] = {"seed": asked.seed, "batch_size": asked.batch_size, "precision": asked.precision}
-    return replace(found, **{name: value for name, value in given.items() if value is not None})
+    return replace(recipe, **{name: value for name, value in given.items() if value is not None})
 
 
 def _with_init(recipe: Recipe, init: Init) -> Recipe:
@@ -138,12 +138,12 @@ def default_folder(recipe: Recipe, data: str | None, family: str | None) -> Path
 
 def tell_packing(source: str, every: float = 5.0) -> Callable[[int, int], None]:
     """A function of (images packed, all images) that prints a line every few seconds while a source is packed."""
-    told = time.monotonic()
+    last = time.monotonic()
 
     def tell(done: int, total: int) -> None:
-        nonlocal told
-        if time.monotonic() - told >= every:
-            told = time.monotonic()
+        nonlocal last
+        if time.monotonic() - last >= every:
+            last = time.monotonic()
             print(f"Packing {source} (once): {done:,} of {total:,} images", file=sys.stderr, flush=True)
 
     return tell

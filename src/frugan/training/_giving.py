@@ -50,12 +50,12 @@ def check(recipe: Recipe, folder: RunFolder, facts: Mapping[str, Any]) -> None:
         if now is None or now == about["path"]:
             continue
         try:
-            found = _opened(recipe, name, now).weights_hash
+            actual = _opened(recipe, name, now).weights_hash
         except UserError:
             continue
-        if found != about["hash"]:
+        if actual != about["hash"]:
             raise UserError(
-                f"{folder.path} was begun with the weights {about['hash']} in '{name}', but {now} has {found}. Give "
+                f"{folder.path} was begun with the weights {about['hash']} in '{name}', but {now} has {actual}. Give "
                 "another --out, or leave --init out."
             )
 

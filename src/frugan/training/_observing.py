@@ -104,7 +104,7 @@ def observers(
     shown = {stream: like(PREVIEWS)}
     if hasattr(parts.game, "preview"):
         shown = {name: batches.first(name, PREVIEWS) for name in sets}
-    found: list[Observer] = [
+    watching: list[Observer] = [
         Log(folder),
         Previews(folder, shown, image_range, recipe.seed),
         Health(
@@ -116,7 +116,7 @@ def observers(
         from frugan.engine.observers import every
         from frugan.evaluation import while_training
 
-        found.append(
+        watching.append(
             while_training.observer(
                 folder, sets, recipe.seed, every(looks.every), best_by=looks.keep_best, device=str(device),
                 tell=bar.say if bar else lambda line: None,
@@ -131,17 +131,17 @@ def observers(
 
     watched = Watched(folder, recipe, title, parts.clock.images, recipe.budget, shown, image_range, say)
     for choice in looks.own:
-        found.append(Guarded(choice.name, find(choice.name, watched, **choice.options), say))
-    return [*found, bar] if bar else found
+        watching.append(Guarded(choice.name, find(choice.name, watched, **choice.options), say))
+    return [*watching, bar] if bar else watching
 
 
 def tell_untrained(folder: RunFolder, quiet: bool) -> None:
     """Print that a finished run did not train, if its log says so."""
     from frugan.engine.health import find_untrained
 
-    found = find_untrained(folder.lines(folder.log))
-    if found is not None and not quiet:
-        print(f"This run did not train: {found.text}")
+    finding = find_untrained(folder.lines(folder.log))
+    if finding is not None and not quiet:
+        print(f"This run did not train: {finding.text}")
 
 
 def evaluate_best(
@@ -171,8 +171,8 @@ def _classifier(dataset: Dataset, image_range: tuple[float, float]) -> Callable[
     view = views.build("classifier", dataset=dataset)
 
     def classify(images: Tensor) -> Tensor:
-        told = view.look(to_bytes(images, image_range)).log_probabilities
-        assert told is not None  # a classifier tells probabilities
-        return told.argmax(1)
+        logs = view.look(to_bytes(images, image_range)).log_probabilities
+        assert logs is not None  # a classifier tells probabilities
+        return logs.argmax(1)
 
     return classify

@@ -20,7 +20,7 @@ CHUNK = 32
 """Images are always made in chunks of so many, so that on one machine no image depends on how many are made."""
 
 
-class Made:
+class TrainedNetwork:
     """A trained network of any role.
 
     Attributes:
@@ -29,7 +29,7 @@ class Made:
     """
 
     def __init__(self, module: nn.Module, part: str, config: Mapping[str, Any]) -> None:
-        self.module = laid_out(finished(module), part)
+        self.module = set_memory_layout(freeze(module), part)
         self.config = dict(config)
 
     @property
@@ -41,7 +41,7 @@ class Made:
         """Inputs for the module, as `frugan.cost` takes them."""
         return blueprint_of(self.config).inputs(batch)
 
-    def told(self, count: int, labels: Any) -> Tensor | None:
+    def condition(self, count: int, labels: Any) -> Tensor | None:
         """The condition of the network for `count` inputs: classes ``[count]`` int64, or values ``[count, size]``.
 
         It is None for a network without a condition. If `labels` are left out, they are every class in turn, or values
@@ -132,7 +132,7 @@ def chunks_of(
         yield from_bytes(given[start : start + CHUNK].permute(0, 3, 1, 2), image_range).to(device)
 
 
-def laid_out(module: nn.Module, part: str) -> nn.Module:
+def set_memory_layout(module: nn.Module, part: str) -> nn.Module:
     """The network in the memory layout in which it is fastest; `part` is as in its order.
 
     Decoders become channels-last: torch's convolutions and upsamplings take up to twice as long in the default layout.
@@ -142,7 +142,7 @@ def laid_out(module: nn.Module, part: str) -> nn.Module:
     return module.to(memory_format=layout)  # pyrefly: ignore
 
 
-def finished(module: nn.Module) -> nn.Module:
+def freeze(module: nn.Module) -> nn.Module:
     """The network in evaluation mode, its weights without gradients, and marked as trained."""
     for parameter in module.parameters():
         parameter.requires_grad_(False)
