@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from frugan import build, recipes
+from frugan import build, nets, recipes
 from frugan.artefact import Generator
-from frugan.convs import Convolution, depthwise, factorised, standard
+from frugan.batch import ImageShape
+from frugan.convs import Convolution, Layers, depthwise, factorised, standard
 from frugan.fusing import fuse
 from frugan.kernels import _compiler
 from frugan.registry import UserError
@@ -72,10 +73,26 @@ def test_a_dense_layer_takes_its_norm() -> None:
     assert torch.allclose(fused(given), network(given), atol=1e-5)
 
 
-def test_a_layer_whose_weight_is_computed_is_left() -> None:
+def test_a_weight_that_is_computed_is_computed_once_and_what_was_given_stays() -> None:
     layer = nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 4, 3))
     network, given = trained(nn.Sequential(layer, nn.BatchNorm2d(4))), torch.randn(2, 3, 6, 6)
-    assert fuse(network, given).report.folded == ()
+    fused = fuse(network, given)
+    assert fused.report.folded == ("1",)
+    assert type(fused.network[0]) is nn.Conv2d
+    assert nn.utils.parametrize.is_parametrized(layer)
+    assert torch.allclose(fused(given), network(given), atol=1e-5)
+
+
+def test_biggans_blocks_join_their_upsamplings() -> None:
+    options = {"channels": 4, "shared": 4, "skip": True, "attention": 16}
+    torch.manual_seed(0)
+    network = nets.find("biggan").decoder(ImageShape(3, 32, 32), 8, Layers(), 3, **options)
+    network(torch.randn(16, 8), torch.arange(16) % 3)
+    network.eval()
+    given = torch.randn(4, 8), torch.tensor([0, 1, 2, 0])
+    fused = fuse(network, *given, upsamplings=True)
+    assert len(fused.report.joined) == 3
+    assert torch.allclose(fused(*given), network(*given), atol=1e-5)
 
 
 @pytest.mark.parametrize(

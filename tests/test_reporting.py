@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from frugan import reporting
+from frugan.engine.run import RunFolder
 from frugan.registry import UserError
 from frugan.reporting import _charts as charts
 from frugan.reporting import _run
@@ -449,6 +450,23 @@ def test_shares_that_a_game_logs_are_a_chart_for_each_whole() -> None:
         assert told in mutations["svg"]
     assert "#010" not in mutations["svg"]
     assert _run._shares([{"images": 1, "generator.loss": 0.5}]) == []
+
+
+def test_values_under_several_truncations_are_a_chart(run: Path, tmp_path: Path) -> None:
+    def line(truncation: float | None, recall: float, **protocol: Any) -> dict[str, Any]:
+        values = {"f_score": 0.5, "precision": 0.6, "recall": recall}
+        about = {**PROTOCOL, "truncation": truncation, **protocol}
+        return {"metric": "precision_recall", "values": values, "images": 96, "protocol": about}
+
+    folder = RunFolder(tmp_path)
+    lines = [line(None, 0.7), line(0.5, 0.3, generator="other"), line(0.25, 0.1, fake_count=5)]
+    folder.metrics.write_text("".join(json.dumps(one) + "\n" for one in [*lines, line(1.0, 0.5)]))
+    (chart,) = _run._truncations(folder)
+    assert chart["title"] == "Precision recall by truncation"
+    for word in ("0.5", "1", "none", "recall", "f score"):
+        assert f">{word}<" in chart["svg"]
+    assert ">0.25<" not in chart["svg"]  # of another count
+    assert _run._truncations(RunFolder(run)) == []
 
 
 def test_quality_against_cost_takes_one_seed_and_several() -> None:

@@ -3,6 +3,7 @@
 `fuse` gives a copy that computes the same images to rounding (1e-4 of their range in float32), for sampling and
 nothing else: it is in evaluation mode and its parameters are no longer those of the architecture.
 
+- A weight that is computed whenever it is read (under spectral norm) is computed once.
 - A batch norm directly after a convolution or dense layer is one gain and one shift for each channel: both go into the
   layer's weight and bias.
 - A K x 1 and a 1 x K convolution with nothing between them are one K x K convolution. That is more multiply-accumulates
@@ -35,7 +36,7 @@ from frugan.kernels import Choices
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 REPEATS = 5
-PASSED_ON = ("image", "image_range", "latents", "classes", "multiple")
+PASSED_ON = ("image", "image_range", "latents", "classes", "multiple", "norms_follow_truncation")
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ def fuse(module: nn.Module, *inputs: Any, pairs: bool | None = None, upsamplings
             faster.
         upsamplings: join an upsampling to the layer after it. True, False or left out: as for `pairs`.
     """
-    network = duplicate(module).eval().requires_grad_(False).to(memory_format=torch.channels_last)  # pyrefly: ignore
+    network = duplicate(module).eval().requires_grad_(False)
+    _compute_weights(network)
+    network = network.to(memory_format=torch.channels_last)  # pyrefly: ignore
     folded = tuple(_fold_all(network))
     merged, left = _replaced(network, dict(_pairs(network)), _merged, inputs, pairs)
     joined, apart = _replaced(network, dict(_upsamplings(network)), Phases, inputs, upsamplings)
@@ -123,6 +126,20 @@ def _last(value: Tensor) -> Tensor:
     return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
 
 
+def _compute_weights(network: nn.Module) -> None:
+    """Put the values of parametrised weights in the place of what they are computed from.
+
+    By hand: torch's `remove_parametrizations` changes a class, which the network that was copied shares.
+    """
+    for part in list(network.modules()):
+        if parametrize.is_parametrized(part):
+            values = {name: getattr(part, name).detach() for name in part.parametrizations}  # type: ignore[union-attr]
+            part.__class__ = parametrize.type_before_parametrizations(part)
+            del part.parametrizations
+            for name, value in values.items():
+                part.register_parameter(str(name), nn.Parameter(value, requires_grad=False))
+
+
 def _fold_all(network: nn.Module) -> Iterator[str]:
     """Fold every batch norm that directly follows a layer; the names of those norms."""
     for name, body in list(network.named_modules()):
@@ -141,8 +158,7 @@ def _end(module: nn.Module) -> Any:
     """The last layer of a module, if a norm can be folded into it."""
     while type(module) is nn.Sequential and len(module):
         module = module[-1]
-    plain = isinstance(module, LAYERS) and not parametrize.is_parametrized(module) and not module._forward_hooks
-    return module if plain else None
+    return module if isinstance(module, LAYERS) and not module._forward_hooks else None
 
 
 def _fold(layer: Any, norm: _BatchNorm) -> None:
@@ -223,7 +239,7 @@ def _start(body: nn.Module, name: str) -> tuple[str, Any]:
 
 
 def _keeps_size(layer: Any) -> bool:
-    if type(layer) is not Convolution or parametrize.is_parametrized(layer) or layer._forward_hooks:
+    if type(layer) is not Convolution or layer._forward_hooks:
         return False
     even = all(sum(pads) == size - 1 for pads, size in zip((layer.rows, layer.columns), layer.kernel_size, strict=True))
     return even and layer.stride == layer.dilation == (1, 1) and layer.padding_mode == "zeros"

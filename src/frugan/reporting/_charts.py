@@ -114,6 +114,20 @@ def shares(parts: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: 
     return _svg(figure, title)
 
 
+def steps(places: Sequence[str], values: Mapping[str, Sequence[float | None]], across: str, title: str) -> str:
+    """Values by name over places that have names and no scale, None where one is not known."""
+    figure, axes = _new(4.5, 2.5)
+    for number, (name, numbers) in enumerate(values.items()):
+        known = [(place, value) for place, value in enumerate(numbers) if value is not None]
+        axes.plot(*zip(*known, strict=True), marker="o", markersize=3, color=_ARMS[number % COLOURS], label=name)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=7.5, labelcolor=_INK, handlelength=1,
+    )  # fmt: skip
+    axes.set_xticks(range(len(places)), places)
+    axes.set_xlabel(across)
+    return _svg(figure, title)
+
+
 def quality(points: Sequence[Point], across: str, up: str, title: str, *, better: str = "lower") -> str:
     """Draw quality against cost (on a logarithmic scale), with error bars of one standard deviation over seeds.
 

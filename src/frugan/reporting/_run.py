@@ -46,7 +46,7 @@ def run_page(path: Path) -> tuple[str, dict[str, Any]]:
         "classes": _classes(folder),
         "costs": _costs(recipe),
         "players": list(recipe.players),
-        "charts": _curves(recipe, log, [finding.images for finding in wrong]),
+        "charts": _curves(recipe, log, [finding.images for finding in wrong]) + _truncations(folder),
         "previews": _previews(folder, recipe),
         "facts": _facts(recipe, facts),
         "command": f"frugan train {path / 'recipe.json'} --out again",
@@ -194,6 +194,32 @@ def _shares(log: list[dict[str, Any]]) -> list[dict[str, str]]:
         means = ", ".join(f"{part} {sum(shares) / len(shares):.0%}" for part, (_, shares) in parts.items())
         caption = f"The share of each since the last log point; over the whole run {means}."
         made.append({"title": title, "svg": charts.shares(parts, title), "caption": caption})
+    return made
+
+
+def _truncations(folder: RunFolder) -> list[dict[str, str]]:
+    """A chart for each metric that was measured of the newest images under several truncations: quality and variety."""
+    from frugan.evaluation import unequal
+
+    lines = [line for line in folder.lines(folder.metrics) if "truncation" in line["protocol"]]
+    made = []
+    for metric in dict.fromkeys(line["metric"] for line in lines):
+        own = [line for line in lines if line["metric"] == metric]
+        newest = own[-1]
+        alike = [
+            line for line in own if line["images"] == newest["images"]
+            and not unequal([{**one["protocol"], "truncation": None} for one in (line, newest)])
+        ]
+        by = {line["protocol"]["truncation"]: line["values"] for line in alike}
+        if len(by) < 2:
+            continue
+        cut = sorted(by, key=lambda value: float("inf") if value is None else value)
+        shown = [name for name in newest["values"] if not name.endswith("_std")][:3]
+        values = {name.replace("_", " "): [by[value].get(name) for value in cut] for name in shown}
+        title = f"{metric.replace('_', ' ')} by truncation".capitalize()
+        svg = charts.steps(["none" if value is None else f"{value:g}" for value in cut], values, "truncation", title)
+        caption = "A smaller truncation makes more typical images, of less variety."
+        made.append({"title": title, "svg": svg, "caption": caption})
     return made
 
 
