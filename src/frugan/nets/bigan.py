@@ -13,19 +13,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
-from torch.nn import init
 
 from frugan.batch import UNIT, ImageShape
 from frugan.convs import Layers
 from frugan.nets import Architecture
+from frugan.nets._bigan import Bounded, begin_at_zero, check_vectors
 from frugan.nets._choices import widths
 from frugan.nets._condition import Entrance
 from frugan.nets._decoder import Decoder
 from frugan.nets._encoder import Encoder, check_images
 from frugan.nets._initialise import initialise
-from frugan.registry import UserError
 
 EPSILON = 1e-8
 """Of every norm, as in the authors' code."""
@@ -80,23 +78,9 @@ class Joint(nn.Module):
 
     def forward(self, images: Tensor, vectors: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         check_images(images, self.image)
-        if vectors.dim() != 2 or vectors.shape[1] != self.vector:
-            raise UserError(
-                f"The vectors have the shape {list(vectors.shape)}, but this network needs [count, {self.vector}]."
-            )
+        check_vectors(vectors, self.vector)
         hidden = self.second(self.first(images), self.entrance(vectors, condition))
         return {name: head(hidden) for name, head in self.heads.items()}
-
-
-class Bounded(nn.Module):
-    """A head whose numbers a lie in -1 to 1: 2 sigmoid(a) - 1, which is tanh(a / 2)."""
-
-    def __init__(self, size: int, outputs: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(size, outputs, bias=False)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return torch.tanh(self.layer(hidden) / 2)
 
 
 def decoder(
@@ -140,7 +124,7 @@ def encoder(
 
     network = Encoder(image, outputs, entrance, classes, stages, nn.Identity(), head)
     initialise(network, "dcgan")
-    _begin_at_zero(network.heads)
+    begin_at_zero(network.heads)
     return network
 
 
@@ -157,18 +141,12 @@ def joint(
     entrance = Entrance(condition, classes, (vector,))
     network = Joint(image, vector, outputs, entrance, *widths("hidden", hidden, 2, width))
     initialise(network, "dcgan")
-    _begin_at_zero(network.heads)
+    begin_at_zero(network.heads)
     return network
 
 
 def _norm(units: int) -> nn.Module:
     return nn.BatchNorm1d(units, eps=EPSILON, affine=False)
-
-
-def _begin_at_zero(heads: nn.ModuleDict) -> None:
-    """Let the score begin at 0, so that the first loss is ln 2 whatever is judged."""
-    if "score" in heads:
-        init.zeros_(heads["score"].weight)  # pyrefly: ignore
 
 
 variant = Architecture("bigan", decoder=decoder, encoder=encoder, joint=joint)
