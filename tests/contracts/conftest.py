@@ -32,6 +32,9 @@ SMALL = {
     "chollet": Small(24, 8, {"width": 0.25}, {"width": 0.125}),
     "biggan": Small(8, 8, {"width": 0.125, "attention": 0}, {"width": 0.125, "attention": 0}),
     "stargan": Small(24, 2, {"width": 0.0625, "blocks": 1}, {"width": 0.0625}),
+    "bigan": Small(8, 8, {"width": 0.01}, {"width": 0.01}),
+    "bigan_convolutional": Small(16, 8, {"width": 0.125}, {"width": 0.125}),
+    "ali": Small(24, 8, {"width": 0.0625}, {"width": 0.0625}),
     "cyclegan": Small(24, 2, {"width": 0.0625, "blocks": 1}, {"width": 0.1, "stages": 2}),
 }
 """By the architecture of a recipe's generator."""

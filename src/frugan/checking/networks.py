@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from frugan import convs, costs, nets
 from frugan.batch import ImageShape
@@ -278,7 +280,9 @@ def grows_level_by_level(part: Part) -> None:
 
 def is_told_labels(part: Part) -> None:
     """Labels change the output, given as class numbers or as values. `classes` says that it takes labels."""
-    network = part.takes(CONDITION).eval()
+    network = part.takes(CONDITION)
+    _know_statistics(network, part.inputs(CONDITION))
+    network.eval()
     if getattr(network, "classes", 0) != CONDITION:
         raise NotKept(
             f"built for {CONDITION} labels, its attribute `classes` is {getattr(network, 'classes', 'not there')}: "
@@ -300,6 +304,22 @@ def is_told_labels(part: Part) -> None:
         ) from error
     if not torch.allclose(output, by_bits, rtol=0, atol=1e-5):
         raise NotKept("a label as a class number and the same as a one-hot vector give different outputs.")
+
+
+def _know_statistics(network: nn.Module, inputs: Sequence[Tensor]) -> None:
+    """Let every batch norm know the statistics of these inputs, as after training.
+
+    With those that it is built with, of 0 and 1, small first weights make a signal smaller from layer to layer, until
+    nothing of a label is left.
+    """
+    norms = [part for part in network.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    if norms:
+        network.train()(*inputs)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def costs_what_can_be_believed(part: Part) -> None:
