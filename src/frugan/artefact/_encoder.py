@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,11 +45,32 @@ class Encoder(TrainedNetwork):
 
         Raises UserError for an unknown output, and for images or labels that do not fit the network.
         """
-        import numpy as np
-
         name = next(iter(self.outputs)) if output is None else output
         if name not in self.outputs:
             raise UserError(f"This {self.role} has no output '{name}'. {suggest(name, self.outputs)}")
+        return self._look(images, labels, lambda chunk, told: self(chunk, told)[name], self.outputs[name])
+
+    def hidden(self, images: Any, labels: Any = None) -> np.ndarray[Any, Any]:
+        """What its last stage, before the outputs, says of images: float32 ``[n, width]``; arguments as of `encode`.
+
+        Raises UserError as `encode` does, and for a network that does not show its stages.
+        """
+        if not hasattr(self.module, "features"):
+            raise UserError(
+                f"This {self.role} does not show its stages (`features`, see frugan.nets.Attributes). Use encode()."
+            )
+
+        def last(chunk: Tensor, told: Tensor | None) -> Tensor:
+            return self.module.features(chunk, told)[-1].flatten(1)  # pyrefly: ignore
+
+        return self._look(images, labels, last, 0)
+
+    def _look(
+        self, images: Any, labels: Any, look: Callable[[Tensor, Tensor | None], Tensor], size: int
+    ) -> np.ndarray[Any, Any]:
+        """What `look` makes of bytes, chunk by chunk; ``[0, size]`` of none."""
+        import numpy as np
+
         images = np.asarray(images)
         condition = self.condition(len(images) if images.ndim else 0, labels)
         if condition is not None and labels is None:
@@ -61,8 +82,7 @@ class Encoder(TrainedNetwork):
         for number, chunk in enumerate(chunks):
             part = None if condition is None else condition[number * CHUNK : (number + 1) * CHUNK].to(self.device)
             with torch.no_grad():
-                encoded.append(self(chunk, part)[name].float().cpu())
-        size = self.outputs[name]
+                encoded.append(look(chunk, part).float().cpu())
         return np.ascontiguousarray((torch.cat(encoded) if encoded else torch.empty(0, size)).numpy())
 
     @property

@@ -99,7 +99,7 @@ def _make(images: str, kind: str, quality: str, count: int, bits: bool) -> Tenso
     classes = torch.arange(count) % CLASSES
     own = torch.stack([classes % 2, classes // 2], dim=1)  # what images are before they are translated
     asked = torch.stack([1 - own[:, 0], own[:, 1]], dim=1)
-    made = images in ("fake", "returned", "unchanged")
+    made = images in ("fake", "returned", "unchanged", "reconstructed") or kind in metrics.OF_ENCODERS
     fault = quality if made and quality != "good" else ""
     if kind == "labels":
         return (asked if images in ("fake", "unchanged") else own) if bits else classes
@@ -114,9 +114,11 @@ def _make(images: str, kind: str, quality: str, count: int, bits: bool) -> Tenso
             sharp = torch.zeros(count, CLASSES)
         return torch.log_softmax(sharp.float(), dim=1)
     # What is made again is made of images of that set, and very near to them.
-    source = {"returned": "source", "unchanged": "real"}.get(images, "real" if fault == "copied" else images)
-    noise = 0.0 if fault == "copied" or source == images else 0.01
-    if kind == "features":
+    source = {"returned": "source", "unchanged": "real", "reconstructed": "real"}.get(
+        images, "real" if fault == "copied" and kind not in metrics.OF_ENCODERS else images
+    )
+    noise = 0.0 if fault == "copied" or (source == images and kind not in metrics.OF_ENCODERS) else 0.01
+    if kind in ("features", "latents", *metrics.OF_ENCODERS):
         values = 2.0 * classes[:, None] + _noise(source, count, WIDTH) + noise * _noise(f"{images}.again", count, WIDTH)
         values = values[:1].expand_as(values).clone() if fault == "collapsed" else values
         return values + 20.0 if fault == "far" else values

@@ -124,12 +124,22 @@ def _asks_for_translations(metric: Metric, of: MeasurementOfFakes) -> str:
 
 
 def _asks_for_a_generator(metric: Metric, of: MeasurementOfFakes) -> str:
-    if not {need.kind for need in _needs(metric)} & {"generator", "look"}:
+    kinds = {need.kind for need in _needs(metric)}
+    if not kinds & {"generator", "look", "latents"}:
         return ""
     if of.fakes.generator is not None:
-        cut = of.fakes.truncation is not None
+        cut = of.fakes.truncation is not None and "latents" not in kinds
         return f"{metric.name} draws latents of its own, which are not truncated; leave it out." if cut else ""
     return f"{metric.name} asks a generator for images of its own; {of.fakes.name} holds images alone."
+
+
+def _asks_for_an_encoder(metric: Metric, of: MeasurementOfFakes) -> str:
+    if of.fakes.encoder is not None or not metrics.of_encoders(metric):
+        return ""
+    return (
+        f"{metric.name} needs an encoder that was trained with the generator, and {of.fakes.name} has none: evaluate "
+        "the run folder of a recipe such as 'bigan-mnist', or leave it out."
+    )
 
 
 def _asks_more_than_statistics(metric: Metric, of: MeasurementOfFakes) -> str:
@@ -204,9 +214,9 @@ def _asks_for_a_view_of_floats(metric: Metric, of: MeasurementOfFakes) -> str:
 
 
 CHECKS_OF_FAKES: tuple[Callable[[Metric, MeasurementOfFakes], str], ...] = (
-    _asks_for_translations, _asks_for_a_generator, _asks_more_than_statistics, _asks_for_held_out_images,
-    _asks_for_one_class_an_image, _asks_for_labels, _asks_for_larger_images, _asks_for_more_images,
-    _asks_another_view_for_statistics, _asks_for_probabilities, _asks_for_a_view_of_floats,
+    _asks_for_translations, _asks_for_a_generator, _asks_for_an_encoder, _asks_more_than_statistics,
+    _asks_for_held_out_images, _asks_for_one_class_an_image, _asks_for_labels, _asks_for_larger_images,
+    _asks_for_more_images, _asks_another_view_for_statistics, _asks_for_probabilities, _asks_for_a_view_of_floats,
 )  # fmt: skip
 """In this order; the last ones build the view, which may take minutes to train."""
 
@@ -264,7 +274,9 @@ def refusal_of_translations(metric: Metric, of: MeasurementOfTranslations) -> st
 
 
 def _asks_for_latents(metric: Metric, of: MeasurementOfTranslations) -> str:
-    if not any(need.kind in ("generator", "look") for need in _needs(metric)):
+    if not any(need.kind in ("generator", "look", "latents") for need in _needs(metric)) and not metrics.of_encoders(
+        metric
+    ):
         return ""
     return f"{metric.name} asks a generator for images of its own, and a translator makes images of images."
 

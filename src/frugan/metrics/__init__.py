@@ -26,6 +26,9 @@ KINDS = {
     "labels": "class numbers: int64 [count], or attributes [count, bits]",
     "probabilities": "natural logarithms of class probabilities, that is log-softmax values: float [count, classes]",
     "told": "what a classifier of the data predicts, in the form of the data's labels",
+    "encoded": "what the encoder that was trained with the generator finds in them: float [count, size]",
+    "hidden": "what that encoder's last stage says of them, before its outputs: float [count, width]",
+    "latents": "what the fakes were made of: float [count, size]",
     "generator": "what frugan.load returns: called on latents, or .sample(count, seed=...)",
     "look": "a view's function: float images in -1..1, never rounded to bytes, to float features [count, width]",
 }
@@ -38,11 +41,16 @@ SETS = {
     "source": "those that the fakes were translated from, row by row; their labels are those before translation",
     "returned": "the fakes translated back to what their sources are, row by row",
     "unchanged": "the real ones translated to what they are already, row by row",
+    "reconstructed": "what the generator makes of what the encoder finds in the real ones, row by row",
 }
-"""The sets of images. The labels of fakes are those that were asked for. Only translators have the last three sets."""
+"""The sets of images. The labels of fakes are those that were asked for. Only translators have sources and what is made
+of them, and only generators with an encoder have reconstructions."""
 
 TRANSLATED = ("source", "returned", "unchanged")
 """The sets that only translators have."""
+
+OF_ENCODERS = ("encoded", "hidden")
+"""The kinds that only an encoder gives."""
 
 
 class Need(NamedTuple):
@@ -67,8 +75,9 @@ class Metric:
             input has no value (too few images, non-finite features).
         needs: what it needs to see, as words for `parse_need`. ``real``, ``fake``, ``held_out``, ``source`` ... (see
             `SETS`) are features of those images. ``pixels``, ``labels``, ``probabilities`` and ``told`` are those of
-            the fakes; with ``real_``, ``source_`` ... in front, those of the other sets. ``generator`` and ``look`` (a
-            view's function) are also possible. A metric that needs ``told`` or a set in `TRANSLATED` judges
+            the fakes; with ``real_``, ``source_`` ... in front, those of the other sets. So are ``encoded`` and
+            ``hidden``, what an encoder finds in them. ``latents`` of the fakes, ``generator`` and ``look`` (a view's
+            function) are also possible. A metric that needs ``told`` or a set in `TRANSLATED` judges
             translators. A ``?`` behind held-out images (``held_out?``; the argument is called `held_out`) or labels
             (``labels?``) means: None if there are none.
         better: "lower" or "higher".
@@ -105,7 +114,7 @@ def parse_need(need: str) -> Need:
     ``held_out?`` is (held_out, features, optional). Raises UserError for an unknown word.
     """
     accepted = {images: Need(images, "features") for images in SETS}
-    for kind in ("pixels", "labels", "probabilities", "told"):
+    for kind in ("pixels", "labels", "probabilities", "told", *OF_ENCODERS):
         others = {f"{of}_{kind}": Need(of, kind) for of in SETS if of != "fake"}
         accepted |= {kind: Need("fake", kind), **others}
     accepted |= {
@@ -113,7 +122,7 @@ def parse_need(need: str) -> Need:
         for word, asked in accepted.items()
         if asked.kind == "labels" or asked.images == "held_out"
     }
-    accepted |= {kind: Need("fake", kind) for kind in ("generator", "look")}
+    accepted |= {kind: Need("fake", kind) for kind in ("generator", "look", "latents")}
     if need not in accepted:
         raise UserError(f"A metric cannot need '{need}'. {suggest(need, accepted)}")
     return accepted[need]
@@ -125,9 +134,15 @@ def of_translations(metric: Metric) -> bool:
     return any(need.kind == "told" or need.images in TRANSLATED for need in asked)
 
 
+def of_encoders(metric: Metric) -> bool:
+    """Whether `metric` needs an encoder that was trained with the generator."""
+    asked = [parse_need(word) for word in metric.needs]
+    return any(need.kind in OF_ENCODERS or need.images == "reconstructed" for need in asked)
+
+
 def sees_by_itself(metric: Metric) -> bool:
-    """Whether `metric` needs no view, since it uses pixels and labels only."""
-    return all(parse_need(word).kind in ("pixels", "labels") for word in metric.needs)
+    """Whether `metric` needs no view, since it uses pixels, labels, latents and what an encoder finds only."""
+    return all(parse_need(word).kind in ("pixels", "labels", "latents", *OF_ENCODERS) for word in metric.needs)
 
 
 registry = Registry("metric", "frugan.metrics")

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import artefact, data, seeds
-from frugan.batch import ImageShape
+from frugan.batch import ImageShape, to_bytes
 from frugan.data import Dataset
 from frugan.engine.run import RunFolder
+from frugan.games import labels_for
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
     import torch
 
-    from frugan.artefact import Generator
+    from frugan.artefact import Encoder, Generator
 
 BEST = "best"
 """The folder of a run in which training keeps the best checkpoint, if it was asked to."""
@@ -74,6 +75,7 @@ class Fakes:
         run: the generator's run, which keeps values and tells the training data; None if there is no run.
         how: where the images came from, for the protocol.
         truncation: for the latents of the generator, see `frugan.latents.Latents.rows`.
+        encoder: finds latents in images; None if none was trained with the generator.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Fakes:
     run: RunFolder | None
     how: str
     truncation: float | None = None
+    encoder: Encoder | None = None
 
     def images(self, count: int, seed: int, like: Dataset | None) -> Images:
         """The first `count` images of `seed`. A conditional generator gets labels drawn from those of `like`."""
@@ -106,6 +109,34 @@ class Fakes:
         cut = "" if self.truncation is None else f", truncation {self.truncation}"
         return Images(f"made {count} of seed {seed}{cut}", count, labels, tuple(generator.config["classes"]), batches)
 
+    def latents(self, count: int, seed: int) -> torch.Tensor:
+        """The latents ``[count, size]`` that `images` are made of."""
+        assert self.generator is not None  # images have none
+        return self.generator.latents.rows(0, count, seed, self.truncation)
+
+    def reconstructed(self, real: Images) -> Images | None:
+        """What the generator makes of what the encoder finds in `real`, row by row; None without an encoder."""
+        generator, encoder = self.generator, self.encoder
+        if generator is None or encoder is None:
+            return None
+
+        def batches() -> Iterator[torch.Tensor]:
+            import torch
+
+            start = 0
+            for pixels in real.batches():
+                labels = None if real.labels is None else real.labels[start : start + len(pixels)]
+                start += len(pixels)
+                latents = torch.from_numpy(encode(encoder, pixels, labels))
+                told = labels_for(generator.module, labels)
+                with torch.no_grad():
+                    made = generator(
+                        latents.to(generator.device), None if told is None else told.to(generator.device)
+                    )
+                yield to_bytes(made, generator.module.image_range).cpu()  # pyrefly: ignore
+
+        return Images(f"reconstructed {real.key}", real.count, real.labels, real.classes, batches)
+
     def describe(self, count: int, seed: int, like: Dataset | None) -> dict[str, Any]:
         """The facts about these fakes for the protocol."""
         if self.generator is None:
@@ -128,6 +159,12 @@ class Fakes:
         }  # fmt: skip
 
 
+def encode(encoder: Encoder, pixels: torch.Tensor, labels: torch.Tensor | None, kind: str = "encoded") -> Any:
+    """What an encoder finds in bytes ``[n, c, h, w]`` (or its last stage, of the kind "hidden"): ``[n, size]``."""
+    look = encoder.hidden if kind == "hidden" else encoder.encode
+    return look(pixels.permute(0, 2, 3, 1).numpy(), labels=labels_for(encoder.module, labels))
+
+
 def _labels_follow(generator: Generator, like: Dataset | None) -> bool:
     classes = int(getattr(generator.module, "classes", 0))
     return like is not None and like.labels is not None and len(like.classes) == classes > 0
@@ -145,9 +182,10 @@ def _draw_labels(generator: Generator, count: int, seed: int, like: Dataset | No
     return like.labels.index_select(0, rows)
 
 
-def fakes_of(generator: Generator, name: str, run: RunFolder | None) -> Fakes:
-    """The `Fakes` of a generator."""
-    return Fakes(name, ImageShape(*generator.config["image"]), generator, None, run, "made by the generator")
+def fakes_of(generator: Generator, name: str, run: RunFolder | None, encoder: Encoder | None = None) -> Fakes:
+    """The `Fakes` of a generator, with the encoder that was trained with it."""
+    shape = ImageShape(*generator.config["image"])
+    return Fakes(name, shape, generator, None, run, "made by the generator", encoder=encoder)
 
 
 def open_fakes(
@@ -162,7 +200,8 @@ def open_fakes(
     if RunFolder(path).exists() or (path / "config.json").is_file():
         home = path if RunFolder(path).exists() else path.parent if path.name == BEST else None
         run = RunFolder(home) if home is not None and RunFolder(home).exists() else None
-        return fakes_of(artefact.open_shipped(path, role="generator", device=device), str(path), run)
+        generator = artefact.open_shipped(path, role="generator", device=device)
+        return fakes_of(generator, str(path), run, _open_encoder(path, device))
     if not path.exists():
         raise UserError(f"{path} does not exist or is no run, artefact, folder of images or .npz of images.")
     dataset = open_images("", str(path), ("train", "test"), allow_unusable=allow_unusable)
@@ -175,6 +214,14 @@ def open_fakes(
         how = f"images, {lossy}"
         announce(f"{path}: {lossy}. Losses of compression move FID by whole points; write PNGs to be sure.")
     return Fakes(str(path), dataset.shape, None, dataset, None, how)
+
+
+def _open_encoder(path: Path, device: str) -> Encoder | None:
+    """The encoder that a run ships beside its generator; an artefact holds one network alone."""
+    run = RunFolder(path)
+    if not run.exists() or "encoder" not in run.read_json(run.facts)["shipped"]:
+        return None
+    return artefact.open_shipped(path, role="encoder", device=device)
 
 
 def open_images(label: str, source: str, splits: tuple[str, ...], **options: Any) -> Dataset:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frugan import classifying, metrics, views
-from frugan.evaluation.opening.fakes import Images
+from frugan.evaluation.opening.fakes import Images, encode
 from frugan.evaluation.refusals import refusal_of_labels, refusal_of_view
 from frugan.evaluation.values.kept_images import kept_images
 from frugan.metrics import Metric, Need, parse_need
@@ -16,7 +16,7 @@ from frugan.registry import UserError, options_of
 if TYPE_CHECKING:
     import torch
 
-    from frugan.artefact import Generator
+    from frugan.artefact import Encoder, Generator
     from frugan.views import Seen, View
 
 
@@ -33,6 +33,7 @@ class ImageSets(NamedTuple):
     source: Images | None = None
     returned: Images | None = None
     unchanged: Images | None = None
+    reconstructed: Images | None = None
 
     def named(self, name: str) -> Images | None:
         """The set of that name; None if there is none."""
@@ -49,6 +50,8 @@ class MetricInputs:
         build_judge: the same for the classifier that predicts labels. If left out: the view itself.
         batch_size: how many images the view gets at a time.
         announce: called with a line before something slow.
+        encoder: finds latents in images; None if none was trained with the generator.
+        latents: called for the latents that the fakes were made of; None if the fakes are images.
     """
 
     name: str
@@ -57,6 +60,8 @@ class MetricInputs:
     batch_size: int
     announce: Callable[[str], None]
     build_judge: Callable[[], View] | None = None
+    encoder: Encoder | None = None
+    latents: Callable[[], torch.Tensor] | None = None
     _kept: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -85,6 +90,11 @@ class MetricInputs:
             raise UserError(f"{metric.name} needs {need.images} images, but there are none.")
         if need.kind == "pixels":
             return self.keep_pixels(images)
+        if need.kind == "latents":
+            assert self.latents is not None  # else the metric was refused
+            return self.latents()
+        if need.kind in metrics.OF_ENCODERS:
+            return self._encode(images, need.kind)
         if need.kind == "labels":
             return self._find_labels(metric, need, images, sets)
         if need.kind == "told":
@@ -132,6 +142,20 @@ class MetricInputs:
             return views.extract(view, self.read_parts(images), self.batch_size)
 
         return self.keep(f"seen {view.version} {images.key}", see)
+
+    def _encode(self, images: Images, kind: str) -> torch.Tensor:
+        def look() -> torch.Tensor:
+            import torch
+
+            assert self.encoder is not None  # else the metric was refused
+            found, start = [], 0
+            for pixels in self.read_parts(images):
+                labels = None if images.labels is None else images.labels[start : start + len(pixels)]
+                start += len(pixels)
+                found.append(torch.from_numpy(encode(self.encoder, pixels, labels, kind)))
+            return torch.cat(found)
+
+        return self.keep(f"{kind} {images.key}", look)
 
     def _tell_labels(self, images: Images) -> torch.Tensor:
         logs = self.look(images, self.judge).log_probabilities

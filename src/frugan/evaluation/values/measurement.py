@@ -103,7 +103,11 @@ def foresee_measurement(assembly: Assembly, name: str, asked: EvaluationArgument
             "classes": reals.train.classes, "data": {"hash": reals.train.content_hash},
             "averaged": averaged["generator"], "norms": artefact.STANDING if averaged["generator"] else None,
         }  # fmt: skip
-        return _of_fakes(fakes_of(artefact.Generator(game.networks[network], config), name, None), reals, asked)
+        encoder = None
+        if "encoder" in shipped:
+            encoder = artefact.Encoder(game.networks[shipped["encoder"].network], {"role": "encoder"})
+        fakes = fakes_of(artefact.Generator(game.networks[network], config), name, None, encoder)
+        return _of_fakes(fakes, reals, asked)
     translators = {role: one for role, one in shipped.items() if role.startswith("translator")}
     if not translators:
         raise UserError(f"{name} ships {', '.join(shipped)}, which makes no images, so it cannot be evaluated.")

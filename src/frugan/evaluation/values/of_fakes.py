@@ -49,7 +49,10 @@ class MeasurementOfFakes:
     @cached_property
     def inputs(self) -> MetricInputs:
         """The inputs of metrics."""
-        return MetricInputs(self.fakes.name, self.fakes.generator, self.build_view, self.batch_size, self.announce)
+        return MetricInputs(
+            self.fakes.name, self.fakes.generator, self.build_view, self.batch_size, self.announce,
+            encoder=self.fakes.encoder, latents=lambda: self.fakes.latents(self.count, self.seed),
+        )  # fmt: skip
 
     @property
     def view(self) -> View:
@@ -121,6 +124,8 @@ class MeasurementOfFakes:
             "options": self._options(metric),
             **describe_metric(metric),
         }
+        if metrics.of_encoders(metric) and self.fakes.encoder is not None:
+            protocol["encoder"] = self.fakes.encoder.weights_hash
         few = self.too_few(metric)
         if few:
             # A key that other values do not have, so that no table takes both.
@@ -184,9 +189,10 @@ class MeasurementOfFakes:
         if isinstance(self.reals, Statistics):
             return ImageSets(fake, None, None)
         held_out = self.reals.held_out
+        real = self._draw(self.reference(metric), self._real_count(metric))
         return ImageSets(
-            fake, self._draw(self.reference(metric), self._real_count(metric)),
-            None if held_out is None else self._draw(held_out, self.count),
+            fake, real, None if held_out is None else self._draw(held_out, self.count),
+            reconstructed=self.inputs.keep(f"reconstructed {real.key}", lambda: self.fakes.reconstructed(real)),
         )  # fmt: skip
 
     def _draw(self, dataset: Dataset, count: int, skip: int = 0) -> Images:

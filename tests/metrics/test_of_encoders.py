@@ -1,0 +1,76 @@
+"""Metrics of generators with an encoder: reconstruction_ratio, latent_ratio, nearest_neighbour."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from frugan.metrics import Need, find, latent_ratio, nearest_neighbour, of_encoders, parse_need, reconstruction_ratio
+from frugan.registry import UserError
+
+
+def pixels(count: int = 400, seed: int = 0) -> Tensor:
+    return torch.randint(0, 256, (count, 1, 5, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def test_bigan_sheet_5_fact_8_the_ratio_is_0_of_the_identity_and_1_of_a_constant():
+    real = pixels()
+    same = reconstruction_ratio.compute(real_pixels=real, reconstructed_pixels=real)
+    assert same["ratio"] == same["distance"] == 0
+    constant = reconstruction_ratio.compute(real_pixels=real, reconstructed_pixels=real[:1].expand_as(real))
+    assert constant["ratio"] == pytest.approx(1, abs=1e-12)
+    other = reconstruction_ratio.compute(real_pixels=real, reconstructed_pixels=pixels(seed=1))
+    assert abs(other["ratio"] - 1) < 3 * other["standard_error"] < 0.05
+
+
+def test_the_ratio_by_hand_and_its_error_is_the_spread_of_the_ratios_of_many_draws():
+    real, made = pixels(3), pixels(3, seed=1)
+    x, y = real.double() / 255, made.double() / 255
+    own = [float((x[i] - y[i]).square().sum().sqrt()) for i in range(3)]
+    foreign = [float((x[i] - y[i - 1]).square().sum().sqrt()) for i in range(3)]
+    values = reconstruction_ratio.compute(real_pixels=real, reconstructed_pixels=made)
+    assert values["distance"] == pytest.approx(sum(own) / 3, abs=1e-6)
+    assert values["distance_of_others"] == pytest.approx(sum(foreign) / 3, abs=1e-6)
+    assert values["ratio"] == pytest.approx(sum(own) / sum(foreign), abs=1e-6)
+    random = torch.Generator().manual_seed(0)
+    draws = []
+    for _ in range(200):
+        latents, noise = (torch.randn(100, 8, generator=random) for _ in range(2))
+        draws.append(latent_ratio.compute(latents=latents, encoded=0.5 * latents + noise))
+    ratios = torch.tensor([draw["ratio"] for draw in draws])
+    assert draws[0]["standard_error"] == pytest.approx(float(ratios.std()), rel=0.3)
+
+
+def test_nearest_neighbours_by_hand_and_against_the_pixels():
+    real = {"real_encoded": torch.tensor([[0.0], [1.0], [5.0]]), "real_labels": torch.tensor([0, 1, 2])}
+    held_out = {"held_out_encoded": torch.tensor([[0.4], [0.6], [9.0], [-3.0]]),
+                "held_out_labels": torch.tensor([0, 1, 1, 0])}  # fmt: skip
+    bytes_ = {"real_pixels": torch.tensor([0, 10, 20], dtype=torch.uint8).view(3, 1, 1, 1),
+              "held_out_pixels": torch.tensor([1, 2, 9, 30], dtype=torch.uint8).view(4, 1, 1, 1)}  # fmt: skip
+    hidden = {"real_hidden": real["real_encoded"] * -1, "held_out_hidden": torch.zeros(4, 1)}
+    values = nearest_neighbour.compute(**real, **held_out, **bytes_, **hidden)
+    assert values == {
+        "accuracy": 0.75, "standard_error": pytest.approx((0.75 * 0.25 / 4) ** 0.5), "accuracy_hidden": 0.5,
+        "accuracy_pixels": 0.5,
+    }  # fmt: skip
+    with pytest.raises(UserError, match="'held_out_labels' are missing. It needs one class for each of 4 images"):
+        nearest_neighbour.compute(**real, **{**held_out, "held_out_labels": None}, **bytes_, **hidden)
+
+
+def test_what_has_no_ratio_is_refused_in_words():
+    latents = torch.randn(4, 3)
+    with pytest.raises(UserError, match=r"'latents' is \[4, 3\] and 'encoded' \[4, 2\]. Each row"):
+        latent_ratio.compute(latents=latents, encoded=latents[:, :2])
+    with pytest.raises(UserError, match="not finite.*may have diverged"):
+        latent_ratio.compute(latents=latents, encoded=latents / 0)
+    with pytest.raises(UserError, match="all rows of 'real_pixels' are alike"):
+        reconstruction_ratio.compute(real_pixels=pixels(1).expand(3, -1, -1, -1),
+                                     reconstructed_pixels=pixels(1).expand(3, -1, -1, -1))  # fmt: skip
+
+
+def test_a_metric_says_that_it_needs_an_encoder():
+    assert parse_need("held_out_hidden") == Need("held_out", "hidden")
+    assert parse_need("reconstructed_pixels") == Need("reconstructed", "pixels")
+    assert all(of_encoders(find(name)) for name in ("reconstruction_ratio", "latent_ratio", "nearest_neighbour"))
+    assert not of_encoders(find("fid"))

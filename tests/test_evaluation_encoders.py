@@ -1,0 +1,74 @@
+"""The evaluation of a generator with an encoder: what is encoded, made again, and told in the protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import frugan
+from frugan import data
+from frugan.artefact import load
+from frugan.cache import cached_in
+from frugan.registry import UserError
+
+SMALL = {
+    "data.size": 8, "data.limit": 120, "batch_size": 20, "latents.size": 5, "precision": "float32",
+    "generator.hidden": [8, 8], "encoder.hidden": [8, 8], "discriminator.hidden": [8, 8],
+}  # fmt: skip
+METRICS = ["reconstruction_ratio", "latent_ratio", "nearest_neighbour"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bigan")
+    with cached_in(folder / "cache"):
+        frugan.train("bigan-mnist", data="glyphs:digits", images=40, out=folder / "run", changes=SMALL, observers=[])
+        yield folder / "run"
+
+
+def test_what_a_run_with_an_encoder_ships_is_measured_as_by_hand(run):
+    measured = frugan.evaluate(run, metrics=METRICS, view="pixels", count=100, reference="train")
+    found = {one["metric"]: one for one in measured}
+    assert list(found) == METRICS
+    generator, encoder = load(run), load(run, role="encoder")
+    assert found["latent_ratio"]["protocol"]["encoder"] == encoder.weights_hash
+    assert all(one["floor"] is None for one in found.values())
+
+    latents = generator.latents.rows(0, 100, 0)
+    with torch.no_grad():
+        seen = generator(latents)
+    coded = encoder.encode(np.uint8((seen * 255).round().permute(0, 2, 3, 1)))
+    distance = float((latents.double() - torch.from_numpy(coded).double()).norm(dim=1).mean())
+    assert found["latent_ratio"]["values"]["distance"] == pytest.approx(distance, rel=1e-5)
+
+    reference = data.open_dataset("glyphs:digits", split="train", size=8, channels=1, limit=120)
+    values = found["reconstruction_ratio"]["values"]
+    rows = frugan.evaluation.opening.fakes.draw_places(reference, 100)
+    real = reference.images[rows]
+    with torch.no_grad():
+        back = generator(torch.from_numpy(encoder.encode(real.permute(0, 2, 3, 1).numpy())))
+    apart = (real.double() / 255 - (back * 255).round().double() / 255).flatten(1).norm(dim=1).mean()
+    assert values["distance"] == pytest.approx(float(apart), rel=1e-5)
+    assert 0 < found["nearest_neighbour"]["values"]["accuracy_pixels"] <= 1
+
+
+def test_the_last_stage_of_an_encoder(run):
+    encoder = load(run, role="encoder")
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
+    hidden = encoder.hidden(images)
+    assert (hidden.shape, hidden.dtype) == ((40, 8), np.float32)
+    with torch.no_grad():
+        head = torch.tanh(encoder.module.heads["latents"].layer(torch.from_numpy(hidden)) / 2)
+    np.testing.assert_allclose(head.numpy(), encoder.encode(images), atol=1e-6)
+
+
+def test_a_generator_without_an_encoder_is_refused_with_what_has_one(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "fakes.npz", images=rng.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8))
+    np.savez(tmp_path / "real.npz", images=rng.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8))
+    with pytest.raises(UserError, match=r"reconstruction_ratio needs an encoder .* has none: .* such as 'bigan-mnist'"):
+        frugan.evaluate(tmp_path / "fakes.npz", real=str(tmp_path / "real.npz"), metrics="reconstruction_ratio",
+                        view="pixels")  # fmt: skip
