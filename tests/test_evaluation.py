@@ -128,9 +128,9 @@ def test_a_conditional_generator_gets_labels_as_the_data_have_them(
     asked: list[Any] = []
     batches = artefact.Generator.batches
 
-    def listen(self: artefact.Generator, count: int, seed: int = 0, labels: Any = None, **rest: Any) -> Any:
+    def listen(self: artefact.Generator, count: int, seed: int = 0, labels: Any = None, *rest: Any) -> Any:
         asked.append(labels)
-        return batches(self, count, seed, labels, **rest)
+        return batches(self, count, seed, labels, *rest)
 
     monkeypatch.setattr(artefact.Generator, "batches", listen)
     value = evaluate(path, metrics=["fid"], view="pixels", count=1000, device="cpu")[0]
@@ -271,3 +271,14 @@ def test_truncation_needs_normal_latents_and_is_refused_where_there_are_none(run
     np.savez(tmp_path / "images.npz", images=artefact.load(run).sample(20))
     with pytest.raises(UserError, match=r"holds images, which have no latents\. Leave --truncation out"):
         evaluate(tmp_path / "images.npz", real="glyphs:digits", truncation=0.5, device="cpu")
+
+
+def test_a_generator_that_is_told_attributes_is_judged_with_those_of_the_data(tmp_path: Path) -> None:
+    attributes = {"data.attributes": ["hat", "smile"], "generator.labels": True, "discriminator.labels": True}
+    run = tiny(tmp_path / "run", data="portraits", **attributes)
+    (value,) = evaluate(run, metrics=["fid"], view="pixels", count=1000, device="cpu")
+    assert value["protocol"]["labels"] == "drawn from the training labels"
+    generator = artefact.load(run)
+    hats = generator.sample(7, labels=[1, 0])  # in chunks of 32, of which 7 are wanted
+    assert (hats == generator.sample(7, labels=torch.tensor([[1, 0]] * 7))).all()
+    assert (hats != generator.sample(7)).any()

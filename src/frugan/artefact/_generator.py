@@ -73,7 +73,7 @@ class Generator(TrainedNetwork):
             chunk = None
             if wanted is not None:
                 part = wanted[start : start + CHUNK]
-                chunk = torch.cat([part, part.new_zeros(CHUNK - len(part))]).to(self.device)
+                chunk = torch.cat([part, part.new_zeros(CHUNK - len(part), *part.shape[1:])]).to(self.device)
             with torch.no_grad():
                 images = module(latents, chunk) if chunk is not None else module(latents)
             yield to_bytes(images, self._range)[: count - start].cpu()

@@ -167,7 +167,7 @@ def encode(encoder: Encoder, pixels: torch.Tensor, labels: torch.Tensor | None, 
 
 def _labels_follow(generator: Generator, like: Dataset | None) -> bool:
     classes = int(getattr(generator.module, "classes", 0))
-    return like is not None and like.labels is not None and len(like.classes) == classes > 0
+    return like is not None and like.labels is not None and like.conditions == classes > 0
 
 
 def _draw_labels(generator: Generator, count: int, seed: int, like: Dataset | None) -> torch.Tensor | None:
@@ -177,7 +177,7 @@ def _draw_labels(generator: Generator, count: int, seed: int, like: Dataset | No
     if not classes:
         return None
     if like is None or like.labels is None or not _labels_follow(generator, like):
-        return torch.arange(count) % classes
+        return generator.condition(count, None)
     rows = torch.randint(len(like.labels), (count,), generator=seeds.generator(seed, "labels"))
     return like.labels.index_select(0, rows)
 
