@@ -20,7 +20,7 @@ LEVELS = {
     8: ["cli", "__main__"],  # speaks to people
     7: [
         "training", "evaluation", "comparison", "costing", "benching", "reporting", "translating", "checking",
-        "explore",
+        "labelling", "explore",
     ],  # verbs
     6: ["artefact"],  # a shipped network, alive again
     5: ["blueprint", "build", "recipes"],  # names become objects here, and only here

@@ -6,6 +6,7 @@ The public names, imported when first used so that ``frugan --help`` does not wa
     compare(arms, ...)       train twins and tell them apart     load(path)           a shipped generator, alive again
     swap(module, family)     rewrite any module's convolutions   cost(module, *inputs) parameters, MACs, memory
     check(file, ...)         whether own code keeps the contracts             Recipe: what a run is made of
+    classify(run, images)    what a shipped classifier says of images
 """
 
 from __future__ import annotations
@@ -19,18 +20,20 @@ if TYPE_CHECKING:
     from frugan.comparison import compare
     from frugan.costs import cost
     from frugan.evaluation import evaluate
+    from frugan.labelling import classify
     from frugan.recipe import Recipe
     from frugan.surgery import swap
     from frugan.training import train
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "check", "compare", "cost", "evaluate", "load", "swap", "train"]
+__all__ = ["Recipe", "check", "classify", "compare", "cost", "evaluate", "load", "swap", "train"]
 
 _HOMES = {
     "train": "frugan.training",
     "evaluate": "frugan.evaluation",
     "compare": "frugan.comparison",
     "check": "frugan.checking",
+    "classify": "frugan.labelling",
     "load": "frugan.artefact",
     "swap": "frugan.surgery",
     "cost": "frugan.costs",

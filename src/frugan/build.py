@@ -342,16 +342,19 @@ def datasets(
 ) -> dict[str, Dataset]:
     """The data of every stream of the recipe's game; `progress` is called as by `frugan.data.open_dataset`."""
     sets: dict[str, Dataset] = {}
-    streams = games.find(recipe.game.name).streams
+    variant = games.find(recipe.game.name)
+    streams = variant.streams
     for stream in streams:
         data.check_balance(recipe.data_of(stream).balance)  # before anything is read
     for stream in streams:
         wanted = recipe.data_of(stream)
         sets[stream] = data.open_dataset(
             wanted.source, split=wanted.split, size=wanted.size, channels=wanted.channels, only=wanted.only,
-            limit=wanted.limit, attributes=wanted.attributes, exclusive=wanted.exclusive,
-            allow_unusable=allow_unusable, progress=progress,
+            limit=wanted.limit, even_limit=wanted.even_limit, limit_seed=wanted.limit_seed,
+            attributes=wanted.attributes, exclusive=wanted.exclusive, allow_unusable=allow_unusable, progress=progress,
         )
+        if stream in variant.unlabelled:
+            sets[stream] = sets[stream].masked()
     return sets
 
 

@@ -7,7 +7,7 @@ torch needs to build them without.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,8 @@ class RecipeCost:
 
     recipe: Recipe
     networks: Mapping[str, NetworkCost]
+    also: Mapping[str, str] = field(default_factory=dict)
+    """Role in which a run ships a network that makes no images -> its name among `networks`, if that is another."""
 
     def as_dict(self, *, layers: bool = False) -> dict[str, Any]:
         """For JSON: ``{"recipe", "families": {network: {role: family}}, "networks": {network: {"macs", ...}}}``."""
@@ -73,6 +75,8 @@ class RecipeCost:
         families = {
             name: {choice.role: choice.family for choice in network.choices} for name, network in self.networks.items()
         }
+        for role, name in self.also.items():  # by its role too; whoever adds up leaves out what is the same network
+            networks[role] = {**networks[name], "same_network_as": name}
         return {"recipe": self.recipe.name, "families": families, "networks": networks}
 
     def show(self, *, layers: bool = False) -> None:
@@ -126,19 +130,28 @@ def cost_of(
 
     Raises UserError if there is no such recipe or run, or for names, options and keys that do not exist.
     """
-    from frugan import build, costs
+    from frugan import build, costs, games
 
     given = recipe_of(model, code, trust_code)
     recipe = training.resolve(given, family=family, discriminator_family=discriminator_family, changes=changes)
-    build.values(recipe)  # a name that is wrong is told, though nothing here is counted of it
+    values = build.values(recipe)  # a name that is wrong is told, though nothing here is counted of it
     network_costs, planned, makers = {}, build.blueprints(recipe), recipe.makers()
-    for name, (module, layers) in build.networks(recipe).items():
+    built = build.networks(recipe)
+    game = games.find(recipe.game.name).game(
+        **{name: module for name, (module, _) in built.items()}, batch_size=recipe.batch_size, **values,
+        **recipe.game.options,
+    )
+    also = {
+        role: item.network for role, item in game.shipped().items()
+        if planned[item.network].part not in games.MAKERS and role not in built
+    }
+    for name, (module, layers) in built.items():
         blueprint = planned[name]
         times, fused = _latencies(blueprint, module) if latency and name in makers else ([], [])
         priced = costs.cost(module, *blueprint.inputs())
         kernels = _kernels(recipe, blueprint, module) if explain else ()
         network_costs[name] = NetworkCost(priced, tuple(layers.choices), tuple(times), tuple(fused), kernels)
-    return RecipeCost(recipe, network_costs)
+    return RecipeCost(recipe, network_costs, also)
 
 
 def _latencies(blueprint: Blueprint, module: nn.Module) -> tuple[list[Latency], list[Latency]]:
@@ -215,6 +228,8 @@ def _summary_table(costed: RecipeCost) -> Table:
             name, families, f"{cost.parameters:,}", f"{cost.trainable:,}",
             cost.shown_macs, f"{cost.activation_bytes / 1e6:.2f} MB",
         )
+    for role, name in costed.also.items():
+        table.add_row(role, f"is the {name}", "", "", "", "")
     return table
 
 

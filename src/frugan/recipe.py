@@ -55,7 +55,8 @@ class Data:
     classes, or the images that have some attributes; `attributes` are those that the labels shall be, in this order;
     `exclusive` are groups of attributes of which an image has at most one (hair colours), those that other data have
     passed over; `balance` is ``"even"`` to draw every class or combination of attributes equally often; `image_range`
-    is what the discriminator sees, the generator's own range if left out.
+    is what the discriminator sees, the generator's own range if left out. `even_limit` keeps only so many images, as
+    equally many of each class as can be; which ones follows from `limit_seed`, never from the seed of a run.
     """
 
     source: str
@@ -69,6 +70,8 @@ class Data:
     attributes: tuple[str, ...] = ()
     exclusive: tuple[tuple[str, ...], ...] = ()
     balance: str | None = None
+    even_limit: int | None = None
+    limit_seed: int = 0
 
 
 @dataclass(frozen=True)

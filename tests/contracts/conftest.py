@@ -31,6 +31,8 @@ SMALL = {
     "tutorial": Small(12, 8, {"width": 0.25}, {"width": 0.125}),
     "chollet": Small(24, 8, {"width": 0.25}, {"width": 0.125}),
     "biggan": Small(8, 8, {"width": 0.125, "attention": 0}, {"width": 0.125, "attention": 0}),
+    "sgan": Small(8, 8, {"width": 0.125}, {"width": 0.125}),
+    "salimans": Small(8, 8, {"width": 0.05}, {"width": 0.05}),
     "stargan": Small(24, 2, {"width": 0.0625, "blocks": 1}, {"width": 0.0625}),
     "bigan": Small(8, 8, {"width": 0.01}, {"width": 0.01}),
     "bigan_convolutional": Small(16, 8, {"width": 0.125}, {"width": 0.125}),
@@ -82,6 +84,8 @@ def tiny(noise: Path) -> Callable[[str], Recipe]:
         for number, (stream, changed) in enumerate(recipe.streams.items()):
             if "only" in changed:
                 keys[f"streams.{stream}.only"] = [str(one) for one in range(number, 6, 2)]
+            if "even_limit" in changed:
+                keys[f"streams.{stream}.even_limit"] = 10
             if "attributes" in changed:
                 keys[f"streams.{stream}.attributes"] = []
         return recipe.with_changes(keys)

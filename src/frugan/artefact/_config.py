@@ -106,4 +106,5 @@ def where(wanted: Data) -> dict[str, Any]:
     if first not in known or any(Path(part).expanduser().exists() for part in others):
         return {}
     keys = ("source", "size", "channels", "only", "attributes", "limit")
-    return {key: getattr(wanted, key) for key in keys}
+    few = {} if wanted.even_limit is None else {"even_limit": wanted.even_limit, "limit_seed": wanted.limit_seed}
+    return {**{key: getattr(wanted, key) for key in keys}, **few}

@@ -67,6 +67,8 @@ class Checked:
     def _input(self, need: Need, quality: str, count: int, bits: bool) -> Any:
         if need.kind == "generator":
             return self.generator(restless=quality == "far")
+        if need.kind == "classifier":
+            return _Reader(wrong=quality == "far")
         if need.kind == "look":
             return views.build("pixels", dataset=_dataset()).features_of_floats
         return _make(need.images, need.kind, quality, count, bits)
@@ -83,6 +85,17 @@ class Checked:
         with torch.no_grad():
             next(module.parameters()).mul_(20)
         return artefact.Generator(module, made.config)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Tells the classes of the images of `_make` by their brightness; always the next one if it is `wrong`."""
+
+    wrong: bool
+
+    def classify(self, images: Any) -> Any:
+        classes = torch.as_tensor(images).float().mean((1, 2, 3)).sub(60).div(60).round().long().clamp(0, CLASSES - 1)
+        return ((classes + self.wrong) % CLASSES).numpy()
 
 
 def _dataset() -> Dataset:

@@ -1,4 +1,4 @@
-"""Verbs that make networks and images: ``train``, ``sample``, ``translate``."""
+"""Verbs that make networks, and use them on images: ``train``, ``sample``, ``translate``, ``classify``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from tyro.conf import Positional, arg
 
 from frugan.cli._arguments import (
     Code,
+    File,
     Flag,
+    Json,
     Names,
     Number,
     Run,
@@ -17,6 +19,7 @@ from frugan.cli._arguments import (
     Trust,
     Value,
     listed,
+    print_json,
     whole_numbers,
 )
 from frugan.cli._reading import reads
@@ -90,6 +93,39 @@ def translate(
     )
     print(f"{len(written)} files in {out}")
 
+
+
+def classify(
+    run: Run,
+    images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGES ...", help_behavior_hint="(required)")]], *,
+    out: File = None,
+    split: Text = None, device: Text = None, json: Json = False, code: Code = (), trust_code: Trust = False,
+    overwrite: Flag = False,
+) -> None:
+    """Tell the class of images with a trained classifier, and how often it is right where the classes are known.
+
+    Args:
+        run: A run folder or an artefact.
+        images: Image files, folders of them, or a source such as mnist (frugan data list). Class folders with the
+            names of the classifier's classes say what is right. Images are resized as in training.
+        out: Write every image's path, class, probability and own class to this FILE.csv.
+        split: train or test, of a source that has both. If left out: test.
+        device: cpu, cuda ... If left out: the best that this machine has.
+        overwrite: Replace what is at OUT.
+    """
+    from frugan.labelling import classify as tell
+
+    if out is not None and out.suffix != ".csv":
+        raise UserError(f"--out {out}: a table is written; give the name of a FILE.csv.")
+    if out is not None and out.exists() and not overwrite:
+        raise UserError(f"{out} exists; give another --out, or --overwrite.")
+    found = tell(run, images, split=split, device=device, code=code, trust_code=trust_code)
+    if out is not None:
+        found.save(out)
+    if json:
+        print_json(found.as_dict())
+    else:
+        found.show(every=out is None)
 
 
 def _write_images(made: Any, out: Path) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,10 +24,11 @@ from frugan.batch import ImageShape
 from frugan.data import readers
 from frugan.data._attributes import groups_of, numbers_of
 from frugan.data._balance import check_balance
-from frugan.data._convert import Skipped
+from frugan.data._convert import Skipped, suffixes
 from frugan.data._named import NAMED, find_folder, locate
 from frugan.data.batches import Batches
 from frugan.data.pack import (
+    Conversion,
     Pack,
     Progress,
     Wanted,
@@ -34,16 +36,17 @@ from frugan.data.pack import (
     class_numbers,
     content_hash,
     convert_all,
+    convert_items,
     open_content,
     open_pack,
     renumber,
 )
-from frugan.data.readers import SPLITS, Found, Reader
+from frugan.data.readers import SPLITS, Found, Item, Reader
 from frugan.registry import UserError, suggest
 
 __all__ = [
-    "Batches", "CheckReport", "Dataset", "Skipped", "SourceInfo",
-    "check", "check_balance", "contact_sheet", "has_split", "open_dataset", "sources",
+    "Batches", "CheckReport", "Dataset", "Named", "Skipped", "SourceInfo",
+    "check", "check_balance", "contact_sheet", "has_split", "open_dataset", "read_images", "sources",
 ]  # fmt: skip
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
@@ -125,6 +128,57 @@ class Dataset:
             content_hash=content_hash([images.numpy()], labels[kept], images.shape),
         )
 
+    def evenly(self, count: int, seed: int = 0) -> Dataset:
+        """So many of the images, as equally many of each class as can be, in their order. In memory, not packed.
+
+        They are the first ones of each class in a random order of all images that follows from `seed`. So with a
+        larger count the images of a smaller one are among them. If the classes cannot have equally many, some that
+        also follow from `seed` have one more (25 of ten classes: five of two, five of three).
+
+        Raises:
+            UserError: there are no classes, fewer images are asked for than there are classes, or more than a class
+                can give.
+        """
+        if self.labels is None or self.attributes:
+            what = "attributes instead of classes" if self.attributes else "no labels"
+            raise UserError(
+                f"data.even_limit={count}: equally many images of each class are asked for, but {self.title} has "
+                f"{what}. Leave even_limit out, or use data with classes."
+            )
+        classes = len(self.classes)
+        if count < classes:
+            raise UserError(
+                f"data.even_limit={count}: {self.title} has {classes} classes, so give {classes} images or more, one "
+                "of each class."
+            )
+        order = torch.randperm(len(self), generator=seeds.generator(seed, "even limit"))
+        more = torch.randperm(classes, generator=seeds.generator(seed, "even limit", "more"))[: count % classes]
+        wanted = torch.full((classes,), count // classes)
+        wanted[more] += 1
+        there = self.labels.bincount(minlength=classes)
+        if (there < wanted).any():
+            short = int((wanted - there).argmax())
+            raise UserError(
+                f"data.even_limit={count}: that is {int(wanted[short])} images of each class, but {self.title} has "
+                f"only {int(there[short])} of '{self.classes[short]}'. Give {int(there.min()) * classes} or fewer."
+            )
+        labels = self.labels[order]
+        chosen = [order[labels == number][: int(wanted[number])] for number in range(classes)]
+        rows = torch.cat(chosen).sort().values
+        images, kept = self.images.index_select(0, rows), self.labels.index_select(0, rows)
+        return dataclasses.replace(
+            self,
+            name=f"{self.name}[{count} even, seed {seed}]",
+            images=images,
+            labels=kept,
+            folder=None,
+            content_hash=content_hash([images.numpy()], kept.numpy(), images.shape),
+        )
+
+    def masked(self) -> Dataset:
+        """The same images without their labels; what classes there are is still known."""
+        return dataclasses.replace(self, labels=None)
+
 
 @dataclass(frozen=True)
 class SourceInfo:
@@ -135,6 +189,18 @@ class SourceInfo:
     classes: int | None
     get: str
     found: str | None
+
+
+class Named(NamedTuple):
+    """One image: its path in its source, bytes ``[channels, height, width]``, and its class if it has one.
+
+    Of one that cannot be used `pixels` are None, and there is a `reason`.
+    """
+
+    path: str
+    pixels: np.ndarray | None
+    label: str | None
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -170,6 +236,8 @@ def open_dataset(
     attributes: Sequence[str] = (),
     exclusive: Sequence[Sequence[str]] = (),
     limit: int | None = None,
+    even_limit: int | None = None,
+    limit_seed: int = 0,
     allow_unusable: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -187,6 +255,7 @@ def open_dataset(
         exclusive: groups of attributes of which an image has at most one, e.g. hair colours. Groups without any
             attribute of this source are ignored.
         limit: use at most this many images: a random choice, but always the same one.
+        even_limit: use so many images, as equally many of each class as can be; `limit_seed` says which.
         allow_unusable: go on where more than 5 % of the images cannot be used.
         cache: folder instead of ``$FRUGAN_CACHE`` or ``~/.cache/frugan``.
         progress: called now and then while packing, with the images done and the total.
@@ -202,7 +271,7 @@ def open_dataset(
     packed = open_pack(found, split, wanted, allow_unusable=allow_unusable, cache=cache, progress=progress)
     labels, hash_ = _labels(packed, attributes)
     names = tuple(attributes) or packed.attributes
-    return Dataset(
+    whole = Dataset(
         name=packed.name,
         split=split,
         shape=packed.shape,
@@ -216,6 +285,7 @@ def open_dataset(
         attributes=names,
         exclusive=groups_of(packed.name, packed.attributes, names, exclusive),
     )
+    return whole if even_limit is None else whole.evenly(even_limit, limit_seed)
 
 
 def _labels(packed: Pack, attributes: Sequence[str]) -> tuple[Tensor | None, str]:
@@ -249,6 +319,37 @@ def sources() -> list[SourceInfo]:
         named.append(SourceInfo(name, known.what, known.classes or None, known.get, place))
     own = [SourceInfo(kind.typed, kind.what, None, "yours", None) for kind in kinds if not kind.built_in]
     return [*built_in, *named, *own]
+
+
+def read_images(
+    source: str, *, size: tuple[int, int], channels: int, split: str | None = None, cache: Path | None = None
+) -> Iterator[Named]:
+    """The images of a source, or of one image file, each by its path and with its class; nothing is packed.
+
+    They are converted as those that a network is trained on.
+
+    Args:
+        split: ``train`` or ``test``; if left out, test where the source has it.
+
+    Raises UserError if there is no such source, split or file. An image that cannot be used comes with the reason.
+    """
+    wanted = Wanted(size, channels, (), None)
+    path = Path(source).expanduser()
+    if path.is_file() and path.suffix.lower() in suffixes():
+        (only,) = convert_items([Item(str(path), path)], wanted)
+        yield _named(only, None)
+        return
+    if split is None:
+        split = "test" if has_split(source, "test") else "train"
+    content, numbers = open_content(_find(source, split, size, cache), wanted)
+    labels = None if content.attributes else content.labels
+    for number, conversion in zip(numbers, convert_all(content, numbers, wanted), strict=True):
+        yield _named(conversion, None if labels is None else content.classes[int(labels[number])])
+
+
+def _named(conversion: Conversion, label: str | None) -> Named:
+    pixels = None if conversion.converted is None else conversion.converted.pixels
+    return Named(conversion.path, pixels, label, conversion.reason)
 
 
 def check(

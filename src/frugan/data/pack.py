@@ -138,7 +138,7 @@ def convert_all(content: Content, numbers: Sequence[int], wanted: Wanted) -> Ite
         chunks = iter(lambda: _readable(lambda: list(islice(items, _CHUNK))), [])
         waiting: deque[Future[list[Conversion]]] = deque()
         for chunk in chunks:
-            waiting.append(pool.submit(_convert_items, chunk, wanted))
+            waiting.append(pool.submit(convert_items, chunk, wanted))
             if len(waiting) > 4 * threads:
                 yield from waiting.popleft().result()
         while waiting:
@@ -200,7 +200,8 @@ def _readable(read: Callable[[], T]) -> T:
         raise UserError(f"The source cannot be read: {error}") from error
 
 
-def _convert_items(items: list[Item], wanted: Wanted) -> list[Conversion]:
+def convert_items(items: list[Item], wanted: Wanted) -> list[Conversion]:
+    """A few items, converted in order."""
     conversions = []
     for item in items:
         if isinstance(item.content, str):

@@ -102,7 +102,8 @@ def choose_metrics(
 
 def looks_at(metric: Metric, images: str) -> bool:
     """Whether a metric uses these images ("real", "fake" or "held_out")."""
-    return any(need.images == images and need.kind not in ("generator", "look") for need in _needs(metric))
+    alive = ("generator", "look", "classifier")
+    return any(need.images == images and need.kind not in alive for need in _needs(metric))
 
 
 def _needs(metric: Metric) -> list[Need]:
@@ -121,6 +122,15 @@ def _asks_for_translations(metric: Metric, of: MeasurementOfFakes) -> str:
     if not metrics.of_translations(metric):
         return ""
     return f"{metric.name} judges what is made of real images, and {of.fakes.name} translates none; leave it out."
+
+
+def _asks_for_a_classifier(metric: Metric, of: MeasurementOfFakes) -> str:
+    if not metrics.of_classifiers(metric):
+        return ""
+    return (
+        f"{metric.name} judges the classifier that a run ships, and {of.fakes.name} ships none; leave it out, or train "
+        "a recipe that ships one, such as 'sgan'."
+    )
 
 
 def _asks_for_a_generator(metric: Metric, of: MeasurementOfFakes) -> str:
@@ -214,9 +224,10 @@ def _asks_for_a_view_of_floats(metric: Metric, of: MeasurementOfFakes) -> str:
 
 
 CHECKS_OF_FAKES: tuple[Callable[[Metric, MeasurementOfFakes], str], ...] = (
-    _asks_for_translations, _asks_for_a_generator, _asks_for_an_encoder, _asks_more_than_statistics,
-    _asks_for_held_out_images, _asks_for_one_class_an_image, _asks_for_labels, _asks_for_larger_images,
-    _asks_for_more_images, _asks_another_view_for_statistics, _asks_for_probabilities, _asks_for_a_view_of_floats,
+    _asks_for_translations, _asks_for_a_classifier, _asks_for_a_generator, _asks_for_an_encoder,
+    _asks_more_than_statistics, _asks_for_held_out_images, _asks_for_one_class_an_image, _asks_for_labels,
+    _asks_for_larger_images, _asks_for_more_images, _asks_another_view_for_statistics, _asks_for_probabilities,
+    _asks_for_a_view_of_floats,
 )  # fmt: skip
 """In this order; the last ones build the view, which may take minutes to train."""
 
@@ -274,6 +285,8 @@ def refusal_of_translations(metric: Metric, of: MeasurementOfTranslations) -> st
 
 
 def _asks_for_latents(metric: Metric, of: MeasurementOfTranslations) -> str:
+    if metrics.of_classifiers(metric):
+        return f"{metric.name} judges the classifier that a run ships, and translators are judged here: leave it out."
     if not any(need.kind in ("generator", "look", "latents") for need in _needs(metric)) and not metrics.of_encoders(
         metric
     ):

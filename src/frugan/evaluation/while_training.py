@@ -192,6 +192,7 @@ def observer(
     Raises UserError if there are too few images to compare with, or if `best_by` cannot be measured.
     """
     shipped = folder.read_json(folder.facts)["shipped"]
+    _check_shipped(shipped)
     build_view, build_judge = map(functools.cache, view_builders(None, 0, device, tell))
     if "generator" in shipped:
         check_data(next(iter(sets.values())), best_by, build_view)
@@ -204,9 +205,18 @@ def observer(
 
 def check_assembly(assembly: Assembly) -> None:
     """Raise UserError if a recipe's data have too few images for evaluations while it trains."""
+    _check_shipped(assembly.game.shipped())
     if "generator" in assembly.game.shipped():
         stream = next(iter(assembly.game.streams))
         _check_count(open_reals_of(assembly.recipe.data_of(stream), "train").train)
+
+
+def _check_shipped(shipped: Mapping[str, Any]) -> None:
+    if not any(role == "generator" or role.startswith("translator") for role in shipped):
+        raise UserError(
+            f"--evaluate-every measures generators and translators while they train, but this game ships "
+            f"{', '.join(shipped)}. Leave it out, and use frugan evaluate afterwards."
+        )
 
 
 def _check_count(dataset: Dataset) -> None:

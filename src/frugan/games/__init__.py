@@ -134,6 +134,8 @@ class Game(Protocol):
 
     - the methods `state_dict` and `load_state_dict`, for state of its own that a resumed run needs;
     - the attribute `penalties`, see `penalties_of`;
+    - the attribute `unlabelled` on its class: the streams whose labels it must not see. They are taken away before the
+      run begins, so that nothing can follow from them;
     - ``preview(networks, first, seed) -> (images, columns)``, pure like `sample`: the pictures that people see instead
       of samples, so many to a row. `first` holds the first images of each stream with their labels.
     """
@@ -194,6 +196,8 @@ Size = int | Classes | LatentSize
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 SHIPPED = {GENERATOR: "decoder", "translator": "translator", "encoder": "encoder", "classifier": "encoder"}
 """Each role in which a finished run can ship a network -> the part that such a network is."""
+MAKERS = ("decoder", "translator")
+"""The parts that make images. A run that ships none of them shows none, and its images' health is not looked at."""
 _USUAL_ROLES = {"decoder": GENERATOR, "translator": GENERATOR, "encoder": DISCRIMINATOR, "joint": DISCRIMINATOR}
 
 
@@ -243,6 +247,11 @@ class Variant:
     def streams(self) -> tuple[str, ...]:
         """The streams of real images that the game takes from, known before it is built."""
         return tuple(self.game.streams)  # type: ignore[attr-defined]
+
+    @property
+    def unlabelled(self) -> tuple[str, ...]:
+        """The streams whose labels the game must not see."""
+        return tuple(getattr(self.game, "unlabelled", ()))
 
     def options(self) -> dict[str, Any]:
         """The game's own options and their defaults."""

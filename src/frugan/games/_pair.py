@@ -64,10 +64,13 @@ class Pair:
 
     def judge(self, batch: Batch, progress: Progress, name: str) -> Tensor:
         """The discriminator's logits for a batch, augmented as every image that it sees."""
-        images = batch.images
+        return self.score(self.augmented(batch.images, progress, name), batch.labels)
+
+    def augmented(self, images: Tensor, progress: Progress, name: str) -> Tensor:
+        """Images as the discriminator sees them."""
         for number, augmentation in enumerate(self.augment):
             images = augmentation(images, progress.generator(f"augment.{name}.{number}"))
-        return self.score(images, batch.labels)
+        return images
 
     def begin_step(self, real: Batch, fake: Batch, progress: Progress, turn: int | str) -> DiscriminatorStep:
         """One step of the discriminator, on fakes without gradients to the generator; `turn` names it in its round."""

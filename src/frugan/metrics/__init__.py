@@ -30,6 +30,7 @@ KINDS = {
     "hidden": "what that encoder's last stage says of them, before its outputs: float [count, width]",
     "latents": "what the fakes were made of: float [count, size]",
     "generator": "what frugan.load returns: called on latents, or .sample(count, seed=...)",
+    "classifier": "the classifier that a run ships: .classify(bytes [count, height, width, channels]) gives classes",
     "look": "a view's function: float images in -1..1, never rounded to bytes, to float features [count, width]",
 }
 """What a metric can ask to see."""
@@ -77,9 +78,9 @@ class Metric:
             `SETS`) are features of those images. ``pixels``, ``labels``, ``probabilities`` and ``told`` are those of
             the fakes; with ``real_``, ``source_`` ... in front, those of the other sets. So are ``encoded`` and
             ``hidden``, what an encoder finds in them. ``latents`` of the fakes, ``generator`` and ``look`` (a view's
-            function) are also possible. A metric that needs ``told`` or a set in `TRANSLATED` judges
-            translators. A ``?`` behind held-out images (``held_out?``; the argument is called `held_out`) or labels
-            (``labels?``) means: None if there are none.
+            function) are also possible, and ``classifier``, beside which only held-out images may be named. A metric
+            that needs ``told`` or a set in `TRANSLATED` judges translators. A ``?`` behind held-out images
+            (``held_out?``; the argument is called `held_out`) or labels (``labels?``) means: None if there are none.
         better: "lower" or "higher".
         headline: which of the returned numbers is shown in tables.
         least: with fewer images than this in any set, the value is too uncertain for a table.
@@ -122,7 +123,7 @@ def parse_need(need: str) -> Need:
         for word, asked in accepted.items()
         if asked.kind == "labels" or asked.images == "held_out"
     }
-    accepted |= {kind: Need("fake", kind) for kind in ("generator", "look", "latents")}
+    accepted |= {kind: Need("fake", kind) for kind in ("generator", "look", "latents", "classifier")}
     if need not in accepted:
         raise UserError(f"A metric cannot need '{need}'. {suggest(need, accepted)}")
     return accepted[need]
@@ -141,8 +142,14 @@ def of_encoders(metric: Metric) -> bool:
 
 
 def sees_by_itself(metric: Metric) -> bool:
-    """Whether `metric` needs no view, since it uses pixels, labels, latents and what an encoder finds only."""
-    return all(parse_need(word).kind in ("pixels", "labels", "latents", *OF_ENCODERS) for word in metric.needs)
+    """Whether `metric` needs no view: it uses pixels, labels, latents, and what an encoder or a classifier says."""
+    alone = ("pixels", "labels", "latents", "classifier", *OF_ENCODERS)
+    return all(parse_need(word).kind in alone for word in metric.needs)
+
+
+def of_classifiers(metric: Metric) -> bool:
+    """Whether `metric` judges the classifier that a run ships."""
+    return any(parse_need(word).kind == "classifier" for word in metric.needs)
 
 
 registry = Registry("metric", "frugan.metrics")

@@ -30,7 +30,8 @@ def panel(path: Path) -> dict[str, str] | None:
     try:
         train = sources.open_dataset(
             wanted.source, split=wanted.split, size=wanted.size, channels=wanted.channels, only=wanted.only,
-            attributes=wanted.attributes, limit=wanted.limit, allow_unusable=True,
+            attributes=wanted.attributes, limit=wanted.limit, even_limit=wanted.even_limit,
+            limit_seed=wanted.limit_seed, allow_unusable=True,
         )
         generator = artefact.open_shipped(path, role="generator")
     except UserError:

@@ -65,6 +65,8 @@ def _samples(folder: RunFolder) -> dict[str, str] | None:
     if translates(folder.path):
         made = sheet(folder.path)
         return None if made is None else {**made, "caption": made["caption"][0].upper() + made["caption"][1:]}
+    if "generator" not in folder.read_json(folder.facts)["shipped"]:
+        return None  # a classifier alone shows nothing
     generator = artefact.open_shipped(folder.path, role="generator")
     weights = "averaged" if generator.config["averaged"] else "live"
     return {

@@ -182,6 +182,11 @@ def protocol(of: Mapping[str, Any]) -> str:
     if of.get("targets"):
         real = f"{real}, each of {len(of['targets'])} targets by itself"
     norms = f", {of['norms']} statistics" if of.get("norms") else ""
+    if of["fakes"] == "none":
+        return (
+            f"a classifier on {real}; {of['weights']} weights of the {of['checkpoint']} checkpoint, {of['precision']}"
+            f"{code}{few}"
+        )
     truncation = "no truncation" if of["truncation"] is None else f"truncation {of['truncation']}"
     return (
         f"{of['fake_count']:,} fakes against {real}; view {of['view_version']}{accuracy}, resizing {of['resizing']}; "

@@ -238,7 +238,11 @@ def _play_on(
 
 def _next(folder: RunFolder, parts: Parts) -> str:
     """What to type after a run has ended."""
-    if "generator" in parts.game.shipped():
+    shipped = parts.game.shipped()
+    if "classifier" in shipped:
+        made = f"frugan sample {folder.path} --out samples.png, " if "generator" in shipped else ""
+        return f"{made}frugan classify {folder.path} IMAGES, or frugan evaluate {folder.path}"
+    if "generator" in shipped:
         return f"frugan sample {folder.path} --out samples.png, or frugan evaluate {folder.path}"
     return f"look at {folder.samples}, or frugan translate {folder.path} IMAGES --out translated"
 

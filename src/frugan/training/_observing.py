@@ -66,7 +66,7 @@ def observers(
     """All observers of this run: log, previews, health, evaluation, the user's own, and the progress bar."""
     import torch
 
-    from frugan import build, seeds
+    from frugan import build, games, seeds
     from frugan.batch import Batch, from_bytes
     from frugan.engine.health import UNTRAINED, Finding, Health
     from frugan.engine.observers import Guarded, Log, Previews, Watched, find
@@ -104,14 +104,15 @@ def observers(
     shown = {stream: like(PREVIEWS)}
     if hasattr(parts.game, "preview"):
         shown = {name: batches.first(name, PREVIEWS) for name in sets}
-    watching: list[Observer] = [
-        Log(folder),
-        Previews(folder, shown, image_range, recipe.seed),
-        Health(
-            folder, real, like(HEALTH), recipe.seed, tell,
-            classify=_classifier(sets[stream], image_range), classes=classes, translates=translates,
-        ),
-    ]
+    watching: list[Observer] = [Log(folder)]
+    if any(games.SHIPPED[role.partition("_")[0]] in games.MAKERS for role in parts.game.shipped()):
+        watching += [
+            Previews(folder, shown, image_range, recipe.seed),
+            Health(
+                folder, real, like(HEALTH), recipe.seed, tell,
+                classify=_classifier(sets[stream], image_range), classes=classes, translates=translates,
+            ),
+        ]
     if looks.every is not None:
         from frugan.engine.observers import every
         from frugan.evaluation import while_training
@@ -166,7 +167,7 @@ def _classifier(dataset: Dataset, image_range: tuple[float, float]) -> Callable[
     from frugan import views
     from frugan.batch import to_bytes
 
-    if dataset.attributes or not views.is_kept("classifier", dataset):
+    if dataset.attributes or dataset.labels is None or not views.is_kept("classifier", dataset):
         return None
     view = views.build("classifier", dataset=dataset)
 

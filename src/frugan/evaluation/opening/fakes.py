@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,6 +86,11 @@ class Fakes:
     how: str
     truncation: float | None = None
     encoder: Encoder | None = None
+
+    @property
+    def config(self) -> Mapping[str, Any] | None:
+        """What made them and how that was made; None where the images themselves were given."""
+        return None if self.generator is None else self.generator.config
 
     def images(self, count: int, seed: int, like: Dataset | None) -> Images:
         """The first `count` images of `seed`. A conditional generator gets labels drawn from those of `like`."""

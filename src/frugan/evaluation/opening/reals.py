@@ -7,18 +7,37 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from frugan import data
 from frugan.data import Dataset
-from frugan.evaluation.opening.fakes import Fakes, open_images
+from frugan.evaluation.opening.fakes import open_images
 from frugan.recipe import Data, from_run
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
     import torch
+
+    from frugan.batch import ImageShape
+    from frugan.engine.run import RunFolder
+
+class Judged(Protocol):
+    """What is judged by real images: fakes, or a classifier."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shape(self) -> ImageShape: ...
+
+    @property
+    def run(self) -> RunFolder | None: ...
+
+    @property
+    def config(self) -> Mapping[str, Any] | None: ...
+
 
 ENOUGH = 1000
 """A handful of held-out images would be a worse yardstick than the many that were trained on."""
@@ -44,10 +63,10 @@ class Statistics:
 
 
 def open_reals(
-    fakes: Fakes, real: str | None, reference: str | None, *, size: int | None = None, channels: int | None = None,
+    fakes: Judged, real: str | None, reference: str | None, *, size: int | None = None, channels: int | None = None,
     allow_unusable: bool = False,
 ) -> Reals | Statistics:  # fmt: skip
-    """Open the data set or the statistics at `real`; if it is None, the data that the generator was trained on.
+    """Open the data set or the statistics at `real`; if it is None, the data that what is judged was trained on.
 
     Raises UserError if they do not exist, are not the same as in training, or have another shape than the fakes.
     """
@@ -79,7 +98,10 @@ def open_reals_of(wanted: Data, reference: str | None) -> Reals:
         "size": wanted.size, "channels": wanted.channels, "only": wanted.only, "attributes": wanted.attributes,
         "allow_unusable": True,
     }  # fmt: skip
-    train = data.open_dataset(wanted.source, split=wanted.split, limit=wanted.limit, **options)
+    train = data.open_dataset(
+        wanted.source, split=wanted.split, limit=wanted.limit, even_limit=wanted.even_limit,
+        limit_seed=wanted.limit_seed, **options,
+    )
     held_out = None
     if wanted.split != "test" and data.has_split(wanted.source, "test"):
         held_out = data.open_dataset(wanted.source, split="test", **options)
@@ -91,16 +113,17 @@ def describe_data(about: Mapping[str, Any]) -> Data:
     return Data(
         source=about["source"], size=about["size"], channels=about["channels"], limit=about["limit"],
         split=about["split"], only=tuple(about["only"]), attributes=tuple(about.get("attributes", ())),
+        even_limit=about.get("even_limit"), limit_seed=about.get("limit_seed", 0),
     )  # fmt: skip
 
 
-def _open_trained_on(fakes: Fakes, reference: str | None) -> Reals:
+def _open_trained_on(fakes: Judged, reference: str | None) -> Reals:
     """The data that a generator was trained on. Raises UserError if nothing tells which, or they are others now."""
     if fakes.run is not None:
         stream, facts = next(iter(fakes.run.read_json(fakes.run.facts)["data"].items()))
         wanted = from_run(fakes.run).data_of(stream)
-    elif fakes.generator is not None:
-        facts = fakes.generator.config["data"]
+    elif fakes.config is not None:
+        facts = fakes.config["data"]
         if "source" not in facts:
             raise UserError(
                 f"{fakes.name} was trained on {facts['title']}, but it does not say where these data are. Name them: "
@@ -129,7 +152,7 @@ def _choose_reference(source: str, train: Dataset, held_out: Dataset | None, ref
     return Reals(train, held_out, held_out if use_held_out and held_out is not None else train)
 
 
-def _check_shapes(fakes: Fakes, reals: Reals, real: str | None) -> None:
+def _check_shapes(fakes: Judged, reals: Reals, real: str | None) -> None:
     if fakes.shape == reals.reference.shape:
         return
     channels, height, width = fakes.shape

@@ -138,7 +138,10 @@ def open_split(wanted: Data, reference: str | None, allow_unusable: bool) -> Spl
         "size": wanted.size, "channels": wanted.channels, "only": wanted.only, "attributes": wanted.attributes,
         "exclusive": wanted.exclusive, "allow_unusable": allow_unusable,
     }  # fmt: skip
-    train = data.open_dataset(wanted.source, split=wanted.split, limit=wanted.limit, **options)
+    train = data.open_dataset(
+        wanted.source, split=wanted.split, limit=wanted.limit, even_limit=wanted.even_limit,
+        limit_seed=wanted.limit_seed, **options,
+    )
     held_out = wanted.split != "test" and data.has_split(wanted.source, "test")
     if reference == "test" and not held_out and wanted.split != "test":
         raise UserError(f"The data '{wanted.source}' have no held-out images (split test). Use --reference train.")

@@ -25,13 +25,13 @@ FLOORS = 1
 def has_floor(metric: Metric) -> bool:
     """Whether `metric` has a floor: real images can be used instead of fakes.
 
-    It has none if it needs a generator, an encoder or the further outputs of a translator. It has none either if it
+    It has none if it needs a generator, an encoder, a classifier or the further outputs of a translator. Nor if it
     trains classifiers on both kinds of images, which takes minutes and already says what real images reach.
     """
     needs = [parse_need(word) for word in metric.needs]
     kinds = {need.kind for need in needs if need.images == "fake"}
     made = any(need.images in ("returned", "unchanged") for need in needs)
-    own = bool(kinds & {"generator", "look", "latents"}) or metrics.of_encoders(metric)
+    own = bool(kinds & {"generator", "look", "latents", "classifier"}) or metrics.of_encoders(metric)
     return bool(kinds) and not own and not made and Need("held_out", "labels") not in needs
 
 

@@ -7,11 +7,13 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from frugan.evaluation.opening.classifiers import CLASSIFIER, ShippedClassifier, open_classifier
 from frugan.evaluation.opening.fakes import Fakes, fakes_of, open_fakes
 from frugan.evaluation.opening.reals import Reals, Statistics, open_reals, open_reals_of
 from frugan.evaluation.opening.targets import Split, find_targets
 from frugan.evaluation.opening.translators import ShippedTranslators, open_split, open_splits, open_translators
 from frugan.evaluation.opening.view import build_view, view_builders
+from frugan.evaluation.values.of_classifiers import MeasurementOfClassifier
 from frugan.evaluation.values.of_fakes import MeasurementOfFakes
 from frugan.evaluation.values.of_translations import COUNT, MeasurementOfTranslations
 from frugan.registry import UserError
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
 
 class Measurement(Protocol):
-    """What an evaluation measures, and how. There are two: `MeasurementOfFakes` and `MeasurementOfTranslations`.
+    """What an evaluation measures, and how. There are three: `MeasurementOfFakes`, `MeasurementOfTranslations` and
+    `MeasurementOfClassifier`.
 
     Attributes:
         announce: called with a line before something slow, or with something that the user should know.
@@ -78,11 +81,15 @@ def open_measurement(asked: EvaluationArguments) -> Measurement:
             raise UserError(f"{shipping.name} ships translators, which have no latents. Leave --truncation out.")
         splits = open_splits(shipping, asked.real, asked.reference, **of)
         return _of_translators(shipping, splits, asked)
+    alone = open_classifier(asked.fakes, device=device)
+    if alone is not None:
+        return _of_classifier(alone, open_reals(alone, asked.real, asked.reference, **of), asked)
     fakes = open_fakes(asked.fakes, device=device, allow_unusable=asked.allow_unusable, announce=announce)
     if asked.truncation is not None:
         fakes = _truncated(fakes, asked.truncation)
     reals = open_reals(fakes, asked.real, asked.reference, **of)
-    return _of_fakes(fakes, reals, asked)
+    beside = None if fakes.generator is None else open_classifier(asked.fakes, device=device, beside=fakes.generator)
+    return _of_fakes(fakes, reals, asked, beside)
 
 
 def foresee_measurement(assembly: Assembly, name: str, asked: EvaluationArguments) -> Measurement:
@@ -95,19 +102,29 @@ def foresee_measurement(assembly: Assembly, name: str, asked: EvaluationArgument
     recipe, game = assembly.recipe, assembly.game
     shipped = game.shipped()
     averaged = {role: one.averaged and one.network in assembly.averages for role, one in shipped.items()}
-    if "generator" in shipped:
-        network = shipped["generator"].network
-        reals = open_reals_of(recipe.data_of(next(iter(game.streams))), asked.reference)
-        config = {
-            "image": tuple(assembly.blueprints[network].image), "latents": asdict(recipe.latents), "images": 0,
-            "classes": reals.train.classes, "data": {"hash": reals.train.content_hash},
-            "averaged": averaged["generator"], "norms": artefact.STANDING if averaged["generator"] else None,
+
+    def config(role: str, reals: Reals) -> dict[str, Any]:
+        blueprint = assembly.blueprints[shipped[role].network]
+        return {
+            "image": tuple(blueprint.image), "latents": asdict(recipe.latents), "images": 0,
+            "classes": reals.train.classes, "data": {"hash": reals.train.content_hash}, "outputs": blueprint.outputs,
+            "averaged": averaged[role], "norms": artefact.STANDING if averaged[role] else None,
         }  # fmt: skip
-        encoder = None
-        if "encoder" in shipped:
-            encoder = artefact.Encoder(game.networks[shipped["encoder"].network], {"role": "encoder"})
-        fakes = fakes_of(artefact.Generator(game.networks[network], config), name, None, encoder)
-        return _of_fakes(fakes, reals, asked)
+
+    if "generator" in shipped or CLASSIFIER in shipped:
+        reals, reader = open_reals_of(recipe.data_of(next(iter(game.streams))), asked.reference), None
+        if CLASSIFIER in shipped:
+            untrained = artefact.Classifier(game.networks[shipped[CLASSIFIER].network], config(CLASSIFIER, reals))
+            hashes = (open_reals_of(recipe.data_of(stream), None).train.content_hash for stream in game.streams)
+            reader = ShippedClassifier(name, untrained, " ".join(hashes), None)
+        if "generator" in shipped:
+            generator = artefact.Generator(game.networks[shipped["generator"].network], config("generator", reals))
+            encoder = None
+            if "encoder" in shipped:
+                encoder = artefact.Encoder(game.networks[shipped["encoder"].network], {"role": "encoder"})
+            return _of_fakes(fakes_of(generator, name, None, encoder), reals, asked, reader)
+        assert reader is not None
+        return _of_classifier(reader, reals, asked)
     translators = {role: one for role, one in shipped.items() if role.startswith("translator")}
     if not translators:
         raise UserError(f"{name} ships {', '.join(shipped)}, which makes no images, so it cannot be evaluated.")
@@ -135,12 +152,27 @@ def _of_translators(
     )  # fmt: skip
 
 
-def _of_fakes(fakes: Fakes, reals: Reals | Statistics, asked: EvaluationArguments) -> Measurement:
+def _of_classifier(
+    of: ShippedClassifier, reals: Reals | Statistics, asked: EvaluationArguments
+) -> MeasurementOfClassifier:
+    if isinstance(reals, Statistics):
+        raise UserError(
+            f"--real {reals.name} holds statistics, and {of.name} ships a classifier, which is judged by images. Give "
+            "images, or leave --real out."
+        )
+    held_out = reals.reference if reals.train.split == "test" else reals.held_out
+    return MeasurementOfClassifier(of, reals.train, held_out, _announcer(asked), asked.allow_few)
+
+
+def _of_fakes(
+    fakes: Fakes, reals: Reals | Statistics, asked: EvaluationArguments, beside: ShippedClassifier | None
+) -> Measurement:
     announce = _announcer(asked)
     look_through = partial(build_view, asked.view, asked.view_seed, fakes, reals, str(asked.device), announce)
     count = _choose_count(fakes, reals, _number(asked))
     return MeasurementOfFakes(
-        fakes, reals, look_through, count, asked.seed, asked.batch_size, announce, asked.allow_few
+        fakes, reals, look_through, count, asked.seed, asked.batch_size, announce, asked.allow_few,
+        None if beside is None or isinstance(reals, Statistics) else _of_classifier(beside, reals, asked),
     )
 
 

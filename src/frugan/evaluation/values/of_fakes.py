@@ -16,6 +16,7 @@ from frugan.evaluation.refusals import looks_at, refusal_of_fakes
 from frugan.evaluation.values import floors
 from frugan.evaluation.values.inputs import ImageSets, MetricInputs, choose_options, describe_metric
 from frugan.evaluation.values.names import PRIMARY
+from frugan.evaluation.values.of_classifiers import MeasurementOfClassifier
 from frugan.metrics import Metric, Need, parse_need
 from frugan.registry import options_of
 
@@ -33,6 +34,7 @@ class MeasurementOfFakes:
 
     `build_view` is called when the view is first needed; it may have to be trained. `count` is the number of fakes, and
     the largest number of real images. `allow_few` names metrics that may be computed with fewer images than they need.
+    `classifier` is what the run ships beside the generator, if it ships one.
     """
 
     fakes: Fakes
@@ -43,6 +45,7 @@ class MeasurementOfFakes:
     batch_size: int
     announce: Callable[[str], None]
     allow_few: Sequence[str] = ()
+    classifier: MeasurementOfClassifier | None = None
 
     # ------------------------------------------------------------------------------------------------- what it is of
 
@@ -82,6 +85,8 @@ class MeasurementOfFakes:
 
     def refusal(self, metric: Metric) -> str:
         """Why `metric` cannot be computed, in one line that says what to do; empty if it can."""
+        if metrics.of_classifiers(metric) and self.classifier is not None:
+            return self.classifier.refusal(metric)
         return refusal_of_fakes(metric, self)
 
     def unasked(self, chosen: Sequence[Metric]) -> list[Metric]:
@@ -99,6 +104,8 @@ class MeasurementOfFakes:
 
     def too_few(self, metric: Metric) -> str:
         """Which images are fewer than `metric` needs, in words; empty if there are enough."""
+        if metrics.of_classifiers(metric) and self.classifier is not None:
+            return self.classifier.too_few(metric)
         sets = self.sets(metric)
         counts = {"fake": sets.fake} | {
             name: images
@@ -112,6 +119,8 @@ class MeasurementOfFakes:
 
     def protocol(self, metric: Metric) -> dict[str, Any]:
         """The protocol of the value of `metric`: how it is made, as JSON."""
+        if metrics.of_classifiers(metric) and self.classifier is not None:
+            return self.classifier.protocol(metric)
         protocol: dict[str, Any] = {
             **self._compared_with(metric),
             **self.fakes.describe(self.count, self.seed, self._trained_on()),
@@ -165,6 +174,8 @@ class MeasurementOfFakes:
 
     def measure(self, metric: Metric, protocol: dict[str, Any]) -> dict[str, Any]:
         """Measure the value of `metric`, as it is kept in ``metrics.jsonl``. Raises UserError if it has none."""
+        if metrics.of_classifiers(metric) and self.classifier is not None:
+            return self.classifier.measure(metric, protocol)
         if isinstance(self.reals, Statistics) and looks_at(metric, "real"):
             numbers = self._against(self.reals)
         else:

@@ -1,0 +1,140 @@
+"""Labelling: what a trained classifier says of image files or of a source of images, and how often it is right."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from frugan import owncode
+from frugan.owncode import Code
+from frugan.registry import UserError
+
+if TYPE_CHECKING:
+    from frugan.artefact import Classifier
+    from frugan.data import Named
+
+TOGETHER = 1024
+"""Images that are held in memory at a time."""
+
+SHOWN = 40
+"""Of more images than this no lines are printed, only how many are of each class."""
+
+
+class Told(NamedTuple):
+    """One image: its path, the likeliest class and its probability, and its own class if that is known."""
+
+    path: str
+    told: str
+    probability: float
+    own: str | None
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a classifier says of images, in their order; `skipped` are those that could not be used, with reasons."""
+
+    classes: tuple[str, ...]
+    images: tuple[Told, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+    @property
+    def judged(self) -> int:
+        """How many images have a class of their own that the classifier knows."""
+        return sum(image.own in self.classes for image in self.images)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of these that are told right; None if there are none."""
+        return sum(image.told == image.own for image in self.images) / self.judged if self.judged else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "accuracy": self.accuracy, "judged": self.judged, "images": [image._asdict() for image in self.images],
+            "skipped": dict(self.skipped),
+        }
+
+    def save(self, path: Path) -> None:
+        """Write a table with a line for each image."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            lines = csv.writer(file)
+            lines.writerow(Told._fields)
+            lines.writerows((*image[:2], f"{image.probability:.6f}", image.own or "") for image in self.images)
+
+    def show(self, *, every: bool = True) -> None:
+        """Print a line for each image if they are few and `every` is asked for, how many are of each class, and how
+        many are right."""
+        if every and len(self.images) <= SHOWN:
+            for image in self.images:
+                wrong = f"  (it is {image.own})" if image.own in self.classes and image.own != image.told else ""
+                print(f"{image.path}  {image.told}  {image.probability:.3f}{wrong}")
+        counts = Counter(image.told for image in self.images)
+        print(", ".join(f"{counts[name]:,} of {name}" for name in self.classes if counts[name]))
+        if self.accuracy is not None:
+            right = round(self.accuracy * self.judged)
+            print(f"{right:,} of {self.judged:,} images are right: accuracy {self.accuracy:.4f}")
+
+
+def classify(
+    run: str | Path, images: str | Path | Sequence[str | Path], *, split: str | None = None, device: str | None = None,
+    code: Code | None = None, trust_code: bool = False,
+) -> Classification:
+    """What the classifier of a run or an artefact says of images.
+
+    Args:
+        run: a run folder or an artefact that ships a classifier.
+        images: image files, folders of them, or sources as for ``--data``; they are converted as in training.
+        split: "train" or "test" of a source that has both; test if left out.
+        code: your files that add what the network needs; a run remembers its own.
+        trust_code: run the code that a run names even if you have not run it on this machine.
+
+    An image that cannot be read is named and passed over. Raises UserError if there is no classifier, or there are no
+    images.
+    """
+    from frugan.artefact import open_shipped
+    from frugan.engine.precision import choose_device
+
+    given = [images] if isinstance(images, (str, Path)) else list(images)
+    if not given:
+        raise UserError("No images were given. Name files, folders or a source: frugan classify RUN IMAGES.")
+    owncode.load_of(run, code, trust_code=trust_code)
+    classifier: Classifier = open_shipped(run, role="classifier", device=str(choose_device(device)))
+    told: list[Told] = []
+    skipped: list[tuple[str, str]] = []
+    for source in given:
+        named = _read(str(source), classifier, split)
+        while chunk := list(islice(named, TOGETHER)):
+            told += _tell(classifier, [one for one in chunk if one.pixels is not None])
+            skipped += [(one.path, one.reason) for one in chunk if one.pixels is None]
+    for path, reason in skipped:
+        print(f"frugan: set aside: {path}: {reason}", file=sys.stderr)
+    if not told:
+        raise UserError(f"None of the {len(skipped):,} images could be used: frugan data check SOURCE lists why.")
+    return Classification(classifier.classes, tuple(told), tuple(skipped))
+
+
+def _read(source: str, classifier: Classifier, split: str | None) -> Iterator[Named]:
+    from frugan import data
+
+    channels, height, width = classifier.config["image"]
+    return data.read_images(source, size=(height, width), channels=channels, split=split)
+
+
+def _tell(classifier: Classifier, images: Sequence[Named]) -> list[Told]:
+    import numpy as np
+
+    if not images:
+        return []
+    pixels = np.stack([one.pixels for one in images if one.pixels is not None]).transpose(0, 2, 3, 1)
+    found = classifier.probabilities(pixels)
+    return [
+        Told(one.path, classifier.classes[int(row.argmax())], float(row.max()), one.label)
+        for one, row in zip(images, found, strict=True)
+    ]
