@@ -32,7 +32,9 @@ LEVELS = {
         "intervals", "pictures", "kernels",
         "owncode",
     ],  # leaves
-    0: ["arguments", "arithmetic", "batch", "cache", "memory", "registry", "resizing", "seeds"],  # words shared by all
+    0: [
+        "arguments", "arithmetic", "batch", "cache", "memory", "ranges", "registry", "resizing", "seeds",
+    ],  # words shared by all
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 # Verbs are made of verbs (a comparison trains and evaluates) and the command line has two doors.
@@ -43,6 +45,7 @@ SIDEWAYS_PAIRS = {
     ("fusing", "costs"),  # which tells how to copy a network
     ("convs", "kernels"),  # a layer says what it computes, a kernel computes it
     ("arguments", "registry"),  # a slip in the name of an argument is answered as one in that of a variant
+    ("ranges", "registry"),  # a value out of its range is answered as any mistake of the user's
     ("build", "blueprint"),  # a recipe's networks are built one by one
     ("penalties", "kernels"),  # a penalty says which gradients are wanted
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -26,7 +27,9 @@ def test_numbers_of_images_as_typed(text, value):
     assert parse_count(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "k", "many", "0", "-5", "1.5", "0.0001k", "nan", "inf", "1e999", "2G"])
+@pytest.mark.parametrize("text", [
+    "", "k", "many", "0", "-5", "1.5", "0.0001k", "nan", "inf", "1e999", "2G", "1,5", "10,00",
+])
 def test_what_is_no_number_of_images_is_answered_with_what_is(text):
     with pytest.raises(UserError, match="such as 60000, 60k or 2M"):
         parse_count(text)
@@ -110,6 +113,38 @@ def test_a_value_of_another_kind_is_refused_with_the_place(mnist, key, value, to
         return
     with pytest.raises(UserError, match=told):
         mnist.with_changes({key: value})
+
+
+@pytest.mark.parametrize(("key", "value", "told"), [
+    ("batch_size", 0, r"^batch_size=0: give a whole number, 1 or more\.$"),
+    ("learning_rate", -1, r"^players\.generator\.learning_rate=-1\.0: give a number above 0, e\.g\. 2e-4\.$"),
+    ("learning_rate", math.nan, "give a number above 0"), ("learning_rate", math.inf, "give a number above 0"),
+    ("players.generator.clip_value", -1, "give a number above 0"), ("players.generator.clip_norm", 0, "above 0"),
+    ("players.generator.betas", [0.5, 1], "0 or more and below 1"), ("seed", -1, "whole number, 0 or more"),
+    ("averages.generator.half_life", 0, "above 0"), ("averages.generator.half_life", math.nan, "above 0"),
+    ("data.size", -32, "1 or more"), ("data.limit", 0, "1 or more"), ("latents.size", 0, "1 or more"),
+    ("data.image_range", [1, 1], r"^data\.image_range=\(1\.0, 1\.0\): give numbers that rise\.$"),
+    ("rounds", 0, "1 or more"), ("loss.smoothing", math.nan, r"loss\.options\.smoothing=nan: give a finite number"),
+    ("generator.channels", [64, math.inf], r"channels\.1=inf: give a finite number"),
+])
+def test_a_number_out_of_its_range_is_refused_with_what_is_accepted(mnist, key, value, told):
+    with pytest.raises(UserError, match=told):
+        mnist.with_changes({key: value})
+
+
+@pytest.mark.parametrize("change", [{"seed": 1.5}, {"seed": True}, {"rounds": 2.5}, {"batch_size": 0}, {"seed": "1"}])
+def test_python_accepts_what_the_command_line_does_and_no_more(mnist, change):
+    with pytest.raises(UserError, match=r"^Recipe\.\w+=.*: give a whole number"):
+        replace(mnist, **change)
+    with pytest.raises(UserError, match=r"^Player\.betas=.*below 1"):
+        replace(mnist.players["generator"], betas=(0.0, 1.0))
+
+
+def test_numpys_whole_numbers_become_pythons(mnist):
+    numpy = pytest.importorskip("numpy")
+    changed = replace(mnist, seed=numpy.int64(3))
+    assert type(changed.seed) is int
+    assert json.loads(json.dumps(to_dict(changed)))["seed"] == 3
 
 
 def test_whole_numbers_serve_as_floats_and_back(mnist):

@@ -333,6 +333,8 @@ def test_a_folder_in_which_another_process_trains_is_refused(serve, command, tmp
     ("penalties=dragn", "Did you mean 'dragan'"),
     ("batch_size=0", "give a whole number, 1 or more"),
     ("learning_rate=-1", "give a number above 0"),
+    ("generator.width=-1", "width=-1: give a number above 0"),
+    ("players.generator.networks=[discriminator]", "both train 'discriminator'"),
     ("players.generator.optimiser=adm", "Did you mean 'adam'"),
     ("game=adversrial", "Did you mean 'adversarial'"),
     ("game.discriminator_steps=0", "give a whole number, 1 or more"),
@@ -345,6 +347,16 @@ def test_mistakes_are_told_before_any_data_is_opened(serve, command, tmp_path, k
     assert answer["status"] == 2
     assert told in answer["stderr"]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("option", "key", "value"), [
+    ("batch_size", "batch_size", 32), ("images", "images", 10), ("seed", "seed", 3), ("data", "data.source", "mnist"),
+])
+def test_an_option_and_a_key_that_say_different_things_are_refused(option, key, value):
+    given = {"batch_size": 64, "images": "1k", "seed": 4, "data": "glyphs"}[option]
+    with pytest.raises(UserError, match=rf"^--{option.replace('_', '-')} {given} and {key}={value} say different"):
+        training.resolve("mnist", changes={key: value}, **{option: given})
+    assert training.resolve("mnist", changes={"images": 1000}, images="1k").images == 1000
 
 
 def test_images_that_were_set_aside_are_told_when_training_begins(serve, command, tmp_path):

@@ -71,7 +71,6 @@ def assemble(recipe: Recipe, device: torch.device = CPU) -> Assembly:
 
     Raises UserError for whatever cannot work.
     """
-    _check_numbers(recipe)
     if recipe.kernels != "auto":
         Choices(recipe.kernels)
     ordered = _orders(recipe)
@@ -135,6 +134,12 @@ def _check_names(recipe: Recipe, ordered: Mapping[str, Order]) -> None:
                 raise UserError(
                     f"The player '{name}' trains '{network}', but the game has no such network. "
                     f"{suggest(network, ordered)}"
+                )
+            others = [other for other, one in recipe.players.items() if other != name and network in one.networks]
+            if others:
+                raise UserError(
+                    f"The players '{name}' and '{others[0]}' both train '{network}', so each would undo what the other "
+                    f"does. Take it out of players.{name}.networks or players.{others[0]}.networks."
                 )
         optimisers.check(player.optimiser.name, player.optimiser.options)
         schedule = schedules.find(player.schedule.name, **player.schedule.options)
@@ -224,20 +229,6 @@ def _left_as_they_are(recipe: Recipe, name: str, choices: Sequence[convs.LayerCh
         f"{name}: standard layers for {', '.join(roles)}; the family '{family}' declines: {reason}."
         for (family, reason), roles in declined.items()
     ]
-
-
-def _check_numbers(recipe: Recipe) -> None:
-    """Numbers that no part would notice before it is too late."""
-    counts = {
-        "batch_size": recipe.batch_size, "images": recipe.images, "rounds": recipe.rounds,
-        "latents.size": recipe.latents.size, "data.size": recipe.data.size,
-    }
-    for key, count in counts.items():
-        if count is not None and count < 1:
-            raise UserError(f"{key}={count}: give a whole number, 1 or more.")
-    for name, player in recipe.players.items():
-        if not 0 < player.learning_rate < float("inf"):
-            raise UserError(f"players.{name}.learning_rate={player.learning_rate}: give a number above 0, e.g. 2e-4.")
 
 
 def _check_streams(recipe: Recipe) -> None:

@@ -16,18 +16,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from frugan.ranges import Checked, Range, checked
 from frugan.registry import UserError, suggest
 
 if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
 
 FORMAT = 1
+
+Positive = Annotated[int, Range(1)]
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(Checked):
     """Which images: a source (see ``frugan data list``), its split, and the size that all are brought to.
 
     `classes` is how many the source is expected to have, or how many attributes (0: unlabelled); `only` keeps some
@@ -60,13 +65,13 @@ class Data:
     """
 
     source: str
-    size: int
-    channels: int
-    classes: int = 0
+    size: Positive
+    channels: Positive
+    classes: Annotated[int, Range(0)] = 0
     split: str = "train"
     only: tuple[str | int, ...] = ()
-    limit: int | None = None
-    image_range: tuple[float, float] | None = None
+    limit: Annotated[int | None, Range(1)] = None
+    image_range: Annotated[tuple[float, float] | None, Range(rising=True)] = None
     attributes: tuple[str, ...] = ()
     exclusive: tuple[tuple[str, ...], ...] = ()
     balance: str | None = None
@@ -101,7 +106,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Player:
+class Player(Checked):
     """Which networks are trained together, and how.
 
     `optimiser` is one of `frugan.optimisers`, which say what they use of `betas`, `epsilon` and `weight_decay`.
@@ -110,38 +115,38 @@ class Player:
     """
 
     networks: tuple[str, ...]
-    learning_rate: float = 2e-4
+    learning_rate: Annotated[float, Range(above=0, such_as="2e-4")] = 2e-4
     optimiser: Choice = field(default_factory=lambda: Choice("adam"))
-    betas: tuple[float, float] = (0.5, 0.999)
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
-    clip_norm: float | None = None
-    clip_value: float | None = None
+    betas: Annotated[tuple[float, float], Range(0, below=1)] = (0.5, 0.999)
+    epsilon: Annotated[float, Range(0)] = 1e-8
+    weight_decay: Annotated[float, Range(0)] = 0.0
+    clip_norm: Annotated[float | None, Range(above=0)] = None
+    clip_value: Annotated[float | None, Range(above=0)] = None
     schedule: Choice = field(default_factory=lambda: Choice("constant"))
 
 
 @dataclass(frozen=True)
-class Average:
+class Average(Checked):
     """An averaged copy of a network: its half-life in images, when it begins, and how fast it may lengthen.
 
     With `ramp` the half-life is at most this share of the images seen, so that short runs are averaged over less.
     """
 
-    half_life: float = 10_000.0
-    start: int = 0
-    ramp: float | None = None
+    half_life: Annotated[float, Range(above=0)] = 10_000.0
+    start: Annotated[int, Range(0)] = 0
+    ramp: Annotated[float | None, Range(above=0)] = None
 
 
 @dataclass(frozen=True)
-class LatentsChoice:
+class LatentsChoice(Checked):
     """How many latents, and whether they are normal or uniform on [-1, 1]."""
 
-    size: int = 100
+    size: Positive = 100
     distribution: str = "normal"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Checked):
     """All settings of a run. `system`, `source` and `expects` are shown to people and change nothing."""
 
     name: str
@@ -151,7 +156,7 @@ class Recipe:
     data: Data
     networks: dict[str, Network]
     players: dict[str, Player]
-    images: int
+    images: Positive
     game: Choice = field(default_factory=lambda: Choice("adversarial"))
     loss: Choice = field(default_factory=lambda: Choice("non_saturating"))
     penalties: tuple[Choice, ...] = ()
@@ -159,9 +164,9 @@ class Recipe:
     latents: LatentsChoice = field(default_factory=LatentsChoice)
     averages: dict[str, Average] = field(default_factory=dict)
     streams: dict[str, dict[str, Any]] = field(default_factory=dict)
-    batch_size: int = 64
-    rounds: int | None = None
-    seed: int = 0
+    batch_size: Positive = 64
+    rounds: Annotated[int | None, Range(1)] = None
+    seed: Annotated[int, Range(0)] = 0
     precision: str = "auto"
     kernels: str = "auto"
 
@@ -295,7 +300,9 @@ def _parted(text: str, separator: str) -> list[str] | None:
 def parse_count(text: str | int) -> int:
     """A number of images as typed: 60000, 60k, 2M. Raises UserError."""
     factors = {"k": 1_000, "m": 1_000_000}
-    stripped = str(text).strip().lower().replace("_", "").replace(",", "")
+    stripped = str(text).strip().lower()
+    if re.fullmatch(r"\d{1,3}([,_]\d{3})+", stripped):  # 60,000; but 1,5 is somebody's one and a half
+        stripped = re.sub("[,_]", "", stripped)
     try:
         number = float(stripped[:-1]) * factors[stripped[-1]] if stripped[-1:] in factors else float(stripped)
     except ValueError:
@@ -362,7 +369,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         ]
         if missing:
             raise UserError(f"{where}: the field '{missing[0]}' is missing.")
-        return kind(**{key: _read(hints[key], item, f"{where}.{key}") for key, item in value.items()})
+        read = {key: _read(hints[key], item, f"{where}.{key}") for key, item in value.items()}
+        return kind(**checked(kind, read, where))
     if origin is dict and isinstance(value, Mapping):
         return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin is tuple and isinstance(value, (list, tuple)):
@@ -372,6 +380,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         pairs = enumerate(zip(kinds, value, strict=True))
         return tuple(_read(each, item, f"{where}.{number}") for number, (each, item) in pairs)
     if kind is Any:
+        _check_finite(value, where)
         return value
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
@@ -381,6 +390,15 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return value
     name = getattr(kind, "__name__", str(kind))
     raise UserError(f"{where} is {value!r}, but it must be of type {name}.")
+
+
+def _check_finite(value: Any, where: str) -> None:
+    """Raise UserError for a number in an option's value, or in a list of them, that is nan or infinite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{where}={value}: give a finite number.")
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        _check_finite(item, f"{where}.{key}")
 
 
 def _change(tree: dict[str, Any], path: list[str], value: Any, key: str, recipe: Recipe) -> None:

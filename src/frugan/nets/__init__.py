@@ -149,5 +149,10 @@ def check(name: str, part: str, given: dict[str, Any]) -> None:
 
 
 def scaled(channels: int, width: float) -> int:
-    """A channel count made wider or thinner: rounded to the nearest whole number, at least 1."""
+    """A channel count made wider or thinner: rounded to the nearest whole number, at least 1.
+
+    Raises UserError for a width that is not above 0.
+    """
+    if not 0 < width < float("inf"):
+        raise UserError(f"width={width}: give a number above 0, e.g. 0.5 for half as many channels.")
     return max(1, round(channels * width))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import __version__, memory, recipes
-from frugan.arguments import Init, taking
+from frugan.arguments import Changes, Init, taking
 from frugan.owncode import CodeFile
 from frugan.recipe import Recipe, parse_count, to_dict
 from frugan.registry import UserError, suggest
@@ -92,6 +92,7 @@ def _recipe_of(asked: TrainingArguments) -> Recipe:
     if asked.data is not None:
         recipe = replace(recipe, data=replace(recipe.data, source=asked.data))
     if asked.changes:
+        _check_said_once(asked, asked.changes)
         recipe = recipe.with_changes(asked.changes)
     if asked.images is not None:
         recipe = replace(recipe, images=parse_count(asked.images), rounds=None)
@@ -101,6 +102,18 @@ def _recipe_of(asked: TrainingArguments) -> Recipe:
         recipe = _with_init(recipe, asked.init)
     given: dict[str, Any] = {"seed": asked.seed, "batch_size": asked.batch_size, "precision": asked.precision}
     return replace(recipe, **{name: value for name, value in given.items() if value is not None})
+
+
+def _check_said_once(asked: TrainingArguments, changes: Changes) -> None:
+    """Raise UserError where an option and a key give one setting different values."""
+    for option in ("images", "rounds", "batch_size", "seed", "precision", "data"):
+        value, key = getattr(asked, option), "data.source" if option == "data" else option
+        if value is None or key not in changes:
+            continue
+        alike = parse_count(value) if option == "images" else value
+        if alike != changes[key]:
+            option = option.replace("_", "-")
+            raise UserError(f"--{option} {value} and {key}={changes[key]} say different things. Give one of them.")
 
 
 def _with_init(recipe: Recipe, init: Init) -> Recipe:
