@@ -54,7 +54,7 @@ def test_nearest_neighbours_by_hand_and_against_the_pixels():
         "accuracy": 0.75, "standard_error": pytest.approx((0.75 * 0.25 / 4) ** 0.5), "accuracy_hidden": 0.5,
         "accuracy_pixels": 0.5,
     }  # fmt: skip
-    with pytest.raises(UserError, match="'held_out_labels' are missing. It needs one class for each of 4 images"):
+    with pytest.raises(UserError, match=r"'held_out_labels' are missing. It needs one class for each of 4 images"):
         nearest_neighbour.compute(**real, **{**held_out, "held_out_labels": None}, **bytes_, **hidden)
 
 
@@ -62,7 +62,7 @@ def test_what_has_no_ratio_is_refused_in_words():
     latents = torch.randn(4, 3)
     with pytest.raises(UserError, match=r"'latents' is \[4, 3\] and 'encoded' \[4, 2\]. Each row"):
         latent_ratio.compute(latents=latents, encoded=latents[:, :2])
-    with pytest.raises(UserError, match="not finite.*may have diverged"):
+    with pytest.raises(UserError, match=r"not finite.*may have diverged"):
         latent_ratio.compute(latents=latents, encoded=latents / 0)
     with pytest.raises(UserError, match="all rows of 'real_pixels' are alike"):
         reconstruction_ratio.compute(real_pixels=pixels(1).expand(3, -1, -1, -1),
