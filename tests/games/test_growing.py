@@ -156,7 +156,7 @@ def test_batches_and_rates_follow_the_size():
 
 
 def test_networks_that_do_not_grow_are_refused():
-    told = r"the discriminator does not\. Set networks\.discriminator\.architecture=growing, or game=adversarial"
+    told = r"the discriminator does not\. Set discriminator\.architecture=growing, or game=adversarial"
     with pytest.raises(UserError, match=told):
         build.assemble(small_recipe(**{"networks.discriminator": {"architecture": "dcgan"}}))
 

@@ -96,7 +96,7 @@ class Growing:
             if not hasattr(network, "grow"):
                 raise UserError(
                     f"The game 'growing' needs networks that grow, and the {name} does not. Set "
-                    f"networks.{name}.architecture=growing, or game=adversarial."
+                    f"{name}.architecture=growing, or game=adversarial."
                 )
         top, side = both["generator"].top, both["generator"].image.height
         self.growth = Growth(steady, fading, top)

@@ -49,8 +49,8 @@ class MinibatchDeviation(nn.Module):
         if size == 1 < count:
             raise UserError(
                 f"The discriminator compares images in groups of up to {most}, and {count} images in a batch of one "
-                f"process cannot be divided so. Give a batch that is a multiple of {most}, or minibatch=none for the "
-                "discriminator."
+                f"process cannot be divided so. Give a batch that is a multiple of {most}, or "
+                "discriminator.minibatch=none."
             )
         return size
 

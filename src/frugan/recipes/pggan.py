@@ -108,7 +108,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "d": _REVISED,
     "e*": {**_REVISED, "discriminator.minibatch": "discrimination"},
     "e": _DEVIATION,
-    "f": {key: value for key, value in _DEVIATION.items() if key == "generator.normalisation"},
+    "f": {"generator.normalisation": "none"},
     "g": {},
     "h": {"generator.channels": 8192, "discriminator.channels": 8192},
 }
