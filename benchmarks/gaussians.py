@@ -1,10 +1,12 @@
 """E-GAN's first experiment: how many of 8 Gaussians on a ring, or of 25 on a grid, does a generator of points find?
 
-All mutations, then each alone, with equal updates; the nets and numbers of the authors' Theano code (arXiv 1803.00657),
-which trains up to 100,000 rounds. frugan's own data are images of bytes, but a game takes any batches and networks that
+All mutations, then each alone, with equal updates; the data, nets and gamma of the authors' Theano code (arXiv
+1803.00657). That trains up to 100,000 rounds with a rate of 1e-4 and fitness on 256 points; here it is 1,000 rounds
+with 1e-3 and 64 points. frugan's own data are images of bytes, but a game takes any batches and networks that
 it is given. A mode is found if one of 512 samples lies within four deviations of it.
 
 Predicted: in so few rounds no arm finds all 25; the ring is found by `non_saturating` and by evolution, not by all.
+On the ring evolution did not find it, and why is told in docs/results/egan.md.
 
 Gate: evolution finds as many modes as the median of its losses alone.
 """
@@ -28,7 +30,7 @@ from frugan.latents import Latents
 TURNS, STEPS, LATENTS = torch.arange(8) * torch.pi / 4, torch.arange(-4.0, 5.0, 2.0), Latents(2, "uniform")
 RING = 2 * torch.stack([TURNS.cos(), TURNS.sin()], 1)
 DATA = {"ring": (RING / 1.414, 0.02 / 1.414), "grid": (torch.cartesian_prod(STEPS, STEPS) / 2.828, 0.05 / 2.828)}
-ROUNDS, GAMMA, SEED = 1500, 2.0, 0
+ROUNDS, RATE, GAMMA, SEED = 1000, 1e-3, 2.0, 0
 
 
 class Points:
@@ -59,7 +61,7 @@ class Network(nn.Module):
 
 
 def player(name: str, network: nn.Module, beta: float) -> Player:
-    return Player(name, {name: network}, lambda weights: torch.optim.Adam(weights, 1e-4, betas=(beta, 0.999)))
+    return Player(name, {name: network}, lambda weights: torch.optim.Adam(weights, RATE, betas=(beta, 0.999)))
 
 
 def train(points: Any, mutations: list[str], rounds: int) -> Tensor:
@@ -68,7 +70,7 @@ def train(points: Any, mutations: list[str], rounds: int) -> Tensor:
     made, judged = Network(dense(2, nn.Identity()), False), Network(dense(1, nn.BatchNorm1d(512)), True)
     game = Evolutionary(
         judged, generator=made, batch_size=64, latents=LATENTS, loss=losses.find("non_saturating"), gamma=GAMMA,
-        mutations=mutations, evaluation=256, discriminator_steps=1,
+        mutations=mutations, discriminator_steps=1,
     )  # fmt: skip
     players = {name: player(name, network, 0.5 * (network is made)) for name, network in game.networks.items()}
     parts = Parts(game, points, Update(players), {}, SEED, torch.device("cpu"))
@@ -91,7 +93,7 @@ def main() -> None:
     show(["modes found, share of samples near one", *data], [[arm, *row.values()] for arm, row in found.items()])
     evolved, *alone = ([row[name][0] for name in data] for row in found.values())
     met = all(one >= statistics.median(others) for one, *others in zip(evolved, *alone, strict=True))
-    result = {"rounds": rounds, "gamma": GAMMA, "seed": SEED, "found": found}
+    result = {"rounds": rounds, "rate": RATE, "gamma": GAMMA, "seed": SEED, "found": found}
     finish(options, result, met=met, gate="evolution finds as many modes as the median of its losses alone")
 
 
