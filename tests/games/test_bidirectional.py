@@ -214,6 +214,21 @@ def test_a_stochastic_encoder_is_ordered_with_deviations():
 # --------------------------------------------------------------------------------------------------------------- it all
 
 
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("bigan-mnist", (1_953_792, 1_902_592, 1_903_616)), ("bigan-64", (6_050_880, 5_945_792, 4_494_784)),
+        ("ali-cifar10", (981_152, 3_118_496, 2_611_009)),
+    ],
+)  # fmt: skip
+def test_bigan_sheet_2_recipes_have_the_published_networks(name, counts):
+    blueprints = build.blueprints(recipes.find(name))
+    with torch.device("meta"):
+        built = {network: blueprint.build()[0] for network, blueprint in blueprints.items()}
+    found = {network: sum(one.numel() for one in module.parameters()) for network, module in built.items()}
+    assert found == dict(zip(("generator", "encoder", "discriminator"), counts, strict=True))
+
+
 def test_bigan_sheet_5_fact_10_64_images_are_learnt_by_heart():
     """Loose: with the pairs of one side swapped, or one label not flipped, the ratio stays at 1.
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from frugan.batch import ImageShape
 from frugan.convs import Layers
+from frugan.costs import cost
 from frugan.nets import find
 from frugan.registry import UserError
 
@@ -81,6 +82,7 @@ def test_bigan_sheet_2c_weights_begin_small_and_biases_at_0(make):
 
 def test_bigan_sheet_2c_the_decoder_has_a_bias_for_every_number_and_the_joint_part_maxout_and_dropout(make):
     decoder = make("ali", "decoder", (3, 32, 32), 8, width=0.1)
+    assert not cost(decoder.eval(), (1, 8)).notes
     with torch.no_grad():
         decoder.body[-1].bias[2, 5, 7] = 20.0
     made = decoder(torch.randn(2, 8))

@@ -96,6 +96,10 @@ class Output(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return torch.sigmoid(self.convolution(images) + self.bias)
 
+    def macs(self, input_shape: tuple[int, ...]) -> int:
+        """None besides those of the convolution: the bias is added."""
+        return 0
+
 
 class Maxout(nn.Module):
     """The larger of each two neighbouring channels (Goodfellow et al. 2013, arXiv 1302.4389): half as many are left."""

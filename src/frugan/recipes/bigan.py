@@ -16,7 +16,8 @@ def bigan_mnist() -> Recipe:
     """BiGAN's dense networks for digits, as the authors' code has and trains them: 28 x 28, 50 uniform latents.
 
     The authors train for 20 million images, and let the rate fall over the second half; here it stays. Ours: averaged
-    copies of generator and encoder.
+    copies of generator and encoder. The encoder's latents lie in -1 to 1: for ``latents.distribution=normal`` give
+    ``encoder.bounded=[]`` too.
     """
     return Recipe(
         name="bigan-mnist", system="BiGAN", source="Donahue, Krähenbühl, Darrell 2016, arXiv 1605.09782; its code",
