@@ -54,7 +54,7 @@ def test_help_and_editors_see_every_argument() -> None:
 
 
 def test_a_slip_in_the_name_of_an_argument_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"greet\(\) has no argument 'tiems'. Did you mean 'times'\? Accepted: loud"):
+    with pytest.raises(UserError, match=r"greet\(\) has no argument 'tiems'. Did you mean 'times'\? Choose from: loud"):
         greet("Ada", tiems=2)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="name"):
         greet()  # type: ignore[call-arg]

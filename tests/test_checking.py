@@ -103,7 +103,7 @@ BROKEN: dict[str, tuple[str, list[tuple[str, str]], str, str]] = {
     ),
     "first weights, variance": (
         "rule for first weights", [("2 / standard.fans[0]", "1 / standard.fans[0]")], "says the variance that it draws",
-        "return the variance of what `draw` gives",
+        "return the variance of what `draw` makes",
     ),
     "first weights, unseeded": (
         "rule for first weights", [("        torch.nn.init.kaiming_normal_(part.weight)",
@@ -145,7 +145,7 @@ BROKEN: dict[str, tuple[str, list[tuple[str, str]], str, str]] = {
     ),
     "network, drawn": (
         "network", [("return self.body(joined(latents", "return self.body(torch.randn_like(latents) + joined(latents")],
-        "is its state", "nothing be drawn",
+        "is its state", "use no randomness",
     ),
     "network, twice": (
         "network", [('layers.up("output"', 'layers.up("up.0"')], "is built by every family", "give each its own",
@@ -164,7 +164,7 @@ BROKEN: dict[str, tuple[str, list[tuple[str, str]], str, str]] = {
     "game, idle": (
         "game", [("for number in range(self.tries):", "for number in range(0):"),
                  ('"generator.loss": tried[0]', '"generator.loss": step.values["loss"]')],
-        "plays a round", "'generator' has a player and does not move",
+        "plays a round", "'generator' has a player, but a round does not change it",
     ),
     "game, unseeded": (
         "game", [("self.latents.draw(self.batch_size, progress.generator(name))",
@@ -176,7 +176,7 @@ BROKEN: dict[str, tuple[str, list[tuple[str, str]], str, str]] = {
         "game", [("self.penalties = by_name", "self.rounds = 0\n        self.penalties = by_name"),
                  ("real = batches.take(", "self.rounds += 1\n        real = batches.take("),
                  ('progress.generator(name))', 'progress.generator(f"{name}.{self.rounds}"))')],
-        "resumes bit for bit", "belongs into state_dict()",
+        "resumes bit for bit", "with state_dict()",
     ),
     "game, sample": (
         "game", [("self.latents.rows(0, like.count, seed)", "self.latents.draw(like.count, torch.default_generator)"),
@@ -187,7 +187,7 @@ BROKEN: dict[str, tuple[str, list[tuple[str, str]], str, str]] = {
         "game", [("labels_for(discriminator, labels))", "labels_for(discriminator, swapped(labels)))"),
                  ("class Patient", "def swapped(labels):\n    return None if labels is None else labels.flip(0)\n\n\n"
                   "class Patient")],
-        "judges fakes with their own labels", "labels travel with their images",
+        "judges fakes with their own labels", "give each image its own label",
     ),
     "game, role": (
         "game", [('{"generator": Shipped("generator")}', '{"painter": Shipped("generator")}')], "holds what it ordered",
@@ -235,7 +235,7 @@ BROKEN: dict[str, tuple[str, list[tuple[str, str]], str, str]] = {
     ),
     "augmentation, cut off": (
         "augmentation", [("return images + ", "return images.detach() + ")], "lets gradients through",
-        "no gradient leads",
+        "no gradient reaches the images",
     ),
     "optimiser, rate": (
         "optimiser", [('sub_(group["lr"] *', "sub_(0.001 *")], "goes by the rate of its groups", 'group["lr"]',
@@ -267,7 +267,7 @@ BROKEN: dict[str, tuple[str, list[tuple[str, str]], str, str]] = {
         "gives named numbers", "float(tensor)",
     ),
     "metric, way": (
-        "metric", [('better="lower"', 'better="higher"')], "says which way is better", "is it the other way round",
+        "metric", [('better="lower"', 'better="higher"')], "says which way is better", "is `better` wrong",
     ),
     "metric, needs": (
         "metric", [('("pixels", "real_pixels")', '("pixels",)')], "needs what it takes", "must be the same",
@@ -276,10 +276,10 @@ BROKEN: dict[str, tuple[str, list[tuple[str, str]], str, str]] = {
         "metric", [('    return {"brightness"', '    pixels.zero_()\n    return {"brightness"')], "is pure",
         "work on a copy",
     ),
-    "view, version": ("view", [('f"edges-{side}"', '"edges"')], "tells its version", "write the option into `version`"),
+    "view, version": ("view", [('f"edges-{side}"', '"edges"')], "tells its version", "put the option into `version`"),
     "view, width": (
         "view", [('side * side, (side, side)', "side, (side, side)")], "gives a row for each image",
-        "being its `width`",
+        "since its `width` is",
     ),
     "reader, identity": (
         "data reader", [('{"stripes": 1, "size"', '{"stripes": np.random.rand(), "size"')],
@@ -287,7 +287,7 @@ BROKEN: dict[str, tuple[str, list[tuple[str, str]], str, str]] = {
     ),
     "reader, everything": (
         "data reader", [('accepts=lambda source: source == "stripes"', "accepts=lambda source: True")],
-        "takes its own sources alone", "accept only what is yours",
+        "takes its own sources alone", "accept only your own sources",
     ),
     "reader, labels": (
         "data reader", [("np.arange(COUNTS[split]) % 2", "np.arange(COUNTS[split]) % 3")], "reads what it says",

@@ -99,7 +99,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare(
             "mnist", families=["standard", "factorised"], equal="60s", rounds=5, out="unused", data="glyphs", quiet=True
         )
-    with pytest.raises(UserError, match=r"--baseline x: no arm has this name\. Accepted: factorised, standard"):
+    with pytest.raises(UserError, match=r"--baseline x: no arm has this name\. Choose from: factorised, standard"):
         compare("mnist", families=["standard", "factorised"], baseline="x", out="unused")
 
 

@@ -55,25 +55,25 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> str:
     ("options", "message"),
     [
         # Counts, of metrics that were named and of those that were not.
-        ({"count": 200}, r"fid takes at least 1000 images: there are 200 fake and 200 real\. .*--allow-few fid"),
-        ({"count": 200, "metrics": None}, r"fid takes at least 1000 images: there are 200 fake and 200 real\. "),
-        ({"count": 200, "allow_few": ["fid"], "metrics": ["fid", "kid"]}, "kid takes at least 1000 images"),
+        ({"count": 200}, r"fid needs at least 1000 images, but there are 200 fake and 200 real\. .*--allow-few fid"),
+        ({"count": 200, "metrics": None}, r"fid needs at least 1000 images, but there are 200 fake and 200 real\. "),
+        ({"count": 200, "allow_few": ["fid"], "metrics": ["fid", "kid"]}, "kid needs at least 1000 images"),
         ({"count": 0}, "--count 0: '0' is not a number of images"),
         ({"count": "many"}, "--count many: 'many' is not a number"),
-        ({"count": 4000, "metrics": ["fid_infinity"]}, "fid_infinity takes at least 5000 images: there are 4,000 fake"),
-        (FEW, r"fid takes at least 1000 images: there are 200 real"),
+        ({"count": 4000, "metrics": ["fid_infinity"]}, "fid_infinity needs at least 5000 images, .* 4,000 fake"),
+        (FEW, r"fid needs at least 1000 images, but there are 200 real"),
         # What metrics ask for and these data or generators do not have.
-        ({"metrics": ["classification_accuracy"], "count": None}, "labels of the fake images, .* such as 'cgan'"),
-        ({"metrics": ["target_accuracy"]}, "target_accuracy judges what is made of real images, and 'vanilla' transl"),
-        ({"metrics": ["modes"]}, "modes needs class probabilities, and the view 'pixels' knows no classes"),
-        ({"metrics": ["swd"]}, r"swd takes images with sides of at least 16 pixels, and those of .* are 12 x 12"),
+        ({"metrics": ["classification_accuracy"], "count": None}, "labels, but the fake images .* such as 'cgan'"),
+        ({"metrics": ["target_accuracy"]}, "target_accuracy judges translators, but 'vanilla'"),
+        ({"metrics": ["modes"]}, "modes needs class probabilities, but the view 'pixels' knows no classes"),
+        ({"metrics": ["swd"]}, r"swd needs images with sides of at least 16 pixels, but those of .* are 12 x 12"),
         ({"metrics": []}, "No metric was named"),
         # Names.
         ({"metrics": ["fdi"]}, "Did you mean 'fid'"),
         ({"allow_few": ["fdi"]}, "Did you mean 'fid'"),
         ({"view": "pixel"}, "Did you mean 'pixels'"),
-        ({"reference": "tset"}, r"no reference 'tset'\. Did you mean 'test'\? Accepted: test, train"),
-        ({"baseline": "fat"}, r"--baseline fat: no arm has this name\. Accepted: thin, vanilla"),
+        ({"reference": "tset"}, r"no reference 'tset'\. Did you mean 'test'\? Choose from: test, train"),
+        ({"baseline": "fat"}, r"--baseline fat: no arm has this name\. Choose from: thin, vanilla"),
         ({"match": "mac"}, "Did you mean 'macs'"),
         ({"equal": "time"}, "accepted are images, seconds"),
         ({"code": "nowhere.py"}, "there is no such file"),
@@ -114,7 +114,7 @@ def test_a_mistake_is_told_before_a_run_starts_and_leaves_nothing_behind(
     [
         ({"reference": "test"}, "have no held-out images"),
         ({"view": "classifier"}, "cannot be trained on npz plain: it has no labels"),
-        ({"metrics": ["classification_accuracy"]}, "needs held-out images, and npz plain has no split test"),
+        ({"metrics": ["classification_accuracy"]}, "needs held-out images, but npz plain has no test split"),
     ],
     ids=str,
 )
@@ -144,8 +144,8 @@ def test_metrics_that_nobody_named_are_left_out_where_the_one_that_decides_is_al
     with pytest.raises(reached):
         compare(ARMS, out=tmp_path / "out", **options)
     told = capsys.readouterr().err
-    assert "kid is left out: kid takes at least 1000 images: there are 200 fake" in told
-    assert "fid is computed all the same: 200 fake and 200 real images" in told
+    assert "kid is left out: kid needs at least 1000 images, but there are 200 fake" in told
+    assert "fid is computed with few images: 200 fake and 200 real images" in told
     assert json.loads((tmp_path / "out/plan.json").read_text())["allow_few"] == ["fid"]
 
 

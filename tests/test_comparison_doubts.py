@@ -1,4 +1,4 @@
-"""A comparison in which the multiply-accumulates of an arm are not to be believed."""
+"""A comparison in which the multiply-accumulates of an arm may be wrong."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_functional_convolution_is_flagged_in_table_report_and_words(finished:
     assert first[2] == "0.00 M"
     assert second[2] == "0.01 M ?"  # and no per cent
     assert second[1].endswith(" %")
-    line = f"outside: its MACs (?) are not to be believed and are set against nothing: {doubt}"
+    line = f"outside: its MACs (?) may be wrong and are not compared: {doubt}"
     assert line in finished.words()
     page = html.unescape(finished.report.read_text())
     assert line in page

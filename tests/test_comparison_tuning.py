@@ -287,7 +287,7 @@ def test_verdicts_without_tuning_stand_beside_if_such_a_comparison_is_named(
     assert "−3.995" in rows["vanilla"]
     assert "−1.995" in rows["thin"]
     assert "each at its best of 3 trials" in rows["thin"]
-    assert "so no verdicts compare" in "\n".join(both.words())
+    assert "no verdicts to compare" in "\n".join(both.words())
     data = {**both.data, "untuned": {**both.data["untuned"], "unlike": ["split: test | train"]}}
     assert untuned_section(data)["rows"] == []  # type: ignore[index]
     data["untuned"]["unlike"] = []
@@ -420,8 +420,8 @@ def test_equal_seconds_include_tuning_and_pilots_are_tuned(quick: pytest.MonkeyP
     ("options", "message"),
     [
         ({"tune": 0}, r"--tune 0: give 1 or more trials, e\.g\. --tune 8"),
-        ({"tune": 19}, r"--tune 19: .* only 18 trials for 'vanilla', .* Accepted: 1 to 18"),
-        ({"tune": 10, "changes": {**SMALL, "game": "simultaneous"}}, r"only 9 trials for .* Accepted: 1 to 9"),
+        ({"tune": 19}, r"--tune 19: .* only 18 trials for 'vanilla', .* Give 1 to 18"),
+        ({"tune": 10, "changes": {**SMALL, "game": "simultaneous"}}, r"only 9 trials for .* Give 1 to 9"),
         ({"tune": 2, "images": None, "rounds": 20}, "that of 'vanilla' is in rounds. Give --images"),
         ({"tune": 2, "tune_images": 640}, "--tune-images 640: accepted are 16 to 320 images"),
         ({"tune": 2, "tune_images": "few"}, "--tune-images few: 'few' is not a number"),

@@ -104,7 +104,7 @@ def test_a_count_that_is_not_to_be_believed_is_marked_and_explained(capsys: pyte
     costed.show(layers=True)
     printed = " ".join(capsys.readouterr().out.split())
     assert printed.count("8 ?") == 2
-    assert "generator: its MACs are not to be believed: torch's flop counter sees 16" in printed
+    assert "generator: its MACs may be wrong: torch's flop counter sees 16" in printed
 
 
 def test_a_terminal_of_80_columns_breaks_no_number(

@@ -1,4 +1,4 @@
-"""What layers multiply, against numbers written out; what is not to be believed; how many images there were.
+"""What layers multiply, against numbers written out; what may be wrong; how many images there were.
 
 A product with weights counts as `macs`, one of two things that follow from the image, in attention, as
 `macs_attention`.

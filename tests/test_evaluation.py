@@ -116,7 +116,7 @@ def test_the_reference_may_be_the_training_images_and_is_named_so(run: Path) -> 
     other = evaluate(run, metrics=["fid"], view="pixels", count=1000, device="cpu")[0]
     apart = unequal([value["protocol"], other["protocol"]])
     assert any(line == "split: train | test" for line in apart)
-    with pytest.raises(UserError, match=r"no reference 'held_out'.*Accepted: test, train"):
+    with pytest.raises(UserError, match=r"no reference 'held_out'.*Choose from: test, train"):
         evaluate(run, reference="held_out")
 
 
@@ -228,7 +228,7 @@ def test_mistakes_are_named_before_anything_is_computed(run: Path, tmp_path: Pat
         evaluate(run, count=100, device="cpu")
     with pytest.raises(UserError, match="knows no classes"):
         evaluate(run, metrics=["class_coverage"], view="pixels", count=1000, device="cpu")
-    with pytest.raises(UserError, match=r"labels of the fake images, .* whose generator takes them, such as 'cgan'"):
+    with pytest.raises(UserError, match=r"labels, but the fake images .* whose generator takes labels, such as 'cgan'"):
         evaluate(run, metrics=["classification_accuracy"], view="pixels", count=1000, device="cpu")
     with pytest.raises(UserError, match="does not exist or is no run, artefact"):
         evaluate(tmp_path / "nothing")
@@ -266,7 +266,7 @@ def test_truncated_fakes_are_the_samples_under_that_truncation_and_say_so(run: P
 def test_truncation_needs_normal_latents_and_is_refused_where_there_are_none(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs a value above 0"):
         evaluate(run, metrics=["fid"], truncation=-1, device="cpu")
-    with pytest.raises(UserError, match="path_length draws latents of its own, which are not truncated"):
+    with pytest.raises(UserError, match="path_length draws latents itself, without truncation"):
         evaluate(run, metrics=["path_length"], truncation=0.5, device="cpu")
     np.savez(tmp_path / "images.npz", images=artefact.load(run).sample(20))
     with pytest.raises(UserError, match=r"holds images, which have no latents\. Leave --truncation out"):

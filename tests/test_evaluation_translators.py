@@ -233,10 +233,10 @@ def test_an_artefact_is_judged_as_its_run(star: Path, values: dict[str, dict[str
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"metrics": ["path_length"]}, "path_length asks a generator for images of its own"),
+        ({"metrics": ["path_length"]}, "path_length needs a generator"),
         ({"metrics": ["memorisation"]}, "memorisation sets held-out images beside the real ones"),
         ({"metrics": ["fid"], "allow_few": ()}, "fid takes 500 images of each target, and 60 were asked.*--allow-few"),
-        ({"metrics": ["class_coverage"], "allow_few": ["class_coverage"]}, "'classifier' tells attributes, which"),
+        ({"metrics": ["class_coverage"], "allow_few": ["class_coverage"]}, "'classifier' knows attributes instead"),
         ({"count": 0}, "--count 0"),
         ({"reference": "tset"}, "no reference 'tset'"),
         ({"size": 8}, "--size and --channels only apply to the images of --real"),
@@ -253,7 +253,7 @@ def test_what_cannot_be_measured_of_translations_is_one_line(
 def test_a_generator_has_no_value_of_translations(tmp_path: Path) -> None:
     keys = {"data.size": 12, "data.limit": 120, "generator.hidden": [4], "discriminator.hidden": [4]}
     run = train("vanilla", data="glyphs:digits", images=64, out=tmp_path, changes=keys, device="cpu", quiet=True).path
-    with pytest.raises(UserError, match="target_accuracy judges what is made of real images"):
+    with pytest.raises(UserError, match="target_accuracy judges translators"):
         evaluate(run, metrics=["target_accuracy"], view="pixels", device="cpu")
 
 

@@ -50,7 +50,7 @@ def test_what_was_found_once_needs_no_look_at_the_folder(colours: Registry, monk
 def test_a_misspelt_name_is_answered_with_the_nearest_and_all(colours: Registry) -> None:
     with pytest.raises(UserError) as error:
         colours.find("gren")
-    assert str(error.value) == "There is no colour called 'gren'. Did you mean 'green'? Accepted: green, red."
+    assert str(error.value) == "There is no colour called 'gren'. Did you mean 'green'? Choose from: green, red."
 
 
 def test_a_shared_piece_is_no_variant(colours: Registry) -> None:
@@ -119,8 +119,8 @@ def test_a_catalogue_says_what_a_function_of_ones_own_lacks() -> None:
 
 
 def test_suggest_without_a_near_name_lists_what_is_accepted() -> None:
-    assert suggest("zzz", ["b", "a"]) == "Accepted: a, b."
-    assert suggest("zzz", []) == "Accepted: (none)."
+    assert suggest("zzz", ["b", "a"]) == "Choose from: a, b."
+    assert suggest("zzz", []) == "There is nothing to choose from."
 
 
 def variant(first: int, *, width: float = 1.0, norm: str = "batch", shallow: bool = False, stride: int = 2) -> None:
@@ -135,7 +135,7 @@ def test_options_are_checked_by_name_and_kind() -> None:
     accepted = options_of(variant)
     check_options("It", {"width": 2, "norm": "instance", "shallow": True}, accepted)
     check_options("It", {"anything": 3}, {"anything": None})
-    with pytest.raises(UserError, match=r"^It has no option 'widht'\. Did you mean 'width'\? Accepted: "):
+    with pytest.raises(UserError, match=r"^It has no option 'widht'\. Did you mean 'width'\? Choose from: "):
         check_options("It", {"widht": 2}, accepted)
     with pytest.raises(UserError, match=r"^It: the option 'norm' is 3\. Give a value like 'batch'\.$"):
         check_options("It", {"norm": 3}, accepted)

@@ -101,7 +101,7 @@ def test_a_run_shows_costs_curves_findings_values_and_its_recipe(page: str) -> N
     assert "What it costs" in page
     assert "discriminator</th>" in page
     assert "What it makes" in page
-    assert "On the way" in page
+    assert "While it trained" in page
     recipe = re.search(r"<summary>The whole recipe</summary><pre>(.*?)</pre>", page, flags=re.DOTALL)
     assert recipe is not None
     assert json.loads(recipe[1].replace("&#34;", '"').replace("&#39;", "'"))["name"] == "vanilla"
@@ -238,7 +238,7 @@ def test_counts_in_doubt_are_marked_explained_and_compared_with_nothing() -> Non
     assert reporting.main_table(found)[2][2] == "1.80 M\n−40 %"
     thin["doubts"] = ["torch's flop counter sees more."]
     assert reporting.main_table(found)[2][2] == "1.80 M ?"
-    line = "thin: its MACs (?) are not to be believed and are set against nothing: torch's flop counter sees more."
+    line = "thin: its MACs (?) may be wrong and are not compared: torch's flop counter sees more."
     assert line in reporting.sayings(found)
     plain["doubts"] = thin.pop("doubts")
     assert [row[2] for row in reporting.main_table(found)[1:]] == ["3.00 M ?", "1.80 M"]
@@ -264,7 +264,7 @@ def test_an_arm_without_any_finished_run_has_a_row_and_no_difference() -> None:
     found["differences"]["fid"] = {}
     found["arms"][1]["summary"]["fid"] = None
     thin = reporting.main_table(found)[2]
-    assert thin[6:9] == ["–\n0 run", "–", "every run failed, its own or the baseline's: nothing to compare"]
+    assert thin[6:9] == ["–\n0 run", "–", "in each seed a run failed: nothing to compare"]
 
 
 WALL = "its images are all alike (flat output): 0.003 as far apart as real ones. Try penalties=r1."
@@ -310,9 +310,9 @@ def test_saturated_discriminators_of_runs_that_trained_are_told() -> None:
 def test_seconds_that_were_not_equal_after_all_are_told() -> None:
     found = data("direction", "lower in 3 of 3 seeds", seconds=140.0)
     found["fixed"]["equal_seconds"] = {"seconds": 120.0, "images": {"plain": 1000, "thin": 2000}}
-    assert "over a tenth apart" in reporting.sayings(found)[-1]
+    assert "differ by more than a tenth" in reporting.sayings(found)[-1]
     found["arms"][1]["runs"] = found["arms"][0]["runs"]
-    assert "over a tenth apart" not in reporting.sayings(found)[-1]
+    assert "differ by more than a tenth" not in reporting.sayings(found)[-1]
 
 
 def test_runs_say_themselves_how_they_were_trained() -> None:
@@ -322,7 +322,7 @@ def test_runs_say_themselves_how_they_were_trained() -> None:
         one["runs"] = {"0": run, "1": {**run, "retried": "the disk was full"}}
     lines = reporting.sayings(found)
     assert "plain, seed 1, was trained again after it had failed: the disk was full" in lines
-    assert any("unlike circumstances (a processor, cpu; with 1 or 2 threads" in line for line in lines)
+    assert any("different machines or threads (a processor, cpu; with 1 or 2 threads" in line for line in lines)
     assert "training with 1 or 2 threads a run, 2 at a time" in reporting.protocol_line(found)
     assert "at a time" not in reporting.protocol_line({**found, "trained_before": ["runs/plain/seed-0"]})
 
@@ -360,7 +360,7 @@ def test_a_page_says_how_many_images_each_run_saw() -> None:
     arms = [{"images": 1000, "damaged": False}, {"images": 1000, "damaged": False}, {"images": 250, "damaged": True}]
     assert page_of._budgets({"arms": arms}) == "1,000 images seen by each run"
     arms[1]["images"] = 2500
-    assert page_of._budgets({"arms": arms}) == "1,000 to 2,500 images seen by a run, the same of each arm"
+    assert page_of._budgets({"arms": arms}) == "1,000 to 2,500 images seen by a run, as many in all runs of an arm"
 
 
 def test_a_verdict_and_what_went_wrong_are_said_in_lines() -> None:

@@ -22,7 +22,7 @@ from frugan.batch import ImageShape, from_bytes
 from frugan.resizing import area
 
 NET = "cnn2"
-"""Version of the net and of its training. Values of different versions do not compare."""
+"""Version of the net and of its training. Values of different versions cannot be compared."""
 
 FEATURES = 128
 LARGEST_SIDE = 32

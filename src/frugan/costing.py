@@ -94,7 +94,7 @@ class RecipeCost:
                 if choice.declined:
                     console.print(f"{name}, {choice.role}: {choice.asked} declined ({choice.declined}).", markup=False)
             for note in network.cost.notes:
-                doubted = "its MACs are not to be believed: " if note in network.cost.doubts else ""
+                doubted = "its MACs may be wrong: " if note in network.cost.doubts else ""
                 console.print(f"{name}: {doubted}{note}", markup=False)
             for time in network.latency:
                 console.print(f"{name}, {time}", markup=False, highlight=False)

@@ -309,7 +309,7 @@ def parse_count(text: str | int) -> int:
         number = -1.0
     if not (number >= 1 and number.is_integer()):
         raise UserError(
-            f"'{text}' is not a number of images. Accepted: a whole number above 0, such as 60000, 60k or 2M."
+            f"'{text}' is not a number of images. Give a whole number above 0, such as 60000, 60k or 2M."
         )
     return int(number)
 

@@ -33,17 +33,17 @@ class UserError(Exception):
 
 
 def suggest(wrong: str, accepted: Iterable[str]) -> str:
-    """The tail of an error message: the nearest accepted name if one is close, then all of them."""
+    """The end of an error message: the nearest accepted name if one is close, then all accepted names."""
     names = sorted(accepted)
     near = difflib.get_close_matches(wrong, names, n=1)
     hint = f"Did you mean '{near[0]}'? " if near else ""
-    return f"{hint}Accepted: {', '.join(names) if names else '(none)'}."
+    return f"{hint}{'Choose from: ' + ', '.join(names) if names else 'There is nothing to choose from'}."
 
 
 def unknown(kind: str, name: str, accepted: Iterable[str]) -> UserError:
-    """The error for a name that is not there: a slip most likely, else something of the user's own."""
+    """The error for an unknown name: most likely it is misspelt, or else something of the user's own."""
     tail = suggest(name, accepted)
-    own = "" if tail.startswith("Did you mean") else " If it is your own, name its file: --code FILE, in Python code=."
+    own = "" if tail.startswith("Did you mean") else " If it is your own, name its file: --code FILE (in Python code=)."
     return UserError(f"There is no {kind} called '{name}'. {tail}{own}")
 
 

@@ -314,7 +314,7 @@ def _compare(module: nn.Module, copy: nn.Module, before: Observation, inputs: An
     rows = tuple(
         replace(row, macs_before=_macs(old, row.name), macs_after=_macs(new, row.name)) for row in report.rows
     )
-    doubts = [f"the multiply-accumulates are not to be believed: {doubt}" for doubt in new.doubts]
+    doubts = [f"the multiply-accumulates may be wrong: {doubt}" for doubt in new.doubts]
     notes = (*report.notes, *doubts)
     return replace(report, rows=rows, macs_before=old.all_macs, macs_after=new.all_macs, notes=notes)
 

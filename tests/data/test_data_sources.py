@@ -282,7 +282,7 @@ def test_a_subset_is_the_same_whether_packed_or_taken_later(tmp_path: Path) -> N
     assert torch.equal(later.labels, packed.labels)
     assert later.labels[:2].tolist() == [1, 0]
     assert torch.equal(later.images[1], whole.images[2])
-    with pytest.raises(UserError, match=r"has no class '9'\. Accepted: 0, 1, 2, 3"):
+    with pytest.raises(UserError, match=r"has no class '9'\. Choose from: 0, 1, 2, 3"):
         whole.only([9])
     with pytest.raises(UserError, match="has no class 'x'"):
         open_dataset(str(tmp_path / "a.npz"), only=["x"])
@@ -612,7 +612,7 @@ def test_a_named_source_is_looked_for_and_never_replaced(tmp_path: Path, monkeyp
     ("asked", "said"),
     [
         ({"source": "mnits"}, r"no file, folder or named source.*Did you mean 'mnist'"),
-        ({"source": "glyphs", "split": "held-out"}, r"no split called 'held-out'\. Accepted: test, train"),
+        ({"source": "glyphs", "split": "held-out"}, r"no split called 'held-out'\. Choose from: test, train"),
         ({"source": "glyphs", "size": 0}, "data.size=0"),
         ({"source": "glyphs", "channels": 2}, "data.channels=2: give 1"),
         ({"source": "glyphs", "limit": 0}, "data.limit=0"),
@@ -630,7 +630,7 @@ def test_archives_and_folders_of_two_kinds(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"an archive. Unpack it"):
         open_dataset(str(tmp_path / "faces.zip"))
     (tmp_path / "a.txt").write_text("words")
-    with pytest.raises(UserError, match=r"frugan cannot read this kind of file\. Accepted: "):
+    with pytest.raises(UserError, match=r"frugan cannot read this kind of file\. It reads: "):
         open_dataset(str(tmp_path / "a.txt"))
     write_idx(tmp_path / "train-images-idx3-ubyte", pixels(3, 28, 28, 1)[..., 0])
     (tmp_path / "train.parquet").write_bytes(b"")

@@ -179,7 +179,7 @@ def test_norms_leave_the_first_layer_alone(make_meta, normalisation, kind):
 def test_an_unknown_choice_is_answered_with_the_nearest(make_meta):
     with pytest.raises(UserError, match="Did you mean 'spectral'"):
         make_meta("tutorial", "encoder", MNIST, SCORE, normalisation="spectal")
-    with pytest.raises(UserError, match="Accepted: dcgan, keras"):
+    with pytest.raises(UserError, match="Choose from: dcgan, keras"):
         make_meta("tutorial", "decoder", MNIST, 100, initialise="normal")
 
 

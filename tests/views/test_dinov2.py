@@ -235,7 +235,7 @@ def test_each_mistake_with_the_weights_is_said(weights: dict[str, Tensor], cache
         frugan.views.build("dinov2", cache=tmp_path)
     with pytest.raises(UserError, match=r"convert-weights FILE. Size s is there: size='s' in Python"):
         frugan.views.build("dinov2", cache=cache)
-    with pytest.raises(UserError, match=r"no size 'xl'. .*Accepted: b, g, l, s"):
+    with pytest.raises(UserError, match=r"no size 'xl'. .*Choose from: b, g, l, s"):
         frugan.views.build("dinov2", cache=cache, size="xl")
     data = bytearray((cache / "dinov2-vits14.safetensors").read_bytes())
     data[-1] ^= 1

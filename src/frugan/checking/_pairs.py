@@ -113,9 +113,10 @@ def _compare(variant: Runs, outcome: Path, ground: Ground) -> None:
     if apart is not None:
         name, far = apart
         raise Remark(
-            f"both processes agree, but '{name}' is {far:.2g} from what one process trains with the whole batch. What "
-            "is drawn (latents) is drawn for the whole batch, and each takes progress.share(drawn): else all draw the "
-            "same. Losses are means over the batch. What is mixed within a share may differ."
+            f"both processes agree, but '{name}' is {far:.2g} from what one process trains with the whole batch. Draw "
+            "latents for the whole batch, then take progress.share(drawn); otherwise all processes use the same ones. "
+            "Losses must be means over the batch. Only what mixes images of one process (as batch norm does) may "
+            "differ."
         )
 
 

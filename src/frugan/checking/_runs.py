@@ -49,14 +49,14 @@ def plays_a_round(variant: Runs) -> None:
     odd = next((name for name, value in scalars.items() if not isinstance(value, Tensor)), None)
     if odd is not None:
         raise NotKept(
-            f"step() gives '{odd}' as a {type(scalars[odd]).__name__}: give scalars as tensors, which nobody waits for "
-            "(value.detach(), never value.item())."
+            f"step() gives '{odd}' as a {type(scalars[odd]).__name__}: return scalars as tensors, so that nobody waits "
+            "for the device (value.detach(), never value.item())."
         )
     for name, value in scalars.items():
         if value.dim() != 0:
             raise NotKept(f"step() gives '{name}' of shape {list(value.shape)}: give one number (value.mean()).")
         if value.requires_grad:
-            raise NotKept(f"step() gives '{name}' with its graph, which would be kept: give value.detach().")
+            raise NotKept(f"step() gives '{name}' with its graph, which would stay in memory: return value.detach().")
         if not torch.isfinite(value):
             raise NotKept(f"step() gives '{name}' = {float(value)} in the first round.")
     after = copy_state(parts)
@@ -65,13 +65,13 @@ def plays_a_round(variant: Runs) -> None:
         weights = {f"network.{name}/{key}" for key, _ in network.named_parameters()}
         if not weights & set(changed):
             raise NotKept(
-                f"the network '{name}' has a player and does not move in a round: call update(player, loss) with a "
-                "loss that depends on it, or leave it without a player, and it is frozen."
+                f"the network '{name}' has a player, but a round does not change it: call update(player, loss) with a "
+                "loss that depends on it, or give it no player to freeze it."
             )
     for name in sorted(set(parts.game.networks) - set(parts.trained())):
         moved = [key for key in changed if key.startswith(f"network.{name}/")]
         if moved:
-            raise NotKept(f"the network '{name}' has no player and '{moved[0]}' of it changed in a round.")
+            raise NotKept(f"the network '{name}' has no player, but a round changed its '{moved[0]}'.")
 
 
 def resumes_bit_for_bit(variant: Runs) -> None:
@@ -89,11 +89,11 @@ def resumes_bit_for_bit(variant: Runs) -> None:
     if again is not None:
         raise NotKept(
             f"the same run played twice differs in '{again}': draw random numbers from progress.generator(name) (in a "
-            "penalty or augmentation from the generator that it is given), and let nothing else decide."
+            "penalty or augmentation from the generator that it gets), and use no other randomness."
         )
     raise NotKept(
-        f"a run that was interrupted and continued differs in '{apart}' from one that was not: what it must remember "
-        "belongs into state_dict() and load_state_dict(state), of a network into buffers."
+        f"a run that was interrupted and continued differs in '{apart}' from one that was not. Save what must be "
+        "remembered with state_dict() and load_state_dict(state), in a network with buffers."
     )
 
 
@@ -110,8 +110,8 @@ def ships_what_was_trained(variant: Runs) -> None:
         for one, other in zip(_used(made), _used(again), strict=True):
             if not np.array_equal(one, other):
                 raise NotKept(
-                    f"what is shipped as '{role}' gives other numbers when it is loaded from its artefact: what the "
-                    "network computes by must be in its parameters and buffers, or follow from its options."
+                    f"what is shipped as '{role}' gives other numbers when it is loaded from its artefact: everything "
+                    "that it computes with must be in its parameters and buffers, or follow from its options."
                 )
         if type(again) is not type(made):
             raise NotKept(f"what is shipped as '{role}' loads from its artefact as a {type(again).__name__}.")
@@ -129,8 +129,8 @@ def _used(made: Any) -> list[np.ndarray[Any, Any]]:
         images = made.sample(5, seed=3)
         if not np.array_equal(images[:2], made.sample(2, seed=3)):
             raise NotKept(
-                "the generator makes other images when it is asked for fewer: in evaluation mode image i must follow "
-                "from latent i alone, and nothing be drawn."
+                "the generator makes other images when it is asked for fewer: in evaluation mode image i must depend "
+                "on latent i only, without randomness."
             )
         return [*numbers, images]
     channels, height, width = made.config["image"]
@@ -152,16 +152,18 @@ def is_looked_at_without_a_trace(variant: Runs) -> None:
     random = torch.get_rng_state()
     images = moment.sample(like, 0)
     if not torch.equal(images, moment.sample(like, 0)):
-        raise NotKept("two looks at the same averaged networks show other images: sample() must be pure.")
+        raise NotKept("the same averaged networks show other images the second time: sample() must be pure.")
     _settles_once_for_all(moment)
     moment.preview(first, 0)
     if not torch.equal(random, torch.get_rng_state()):
-        raise NotKept("looking draws from torch's own random numbers: use those that follow from the seed it is given.")
+        raise NotKept("sample() or preview() draws from torch's global random numbers: use the given seed instead.")
     for parts in (watched, alone):
         play_round(parts)
     apart = find_difference(copy_state(watched), copy_state(alone))
     if apart is not None:
-        raise NotKept(f"looking changes the run: '{apart}' differs a round later from that of a run nobody looked at.")
+        raise NotKept(
+            f"sample() or preview() changes the run: a round later '{apart}' differs from a run that nobody looked at."
+        )
 
 
 def _settles_once_for_all(moment: Moment) -> None:
@@ -171,7 +173,9 @@ def _settles_once_for_all(moment: Moment) -> None:
         moment.game.settle(network, 0)
         apart = find_difference(settled, network.state_dict())
         if apart is not None:
-            raise NotKept(f"settle() gives '{apart}' of '{name}' another value each time: it must follow from weights.")
+            raise NotKept(
+                f"settle() gives '{apart}' of '{name}' another value each time: it must depend on the weights only."
+            )
 
 
 def take_few(parts: Parts, count: int = BATCH) -> Batch:

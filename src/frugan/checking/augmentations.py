@@ -52,10 +52,10 @@ def keeps_shape_and_precision(change: Checked) -> None:
             if changed.shape != images.shape or changed.dtype != images.dtype:
                 raise NotKept(
                     f"of images {list(images.shape)} in {images.dtype} it makes {list(changed.shape)} in "
-                    f"{changed.dtype}: bring what is drawn to the images by .to(images)."
+                    f"{changed.dtype}: convert random numbers with .to(images)."
                 )
             if not torch.equal(before, images):
-                raise NotKept("it writes to the images that it is given: others see them too; make new ones.")
+                raise NotKept("it changes the images that it gets, which are used elsewhere too: make new ones.")
 
 
 def follows_from_the_given_random_numbers(change: Checked) -> None:
@@ -65,7 +65,9 @@ def follows_from_the_given_random_numbers(change: Checked) -> None:
     if not torch.equal(one, again) or not torch.equal(before, torch.get_rng_state()):
         raise NotKept("the same random numbers make different changes: draw from `random` alone.")
     if all(torch.equal(one, change.made(_images(), _random(seed))) for seed in range(1, 8)):
-        raise NotKept("whatever is drawn, the change is the same: that is no augmentation but another data set.")
+        raise NotKept(
+            "the change is the same for all random numbers: then it is not an augmentation but another data set."
+        )
 
 
 def lets_gradients_through(change: Checked) -> None:
@@ -76,7 +78,7 @@ def lets_gradients_through(change: Checked) -> None:
     if changed.requires_grad:
         (gradient,) = torch.autograd.grad(changed, images, allow_unused=True)
     if gradient is None or not gradient.isfinite().all() or not gradient.any():
-        raise NotKept("no gradient leads through it to the images, so that the generator could not learn.")
+        raise NotKept("no gradient reaches the images through it, so the generator could not learn.")
 
 
 CONTRACT = Contract("augmentation", augment.names, Checked, (

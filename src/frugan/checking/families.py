@@ -84,7 +84,7 @@ def gives_the_standard_shapes(family: Family) -> None:
                     )
             built += 1
     if not built:
-        raise NotKept("every layer is declined, for every kernel and stride: there is nothing that the family builds.")
+        raise NotKept("it declines every layer, for every kernel and stride, so it builds nothing.")
 
 
 def honours_biases_and_norms(family: Family) -> None:
@@ -126,7 +126,7 @@ def tags_its_convolutions(family: Family) -> None:
             if not isinstance(module, (Convolution, Transposed)) or module.tag not in ("spatial", "pointwise"):
                 raise NotKept(
                     f"{kind} is made of {type(module).__name__}, which has no tag: use frugan.convs.Convolution and "
-                    "Transposed, which no kernel or weight rule passes over."
+                    "Transposed, which kernels and weight rules know."
                 )
 
 
@@ -139,7 +139,7 @@ def trains_every_weight(family: Family) -> None:
         layer(torch.randn(2, 16, 12, 12)).square().sum().backward()
         for name, parameter in layer.named_parameters():
             if parameter.grad is None or not parameter.grad.abs().sum() > 0:
-                raise NotKept(f"'{name}' of {kind} gets no gradient: it does not take part in what the layer computes.")
+                raise NotKept(f"'{name}' of {kind} gets no gradient: the layer does not use it.")
 
 
 def takes_reflected_edges(family: Family) -> None:
@@ -158,7 +158,7 @@ def checks_its_options(family: Family) -> None:
         convs.find(family.name, no_such_option=1)
     except UserError:
         return
-    raise NotKept("an option that it does not have is taken: options are keyword-only arguments with a default.")
+    raise NotKept("it takes an option that it does not have: options must be keyword-only arguments with a default.")
 
 
 def goes_through_a_network(family: Family) -> None:
@@ -169,7 +169,7 @@ def goes_through_a_network(family: Family) -> None:
         cost = costs.cost(network.eval(), *assembly.blueprints[name].inputs())
         if cost.doubts:
             raise Remark(
-                f"what a {name} of it multiplies is not to be believed: {cost.doubts[0]} Comparisons show it with a "
+                f"the multiply-accumulates of its {name} may be wrong: {cost.doubts[0]} Comparisons show it with a "
                 "question mark."
             )
     if all(choice.declined for choice in choices):

@@ -57,7 +57,7 @@ def draws_by_torchs_random_numbers(rule: Checked) -> None:
     for (standard, one), (_, other) in zip(list(drawn(rule.made)), drawn(rule.made), strict=True):
         if not torch.equal(one, other):
             raise NotKept(
-                f"a layer of kind '{standard.kind}' is drawn otherwise from the same seed: draw by torch's global "
+                f"a layer of kind '{standard.kind}' gets other weights from the same seed: draw from torch's global "
                 "random numbers."
             )
 

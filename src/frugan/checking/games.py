@@ -49,14 +49,14 @@ def orders_networks(game: Checked) -> None:
     """Its orders are by network name; each names a part of an architecture and the sizes that this part needs."""
     ordered = games.orders(game.name, {})
     if not ordered:
-        raise NotKept("it orders no networks: its `order` gives a dict, name -> Order(part, ...).")
+        raise NotKept("it orders no networks: its `order` must return a dict, name -> Order(part, ...).")
     for name, order in ordered.items():
         if order.part not in nets.PARTS:
-            raise NotKept(f"the part '{order.part}' of '{name}' is none of {', '.join(nets.PARTS)}.")
+            raise NotKept(f"the part '{order.part}' of '{name}' does not exist. Choose from: {', '.join(nets.PARTS)}.")
         if order.part in ("encoder", "joint") and not order.outputs:
-            raise NotKept(f"'{name}' is to judge and no output is ordered: Order('{order.part}', {{\"score\": 1}}).")
+            raise NotKept(f"'{name}' needs outputs, but none is ordered: Order('{order.part}', {{\"score\": 1}}).")
         if order.part == "joint" and order.vector is None:
-            raise NotKept(f"'{name}' is a joint part and the size of its vectors is not ordered: vector=LatentSize().")
+            raise NotKept(f"'{name}' is a joint part, but the size of its vectors is not ordered: vector=LatentSize().")
         if order.like is not None and order.like not in ordered:
             raise NotKept(f"'{name}' is like '{order.like}', which is not ordered.")
 
@@ -74,7 +74,7 @@ def holds_what_it_ordered(game: Checked) -> None:
     held, ordered = set(parts.game.networks), set(game.orders)
     if held != ordered:
         raise NotKept(
-            f"it ordered {', '.join(sorted(ordered))} and its attribute `networks` has {', '.join(sorted(held))}."
+            f"it ordered {', '.join(sorted(ordered))}, but its attribute `networks` has {', '.join(sorted(held))}."
         )
 
 
@@ -85,7 +85,8 @@ def ships_in_known_roles(game: Checked) -> None:
         kind, _, direction = role.partition("_")
         if kind not in artefact.KINDS:
             raise NotKept(
-                f"the role '{role}' is none of {', '.join(artefact.KINDS)}, so nothing could use what it ships."
+                f"the role '{role}' does not exist, so nothing could use what it ships. Choose from: "
+                f"{', '.join(artefact.KINDS)}."
             )
         if direction != "".join(item.direction or ()):
             raise NotKept(
@@ -109,9 +110,13 @@ def samples_purely(game: Checked) -> None:
         if one.shape != like.images.shape:
             raise NotKept(f"sample() gives {list(one.shape)} where {list(like.images.shape)} were asked for.")
         if not torch.equal(one, again):
-            raise NotKept("sample() gives other images for the same seed: draw from the seed alone (latents.rows).")
+            raise NotKept(
+                "sample() gives other images for the same seed: use no other randomness than the seed (latents.rows)."
+            )
         if not torch.allclose(one[:3], played.sample(played.networks, less, 1), rtol=0, atol=1e-4):
-            raise NotKept("sample() gives other images when fewer are asked for: image i must follow from (seed, i).")
+            raise NotKept(
+                "sample() gives other images when fewer are asked for: image i must depend on (seed, i) only."
+            )
         makes = any(order.part == "decoder" and order.role == games.GENERATOR for order in game.orders.values())
         if makes and torch.equal(one, other):
             raise NotKept("sample() gives the same images for another seed.")
@@ -129,7 +134,7 @@ def previews_purely(game: Checked) -> None:
     with _evaluating(parts) as before:
         shown = parts.game.preview(parts.game.networks, first, 1)
         if not (isinstance(shown, tuple) and len(shown) == 2):
-            raise NotKept("preview() gives (images, columns): images [n, c, h, w], and how many stand in a row.")
+            raise NotKept("preview() must return (images, columns): images [n, c, h, w], and how many are in a row.")
         images, columns = shown
         if not columns or len(images) % columns or images.shape[1:] != first[parts.game.streams[0]].images.shape[1:]:
             raise NotKept(
@@ -167,7 +172,7 @@ def judges_fakes_with_their_own_labels(game: Checked) -> None:
     trained = {network for player in recipe.players.values() for network in player.networks}
     free = [name for name in free if name in trained]
     if not makers or not set(makers) <= set(free):
-        raise NotAsked("no network that makes images from latents could be told the data's labels.")
+        raise NotAsked("no network that makes images from latents can take the data's labels.")
     labelled = replace(
         recipe,
         networks={name: replace(spec, labels=name in free) for name, spec in recipe.networks.items()},
@@ -192,8 +197,8 @@ def judges_fakes_with_their_own_labels(game: Checked) -> None:
             play_round(parts)
     except UserError as error:
         raise Remark(
-            f"networks that take labels cannot be used with it: {error} It may pass them on by "
-            "network(x, labels_for(network, labels))."
+            f"networks that take labels cannot be used with it: {error} Pass labels on with network(x, "
+            "labels_for(network, labels))."
         ) from None
     everyone = parts.batches.first(parts.game.streams[0], len(data))
     assert everyone.labels is not None
@@ -214,11 +219,11 @@ def _check_judged(
                     recognised += 1
                     if label is None or int(label) != known[code]:
                         raise NotKept(
-                            f"'{name}' sees {what} of the label {known[code]} and is told {label}: labels travel with "
-                            "their images, a fake's are those that it was made with."
+                            f"'{name}' gets {what} of the label {known[code]} with the label {label}: give each image "
+                            "its own label; that of a fake is the one that it was made with."
                         )
     if not recognised:
-        raise NotAsked("no network sees a real image or a fake as it is (all are augmented, or mixed).")
+        raise NotAsked("every network sees only images that are changed first (augmented or mixed).")
 
 
 def _bytes(image: Tensor) -> bytes:
@@ -259,8 +264,8 @@ def counts_a_batch_by_the_recipe(game: Checked) -> None:
         taken.append(game.ground.play(recipe, 1).clock.images)
     if taken[1] != 2 * taken[0]:
         raise Remark(
-            f"with batch_size=4 a round takes {taken[0]} real images and with 8 {taken[1]}: recipes expect that "
-            "batch_size says how many."
+            f"with batch_size=4 a round takes {taken[0]} real images and with 8 {taken[1]}: a round should take "
+            "batch_size real images."
         )
 
 

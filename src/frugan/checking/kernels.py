@@ -93,7 +93,7 @@ def _check(kernel: Checked, half: bool) -> int:
                 if not apart <= (HALF if half else ROUNDING):
                     raise NotKept(
                         f"of {what}, {str(layout).removeprefix('torch.')}, {number} differs from the plain form by "
-                        f"{apart:.2g} of its norm: compute the same, or let `takes` leave the call."
+                        f"{apart:.2g} of its norm: compute the same, or return False in `takes`."
                     )
     return taken
 

@@ -83,7 +83,7 @@ def is_a_mean_over_elements(loss: Loss) -> None:
             raise NotAsked("its targets are noisy.")
         if not torch.allclose(once, twice, rtol=1e-4, atol=1e-5):
             raise NotKept(
-                f"the {side}'s loss is {float(once):.4g} of a batch and {float(twice):.4g} of the batch there twice: "
+                f"the {side}'s loss is {float(once):.4g} for a batch and {float(twice):.4g} for the batch repeated: "
                 "take the mean over all elements, never the sum."
             )
 
@@ -96,12 +96,13 @@ def pulls_the_right_way(loss: Loss) -> None:
     (towards,) = torch.autograd.grad(sides["generator"](real, fake), fake)
     if not (to_real.sum() < 0 < to_fake.sum()):
         raise NotKept(
-            f"where all logits are {LOGIT}, the discriminator does not raise those of real and lower those of fake "
-            "images."
+            f"if all logits are {LOGIT}, the discriminator should raise those of real and lower those of fake images, "
+            "but does not."
         )
     if not towards.sum() < 0:
         raise NotKept(
-            f"where all logits are {LOGIT}, the generator does not raise those of its fakes: the sign is wrong."
+            f"if all logits are {LOGIT}, the generator should raise those of its fakes, but does not: the sign is "
+            "wrong."
         )
 
 
@@ -120,7 +121,7 @@ def says_what_is_taken_for_real(loss: Loss) -> None:
     logits = torch.linspace(-9, 9, 10)[:, None]
     taken = loss.made.takes_for_real(logits)
     if not isinstance(taken, Tensor) or taken.dtype is not torch.bool or taken.shape != logits.shape:
-        raise NotKept("takes_for_real gives no truth value for each logit: e.g. lambda logits: logits > 0.")
+        raise NotKept("takes_for_real must give True or False for each logit, e.g. lambda logits: logits > 0.")
     if not taken[-1]:
         raise NotKept("takes_for_real says that a high logit means fake.")
 

@@ -155,7 +155,7 @@ def needs_what_it_takes(metric: Checked) -> None:
     asked = {need.removesuffix("?") for need in metric.metric.needs}
     if taken != asked or any(one.kind is not one.KEYWORD_ONLY for one in parameters):
         raise NotKept(
-            f"its function takes {', '.join(sorted(taken)) or 'nothing'} without a default, and its needs are "
+            f"its function takes {', '.join(sorted(taken)) or 'nothing'} without a default, but its needs are "
             f"{', '.join(sorted(asked))}: both must be the same, keyword-only; options have defaults."
         )
     if metric.metric.name != metric.name:
@@ -173,7 +173,7 @@ def gives_named_numbers(metric: Checked) -> None:
     json.dumps(values)
     if metric.metric.headline not in values:
         raise NotKept(
-            f"its headline '{metric.metric.headline}' is none of the values that it gives: {', '.join(values)}."
+            f"its headline '{metric.metric.headline}' is not one of its values: {', '.join(values)}."
         )
 
 
@@ -190,7 +190,7 @@ def is_pure(metric: Checked) -> None:
         raise NotKept("it draws from torch's own random numbers: draw by an option `seed` (frugan.seeds.generator).")
     for name, tensor in _tensors(inputs).items():
         if not torch.equal(tensor, before[name]):
-            raise NotKept(f"it writes to '{name}', which other metrics see too: work on a copy.")
+            raise NotKept(f"it changes '{name}', which other metrics use too: work on a copy.")
 
 
 def _tensors(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -212,8 +212,8 @@ def says_which_way_is_better(metric: Checked) -> None:
     if bad:
         others = ", ".join(f"{value:.4g} for {fault} ones" for fault, value in bad.items())
         raise NotKept(
-            f'better="{metric.metric.better}", and good fakes have {headline} {good:.4g}, {others}: is it the other '
-            "way round, or blind to all of these?"
+            f'better="{metric.metric.better}", but good fakes have {headline} {good:.4g}, {others}: is `better` wrong, '
+            "or does it see none of these faults?"
         )
 
 

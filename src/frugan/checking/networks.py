@@ -136,8 +136,8 @@ def builds_or_refuses(part: Part) -> None:
             continue
         except Exception as error:
             raise NotKept(
-                f"for images of {_spell(shape)} it fails ({type(error).__name__}: {error}): what cannot be built is "
-                "refused by frugan.registry.UserError, with the sizes that can."
+                f"for images of {_spell(shape)} it fails ({type(error).__name__}: {error}): for sizes that it cannot "
+                "build, raise frugan.registry.UserError and name sizes that it can."
             ) from error
     _ = part.shape
 
@@ -151,15 +151,15 @@ def gives_the_ordered_shapes(part: Part) -> None:
         return
     if not isinstance(output, Tensor) or output.shape != (FEW, *part.shape):
         given = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise NotKept(f"it gives {given}; ordered were images {[FEW, *part.shape]}.")
+        raise NotKept(f"it gives {given}, but images {[FEW, *part.shape]} were ordered.")
     stated = getattr(network, "image_range", None)
     if not (isinstance(stated, tuple) and len(stated) == 2):
         raise NotKept("it has no image_range: say in which range its images are, e.g. image_range = (-1.0, 1.0).")
     low, high = stated
     if output.min() < low or output.max() > high:
         raise Remark(
-            f"its images reach from {float(output.min()):.3g} to {float(output.max()):.3g}, and image_range says {low} "
-            f"to {high}: what is beyond is cut off when bytes are made. An output layer such as tanh keeps the range."
+            f"its images reach from {float(output.min()):.3g} to {float(output.max()):.3g}, but image_range says {low} "
+            f"to {high}. Values beyond it are cut off in bytes. An output layer such as tanh keeps the range."
         )
 
 
@@ -168,11 +168,11 @@ def _check_outputs(output: Any) -> None:
         raise NotKept(f"it gives a {type(output).__name__}: give a dict, output -> tensor, with the names ordered.")
     for name, size in OUTPUTS.items():
         if name not in output:
-            raise NotKept(f"the output '{name}' was ordered and is not given; given are {', '.join(output)}.")
+            raise NotKept(f"the output '{name}' was ordered, but it gives only {', '.join(output)}.")
         value, maps = output[name], name == "score"
         if tuple(value.shape[:2]) != (FEW, size) or value.dim() not in ((2, 4) if maps else (2,)):
             shape = f"[{FEW}, {size}]{' or a map of scores' if maps else ''}"
-            raise NotKept(f"the output '{name}' has the shape {list(value.shape)}; ordered was {shape}.")
+            raise NotKept(f"the output '{name}' has the shape {list(value.shape)}, but {shape} was ordered.")
 
 
 def is_thinner_by_width(part: Part) -> None:
@@ -180,7 +180,7 @@ def is_thinner_by_width(part: Part) -> None:
     if "width" not in nets.options(part.name, part.part):
         raise NotKept(
             "it has no option `width`: take it as a keyword-only argument, width=1.0, and multiply every inner channel "
-            "count by it (frugan.nets.scaled). Comparisons make their controls by it."
+            "count by it (frugan.nets.scaled). Comparisons need it to make controls."
         )
     sizes = []
     for width in (WIDTH, 1.0):
@@ -210,8 +210,8 @@ def is_its_state(part: Part) -> None:
     one, two = (_flat(module.eval()(*given)) for module in (network, other))
     if not torch.equal(one, two):
         raise NotKept(
-            "with the state_dict of another it computes otherwise in evaluation mode: what decides must be a parameter "
-            "or a buffer, and nothing be drawn there."
+            "with the state_dict of another network it computes something else in evaluation mode: keep everything "
+            "that matters in parameters and buffers, and use no randomness there."
         )
 
 
@@ -224,8 +224,8 @@ def judges_each_image_alone(part: Part) -> None:
         whole, one = _flat(network(*many))[7:8], _flat(network(*[given[7:8] for given in many]))
     if not torch.allclose(whole, one, rtol=0, atol=1e-4):
         raise NotKept(
-            f"in evaluation mode an output differs by {float((whole - one).abs().max()):.2g} when others are in the "
-            "batch: statistics of a batch are for training, and random numbers for neither."
+            f"in evaluation mode an output differs by {float((whole - one).abs().max()):.2g} when other images are in "
+            "the batch: use statistics of a batch only in training, and no randomness."
         )
 
 
@@ -244,13 +244,13 @@ def trains_every_weight(part: Part) -> None:
         for name, parameter in network.named_parameters():
             if parameter.grad is None:
                 raise Remark(
-                    f"'{name}' gets no gradient, so it takes no part in what the network computes: as in one that is "
-                    "still to grow, or by mistake."
+                    f"'{name}' gets no gradient, so the network does not use it. This may be right for a network that "
+                    "grows later."
                 )
             if not parameter.grad.isfinite().all():
                 raise NotKept(f"'{name}' gets a gradient that is not finite.")
             if parameter.dim() > 1 and not parameter.grad.any():
-                raise NotKept(f"'{name}' gets a gradient of zeros alone: nothing that the network gives depends on it.")
+                raise NotKept(f"'{name}' gets a gradient of zeros only: no output depends on it.")
 
 
 def _levels(network: Any) -> list[float | None]:
@@ -289,7 +289,7 @@ def is_told_labels(part: Part) -> None:
             "games ask it whether to pass labels on. Say self.classes = classes."
         )
     if getattr(part.network(), "classes", 0):
-        raise NotKept("built without labels, its attribute `classes` is not 0, so that games pass labels on.")
+        raise NotKept("built without labels, its attribute `classes` is not 0, so games would pass labels on.")
     *given, labels = part.inputs(CONDITION)
     output = _flat(network(*given, labels))
     if not (output != _flat(network(*given, (labels + 1) % CONDITION))).any(1).all():
@@ -329,7 +329,7 @@ def costs_what_can_be_believed(part: Part) -> None:
     cost = costs.cost(module.eval(), *blueprint.inputs())
     if cost.doubts:
         raise Remark(
-            f"its multiply-accumulates are not to be believed: {cost.doubts[0]} Until then comparisons show them with "
+            f"its multiply-accumulates may be wrong: {cost.doubts[0]} Until then comparisons show them with "
             "a question mark."
         )
 
@@ -338,7 +338,7 @@ def is_built_by_every_family(part: Part) -> None:
     """Any family can build every layer that has a role."""
     _, layers = part.blueprint().build()
     if not layers.choices:
-        raise NotAsked("no layer has a role (layers.up, layers.down, layers.same), so that no family changes anything.")
+        raise NotAsked("no layer has a role (layers.up, layers.down, layers.same), so a family changes nothing.")
     roles = [choice.role for choice in layers.choices]
     twice = next((role for role in roles if roles.count(role) > 1), None)
     if twice is not None:
@@ -350,8 +350,8 @@ def is_built_by_every_family(part: Part) -> None:
                 output = network.eval()(*part.inputs(count=2))
         except Exception as error:
             raise NotKept(
-                f"with the family '{family}' it fails ({type(error).__name__}: {error}): what `layers` builds is a "
-                "module that is called with images alone; its weights have other shapes and names in every family."
+                f"with the family '{family}' it fails ({type(error).__name__}: {error}): call what `layers` builds "
+                "with images only, and do not use its weights: their names and shapes differ between families."
             ) from error
         if part.makes_images and output.shape != (2, *part.shape):
             raise NotKept(f"with the family '{family}' it gives {list(output.shape)}.")
@@ -373,14 +373,14 @@ def has_features(part: Part) -> None:
     activations = features(*part.inputs())
     tensors = all(isinstance(one, Tensor) and len(one) == FEW and one.dim() in (2, 4) for one in activations)
     if not len(activations) or not tensors:
-        raise NotKept("features(images) gives no list of maps [n, c, h, w] or vectors [n, c], one for each stage.")
+        raise NotKept("features(images) must return a list of maps [n, c, h, w] or vectors [n, c], one for each stage.")
 
 
 def names_its_outputs(part: Part) -> None:
     """The attribute `outputs`, if the network has it, equals the names and sizes that were asked for."""
     _, outputs = _own(part, "outputs", "encoder", "joint")
     if dict(outputs) != OUTPUTS:
-        raise NotKept(f"its attribute `outputs` is {outputs!r}; ordered were {OUTPUTS}.")
+        raise NotKept(f"its attribute `outputs` is {outputs!r}, but {OUTPUTS} were ordered.")
 
 
 def judges_joined_batches_alike(part: Part) -> None:
@@ -396,7 +396,9 @@ def judges_joined_batches_alike(part: Part) -> None:
         together = _flat(network(*[torch.cat(pair) for pair in zip(one, two, strict=True)]))
         apart = torch.cat([_flat(network(*one)), _flat(network(*two))])
     if not torch.allclose(together, apart, rtol=1e-4, atol=1e-4):
-        raise NotKept("it says `joins`, and one call on two batches gives otherwise than two calls: leave `joins` out.")
+        raise NotKept(
+            "it says `joins`, but one call on two batches gives other numbers than two calls: leave `joins` out."
+        )
 
 
 def takes_other_sizes(part: Part) -> None:
@@ -405,7 +407,7 @@ def takes_other_sizes(part: Part) -> None:
     height, width = (multiple * (side // multiple + 1) for side in part.shape[1:])
     images = torch.zeros(1, part.shape.channels, height, width)
     if network.eval()(images).shape != images.shape:
-        raise NotKept(f"multiple={multiple}, and of images {list(images.shape)} it makes another size.")
+        raise NotKept(f"it says multiple={multiple}, but from images {list(images.shape)} it makes another size.")
 
 
 def _parts(name: str) -> list[str]:

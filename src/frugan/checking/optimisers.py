@@ -71,7 +71,7 @@ def goes_by_the_rate_of_its_groups(optimiser: Checked) -> None:
         group["lr"] = 0.0
     _step(made, weights)
     if not all(torch.equal(weight, one) for weight, one in zip(weights, before, strict=True)):
-        raise NotKept('with group["lr"] = 0 weights move: schedules set that number, and the step must use it.')
+        raise NotKept('with group["lr"] = 0 weights still move: schedules set this number, so the step must use it.')
 
 
 def is_its_state(optimiser: Checked) -> None:
@@ -91,8 +91,8 @@ def is_its_state(optimiser: Checked) -> None:
         _step(other, others, slope=-0.1)
     if not all(torch.equal(mine, theirs) for mine, theirs in zip(weights, others, strict=True)):
         raise NotKept(
-            "with another one's state_dict it steps otherwise: what it remembers of a weight belongs into "
-            "self.state[weight], numbers into its groups."
+            "with another one's state_dict it takes other steps: keep what it remembers of a weight in "
+            "self.state[weight], and numbers in its groups."
         )
 
 

@@ -83,7 +83,7 @@ def is_a_number_with_a_gradient(penalty: Checked) -> None:
         if not isinstance(value, Tensor) or value.dim() != 0 or not torch.isfinite(value):
             raise NotKept(f"it is {value!r} in step {number + 1}: give one finite number, e.g. a mean over the batch.")
         if not torch.equal(before[0], judgement.real.images) or not torch.equal(before[1], judgement.fake.images):
-            raise NotKept("it writes to the images that it is shown: others see them too; work on a copy.")
+            raise NotKept("it changes the images that it gets, which are used elsewhere too: work on a copy.")
         if value.requires_grad:
             weights = list(steps.discriminator.parameters())
             given = torch.autograd.grad(value, weights, allow_unused=True)
@@ -93,7 +93,7 @@ def is_a_number_with_a_gradient(penalty: Checked) -> None:
     if not moved:
         raise NotKept(
             "the discriminator's weights get no gradient from it: compute it from judgement.score(images, labels), or "
-            "from judgement.real_scores and fake_scores with needs_scores = True, and do not detach the price itself."
+            "from judgement.real_scores and fake_scores with needs_scores = True, and do not detach the result."
         )
 
 
@@ -102,7 +102,7 @@ def draws_from_what_it_is_given(penalty: Checked) -> None:
     steps, before = Steps(), torch.get_rng_state()
     one, other = (made(steps.judgement(0, made.needs_scores)) for made in (penalty.made, penalty.made))
     if not torch.equal(one, other) or not torch.equal(before, torch.get_rng_state()):
-        raise NotKept("the same step costs different prices: draw random numbers from judgement.random alone.")
+        raise NotKept("the same step gives different numbers: draw random numbers only from judgement.random.")
 
 
 def remembers_by_its_state(penalty: Checked) -> None:
@@ -116,12 +116,14 @@ def remembers_by_its_state(penalty: Checked) -> None:
         loading.load_state_dict(_copied(made.state_dict()))  # type: ignore[attr-defined]
     values = [one(steps.judgement(3, one.needs_scores)).detach() for one in (made, copied, fresh)]
     if not torch.equal(values[0], values[1]):
-        raise NotKept("a copy of it (copy.deepcopy, as every discriminator gets one) goes on otherwise than it does.")
+        raise NotKept(
+            "a copy of it (copy.deepcopy, as every discriminator gets one) gives other numbers than the original."
+        )
     if not torch.equal(values[0], values[2]):
         missing = "has no state_dict()" if not hasattr(made, "state_dict") else "does not save all that it remembers"
         raise NotKept(
-            f"after three steps it remembers something and {missing}: give it state_dict() and load_state_dict(state) "
-            "with everything that decides, so that a resumed run goes on."
+            f"after three steps it remembers something, but {missing}: give it state_dict() and load_state_dict(state) "
+            "with everything that it remembers, so that a run can be resumed."
         )
     if not hasattr(made, "state_dict"):
         raise NotAsked("it remembers nothing.")

@@ -36,7 +36,7 @@ class Checked:
         built_in = [source for source, *_ in self.reader.built_in]
         accepted = [source for source in (*built_in, str(self.ground.pictures)) if self.reader.accepts(source)]
         if not accepted:
-            raise NotAsked("it names no source that is always there (built_in); try one by frugan data check SOURCE.")
+            raise NotAsked("it has no built-in source to check. Check one of yours with frugan data check SOURCE.")
         return accepted[0]
 
 
@@ -44,25 +44,26 @@ def takes_its_own_sources_alone(reader: Checked) -> None:
     """It accepts its own sources and leaves the other readers' sources to them."""
     for source, *_ in reader.reader.built_in:
         if not reader.reader.accepts(source):
-            raise NotKept(f"it says that '{source}' is built in, and does not accept it.")
+            raise NotKept(f"it says that '{source}' is built in, but it does not accept it.")
     others = [name for name in readers.names() if name != reader.name]
     for other in map(readers.find, others):
         for source, *_ in other.built_in:
             if reader.reader.accepts(source) and not reader.reader.loose:
-                raise NotKept(f"it accepts '{source}', which is another reader's: accept only what is yours.")
+                raise NotKept(f"it accepts '{source}', which belongs to another reader: accept only your own sources.")
 
 
 def finds_splits_without_reading(reader: Checked) -> None:
     """It locates each split without reading it, with a name and an identity that stays while the images stay."""
     splits = reader.reader.splits(reader.source)
     if not splits or not set(splits) <= set(SPLITS):
-        raise NotKept(f"'{reader.source}' has the splits {splits!r}; there are {' and '.join(SPLITS)}.")
+        raise NotKept(f"'{reader.source}' has the splits {splits!r}, but only {' and '.join(SPLITS)} are allowed.")
     for split in splits:
         one, other = (reader.reader.find(reader.source, split, SIZE) for _ in range(2))
         if json.dumps(one.identity, sort_keys=True) != json.dumps(other.identity, sort_keys=True):
             raise NotKept(
-                f"found twice, '{reader.source}' ({split}) has two identities, so that it would be packed anew each "
-                "time: make it of what tells the images from others, e.g. frugan.data.readers.stamp(files)."
+                f"found twice, '{reader.source}' ({split}) has two identities, so it would be packed anew each time: "
+                "make the identity from facts that change only with the images, e.g. "
+                "frugan.data.readers.stamp(files)."
             )
 
 

@@ -35,10 +35,10 @@ def says_what_it_is(recipe: Checked) -> None:
     """The first line of its function's docstring says what it trains, in words that `frugan recipes` can show."""
     whole = recipe.whole
     if not recipes.explanation(recipe.name):
-        raise Remark("its function has no docstring: its first line says in `frugan recipes` what it is.")
+        raise Remark("its function has no docstring: `frugan recipes` shows the first line.")
     for field in ("system", "source", "expects"):
         if not getattr(whole, field):
-            raise Remark(f"its field `{field}` is empty: people read there where it comes from and what to expect.")
+            raise Remark(f"its field `{field}` is empty: say there where the recipe comes from and what to expect.")
 
 
 def survives_json(recipe: Checked) -> None:
@@ -46,7 +46,7 @@ def survives_json(recipe: Checked) -> None:
     whole = recipe.whole
     if from_dict(json.loads(json.dumps(to_dict(whole)))) != whole:
         raise NotKept(
-            "written as JSON and read again it is another: its options must be numbers, words, lists and maps."
+            "written as JSON and read again it is another recipe: its options must be numbers, strings, lists and maps."
         )
 
 
@@ -56,7 +56,7 @@ def builds(recipe: Checked) -> None:
     build.check(whole)
     odd = sorted(set(whole.averages) - set(whole.networks))
     if odd:
-        raise NotKept(f"it averages '{odd[0]}', which is no network of its.")
+        raise NotKept(f"it averages '{odd[0]}', which is not one of its networks.")
 
 
 def takes_every_family(recipe: Checked) -> None:

@@ -31,14 +31,14 @@ class Checked:
         try:
             return schedules.find(self.name)
         except UserError as error:
-            raise NotAsked(f"it wants options: {error}") from None
+            raise NotAsked(f"it needs options: {error}") from None
 
     @functools.cached_property
     def recipe(self) -> Recipe:
         """A small recipe whose rates follow it."""
         if self.made.follows_the_end:
             # Such a run ends where it was to end, and this one is continued.
-            raise NotAsked("it depends on the end of a run, which is then continued to no other.")
+            raise NotAsked("its rates depend on the end of the run, so this run cannot be continued.")
         chosen = Choice(self.name)
         return self.ground.pair(
             players={name: Player((name,), 2e-3, schedule=chosen) for name in (GENERATOR, DISCRIMINATOR)}
@@ -60,7 +60,7 @@ def is_pure(schedule: Checked) -> None:
     forth = [one(images, budget) for budget in BUDGETS for images in IMAGES]
     back = [other(images, budget) for budget in reversed(BUDGETS) for images in reversed(IMAGES)]
     if forth != back[::-1]:
-        raise NotKept("asked in another order it says otherwise: make the factor a function of its arguments alone.")
+        raise NotKept("in another order of calls it gives other numbers: the factor must depend on its arguments only.")
 
 
 def says_whether_it_follows_the_end(schedule: Checked) -> None:
@@ -69,7 +69,7 @@ def says_whether_it_follows_the_end(schedule: Checked) -> None:
     depends = any(len({made(images, budget) for budget in BUDGETS}) > 1 for images in IMAGES)
     if depends and not made.follows_the_end:
         raise NotKept(
-            "its factor depends on the budget, and it does not say so: Schedule(factor, follows_the_end=True)."
+            "its factor depends on the budget, but it does not say so: Schedule(factor, follows_the_end=True)."
         )
 
 

@@ -40,10 +40,10 @@ class Checked:
         Raises NotAsked if the view needs published weights, is for other data, or learns from its data (too slow here).
         """
         if "weights" in self.builder.needs:
-            raise NotAsked("it needs published weights, which are not asked for here.")
+            raise NotAsked("it needs published weights, which are not used in checks.")
         dataset = data.open_dataset(str(self.ground.pictures), size=SIZE, channels=3)
         if not self.builder.suits(dataset):
-            raise NotAsked("it is for other data than coloured pictures of three classes.")
+            raise NotAsked("it is for other data than our test pictures (in colour, of three classes).")
         if self.builder.kept is not None:
             raise NotAsked("it learns from the data, which takes too long here.")
         return dataset
@@ -64,14 +64,14 @@ def gives_a_row_for_each_image(view: Checked) -> None:
     seen = built.look(images)
     if seen.features.shape != (len(images), built.width) or seen.features.dtype != torch.float32:
         raise NotKept(
-            f"of {len(images)} images it gives {seen.features.dtype} {list(seen.features.shape)}; wanted is float32 "
-            f"[{len(images)}, {built.width}], {built.width} being its `width`."
+            f"for {len(images)} images it gives {seen.features.dtype} {list(seen.features.shape)}. It must give "
+            f"float32 [{len(images)}, {built.width}], since its `width` is {built.width}."
         )
     if seen.features.requires_grad or seen.features.device.type != "cpu" or not seen.features.isfinite().all():
-        raise NotKept("its features are not finite numbers on the CPU without a graph.")
+        raise NotKept("its features must be finite numbers on the CPU, without a gradient graph.")
     logs, wide = seen.log_probabilities, built.classes or built.attributes
     if (logs is None) != (not wide) or (logs is not None and logs.shape != (len(images), wide)):
-        raise NotKept(f"it says classes={built.classes}, attributes={built.attributes}, and gives other probabilities.")
+        raise NotKept(f"it says classes={built.classes}, attributes={built.attributes}, but gives other probabilities.")
 
 
 def sees_each_image_alone(view: Checked) -> None:
@@ -80,11 +80,11 @@ def sees_each_image_alone(view: Checked) -> None:
     before, random = images.clone(), torch.get_rng_state()
     whole, again, one = (built.features(given) for given in (images, images, images[3:4]))
     if not torch.equal(whole, again) or not torch.equal(random, torch.get_rng_state()):
-        raise NotKept("the same images have other features the second time: let nothing be drawn.")
+        raise NotKept("the same images have other features the second time: use no randomness.")
     if not torch.allclose(whole[3:4], one, rtol=1e-4, atol=1e-4):
-        raise NotKept("an image has other features when others are beside it.")
+        raise NotKept("an image has other features when other images are in the batch.")
     if not torch.equal(images, before):
-        raise NotKept("it writes to the images that it looks at: work on a copy.")
+        raise NotKept("it changes the images that it gets: work on a copy.")
 
 
 def tells_its_version(view: Checked) -> None:
@@ -105,8 +105,8 @@ def tells_its_version(view: Checked) -> None:
             changed = features[0].shape != features[1].shape or not torch.equal(*features)
             if changed and other.version == built.version:
                 raise NotKept(
-                    f"{option}={value!r} changes its features and not its version ({built.version}), so that values of "
-                    "both would be taken for comparable: write the option into `version`."
+                    f"{option}={value!r} changes its features but not its version ({built.version}), so values of both "
+                    "would be compared: put the option into `version`."
                 )
 
 
@@ -125,7 +125,7 @@ def sees_floats_as_bytes(view: Checked) -> None:
     """If it takes floats, floats of whole grey levels have the same features as bytes."""
     built, images = view.built(), view.images
     if not built.takes_floats:
-        raise NotAsked("it says takes_floats=False: it looks at bytes alone.")
+        raise NotAsked("it says takes_floats=False, so it takes bytes only.")
     floats = built.features_of_floats(images.float() / 127.5 - 1)
     if not torch.allclose(floats, built.features(images), rtol=1e-3, atol=1e-3):
         raise NotKept(

@@ -462,7 +462,7 @@ def _unknown(source: str, place: str, kinds: Sequence[Reader]) -> UserError:
         )
     if path.exists():
         return UserError(
-            f"--data {source}: frugan cannot read this kind of file. Accepted: "
+            f"--data {source}: frugan cannot read this kind of file. It reads: "
             f"{'; '.join(kind.what for kind in kinds)}."
         )
     named = [*NAMED, *(entry[0] for kind in kinds for entry in kind.built_in)]

@@ -21,7 +21,7 @@ def choose_device(name: str | None) -> torch.device:
     try:
         chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError:
-        raise UserError(f"There is no device '{name}'. Accepted: cpu, cuda, cuda:0, ...") from None
+        raise UserError(f"There is no device '{name}'. Choose from: cpu, cuda, cuda:0, ...") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {name}: torch finds no CUDA device on this machine. Leave --device out.")
     if chosen.type == "cuda" and "LOCAL_RANK" in os.environ:

@@ -92,8 +92,8 @@ def choose_metrics(
         few = measurement.too_few(metric)
         if few:
             measurement.announce(
-                f"{name} is computed all the same: {few}. Of so few it is far from what more images would give, and "
-                "compares with values of the same counts alone; its protocol says so."
+                f"{name} is computed with few images: {few}. With more its value would be very different. Compare it "
+                "only with values of the same counts (the protocol tells them)."
             )
     if not chosen:
         raise UserError(refused)
@@ -121,7 +121,7 @@ def refusal_of_fakes(metric: Metric, of: MeasurementOfFakes) -> str:
 def _asks_for_translations(metric: Metric, of: MeasurementOfFakes) -> str:
     if not metrics.of_translations(metric):
         return ""
-    return f"{metric.name} judges what is made of real images, and {of.fakes.name} translates none; leave it out."
+    return f"{metric.name} judges translators, but {of.fakes.name} does not translate. Leave {metric.name} out."
 
 
 def _asks_for_a_classifier(metric: Metric, of: MeasurementOfFakes) -> str:
@@ -139,15 +139,15 @@ def _asks_for_a_generator(metric: Metric, of: MeasurementOfFakes) -> str:
         return ""
     if of.fakes.generator is not None:
         cut = of.fakes.truncation is not None and "latents" not in kinds
-        return f"{metric.name} draws latents of its own, which are not truncated; leave it out." if cut else ""
-    return f"{metric.name} asks a generator for images of its own; {of.fakes.name} holds images alone."
+        return f"{metric.name} draws latents itself, without truncation. Leave it out." if cut else ""
+    return f"{metric.name} needs a generator, but {of.fakes.name} holds images only. Leave {metric.name} out."
 
 
 def _asks_for_an_encoder(metric: Metric, of: MeasurementOfFakes) -> str:
     if of.fakes.encoder is not None or not metrics.of_encoders(metric):
         return ""
     return (
-        f"{metric.name} needs an encoder that was trained with the generator, and {of.fakes.name} has none: evaluate "
+        f"{metric.name} needs an encoder that was trained with the generator, but {of.fakes.name} has none. Evaluate "
         "the run folder of a recipe such as 'bigan-mnist', or leave it out."
     )
 
@@ -157,7 +157,7 @@ def _asks_more_than_statistics(metric: Metric, of: MeasurementOfFakes) -> str:
         return ""
     if not (looks_at(metric, "real") or looks_at(metric, "held_out")):
         return ""
-    return f"{metric.name} needs real images; the statistics {of.reals.name} serve fid alone."
+    return f"{metric.name} needs real images (--real); the statistics {of.reals.name} are enough for fid only."
 
 
 def _asks_for_held_out_images(metric: Metric, of: MeasurementOfFakes) -> str:
@@ -165,7 +165,7 @@ def _asks_for_held_out_images(metric: Metric, of: MeasurementOfFakes) -> str:
         return ""
     if not any(need.images == "held_out" and not need.optional for need in _needs(metric)):
         return ""
-    return f"{metric.name} needs held-out images, and {of.reals.train.name} has no split test; leave it out."
+    return f"{metric.name} needs held-out images, but {of.reals.train.name} has no test split. Leave {metric.name} out."
 
 
 def _asks_for_one_class_an_image(metric: Metric, of: MeasurementOfFakes) -> str:
@@ -173,7 +173,7 @@ def _asks_for_one_class_an_image(metric: Metric, of: MeasurementOfFakes) -> str:
         return ""
     if not any(need.kind == "labels" and not need.optional for need in _needs(metric)):
         return ""
-    return f"{metric.name} needs one class an image, and {of.reals.train.name} has attributes: leave it out."
+    return f"{metric.name} needs one class for each image, but {of.reals.train.name} has attributes. Leave it out."
 
 
 def _asks_for_labels(metric: Metric, of: MeasurementOfFakes) -> str:
@@ -189,8 +189,8 @@ def _asks_for_larger_images(metric: Metric, of: MeasurementOfFakes) -> str:
     if min(height, width) >= metric.least_side:
         return ""
     return (
-        f"{metric.name} takes images with sides of at least {metric.least_side} pixels, and those of {of.fakes.name} "
-        f"are {height} x {width}; take a metric of features, e.g. fid."
+        f"{metric.name} needs images with sides of at least {metric.least_side} pixels, but those of {of.fakes.name} "
+        f"are {height} x {width}. Use a metric of features, e.g. fid."
     )
 
 
@@ -199,8 +199,8 @@ def _asks_for_more_images(metric: Metric, of: MeasurementOfFakes) -> str:
     if not few or metric.name in of.allow_few:
         return ""
     return (
-        f"{metric.name} takes at least {metric.least} images: there are {few.partition(' images')[0]}. Give more "
-        f"(--count, for fakes of a generator), or allow it by name: --allow-few {metric.name}"
+        f"{metric.name} needs at least {metric.least} images, but there are {few.partition(' images')[0]}. Give more "
+        f"(for a generator: --count), or allow few: --allow-few {metric.name}"
     )
 
 
@@ -208,8 +208,8 @@ def _asks_another_view_for_statistics(metric: Metric, of: MeasurementOfFakes) ->
     if isinstance(of.reals, Reals) or not looks_at(metric, "real") or len(of.reals.mean) == of.view.width:
         return ""
     return (
-        f"--real {of.reals.name} describes {len(of.reals.mean)} features an image and the view '{of.view.name}' has "
-        f"{of.view.width}; give the view it was made with, e.g. --view inception."
+        f"--real {of.reals.name} has statistics of {len(of.reals.mean)} features, but the view '{of.view.name}' has "
+        f"{of.view.width}. Give the view that they were made with, e.g. --view inception."
     )
 
 
@@ -220,7 +220,7 @@ def _asks_for_probabilities(metric: Metric, of: MeasurementOfFakes) -> str:
 def _asks_for_a_view_of_floats(metric: Metric, of: MeasurementOfFakes) -> str:
     if not any(need.kind == "look" for need in _needs(metric)) or of.view.takes_floats:
         return ""
-    return f"{metric.name} asks how features move, and the view '{of.view.name}' looks at bytes alone; take pixels."
+    return f"{metric.name} needs a view of floats, but '{of.view.name}' takes bytes only. Give --view pixels."
 
 
 CHECKS_OF_FAKES: tuple[Callable[[Metric, MeasurementOfFakes], str], ...] = (
@@ -241,18 +241,18 @@ def refusal_of_labels(metric: Metric, need: Need, sets: ImageSets, makes: bool) 
     if images is None:
         return ""
     if images.labels is None and not need.optional:
-        how = "give images in one folder a class, or an .npz with 'labels'"
+        how = "Give images in one folder for each class, or an .npz with 'labels'"
         if need.images == "fake" and makes:
-            how = "train a recipe whose generator takes them, such as 'cgan'"
-        return f"{metric.name} needs the labels of the {need.images} images, and they have none: {how}."
+            how = "Train a recipe whose generator takes labels, such as 'cgan'"
+        return f"{metric.name} needs labels, but the {need.images} images have none. {how}."
     if images.labels is None or (images.labels.ndim == 2 and need.optional):
         return ""  # a metric that can do without labels knows what to do with classes
     # Labels are numbers: they mean the same classes only where these have the same names.
     if sets.real is None or sets.real.labels is None or images.classes == sets.real.classes:
         return ""
     return (
-        f"{metric.name} compares classes, and those of the {need.images} images are called {_listed(images.classes)} "
-        f"where the real ones are called {_listed(sets.real.classes)}; name the fakes' folders as the real ones are."
+        f"{metric.name} compares classes, but the {need.images} images have {_listed(images.classes)} and the real "
+        f"images {_listed(sets.real.classes)}. Give the folders of the fakes the names of the real classes."
     )
 
 
@@ -260,10 +260,10 @@ def refusal_of_view(metric: Metric, view: View) -> str:
     """Why a view cannot be used for a metric of class probabilities; empty if it can."""
     if view.classes:
         return ""
-    why = "tells attributes, which are no classes" if view.attributes else "knows no classes"
+    why = "knows attributes instead of classes" if view.attributes else "knows no classes"
     return (
-        f"{metric.name} needs class probabilities, and the view '{view.name}' {why}. Take --view classifier where each "
-        "image has one class, or inception."
+        f"{metric.name} needs class probabilities, but the view '{view.name}' {why}. Give --view classifier if each "
+        "image has one class, or else --view inception."
     )
 
 
@@ -291,26 +291,26 @@ def _asks_for_latents(metric: Metric, of: MeasurementOfTranslations) -> str:
         metric
     ):
         return ""
-    return f"{metric.name} asks a generator for images of its own, and a translator makes images of images."
+    return f"{metric.name} needs a generator that makes images from latents; a translator does not. Leave it out."
 
 
 def _asks_for_images_beside_the_real_ones(metric: Metric, of: MeasurementOfTranslations) -> str:
     if not any(need.images == "held_out" for need in _needs(metric)):
         return ""
-    return f"{metric.name} sets held-out images beside the real ones, which are what is translated: leave it out."
+    return f"{metric.name} needs held-out images besides the ones that are translated. Leave it out."
 
 
 def _asks_for_no_translated_image(metric: Metric, of: MeasurementOfTranslations) -> str:
     needs = _needs(metric)
     if not needs or not all(need.images == "real" for need in needs):
         return ""
-    return f"{metric.name} looks at no translated image; leave it out."
+    return f"{metric.name} does not look at translated images. Leave it out."
 
 
 def _asks_for_attributes(metric: Metric, of: MeasurementOfTranslations) -> str:
     if metric.name not in OF_ATTRIBUTES or have_attributes(of.targets):
         return ""
-    return f"{metric.name}: these images have one class each, so there is nothing else to be kept; leave it out."
+    return f"{metric.name} needs attributes, but these images have one class each. Leave it out."
 
 
 def _asks_for_larger_translations(metric: Metric, of: MeasurementOfTranslations) -> str:
@@ -318,8 +318,8 @@ def _asks_for_larger_translations(metric: Metric, of: MeasurementOfTranslations)
     if min(height, width) >= metric.least_side:
         return ""
     return (
-        f"{metric.name} takes images with sides of at least {metric.least_side} pixels, and these are {height} x "
-        f"{width}; take a metric of features, e.g. fid."
+        f"{metric.name} needs images with sides of at least {metric.least_side} pixels, but these are {height} x "
+        f"{width}. Use a metric of features, e.g. fid."
     )
 
 
@@ -327,7 +327,7 @@ def _asks_for_more_of_each_target(metric: Metric, of: MeasurementOfTranslations)
     few = of.too_few(metric)
     if not few or metric.name in of.allow_few:
         return ""
-    return f"{few}. Give more, or allow it by name: --allow-few {metric.name}"
+    return f"{few}. Give more, or allow few: --allow-few {metric.name}"
 
 
 def _asks_for_a_view_that_fits(metric: Metric, of: MeasurementOfTranslations) -> str:

@@ -129,18 +129,18 @@ def suits(dataset: Dataset) -> bool:
 def _refusal(dataset: Dataset) -> str | None:
     """Why a classifier cannot learn from these data, if it cannot."""
     if dataset.labels is None:
-        return "it has no labels; classes or attributes are needed. Take the view 'pixels' or 'inception'."
+        return "it has no labels, but a classifier needs classes or attributes. Use --view pixels or inception."
     # A data set cut down to one class may still list all of them.
     present = len(dataset.labels.unique(dim=0))
     if len(dataset.labels) < 100 or present < 2:
         what = "combination" if dataset.labels.ndim == 2 else "class"
         what += "" if present == 1 else "s of attributes" if dataset.labels.ndim == 2 else "es"
         return (
-            f"{len(dataset.labels)} images of {present} {what}; at least 100 of 2 are needed. Take the view 'pixels' "
-            "or 'inception'."
+            f"it has {len(dataset.labels)} images of {present} {what}, but a classifier needs at least 100 of 2. Use "
+            "--view pixels or inception."
         )
     if min(input_size(dataset.shape)) < SMALLEST_SIDE:
-        return f"{list(dataset.shape)} leaves a side under {SMALLEST_SIDE} pixels. Take the view 'pixels'."
+        return f"its images {list(dataset.shape)} have a side under {SMALLEST_SIDE} pixels. Use --view pixels."
     return None
 
 

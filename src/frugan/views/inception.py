@@ -49,7 +49,7 @@ RESIZING = {
     "tensorflow1": Resizing("inception", "tf1bilinear", "TensorFlow 1 bilinear", tensorflow1_bilinear),
     "clean": Resizing("inception_clean", "cleanbicubic", "Pillow bicubic (clean-FID)", clean_bicubic),
 }
-"""The resizing rules. Values under different rules do not compare."""
+"""The resizing rules. Values of different rules cannot be compared."""
 
 AT_ONCE = 32
 """Images that pass the net together: 299 x 299 makes large activations of small images."""

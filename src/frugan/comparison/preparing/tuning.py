@@ -46,7 +46,7 @@ def check(settings: Mapping[str, Any], arms: Sequence[Arm]) -> None:
         if count > there:
             raise UserError(
                 f"--tune {count}: the list of settings has only {there} trials for '{arm.name}', and all arms get "
-                f"equally many. Accepted: 1 to {there}."
+                f"equally many. Give 1 to {there}."
             )
     if images is not None and not baseline.batch_size <= images <= baseline.images:
         raise UserError(
