@@ -1,7 +1,7 @@
-"""The balance of a comparison's games: what its runs logged over their last quarter, against the baseline's.
+"""How balanced the games of a comparison are: numbers that its runs logged, compared with the baseline.
 
-For each arm the mean of a logged number over the last quarter of training and how much it swings there (standard
-deviation over the log's lines), and the difference to the baseline seed by seed with its 95 % interval.
+For each arm it prints the mean of a logged number over the last quarter of training, and its standard deviation over
+the lines of the log. Then it prints the difference to the baseline, seed by seed, with a 95 % interval.
 
     python examples/balance_log.py runs/compare-dcgan-medium-vbn
 """
@@ -22,14 +22,14 @@ BALANCE = (
 
 
 def last_quarter(log: Path, key: str) -> list[float]:
-    """What stands in the log under `key` for the last quarter of the images, else its last value alone."""
+    """The values of `key` in the log for the last quarter of the images, or else only the last value."""
     lines = [line for line in map(json.loads, log.read_text().splitlines()) if key in line]
     late = [line[key] for line in lines if line["images"] > 0.75 * lines[-1]["images"]] if lines else []
     return late or [line[key] for line in lines[-1:]]
 
 
 def told(values: dict[int, float], baseline: dict[int, float]) -> str:
-    """Mean over the seeds; behind it the difference to the baseline."""
+    """The mean over the seeds, then the difference to the baseline."""
     mean = f"{statistics.fmean(values.values()):.3f}"
     found = paired(values, baseline)
     if found.interval_95 is None or values is baseline:

@@ -1,8 +1,8 @@
 """How much do the images of one training batch depend on each other? For the generators of trained runs.
 
 In training, batch norm makes every image depend on the others of its batch; virtual batch norm should not. Two numbers:
-the share of an image's variance that comes from its companions (the same latents, other companions), and the
-correlation of two images of a batch (intraclass: between batches against within, over all pixels; 0 if independent).
+the share of an image's variance that comes from its companions (when the same latents get other companions), and the
+correlation of two images of a batch (intraclass, over all pixels; 0 if they are independent).
 
     python examples/batch_correlation.py runs/dcgan-medium runs/vbn
 """
@@ -23,7 +23,7 @@ def images_of(generator: frugan.Generator, latents: torch.Tensor) -> torch.Tenso
 
 
 def companions_share(generator: frugan.Generator, batch: int, draws: int) -> float:
-    """Of the variance of images, the part that is left when their own latents are held fast."""
+    """The share of the images' variance that is left when their own latents stay the same."""
     own, others = generator.latents.rows(0, batch // 2, seed=1), batch - batch // 2
     seen = torch.stack([
         images_of(generator, torch.cat([own, generator.latents.rows(0, others, seed=2 + draw)]))[: len(own)]

@@ -1,4 +1,4 @@
-"""Is a factorised generator worse? Train the twins with the same seeds, and read what may be said.
+"""Is a factorised generator worse? Train both twins with the same seeds, and print the verdict.
 
     python examples/compare_twins.py --images 300k --seeds 5
 """

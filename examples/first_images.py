@@ -1,10 +1,10 @@
-"""How far a generator's images differ over latents before it has learnt anything, for each family and either start.
+"""How much an untrained generator's images differ from each other, for each family and each way to start.
 
     python examples/first_images.py [RECIPE ...]
 
-Prints the standard deviation over 64 latents (of a translator: over 64 images of noise), in grey levels, mean of three
-seeds. "layerwise" starts each piece of a layer as if it stood alone; "composite", the default, starts the whole as the
-standard layer in its place.
+Prints the standard deviation over 64 latents (for a translator: over 64 images of noise) in grey levels, the mean of
+three seeds. "layerwise" starts each piece of a layer as if it stood alone. "composite", the default, starts the whole
+layer like the standard layer in its place.
 """
 
 from __future__ import annotations

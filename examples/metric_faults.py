@@ -1,4 +1,4 @@
-"""Which metric sees which fault? Spoil real images more and more, and measure them as if they were fakes.
+"""Which metric sees which fault? Spoil real images step by step, and measure them as if they were fakes.
 
     python examples/metric_faults.py --data mnist --metrics fid,kid,swd
 """
@@ -20,7 +20,7 @@ FAULTS = {BLUR: (0, 0.5, 1, 2), NOISE: (0, 16, 32, 64), MISSING: (0, 1, 4, 8), R
 
 
 def spoil(real: data.Dataset, fault: str, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """As many images ``[count, height, width]`` and labels as there are real ones, with one fault."""
+    """The real images ``[count, height, width]`` and labels, as many as before, spoilt by one fault."""
     images, labels, rows = real.images[:, 0].numpy(), np.asarray(real.labels), np.arange(len(real))
     if fault == BLUR:
         images = np.stack([np.asarray(Image.fromarray(one).filter(ImageFilter.GaussianBlur(level))) for one in images])

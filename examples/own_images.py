@@ -1,4 +1,4 @@
-"""Train on a folder of pictures: look for those that cannot be used, see the rest, train, sample.
+"""Train on your own folder of pictures: check which can be used, look at them, train, sample.
 
     python examples/own_images.py path/to/pictures --images 200k
 """

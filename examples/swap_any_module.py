@@ -1,4 +1,4 @@
-"""Rewrite the convolutions of a torch module of one's own, and see what it saves: counted, and by the clock.
+"""Replace the convolutions of your own torch module, and see what this saves: counted and measured.
 
     python examples/swap_any_module.py --family depthwise
 """
@@ -15,7 +15,7 @@ from frugan.costs import latencies
 
 
 class Denoiser(nn.Module):
-    """A plain torch module that knows nothing of frugan."""
+    """A plain torch module without anything of frugan."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()

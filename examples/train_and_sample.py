@@ -1,4 +1,4 @@
-"""Train a factorised generator on built-in digits, look at what it makes, and ship it.
+"""Train a factorised generator on built-in digits, look at its images, and save it as an artefact.
 
     python examples/train_and_sample.py --images 60k
 """

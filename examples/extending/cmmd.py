@@ -1,8 +1,8 @@
-"""A metric of one's own: CMMD (Jayasumana et al. 2024, arXiv 2401.09603), on the features of whatever view is used.
+"""A metric of your own: CMMD (Jayasumana et al. 2024, arXiv 2401.09603), with the features of any view.
 
-The squared maximum mean discrepancy with a Gaussian kernel, times 1000. The paper looks through CLIP and takes a
-bandwidth of 10 for features of norm 1; features of other views have other sizes, so here they are divided by their
-root mean square over the real images, and the bandwidth is in units of that.
+The squared maximum mean discrepancy with a Gaussian kernel, times 1000. The paper uses
+features of CLIP, which have norm 1, and a bandwidth of 10. Features of other views have other sizes. So here they are
+divided by their root mean square over the real images, and the bandwidth is in units of that.
 
     frugan evaluate runs/first --code examples/extending/cmmd.py --metrics cmmd,fid
 """
@@ -17,7 +17,7 @@ from frugan.metrics import Metric
 
 
 def compute(*, real: Tensor, fake: Tensor, bandwidth: float = 10.0) -> dict[str, float]:
-    """``{"cmmd": value}`` of features ``[n, d]`` and ``[m, d]``: 0 or a little more for equal distributions."""
+    """``{"cmmd": value}`` of features ``[n, d]`` and ``[m, d]``: about 0 for equal distributions."""
     size = real.double().square().sum(1).mean().sqrt()
     real, fake = real.double() / size, fake.double() / size
 

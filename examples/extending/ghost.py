@@ -1,6 +1,6 @@
-"""A convolution family of one's own: ghost convolutions (Han et al. 2020, arXiv 1911.11907).
+"""A convolution family of your own: ghost convolutions (Han et al. 2020, arXiv 1911.11907).
 
-Half of the output channels are made by a convolution, the others from these by one cheap 3 x 3 kernel each.
+A convolution makes half of the output channels. The other half is made from these by one cheap 3 x 3 kernel each.
 
     frugan check examples/extending/ghost.py
     frugan compare mnist --code examples/extending/ghost.py --families standard,ghost --data glyphs --images 60k
@@ -34,7 +34,7 @@ class Ghost(nn.Module):
 
 
 def ghostly(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """A layer of this family from the standard one that keeps, divides or multiplies the image size."""
+    """Turn a function that builds standard layers into one that builds layers of this family."""
 
     def layer(
         in_channels: int, out_channels: int, kernel: int, *, bias: bool = True, inner_bias: bool | None = None,

@@ -1,6 +1,6 @@
-"""A penalty of one's own that sees scores and keeps state: LeCam (Tseng et al. 2021, arXiv 2104.03310, eq. 4).
+"""A penalty of your own that sees scores and keeps state: LeCam (Tseng et al. 2021, arXiv 2104.03310, eq. 4).
 
-The discriminator pays for scores of real images that are far from what fakes had on average, and the other way round.
+It penalises scores of real images that are far from the average score of fakes, and the other way round.
 The averages are saved and resumed with the run, and are the same in all processes.
 
     frugan train mnist --code examples/extending/lecam.py penalties=lecam,weight=0.3 --data glyphs --images 60k
@@ -18,7 +18,7 @@ from frugan.penalties import Judgement
 
 
 class LeCam:
-    """Options: `weight`; `memory`, what is left of an average after a round; `start`, images before it begins."""
+    """Options: `weight`; `memory`, the share of an average that a round keeps; `start`, the images before it begins."""
 
     name, needs_scores = "lecam", True
 

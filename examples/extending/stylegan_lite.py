@@ -1,7 +1,8 @@
-"""A network of one's own: a small generator in the manner of StyleGAN2 (Karras et al. 2020, arXiv 1912.04958).
+"""A network of your own: a small generator like StyleGAN2 (Karras et al. 2020, arXiv 1912.04958).
 
-Latents become styles that scale the input channels of every convolution; each stage adds to the image. Unlike there,
-noise is a fixed picture for each stage, so image i still follows from (seed, i), and there is no style mixing.
+Latents become styles that scale the input channels of every convolution; each stage adds to the image. Two
+things differ: noise is a fixed picture for each stage, so that image i depends on (seed, i) only, and there is no style
+mixing.
 
     frugan cost style-digits --code examples/extending/stylegan_lite.py --layers
     frugan train style-digits --code examples/extending/stylegan_lite.py --data glyphs --images 60k
@@ -55,7 +56,7 @@ class Modulated(nn.Module):
 
 
 class Stage(nn.Module):
-    """Two modulated convolutions at one size; what they see of the image is added to it."""
+    """Two modulated convolutions at one size; what they make is added to the image."""
 
     def __init__(self, styles: int, in_channels: int, channels: int, image: ImageShape, side: tuple[int, int]) -> None:
         super().__init__()
@@ -108,9 +109,9 @@ def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
     channels: Sequence[int] = (64, 64, 32),
 ) -> Decoder:
-    """Latents to images of sides that 2 to the power of the stages less one divides. No roles: styles need the weights.
+    """Latents to images. It has no roles, since styles need the weights themselves.
 
-    `channels`: of each stage, smallest image first.
+    `channels`: of each stage, smallest image first. Both sides must be divisible by 2^(stages - 1).
     """
     return Decoder(image, latents, classes, [scaled(each, width) for each in channels])
 

@@ -1,7 +1,8 @@
-"""A game of one's own: the VAE-GAN (Larsen et al. 2016, arXiv 1512.09300, algorithm 1).
+"""A game of your own: the VAE-GAN (Larsen et al. 2016, arXiv 1512.09300, algorithm 1).
 
-An encoder says means and deviations of latents, the generator decodes them, and what it decodes shall look to the
-discriminator's inner layers as the image does. Reconstructions and images of drawn latents are both fakes.
+An encoder gives means and deviations of latents, and the generator decodes these into an image. The discriminator's
+inner activations should be the same for this image and for the original. Reconstructions and images of drawn latents
+are both fakes.
 
     frugan train vanilla --code examples/extending/vaegan.py game=vaegan --data glyphs --images 60k
 """
@@ -97,7 +98,7 @@ class VaeGan:
         return {"generator": Shipped("generator"), "encoder": Shipped("encoder", averaged=False)}
 
     def settle(self, network: nn.Module, seed: int) -> None:
-        """What follows from the weights is computed anew."""
+        """Recompute buffers that follow from the weights."""
         settle(network, seed)
 
 

@@ -90,7 +90,7 @@ def _budgets(data: Mapping[str, Any]) -> str:
     budgets = sorted({arm["images"] for arm in data["arms"] if not arm["damaged"]})
     if len(budgets) == 1:
         return f"{budgets[0]:,} images seen by each run"
-    return f"{budgets[0]:,} to {budgets[-1]:,} images seen by a run, the same of each arm"
+    return f"{budgets[0]:,} to {budgets[-1]:,} images seen by a run, as many in all runs of an arm"
 
 
 def _controls(data: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -122,7 +122,7 @@ def _fronts(data: Mapping[str, Any]) -> dict[str, Any] | None:
             if price is not None:
                 cells.append(f"{words.number(price, 4)}\n{PLACES[front['places'][arm['name']]]}")
             else:
-                cells.append("not to be believed" if doubted else "–")
+                cells.append("in doubt" if doubted else "–")
         rows.append({"arm": arm["name"], "cells": cells})
     areas = [
         f"{front['words']}: {front['hypervolume']:.4g} to ({front['reference'][0]:.4g}, {front['reference'][1]:.4g})"
@@ -138,7 +138,7 @@ def _slopes(data: Mapping[str, Any]) -> list[str]:
         interval = one["interval_95"]
         within = f", 95 % {words.signed(interval[0])} to {words.signed(interval[1])}" if interval else ""
         means = " → ".join(words.number(mean, 4) for mean in one["means"])
-        state = "still improving, so the budget is unfinished" if one["improving"] else "not surely improving"
+        state = "still improving, so the budget is unfinished" if one["improving"] else "no sure improvement"
         lines.append(f"{name}: {means}, {words.signed(one['change'])} over its last quarter{within}; {state}")
     return lines
 
@@ -317,7 +317,7 @@ def _values(data: Mapping[str, Any], name: str) -> dict[str, Any]:
         related = difference["correlation"] if difference["n"] > 2 else None
         paired = "" if related is None else f", correlation over seeds {words.number(related, 2)}"
         pairs = f"{difference['n']} pair{'s' if difference['n'] != 1 else ''}{paired}"
-        said = "no margin was set, so there is no verdict" if difference["kind"] == "no margin" else difference["text"]
+        said = "no verdict, since no margin was set" if difference["kind"] == "no margin" else difference["text"]
         notes.append(f"{arm} minus {data['baseline']}: {words.signed(difference['mean'])}{within} ({pairs}); {said}")
         if difference["n"] > 1:
             notes.append(_beside(difference, name == data["primary"]))
@@ -333,7 +333,7 @@ def _beside(difference: Mapping[str, Any], primary: bool) -> str:
         f"median {words.signed(difference['median'])}", f"unpaired 95 % {words.signed(low)} to {words.signed(high)}",
     ]  # fmt: skip
     low, high = difference["bootstrap_95"]
-    parts.append(f"bootstrap 95 % {words.signed(low)} to {words.signed(high)} (too narrow for few seeds)")
+    parts.append(f"bootstrap 95 % {words.signed(low)} to {words.signed(high)} (too narrow if seeds are few)")
     if difference["sign_flip_p"] is not None:
         parts.append(f"sign-flip p {difference['sign_flip_p']:.3g}")
     after_holm = difference.get("p_adjusted")
@@ -370,13 +370,13 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     latency = next((arm["latency"]["1"] for arm in data["arms"] if "1" in arm["latency"]), None)
     if latency is not None:
         facts.append(
-            ("latency", f"median of {latency['repeats']} forwards, all arms in turn in one process, "
+            ("latency", f"median of {latency['repeats']} forward passes, all arms in turn in one process, "
              f"{latency['precision']}, {words.threads(latency['threads'])}, {latency['machine']}")
         )  # fmt: skip
     facts += [
         ("counting", "parameters with running means and variances; MACs of all products with weights and of attention, "
          "plain form"),
-        ("checkpoint", "the last one of each run, decided beforehand"),
+        ("checkpoint", "the last one of each run, as decided before"),
         ("machine", f"{machine['machine']}, {machine['device']}, {machine['precision']}; {versions}"),
         ("runs", trained(data)),
         ("margin", f"{data['margin']:.4g} ({data['margin_rule']})" if data["margin"] else "none"),
@@ -405,10 +405,10 @@ def _counted(one: Mapping[str, Any]) -> str:
 
 def _plan(data: Mapping[str, Any]) -> str:
     if data["trained_before"]:
-        return "plan.json: arms and seeds; it came after runs that were there already"
+        return "plan.json: arms and seeds; written after some runs were already there"
     margin = " and margin" if data["fixed"]["margin_rule"] else ""
     tuned = ", the trials of every arm and what was chosen," if tuning_of(data) else ""
-    return f"plan.json: arms, seeds, settings{tuned}{margin} as they stood before the first run of the test"
+    return f"plan.json: arms, seeds, settings{tuned}{margin} as they were before the first run of the test"
 
 
 def _recipe_text(folder: Path, arm: Mapping[str, Any]) -> str:

@@ -46,7 +46,7 @@ def panel(path: Path) -> dict[str, str] | None:
         "address": pictures.of_rows(fakes, real), "alt": f"{FAKES} generated images over their nearest training images",
         "caption": f"Above, the first {FAKES} images of seed {SEED}, none picked; below, the training image of "
         f"{len(train):,} that is nearest by Euclidean distance between pixels.",
-        "apart": f"{min(apart):.1f} to {max(apart):.1f} of 255 apart in root mean square; a copy is 0",
+        "apart": f"{min(apart):.1f} to {max(apart):.1f} of 255 apart in root mean square; 0 would be a copy",
     }  # fmt: skip
 
 

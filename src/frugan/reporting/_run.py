@@ -155,7 +155,7 @@ def _curves(recipe: Recipe, log: list[dict[str, Any]], marks: list[float]) -> li
                 line("discriminator.accuracy_real", players.index("discriminator")),
                 line("discriminator.accuracy_fake", players.index("discriminator"), dashed=True),
             ] if "discriminator" in players else [],
-            {"limits": (0, 1.03)}, "On real images, and dashed on fakes. Both at 1: the generator learns little.",
+            {"limits": (0, 1.03)}, "On real images; dashed: on fakes. If both are 1, the generator learns little.",
         ),
         (
             "Health",
@@ -171,9 +171,9 @@ def _curves(recipe: Recipe, log: list[dict[str, Any]], marks: list[float]) -> li
                           (FLICKERING, f"flicker above {FLICKERING}")],
                 "marks": marks,
             },
-            "Spread of the fakes over that of real images (green), the same for nearest neighbours (purple), and "
-            "how far the fakes lie from real images (red, 0 is best). Dashed: how far the images of fixed latents "
-            "moved since the last look.",
+            "Green: spread of the fakes, divided by that of real images. Purple: the same for nearest neighbours. Red: "
+            "how far the fakes are from real images (0 is best). Dashed: how far the images of fixed latents moved "
+            "since the last look.",
         ),
     ]  # fmt: skip
     made = []

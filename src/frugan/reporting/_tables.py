@@ -97,7 +97,7 @@ def sayings(data: Mapping[str, Any]) -> list[str]:
         went_wrong = [] if never_trained(arm) and text else words.failures(runs)  # then the text says it
         went_wrong += [f"{count} {what}" for what, kind in WRONG.items() if (count := _found(arm, kind))]
         said += [f"{count} of {len(runs)} runs {what}" for count, _, what in (one.partition(" ") for one in went_wrong)]
-        said += [f"its cost is not in its row ({'; '.join(arm['apart'])})"] if arm["apart"] else []
+        said += [f"its cost is left out of the table ({'; '.join(arm['apart'])})"] if arm["apart"] else []
         if said:
             lines.append(f"{arm['name']}: {'; '.join(said)}")
     return [*lines, *untrained(data), *remarks(data)]
@@ -106,7 +106,7 @@ def sayings(data: Mapping[str, Any]) -> list[str]:
 def remarks(data: Mapping[str, Any]) -> list[str]:
     """Lines about the table: doubtful counts, the margin, the noise of evaluation, and how seconds were divided."""
     lines = [
-        f"{arm['name']}: its MACs (?) are not to be believed and are set against nothing: {doubt}"
+        f"{arm['name']}: its MACs (?) may be wrong and are not compared: {doubt}"
         for arm in data["arms"] if arm["generator"] and not arm["apart"] for doubt in words.doubts(arm["generator"])
     ]  # fmt: skip
     if data["margin"] and any(arm["damaged"] or data["fixed"].get("pilots") for arm in data["arms"]):
@@ -117,13 +117,13 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
     if data.get("trained_before"):
         lines.append(f"{len(data['trained_before'])} of {len(runs)} runs were trained before the plan was written.")
     lines += [
-        f"How runs are evaluated was changed after they had begun, before any value was known: {line}."
+        f"The evaluation was changed after runs had begun, but before any value was known: {line}."
         for one in data.get("plan_changes", ()) for line in one["changes"]
     ]  # fmt: skip
     pilots = (data["fixed"].get("pilots") or {}).get("untrained")
     if pilots:
         lines.append(
-            f"The margin leaves out the baseline's pilots with {_seeds(pilots)}, which did not train: {_first(pilots)}"
+            f"Pilots with {_seeds(pilots)} did not train and are left out of the margin: {_first(pilots)}"
         )
     lines += [
         f"{name}, seed {seed}, was trained again after it had failed: {run['retried']}"
@@ -132,14 +132,14 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
     machines = sorted({run["trained_on"] for *_, run in runs if run.get("trained_on")})
     if len(machines) > 1 or len(threads_of(data)) > 1:
         lines.append(
-            f"Trained under unlike circumstances ({'; '.join([*machines, trained(data)])}): times of training do not "
-            "compare."
+            f"Runs had different machines or threads ({'; '.join([*machines, trained(data)])}), so times of "
+            "training cannot be compared."
         )
     if data["evaluation_sd"] is not None and seed_sd is not None:
         own = data["evaluation_sd"]
-        note = ", over a third: evaluate more images (--count)" if own > seed_sd / 3 else ""
+        note = ", which is over a third of it: evaluate more images (--count)" if own > seed_sd / 3 else ""
         lines.append(
-            f"Evaluation noise: sd {own:.3g} over the sampling seeds of one checkpoint, {seed_sd:.3g} at most over "
+            f"Evaluation noise: sd {own:.3g} over sampling seeds of one checkpoint, against at most {seed_sd:.3g} over "
             f"training seeds{note}."
         )
     lines += [*_given(data), *tuning_lines(data)]
@@ -152,8 +152,8 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
             for name, seconds in took.items() if seconds
         )  # fmt: skip
         really = [sum(seconds) / len(seconds) for name, seconds in took.items() if seconds and not damaged[name]]
-        note = ", which are over a tenth apart" if really and max(really) > 1.1 * min(really) else ""
-        lines.append(f"Every arm was to train for {words.duration(equal['seconds'])}; really used: {means}{note}.")
+        note = ", which differ by more than a tenth" if really and max(really) > 1.1 * min(really) else ""
+        lines.append(f"Every arm was to train for {words.duration(equal['seconds'])}; it really used: {means}{note}.")
     return lines
 
 
@@ -165,7 +165,7 @@ def _given(data: Mapping[str, Any]) -> list[str]:
             for network, about in run.get("given", {}).items():
                 cost = "" if about["seconds"] is None else f", after {words.duration(about['seconds'])} of training"
                 whose = f"{about['recipe']} on {about['data']}{cost}"
-                line = f"{arm['name']} was given its {network}'s weights ({whose}); its own times do not count that."
+                line = f"{arm['name']} got the weights of its {network} ({whose}). Its times do not include this."
                 lines[line] = None
     return list(lines)
 
@@ -189,7 +189,7 @@ def _first(why: Mapping[str, str]) -> str:
 
 
 def _found(arm: Mapping[str, Any], kind: str) -> int:
-    """In how many of an arm's runs something was found at their end."""
+    """In how many of an arm's runs a finding of this kind stands at the end."""
     return sum(any(finding["kind"] == kind for finding in run["findings"]) for run in arm["runs"].values())
 
 
@@ -241,7 +241,7 @@ def _difference(data: Mapping[str, Any], name: str) -> list[str]:
             return ["–", "did not train: nothing to compare"]
         if data["baseline"] in never:
             return ["–", f"{data['baseline']} did not train: nothing to compare"]
-        return ["–", "every run failed, its own or the baseline's: nothing to compare"]
+        return ["–", "in each seed a run failed: nothing to compare"]
     places = words.decimals(difference["mean"], difference["sd"] or 0)
     mean = f"{difference['mean']:+,.{places}f}"
     interval = ""
@@ -263,7 +263,7 @@ def _sided(data: Mapping[str, Any], difference: Mapping[str, Any]) -> str:
 
 
 def _macs(own: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Multiply-accumulates, marked where they are not to be believed; per cent only between two that are."""
+    """Multiply-accumulates, with a question mark if they are in doubt; per cent only if neither side is."""
     counted = words.all_macs(own)
     if words.doubts(own):
         return f"{words.macs(counted)} ?"

@@ -39,7 +39,7 @@ def tuning_lines(data: Mapping[str, Any]) -> list[str]:
     )
     beside = untuned_section(data)
     return [
-        f"Each arm at its best of {tuning['trials']} trials of {length} images ({seeds}, table "
+        f"Each arm uses the settings of its best trial of {tuning['trials']}, each of {length} images ({seeds}, table "
         f"{tuning['space']}){judged}. Tuning took: {cost}.",
         *([] if beside is None else [beside["lead"]]),
     ]  # fmt: skip
@@ -68,7 +68,7 @@ def untuned_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     seeds = f"Without tuning: {untuned['folder']}, seeds {words.seeds(untuned['seeds'])}."
     if untuned["unlike"]:
-        return {"lead": f"{seeds} Its values share no table with these: {'; '.join(untuned['unlike'])}.", "rows": []}
+        return {"lead": f"{seeds} Its values do not compare with these: {'; '.join(untuned['unlike'])}.", "rows": []}
     primary, rows = data["primary"], []
     for arm in data["arms"]:
         before = untuned["arms"].get(arm["name"])
@@ -97,7 +97,7 @@ def _changed(rows: Sequence[Mapping[str, Any]]) -> str:
     """For which arms tuning changes the verdict, in words."""
     kinds = {row["arm"]: row["kinds"] for row in rows if any(row["kinds"])}
     if any("direction" in both for both in kinds.values()):
-        return "One of the two has fewer than five seeds, so no verdicts compare."
+        return "One of the two has fewer than five seeds, so it has no verdicts to compare."
     changed = [arm for arm, (one, other) in kinds.items() if one != other]
     return f"Tuning changes the verdict about {', '.join(changed)}." if changed else "Tuning changes no verdict."
 
