@@ -326,10 +326,10 @@ def test_processes_that_part_are_found(write: Write) -> None:
     penalty = write("penalty", ("judgement.mean(mean)", "mean.detach()"))
     report = frugan.check(game, penalty, say=lambda line: None)
     found = {one.name: one.words for one in report.missing if one.requirement == "agrees in two processes"}
-    assert found.keys() == {"patient", "drift"}
+    assert found.keys() == {"patient", "steady"}
     assert "different values of 'network.generator" in found["patient"]
     assert "progress.mean(tensor)" in found["patient"]
-    assert "different values of 'penalty.drift/level'" in found["drift"]
+    assert "different values of 'penalty.steady/level'" in found["steady"]
 
 
 def test_what_cannot_be_believed_is_a_note(write: Write) -> None:

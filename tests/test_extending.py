@@ -68,7 +68,7 @@ TOPICS = topics()
 ADDED = {
     "convolution family": (convs, "squeezed"), "network": (nets, "brief"), "rule for first weights": (nets.rules, "he"),
     "game": (games, "patient"),
-    "loss": (losses, "tempered"), "penalty": (penalties, "drift"), "augmentation": (augment, "noise"),
+    "loss": (losses, "tempered"), "penalty": (penalties, "steady"), "augmentation": (augment, "noise"),
     "optimiser": (optimisers, "lion"), "schedule": (schedules, "warm_up"), "observer": (observers, "contrast"),
     "metric": (metrics, "brightness"), "view": (views, "edges"), "data reader": (readers, "stripes"),
     "recipe": (recipes, "thin-digits"), "kernel": (kernels, "shifted"),
