@@ -100,11 +100,11 @@ def test_what_does_not_compare_is_found_before_any_training(tmp_path: Any) -> No
     few = {**COMMON, "changes": {**SMALL, "data.limit": 600}, "reference": "train"}
     with pytest.raises(UserError, match="fid takes 500 images of each target, and 'glasses' has "):
         compare(ARMS[:2], seeds=(0,), out=tmp_path / "out", **few)
-    with pytest.raises(UserError, match="class_coverage needs class probabilities, and the view 'classifier' tells"):
+    with pytest.raises(UserError, match="class_coverage needs class probabilities, but the view 'classifier' knows attributes"):
         compare(ARMS[:2], seeds=(0,), out=tmp_path / "out", **{**COMMON, "metrics": ["class_coverage"]})
     few = {"data.size": 32, "data.limit": 200}
     cycle: dict[str, Any] = {"metrics": ["preservation"], "changes": few, "quiet": True}
-    with pytest.raises(UserError, match="preservation: these images have one class each"):
+    with pytest.raises(UserError, match="preservation needs attributes, but these images have one class each"):
         compare(["cyclegan-6", "thin: cyclegan-6 generator_ab.width=0.5"], seeds=(0,), out=tmp_path / "out", **cycle)
     with pytest.raises(UserError, match=r"target_accuracy judges .* and 'vanilla' translates none"):
         compare(

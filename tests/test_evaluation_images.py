@@ -120,7 +120,7 @@ def test_labels_of_given_images_are_their_folders(made: Path, tmp_path: Path) ->
     assert value["values"] == {"labels_in_common": 10.0}
     assert value["protocol"]["labels"] == "as given"
     (tmp_path / "classes" / "9").rename(tmp_path / "classes" / "nine")
-    with pytest.raises(UserError, match="name the fakes' folders as the real ones are"):
+    with pytest.raises(UserError, match="Give the folders of the fakes the names of the real classes"):
         evaluate(tmp_path / "classes", **settings)
     with pytest.raises(UserError, match="needs labels, but the fake images have none"):
         evaluate(made / "fakes.npz", **settings)

@@ -234,7 +234,7 @@ def test_an_artefact_is_judged_as_its_run(star: Path, values: dict[str, dict[str
     ("asked", "message"),
     [
         ({"metrics": ["path_length"]}, "path_length needs a generator"),
-        ({"metrics": ["memorisation"]}, "memorisation sets held-out images beside the real ones"),
+        ({"metrics": ["memorisation"]}, "memorisation needs held-out images besides"),
         ({"metrics": ["fid"], "allow_few": ()}, "fid takes 500 images of each target, and 60 were asked.*--allow-few"),
         ({"metrics": ["class_coverage"], "allow_few": ["class_coverage"]}, "'classifier' knows attributes instead"),
         ({"count": 0}, "--count 0"),
@@ -296,7 +296,7 @@ def test_two_directions_are_judged_by_which_set_an_image_is_of(tmp_path: Path) -
         assert number == pytest.approx(np.abs(one.numpy().astype(float) - other.numpy()).mean(), rel=1e-9)
     assert set(by_target(found["fid"])["fid"]) == {"glasses", "not glasses"}
     assert found["target_accuracy"]["protocol"]["view_accuracy"] is not None
-    with pytest.raises(UserError, match="preservation: these images have one class each"):
+    with pytest.raises(UserError, match="preservation needs attributes, but these images have one class each"):
         evaluate(run, metrics=["preservation"], **COUNT)
     ab.save(tmp_path / "artefact")
     with pytest.raises(UserError, match="Evaluate the run folder that it came from"):
@@ -339,7 +339,7 @@ def test_classes_are_targets_and_data_without_held_out_images_serve_as_their_own
     assert found["fid"]["protocol"]["split"] == "train"
     assert found["fid"]["protocol"]["labels"] == "each target in turn"
     assert found["fid"]["floor"]["protocol"]["of"] == "two disjoint halves of the real images of each target"
-    with pytest.raises(UserError, match="preservation: these images have one class each"):
+    with pytest.raises(UserError, match="preservation needs attributes, but these images have one class each"):
         evaluate(run, metrics=["preservation"], **COUNT)
     named = evaluate(run, real=str(squares), metrics=["identity_error"], **COUNT)[0]
     assert named["values"] == found["identity_error"]["values"]
@@ -395,7 +395,7 @@ def test_data_that_no_classifier_can_learn_from_do_not_stop_a_run(
                 evaluate_every=8)  # fmt: skip
     told = capsys.readouterr()
     assert "fid takes 500 images of each target, and '0' has" in told.out + told.err
-    assert "target_accuracy: The view 'classifier' cannot be trained on npz squares: 90 images" in told.out + told.err
+    assert "target_accuracy: The view 'classifier' cannot be trained on npz squares: it has 90 images" in told.out + told.err
     assert approximate.values_of(run) == []
     found = evaluate(run, reference="train", **COUNT)
     assert [value["metric"] for value in found] == ["fid", "reconstruction_error", "identity_error"]

@@ -295,7 +295,7 @@ def test_a_preview_shows_images_above_their_reconstructions_and_samples_below():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"update": "together"}, r"game.update=together: Accepted: alternating, simultaneous"),
+        ({"update": "together"}, r"game.update=together: Choose from: alternating, simultaneous"),
         ({"third": 1.0}, r"game.third=1.0: give a share of the fakes, 0 or more and below 1"),
         ({"update": "simultaneous", "penalties": [penalties.find("r1")]}, r"passes of their own \(r1\).*alternating"),
     ],
