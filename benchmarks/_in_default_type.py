@@ -1,4 +1,4 @@
-"""A run's batches in float64, for the benchmarks that play both sides in it."""
+"""A run's batches in float64, for benchmarks that check both sides in float64."""
 
 from __future__ import annotations
 

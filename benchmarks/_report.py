@@ -1,7 +1,8 @@
 """What every benchmark shares: two sides timed in turn, the spread beside the median, the machine named.
 
-Each program here prints a table, misses its gate with exit code 1, takes `--quick` for a short form (what
-``make bench-quick`` runs) and `--record` to write its result to ``benchmarks/results/<program>.json``.
+Each program here prints a table. If it misses its gate (the number that it must reach), it ends with exit code 1.
+`--quick` is a short form (``make bench-quick`` runs it), and `--record` writes the result to
+``benchmarks/results/<program>.json``.
 """
 
 from __future__ import annotations

@@ -3,14 +3,15 @@
 Ours is the round that ``frugan train dcgan-64-faithful`` plays: bytes from memory, the game, the update, the averaged
 weights. The plain side (`_plain_dcgan.py`) computes in float32 and is handed ready tensors.
 
-First it is shown that both do the same: from the same weights, images and latents their losses agree to 1e-4, for one
-step in float32 and for three in float64, or this program stops. (In float32 the later steps tell nothing: Adam's first
-updates are +-2e-4 whatever the gradient, all weights of 0.02 move together, and a difference of rounding grows a
-hundredfold each step. The plain loop differs from itself by 1e-3 after three steps if only its Adam is the fused one.)
+First it is checked that both do the same: from the same weights, images and latents their losses must agree to 1e-4,
+for one step in float32 and for three in float64. Otherwise this program stops. (In float32 the later steps tell
+nothing: Adam's first updates are +-2e-4 whatever the gradient, all weights of 0.02 move together, and a difference of
+rounding grows a hundredfold each step. Even the plain loop differs from itself by 1e-3 after three steps if only its
+Adam is the fused one.)
 
 Gate: on a CPU where the recipe computes in bf16 (AMX or AVX-512 bf16), at least 1.6 times faster. On another both
-sides compute in float32 with the same kernels; there, and on a GPU (``--device cuda``), the ratio is printed and only
-the losses are held to anything. No compiler is used on either side, and the allocator is left as it is.
+sides compute in float32 with the same kernels. There, and on a GPU (``--device cuda``), the ratio is only printed, and
+the losses must agree. No compiler is used on either side, and the allocator is not changed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How long it takes to evaluate 28-pixel samples: features by the classifier view, then each metric. Gate: 60 s.
 
-The gate is about 10,000 samples, their features and FID, on two CPU cores; features of the real images are needed once
-a data set. Time depends neither on what the images show nor on the weights: both are noise here. The short form takes
-2,000 samples and holds them to a fifth.
+The gate is for 10,000 samples, their features and FID, on two CPU cores. Features of the real images are needed only
+once for a data set. The time does not depend on what the images show or on the weights, so both are noise here. The
+short form takes 2,000 samples and a fifth of the gate.
 """
 
 from __future__ import annotations

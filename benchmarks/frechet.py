@@ -1,12 +1,12 @@
 """The Fréchet distance of two sets of 2,048-d features, against the root of a matrix by SciPy. Gate: 5 times faster.
 
 Three sides in turn: ours from 10,000 features a set, covariances included; ours from given means and covariances; and
-``scipy.linalg.sqrtm`` of the product of the same covariances, as many programs do it. The gate holds the first, which
-does the most, against the last. All three have to agree to 1e-6, and what is imaginary in SciPy's root is reported:
-ours has no such part to drop.
+``scipy.linalg.sqrtm`` of the product of the same covariances, as many programs do it. The gate compares the first,
+which does most, with the last. All three must agree to 1e-6. The imaginary part of SciPy's root is reported; ours has
+none.
 
-The short form takes 512 dimensions and 2,500 features. SciPy's side grows fastest with the width, so there it is the
-second side that is held against the last, and to 4 times.
+The short form takes 512 dimensions and 2,500 features. SciPy's side grows fastest with the width. So there the second
+side is compared with the last, and must be 4 times faster.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 Both sides are the rounds that ``frugan train mnist`` plays, the settings that work (`mnist`) and the published ones
 (`mnist-faithful`, whose discriminator drops features out): kernels chosen by measurement, the precision that ``auto``
-means here, the allocator as in training. The discriminators are alike, so the rounds' operations fall by less than the
-generators': R is the ratio of the multiply-adds that torch counts in four whole rounds, backward passes and every
-fourth round's penalty included.
+means here, the allocator as in training. The discriminators are the same, so whole rounds save less than the generators
+do. R is the ratio of the multiply-adds that torch counts in four whole rounds, with backward passes and every fourth
+round's penalty.
 
-Gate, on a CPU with AMX alone: the factorised form is at least R^0.6 times faster. Elsewhere the ratios are printed.
+Gate, only on a CPU with AMX: the factorised form is at least R^0.6 times faster. Elsewhere the ratios are only printed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Seconds to pack a folder of 60,000 digits, a PNG file each, into one array of bytes. Gate: 30 s on 2 cores.
 
-The digits are the built-in glyphs, written as files in class folders before the clock runs. The quick form packs a
-sixth of them and is held to a sixth of the time. Opening the finished pack is timed too; it has to look at every file.
+The digits are the built-in glyphs, written as files in class folders before the time is taken. The quick form packs a
+sixth of them and has a sixth of the gate. Opening the finished pack is timed too; it has to look at every file.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Precision and recall of 10,000 x 10,000 features in 2,048 dimensions, in a process of its own. Gate: 2 GB of memory.
 
-The memory is the largest that process ever held: Python, torch and the features themselves included. Features are
-normal, half of them moved together to near copies, which is where distances cost most. The short form takes 2,000 x
-2,000 in 512 dimensions and is held to half of that.
+The memory is the peak of that process, with Python, torch and the features themselves. Features are normal, and half of
+them are near copies of each other, for which distances cost most. The short form takes 2,000 x 2,000 in 512 dimensions
+and has half of the gate.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Sampling: every frugal twin's generator against its standard form, batch 1 and 64, float32.
 
 Each network is measured as it is and fused (`Generator.fused`: batch norms folded, pairs merged and upsamplings joined
-to their layers where that is faster, kernels chosen, channels-last), all in turn; the faster of both counts, for the
-standard form too. Beside the ratio stands R^0.6, R being the ratio of multiply-accumulates: what a twin should at least
-reach. The table says which do not. The allocator keeps its memory, as in ``frugan sample``. First it is checked that
-fused images agree with the plain ones to 1e-4 of their range, or this program stops.
+to their layers where that is faster, kernels chosen, channels-last), all in turn. The faster of the two counts, for the
+standard form too. A twin should reach at least R^0.6, where R is the ratio of multiply-accumulates. This is printed
+beside the ratio of times, and the table says which twins do not reach it. The allocator keeps its memory, as in
+``frugan sample``. First it is checked that fused images agree with the plain ones to 1e-4 of their range; otherwise
+this program stops.
 
-Gate: the agreement alone; the ratios are recorded.
+Gate: only that the images agree; the ratios are recorded.
 """
 
 from __future__ import annotations

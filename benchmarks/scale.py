@@ -1,15 +1,15 @@
 """Time and memory of a round of training as batch, image size, width and size of the data set grow.
 
-One recipe, `dcgan-64-faithful`, and one axis at a time from the same middle. Every point has a process of its own,
-whose peak of memory is then its own too; the middle is measured anew on each axis, so that a machine that changed its
-mind between two axes is seen. Kernels and precision are those that a run would have. Data are zeros in a file with
-holes, mapped as packed data are: what a data set costs beside its images is what is asked.
+One recipe, `dcgan-64-faithful`, and one axis at a time from the same middle. Every point has a process of its own, so
+that its peak of memory is its own too. The middle is measured again on each axis, which shows if the machine became
+slower or faster between two axes. Kernels and precision are those of a usual run. Data are zeros in a sparse file,
+memory-mapped like packed data: the question is what a data set costs besides its images.
 
-Beside each point stands the local exponent, log(time ratio) / log(size ratio) to the point before: 1 is proportional,
-below it something is shared, above it something no longer fits. ``--record`` also draws docs/images/scale.png; what
-bends the curves is told in docs/results/scale.md.
+For each point the local exponent is printed, log(time ratio) / log(size ratio) to the point before. 1 means
+proportional; below 1, some work is shared; above 1, something no longer fits (a cache, say). ``--record`` also draws
+docs/images/scale.png. docs/results/scale.md explains the curves.
 
-Gate: a data set of a million images takes no more memory than 32 bytes an image beside those that were looked at.
+Gate: a data set of a million images takes at most 32 bytes of memory an image, besides the images that were used.
 """
 
 from __future__ import annotations

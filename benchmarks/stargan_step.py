@@ -13,10 +13,10 @@ is shown that both sides do the same, at a quarter of the width on 32 pixels: fr
 their losses agree to 1e-4, for one round in float32 and for three in float64 (a round of float32 is six steps of Adam,
 whose first ones are +-1e-4 whatever the gradient), or this program stops.
 
-Gates, on a CPU with AMX alone: the generator of DepthwiseG at least 2 times, the "deeper frugal" one 1.6 times and the
+Gates, only on a CPU with AMX: the generator of DepthwiseG at least 2 times, the "deeper frugal" one 1.6 times and the
 paper's deeper one 1.15 times faster than our standard one, DepthwiseG's 9 times faster than the plain one; rounds of
 the standard form 2.5 times faster than plain ones, of DepthwiseG 1.4 and of DepthwiseDG 2.5 times faster than
-the standard form's. Elsewhere the ratios are printed, and only the losses are held to anything.
+the standard form's. Elsewhere the ratios are only printed, and the losses must agree.
 """
 
 from __future__ import annotations

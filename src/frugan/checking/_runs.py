@@ -58,7 +58,7 @@ def plays_a_round(variant: Runs) -> None:
         if value.requires_grad:
             raise NotKept(f"step() gives '{name}' with its graph, which would stay in memory: return value.detach().")
         if not torch.isfinite(value):
-            raise NotKept(f"step() gives '{name}' = {float(value)} in the first round.")
+            raise NotKept(f"step() gives '{name}' = {float(value)} in the first round: every scalar must be finite.")
     after = copy_state(parts)
     changed = [key for key in before if not torch.equal(before[key], after[key])]
     for name, network in parts.trained().items():

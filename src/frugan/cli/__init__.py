@@ -40,7 +40,7 @@ DATA_VERBS: dict[str, Callable[..., None]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """What ``frugan`` runs: the verb, or its help. A UserError ends in one line and exit code 2."""
+    """Run the command line: a verb, or its help. After a UserError it prints one line and ends with exit code 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _dispatch(given, own_process=arguments is None)

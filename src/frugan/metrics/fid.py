@@ -29,7 +29,10 @@ def compute(*, real: Tensor, fake: Tensor) -> dict[str, float]:
 
 
 def frechet(real: Statistics, fake: Statistics) -> float:
-    """|m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2), in float64. Raises UserError if the value is not finite."""
+    """The Fréchet distance |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2), in float64.
+
+    Raises UserError if it is not finite.
+    """
     return Rooted.of(real).distance(fake)
 
 

@@ -26,11 +26,11 @@ KEPT, CHANGED = "as it is", "changed"
 
 
 class Row(NamedTuple):
-    """One row of the table.
+    """One row of the table of settings that trials try.
 
-    `rate` multiplies the rates of all players; `ratio` then that of the discriminators alone. `penalty` makes the
-    recipe's own penalties heavier, or adds R1 where it has none. `inner_norm` puts a norm between the pieces of every
-    layer that a family splits, or takes it out where all have one. `order` turns a depthwise layer round.
+    `rate` multiplies the rates of all players, then `ratio` the rates of the discriminators only. `penalty` makes the
+    recipe's own penalties heavier, or adds R1 if it has none. `inner_norm` puts a norm between the pieces of every layer
+    that a family splits, or removes it if all have one. `order` swaps the two pieces of a depthwise layer.
     """
 
     rate: float = 1

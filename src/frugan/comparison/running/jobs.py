@@ -49,7 +49,7 @@ class Job:
         return self.folder.with_name(self.folder.name + ".failed.json")
 
     def why_failed(self) -> str | None:
-        """Why it failed; None if it did not."""
+        """Why the job's run failed; None if it did not fail."""
         if not self.failure_file.is_file():
             return None
         return str(json.loads(self.failure_file.read_text())["why"])

@@ -36,7 +36,7 @@ class ImageSets(NamedTuple):
     reconstructed: Images | None = None
 
     def named(self, name: str) -> Images | None:
-        """The set of that name; None if there is none."""
+        """The set of images with this name; None if there is none."""
         return getattr(self, name)
 
 
