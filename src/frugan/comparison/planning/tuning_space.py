@@ -29,8 +29,8 @@ class Row(NamedTuple):
     """One row of the table of settings that trials try.
 
     `rate` multiplies the rates of all players, then `ratio` the rates of the discriminators only. `penalty` makes the
-    recipe's own penalties heavier, or adds R1 if it has none. `inner_norm` puts a norm between the pieces of every layer
-    that a family splits, or removes it if all have one. `order` swaps the two pieces of a depthwise layer.
+    recipe's own penalties heavier, or adds R1 if it has none. `inner_norm` puts a norm between the pieces of every
+    layer that a family splits, or removes it if all have one. `order` swaps the two pieces of a depthwise layer.
     """
 
     rate: float = 1
