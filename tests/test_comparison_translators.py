@@ -106,7 +106,7 @@ def test_what_does_not_compare_is_found_before_any_training(tmp_path: Any) -> No
     cycle: dict[str, Any] = {"metrics": ["preservation"], "changes": few, "quiet": True}
     with pytest.raises(UserError, match="preservation needs attributes, but these images have one class each"):
         compare(["cyclegan-6", "thin: cyclegan-6 generator_ab.width=0.5"], seeds=(0,), out=tmp_path / "out", **cycle)
-    with pytest.raises(UserError, match=r"target_accuracy judges .* and 'vanilla' translates none"):
+    with pytest.raises(UserError, match=r"target_accuracy judges .* but 'vanilla' does not translate"):
         compare(
             ["vanilla", "thin: vanilla generator.hidden=[4]"], seeds=(0,), data="glyphs", metrics=["target_accuracy"],
             out=tmp_path / "out", quiet=True, changes={"data.limit": 1200},
