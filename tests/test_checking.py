@@ -73,7 +73,8 @@ def test_every_file_of_the_page_every_example_and_every_prototype_passes(tmp_pat
     asked = {(one.kind, one.requirement) for one in report.findings if one.state == "ok"}
     optional = {
         ("architecture", "takes other sizes"), ("architecture", "has features"), ("architecture", "names its outputs"),
-        ("architecture", "judges joined batches alike"), ("architecture", "grows level by level"), ("game", "previews purely"),
+        ("architecture", "judges joined batches alike"), ("architecture", "grows level by level"),
+        ("game", "previews purely"),
     }  # fmt: skip
     everything = {(one.kind, words) for one in checking.contracts() for words in (r.name for r in one.requirements)}
     assert everything - asked == optional
