@@ -111,7 +111,7 @@ def samples_purely(game: Checked) -> None:
             raise NotKept(f"sample() gives {list(one.shape)} where {list(like.images.shape)} were asked for.")
         if not torch.equal(one, again):
             raise NotKept(
-                "sample() gives other images for the same seed: use no other randomness than the seed (latents.rows)."
+                "sample() gives other images for the same seed: draw from the seed only (latents.rows)."
             )
         if not torch.allclose(one[:3], played.sample(played.networks, less, 1), rtol=0, atol=1e-4):
             raise NotKept(
