@@ -182,7 +182,7 @@ def protocol(of: Mapping[str, Any]) -> str:
     if of.get("targets"):
         real = f"{real}, each of {len(of['targets'])} targets by itself"
     norms = f", {of['norms']} statistics" if of.get("norms") else ""
-    if of["fakes"] == "none":
+    if of.get("fakes") == "none":
         return (
             f"a classifier on {real}; {of['weights']} weights of the {of['checkpoint']} checkpoint, {of['precision']}"
             f"{code}{few}"
