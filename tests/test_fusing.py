@@ -92,6 +92,7 @@ def test_biggans_blocks_join_their_upsamplings() -> None:
     given = torch.randn(4, 8), torch.tensor([0, 1, 2, 0])
     fused = fuse(network, *given, upsamplings=True)
     assert len(fused.report.joined) == 3
+    assert fused.norms_follow_truncation
     assert torch.allclose(fused(*given), network(*given), atol=1e-5)
 
 
