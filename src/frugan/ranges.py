@@ -43,7 +43,7 @@ class Range:
             not math.isfinite(value)
             or (self.least is not None and value < self.least)
             or (self.above is not None and value <= self.above)
-            or (self.below is not None and value >= self.below)
+            or (self.below is not None and not value < self.below)
         )
         return self._wanted(whole) if outside else None
 
