@@ -22,7 +22,7 @@ def sgan() -> Recipe:
     players = {name: replace(player, learning_rate=1e-3) for name, player in published.players.items()}
     return replace(
         published, name="sgan", players=players, source=f"{SOURCE}; nets of {WORKSHOP}",
-        expects="G 797,985 and D 128,394 parameters", images=1_800_000,
+        expects="G 797,985 and D 128,394 parameters; more right digits than labels alone teach", images=1_800_000,
         game=Choice("semi_supervised", {"form": "stacked", "matching": "mean_squares"}),
         streams={"labelled": {"even_limit": 100}},
     )
