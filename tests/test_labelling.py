@@ -139,7 +139,7 @@ def test_accuracy_is_a_metric_with_one_protocol_for_a_run_and_its_twin(runs, sou
         assert value["protocol"]["real_count"] == CLASSES * OF_EACH
     assert evaluation.unequal(value["protocol"] for value in values.values()) == []
     assert values["sgan"]["protocol"]["generator"].split()[0] == frugan.load(runs["sgan"]).weights_hash
-    with pytest.raises(UserError, match="ships a classifier alone"):
+    with pytest.raises(UserError, match="ships a classifier only"):
         frugan.evaluate(runs["twin"], metrics=["fid"])
     assert not (runs["twin"] / "samples").is_dir() or not list((runs["twin"] / "samples").iterdir())
 

@@ -47,24 +47,24 @@ class MeasurementOfClassifier:
         """Why `metric` cannot be computed, in one line that says what to do; empty if it can."""
         if not metrics.of_classifiers(metric):
             return (
-                f"{metric.name} judges images that are made, and {self.of.name} ships a classifier alone. Take "
+                f"{metric.name} judges generated images, but {self.of.name} ships a classifier only. Use "
                 f"{', '.join(USUAL)}."
             )
         held_out = self.held_out
         if held_out is None:
-            return f"{metric.name} needs held-out images, and {self.trained.name} has no split test; leave it out."
+            return f"{metric.name} needs held-out images, but {self.trained.name} has no test split. Leave it out."
         if held_out.labels is None or held_out.labels.ndim != 1:
             has = "no labels" if held_out.labels is None else "attributes"
-            return f"{metric.name} needs one class for each image, and {held_out.title} has {has}; leave it out."
+            return f"{metric.name} needs one class for each image, but {held_out.title} has {has}. Leave it out."
         if held_out.classes != self.of.classifier.classes:
             mine, theirs = (", ".join(names[:4]) for names in (self.of.classifier.classes, held_out.classes))
             return (
-                f"{metric.name}: the classifier knows the classes {mine} ..., and those of {held_out.title} are called "
-                f"{theirs} ...; give images with its classes."
+                f"{metric.name}: the classifier knows the classes {mine} ..., but those of {held_out.title} are "
+                f"{theirs} .... Give images with its classes."
             )
         few = self.too_few(metric)
         if few and metric.name not in self.allow_few:
-            return f"{metric.name}: {few}. Give more, or allow it by name: --allow-few {metric.name}"
+            return f"{metric.name}: {few}. Give more, or allow few: --allow-few {metric.name}"
         return ""
 
     def unasked(self, chosen: Sequence[Metric]) -> list[Metric]:
