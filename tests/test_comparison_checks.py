@@ -176,7 +176,7 @@ def test_how_runs_are_evaluated_may_change_until_a_value_is_known(
         broken.setattr(evaluation, "evaluate", stop)
         with pytest.raises(reached):
             compare(ARMS, out=out, **{**COMMON, "count": 1100})
-    with pytest.raises(UserError, match=r"Its runs have begun, .*To continue it, type: the same arms as"):
+    with pytest.raises(UserError, match=r"To continue it, type: the same arms as.* Its runs have begun, "):
         compare(ARMS, out=out, **{**COMMON, "count": 1100, "images": 128})
     made = compare(ARMS, out=out, **{**COMMON, "count": 200, "allow_few": ["fid"], "quiet": False})
     told = capsys.readouterr().err
@@ -189,7 +189,7 @@ def test_how_runs_are_evaluated_may_change_until_a_value_is_known(
     with pytest.raises(UserError) as refused:
         compare(ARMS, out=out, **COMMON)
     assert "Some of its values are known (runs/thin/seed-0)" in str(refused.value)
-    assert "type: --allow-few fid, --count 200. To compare otherwise, give another --out" in str(refused.value)
+    assert "type: --allow-few fid, --count 200. To compare something else, give another --out" in str(refused.value)
     again = compare(ARMS, out=out, **{**COMMON, "count": 200, "allow_few": ["fid"], "jobs": 2, "evaluate_every": 64})
     assert again.data["differences"] == made.data["differences"]
 

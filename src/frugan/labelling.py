@@ -50,7 +50,7 @@ class Classification:
 
     @property
     def accuracy(self) -> float | None:
-        """The share of these that are told right; None if there are none."""
+        """The share of the `judged` images whose class was recognised; None if there are no such images."""
         return sum(image.told == image.own for image in self.images) / self.judged if self.judged else None
 
     def as_dict(self) -> dict[str, Any]:

@@ -259,7 +259,7 @@ class Recipe(Checked):
 def parse_value(text: str) -> Any:
     """A value as typed on the command line: a number, true, false, null, JSON, a list ``[a,b]``, else the text itself.
 
-    The words of a list, or of lists in a list, need no quotes, which a shell takes away.
+    The words of a list, or of lists in a list, need no quotes: a shell would remove them.
     """
     lowered = text.strip().lower()
     if lowered == "null":

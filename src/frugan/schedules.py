@@ -55,11 +55,11 @@ def cosine(*, start: int = 0, end: int | None = None, to: float = 0.0, hold: flo
 
 
 def stages(*, factors: Sequence[Sequence[float]] = ()) -> Schedule:
-    """One factor for each stage of a run.
+    """The rate is multiplied by one factor in each stage of a run.
 
     Args:
-        factors: pairs ``[images, factor]`` by rising images, e.g. ``[[50000, 0.5], [100000, 0.1]]``: from so many real
-            images on, this factor. Before the first pair it is 1.
+        factors: pairs ``[images, factor]`` by rising images. ``[[50000, 0.5], [100000, 0.1]]`` halves the rate when
+            50,000 real images were shown, and from 100,000 on takes a tenth. Before the first pair the factor is 1.
     """
     pairs = [tuple(pair) for pair in factors if isinstance(pair, (list, tuple)) and len(pair) == 2]
     rising = all(one[0] < other[0] for one, other in itertools.pairwise(pairs))

@@ -66,7 +66,7 @@ def plays_a_round(variant: Runs) -> None:
         if not weights & set(changed):
             raise NotKept(
                 f"the network '{name}' has a player, but a round does not change it: call update(player, loss) with a "
-                "loss that depends on it, or give it no player to freeze it."
+                "loss that depends on it. To keep its weights as they are, name it in no player."
             )
     for name in sorted(set(parts.game.networks) - set(parts.trained())):
         moved = [key for key in changed if key.startswith(f"network.{name}/")]
@@ -162,7 +162,8 @@ def is_looked_at_without_a_trace(variant: Runs) -> None:
     apart = find_difference(copy_state(watched), copy_state(alone))
     if apart is not None:
         raise NotKept(
-            f"sample() or preview() changes the run: a round later '{apart}' differs from a run that nobody looked at."
+            f"sample() or preview() changes the run: a round later '{apart}' differs from that of a run without these "
+            "calls."
         )
 
 

@@ -158,7 +158,10 @@ def checks_its_options(family: Family) -> None:
         convs.find(family.name, no_such_option=1)
     except UserError:
         return
-    raise NotKept("it takes an option that it does not have: options must be keyword-only arguments with a default.")
+    raise NotKept(
+        "it accepts the unknown option 'no_such_option'. Make every option a keyword-only argument with a default, and "
+        "take no **others."
+    )
 
 
 def goes_through_a_network(family: Family) -> None:

@@ -56,7 +56,10 @@ def orders_networks(game: Checked) -> None:
         if order.part in ("encoder", "joint") and not order.outputs:
             raise NotKept(f"'{name}' needs outputs, but none is ordered: Order('{order.part}', {{\"score\": 1}}).")
         if order.part == "joint" and order.vector is None:
-            raise NotKept(f"'{name}' is a joint part, but the size of its vectors is not ordered: vector=LatentSize().")
+            raise NotKept(
+                f"'{name}' has the part 'joint', which takes images and vectors, but its Order does not say how long "
+                "the vectors are: Order(\"joint\", ..., vector=LatentSize())."
+            )
         if order.like is not None and order.like not in ordered:
             raise NotKept(f"'{name}' is like '{order.like}', which is not ordered.")
 
@@ -74,7 +77,8 @@ def holds_what_it_ordered(game: Checked) -> None:
     held, ordered = set(parts.game.networks), set(game.orders)
     if held != ordered:
         raise NotKept(
-            f"it ordered {', '.join(sorted(ordered))}, but its attribute `networks` has {', '.join(sorted(held))}."
+            f"its `order` asks for the networks {', '.join(sorted(ordered))}, but its attribute `networks` has "
+            f"{', '.join(sorted(held))}. Both must have the same names."
         )
 
 
@@ -93,8 +97,10 @@ def ships_in_known_roles(game: Checked) -> None:
                 f"the role '{role}' and its direction {item.direction} do not fit: translator_ab is ('a', 'b')."
             )
         if item.network not in played.networks or (item.reader or item.network) not in played.networks:
+            named = ", ".join(filter(None, (item.network, item.reader)))
             raise NotKept(
-                f"the role '{role}' ships a network that the game does not have: {item.network}, {item.reader}."
+                f"shipped() gives for the role '{role}' the networks {named}, but the game has only "
+                f"{', '.join(sorted(played.networks))}."
             )
         if not {*(item.direction or ()), *(layout.stream for layout in item.label_layouts)} <= set(played.streams):
             raise NotKept(f"the role '{role}' names streams that the game does not have.")

@@ -22,7 +22,7 @@ LOGIT = 0.3
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss that is tested against its contract, with its default options."""
+    """The loss that is being checked, by its name: built with its default options."""
 
     name: str
     ground: Ground
@@ -127,7 +127,7 @@ def says_what_is_taken_for_real(loss: Loss) -> None:
 
 
 def draws_from_what_it_is_given(loss: Loss) -> None:
-    """It never draws from torch's global random numbers."""
+    """The loss draws only from the generator that it is given, never from torch's global random numbers."""
     before = torch.get_rng_state()
     real, fake = _logits(6, 1)
     for value_of in loss.sides().values():

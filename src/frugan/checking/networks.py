@@ -274,8 +274,11 @@ def grows_level_by_level(part: Part) -> None:
             if part.part == "encoder":
                 _check_outputs(network(torch.zeros(FEW, channels, expected, expected)))
             elif (made := network(*part.inputs())).shape[2:] != (expected, expected):
-                mode = "training" if training else "evaluation mode"
-                raise NotKept(f"at level {level} in {mode} its images are {list(made.shape)}, not {expected} a side.")
+                mode = "training" if training else "evaluation"
+                raise NotKept(
+                    f"grown to level {level}, in {mode} mode it makes images of {made.shape[2]} x {made.shape[3]} "
+                    f"pixels; it should make {expected} x {expected}."
+                )
 
 
 def is_told_labels(part: Part) -> None:

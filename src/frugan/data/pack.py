@@ -78,7 +78,7 @@ class Pack:
 
 
 class Conversion(NamedTuple):
-    """One image of a source: its path and pixels, or None with the reason why it cannot be used."""
+    """One image of a source: its path, and its pixels; or no pixels (None) but the reason why it cannot be used."""
 
     path: str
     converted: Converted | None

@@ -44,7 +44,7 @@ def capture(parts: Mapping[str, Stateful]) -> tuple[dict[str, Tensor], dict[str,
 
 
 def restore(parts: Mapping[str, Stateful], tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
-    """Give every part the state that `capture` returned. Raises UserError if the parts are not the same."""
+    """Give every part the state that `capture` returned of it. Raises UserError if there are parts of other names."""
     if set(parts) != set(rest):
         odd = sorted(set(parts) ^ set(rest))
         raise UserError(

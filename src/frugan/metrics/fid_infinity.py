@@ -54,7 +54,10 @@ def compute(*, real: Tensor, fake: Tensor, sizes: int = 15, smallest: int = 5000
 
 
 def subset_sizes(count: int, sizes: int, smallest: int) -> list[int]:
-    """`sizes` evenly spaced numbers up to `count`, from `smallest` or from a tenth of `count` (at least 2) if less."""
+    """`sizes` evenly spaced numbers up to `count`.
+
+    They begin at `smallest`, or at a tenth of `count` (but 2 or more) where that is less.
+    """
     first = min(smallest, max(count // 10, 2))
     return [first + round((count - first) * step / (sizes - 1)) for step in range(sizes)]
 

@@ -69,7 +69,10 @@ def similarity(one: Tensor, other: Tensor) -> Tensor:
 
 
 def scales_of(height: int, width: int) -> int:
-    """How many scales images of this size have, one to five. Halving drops the last row or column of an odd size."""
+    """At how many scales images of this size are compared, one to five: each scale halves the one before.
+
+    Halving drops the last row or column of an odd size.
+    """
     side = min(height, width)
     if side >= _ALL_SCALES_FROM:
         return len(_WEIGHTS)

@@ -38,12 +38,12 @@ class ResidualDecoder(nn.Module):
     """Latents ``[n, latents]``, and labels if it takes any, to images ``[n, c, h, w]`` in -1 to 1.
 
     Args:
-        chunks: into how many equal parts the latents are split; the first makes the first map, the others go to the
-            norms of a block each. 1: all of them make the first map.
-        table: labels to the vector that all norms share, never regularised; None if there is none, or each norm has
-            tables of its own.
-        start: the first of the latents to the first map, ``[n, c, h, w]``.
-        blocks: `UpBlock`, with what may stand between them.
+        chunks: into how many equal parts the latents are split. The first part makes the first map; each further part
+            goes to the norms of one block. With 1, all latents make the first map.
+        table: turns labels into the vector that all norms share, and is never regularised. None if there are no labels,
+            or if each norm has tables of its own.
+        start: makes the first map ``[n, c, h, w]`` of the first part of the latents.
+        blocks: the `UpBlock` s in order, and the attention between them.
     """
 
     def __init__(
@@ -197,8 +197,8 @@ def encoder(
     """
     if classes and "score" not in outputs:
         raise UserError(
-            f"The encoder of 'biggan' takes labels for its output 'score', but the game asks for {', '.join(outputs)}. "
-            "Set labels=false for this network."
+            f"The encoder of 'biggan' uses labels only to compute a 'score', but the game asks it for "
+            f"{', '.join(outputs)}. Give this network no labels: NETWORK.labels=false."
         )
     stages, size = judging_stages(image, layers, scaled(channels, width), attention, "The encoder of 'biggan'")
     network = ProjectionEncoder(image, outputs, classes, stages, size)

@@ -83,7 +83,7 @@ class Decoder(nn.Module):
         self.register_buffer("level", torch.tensor(self.grown))
 
     def grow(self, level: float) -> None:
-        """From now on be grown to `level`."""
+        """Set the level to which the network is grown from now on; between whole levels the last one is fading in."""
         self.grown = level
         self.level.fill_(level)
 
@@ -122,7 +122,7 @@ class Encoder(nn.Module):
         self.register_buffer("level", torch.tensor(self.grown))
 
     def grow(self, level: float) -> None:
-        """From now on be grown to `level`."""
+        """Set the level to which the network is grown from now on; between whole levels the last one is fading in."""
         self.grown = level
         self.level.fill_(level)
 

@@ -162,10 +162,11 @@ def depthwise_dg_stem_kept() -> Recipe:
 
 @recipe
 def stargan_joint() -> Recipe:
-    """StarGAN on two data sets with different labels at once: attributes of one, expressions of the other.
+    """StarGAN on two data sets with different labels at once, such as attributes of one and expressions of the other.
 
     ``frugan train stargan-joint --data celeba streams.second.source=FOLDER``; FOLDER has one subfolder for each
-    expression. By default both data sets are portraits, each labelled with attributes that the other lacks.
+    expression. Without these, both data sets are the built-in portraits, each labelled with attributes that the other
+    lacks.
     """
     plain = stargan()
     second = {"attributes": ["smile", "beard", "hat"], "classes": 3}

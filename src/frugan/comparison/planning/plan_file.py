@@ -271,9 +271,9 @@ def _change(
     if len(before["seeds"]) < intervals.SEEDS_FOR_A_VERDICT and "arms" not in {one.setting for one in apart}:
         reuse = f"; you may move {folder.path / 'runs'} there, and its runs are evaluated again"
     raise UserError(
-        f"{folder.path} holds a comparison with another plan ({_list(apart)}). {why}, so its plan can no longer "
-        f"change: results must not decide what is compared. To continue it, type: {', '.join(typed)}. To compare "
-        f"otherwise, give another --out{reuse}."
+        f"{folder.path} holds a comparison with another plan ({_list(apart)}). To continue it, type: "
+        f"{', '.join(typed)}. To compare something else, give another --out{reuse}. {why}, so its plan cannot change "
+        "any more: results must not decide what is compared."
     )
 
 

@@ -28,9 +28,10 @@ KEPT, CHANGED = "as it is", "changed"
 class Row(NamedTuple):
     """One row of the table of settings that trials try.
 
-    `rate` multiplies the rates of all players, then `ratio` the rates of the discriminators only. `penalty` makes the
-    recipe's own penalties heavier, or adds R1 if it has none. `inner_norm` puts a norm between the pieces of every
-    layer that a family splits, or removes it if all have one. `order` swaps the two pieces of a depthwise layer.
+    `rate` multiplies the learning rates of all players, then `ratio` those of the discriminators only. `penalty` makes
+    the recipe's own penalties heavier, or adds R1 if it has none. `inner_norm` is about layers that a family builds of
+    several pieces, such as a 5 x 1 and a 1 x 5 convolution: it puts a norm between the pieces; if all these layers
+    have one already, it takes it away. `order` swaps the two pieces of a depthwise layer.
     """
 
     rate: float = 1

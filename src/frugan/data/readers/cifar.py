@@ -82,7 +82,7 @@ def _content(files: list[Path], hundred: bool) -> Content:
     labels = records[:, head - 1].astype(np.int64)
     if labels.max() >= len(names):
         raise UserError(
-            f"{files[0]} is damaged: it has the label {labels.max()}, but there are only {len(names)} classes. "
+            f"{files[0]} is damaged: it has the label {labels.max()}, but there are only {len(names)} class names. "
             "Download it again."
         )
     images = records[:, head:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)

@@ -72,7 +72,7 @@ class MeasurementOfClassifier:
         return []
 
     def too_few(self, metric: Metric) -> str:
-        """How many images are too few, in words; empty if there are enough."""
+        """Why there are too few held-out images for the metric, in words; empty if there are enough."""
         there = 0 if self.held_out is None else len(self.held_out)
         return f"{there:,} held-out images, and {metric.name} takes {metric.least:,}" if there < metric.least else ""
 

@@ -103,7 +103,7 @@ class MeasurementOfFakes:
         return [] if why else [metric]
 
     def too_few(self, metric: Metric) -> str:
-        """Which images are fewer than `metric` needs, in words; empty if there are enough."""
+        """Why there are too few images for the metric, and of which set; empty if there are enough."""
         if metrics.of_classifiers(metric) and self.classifier is not None:
             return self.classifier.too_few(metric)
         sets = self.sets(metric)
