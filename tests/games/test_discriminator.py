@@ -19,7 +19,7 @@ from frugan.engine import checkpoint
 from frugan.engine.clock import Progress
 from frugan.engine.loop import Parts, play
 from frugan.engine.update import Player, Update
-from frugan.games import Classes, Order
+from frugan.games import DISCRIMINATOR, Classes, LatentSize, Order
 from frugan.latents import Latents
 from frugan.penalties import Judgement
 from frugan.registry import UserError
@@ -79,18 +79,28 @@ class Maker(Still):
         return self.body(torch.cat([given.flatten(1), *told], dim=1)).tanh().view(-1, *SHAPE)
 
 
-class Judge(Still):
-    """Images to outputs; counts how many images it judged."""
+class Reader(Still):
+    """Images, or images with vectors, to outputs."""
 
-    def __init__(self, outputs: Mapping[str, int]) -> None:
+    def __init__(self, outputs: Mapping[str, int], vector: int = 0) -> None:
         super().__init__()
-        self.outputs, self.judged = dict(outputs), 0
-        self.body = nn.Linear(16, sum(outputs.values()))
+        self.outputs, self.vector = dict(outputs), vector
+        self.body = nn.Linear(16 + vector, sum(outputs.values()))
 
-    def forward(self, images: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
-        self.judged += len(images)
-        parts = self.body(images.flatten(1)).split(list(self.outputs.values()), dim=1)
+    def forward(self, images: Tensor, *given: Tensor | None) -> dict[str, Tensor]:
+        vectors = [each for each in given[:1] if self.vector and each is not None]
+        parts = self.body(torch.cat([images.flatten(1), *vectors], dim=1)).split(list(self.outputs.values()), dim=1)
         return dict(zip(self.outputs, parts, strict=True))
+
+
+class Judge(Reader):
+    """A discriminator; counts how many images it judged."""
+
+    judged = 0
+
+    def forward(self, images: Tensor, *given: Tensor | None) -> dict[str, Tensor]:
+        self.judged += len(images)
+        return super().forward(images, *given)
 
 
 def parts_of(name: str, held: list[Any], **options: Any) -> Parts:
@@ -98,11 +108,15 @@ def parts_of(name: str, held: list[Any], **options: Any) -> Parts:
     torch.manual_seed(0)
 
     def number(size: Any) -> int:
+        if isinstance(size, LatentSize):
+            return 5
         return 3 * len(size.streams) + size.more if isinstance(size, Classes) else size or 0
 
     def network(order: Order) -> nn.Module:
-        if order.part == "encoder":
-            return Judge({output: number(size) for output, size in (order.outputs or {}).items()})
+        if order.part in ("encoder", "joint"):
+            kind = Judge if order.role == DISCRIMINATOR else Reader
+            outputs = {output: number(size) for output, size in (order.outputs or {}).items()}
+            return kind(outputs, number(order.vector))
         return Maker(5 if order.part == "decoder" else 16, number(order.condition))
 
     networks = {one: network(order) for one, order in games.find(name).order().items()}
@@ -110,7 +124,8 @@ def parts_of(name: str, held: list[Any], **options: Any) -> Parts:
     game = games.find(name).game(**networks, **given)
     players: dict[str, dict[str, nn.Module]] = {}
     for one, module in networks.items():
-        players.setdefault(one.partition("_")[0], {})[one] = module
+        owner = "discriminator" if isinstance(module, Judge) else "generator"
+        players.setdefault(owner, {})[one] = module
     streams = {}
     for number_, stream in enumerate(game.streams):
         random = torch.Generator().manual_seed(number_)
