@@ -202,7 +202,7 @@ def test_runs_trained_beforehand_are_evaluated_and_their_plan_says_so(
     assert json.loads((out / "plan.json").read_text())["trained_before"] == made.data["trained_before"] == there
     assert made.data["differences"]["fid"]["thin"]["mean"] == finished.data["differences"]["fid"]["thin"]["mean"]
     assert "4 of 4 runs were trained before the plan was written." in made.words()
-    assert "it came after runs that were there already" in made.report.read_text()
+    assert "written after some runs were already there" in made.report.read_text()
 
     shutil.rmtree(out / "runs/thin/seed-1")
     shutil.copytree(out / "runs/vanilla/seed-1", out / "runs/thin/seed-1")

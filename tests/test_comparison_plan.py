@@ -386,12 +386,13 @@ def test_pilots_that_did_not_train_set_no_margin(
 def test_auto_means_the_same_kernels_in_all_arms_however_long(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:
     quick.setattr(_compiler, "compiler", lambda: ("c++", "c++ 12"))
     quick.setattr(kernels, "LEAST_ROUNDS", 10)  # the baseline plays 20 rounds, the other 6
-    arms = ["vanilla", "thin: vanilla generator.hidden=[16] images=96"]
-    compare(arms, out=tmp_path / "out", seeds=(0,), **COMMON)
+    arms = ["vanilla: vanilla images=320", "thin: vanilla generator.hidden=[16] images=96"]
+    options = {**COMMON, "images": None}
+    compare(arms, out=tmp_path / "out", seeds=(0,), **options)
     found = [json.loads((tmp_path / "out/runs" / name / "seed-0/run.json").read_text()) for name in ("vanilla", "thin")]
     assert [facts["kernels"] for facts in found] == ["measured", "measured"]
     quick.setattr(kernels, "LEAST_ROUNDS", 100)  # what was decided stays
-    compare(arms, out=tmp_path / "out", seeds=(0,), **COMMON)
+    compare(arms, out=tmp_path / "out", seeds=(0,), **options)
     assert json.loads((tmp_path / "out/plan.json").read_text())["kernels"] == "measured"
     short = "thin: vanilla generator.hidden=[16] kernels=plain"
     compare(["vanilla", short], out=tmp_path / "said", seeds=(0,), **COMMON)
