@@ -44,6 +44,7 @@ calls = {
     "evaluate": lambda: frugan.evaluate("no-such-run"),
     "compare": lambda: frugan.compare(["no-such-recipe", "nor-this"], out="nowhere"),
     "check": lambda: frugan.check("no-such-file.py"),
+    "classify": lambda: frugan.classify("no-such-run", "no-such-images"),
     "load": lambda: frugan.load("no-such-artefact"),
     "swap": lambda: frugan.swap(nn.Sequential(nn.Conv2d(3, 4, 3)), "no-such-family"),
 }

@@ -573,8 +573,8 @@ def test_a_schedule_moves_the_rate_by_images_seen(data, tmp_path):
 def test_previews_show_what_a_run_samples_also_where_real_images_have_another_range(serve, data, tmp_path):
     """The faithful frogs see real images in 0..1 and make them in -1..1: a preview must not cut off the lower half."""
     out = tmp_path / "run"
-    arguments = ["train", "cifar10-frog-faithful", *PAIR, "--data", str(data), "--images", "40", "--out", str(out)]
-    ended(serve([*arguments, "--precision", "float32", "--batch-size", "20"]))
+    keys = [*(key for key in PAIR if not key.startswith("batch_size")), "batch_size=20"]
+    ended(serve(["train", "cifar10-frog-faithful", *keys, "--data", str(data), "--images", "40", "--out", str(out)]))
     import torch
 
     from frugan import artefact, pictures

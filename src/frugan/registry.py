@@ -42,9 +42,10 @@ def suggest(wrong: str, accepted: Iterable[str]) -> str:
 
 def unknown(kind: str, name: str, accepted: Iterable[str]) -> UserError:
     """The error for an unknown name: most likely it is misspelt, or else something of the user's own."""
-    tail = suggest(name, accepted)
-    own = "" if tail.startswith("Did you mean") else " If it is your own, name its file: --code FILE (in Python code=)."
-    return UserError(f"There is no {kind} called '{name}'. {tail}{own}")
+    accepted = list(accepted)
+    misspelt = difflib.get_close_matches(name, accepted, n=1, cutoff=0.75)
+    own = "" if misspelt else " If it is your own, name its file: --code FILE (in Python code=)."
+    return UserError(f"There is no {kind} called '{name}'. {suggest(name, accepted)}{own}")
 
 
 class Registry:
