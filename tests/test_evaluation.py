@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,13 @@ def tiny(out: Path, recipe: str = "vanilla", data: str = "glyphs:digits", **chan
     """A run of a few rounds, of dense networks on small glyphs."""
     train(recipe, data=data, images=96, out=out, changes={**SMALL, **changes}, device="cpu", quiet=True)
     return out
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _classifiers_learn_little() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("frugan.views.classifier.BUDGETS", (2560,))
+        yield
 
 
 @pytest.fixture(scope="module")

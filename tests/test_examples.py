@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frugan import costs
+from frugan import costs, recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -28,12 +28,17 @@ def start(
 ) -> Start:
     """``start(name, *arguments)`` runs a program in the test's folder and returns what it printed.
 
-    It runs in this process, where torch is imported already, and so do the runs of its comparisons.
+    It runs in this process, where torch is imported already, and so do the runs of its comparisons. The recipe `mnist`
+    is a thin one.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("frugan.comparison.running.jobs.run_jobs", in_this_process)
     monkeypatch.setattr("frugan.memory.keep", lambda: None)  # it would change this process for all tests
     monkeypatch.setattr("frugan.costs.latencies", functools.partial(costs.latencies, repeats=2, warm_up=1))
+    thin = {"generator.width": 0.25, "discriminator.width": 0.25}
+    monkeypatch.setattr(
+        recipes, "find", lambda name, find=recipes.find: find(name).with_changes(thin if name == "mnist" else {})
+    )
 
     def started(name: str, *arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", [name, *arguments])
