@@ -268,7 +268,7 @@ def test_biggan_sheet_5_7_projection():
 
 
 def test_projection_needs_a_score():
-    with pytest.raises(UserError, match=r"for its output 'score', but the game asks for real.*labels=false"):
+    with pytest.raises(UserError, match=r"only to compute a 'score', but the game asks it for real.*labels=false"):
         nets.find("biggan").encoder(ImageShape(3, 32, 32), {"real": 1}, Layers(), 10)
 
 
