@@ -199,7 +199,7 @@ def _check_shipped(recipe: Recipe, game: Game, planned: Mapping[str, Blueprint])
         if planned[item.network].part != part:
             raise UserError(
                 f"{who} ships '{item.network}' in the role '{role}', which needs a network of the part '{part}', but "
-                f"it orders '{item.network}' as the part '{planned[item.network].part}'. Change the role or the part."
+                f"it asks for '{item.network}' as the part '{planned[item.network].part}'. Change the role or the part."
             )
 
 

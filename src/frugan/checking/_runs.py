@@ -40,7 +40,7 @@ def copy_state(parts: Parts) -> dict[str, Tensor]:
 
 
 def plays_a_round(variant: Runs) -> None:
-    """Every network that a player trains changes. The game returns its scalars as tensors, so nobody waits for them."""
+    """Every network that a player trains changes. Scalars are tensors, so a GPU is not waited for."""
     parts = variant.ground.parts(variant.recipe)
     before = copy_state(parts)
     scalars = play_round(parts)
@@ -142,7 +142,7 @@ def _used(made: Any) -> list[np.ndarray[Any, Any]]:
 
 
 def is_looked_at_without_a_trace(variant: Runs) -> None:
-    """Observers can look at averaged and settled networks, and the run goes on exactly as if nobody had looked."""
+    """Observers can look at averaged and settled networks, and the run goes on exactly as without observers."""
     ground, recipe = variant.ground, variant.recipe
     watched, alone = ground.play(recipe, 2), ground.play(recipe, 2)
     clock = watched.clock

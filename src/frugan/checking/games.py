@@ -41,27 +41,29 @@ class Checked:
 
     @property
     def orders(self) -> dict[str, Order]:
-        """The networks that it orders with the recipe's options."""
+        """The networks that the game asks for (its `Order` s), with the recipe's options."""
         return games.orders(self.name, self.recipe.game.options)
 
 
 def orders_networks(game: Checked) -> None:
-    """Its orders are by network name; each names a part of an architecture and the sizes that this part needs."""
+    """Its `order` gives an `Order` for each network: a part of an architecture, and the sizes that it needs."""
     ordered = games.orders(game.name, {})
     if not ordered:
-        raise NotKept("it orders no networks: its `order` must return a dict, name -> Order(part, ...).")
+        raise NotKept("it asks for no networks: its `order` must return a dict, name -> Order(part, ...).")
     for name, order in ordered.items():
         if order.part not in nets.PARTS:
             raise NotKept(f"the part '{order.part}' of '{name}' does not exist. Choose from: {', '.join(nets.PARTS)}.")
         if order.part in ("encoder", "joint") and not order.outputs:
-            raise NotKept(f"'{name}' needs outputs, but none is ordered: Order('{order.part}', {{\"score\": 1}}).")
+            raise NotKept(
+                f"'{name}' needs outputs, but its Order names none. Give e.g. Order('{order.part}', {{\"score\": 1}})."
+            )
         if order.part == "joint" and order.vector is None:
             raise NotKept(
                 f"'{name}' has the part 'joint', which takes images and vectors, but its Order does not say how long "
                 "the vectors are: Order(\"joint\", ..., vector=LatentSize())."
             )
         if order.like is not None and order.like not in ordered:
-            raise NotKept(f"'{name}' is like '{order.like}', which is not ordered.")
+            raise NotKept(f"the Order of '{name}' says like='{order.like}', but there is no Order of that name.")
 
 
 def names_its_streams(game: Checked) -> None:

@@ -104,7 +104,10 @@ class Part:
         """A small recipe that trains this part against our smallest networks. Raises NotAsked for a joint part."""
         spec, size, channels = self.blueprint().spec, self.shape.height, self.shape.channels
         if self.part == "joint":
-            raise NotAsked("none of the small recipes here trains a joint part; a game that orders one does.")
+            raise NotAsked(
+                "none of the small recipes here trains a network of the part 'joint'. Check it together with a game "
+                "that needs one."
+            )
         if self.part == "decoder":
             return self.ground.pair(spec, size=size, channels=channels)
         if self.part == "encoder":
@@ -168,11 +171,11 @@ def _check_outputs(output: Any) -> None:
         raise NotKept(f"it gives a {type(output).__name__}: give a dict, output -> tensor, with the names ordered.")
     for name, size in OUTPUTS.items():
         if name not in output:
-            raise NotKept(f"the output '{name}' was ordered, but it gives only {', '.join(output)}.")
+            raise NotKept(f"it was asked for the output '{name}', but gives only {', '.join(output)}.")
         value, maps = output[name], name == "score"
         if tuple(value.shape[:2]) != (FEW, size) or value.dim() not in ((2, 4) if maps else (2,)):
             shape = f"[{FEW}, {size}]{' or a map of scores' if maps else ''}"
-            raise NotKept(f"the output '{name}' has the shape {list(value.shape)}, but {shape} was ordered.")
+            raise NotKept(f"the output '{name}' has the shape {list(value.shape)}; it should be {shape}.")
 
 
 def is_thinner_by_width(part: Part) -> None:

@@ -1,4 +1,4 @@
-"""Evaluations while a run trains: small and fast. Their names differ, so that nobody takes them for final values.
+"""Evaluations while a run trains: small and fast. Their names differ from those of final values.
 
 They are in the run's ``log.jsonl``, each with its protocol under "evaluations". (A resumed run deletes those that it
 will measure again.) ::

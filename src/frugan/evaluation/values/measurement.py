@@ -52,7 +52,7 @@ class Measurement(Protocol):
         ...
 
     def unasked(self, chosen: Sequence[Metric]) -> list[Metric]:
-        """Metrics that are measured besides the `chosen` ones, though nobody named them."""
+        """Metrics that are measured besides the `chosen` ones, without being named."""
         ...
 
     def protocol(self, metric: Metric) -> dict[str, Any]:
