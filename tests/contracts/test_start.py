@@ -175,7 +175,7 @@ def test_the_layers_of_an_architecture_start_as_its_standard_ones(name, part, fa
         for role, layer in swappable(name, part, family).items() if layer[1].family == family
     ]
     assert 0.87 < math.exp(sum(map(math.log, ratios)) / len(ratios)) < 1.15
-    assert 0.7 < min(ratios) <= max(ratios) < 1.4
+    assert 0.75 < min(ratios) <= max(ratios) < 1.33
 
 
 def unlike() -> Iterator[str]:

@@ -192,6 +192,7 @@ def _power(images: Tensor) -> float:
 def _noise(standard: Standard, like: Tensor) -> Tensor:
     """White noise as the layer's input, as much as a variance takes."""
     side = SIDE * (standard.stride if standard.kind == "down" else 1) * math.ceil(standard.kernel / 5)
+    side += 2 * (standard.kernel - 1)  # a layer without padding may cut off as much, before its pieces pad with zeros
     middle = (side - 2 * (side // 4)) ** 2 * standard.in_channels
     batch = min(max(1, math.ceil(NUMBERS / middle)), LARGEST_BATCH)
     random = torch.Generator().manual_seed(0)
