@@ -1,14 +1,22 @@
-"""Pictures of images: grids for people to look at."""
+"""Pictures of images for people to look at: grids, and films of them."""
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from frugan.registry import UserError
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
+
+FILMS = (".webp", ".gif", ".mp4")
+"""What a film can be written as; MP4 needs the extra `video`."""
 
 
 def enlargement(height: int) -> int:
@@ -42,3 +50,69 @@ def save_grid(images: Tensor, path: Path, columns: int | None = None, scale: int
     """Save `grid` as a PNG, making the folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     grid(images, columns, scale).save(path)
+
+
+def check_film(path: Path) -> None:
+    """Raise UserError if `save_film` could not write a file of this name, before any image is made for it."""
+    if path.suffix.lower() not in FILMS:
+        raise UserError(f"{path}: a film is written as FILE{', FILE'.join(FILMS)}; give such a name.")
+    if path.suffix.lower() == ".mp4":
+        _av(path)
+
+
+def save_film(frames: Iterable[Image.Image], path: Path, *, seconds: float = 0.08, hold: float = 0.0) -> None:
+    """Write pictures of one size as a film that plays again and again; the same pictures give the same bytes.
+
+    Args:
+        frames: for example of `grid`; taken one by one, so they need not all be in memory for MP4.
+        path: FILE.webp (small, and plays in browsers), FILE.gif (plays everywhere; 256 colours) or FILE.mp4 (the
+            smallest; needs the extra `video`). Its folder is made if needed.
+        seconds: how long each frame is shown. GIF knows hundredths, and players slow down below 0.02.
+        hold: how long the last frame stays in addition.
+
+    Raises UserError for another suffix, and for MP4 without the extra; ValueError without frames.
+    """
+    from PIL import Image
+
+    check_film(path)
+    shown = iter(frames)
+    first = next(shown, None)
+    if first is None:
+        raise ValueError("a film needs at least one frame")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() == ".mp4":
+        _save_mp4(itertools.chain([first], shown), path, first.size, seconds, hold)
+        return
+    others = list(shown)
+    times = [round(1000 * seconds)] * len(others) + [round(1000 * (seconds + hold))]
+    # GIF without dithering, which would flicker. WebP with slight losses that nobody sees, which keeps films small.
+    details: dict[str, Any] = {"quality": 90, "method": 4} if path.suffix.lower() == ".webp" else {"optimize": False}
+    if path.suffix.lower() == ".gif":
+        first, *others = [picture.quantize(256, dither=Image.Dither.NONE) for picture in (first, *others)]
+    first.save(path, save_all=True, append_images=others, duration=times, loop=0, **details)
+
+
+def _save_mp4(frames: Iterable[Image.Image], path: Path, size: tuple[int, int], seconds: float, hold: float) -> None:
+    """H.264 in the pixel format that every player knows. It needs even sides: a white column or row is added."""
+    from PIL import Image
+
+    av = _av(path)
+    with av.open(str(path), "w", options={"movflags": "+faststart", "fflags": "+bitexact"}) as film:
+        rate = Fraction(1 / seconds).limit_denominator(1000)
+        stream = film.add_stream("libx264", rate=rate, options={"crf": "16", "flags": "+bitexact", "threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = size[0] + size[0] % 2, size[1] + size[1] % 2, "yuv420p"
+        canvas = Image.new("RGB", (stream.width, stream.height), "white")
+        for picture in itertools.chain(frames, itertools.repeat(canvas, round(hold / seconds))):
+            canvas.paste(picture)
+            film.mux(stream.encode(av.VideoFrame.from_image(canvas)))
+        film.mux(stream.encode())
+
+
+def _av(path: Path) -> Any:
+    try:
+        import av
+    except ImportError:
+        raise UserError(
+            f"{path}: to write MP4, install: pip install \"frugan[video]\". FILE.webp and FILE.gif need nothing more."
+        ) from None
+    return av
