@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from frugan import artefact, owncode, recipes
+import frugan
+from frugan import artefact, data, owncode, recipes
 from frugan.artefact import Generator, load
 from frugan.engine import checkpoint
 from frugan.engine.average import STANDING_BATCH, STANDING_BATCHES
@@ -233,6 +237,70 @@ def test_the_card_says_what_it_is(labelled, tmp_path):
         assert part in text
 
 
+def test_the_card_has_the_costs_the_values_with_their_protocol_and_the_terms_of_the_data(plain, tmp_path):
+    generator = load(plain)
+    protocol = {
+        "data": "noise", "split": "test", "fake_count": 2000, "real_count": 12, "view": "pixels",
+        "view_version": "pixels-3", "weights": "averaged",
+    }
+    value = {"metric": "fid", "values": {"fid": 7.875}, "headline": "fid", "better": "lower", "protocol": protocol,
+             "floor": {"value": 1.5}}  # fmt: skip
+    text = (generator.save(tmp_path / "a", values=[value]) / "README.md").read_text()
+    assert "| fid | 7.875 | lower | 1.5 | noise test, 2,000 fake and 12 real images, view pixels (pixels-3)" in text
+    assert f"| {frugan.cost(generator.module, *generator.inputs()).parameters:,} |" in text
+    assert "frugan does not know the terms of these images" in text
+    assert data.terms_of("glyphs:letters").startswith("Drawn by frugan")
+    assert "not commercial" in data.terms_of("celeba:/photos")
+    assert data.terms_of(str(tmp_path)) == ""
+
+
+def test_the_values_of_the_checkpoint_that_is_loaded_travel_with_it(plain, tmp_path):
+    run = shutil.copytree(plain, tmp_path / "run")
+    (run / "metrics.jsonl").write_text('{"metric": "fid", "images": 40}\n{"metric": "kid", "images": 20}\n')
+    assert [value["metric"] for value in load(run).config["values"]] == ["fid"]
+
+
+# ------------------------------------------------------------------------------------------------------------- the Hub
+
+
+@pytest.fixture
+def hub(saved, tmp_path, monkeypatch) -> Path:
+    """The Hub's cache as it is after somebody/digits was fetched; the Hub itself cannot be reached."""
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    commit, cache = "0123456789abcdef0123456789abcdef01234567", tmp_path / "hub"
+    repository = cache / "models--somebody--digits"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    (repository / "blobs").mkdir()
+    (repository / "snapshots" / commit).mkdir(parents=True)
+    for number, file in enumerate(saved.iterdir()):
+        shutil.move(file, repository / "blobs" / str(number))
+        (repository / "snapshots" / commit / file.name).symlink_to(f"../../blobs/{number}")
+    offline = functools.partial(huggingface_hub.snapshot_download, cache_dir=cache, local_files_only=True)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    return repository / "snapshots" / commit
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_an_artefact_on_the_hub_is_loaded_by_its_name(hub, plain):
+    generator = load("hf-hub:somebody/digits", role="generator")
+    assert np.array_equal(generator.sample(2), load(plain).sample(2))
+    assert np.array_equal(load("hf-hub:somebody/digits@main").sample(1), generator.sample(1))
+    with pytest.raises(UserError, match=r"hf-hub:somebody/letters was not fetched before, and the Hub cannot"):
+        load("hf-hub:somebody/letters")
+    with pytest.raises(UserError, match=r"hf-hub:digits is not understood. Type hf-hub:OWNER/NAME"):
+        load("hf-hub:digits")
+    (hub / "config.json").unlink()
+    with pytest.raises(UserError, match=r"is no artefact of frugan: it has no config\.json"):
+        load("hf-hub:somebody/digits")
+
+
+def test_without_the_package_of_the_hub_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UserError, match=r"pip install 'frugan\[hub\]'"):
+        load("hf-hub:somebody/digits")
+
+
 # ------------------------------------------------------------------------------------------------ what cannot be loaded
 
 
@@ -276,6 +344,18 @@ def test_broken_weights_are_named(saved):
     weights.unlink()
     with pytest.raises(UserError, match="is damaged or incomplete"):
         load(saved)
+
+
+def test_edited_weights_are_noticed(saved):
+    weights = load_file(saved / "model.safetensors")
+    name = next(iter(weights))
+    save_file({**weights, name: weights[name] + 1e-6}, saved / "model.safetensors")
+    with pytest.raises(UserError, match=r"model\.safetensors was damaged or changed: its weights have the hash"):
+        load(saved)
+    config = json.loads((saved / "config.json").read_text())
+    del config["weights"]  # as artefacts of earlier versions
+    (saved / "config.json").write_text(json.dumps(config))
+    load(saved)
 
 
 def test_weights_of_another_network_are_named(saved):

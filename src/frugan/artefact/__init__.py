@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from frugan import build, games, owncode
-from frugan.artefact import _files
+from frugan.artefact import _files, _hub
 from frugan.artefact._config import blueprint_of, config_of, with_own_code
 from frugan.artefact._encoder import Classifier, Encoder
 from frugan.artefact._files import FORMAT
@@ -64,7 +64,8 @@ def load(
 ) -> Any:
     """The `Generator`, `Translator`, `Encoder` or `Classifier` of an artefact or of a run folder.
 
-    For a run, it is the averaged network of the newest checkpoint.
+    For a run, it is the averaged network of the newest checkpoint. An artefact on the Hugging Face Hub is
+    "hf-hub:owner/name" (see `frugan.artefact._hub`; extra ``hub``).
 
     Args:
         role: which network of a run: "generator", "translator", "encoder" or "classifier"; "translator_ba" is the
@@ -75,6 +76,7 @@ def load(
 
     Raises UserError if there is nothing to load at `path`, nothing with that role, or code that is not allowed.
     """
+    path = _hub.local(path)
     owncode.load_of(path, code, trust_code=trust_code)
     return open_shipped(path, role=role, device=device)
 
@@ -93,7 +95,7 @@ def open_shipped(
     path: str | Path, *, role: str | None = None, device: str | torch.device = "cpu"
 ) -> Any:
     """The same as `load`, for functions that have run the run's own code already."""
-    path = Path(path)
+    path = _hub.local(path)
     from_run = not (path / "config.json").is_file()
     reader = None
     if not from_run:
@@ -197,6 +199,8 @@ def _read_run(run: RunFolder, role: str | None) -> tuple[dict[str, Any], dict[st
     part = f"{'average' if config['averaged'] else 'network'}.{shipped['network']}"
     tensors, state = checkpoint.read(newest, only=f"{part}/")
     config["seconds"] = dict(state["clock"]["items"])["seconds"]["value"]
+    values = [value for value in run.lines(run.metrics) if value["images"] == config["images"]]
+    config |= {"values": values} if values else {}
     reader = None
     if shipped.get("reader") is not None:
         name = shipped["reader"]

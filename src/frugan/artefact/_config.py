@@ -41,9 +41,15 @@ def config_of(run: RunFolder, images: int, role: str | None = None) -> dict[str,
         **({"given": _hashes(facts["given"])} if facts.get("given") else {}),
         "data": {
             **{key: trained_on[key] for key in ("name", "split", "count", "hash", "title")},
-            **where(recipe.data_of(stream)),
+            **where(recipe.data_of(stream)), **_terms(recipe.data_of(stream).source),
         },
     }  # fmt: skip
+
+
+def _terms(source: str) -> dict[str, str]:
+    """Who may do what with the data, if frugan knows."""
+    terms = data.terms_of(source)
+    return {"terms": terms} if terms else {}
 
 
 def own_code(spec: Network, game: str | None = None) -> dict[str, str]:

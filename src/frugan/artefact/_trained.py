@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frugan import costs
 from frugan.artefact import _files
 from frugan.artefact._config import blueprint_of
 from frugan.batch import Range, from_bytes
@@ -77,18 +77,16 @@ class TrainedNetwork:
     @property
     def weights_hash(self) -> str:
         """The first 16 hex digits of the SHA-256 of all weights and buffers, by name."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.module.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return _files.hash_of(self.module.state_dict())
 
     @property
     def _range(self) -> tuple[float, float]:
         return self.module.image_range  # type: ignore[return-value]
 
-    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+    def save(self, path: str | Path, overwrite: bool = False, **also: Any) -> Path:
         """Write an artefact folder. Networks that only a run folder has, such as a reader of labels, are not written.
+
+        What is given as `also` is added to the config, and so to the card.
 
         Raises UserError if something is at `path` already and `overwrite` is False, or if the network is fused.
         """
@@ -97,7 +95,8 @@ class TrainedNetwork:
                 "A fused network works on one machine only, so it cannot be saved. Save the network that it was made "
                 "from."
             )
-        return _files.write(Path(path), self.config, self.module.state_dict(), overwrite)
+        cost = costs.cost(self.module, *self.inputs()).as_dict()
+        return _files.write(Path(path), {**self.config, "cost": cost, **also}, self.module.state_dict(), overwrite)
 
 
 def chunks_of(

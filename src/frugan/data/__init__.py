@@ -46,7 +46,7 @@ from frugan.registry import UserError, suggest
 
 __all__ = [
     "Batches", "CheckReport", "Dataset", "Named", "Skipped", "SourceInfo",
-    "check", "check_balance", "contact_sheet", "has_split", "open_dataset", "read_images", "sources",
+    "check", "check_balance", "contact_sheet", "has_split", "open_dataset", "read_images", "sources", "terms_of",
 ]  # fmt: skip
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
@@ -319,6 +319,14 @@ def sources() -> list[SourceInfo]:
         named.append(SourceInfo(name, known.what, known.classes or None, known.get, place))
     own = [SourceInfo(kind.typed, kind.what, None, "yours", None) for kind in kinds if not kind.built_in]
     return [*built_in, *named, *own]
+
+
+def terms_of(source: str) -> str:
+    """Who may do what with the images of a source, as typed, in a sentence; empty if frugan does not know."""
+    name = source.partition(":")[0]
+    if name in NAMED:
+        return NAMED[name].terms
+    return next((kind.terms for kind in map(readers.find, readers.names()) if kind.terms and kind.accepts(source)), "")
 
 
 def read_images(

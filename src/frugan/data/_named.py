@@ -13,27 +13,37 @@ from frugan.registry import UserError
 class Named(NamedTuple):
     """A well-known data set: what it is, how many classes it has, and how to get it.
 
-    `asked`: whether the reader needs NAME:PATH, since the folder alone does not show what it is.
+    `asked`: whether the reader needs NAME:PATH, since the folder alone does not show what it is. `terms`: what its
+    authors allow, in a sentence for whoever is given what was made from it; empty if frugan does not know.
     """
 
     what: str
     classes: int
     get: str
     asked: bool = False
+    terms: str = ""
 
 
 NAMED = {
-    "mnist": Named("MNIST: handwritten digits, 28 x 28 grey", 10, "type --data hub:ylecun/mnist"),
+    "mnist": Named(
+        "MNIST: handwritten digits, 28 x 28 grey", 10, "type --data hub:ylecun/mnist",
+        terms="Copyright of Yann LeCun and Corinna Cortes, Creative Commons Attribution-ShareAlike 3.0.",
+    ),
     "emnist-letters": Named(
         "EMNIST Letters: handwritten letters, 28 x 28 grey", 26, "fetch its IDX files from its authors"
     ),
-    "cifar10": Named("CIFAR-10: ten kinds of things, 32 x 32 colour", 10, "type --data hub:uoft-cs/cifar10"),
+    "cifar10": Named(
+        "CIFAR-10: ten kinds of things, 32 x 32 colour", 10, "type --data hub:uoft-cs/cifar10",
+        terms="Its authors name no licence; they ask to cite Krizhevsky 2009.",
+    ),
     "celeba": Named(
         "CelebA: photographs of faces with 40 attributes, 178 x 218 colour", 0,
         "ask its authors for img_align_celeba and list_attr_celeba.txt", asked=True,
+        terms="Photographs of people. Its authors allow research that is not commercial, and nothing else.",
     ),
     "rafd": Named(
-        "RaFD: photographs of faces with eight expressions", 8, "ask its authors for access", asked=True
+        "RaFD: photographs of faces with eight expressions", 8, "ask its authors for access", asked=True,
+        terms="Photographs of people. Its authors allow research that is not commercial, to those who asked them.",
     ),
     "stirling": Named(
         "Stirling: photographs of faces with seven expressions", 7,

@@ -1,8 +1,8 @@
 """The web page of one network: plain HTML, CSS and JavaScript that runs its ONNX file in the visitor's browser.
 
-`write` makes a folder to be served, or one file that opens by double click. Neither asks anybody for anything: a
-Content-Security-Policy allows the page its own parts and nothing else. The network runs on ONNX Runtime Web's WASM form,
-on one thread; see `frugan.webpage.runtime` for its files.
+`write_folder` makes a folder to be served, `write_file` one file that opens by double click. Neither asks anybody for
+anything: a Content-Security-Policy allows the page its own parts and nothing else. The network runs on ONNX Runtime
+Web's WASM form, on one thread; see `frugan.webpage.runtime` for its files.
 
 What the page is told of the network, as JSON (`page.js` reads it):
 

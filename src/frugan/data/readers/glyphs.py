@@ -144,4 +144,5 @@ variant = Reader(
     splits=lambda source: ("train", "test") if _kind(source) else (),
     find=_find,
     built_in=tuple((f"glyphs:{kind}", f"drawn {what}", len(KINDS[kind])) for kind, what in _WHAT.items()),
+    terms="Drawn by frugan with the fonts that come with matplotlib; nobody else has a claim to them.",
 )

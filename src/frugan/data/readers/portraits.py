@@ -93,4 +93,5 @@ variant = Reader(
     splits=lambda source: ("train", "test"),
     find=_find,
     built_in=(("portraits", "drawn faces in colour with eleven attributes", 0),),
+    terms="Drawn by frugan, nobody's photographs; nobody else has a claim to them.",
 )
