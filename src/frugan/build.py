@@ -299,7 +299,7 @@ def _blueprint(recipe: Recipe, name: str, order: Order) -> Blueprint:
         )
     labels = order.condition is None and spec.labels
     return Blueprint(
-        order.part, spec, image_shape(recipe), recipe.latents.size,
+        order.part, spec, image_shape(recipe, order.stream), recipe.latents.size,
         {output: number(size) for output, size in order.outputs.items()} if order.outputs else None,
         recipe.data.classes if labels else number(order.condition), labels and not recipe.data.attributes,
         number(order.vector),
@@ -313,9 +313,10 @@ def needs_labels(recipe: Recipe) -> bool:
     return any(spec.labels for spec in recipe.networks.values()) or any(isinstance(size, Classes) for size in sizes)
 
 
-def image_shape(recipe: Recipe) -> ImageShape:
-    """The shape that every image of this recipe is brought to."""
-    return ImageShape(recipe.data.channels, recipe.data.size, recipe.data.size)
+def image_shape(recipe: Recipe, stream: str | None = None) -> ImageShape:
+    """The shape that the images of this recipe are brought to, or those of one of its streams."""
+    wanted = recipe.data if stream is None else recipe.data_of(stream)
+    return ImageShape(wanted.channels, wanted.size, wanted.size)
 
 
 def networks(recipe: Recipe) -> dict[str, tuple[nn.Module, convs.Layers]]:

@@ -42,13 +42,17 @@ class KernelChoice:
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """One network of a recipe: its cost, what each role became, and what was measured of it (if it was asked for)."""
+    """One network of a recipe: its cost, what each role became, and what was measured of it (if it was asked for).
+
+    `parts` are the counts of those parts that the network names (see `frugan.nets.Attributes`); `cost` holds them too.
+    """
 
     cost: Cost
     choices: tuple[LayerChoice, ...]
     latency: tuple[Latency, ...] = ()
     fused: tuple[Latency, ...] = ()
     kernels: tuple[KernelChoice, ...] = ()
+    parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class RecipeCost:
         networks: dict[str, Any] = {}
         for name, network in self.networks.items():
             networks[name] = network.cost.as_dict(layers=layers)
+            if network.parts:
+                networks[name]["parts"] = {part: dict(counts) for part, counts in network.parts.items()}
             if layers:
                 networks[name]["roles"] = [asdict(choice) for choice in network.choices]
             if network.latency:
@@ -150,7 +156,8 @@ def cost_of(
         times, fused = _latencies(blueprint, module) if latency and name in makers else ([], [])
         priced = costs.cost(module, *blueprint.inputs())
         kernels = _kernels(recipe, blueprint, module) if explain else ()
-        network_costs[name] = NetworkCost(priced, tuple(layers.choices), tuple(times), tuple(fused), kernels)
+        parts = {part: priced.within(inside) for part, inside in getattr(module, "parts", {}).items()}
+        network_costs[name] = NetworkCost(priced, tuple(layers.choices), tuple(times), tuple(fused), kernels, parts)
     return RecipeCost(recipe, network_costs, also)
 
 
@@ -228,6 +235,9 @@ def _summary_table(costed: RecipeCost) -> Table:
             name, families, f"{cost.parameters:,}", f"{cost.trainable:,}",
             cost.shown_macs, f"{cost.activation_bytes / 1e6:.2f} MB",
         )
+        for part, counts in network.parts.items():
+            macs = counts["macs"] + counts["macs_attention"]
+            table.add_row(f"  {part}", "part of it", f"{counts['parameters']:,}", "", f"{macs:,}", "", style="dim")
     for role, name in costed.also.items():
         table.add_row(role, f"is the {name}", "", "", "", "")
     return table

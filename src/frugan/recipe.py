@@ -410,6 +410,8 @@ def _change(tree: dict[str, Any], path: list[str], value: Any, key: str, recipe:
                 f"'{key}' names one entry of a list, which cannot be set alone. Set the whole list "
                 f"'{'.'.join(path[:number])}' instead."
             )
+        if path[0] == "streams" and number == 1:
+            parent.setdefault(step, {})  # of which a recipe need not tell; `build` checks its name
         if step not in parent:
             raise UserError(f"The recipe '{recipe.name}' has no key '{key}'. {suggest(key, recipe.keys())}")
         parent = parent[step]

@@ -101,6 +101,13 @@ class Cost:
         """`all_macs` in words, with a question mark if there are doubts."""
         return f"{self.all_macs:,}{' ?' if self.doubts else ''}"
 
+    def within(self, name: str) -> dict[str, int]:
+        """``{"parameters", "macs", "macs_attention"}`` of one module inside, with all that is in it."""
+        inside = [layer for layer in self.layers if f"{layer.name}.".startswith(f"{name}.")]
+        return {
+            count: sum(getattr(layer, count) for layer in inside) for count in ("parameters", "macs", "macs_attention")
+        }
+
     def as_dict(self, *, layers: bool = False) -> dict[str, Any]:
         """For JSON; with `layers`, one dictionary per layer."""
         record = asdict(self)

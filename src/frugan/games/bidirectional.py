@@ -25,13 +25,13 @@ from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.discriminating import DiscriminatorStep, by_name
 from frugan.games import Batches, LatentSize, Order, Progress, Shipped, Update, Variant, labels_for, settle
+from frugan.games._encoding import drawn_around, generate, preview, sample
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
 from frugan.registry import UserError, suggest
 
 UPDATES = ("alternating", "simultaneous")
-COLUMNS, ROWS = 8, 3
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,10 @@ class Bidirectional:
     def _make_pairs(self, real: Batch, progress: Progress) -> Pairs:
         drawn = self._draw(progress, "latents").to(real.images.device, non_blocking=True)
         codes = self._encode(real, progress)
-        fakes = [(self._generate(self.networks, drawn, real.labels), drawn)]
+        fakes = [(generate(self.networks, drawn, real.labels), drawn)]
         if self.third:
             kept = codes if self.third_trains_encoder else codes.detach()
-            fakes.append((self._generate(self.networks, kept, real.labels), kept))
+            fakes.append((generate(self.networks, kept, real.labels), kept))
         return Pairs((real.images, codes), tuple(fakes), real.labels)
 
     def _draw(self, progress: Progress, name: str) -> Tensor:
@@ -153,14 +153,8 @@ class Bidirectional:
         found = encoder(real.images, labels_for(encoder, real.labels))
         if not self.stochastic:
             return found["latents"]
-        random = progress.generator("deviations")
-        noise = progress.share(torch.randn(self.batch_size, self.latents.size, generator=random))
-        noise = noise.to(real.images.device, non_blocking=True)
-        return found["latents"] + found["log_deviations"].exp() * noise
-
-    def _generate(self, networks: Mapping[str, nn.Module], latents: Tensor, labels: Tensor | None) -> Tensor:
-        generator = networks["generator"]
-        return generator(latents, labels_for(generator, labels))
+        deviations = found["log_deviations"].exp()
+        return drawn_around(found["latents"], deviations, self.batch_size, progress, "deviations")
 
     def score(self, images: Tensor, codes: Tensor, labels: Tensor | None) -> Tensor:
         """The discriminator's logits for pairs as they are."""
@@ -198,21 +192,14 @@ class Bidirectional:
 
     def sample(self, networks: Mapping[str, nn.Module], like: Batch, seed: int) -> Tensor:
         """Images ``[n, c, h, w]`` from latents 0, 1, ... of `seed`, with the labels of `like`."""
-        return self._generate(networks, self.latents.rows(0, like.count, seed).to(like.images.device), like.labels)
+        return sample(networks, self.latents, like, seed)
 
     def preview(self, networks: Mapping[str, nn.Module], first: Mapping[str, Batch], seed: int) -> tuple[Tensor, int]:
         """Rows of real images, each with a row of their reconstructions G(E(x)) below it; then as many rows of samples.
 
         Of a stochastic encoder, the reconstructions of its means.
         """
-        real, encoder = first["train"], networks["encoder"]
-        columns = min(COLUMNS, real.count)
-        shown = columns * min(ROWS, real.count // columns)
-        codes = encoder(real.images, labels_for(encoder, real.labels))["latents"]
-        made = self._generate(networks, codes, real.labels)
-        rows = [row for pair in zip(real.images[:shown].split(columns), made[:shown].split(columns), strict=True)
-                for row in pair]  # fmt: skip
-        return torch.cat([*rows, self.sample(networks, real, seed)[:shown]]), columns
+        return preview(networks, self.latents, first["train"], seed)
 
     def shipped(self) -> dict[str, Shipped]:
         """The generator, and the encoder."""

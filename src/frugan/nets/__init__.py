@@ -12,8 +12,9 @@ An architecture offers up to four parts, each a function that returns an `nn.Mod
 `image` is an `ImageShape`; `layers` builds every swappable layer, each under its role (``stem``, ``down.0``,
 ``block.2.1``, ``up.0``, ``output``); `classes` is the size of the condition that the network is told, 0 for none;
 `outputs` names the heads that the game asks for and their sizes, e.g. ``{"score": 1}``; an encoder that judges patches
-gives a map of scores. Keyword-only arguments are the architecture's options; `width` multiplies every inner channel
-count (rounded, at least 1).
+gives a map of scores. Of a joint part, the outputs ``score_of_images`` and ``score_of_vectors`` see one half of a pair
+alone; one that cannot do this refuses them. Keyword-only arguments are the architecture's options; `width` multiplies
+every inner channel count (rounded, at least 1).
 
 Networks are called ``network(x, condition=None)``, a joint part ``network(images, vectors, condition=None)``. The
 condition is class numbers ``[n]`` int64 or values ``[n, classes]`` (bits of attributes, latents, whatever the game
@@ -68,6 +69,10 @@ class Attributes(Protocol):
 
     outputs: Mapping[str, int]
     """Of an encoder or joint part: its outputs and their sizes, for games that need to know them."""
+
+    parts: Mapping[str, str]
+    """Of any network: a part's name -> the module in it (``"heads.score"``) of which ``frugan cost`` tells the cost
+    apart too."""
 
     joins: bool
     """Of an encoder: whether one call on two batches gives what two calls give. Left out, they are called apart."""

@@ -32,7 +32,7 @@ from torch.nn import init
 from frugan.batch import UNIT, ImageShape
 from frugan.convs import Convolution, Layers
 from frugan.nets import Architecture, scaled
-from frugan.nets._bigan import check_vectors
+from frugan.nets._bigan import check_outputs, check_vectors
 from frugan.nets._choices import one_of
 from frugan.nets._condition import Entrance
 from frugan.nets._decoder import Decoder
@@ -209,6 +209,7 @@ def joint(
         design: "cifar10", "svhn" or "celeba".
         condition: how labels enter, with the vector: "join" or "multiply".
     """
+    check_outputs(outputs, "ali")
     numbers = _design(design)
     kernels = _kernels(image, numbers, f"The joint part of 'ali' (design={design})")
     entrance = Entrance(condition, classes, (vector,))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from frugan.batch import UNIT, ImageShape
 from frugan.convs import Layers
 from frugan.nets import Architecture
-from frugan.nets._bigan import Bounded, begin_at_zero, check_vectors
+from frugan.nets._bigan import Bounded, begin_at_zero, check_outputs, check_vectors
 from frugan.nets._choices import widths
 from frugan.nets._condition import Entrance
 from frugan.nets._decoder import Decoder
@@ -138,6 +138,7 @@ def joint(
         hidden: units of the two hidden layers.
         condition: how labels enter, "join" (one-hot, behind the vector) or "multiply" (times the vector).
     """
+    check_outputs(outputs, "bigan")
     entrance = Entrance(condition, classes, (vector,))
     network = Joint(image, vector, outputs, entrance, *widths("hidden", hidden, 2, width))
     initialise(network, "dcgan")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from frugan.batch import ImageShape
 from frugan.convs import Layers
 from frugan.nets import Architecture, scaled
-from frugan.nets._bigan import Bounded, begin_at_zero, check_vectors
+from frugan.nets._bigan import Bounded, begin_at_zero, check_outputs, check_vectors
 from frugan.nets._choices import halvings
 from frugan.nets._condition import Entrance
 from frugan.nets._decoder import Decoder
@@ -152,6 +152,7 @@ def joint(
     width: float = 1.0, channels: int = 64, kernel: int = 5, condition: str = "join",
 ) -> Joint:
     """Images with vectors to outputs. Roles and options as of `encoder`; labels enter with the vector."""
+    check_outputs(outputs, "bigan_convolutional")
     entrance = Entrance(condition, classes, (vector,))
     first, further, size = _stages(image, image.channels, layers, width, channels, kernel, "joint part")
     if not further:

@@ -1,0 +1,66 @@
+"""What games with an encoder share: latents by means and deviations, and pictures of reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from frugan.batch import Batch
+from frugan.games import Progress, labels_for
+from frugan.latents import Latents
+from frugan.registry import UserError
+
+COLUMNS, ROWS = 8, 3
+
+
+def drawn_around(means: Tensor, deviations: Tensor, count: int, progress: Progress, name: str) -> Tensor:
+    """Latents ``[n, size]``: means + deviations * normal noise (ALI, section 2.3); `count` is of the whole batch."""
+    noise = progress.share(torch.randn(count, means.shape[1], generator=progress.generator(name)))
+    return means + deviations * noise.to(means.device, non_blocking=True)
+
+
+def generate(networks: Mapping[str, nn.Module], latents: Tensor, labels: Tensor | None) -> Tensor:
+    """The generator's images of these latents, with labels if it takes any."""
+    generator = networks["generator"]
+    return generator(latents, labels_for(generator, labels))
+
+
+def sample(networks: Mapping[str, nn.Module], latents: Latents, like: Batch, seed: int) -> Tensor:
+    """Images ``[n, c, h, w]`` from latents 0, 1, ... of `seed`, with the labels of `like`."""
+    return generate(networks, latents.rows(0, like.count, seed).to(like.images.device), like.labels)
+
+
+def preview(networks: Mapping[str, nn.Module], latents: Latents, real: Batch, seed: int) -> tuple[Tensor, int]:
+    """Rows of real images, each with a row of their reconstructions G(E(x)) below it; then as many rows of samples.
+
+    Of an encoder of means and deviations, the reconstructions of its means. Real images that are larger than what the
+    generator makes are shown at its size.
+    """
+    encoder = networks["encoder"]
+    columns = min(COLUMNS, real.count)
+    shown = columns * min(ROWS, real.count // columns)
+    codes = encoder(real.images, labels_for(encoder, real.labels))["latents"]
+    made = generate(networks, codes, real.labels)
+    seen = reduced(real.images, made)
+    rows = [row for pair in zip(seen[:shown].split(columns), made[:shown].split(columns), strict=True)
+            for row in pair]  # fmt: skip
+    return torch.cat([*rows, sample(networks, latents, real, seed)[:shown]]), columns
+
+
+def reduced(images: Tensor, like: Tensor) -> Tensor:
+    """Images at the height and width of `like`, each pixel the mean of a square of theirs.
+
+    Raises UserError if they are not larger by a whole number.
+    """
+    if images.shape[2:] == like.shape[2:]:
+        return images
+    (height, width), (wanted, wide) = images.shape[2:], like.shape[2:]
+    if height % wanted or width % wide:
+        raise UserError(
+            f"The encoder's images have {height} x {width} pixels, and those that are made {wanted} x {wide}. Give "
+            f"streams.train.size a multiple of data.size, e.g. {2 * wanted}."
+        )
+    return functional.avg_pool2d(images, (height // wanted, width // wide))
