@@ -232,7 +232,7 @@ def test_mistakes_are_named_before_anything_is_computed(run: Path, tmp_path: Pat
     with pytest.raises(UserError, match="Did you mean 'pixels'"):
         evaluate(run, view="pixel")
     with pytest.raises(UserError, match="at least 1000"):
-        evaluate(run, count=100, device="cpu")
+        evaluate(run, metrics=["fid"], count=100, device="cpu")
     with pytest.raises(UserError, match="knows no classes"):
         evaluate(run, metrics=["class_coverage"], view="pixels", count=1000, device="cpu")
     with pytest.raises(UserError, match=r"labels, but the fake images .* whose generator takes labels, such as 'cgan'"):

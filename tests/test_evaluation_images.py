@@ -208,7 +208,8 @@ def test_against_few_training_images_memorisation_is_measured_unasked(
     protocol = values[1]["protocol"]
     assert (protocol["real_count"], values[0]["protocol"]["real_count"]) == (1100, 1000)  # all that could be copied
     assert protocol["held_out"].startswith("1000 of npz real (test, 1100 images")
-    assert values[1]["floor"] is None  # halves of the held-out images are too few
+    halves = "one half of npz real (test, 1100 images"
+    assert values[1]["floor"]["protocol"]["of"].startswith(halves)
     alone = evaluate(made / "fakes.npz", real=str(made / "unlabelled.npz"), **settings)[1]
     assert alone["metric"] == "memorisation"
     assert {"authenticity_training", "authenticity_shortfall"} <= alone["values"].keys()
@@ -219,6 +220,33 @@ def test_against_few_training_images_memorisation_is_measured_unasked(
     monkeypatch.setattr("frugan.evaluation.values.of_fakes.SMALL", 1100)
     enough = evaluate(made / "fakes.npz", real=str(made / "real.npz"), reference="train", count=1000, **settings)
     assert [value["metric"] for value in enough] == ["fid"]
+
+
+def test_of_few_images_something_can_always_be_said(made: Path, tmp_path: Path) -> None:
+    """Distances are left out one by one, with the reason; what is fair with so few is measured, if only copies."""
+    real = np.load(made / "unlabelled.npz")["images"]
+    said: dict[int, list[str]] = {}
+    measured = {}
+    for count in (50, 150, 600):
+        np.savez(tmp_path / f"{count}.npz", images=real[:count])
+        said[count] = []
+        values = evaluate(
+            made / "fakes.npz", real=str(tmp_path / f"{count}.npz"), view="pixels", progress=said[count].append
+        )
+        measured[count] = {value["metric"]: value for value in values}
+    assert list(measured[50]) == ["memorisation"]
+    assert list(measured[150]) == ["kid", "memorisation"]
+    assert list(measured[600]) == ["kid", "precision_recall", "memorisation"]
+    left_out = [line.partition(" images, but")[0] for line in said[50] if "is left out" in line]
+    assert left_out == [
+        "fid is left out: fid needs at least 1000", "kid is left out: kid needs at least 100",
+        "precision_recall is left out: precision_recall needs at least 200",
+    ]  # fmt: skip
+    # Subsets are as large as they can be; and those of the floor, which halves the real images, half as large.
+    kid = measured[600]["kid"]
+    assert kid["protocol"]["options"]["subset_size"] == 600
+    assert kid["floor"]["protocol"]["options"]["subset_size"] == 300
+    assert "few_images" not in kid["protocol"]
 
 
 def test_copies_of_training_images_are_found_out(made: Path, tmp_path: Path) -> None:
@@ -294,8 +322,8 @@ def test_what_was_named_is_refused_before_a_view_is_trained(made: Path, monkeypa
         raise AssertionError("a view was built")
 
     monkeypatch.setattr(views, "build", forbidden)
-    with pytest.raises(UserError, match="kid needs at least 1000 images"):
-        evaluate(made / "fakes.npz", real=str(made / "real.npz"), metrics=["kid"], count=900)
+    with pytest.raises(UserError, match=r"fid needs at least 1000 images, .*few: --metrics .*kid,"):
+        evaluate(made / "fakes.npz", real=str(made / "real.npz"), metrics=["fid"], count=900)
 
 
 # ---------------------------------------------------------------------------------------------------------- statistics

@@ -33,7 +33,7 @@ LEVELS = {
         "owncode",
     ],  # leaves
     0: [
-        "arguments", "arithmetic", "batch", "cache", "memory", "ranges", "registry", "resizing", "seeds",
+        "arguments", "arithmetic", "batch", "cache", "countdown", "memory", "ranges", "registry", "resizing", "seeds",
     ],  # words shared by all
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}

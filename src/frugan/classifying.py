@@ -9,7 +9,10 @@ Users can change nothing about it, so that values compare.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -72,8 +75,9 @@ def images_shown(count: int, budget: int = IMAGES) -> int:
 
 
 def train(
-    images: Tensor, labels: Tensor, rows: Tensor, classes: int, *, seed: int, device: str, budget: int = IMAGES
-) -> nn.Sequential:
+    images: Tensor, labels: Tensor, rows: Tensor, classes: int, *, seed: int, device: str, budget: int = IMAGES,
+    shown: Callable[[int], None] = lambda images: None,
+) -> nn.Sequential:  # fmt: skip
     """Train a net on the images numbered `rows`. The global random numbers stay as they were.
 
     The same arguments give the same net; on one machine, with one number of threads, to the last bit.
@@ -83,6 +87,7 @@ def train(
         labels: int64 ``[count]``, from 0 to `classes` - 1, or attributes ``[count, classes]``, each 0 or 1.
         rows: int64, the images to learn from; the seed shuffles them.
         budget: how many images it is shown, repeats included.
+        shown: called after each step with the number of images that it was shown so far.
     """
     steps = images_shown(len(rows), budget) // BATCH
     draws = seeds.generator(seed, "classifier", "order")
@@ -97,16 +102,33 @@ def train(
             for group in optimiser.param_groups:
                 # The rate rises over a tenth of the steps, then falls to 0, so that even a single pass converges.
                 group["lr"] = RATE * min((step + 1) / (steps / 10), (steps - step) / (steps * 0.9), 1.0)
-            shown, answers = _prepare(images[chosen], place), labels[chosen].to(place)
+            seen, answers = _prepare(images[chosen], place), labels[chosen].to(place)
             with torch.autocast(place.type, torch.bfloat16) if half else contextlib.nullcontext():
-                logits = net(shown)
+                logits = net(seen)
             optimiser.zero_grad()
             if labels.ndim == 2:
                 functional.binary_cross_entropy_with_logits(logits.float(), answers.float()).backward()
             else:
                 functional.cross_entropy(logits.float(), answers).backward()
             optimiser.step()
+            shown((step + 1) * BATCH)
     return net.eval()
+
+
+def seconds_needed(images: Tensor, labels: Tensor, classes: int, budget: int, *, device: str) -> float:
+    """About how long `train` will take here with this budget, if nothing else runs on this machine.
+
+    Measured by three steps, without the first, in seconds of the processor: so other programs do not change it.
+    """
+    times: list[float] = []
+    rows = torch.arange(BATCH) % len(images)
+    train(
+        images, labels, rows.repeat(3), classes, seed=0, device=device, budget=3 * BATCH,
+        shown=lambda shown: times.append(time.process_time()),
+    )  # fmt: skip
+    threads = torch.get_num_threads() if torch.device(device).type == "cpu" else 1
+    step = min(after - before for before, after in itertools.pairwise(times))
+    return step / threads * budget / BATCH
 
 
 def predict(net: nn.Sequential, images: Tensor, *, attributes: bool = False) -> Predictions:

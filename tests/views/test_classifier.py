@@ -99,8 +99,16 @@ def test_is_deterministic_and_leaves_the_random_numbers_alone(view: View, tmp_pa
     assert "Training the classifier that judges shapes" in lines[0]
 
 
-def test_a_net_that_is_too_often_wrong_is_followed_by_one_that_is_shown_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    data, budgets = shapes(), []
+@pytest.mark.parametrize(("first", "side", "shown"), [
+    (0.95, 12, [1280, 2560]),
+    (1.0, 12, [1280]),  # good enough
+    (0.5, 12, [1280]),  # hard in themselves
+    (0.95, 29, [1280]),  # too large for a long training
+])  # fmt: skip
+def test_a_net_that_could_be_better_is_followed_by_one_that_is_shown_more(
+    first: float, side: int, shown: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, budgets = shapes(side=side), []
 
     def learn(*_: object, budget: int, **__: object) -> nn.Sequential:
         budgets.append(budget)
@@ -108,14 +116,32 @@ def test_a_net_that_is_too_often_wrong_is_followed_by_one_that_is_shown_more(mon
 
     def tell(net: nn.Sequential, images: Tensor, **_: object) -> Tensor:
         rows = [int((data.images == image).flatten(1).all(1).nonzero()[0]) for image in images]
-        return data.labels[rows] if len(budgets) == 2 else torch.full((len(images),), -1)
+        wrong = torch.arange(len(images)) >= round(len(images) * (1.0 if len(budgets) == 2 else first))
+        return torch.where(wrong, -1, data.labels[rows])
 
     monkeypatch.setattr("frugan.classifying.train", learn)
     monkeypatch.setattr("frugan.classifying.classify", tell)
+    monkeypatch.setattr("frugan.classifying.seconds_needed", lambda *_, **__: 1.0)
     monkeypatch.setattr("frugan.views.classifier.BUDGETS", (1280, 2560, 5120))
     _, description = train(data, ["a", "b", "c"], seed=0, device="cpu")
-    assert budgets == [1280, 2560]
-    assert (description["images_seen"], description["accuracy"]) == (2560, 1.0)
+    assert budgets == shown
+    assert description["images_seen"] == shown[-1]
+
+
+def test_its_training_is_bounded_in_time_and_says_how_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which the whole budget would take 350 s shows a quarter of the images; lines say how far it is."""
+    monkeypatch.setattr("frugan.classifying.seconds_needed", lambda *_, **__: 350.0)
+    monkeypatch.setattr("frugan.views.classifier.BUDGETS", (1280 * 4,))
+    monkeypatch.setattr("frugan.countdown.EVERY", 0.0)
+    lines: list[str] = []
+    _, description = train(shapes(), ["a", "b", "c"], seed=0, device="cpu", announce=lines.append)
+    assert description["images_seen"] == 1280
+    assert lines[0].startswith("Training the classifier that judges shapes: about 2 min (once for all runs")
+    assert [line.partition(" images")[0] for line in lines[1:]] == [
+        f"Training the classifier: {128 * step:,} of 1,280" for step in range(1, 10)
+    ]
+    assert all(line.endswith(" s left.") for line in lines[1:])
+
 
 
 def test_the_first_of_two_processes_wins(view: View, cache: Path) -> None:

@@ -95,9 +95,10 @@ def choose_metrics(
                 f"{name} is computed with few images: {few}. With more its value would be very different. Compare it "
                 "only with values of the same counts (the protocol tells them)."
             )
-    if not chosen:
+    unasked = measurement.unasked(chosen)
+    if not chosen and not unasked:
         raise UserError(refused)
-    return [*chosen, *measurement.unasked(chosen)]
+    return [*chosen, *unasked]
 
 
 def looks_at(metric: Metric, images: str) -> bool:
@@ -198,10 +199,18 @@ def _asks_for_more_images(metric: Metric, of: MeasurementOfFakes) -> str:
     few = of.too_few(metric)
     if not few or metric.name in of.allow_few:
         return ""
+    others = [name for name in _takes_fewer(metric) if not of.too_few(metrics.find(name))]
+    fair = f", or take others that are fair with few: --metrics {','.join(others)}" if others else ""
     return (
         f"{metric.name} needs at least {metric.least} images, but there are {few.partition(' images')[0]}. Give more "
-        f"(for a generator: --count), or allow few: --allow-few {metric.name}"
+        f"(for a generator: --count), or allow few: --allow-few {metric.name}{fair}"
     )
+
+
+def _takes_fewer(metric: Metric) -> list[str]:
+    """Metrics that need to see the same, but of fewer images."""
+    others = map(metrics.find, metrics.names())
+    return [one.name for one in others if one.needs == metric.needs and one.least < metric.least]
 
 
 def _asks_another_view_for_statistics(metric: Metric, of: MeasurementOfFakes) -> str:

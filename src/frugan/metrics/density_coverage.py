@@ -36,4 +36,4 @@ def compute(*, real: Tensor, fake: Tensor, k: int = 5, equal_counts: bool = True
     }
 
 
-variant = Metric("density_coverage", compute, needs=("real", "fake"), better="higher", headline="coverage", least=1000)
+variant = Metric("density_coverage", compute, needs=("real", "fake"), better="higher", headline="coverage", least=200)

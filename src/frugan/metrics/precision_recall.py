@@ -39,4 +39,4 @@ def compute(*, real: Tensor, fake: Tensor, k: int = 3, equal_counts: bool = True
     return {"f_score": 2 * precision * recall / both if both else 0.0, "precision": precision, "recall": recall}
 
 
-variant = Metric("precision_recall", compute, needs=("real", "fake"), better="higher", headline="f_score", least=1000)
+variant = Metric("precision_recall", compute, needs=("real", "fake"), better="higher", headline="f_score", least=200)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan.cache import cache_root
+from frugan.countdown import Countdown
 from frugan.registry import Registry, UserError, check_options, options_of
 
 if TYPE_CHECKING:
@@ -246,8 +247,9 @@ def features(
     }
 
     def extracted() -> Iterator[Tensor]:
-        say(f"Looking at {count:,} images of {dataset.name} ({view.name}).")
-        return _rows(view, _chunks(dataset, rows, count), batch_size)
+        what = f"Looking at {count:,} images of {dataset.name} ({view.name})"
+        say(f"{what}.")
+        return _rows(view, Countdown(say, what, count).over(_chunks(dataset, rows, count)), batch_size)
 
     return _split(view, _store.kept(cache_root() / "features" if cache is None else Path(cache), of, extracted, say))
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from frugan import classifying, seeds
 from frugan.batch import ImageShape
 from frugan.classifying import BATCH, FEATURES, IMAGES, NET, SMALLEST_SIDE, images_shown, input_size
+from frugan.countdown import Countdown, duration
 from frugan.registry import UserError
 from frugan.views import Builder, Seen, View
 
@@ -33,18 +34,24 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
-BUDGETS, ENOUGH = (IMAGES, 5 * IMAGES), 0.99
+BUDGETS, ENOUGH, HOPEFUL, SMALL = (IMAGES, 5 * IMAGES), 0.99, 0.9, 28
 """How many images training shows. If held-back accuracy is below ENOUGH, another net is shown the second number.
 
 One pass over MNIST gives a net that is right on 98.3 % and sure of 96.0 % of the real test digits; what it is not sure
-of in generated ones would be blamed on the generator. Five passes give 98.9 % and 98.7 %.
+of in generated ones would be blamed on the generator. Five passes give 98.9 % and 98.7 %. But classes that a net tells
+apart by less than HOPEFUL are hard in themselves, and of images with a side above SMALL, five passes would take longer
+than people wait (or than small generators train).
 """
+
+LONGEST = 100.0
+"""Seconds. On a machine where the first budget would take longer, it is halved until it does not."""
 
 
 def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callable[[str], None], seed: int = 0) -> View:
-    """The classifier for a labelled data set: from the cache, or trained now, in half a minute or two on two cores.
+    """The classifier for a labelled data set: from the cache, or trained now, in about a minute on two cores.
 
-    The weights depend on images, labels and `seed` only: exactly, on one machine with the same number of threads.
+    The weights depend on images, labels and `seed` only: exactly, on one machine with the same number of threads. (On
+    a slow machine fewer images are shown, see `LONGEST`.) `announce` hears how long it will take.
 
     Raises:
         UserError: no data set, no labels, fewer than 100 images, all of one class or equal in all attributes, sides
@@ -54,8 +61,7 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
     assert dataset is not None  # else _names has raised
     folder = _folder(dataset, cache, seed)
     if not (folder / "description.json").exists():
-        announce(f"Training the classifier that judges {dataset.name} (once; it is kept in {folder}).")
-        _keep(folder, *train(dataset, names, seed=seed, device=device))
+        _keep(folder, *train(dataset, names, seed=seed, device=device, announce=announce, place=f"in {folder}"))
     description = _description(folder)
     if description is None:
         raise UserError(
@@ -76,29 +82,53 @@ def _folder(dataset: Dataset, cache: Path, seed: int) -> Path:
     return cache / f"classifier-{NET}-{dataset.content_hash[:16]}-seed{seed}"
 
 
-def train(dataset: Dataset, names: list[str], *, seed: int, device: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def train(
+    dataset: Dataset, names: list[str], *, seed: int, device: str, announce: Callable[[str], None] = lambda line: None,
+    place: str = "in the cache",
+) -> tuple[dict[str, Tensor], dict[str, Any]]:  # fmt: skip
     """Train a net; return its weights and its description. The global random numbers are not changed.
 
-    For attributes, the accuracy is the mean over the `names`.
+    For attributes, the accuracy is the mean over the `names`. `announce` hears how long it will take, how far it is,
+    and that it is kept at this `place`.
     """
     assert dataset.labels is not None
     labels, attributes = dataset.labels, dataset.labels.ndim == 2
     order = torch.randperm(len(dataset.labels), generator=seeds.generator(seed, "classifier", "held back"))
     held_back, shown = order.tensor_split([len(order) // 10])
 
+    def needed(budget: int) -> float:
+        """Seconds that `learn` takes."""
+        budget = images_shown(len(shown), budget)
+        return classifying.seconds_needed(dataset.images, labels, len(names), budget, device=device)
+
     def learn(budget: int) -> tuple[nn.Sequential, Tensor]:
         """A net, and its accuracy on the images held back (for each attribute, if there are some)."""
-        net = classifying.train(dataset.images, labels, shown, len(names), seed=seed, device=device, budget=budget)
+        countdown = Countdown(announce, "Training the classifier", images_shown(len(shown), budget))
+        net = classifying.train(
+            dataset.images, labels, shown, len(names), seed=seed, device=device, budget=budget, shown=countdown.at
+        )
         parts = held_back.split(BATCH)
         predicted = torch.cat(
             [classifying.classify(net, dataset.images[part], attributes=attributes) for part in parts]
         )
         return net, (predicted == labels[held_back]).double().mean(0)
 
-    (net, right), images = learn(BUDGETS[0]), images_shown(len(shown), BUDGETS[0])
+    first, seconds = BUDGETS[0], needed(BUDGETS[0])
+    announce(
+        f"Training the classifier that judges {dataset.name}: about {duration(min(seconds, LONGEST))} (once for all "
+        f"runs on these data; it is kept {place})."
+    )
+    while seconds > LONGEST:
+        first, seconds = first // 2, seconds / 2
+    (net, right), images = learn(first), images_shown(len(shown), first)
     for budget in BUDGETS[1:]:
         # Of few images a longer training may be the same one.
-        if float(right.mean()) < ENOUGH and images_shown(len(shown), budget) > images:
+        longer = max(dataset.shape[1:]) <= SMALL and images_shown(len(shown), budget) > images
+        if HOPEFUL <= float(right.mean()) < ENOUGH and longer:
+            announce(
+                f"It is right on {right.mean():.1%} of images held back. Another that is shown "
+                f"{images_shown(len(shown), budget):,} images will be better: about {duration(needed(budget))}."
+            )
             (net, right), images = learn(budget), images_shown(len(shown), budget)
     height, width = input_size(dataset.shape)
     resized = (height, width) != (dataset.shape.height, dataset.shape.width)

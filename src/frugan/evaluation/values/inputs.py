@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frugan import classifying, metrics, views
+from frugan.countdown import Countdown
 from frugan.evaluation.opening.fakes import Images, encode
 from frugan.evaluation.refusals import refusal_of_labels, refusal_of_view
 from frugan.evaluation.values.kept_images import kept_images
@@ -119,7 +120,8 @@ class MetricInputs:
         def make() -> torch.Tensor:
             import torch
 
-            return torch.cat(list(images.batches()))
+            parts = Countdown(self.announce, f"Making {images.count:,} images", images.count).over(images.batches())
+            return torch.cat(list(parts))
 
         return self.keep(f"pixels {images.key}", make)
 
@@ -138,8 +140,10 @@ class MetricInputs:
                 return views.features(
                     view, images.dataset, images.rows, batch_size=self.batch_size, announce=self.announce
                 )
-            self.announce(f"Making {images.count:,} images and looking at them ({view.name}).")
-            return views.extract(view, self.read_parts(images), self.batch_size)
+            what = f"Making {images.count:,} images and looking at them ({view.name})"
+            self.announce(f"{what}.")
+            parts = Countdown(self.announce, what, images.count).over(self.read_parts(images))
+            return views.extract(view, parts, self.batch_size)
 
         return self.keep(f"seen {view.version} {images.key}", see)
 

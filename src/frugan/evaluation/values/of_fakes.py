@@ -18,7 +18,6 @@ from frugan.evaluation.values.inputs import ImageSets, MetricInputs, choose_opti
 from frugan.evaluation.values.names import PRIMARY
 from frugan.evaluation.values.of_classifiers import MeasurementOfClassifier
 from frugan.metrics import Metric, Need, parse_need
-from frugan.registry import options_of
 
 if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
 
 SMALL = 20_000
 """Against fewer training images than these, distances reward their copies, and memorisation is measured beside them."""
+
+OF_FEW = "precision_recall"
+"""The metric that is usual beside the others where there are too few real images for the primary one."""
 
 
 @dataclass
@@ -81,7 +83,8 @@ class MeasurementOfFakes:
             return (PRIMARY,)
         classes = len(self.reals.train.classes)
         own = ("class_coverage",) if classes and classes == self.view.classes else ()
-        return (PRIMARY, "kid", *own)
+        few = len(self.reals.reference) < metrics.find(PRIMARY).least
+        return (PRIMARY, "kid", *((OF_FEW,) if few else ()), *own)
 
     def refusal(self, metric: Metric) -> str:
         """Why `metric` cannot be computed, in one line that says what to do; empty if it can."""
@@ -90,11 +93,13 @@ class MeasurementOfFakes:
         return refusal_of_fakes(metric, self)
 
     def unasked(self, chosen: Sequence[Metric]) -> list[Metric]:
-        """The metric of copies, if distances to few training images are measured: these reward copies."""
+        """The metric of copies, if few training images are what fakes are compared with: distances reward copies."""
         name, reals = "memorisation", self.reals
         if not isinstance(reals, Reals) or reals.reference is not reals.train or len(reals.train) >= SMALL:
             return []
-        if any(metric.name == name for metric in chosen) or not any(looks_at(metric, "real") for metric in chosen):
+        if any(metric.name == name for metric in chosen):
+            return []
+        if chosen and not any(looks_at(metric, "real") for metric in chosen):
             return []
         metric = metrics.find(name)
         why = self.refusal(metric)
@@ -165,10 +170,7 @@ class MeasurementOfFakes:
         return self.reals.train if isinstance(self.reals, Reals) else None
 
     def _options(self, metric: Metric) -> dict[str, Any]:
-        if metric.name not in self.allow_few:
-            return options_of(metric.compute)
-        sets = self.sets(metric)
-        return choose_options(metric, min(one.count for one in (sets.fake, sets.real) if one is not None))
+        return _options_for(metric, self.sets(metric))
 
     # ---------------------------------------------------------------------------------------------------- measuring
 
@@ -228,7 +230,7 @@ class MeasurementOfFakes:
         if min(images.count for images in sets if images is not None) < least:
             return None
         given = partial(self.inputs.gather, metric, sets)
-        return floors.find_floor(metric, sets, of, self.view, self._options(metric), given)
+        return floors.find_floor(metric, sets, of, self.view, _options_for(metric, sets), given)
 
     def _real_sets(self, metric: Metric, reals: Reals) -> tuple[ImageSets, str]:
         """Real images that share none with those they are compared with, and where they came from."""
@@ -251,3 +253,7 @@ class MeasurementOfFakes:
             ImageSets(self._draw(real, half, half), self._draw(real, half)),
             f"two disjoint halves of {real.title}",
         )
+
+
+def _options_for(metric: Metric, sets: ImageSets) -> dict[str, Any]:
+    return choose_options(metric, min(one.count for one in (sets.fake, sets.real) if one is not None))
