@@ -6,6 +6,9 @@ checkpoints, and a `fault`. Out: `status` (exit code, or minus the signal), `sec
 Faults, by `kind`:
     signal_in_training  the child gets `signal`, `seconds` after its first round began
     signal_at_round     the child gets `signal` when round `number` begins
+    repeated            the child gets `signal` then, and again (deliberately) before the round has ended
+    closed_output       from then on nobody reads its output `closed`: out, err, both
+    unwritable_previews every preview but the first meets a read-only disk
     kill_at_event       die at event `number`: half a write, a write, a flush, an fsync, a rename, a removal
     full_disk           the disk is full once `bytes` of checkpoints were written
     streams_from_zero   positions of the streams are not restored (so that a test of resuming must fail)
@@ -36,7 +39,7 @@ import frugan.build
 import frugan.cli
 import frugan.recipes
 import frugan.training
-from frugan import convs, games, nets
+from frugan import convs, games, nets, stopping
 from frugan.data.batches import Batches
 from frugan.engine import checkpoint, health, loop
 from frugan.losses import AdversarialLoss
@@ -105,13 +108,34 @@ def opening(write: Any, flushed: Any) -> None:
 
 def commit(fault: dict[str, Any]) -> None:
     kind = fault.get("kind")
-    if kind in ("signal_at_round", "signal_in_training"):
+    if kind == "unwritable_previews":
+        from frugan.engine import observers
+
+        usual_grid = observers.save_grid
+
+        def save_grid(images: Any, path: Path, *rest: Any) -> None:
+            if path.parent.exists():
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+            usual_grid(images, path, *rest)
+
+        observers.save_grid = save_grid
+    elif kind in ("signal_at_round", "signal_in_training", "repeated", "closed_output"):
         usual = loop.play_round
         left = [fault.get("number", 1)]
 
         def send() -> None:
             time.sleep(fault.get("seconds", 0))
+            if kind == "closed_output":
+                reading, writing = os.pipe()
+                os.close(reading)
+                for number in {"out": (1,), "err": (2,), "both": (1, 2)}[fault["closed"]]:
+                    os.dup2(writing, number)
+                print("is anybody there?", file=sys.stderr, flush=True)
+                return
             os.kill(os.getpid(), fault["signal"])
+            if kind == "repeated":
+                stopping.APART = 0.0
+                os.kill(os.getpid(), fault["signal"])
 
         def play_round(parts: Any) -> Any:
             left[0] -= 1

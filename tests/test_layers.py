@@ -34,6 +34,7 @@ LEVELS = {
     ],  # leaves
     0: [
         "arguments", "arithmetic", "batch", "cache", "countdown", "memory", "ranges", "registry", "resizing", "seeds",
+        "stopping", "terminal",
     ],  # words shared by all
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
@@ -45,6 +46,7 @@ SIDEWAYS_PAIRS = {
     ("fusing", "costs"),  # which tells how to copy a network
     ("convs", "kernels"),  # a layer says what it computes, a kernel computes it
     ("arguments", "registry"),  # a slip in the name of an argument is answered as one in that of a variant
+    ("terminal", "stopping"),  # an output that nobody reads is a request to stop
     ("ranges", "registry"),  # a value out of its range is answered as any mistake of the user's
     ("build", "blueprint"),  # a recipe's networks are built one by one
     ("penalties", "kernels"),  # a penalty says which gradients are wanted

@@ -228,13 +228,15 @@ def test_first_and_last_follow_the_running_order() -> None:
     assert [row.name for row in report.left] == ["late"]
 
 
-@pytest.mark.parametrize("mark", ["gradient", "batches", "artefact"])
+@pytest.mark.parametrize("mark", ["gradient", "batches", "artefact", "statistics"])
 def test_trained_weights_are_not_dropped_unasked(mark: str) -> None:
     network = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4))
     if mark == "gradient":
         network.eval()(torch.zeros(1, 4, 8, 8)).sum().backward()
     elif mark == "batches":
         network(torch.zeros(1, 4, 8, 8))
+    elif mark == "statistics":  # in weights of torch before 0.4.1, norms count no batches
+        network[1].running_mean.fill_(0.5)
     else:
         network.frugan_trained = True
     with pytest.raises(UserError, match="start_afresh=True"):

@@ -93,11 +93,7 @@ def everything(out: Path) -> dict[str, Any]:
     rest["clock"]["items"] = [item for item in rest["clock"]["items"] if item[0] != "seconds"]
     found["rest"] = json.dumps(rest, sort_keys=True)
     run = RunFolder(out)
-    # Flicker compares with the look before, which an interrupted run has forgotten.
-    found["log"] = [
-        {key: value for key, value in line.items() if key not in ("seconds", "health.flicker")}
-        for line in run.lines(run.log)
-    ]
+    found["log"] = [{key: value for key, value in line.items() if key != "seconds"} for line in run.lines(run.log)]
     found["pictures"] = {path.name: path.read_bytes() for path in run.samples.glob("*.png")}
     found["files"] = sorted(path.name for path in out.rglob("*") if path.is_file() and path.suffix == ".tmp")
     return found
@@ -211,7 +207,10 @@ def test_convolutional_nets_resume_bit_for_bit_in_either_precision(serve, data, 
     assert same(everything(tmp_path / "unbroken"), everything(tmp_path / "broken")) == []
 
 
-@pytest.mark.parametrize("received", [signal.SIGINT, signal.SIGTERM])
+REQUESTS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU]
+
+
+@pytest.mark.parametrize("received", REQUESTS)
 def test_ctrl_c_saves_says_how_to_continue_and_ends_with_130(serve, command, unbroken, tmp_path, received):
     out = tmp_path / "run"
     answer = serve(command(out), {"kind": "signal_at_round", "signal": received, "number": 130})
@@ -222,6 +221,35 @@ def test_ctrl_c_saves_says_how_to_continue_and_ends_with_130(serve, command, unb
     assert checkpoint.images_of(kept) == 520
     ended(serve(command(out)))
     assert same_as_unbroken(unbroken, out) == []
+
+
+@pytest.mark.parametrize("closed", ["out", "err", "both"])
+def test_an_output_that_nobody_reads_is_a_request_to_stop_which_saves(serve, command, unbroken, tmp_path, closed):
+    out = tmp_path / "run"
+    answer = serve(command(out), {"kind": "closed_output", "closed": closed, "number": 130})
+    kept = checkpoint.newest(out / "checkpoints")
+    assert kept is not None
+    # Progress goes to stderr; stdout has one line when the run ends.
+    assert (answer["status"], checkpoint.images_of(kept)) == ((0, 1200) if closed == "out" else (130, 520))
+    assert "Traceback" not in answer["stderr"]
+    ended(serve(command(out)))
+    assert same_as_unbroken(unbroken, out) == []
+
+
+def test_a_deliberate_repeat_is_obeyed_at_once_and_says_what_is_kept(serve, command, tmp_path):
+    fault = {"kind": "repeated", "signal": signal.SIGINT, "number": 30}
+    first = serve(command(tmp_path / "run"), fault)
+    assert first["status"] == 130
+    assert "No checkpoint was written yet, so the run will begin anew." in first["stdout"]
+    serve(command(tmp_path / "run"), {"kind": "signal_at_round", "signal": signal.SIGINT, "number": 30})
+    assert "The checkpoint after 120 images is kept." in serve(command(tmp_path / "run"), fault)["stdout"]
+
+
+def test_what_an_observer_raises_costs_no_training(serve, command, tmp_path):
+    answer = serve(command(tmp_path / "run"), {"kind": "unwritable_previews"})
+    assert answer["status"] == 2, answer["stderr"]
+    assert "Read-only file system" in answer["stderr"]
+    assert "The checkpoint after 1,200 images is kept." in answer["stderr"]  # which none would be without it
 
 
 def test_the_command_line_itself_resumes_after_sigkill(command, unbroken, tmp_path):

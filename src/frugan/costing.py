@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import owncode, recipes, training
+from frugan import owncode, recipes, terminal, training
 from frugan.owncode import Code
 from frugan.recipe import Recipe, from_run
 from frugan.registry import UserError, unknown
@@ -87,9 +87,8 @@ class RecipeCost:
 
     def show(self, *, layers: bool = False) -> None:
         """Print a table of the networks; with `layers`, one of the layers of each before it."""
-        from rich.console import Console
 
-        console = Console()
+        console = terminal.console()
         if layers:
             for name, network in self.networks.items():
                 console.print(_layer_table(name, network))
@@ -98,16 +97,16 @@ class RecipeCost:
         for name, network in self.networks.items():
             for choice in network.choices:
                 if choice.declined:
-                    console.print(f"{name}, {choice.role}: {choice.asked} declined ({choice.declined}).", markup=False)
+                    console.print(f"{name}, {choice.role}: {choice.asked} declined ({choice.declined}).")
             for note in network.cost.notes:
                 doubted = "its MACs may be wrong: " if note in network.cost.doubts else ""
-                console.print(f"{name}: {doubted}{note}", markup=False)
+                console.print(f"{name}: {doubted}{note}")
             for time in network.latency:
-                console.print(f"{name}, {time}", markup=False, highlight=False)
+                console.print(f"{name}, {time}")
             for time in network.fused:
-                console.print(f"{name}, fused, {time}", markup=False, highlight=False)
+                console.print(f"{name}, fused, {time}")
             for kernel in network.kernels:
-                console.print(f"{name}, {kernel}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"{name}, {kernel}", soft_wrap=True)
 
 
 def cost_of(

@@ -283,6 +283,10 @@ def _trained(module: nn.Module) -> str | None:
         counter = getattr(sub, "num_batches_tracked", None)
         if isinstance(counter, torch.Tensor) and not counter.is_meta and counter.item() > 0:
             return f"'{name}' has seen {counter.item()} batches"
+        for statistics, start in (("running_mean", 0), ("running_var", 1)):
+            kept = getattr(sub, statistics, None)
+            if isinstance(kept, torch.Tensor) and not kept.is_meta and bool((kept != start).any()):
+                return f"'{name}' has another {statistics} than a new norm"
     for name, parameter in module.named_parameters():
         if parameter.grad is not None:
             return f"'{name}' has a gradient"

@@ -53,7 +53,6 @@ def test_a_collapse_needs_two_looks():
     assert kinds(looks(0.1, 0.1)) == ["collapse"]
     assert kinds(looks(0.1, 0.1, 0.9)) == []
     assert kinds(looks(1.0, 1.0, nearest=0.1)) == ["collapse"]
-    assert kinds(looks(1.0, 1.0, **{"health.classes": 0.3})) == ["collapse"]
     found = findings(looks(0.9, 0.9, 0.2, 0.1, 0.1))
     assert found[0].images == health.WARM_UP + 2 * 5000
     assert "learning_rate" in found[0].text
@@ -244,17 +243,6 @@ def test_the_observer_measures_writes_and_tells_each_kind_once(tmp_path):
     assert lines[1]["health.flicker"] > 0.5
     assert [finding.kind for finding in told] == ["collapse"]
     assert told[0].images == 30_000
-
-
-def test_the_observer_counts_classes_where_a_classifier_is_at_hand(tmp_path):
-    real = torch.rand(100, 1, 8, 8)
-    folder = RunFolder(tmp_path)
-    classes = torch.tensor([0] * 60 + [1] * 39 + [2])
-    observer = Health(
-        folder, real, Batch(real), 0, lambda finding: None, classify=lambda images: classes, classes=5
-    )
-    observer.look(moment(1, real))  # type: ignore[arg-type]
-    assert folder.lines(folder.log)[0]["health.classes"] == pytest.approx(3 / 5)
 
 
 def test_a_translator_is_set_against_the_images_that_it_is_given(tmp_path, monkeypatch):

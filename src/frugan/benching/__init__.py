@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import convs, costing, memory, seeds, training
+from frugan import convs, costing, memory, seeds, terminal, training
 from frugan.benching import _roofline, _showing
 from frugan.benching._roofline import Hot, Roofline
 from frugan.owncode import Code
@@ -99,9 +99,8 @@ class Bench:
 
     def show(self, *, layers: bool = False) -> None:
         """Print the table; with `layers`, the operations of each arm's round before it."""
-        from rich.console import Console
 
-        console = Console()
+        console = terminal.console()
         if layers:
             for (family, precision), operations in self.hottest.items():
                 console.print(_showing.hot_table(f"{family}, {precision}", operations))
@@ -111,9 +110,8 @@ class Bench:
         console.print(
             "share: of this machine's roofline, that is of "
             f"{peaks} billion multiply-accumulates a second and {self.roofline.bytes / 1e9:.1f} GB/s.",
-            markup=False, highlight=False,
         )  # fmt: skip
-        console.print(f"{self.machine}, {self.threads} threads, kernels={self.kernels}.", markup=False, highlight=False)
+        console.print(f"{self.machine}, {self.threads} threads, kernels={self.kernels}.")
 
     def save(self, folder: str | Path) -> Path:
         """Write ``bench.json`` and the plot ``bench.png``; returns the plot's path.

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import owncode, registry
+from frugan import owncode, registry, terminal
 from frugan.arguments import Code
 from frugan.registry import UserError
 
@@ -57,11 +57,10 @@ class Report:
 
     def show(self) -> None:
         """Print a table with a line for each variant and requirement, then say in words what to mend."""
-        from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
-        console, before = Console(), ("", "")
+        console, before = terminal.console(), ("", "")
         styles = {"ok": "green", "missing": "bold red", "note": "yellow", "not asked": "dim"}
         table = Table(box=None, pad_edge=False)
         for column in ("variant", "requirement", "", ""):
@@ -76,7 +75,7 @@ class Report:
             )
             before = variant
         console.print(table)
-        console.print(self.summary, markup=False, highlight=False)
+        console.print(self.summary)
 
     @property
     def summary(self) -> str:

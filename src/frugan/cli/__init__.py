@@ -5,12 +5,15 @@ Nothing here imports torch before a verb needs it.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tyro
 from tyro.conf import DisallowNone, FlagCreatePairsOff
 
+from frugan import stopping, terminal
 from frugan.cli._arguments import options_last
 from frugan.cli._checking import check
 from frugan.cli._comparing import compare, demo, plan
@@ -42,17 +45,27 @@ DATA_VERBS: dict[str, Callable[..., None]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a verb, or its help. After a UserError it prints one line and ends with exit code 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        _dispatch(given, own_process=arguments is None)
-    except UserError as error:
-        print(f"frugan: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("frugan: interrupted.", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+    with stopping.listening(), terminal.printing():
+        try:
+            _dispatch(given, own_process=arguments is None)
+            sys.stdout.flush()
+        except UserError as error:
+            print(f"frugan: {error}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            print("frugan: interrupted.", file=sys.stderr)
+            sys.exit(130)
+        except BrokenPipeError:
+            sys.exit(0)
+        except OSError as error:
+            print(f"frugan: {_told(error)}", file=sys.stderr)
+            sys.exit(2)
+
+
+def _told(error: OSError) -> str:
+    """What the system refused and where, in one line. (Verbs say it better wherever it is foreseen.)"""
+    where = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    return f"{where or 'The output'}: {error.strerror or error}. Check the path, its permissions and the free space."
 
 
 def _dispatch(given: list[str], own_process: bool) -> None:
@@ -77,11 +90,18 @@ def _dispatch(given: list[str], own_process: bool) -> None:
 
         memory.keep()
     typed = with_arguments(verbs[verb])
+
+    @functools.wraps(typed)
+    def plainly(**given: Any) -> None:
+        with terminal.printing():
+            typed(**given)
+
     try:
-        tyro.cli(
-            typed, args=options_last(rest, typed), prog=f"{prog} {verb}", use_underscores=False,
-            config=(FlagCreatePairsOff, DisallowNone),
-        )
+        with terminal.printing(escapes=False):  # help has colours
+            tyro.cli(
+                plainly, args=options_last(rest, typed), prog=f"{prog} {verb}", use_underscores=False,
+                config=(FlagCreatePairsOff, DisallowNone),
+            )
     except SystemExit as stop:
         if verb == "train" and stop.code in (0, None) and {"-h", "--help"} & set(rest) and not rest[0].startswith("-"):
             print_keys(rest)

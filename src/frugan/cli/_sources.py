@@ -7,13 +7,13 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from frugan import terminal
 from frugan.cli._arguments import Code, Flag, Names, Number, Source, listed
 from frugan.registry import UserError
 
 
 def data_list(*, code: Code = ()) -> None:
     """List the sources that have a name, and whether each was found on this machine."""
-    from rich.console import Console
     from rich.table import Table
 
     from frugan import data, owncode
@@ -22,7 +22,7 @@ def data_list(*, code: Code = ()) -> None:
     table = Table("source", "what", "classes", "here", box=None, pad_edge=False)
     for source in data.sources():
         table.add_row(source.name, source.what, str(source.classes or ""), str(source.found or source.get))
-    Console().print(table)
+    terminal.console().print(table)
     print("\ndocs/data.md says more about each.")
 
 

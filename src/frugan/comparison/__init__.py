@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import owncode, reporting
+from frugan import owncode, reporting, terminal
 from frugan.arguments import taking
 from frugan.comparison.planning import make_design, plan_file
 from frugan.comparison.planning.arguments import ComparisonArguments
@@ -73,12 +73,11 @@ class Comparison:
 
     def show(self) -> None:
         """Print the table, the conclusions, and where the report is."""
-        from rich.console import Console
 
-        console = Console()
+        console = terminal.console()
         console.print(self.table())
         for line in [*self.words(), f"Report: {self.report}"]:
-            console.print(line, markup=False, highlight=False, soft_wrap=line.startswith("Report"))
+            console.print(line, soft_wrap=line.startswith("Report"))
 
 
 @taking(ComparisonArguments)

@@ -27,6 +27,10 @@ FORMAT = 1
 _NAME = re.compile(r"images-(\d{12})-([0-9a-f]{16})\.safetensors")
 
 
+SEEN = "observers"
+"""The part with what observers have seen. Checkpoints of earlier versions lack it; a run continues without."""
+
+
 @runtime_checkable
 class Stateful(Protocol):
     """Anything whose state a run must keep."""
@@ -45,13 +49,15 @@ def capture(parts: Mapping[str, Stateful]) -> tuple[dict[str, Tensor], dict[str,
 
 def restore(parts: Mapping[str, Stateful], tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
     """Give every part the state that `capture` returned of it. Raises UserError if there are parts of other names."""
-    if set(parts) != set(rest):
-        odd = sorted(set(parts) ^ set(rest))
+    odd = sorted((set(parts) ^ set(rest)) - {SEEN})
+    if odd:
         raise UserError(
             f"The checkpoint does not fit this recipe. Only one of the two has {', '.join(odd)}. Continue with the "
             "recipe that the run was begun with, or give another --out."
         )
     for name, part in parts.items():
+        if name not in rest:
+            continue
         part.load_state_dict(_join(rest[name], tensors))
 
 
@@ -104,8 +110,7 @@ def write(folder: Path, parts: Mapping[str, Stateful], images: int) -> Path:
             beside.unlink(missing_ok=True)
         raise UserError(
             f"The checkpoint after {images:,} images ({len(data) / 1000000.0:.1f} MB) could not be written to "
-            f"{folder}: {error.strerror or error}. The previous checkpoint is kept. Free some space, then run the same "
-            "command again."
+            f"{folder}: {error.strerror or error}. {kept(folder)} Free some space, then run the same command again."
         ) from error
     for old in folder.iterdir():
         if old != path and (_NAME.fullmatch(old.name) or old.name.endswith(".tmp")):
@@ -149,6 +154,14 @@ def newest(folder: Path) -> Path | None:
             f"{checkpoints[0].name}. Restore one from a copy, or begin a new run with another --out."
         )
     return whole
+
+
+def kept(folder: Path) -> str:
+    """A sentence for people: what a run that ends now will continue from."""
+    images = [int(match[1]) for match in map(_NAME.fullmatch, os.listdir(folder) if folder.is_dir() else []) if match]
+    if not images:
+        return "No checkpoint was written yet, so the run will begin anew."
+    return f"The checkpoint after {max(images):,} images is kept."
 
 
 def images_of(path: Path) -> int:

@@ -11,8 +11,7 @@ images after translation, compared with the same images before it, since it shou
   It is measured with the weights as they train now, since averages lag behind. Translators have none, since they should
   keep most of an image.
 - `flicker`: how far the images of the same latents moved since the last look, divided by the distance between two real
-  images.
-- `classes`: the share of the data's classes that at least 1 % of the fakes fall into, if a classifier is there.
+  images. (What was seen at that look is in the checkpoint, so a resumed run has the same numbers.)
 
 Distances are between `features`: pixels, shrunk to at most 16 x 16, unless a view is given. What `findings` and
 `find_untrained` say depends on the log only. So the running program, the report and a comparison say the same, also
@@ -31,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from frugan.batch import Batch
-from frugan.engine.observers import Moment, Rhythm, every
+from frugan.engine.observers import Moment, Remembered, Rhythm, every
 from frugan.engine.run import RunFolder
 
 WARM_UP = 20_000
@@ -39,7 +38,6 @@ WARM_UP_ROUNDS = 250
 TINY = 1e-6
 COLLAPSED_SPREAD = 0.5
 COLLAPSED_NEAREST = 0.4
-LOST_CLASSES = 0.5
 SATURATED_LOSS = 0.05
 SATURATED_IMAGES = 20_000
 FLICKERING = 0.6
@@ -118,7 +116,7 @@ class Health:
         real: real images, in the generator's range; for a translator, its inputs.
         like: a batch of the same size; its labels are used for sampling.
         tell: called with each new `Finding`.
-        classify: images -> class numbers, if a classifier is there; classes: how many there are.
+        seen: features of the fakes at the last look; a run keeps it.
         translates: whether fakes are translations of `real`. Then their distance to `real` is not measured.
     """
 
@@ -129,10 +127,8 @@ class Health:
     tell: Callable[[Finding], None]
     due: Rhythm = field(default_factory=lambda: every(5000))
     features: Callable[[Tensor], Tensor] = shrunk
-    classify: Callable[[Tensor], Tensor] | None = None
-    classes: int = 0
     translates: bool = False
-    _before: Tensor | None = None
+    seen: Remembered = field(default_factory=Remembered)
     _known: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -150,12 +146,10 @@ class Health:
         if not self.translates and self._real_spread > TINY:
             live = self.features(moment.live.sample(self.like, self.seed))
             numbers["health.distance"] = distance(live, self._real) / self._real_spread
-        if self._before is not None:
-            numbers["health.flicker"] = float((fake - self._before).norm(dim=1).mean()) / self._real_spread
-        if self.classify is not None:
-            shares = torch.bincount(self.classify(images), minlength=self.classes) / len(images)
-            numbers["health.classes"] = float((shares >= 0.01).float().mean())
-        self._before = fake
+        before = self.seen.tensors.get("health")
+        if before is not None:
+            numbers["health.flicker"] = float((fake - before.to(fake.device)).norm(dim=1).mean()) / self._real_spread
+        self.seen.tensors["health"] = fake
         if not all(map(math.isfinite, numbers.values())):
             return  # images that are not finite say nothing of others
         rounded = {name: round(value, 4) for name, value in numbers.items()}
@@ -169,7 +163,7 @@ class Health:
 def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
     """What is wrong with a run now. It depends on the lines of its log only.
 
-    A collapse (too little spread, too near neighbours, or too few classes) is reported if the two newest looks show it,
+    A collapse (too little spread, or too near neighbours) is reported if the two newest looks show it,
     a flicker if the three newest do. A saturated discriminator (both accuracies above 0.99 and its loss below 0.05) is
     reported after 20,000 images.
 
@@ -190,7 +184,7 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
             Finding(
                 "collapse", since["images"],
                 f"mode collapse: fakes are {recent[-1]['health.spread']:.2f} as far apart as real images, nearest "
-                f"neighbours {recent[-1]['health.nearest']:.2f}{_classes(recent[-1])}. Lower learning_rate, or add "
+                f"neighbours {recent[-1]['health.nearest']:.2f}. Lower learning_rate, or add "
                 "penalties=r1.",
             )
         )
@@ -303,14 +297,7 @@ def _band(values: Sequence[float]) -> float:
 
 
 def _collapsed(line: Mapping[str, Any]) -> bool:
-    few = line.get("health.classes", 1.0) < LOST_CLASSES
-    return line["health.spread"] < COLLAPSED_SPREAD or line["health.nearest"] < COLLAPSED_NEAREST or few
-
-
-def _classes(line: Mapping[str, Any]) -> str:
-    """The part of a message about the classes, if the line has their share."""
-    covered = line.get("health.classes")
-    return "" if covered is None else f", and {covered:.0%} of the classes are made"
+    return line["health.spread"] < COLLAPSED_SPREAD or line["health.nearest"] < COLLAPSED_NEAREST
 
 
 def _saturated(line: Mapping[str, Any]) -> bool:

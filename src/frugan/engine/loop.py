@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,12 +13,12 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from frugan import seeds
+from frugan import seeds, stopping
 from frugan.data.batches import Batches
 from frugan.engine import checkpoint
 from frugan.engine.average import Average
 from frugan.engine.clock import Clock, Progress
-from frugan.engine.observers import LOG_ROUNDS, Moment, Observer, Tick
+from frugan.engine.observers import LOG_ROUNDS, Moment, Observer, Remembered, Tick
 from frugan.engine.processes import Processes
 from frugan.engine.update import NonFinite, Update
 from frugan.games import Game, penalties_of
@@ -78,10 +76,12 @@ class Parts:
     processes: Processes = field(default_factory=Processes)
     clock: Clock = field(default_factory=Clock)
     means: Means = field(default_factory=Means)
+    seen: Remembered = field(default_factory=Remembered)
 
     def stateful(self) -> dict[str, checkpoint.Stateful]:
         """Everything with state, by name."""
         parts: dict[str, Any] = {"clock": self.clock, "batches": self.batches, "means": self.means}
+        parts[checkpoint.SEEN] = self.seen
         parts |= {f"network.{name}": network for name, network in self.game.networks.items()}
         parts |= {f"optimiser.{name}": player.optimiser for name, player in self.update.players.items()}
         parts |= {f"average.{name}": average for name, average in self.averages.items()}
@@ -120,15 +120,16 @@ def play(
 ) -> bool:
     """Play until `images` real images were seen or `rounds` rounds played. Returns False if it was interrupted.
 
-    Checkpoints are written to `folder` every minute, at the end, and when interrupted (Ctrl-C, SIGTERM). Every observer
-    looks once more at the end. Raises `Stopped` when a loss or gradient is not finite.
+    Checkpoints are written to `folder` every minute, at the end, and when it is asked to stop (see `frugan.stopping`)
+    or an observer raises an error. Every observer looks once more at the end. Raises `Stopped` when a loss or gradient
+    is not finite.
     """
     clock, stateful = parts.clock, parts.stateful()
     most, limit = math.inf if images is None else images, math.inf if rounds is None else rounds
     good, kept, newest = checkpoint.capture(stateful), time.monotonic(), parts.means.peek()
     for network in parts.trained().values():
         network.train()
-    with _interruptions() as interrupted:
+    with stopping.collected() as asked:
         while clock.images < most and clock.rounds < limit:
             before = Tick(clock.images, clock.rounds)
             try:
@@ -149,19 +150,29 @@ def play(
                 # Rounds show as many images each; so a number of rounds is a budget in images, too.
                 budget = images if images is not None else int(limit * clock.images / clock.rounds)
                 moment = _moment(parts, newest, budget)
-                for observer in looking:
-                    observer.look(moment)
-            stopping = bool(interrupted)
+                try:
+                    for observer in looking:
+                        observer.look(moment)
+                except UserError:  # one has changed the networks, or says what else must not go on
+                    raise
+                except Exception:
+                    _keep(parts, folder)
+                    raise
+            ending = bool(asked)
             if parts.processes.world > 1:
                 # Whether to stop is everybody's decision, and asking costs a message: only at log points.
-                stopping = logging and parts.processes.any(stopping)
-            if folder is not None and (done or stopping or time.monotonic() - kept > KEEP_SECONDS):
-                if parts.processes.leads:
-                    checkpoint.write(folder, stateful, clock.images)
+                ending = logging and parts.processes.any(ending)
+            if done or ending or time.monotonic() - kept > KEEP_SECONDS:
+                _keep(parts, folder)
                 kept = time.monotonic()
-            if stopping and not done:
+            if ending and not done:
                 return False
     return True
+
+
+def _keep(parts: Parts, folder: Path | None) -> None:
+    if folder is not None and parts.processes.leads:
+        checkpoint.write(folder, parts.stateful(), parts.clock.images)
 
 
 def check_alike(parts: Parts, state: Mapping[str, Tensor]) -> None:
@@ -269,24 +280,3 @@ def _watcher(place: str, first: list[str]) -> Callable[[nn.Module, Any, Any], No
             first.append(place)
 
     return watch
-
-
-@contextlib.contextmanager
-def _interruptions() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM instead of dying in the middle of a round; a second one is obeyed at once."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def receive(number: int, frame: object) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from frugan import terminal
 from frugan.batch import Batch, to_bytes
 from frugan.engine.average import STANDING_BATCH, measure_standing
 from frugan.engine.run import RunFolder
@@ -244,6 +244,21 @@ def growing(first: int = 1000, factor: float = 1.3, longest: int = 200_000) -> R
     return due
 
 
+@dataclass
+class Remembered:
+    """What observers of this run need from their last look, by name. It is saved and loaded with the run."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The tensors."""
+        return self.tensors
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the tensors."""
+        self.tensors = dict(state)
+
+
 def log_points(before: Tick, now: Tick) -> bool:
     """The rhythm of the log: every `LOG_ROUNDS` rounds."""
     return now.rounds % LOG_ROUNDS == 0
@@ -292,15 +307,14 @@ class Bar:
 
     def __init__(self, title: str, start: int, budget: int, headline: Sequence[str] = ()) -> None:
         self.headline = headline
-        self.console = Console(file=sys.stderr)
+        self.console = terminal.console(stderr=True)
         self.began, self.start, self.last = time.monotonic(), start, 0.0
         self.title = title
         self.bar: Progress | None = None
         if self.console.is_terminal:
-            text = TextColumn("{task.description}")
-            numbers = TextColumn("{task.fields[numbers]}")
+            text, numbers = (TextColumn(one, markup=False) for one in ("{task.description}", "{task.fields[numbers]}"))
             self.bar = Progress(text, BarColumn(), TimeRemainingColumn(), numbers, console=self.console)
-            self.task = self.bar.add_task(title, total=budget, completed=start, numbers="")
+            self.task = self.bar.add_task(terminal.plain(title), total=budget, completed=start, numbers="")
             self.bar.start()
 
     def due(self, before: Tick, now: Tick) -> bool:
@@ -328,7 +342,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """Print a line without disturbing the bar."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -66,7 +66,8 @@ def load(source: str, **defines: int) -> ctypes.CDLL | None:
             macros = [f"-D{name}={value}" for name, value in defines.items()]
             with written_whole(path) as beside:
                 command = [cxx[0], *FLAGS, *macros, str(HERE / f"{source}.cpp"), "-o", str(beside)]
-                made = subprocess.run(command, capture_output=True, text=True, check=False)
+                # A session of its own: Ctrl-C in the terminal must not leave the run without this library.
+                made = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
                 if made.returncode:
                     raise OSError((made.stderr.splitlines() or ["the compiler gave no reason"])[0])
             seconds = time.monotonic() - began

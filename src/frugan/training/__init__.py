@@ -262,14 +262,21 @@ def _next(folder: RunFolder, parts: Parts) -> str:
 
 @contextlib.contextmanager
 def _disk(folder: RunFolder, parts: Parts) -> Iterator[None]:
-    """Turn what the disk refuses into a line that says what to do."""
+    """Turn what the disk refuses into a line that says what to do, and say what is kept if a user does not wait."""
+    from frugan.engine import checkpoint
+
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise UserError(
-            f"{folder.path} could not be written ({error.strerror or error}) after {parts.clock.images:,} images. The "
-            "newest checkpoint is kept. Free some space, then run the same command again."
+            f"{folder.path} could not be written ({error.strerror or error}) after {parts.clock.images:,} images. "
+            f"{checkpoint.kept(folder.checkpoints)} Free some space, then run the same command again."
         ) from error
+    except KeyboardInterrupt:
+        print(f"Stopped at once, after {parts.clock.images:,} images. {checkpoint.kept(folder.checkpoints)}")
+        raise
 
 
 def _open_data(assembly: Assembly, allow_unusable: bool, quiet: bool) -> tuple[Assembly, dict[str, Dataset]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from frugan.recipe import Choice, Recipe, parse_choices, parse_count
@@ -11,7 +11,6 @@ from frugan.registry import UserError
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from frugan.data import Dataset
     from frugan.engine.loop import Parts
@@ -110,7 +109,7 @@ def observers(
             Previews(folder, shown, image_range, recipe.seed),
             Health(
                 folder, real, like(HEALTH), recipe.seed, tell,
-                classify=_classifier(sets[stream], image_range), classes=classes, translates=translates,
+                translates=translates, seen=parts.seen,
             ),
         ]
     if looks.every is not None:
@@ -160,20 +159,3 @@ def evaluate_best(
             number = value["values"][value["headline"]]
             chosen = f"{value['protocol']['checkpoint']}, after {value['images']:,} images"
             print(f"{folder.path / while_training.BEST} ({chosen}), on fresh samples: {value['metric']} {number:.4g}")
-
-
-def _classifier(dataset: Dataset, image_range: tuple[float, float]) -> Callable[[Tensor], Tensor] | None:
-    """Images to class numbers, if an evaluation has trained a classifier for these data; training waits for none."""
-    from frugan import views
-    from frugan.batch import to_bytes
-
-    if dataset.attributes or dataset.labels is None or not views.is_kept("classifier", dataset):
-        return None
-    view = views.build("classifier", dataset=dataset)
-
-    def classify(images: Tensor) -> Tensor:
-        logs = view.look(to_bytes(images, image_range)).log_probabilities
-        assert logs is not None  # a classifier tells probabilities
-        return logs.argmax(1)
-
-    return classify

@@ -8,14 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from frugan import owncode
+from frugan import owncode, stopping, terminal
 from frugan.owncode import CodeFile
 from frugan.recipe import Recipe
 from frugan.registry import UserError
@@ -114,9 +113,9 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
 
     A job reads the user's own files, `own`, when it begins. So once one of them has changed, no further job is begun.
 
-    A job that stops with an error is marked as failed, and only ``--retry-failed`` begins it again. On Ctrl-C (or
-    SIGTERM) the jobs save and stop, and SystemExit is raised. Raises UserError if another program killed a job, or a
-    file of `own` has changed.
+    A job that stops with an error is marked as failed, and only ``--retry-failed`` begins it again. When asked to stop
+    (see `frugan.stopping`), it asks the jobs to save and stop, and SystemExit is raised. Raises UserError if another
+    program killed a job, or a file of `own` has changed.
     """
     from frugan.engine.run import RunFolder
 
@@ -126,16 +125,17 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
     changed: list[str] = []
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     watch = _Watch(jobs, quiet)
-    with _terminated_is_interrupted():
+    with stopping.collected() as asked:
         try:
-            while (waiting and not changed) or running:
-                while waiting and len(running) < at_once:
+            while ((waiting and not changed) or running) and not asked:
+                while waiting and len(running) < at_once and not asked:
                     changed = owncode.changed_since(own)
                     if changed:
                         break
                     job = waiting.pop(0)
                     watch.begin(job)
-                    running[job] = _start(job, environment, watch)
+                    if _wait_for_earlier(job, watch, asked):
+                        running[job] = _start(job, environment)
                 time.sleep(0.2)
                 for job, process in list(running.items()):
                     code = process.poll()
@@ -151,11 +151,10 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
                     else:
                         watch.warn([job])
                 watch.show(running, waiting)
-        except KeyboardInterrupt:
-            watch.close()
-            _stop(running)
-            print(f"Interrupted. What was trained so far is saved. {CONTINUE}", file=sys.stderr)
-            raise SystemExit(130) from None
+            if asked:
+                watch.close()
+                print(f"Interrupted. {_stop(running)}{CONTINUE}", file=sys.stderr)
+                raise SystemExit(130)
         finally:
             watch.close()
     if changed:
@@ -169,20 +168,27 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
         )
 
 
-def _start(job: Job, environment: dict[str, str], watch: _Watch) -> subprocess.Popen[bytes]:
+def _wait_for_earlier(job: Job, watch: _Watch, asked: stopping.Requests) -> bool:
+    """Wait for the job if an earlier comparison, which was killed, has left it training: its work is needed.
+
+    Returns False if it was asked to stop while it waited.
+    """
     from frugan.engine.run import RunFolder
 
-    # An earlier comparison may have been killed while its run goes on training. Wait for it: its work is needed.
     said = False
-    while True:
+    while not asked:
         try:
             with RunFolder(job.folder).locked():
-                break
+                return True
         except UserError:
             if not said:
                 watch.say(f"An earlier comparison is still training {job.title}. Waiting for it to finish.")
             said = True
             time.sleep(1)
+    return False
+
+
+def _start(job: Job, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     with job.output.open("ab") as output:
         # A session of its own: Ctrl-C in the terminal reaches this process alone, which then asks the jobs to save.
         return subprocess.Popen(
@@ -191,11 +197,14 @@ def _start(job: Job, environment: dict[str, str], watch: _Watch) -> subprocess.P
         )  # fmt: skip
 
 
-def _stop(running: dict[Job, subprocess.Popen[bytes]]) -> None:
-    """Ask the jobs to save and stop; a second Ctrl-C ends them at once.
+def _stop(running: dict[Job, subprocess.Popen[bytes]]) -> str:
+    """Ask the jobs to save and stop; a deliberate repeat ends them at once. Returns a sentence on each that was ended.
 
     They are asked by SIGTERM: programs that a shell starts in the background ignore SIGINT until they train.
     """
+    from frugan.engine import checkpoint
+    from frugan.engine.run import RunFolder
+
     for process in running.values():
         process.terminate()
     try:
@@ -204,22 +213,10 @@ def _stop(running: dict[Job, subprocess.Popen[bytes]]) -> None:
     except KeyboardInterrupt:
         for process in running.values():
             process.kill()
-
-
-@contextlib.contextmanager
-def _terminated_is_interrupted() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return "".join(
+        f"{job.title} was ended before it could save. {checkpoint.kept(RunFolder(job.folder).checkpoints)} "
+        for job, process in running.items() if process.wait() < 0
+    )
 
 
 def _last_line(path: Path) -> str:
@@ -231,7 +228,6 @@ class _Watch:
     """Progress for people: one bar over all runs on a terminal, a line every ten seconds elsewhere."""
 
     def __init__(self, jobs: Sequence[Job], quiet: bool) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.jobs, self.quiet = jobs, quiet
@@ -240,10 +236,10 @@ class _Watch:
         self.warned: set[Job] = set()
         self.start, self.began = sum(self.done.values()), time.monotonic()
         self.last, self.looked = self.began, self.began
-        self.console = Console(stderr=True)
+        self.console = terminal.console(stderr=True)
         self.bar: Any = None
         if self.console.is_terminal and not quiet:
-            text, numbers = TextColumn("{task.description}"), TextColumn("{task.fields[numbers]}")
+            text, numbers = (TextColumn(one, markup=False) for one in ("{task.description}", "{task.fields[numbers]}"))
             self.bar = Progress(text, BarColumn(), TimeRemainingColumn(), numbers, console=self.console)
             self.task = self.bar.add_task("comparison", total=self.total, completed=self.start, numbers="")
             self.bar.start()
@@ -263,7 +259,7 @@ class _Watch:
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self.console.print(text, soft_wrap=True)
 
     def show(self, running: dict[Job, Any], waiting: Sequence[Job]) -> None:
         now = time.monotonic()
@@ -280,7 +276,7 @@ class _Watch:
         parts = [f"{job.title} {shown[job]:,} of {job.images:,}" for job in running]
         numbers = f"{ready} of {len(self.jobs)} runs done; {'; '.join(parts)}"
         if self.bar:
-            self.bar.update(self.task, completed=at, numbers=numbers)
+            self.bar.update(self.task, completed=at, numbers=terminal.plain(numbers))
             return
         speed = (at - self.start) / (now - self.began)
         left = f", about {(self.total - at) / speed / 60:.1f} min left" if speed > 0 else ""
