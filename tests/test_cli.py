@@ -181,7 +181,7 @@ def test_a_mistake_ends_in_one_line_that_helps_and_code_2(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("train", "Missing from frugan train"),
+        ("train", "--data FOLDER"),
         ("train mnist --dat glyphs", "--data"),
         ("train mnist --seed x", "--seed"),
         ("sample run", "--out"),

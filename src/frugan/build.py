@@ -316,7 +316,7 @@ def needs_labels(recipe: Recipe) -> bool:
 def image_shape(recipe: Recipe, stream: str | None = None) -> ImageShape:
     """The shape that the images of this recipe are brought to, or those of one of its streams."""
     wanted = recipe.data if stream is None else recipe.data_of(stream)
-    return ImageShape(wanted.channels, wanted.size, wanted.size)
+    return ImageShape(wanted.channels, *wanted.sides)
 
 
 def networks(recipe: Recipe) -> dict[str, tuple[nn.Module, convs.Layers]]:

@@ -56,6 +56,8 @@ class Rule:
 class Data(Checked):
     """Which images: a source (see ``frugan data list``), its split, and the size that all are brought to.
 
+    `size` is the side in pixels, or (height, width).
+
     `classes` is how many the source is expected to have, or how many attributes (0: unlabelled); `only` keeps some
     classes, or the images that have some attributes; `attributes` are those that the labels shall be, in this order;
     `exclusive` are groups of attributes of which an image has at most one (hair colours), those that other data have
@@ -65,7 +67,7 @@ class Data(Checked):
     """
 
     source: str
-    size: Positive
+    size: Annotated[int | tuple[int, int], Range(1)]
     channels: Positive
     classes: Annotated[int, Range(0)] = 0
     split: str = "train"
@@ -77,6 +79,11 @@ class Data(Checked):
     balance: str | None = None
     even_limit: int | None = None
     limit_seed: int = 0
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,11 @@ class LatentsChoice(Checked):
 
 @dataclass(frozen=True)
 class Recipe(Checked):
-    """All settings of a run. `system`, `source` and `expects` are shown to people and change nothing."""
+    """All settings of a run. `system`, `source` and `expects` are shown to people and change nothing.
+
+    The budget is `images`, or `rounds` if given. With `minutes`, training measures first how many images that is on
+    this machine; the run's own recipe has both.
+    """
 
     name: str
     system: str
@@ -166,6 +177,7 @@ class Recipe(Checked):
     streams: dict[str, dict[str, Any]] = field(default_factory=dict)
     batch_size: Positive = 64
     rounds: Annotated[int | None, Range(1)] = None
+    minutes: Annotated[float | None, Range(above=0, such_as="20")] = None
     seed: Annotated[int, Range(0)] = 0
     precision: str = "auto"
     kernels: str = "auto"
@@ -349,8 +361,9 @@ def _read(kind: Any, value: Any, where: str) -> Any:
             return None
         options = [option for option in arguments if option is not type(None)]
         for option in options:
-            if option is type(value):
-                return value
+            listed = isinstance(value, (list, tuple)) and typing.get_origin(option) is tuple
+            if listed or option is type(value):
+                return _read(option, value, where)
         return _read(options[0], value, where)
     if dataclasses.is_dataclass(kind):
         if isinstance(value, str) and kind is Choice:

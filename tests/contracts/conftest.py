@@ -31,6 +31,7 @@ SMALL = {
     "tutorial": Small(12, 8, {"width": 0.25}, {"width": 0.125}),
     "chollet": Small(24, 8, {"width": 0.25}, {"width": 0.125}),
     "biggan": Small(8, 8, {"width": 0.125, "attention": 0}, {"width": 0.125, "attention": 0}),
+    "small": Small(16, 8, {"width": 0.125}, {"width": 0.125}),
     "sgan": Small(8, 8, {"width": 0.125}, {"width": 0.125}),
     "salimans": Small(8, 8, {"width": 0.05}, {"width": 0.05}),
     "stargan": Small(24, 2, {"width": 0.0625, "blocks": 1}, {"width": 0.0625}),

@@ -150,7 +150,7 @@ class Ground:
             },
         )
         error: Exception | None = None
-        for size, width in itertools.product((8, 16, 32, recipe.data.size), (0.125, 0.25, None)):
+        for size, width in itertools.product((8, 16, 32, max(recipe.data.sides)), (0.125, 0.25, None)):
             data = replace(
                 self.data(size, recipe.data.channels), image_range=recipe.data.image_range, balance=recipe.data.balance
             )

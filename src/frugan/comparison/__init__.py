@@ -91,7 +91,7 @@ def compare(asked: ComparisonArguments) -> Comparison:
             computed for them, another comparison in `out`. Later: every run failed.
     """
     from frugan import kernels
-    from frugan.comparison.planning import checks
+    from frugan.comparison.planning import checks, unnamed
     from frugan.engine.precision import choose_device
     from frugan.engine.run import RunFolder
 
@@ -99,6 +99,7 @@ def compare(asked: ComparisonArguments) -> Comparison:
 
     # What is compared, and whatever speaks against it.
     run_code(asked.out, (), asked.code, trust_code=asked.trust_code)
+    asked = unnamed.with_arms(asked, say)
     design = make_design(asked)
     folder = RunFolder(asked.out or design.folder)
     own = run_code(folder.path, inits_of(arm.recipe for arm in design.arms), asked.code, trust_code=asked.trust_code)

@@ -12,6 +12,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
@@ -23,14 +25,17 @@ from frugan.batch import Batch, to_bytes
 from frugan.engine.average import STANDING_BATCH, measure_standing
 from frugan.engine.run import RunFolder
 from frugan.games import Game
-from frugan.pictures import save_grid
+from frugan.pictures import save_film, save_grid
 from frugan.registry import Catalogue, UserError
 from frugan.seeds import derive
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from frugan.recipe import Recipe
 
 LOG_ROUNDS = 25
+FRAMES = 60
 
 
 class Tick(NamedTuple):
@@ -282,19 +287,40 @@ class Log:
 
 @dataclass
 class Previews:
-    """Saves a grid of images as samples/images-N.png, always of the same latents, labels and inputs."""
+    """Saves a grid of images as samples/images-N.png, always of the same latents, labels and inputs.
+
+    At the end of the run samples/film.webp shows these grids one after the other.
+    """
 
     folder: RunFolder
     first: Mapping[str, Batch]
     image_range: tuple[float, float]
     seed: int
-    due: Rhythm = field(default_factory=growing)
+    due: Rhythm = field(default_factory=partial(growing, first=400))
 
     def look(self, moment: Moment) -> None:
         """Sample and save one grid."""
         images, columns = moment.preview(self.first, self.seed)
         path = self.folder.samples / f"images-{moment.images:012d}.png"
         save_grid(to_bytes(images, self.image_range), path, columns)
+        if moment.images >= moment.budget:
+            self._save_film()
+
+    def _save_film(self) -> None:
+        """The grids so far as a film, if there are two or more; of many, as many as a film has, spread evenly."""
+        grids = sorted(self.folder.samples.glob("images-*.png"))
+        count = min(len(grids), FRAMES)
+        if count < 2:
+            return
+        shown = [grids[place * (len(grids) - 1) // (count - 1)] for place in range(count)]
+        save_film(map(_read, shown), self.folder.samples / "film.webp", seconds=0.15, hold=2.0)
+
+
+def _read(path: Path) -> Image.Image:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return picture.convert("RGB")
 
 
 class Bar:

@@ -4,7 +4,7 @@
     run.json         where it ran and on which data (name, split, count, content hash)
     log.jsonl        one line per log point: images, rounds, seconds, scalars
     metrics.jsonl    one line per value: metric, numbers, protocol
-    samples/         previews, images-000000060000.png, always of the same latents
+    samples/         previews, images-000000060000.png, always of the same latents; at the end also film.webp
     checkpoints/     the newest whole state
     best/            the best generator so far as an artefact, where training was asked to keep it
     report.html      what `frugan report` writes

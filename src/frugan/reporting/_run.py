@@ -234,7 +234,7 @@ def _previews(folder: RunFolder, recipe: Recipe) -> list[dict[str, str]]:
     picked = [files[round(place * (len(files) - 1) / max(1, count - 1))] for place in range(count)]
     return [
         {
-            "address": pictures.of_preview(file, recipe.data.size),
+            "address": pictures.of_preview(file, recipe.data.sides[0]),
             "images": f"{int(file.stem.removeprefix('images-')):,}",
         }
         for file in picked

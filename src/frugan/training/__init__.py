@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from frugan import __version__, memory, recipes
 from frugan.arguments import Changes, Init, taking
 from frugan.owncode import CodeFile
-from frugan.recipe import Recipe, parse_count, to_dict
+from frugan.recipe import Recipe, from_run, parse_count, to_dict
 from frugan.registry import UserError, suggest
-from frugan.training import _code, _giving, _observing, _resuming
+from frugan.training import _code, _giving, _minutes, _observing, _resuming, choosing
 from frugan.training._code import inits_of, run_code
+from frugan.training._opening import open_data, tell_packing
 from frugan.training._resuming import kernels_of
 from frugan.training.arguments import TrainingArguments
 
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from frugan.engine.processes import Processes
     from frugan.engine.run import RunFolder
 
-__all__ = ["default_folder", "inits_of", "kernels_of", "rehearse", "resolve", "run_code", "tell_packing", "train"]
+__all__ = [
+    "chosen", "default_folder", "inits_of", "kernels_of", "rehearse", "resolve", "run_code", "tell_packing", "train",
+]  # fmt: skip
 
 
 @taking(TrainingArguments)
@@ -55,6 +57,7 @@ def train(asked: TrainingArguments) -> RunFolder:
     own = run_code(folder.path, inits_of([recipe]), asked.code, trust_code=asked.trust_code)
     _code.check(folder, own, asked.allow_changed_code)
     device = choose_device(asked.device)
+    recipe = _fitted(asked, recipe, folder, device)
     assembly = build.assemble(recipe, device)
     for note in assembly.notes:
         if int(os.environ.get("RANK", "0")) == 0:
@@ -84,7 +87,44 @@ def resolve(asked: TrainingArguments) -> Recipe:
 
 
 def _recipe_of(asked: TrainingArguments) -> Recipe:
-    recipe = recipes.find(asked.recipe) if isinstance(asked.recipe, str) else asked.recipe
+    if asked.recipe is None:
+        return _with_asked(choosing.base(asked.data), asked)
+    return _with_asked(recipes.find(asked.recipe) if isinstance(asked.recipe, str) else asked.recipe, asked)
+
+
+def chosen(*, say: Callable[[str], None], **asked: Any) -> Recipe:
+    """The recipe that a call of `train` without a recipe chooses, with these arguments of `train`; nothing is trained.
+
+    `say` takes the lines that tell what was chosen and why. Raises UserError as `train` does.
+    """
+    from frugan.engine.precision import choose_device
+
+    record = TrainingArguments(**asked)
+    return _choose(record, _recipe_of(record), None, choose_device(record.device), say)
+
+
+def _choose(
+    asked: TrainingArguments, recipe: Recipe, folder: RunFolder | None, device: torch.device, say: Callable[[str], None]
+) -> Recipe:
+    def fit(recipe: Recipe) -> Recipe:
+        return _minutes.with_images(recipe, folder, device, asked.allow_unusable, asked.quiet)
+
+    given = {key: getattr(asked, key) for key in ("batch_size", "images", "rounds") if getattr(asked, key) is not None}
+    return choosing.choose(recipe, {**given, **(asked.changes or {})}, fit, say)
+
+
+def _fitted(asked: TrainingArguments, recipe: Recipe, folder: RunFolder, device: torch.device) -> Recipe:
+    """The recipe with what follows from its data and from the time: its own settings if it was named, else chosen."""
+    if asked.recipe is None and not folder.exists():
+        say = (lambda line: None) if asked.quiet else (lambda line: print(line, file=sys.stderr, flush=True))
+        return _choose(asked, recipe, folder, device, say)
+    if asked.recipe is None:  # as it was chosen when the run began
+        recipe = _with_asked(from_run(folder), asked)
+    return _minutes.with_images(recipe, folder, device, asked.allow_unusable, asked.quiet)
+
+
+def _with_asked(recipe: Recipe, asked: TrainingArguments) -> Recipe:
+    """The recipe with everything that the user has said."""
     if asked.family is not None:
         recipe = recipe.with_family(asked.family)
     if asked.discriminator_family is not None:
@@ -95,9 +135,11 @@ def _recipe_of(asked: TrainingArguments) -> Recipe:
         _check_said_once(asked, asked.changes)
         recipe = recipe.with_changes(asked.changes)
     if asked.images is not None:
-        recipe = replace(recipe, images=parse_count(asked.images), rounds=None)
+        recipe = replace(recipe, images=parse_count(asked.images), rounds=None, minutes=None)
     if asked.rounds is not None:
-        recipe = replace(recipe, rounds=asked.rounds)
+        recipe = replace(recipe, rounds=asked.rounds, minutes=None)
+    if asked.minutes is not None:
+        recipe = replace(recipe, minutes=_minutes.check(asked))
     if asked.init is not None:
         recipe = _with_init(recipe, asked.init)
     given: dict[str, Any] = {"seed": asked.seed, "batch_size": asked.batch_size, "precision": asked.precision}
@@ -136,7 +178,7 @@ def rehearse(recipe: Recipe, device: torch.device, *, quiet: bool = False, begun
     """
     from frugan import build
 
-    assembly, sets = _open_data(build.assemble(recipe, device), allow_unusable=False, quiet=quiet)
+    assembly, sets = open_data(build.assemble(recipe, device), allow_unusable=False, quiet=quiet)
     parts = build.parts(assembly, sets)
     if not begun:
         _giving.give(assembly.recipe, parts)
@@ -149,19 +191,6 @@ def default_folder(recipe: Recipe, data: str | None, family: str | None) -> Path
     return Path("runs") / f"{Path(recipe.name).stem}{source}{'-' + family if family else ''}-seed-{recipe.seed}"
 
 
-def tell_packing(source: str, every: float = 5.0) -> Callable[[int, int], None]:
-    """A function of (images packed, all images) that prints a line every few seconds while a source is packed."""
-    last = time.monotonic()
-
-    def tell(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= every:
-            last = time.monotonic()
-            print(f"Packing {source} (once): {done:,} of {total:,} images", file=sys.stderr, flush=True)
-
-    return tell
-
-
 def _play(
     asked: TrainingArguments, own: Sequence[CodeFile], assembly: Assembly, folder: RunFolder, processes: Processes,
     looks: _observing.Looks,
@@ -170,7 +199,7 @@ def _play(
     from frugan import build
 
     _resuming.check(assembly.recipe, folder)
-    assembly, sets = _open_data(assembly, asked.allow_unusable, asked.quiet)
+    assembly, sets = open_data(assembly, asked.allow_unusable, asked.quiet)
     recipe = assembly.recipe
     for stream, dataset in sets.items():
         if dataset.skipped and not asked.quiet:
@@ -277,36 +306,3 @@ def _disk(folder: RunFolder, parts: Parts) -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"Stopped at once, after {parts.clock.images:,} images. {checkpoint.kept(folder.checkpoints)}")
         raise
-
-
-def _open_data(assembly: Assembly, allow_unusable: bool, quiet: bool) -> tuple[Assembly, dict[str, Dataset]]:
-    """The data of all streams, and the recipe's objects with as many classes as they have."""
-    from frugan import build
-
-    packing = None if quiet else tell_packing(assembly.recipe.data.source)
-    sets = build.datasets(assembly.recipe, allow_unusable=allow_unusable, progress=packing)
-    recipe = _with_classes(assembly.recipe, sets)
-    if recipe != assembly.recipe:  # the data have another number of classes than the recipe expected
-        assembly = build.assemble(recipe, assembly.device)
-    return assembly, sets
-
-
-def _with_classes(recipe: Recipe, sets: Mapping[str, Dataset]) -> Recipe:
-    """The recipe with as many classes (or attributes) as its streams' data have.
-
-    Raises UserError where labels are needed and there are none.
-    """
-    first = next(iter(sets))
-    streams = {name: dict(changed) for name, changed in recipe.streams.items()}
-    from frugan import build
-
-    if build.needs_labels(recipe):
-        for stream, dataset in sets.items():
-            if not dataset.conditions:
-                raise UserError(
-                    f"The recipe '{recipe.name}' needs labels, but {dataset.title} has none. Use class subfolders, a "
-                    "source with labels (frugan data list), or a recipe without labels."
-                )
-            if stream != first or "classes" in streams.get(stream, {}):
-                streams.setdefault(stream, {})["classes"] = dataset.conditions
-    return replace(recipe, data=replace(recipe.data, classes=sets[first].conditions), streams=streams)

@@ -34,7 +34,8 @@ def check(recipe: Recipe, folder: RunFolder) -> None:
         before = replace(before, kernels=recipe.kernels)
     counts = [f"streams.{stream}.classes" for stream in {**before.streams, **recipe.streams}]
     begun = [f"{name}.init" for name in {**before.networks, **recipe.networks}]  # see `_giving.check`
-    changed = differences(before, recipe, but=("images", "rounds", "data.classes", "streams", *counts, *begun))
+    budget = ("images", "rounds", "minutes")
+    changed = differences(before, recipe, but=(*budget, "data.classes", "streams", *counts, *begun))
     if changed:
         listed = "; ".join(changed)
         raise UserError(

@@ -16,8 +16,9 @@ Observers = str | Sequence[str | Choice]
 class TrainingArguments:
     """Which recipe to train, what to change in it, and where to keep the run. The rest is as in the recipe."""
 
-    recipe: str | Recipe
-    """A recipe's name (frugan recipes), or the recipe.json of another run; in Python also a `Recipe`."""
+    recipe: str | Recipe | None = None
+    """A recipe's name (frugan recipes), or the recipe.json of another run; in Python also a `Recipe`. If left out:
+    `small`, with settings that suit the images of --data, which are printed."""
     _: KW_ONLY
     changes: Changes | None = None
     """Any value of the recipe as key=value; "frugan train RECIPE --help" lists them."""
@@ -27,6 +28,9 @@ class TrainingArguments:
     """Convolution family of the networks that make images, e.g. factorised; with options: depthwise,multiplier=2."""
     images: Count | None = None
     """How many real images to show in total: 60000, 60k, 2M. A larger number trains a finished run further."""
+    minutes: float | None = None
+    """How many minutes to train, instead of --images. The speed here is measured first, and gives the number of images;
+    the same command continues a run with that number."""
     seed: int | None = None
     """Decides the first weights, the order of the images and the latents."""
     out: File | None = None

@@ -12,10 +12,10 @@ from frugan.comparison.planning.arms import Arms
 class ComparisonArguments:
     """What to compare, what is the same for all arms, and how the arms are judged."""
 
-    arms: Arms
+    arms: Arms = ()
     """What to compare, each in quotes: "[name:] RECIPE [--family F] [key=value ...]", e.g. "thin: mnist
     architecture.width=0.7". The first is the baseline. A key=value outside the quotes applies to all arms. In Python
-    also a `Recipe` or an `Arm`."""
+    also a `Recipe` or an `Arm`. If left out: the recipe that train chooses for the images of --data."""
     _: KW_ONLY
     out: File | None = None
     """The comparison's folder. If it holds a comparison that was begun, that one is continued. If left out:
@@ -27,6 +27,9 @@ class ComparisonArguments:
     five seeds give a direction but no verdict."""
     images: Count | None = None
     """How many real images each run is shown: 60k, 2M. If left out, what each recipe says."""
+    minutes: float | None = None
+    """If no recipe is named: how many minutes the baseline trains in each run; all arms get as many images. If left
+    out: 20."""
     data: Source | None = None
     """Where the images come from, for all arms: as for train."""
     changes: Changes | None = None

@@ -11,6 +11,7 @@ all arms share the values of the columns that they have in common, and every arm
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -169,7 +170,7 @@ def _penalties(recipe: Recipe) -> Steps:
     if any(planned[name].part != "decoder" for name in recipe.makers()):
         return {}
     name, weight, pixels, every = ADDED
-    weight = float(f"{weight * recipe.data.size**2 / pixels:.2g}")
+    weight = float(f"{weight * math.prod(recipe.data.sides) / pixels:.2g}")
     added = (*recipe.penalties, Choice(name, {"weight": weight, "every": every}))
     try:
         build.check(replace(recipe, penalties=added))

@@ -110,8 +110,10 @@ def open_reals_of(wanted: Data, reference: str | None) -> Reals:
 
 def describe_data(about: Mapping[str, Any]) -> Data:
     """The data that an artefact was trained on, from its config."""
+    size = about["size"]
     return Data(
-        source=about["source"], size=about["size"], channels=about["channels"], limit=about["limit"],
+        source=about["source"], size=size if isinstance(size, int) else (size[0], size[1]),
+        channels=about["channels"], limit=about["limit"],
         split=about["split"], only=tuple(about["only"]), attributes=tuple(about.get("attributes", ())),
         even_limit=about.get("even_limit"), limit_seed=about.get("limit_seed", 0),
     )  # fmt: skip

@@ -1,0 +1,65 @@
+"""Open the data of a run, and fit the recipe to the number of classes that they have."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from frugan.recipe import Recipe
+from frugan.registry import UserError
+
+if TYPE_CHECKING:
+    from frugan.build import Assembly
+    from frugan.data import Dataset
+
+
+def open_data(assembly: Assembly, allow_unusable: bool, quiet: bool) -> tuple[Assembly, dict[str, Dataset]]:
+    """The data of all streams, and the recipe's objects with as many classes as they have.
+
+    Progress of packing is told, unless `quiet`.
+    """
+    from frugan import build
+
+    packing = None if quiet else tell_packing(assembly.recipe.data.source)
+    sets = build.datasets(assembly.recipe, allow_unusable=allow_unusable, progress=packing)
+    recipe = _with_classes(assembly.recipe, sets)
+    if recipe != assembly.recipe:  # the data have another number of classes than the recipe expected
+        assembly = build.assemble(recipe, assembly.device)
+    return assembly, sets
+
+
+def _with_classes(recipe: Recipe, sets: Mapping[str, Dataset]) -> Recipe:
+    """The recipe with as many classes (or attributes) as its streams' data have.
+
+    Raises UserError where labels are needed and there are none.
+    """
+    first = next(iter(sets))
+    streams = {name: dict(changed) for name, changed in recipe.streams.items()}
+    from frugan import build
+
+    if build.needs_labels(recipe):
+        for stream, dataset in sets.items():
+            if not dataset.conditions:
+                raise UserError(
+                    f"The recipe '{recipe.name}' needs labels, but {dataset.title} has none. Use class subfolders, a "
+                    "source with labels (frugan data list), or a recipe without labels."
+                )
+            if stream != first or "classes" in streams.get(stream, {}):
+                streams.setdefault(stream, {})["classes"] = dataset.conditions
+    return replace(recipe, data=replace(recipe.data, classes=sets[first].conditions), streams=streams)
+
+
+def tell_packing(source: str, every: float = 5.0) -> Callable[[int, int], None]:
+    """A function of (images packed, all images) that prints a line every few seconds while a source is packed."""
+    last = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= every:
+            last = time.monotonic()
+            print(f"Packing {source} (once): {done:,} of {total:,} images", file=sys.stderr, flush=True)
+
+    return tell

@@ -1,0 +1,212 @@
+"""``frugan train --data FOLDER``: what is chosen for a folder, and minutes as a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from frugan import data, recipes
+from frugan.engine.run import RunFolder
+from frugan.recipe import Recipe, from_run, to_dict
+from frugan.registry import UserError
+from frugan.training import _minutes, choosing, resolve, train
+
+TINY = {"generator.width": 0.0625, "discriminator.width": 0.0625, "precision": "float32"}
+CPU = torch.device("cpu")
+Folder = Callable[..., Path]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """Makes a folder of so many pictures of noise."""
+
+    def make(
+        count: int, size: tuple[int, int] = (64, 64), *, within: str = "", grey: bool = False, alike: bool = False
+    ) -> Path:
+        random = np.random.default_rng(0)
+        root = tmp_path / "photos" / within
+        root.mkdir(parents=True, exist_ok=True)
+        first = random.integers(0, 255, (*size, 3), dtype=np.uint8)
+        for number in range(count):
+            picture = first if alike else random.integers(0, 255, (*size, 3), dtype=np.uint8)
+            if grey:
+                picture = np.repeat(picture[:, :, :1], 3, 2)
+            Image.fromarray(picture).save(root / f"{number:03d}.png")
+        return tmp_path / "photos"
+
+    return make
+
+
+def chosen(path: Path, rounds: int = 5000, **given: Any) -> tuple[Recipe, str]:
+    """What is chosen for a folder if the time allows so many rounds at 64 pixels, four times as many at 32."""
+    lines: list[str] = []
+
+    def fit(recipe: Recipe) -> Recipe:
+        allowed = rounds if recipe.data.sides[0] * recipe.data.sides[1] >= 64 * 64 else 4 * rounds
+        return replace(recipe, images=allowed * recipe.batch_size)
+
+    recipe = choosing.choose(choosing.base(str(path)).with_changes(given), given, fit, lines.append)
+    return recipe, "\n".join(lines)
+
+
+def test_a_folder_of_photos_keeps_its_shape_within_the_rule_and_every_choice_is_told(folder):
+    recipe, told = chosen(folder(25, (200, 300)))
+    assert (recipe.data.sides, recipe.data.channels, recipe.minutes) == ((64, 96), 3, 20.0)
+    assert not any(network.labels for network in recipe.networks.values())
+    assert "25 images, most often 300 x 200" in told
+    for key in ("data.size=[64,96]", "data.channels=3", "augment=diff_augment", "5,000 rounds"):
+        assert key in told
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"), [((64, 64), (64, 64)), ((300, 240), (80, 64)), ((90, 120), (64, 80)), ((70, 300), (64, 128))]
+)
+def test_the_nearest_aspect_is_taken(folder, size, sides):
+    assert chosen(folder(20, size))[0].data.sides == sides
+
+
+def test_images_become_smaller_where_the_time_is_short_or_they_are_small_themselves(folder):
+    assert chosen(folder(20), rounds=999)[0].data.size == 32
+    assert chosen(folder(20, (32, 40), within="small"))[0].data.sides == (64, 64)  # the larger ones are as many
+    assert chosen(folder(30, (32, 40), within="small"))[0].data.sides == (32, 40)
+
+
+def test_grey_images_saved_in_colour_are_grey(folder):
+    assert chosen(folder(20, grey=True))[0].data.channels == 1
+
+
+def test_class_folders_are_labels_though_one_class_has_three_images(folder):
+    for name, count in (("cats", 30), ("dogs", 25), ("rare", 3)):
+        folder(count, (32, 32), within=name)
+    recipe, told = chosen(folder(0))
+    assert all(network.labels for network in recipe.networks.values())
+    assert "3 classes; the smallest, rare, has 3 images" in told
+
+
+def test_many_tiny_classes_are_no_labels(folder):
+    for number in range(6):
+        folder(4, (32, 32), within=f"c{number}")
+    assert not any(network.labels for network in chosen(folder(0))[0].networks.values())
+
+
+def test_what_the_user_says_holds_and_is_not_told(folder):
+    recipe, told = chosen(folder(20, (200, 300)), rounds=10, **{"data.size": 64, "batch_size": 8})
+    assert (recipe.data.size, recipe.batch_size) == (64, 8)
+    assert "data.size" not in told
+
+
+def test_fewer_images_are_changed_more():
+    assert [choosing.augmentation(count) for count in (100, 5_000, 50_000)] == [
+        "diff_augment", "diff_augment,colour=false,cutout=0", "none"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        ({"count": 3}, "photos holds 3 images; a generator needs 20 or more"),
+        ({"count": 30, "alike": True}, "all 30 images that were looked at are the same"),
+    ],
+)
+def test_folders_of_which_nothing_can_be_learnt_are_refused(folder, of, said):
+    with pytest.raises(UserError, match=said):
+        chosen(folder(**of))
+
+
+def test_a_folder_of_one_broken_image_is_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    with pytest.raises(UserError, match=r"none of the 1 files .* The first is a\.png: not an image\."):
+        data.look(str(tmp_path))
+
+
+def test_without_recipe_and_data_a_line_says_what_to_type():
+    with pytest.raises(UserError, match="--data FOLDER"):
+        resolve()
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])
+def test_impossible_minutes_are_refused(minutes):
+    with pytest.raises(UserError, match=r"--minutes .* above 0, e\.g\. --minutes 20"):
+        resolve("small", minutes=minutes)
+
+
+def test_two_budgets_are_refused():
+    with pytest.raises(UserError, match="--minutes 2 and --images 5k: give one of them"):
+        resolve("small", minutes=2, images="5k")
+
+
+def test_a_run_in_minutes_is_one_in_images_and_the_same_command_continues_it(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_minutes, "SECONDS", 0.0)
+    out, source = tmp_path / "run", str(folder(24, (32, 32)))
+    measured = []
+    real = _minutes._timed
+    monkeypatch.setattr(_minutes, "_timed", lambda parts, images: measured.append(images) or real(parts, images))
+    asked: dict[str, Any] = {"data": source, "out": out, "minutes": 1e-3, "changes": TINY}
+    train(**asked)
+    recipe = from_run(RunFolder(out))
+    assert (recipe.minutes, recipe.name, recipe.images % 16, len(measured)) == (1e-3, "small", 0, 1)
+    train(**asked)
+    assert (from_run(RunFolder(out)).images, len(measured)) == (recipe.images, 1)
+    assert "is finished" in capsys.readouterr().out
+
+
+def test_more_minutes_train_further_by_the_runs_own_speed_and_passed_ones_are_refused(tmp_path):
+    run, recipe = RunFolder(tmp_path), replace(recipes.find("small"), minutes=1.0, images=3200)
+    run.write_json(run.recipe, to_dict(recipe))
+    run.append(run.log, {"images": 3200, "rounds": 200, "seconds": 60.0})
+    run.append(run.log, {"images": 3200, "health.spread": 1.0})
+    assert _minutes.with_images(recipe, run, CPU).images == 3200
+    assert _minutes.with_images(replace(recipe, minutes=2.0), run, CPU).images == 6400
+    with pytest.raises(UserError, match=r"has trained for 1\.0 minutes already"):
+        _minutes.with_images(replace(recipe, minutes=0.5), run, CPU)
+
+
+def test_a_network_that_grows_is_timed_along_its_budget(monkeypatch):
+    parts = type("Parts", (), {"game": type("Game", (), {"networks": {"generator": type("Net", (), {"grow": 0})}})})
+    monkeypatch.setattr(_minutes, "_parts", lambda *rest: parts)
+    # A second an image in the first quarter of 800 images, then two, four, eight: and eight for all further ones.
+    monkeypatch.setattr(_minutes, "_timed", lambda parts, images: 2.0 ** (images // 200))
+    recipe = replace(recipes.find("small"), images=800, batch_size=1)
+    for seconds, images in ((100, 100), (200, 200), (400, 300), (600 + 800, 600), (600 + 800 + 16_000, 2600)):
+        assert _minutes._images_in(recipe, seconds, CPU, False, True) == images
+
+
+def test_a_comparison_without_a_recipe_chooses_once_and_keeps_its_choice(folder, tmp_path, monkeypatch, reached):
+    from frugan import comparison
+    from frugan.comparison import compare
+    from frugan.comparison.planning import checks
+
+    def stop(*rest: Any) -> None:
+        raise reached
+
+    monkeypatch.setattr(_minutes, "_images_in", lambda recipe, seconds, *rest: round(seconds) * recipe.batch_size)
+    monkeypatch.setattr(checks, "check", lambda *rest, **named: None)
+    monkeypatch.setattr(comparison, "prepare", stop)
+    asked: dict[str, Any] = {
+        "data": str(folder(20, (32, 32))), "families": ("standard", "depthwise"), "seeds": (0,), "changes": TINY,
+        "out": tmp_path / "twins", "quiet": True,
+    }
+    with pytest.raises(reached):
+        compare(**asked, minutes=2.0)
+    plan = RunFolder(tmp_path / "twins").read_json(tmp_path / "twins" / "plan.json")
+    assert [(name, arm["images"], arm["minutes"]) for name, arm in plan["arms"].items()] == [
+        ("standard", 1920, None), ("depthwise", 1920, None)
+    ]
+    monkeypatch.setattr(_minutes, "_images_in", stop)  # another measurement would be another plan
+    with pytest.raises(reached):
+        compare(**asked)
+    assert RunFolder(tmp_path / "twins").read_json(tmp_path / "twins" / "plan.json") == plan
+
+
+def test_minutes_beside_named_arms_are_refused():
+    from frugan.comparison import compare
+
+    with pytest.raises(UserError, match="--equal 300s"):
+        compare(["mnist"], families=("standard", "depthwise"), minutes=5, quiet=True)
