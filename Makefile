@@ -48,5 +48,5 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/installed-for-tests: $(VENV)/installed
-	$(PIP) --editable '.[data,test]'
+	$(PIP) --editable '.[data,test,export]'
 	@touch $@

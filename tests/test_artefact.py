@@ -192,7 +192,7 @@ def test_biggan_sheet_1_12_statistics_follow_the_truncation_where_latents_reach_
     assert generator.weights_hash == before
     assert np.array_equal(generator.sample(40, seed=1), whole)
     assert np.array_equal(load(generator.save(tmp_path / "artefact")).sample(3, seed=1, truncation=0.5), cut[:3])
-    under = generator._module_under(0.5)
+    under = generator.under(0.5)
     norm, seen = next(part for part in under.modules() if isinstance(part, torch.nn.BatchNorm2d)), []
     hook = norm.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     Generator(under, generator.config).shown(0, 0.5)

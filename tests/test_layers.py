@@ -20,6 +20,7 @@ LEVELS = {
     8: ["cli", "__main__"],  # speaks to people
     7: [
         "training", "evaluation", "comparison", "costing", "benching", "reporting", "translating", "checking",
+        "exporting",
         "labelling", "explore",
     ],  # verbs
     6: ["artefact"],  # a shipped network, alive again

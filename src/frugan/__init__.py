@@ -7,6 +7,7 @@ The public names, imported when first used so that ``frugan --help`` does not wa
     swap(module, family)     rewrite any module's convolutions   cost(module, *inputs) parameters, MACs, memory
     check(file, ...)         whether own code keeps the contracts             Recipe: what a run is made of
     classify(run, images)    what a shipped classifier says of images
+    export(run, to, ...)     what a run ships, as a file for other software
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     from frugan.comparison import compare
     from frugan.costs import cost
     from frugan.evaluation import evaluate
+    from frugan.exporting import export
     from frugan.labelling import classify
     from frugan.recipe import Recipe
     from frugan.surgery import swap
     from frugan.training import train
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "check", "classify", "compare", "cost", "evaluate", "load", "swap", "train"]
+__all__ = ["Recipe", "check", "classify", "compare", "cost", "evaluate", "export", "load", "swap", "train"]
 
 _HOMES = {
     "train": "frugan.training",
@@ -34,6 +36,7 @@ _HOMES = {
     "compare": "frugan.comparison",
     "check": "frugan.checking",
     "classify": "frugan.labelling",
+    "export": "frugan.exporting",
     "load": "frugan.artefact",
     "swap": "frugan.surgery",
     "cost": "frugan.costs",
@@ -41,7 +44,7 @@ _HOMES = {
 }
 _AXES = {
     "convs", "nets", "games", "metrics", "views", "data", "recipes", "losses", "penalties", "augment", "optimisers",
-    "schedules", "owncode",
+    "schedules", "owncode", "exporting",
 }  # fmt: skip
 
 

@@ -15,6 +15,9 @@ nothing else: it is in evaluation mode and its parameters are no longer those of
   is faster is measured.
 - Grouped layers and instance norms are computed by the kernels that are fastest here (`frugan.kernels`), in
   channels-last layout.
+
+For other runtimes, which have kernels of their own, `folded` only folds norms, and `REWRITES` are the exact changes of
+layers that may be faster there.
 """
 
 from __future__ import annotations
@@ -89,13 +92,19 @@ def fuse(module: nn.Module, *inputs: Any, pairs: bool | None = None, upsamplings
             faster.
         upsamplings: join an upsampling to the layer after it. True, False or left out: as for `pairs`.
     """
-    network = duplicate(module).eval().requires_grad_(False)
-    _compute_weights(network)
+    network, norms = folded(module)
     network = network.to(memory_format=torch.channels_last)  # pyrefly: ignore
-    folded = tuple(_fold_all(network))
     merged, left = _replaced(network, dict(_pairs(network)), _merged, inputs, pairs)
     joined, apart = _replaced(network, dict(_upsamplings(network)), Phases, inputs, upsamplings)
-    return Fused(network, FuseReport(folded, merged, left, joined, apart))
+    return Fused(network, FuseReport(norms, merged, left, joined, apart))
+
+
+@torch.no_grad()
+def folded(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """A copy of `module` for inference, its weights computed and its batch norms folded; the names of those norms."""
+    network = duplicate(module).eval().requires_grad_(False)
+    _compute_weights(network)
+    return network, tuple(_fold_all(network))
 
 
 Times = dict[str, tuple[float, float]]
@@ -298,6 +307,94 @@ def _taps(size: int, before: int) -> list[tuple[int, Tensor]]:
             adds[tap, offset - first] = 1
         phases.append((first, adds))
     return phases
+
+
+class SubPixel(nn.Module):
+    """A transposed convolution as a convolution of the small image, whose channels become the pixels of the large one.
+
+    Along an axis pixel s i + p of a transposed layer's output is sum over t of w[t] x[i + (p + before - t) / s], over
+    those taps t that s divides. So each phase p is a convolution of its own, and all together are one with s x s times
+    as many channels (Shi et al. 2016, arXiv 1609.05158). Exact; it makes more products where the kernel is no multiple
+    of the stride.
+    """
+
+    def __init__(self, layer: Transposed) -> None:
+        super().__init__()
+        (high, wide), groups = layer.stride, layer.groups
+        rows, columns = (
+            _phases(size, crop[0], stride)
+            for size, crop, stride in zip(layer.kernel_size, (layer.rows, layer.columns), layer.stride, strict=True)
+        )
+        # How much longer an axis becomes than s times as long: so many more pixels are made, and the rest is cut off.
+        beyond = [
+            size - step - sum(crop)
+            for size, step, crop in zip(layer.kernel_size, layer.stride, (layer.rows, layer.columns), strict=True)
+        ]
+        more = [max(0, -(-length // step)) for length, step in zip(beyond, layer.stride, strict=True)]
+        self.factor = layer.stride
+        self.rest = [length - step * added for length, step, added in zip(beyond, layer.stride, more, strict=True)]
+        (down, vertical), (right, horizontal) = rows, columns
+        grouped = layer.weight.unflatten(0, (groups, -1)).double()  # [groups, in, out, h, w]
+        taps = torch.einsum("giohw,pah,qbw->gopqiab", grouped, vertical.double(), horizontal.double())
+        tall, broad = taps.shape[-2:]
+        self.layer = Convolution(
+            layer.in_channels, layer.out_channels * high * wide, (tall, broad), groups=groups,
+            rows=(-down, tall - 1 + down + more[0]), columns=(-right, broad - 1 + right + more[1]),
+            bias=layer.bias is not None,
+        )  # fmt: skip
+        self.layer.weight = nn.Parameter(taps.flatten(0, 3).to(layer.weight))
+        if layer.bias is not None:
+            self.layer.bias = nn.Parameter(layer.bias.repeat_interleave(high * wide))
+        self.to(layer.weight.device).eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[n, in, h, w]`` to ``[n, out, h', w']``, as the layer that it was made from."""
+        (high, wide), made = self.factor, self.layer(images)
+        if high == wide:
+            made = nn.functional.pixel_shuffle(made, high)
+        else:
+            made = made.unflatten(1, (-1, high, wide)).permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)
+        return made if self.rest == [0, 0] else nn.functional.pad(made, (0, self.rest[1], 0, self.rest[0]))
+
+
+def merge_pairs(network: nn.Module) -> list[str]:
+    """Replace every pair of a K x 1 and a 1 x K layer that one layer can replace exactly; their names."""
+    return _replace_all(network, dict(_pairs(network)), _merged)
+
+
+def split_into_pixels(network: nn.Module, *, grouped_only: bool = False) -> list[str]:
+    """Replace transposed layers by their `SubPixel` form, all or those with groups; their names."""
+    layers = {
+        name: layer for name, layer in network.named_modules()
+        if isinstance(layer, Transposed) and (layer.groups > 1 or not grouped_only) and max(layer.stride) > 1
+    }  # fmt: skip
+    return _replace_all(network, layers, SubPixel)
+
+
+def _replace_all(network: nn.Module, modules: dict[str, Any], make: Callable[[Any], nn.Module]) -> list[str]:
+    for name, module in modules.items():
+        _put(network, name, make(module))
+    return list(modules)
+
+
+REWRITES: dict[str, Callable[[nn.Module], list[str]]] = {
+    "pairs merged": merge_pairs,
+    "grouped transposed layers as sub-pixels": lambda network: split_into_pixels(network, grouped_only=True),
+    "transposed layers as sub-pixels": split_into_pixels,
+}
+"""Exact changes of a folded network's layers, of which some may be faster in another runtime. Each changes the network
+that it is given, and returns the names of what it replaced."""
+
+
+def _phases(size: int, before: int, stride: int) -> tuple[int, Tensor]:
+    """The offset of the first tap of all phases of an axis, and which taps each phase has: ``[phases, taps, size]``."""
+    places = [(phase, (phase + before - tap) // stride, tap) for phase in range(stride) for tap in range(size)
+              if (phase + before - tap) % stride == 0]  # fmt: skip
+    first, last = min(at for _, at, _ in places), max(at for _, at, _ in places)
+    taps = torch.zeros(stride, last - first + 1, size)
+    for phase, at, tap in places:
+        taps[phase, at - first, tap] = 1
+    return first, taps
 
 
 def _inputs_of(network: nn.Module, names: list[str], inputs: tuple[Any, ...]) -> dict[str, Tensor]:

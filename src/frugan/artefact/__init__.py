@@ -4,7 +4,8 @@ What it returns depends on the network's role: a generator samples, a translator
 classifier classifies.
 
 An artefact is a folder of ``model.safetensors``, ``config.json`` and ``README.md`` (its model card). It loads without
-the recipe that made it, and loading runs no code from it.
+the recipe that made it, and loading runs no code from it. An exported file ``model.onnx`` loads in the same way; then
+onnxruntime computes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from frugan import build, games, owncode
-from frugan.artefact import _files, _hub
+from frugan.artefact import _files, _hub, _onnx
 from frugan.artefact._config import blueprint_of, config_of, with_own_code
 from frugan.artefact._encoder import Classifier, Encoder
 from frugan.artefact._files import FORMAT
@@ -33,7 +34,8 @@ from frugan.recipe import from_run
 from frugan.registry import UserError
 
 __all__ = [
-    "FORMAT", "KINDS", "NOT", "Classifier", "Encoder", "Generator", "Translator", "config_of", "load",
+    "FORMAT", "KINDS", "NOT", "Classifier", "Encoder", "Generator", "Translator", "config_of", "is_exported",
+    "load",
     "open_shipped", "revive", "set_memory_layout",
 ]  # fmt: skip
 
@@ -96,6 +98,8 @@ def open_shipped(
 ) -> Any:
     """The same as `load`, for functions that have run the run's own code already."""
     path = _hub.local(path)
+    if is_exported(path):
+        return _open_exported(path, role)
     from_run = not (path / "config.json").is_file()
     reader = None
     if not from_run:
@@ -106,15 +110,34 @@ def open_shipped(
         raise UserError(
             f"{path} is neither an artefact (config.json) nor a run folder (recipe.json). Train one: frugan train."
         )
-    shipped_role = str(config.get("role", GENERATOR))
-    if role is not None and not _fits(shipped_role, role):
-        raise UserError(f"{path} ships one network, in the role '{shipped_role}', but '{role}' is needed here.")
+    _check_role(path, config, role)
     alive = revive(config, tensors, device=device, settle=from_run, name=str(path))
     if config.get("own_code", alive.config.get("own_code")) != alive.config.get("own_code"):
         owncode.tell(f"{path} was made with other code: {config['own_code']} then, {alive.config['own_code']} now.")
     if reader is not None:
         return Translator(alive.module, alive.config, reader.to(device))
     return alive
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether a path is that of an exported file, by its ending."""
+    return Path(path).suffix == _onnx.SUFFIX
+
+
+def _open_exported(path: Path, role: str | None) -> Any:
+    """The network of an exported file, as an object of its role."""
+    file, facts = _onnx.read(path)
+    _check_role(path, facts["config"], role)
+    exported = {"runtime": _onnx.runtime_version(), **{key: facts[key] for key in ("precision", "truncation")}}
+    config = {**facts["config"], "exported": exported}
+    return _kind_of(str(config.get("role", GENERATOR)))(_onnx.Running(file, facts), config)
+
+
+def _check_role(path: Path, config: Mapping[str, Any], role: str | None) -> None:
+    """Raise UserError if the one network at `path` does not serve in `role`."""
+    shipped_role = str(config.get("role", GENERATOR))
+    if role is not None and not _fits(shipped_role, role):
+        raise UserError(f"{path} ships one network, in the role '{shipped_role}', but '{role}' is needed here.")
 
 
 def revive(

@@ -78,7 +78,7 @@ class Encoder(TrainedNetwork):
                 f"This {self.role} was trained with labels, so it needs labels: {self.role}.encode(images, labels=...)."
             )
         encoded = []
-        chunks = chunks_of(images, self.config["image"], self._range, self.device, f"this {self.role}")
+        chunks = chunks_of(images, self.config["image"], self.image_range, self.device, f"this {self.role}")
         for number, chunk in enumerate(chunks):
             part = None if condition is None else condition[number * CHUNK : (number + 1) * CHUNK].to(self.device)
             with torch.no_grad():
@@ -86,7 +86,8 @@ class Encoder(TrainedNetwork):
         return np.ascontiguousarray((torch.cat(encoded) if encoded else torch.empty(0, size)).numpy())
 
     @property
-    def _range(self) -> tuple[float, float]:
+    def image_range(self) -> tuple[float, float]:
+        """The range of the images that it takes."""
         low, high = self.config["image_range"]
         return low, high
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from frugan.artefact._config import blueprint_of
 from frugan.artefact._trained import CHUNK, TrainedNetwork
 from frugan.batch import to_bytes
 from frugan.engine.average import STANDING_BATCH, measure_standing
@@ -66,8 +65,7 @@ class Generator(TrainedNetwork):
         if count < 0:
             raise UserError(f"count is {count}. Give how many images to make, 0 or more.")
         wanted = self.condition(count, labels)
-        follows = truncation is not None and getattr(self.module, "norms_follow_truncation", False)
-        module = self._module_under(truncation) if follows else self.module
+        module = self.module if truncation is None else self.under(truncation)
         for start in range(0, count, CHUNK):
             latents = self.latents.rows(start, CHUNK, seed, truncation).to(self.device)
             chunk = None
@@ -76,7 +74,7 @@ class Generator(TrainedNetwork):
                 chunk = torch.cat([part, part.new_zeros(CHUNK - len(part), *part.shape[1:])]).to(self.device)
             with torch.no_grad():
                 images = module(latents, chunk) if chunk is not None else module(latents)
-            yield to_bytes(images, self._range)[: count - start].cpu()
+            yield to_bytes(images, self.image_range)[: count - start].cpu()
 
     def shown(self, number: int, truncation: float | None = None) -> Tensor:
         """A batch of images to measure batch norm statistics on, a different one for each number."""
@@ -84,12 +82,15 @@ class Generator(TrainedNetwork):
         labels = self.condition(STANDING_BATCH, None)
         return self(latents.to(self.device), None if labels is None else labels.to(self.device))
 
-    def _module_under(self, truncation: float) -> nn.Module:
-        """The network with standing statistics of images made under this truncation; the last one is kept.
+    def under(self, truncation: float) -> nn.Module:
+        """The network for latents of this truncation; the last one is kept.
 
-        The maps of truncated latents vary less, so norms would divide them by too much with the statistics of all
+        It is `module` itself, or, if its norms follow truncation, one with standing statistics of images made under
+        it: the maps of truncated latents vary less, so norms would divide them by too much with the statistics of all
         images (Brock et al. 2019, arXiv 1809.11096).
         """
+        if not getattr(self.module, "norms_follow_truncation", False):
+            return self.module
         if self._truncated is None or self._truncated[0] != truncation:
             under = Generator(copy.deepcopy(self.module), self.config)
             measure_standing([under.module], lambda number: under.shown(number, truncation))
@@ -102,6 +103,6 @@ class Generator(TrainedNetwork):
         Args:
             batch: the usual number of latents in a call; `sample` uses 32.
         """
-        _, *condition = (one.to(self.device) for one in blueprint_of(self.config).example(batch))
+        _, *condition = (one.to(self.device) for one in self.blueprint.example(batch))
         inputs = (self.latents.rows(0, batch, 0).to(self.device), *condition)
         return Generator(fuse(self.module, *inputs), self.config)

@@ -13,6 +13,7 @@ from frugan import costs
 from frugan.artefact import _files
 from frugan.artefact._config import blueprint_of
 from frugan.batch import Range, from_bytes
+from frugan.blueprint import Blueprint
 from frugan.fusing import Fused
 from frugan.registry import UserError
 
@@ -37,9 +38,14 @@ class TrainedNetwork:
         """What it is: generator, translator, encoder or classifier."""
         return str(self.config.get("role", "generator")).partition("_")[0]
 
+    @property
+    def blueprint(self) -> Blueprint:
+        """All that is needed to build its network."""
+        return blueprint_of(self.config)
+
     def inputs(self, batch: int = 1) -> list[tuple[int, ...] | Tensor]:
         """Inputs for the module, as `frugan.cost` takes them."""
-        return blueprint_of(self.config).inputs(batch)
+        return self.blueprint.inputs(batch)
 
     def condition(self, count: int, labels: Any) -> Tensor | None:
         """The condition of the network for `count` inputs: classes ``[count]`` int64, or values ``[count, size]``.
@@ -49,7 +55,7 @@ class TrainedNetwork:
 
         Raises UserError for labels that the network cannot use, or for the wrong number of labels.
         """
-        blueprint = blueprint_of(self.config)
+        blueprint = self.blueprint
         size = blueprint.condition
         if not size:
             if labels is not None:
@@ -80,7 +86,8 @@ class TrainedNetwork:
         return _files.hash_of(self.module.state_dict())
 
     @property
-    def _range(self) -> tuple[float, float]:
+    def image_range(self) -> tuple[float, float]:
+        """The range of the images that it makes or takes."""
         return self.module.image_range  # type: ignore[return-value]
 
     def save(self, path: str | Path, overwrite: bool = False, **also: Any) -> Path:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from frugan.artefact._config import blueprint_of
 from frugan.artefact._trained import CHUNK, TrainedNetwork, chunks_of, freeze
 from frugan.batch import to_bytes
 from frugan.fusing import fuse
@@ -57,11 +56,11 @@ class Translator(TrainedNetwork):
         import numpy as np
 
         made, multiple = [], getattr(self.module, "multiple", 1)
-        chunks = chunks_of(images, self.config["image"], self._range, self.device, "this translator", multiple)
+        chunks = chunks_of(images, self.config["image"], self.image_range, self.device, "this translator", multiple)
         for number, chunk in enumerate(chunks):
             rows = slice(number * CHUNK, (number + 1) * CHUNK)
             with torch.no_grad():
-                made.append(to_bytes(self(chunk, self._condition(chunk, to, labels, rows)), self._range).cpu())
+                made.append(to_bytes(self(chunk, self._condition(chunk, to, labels, rows)), self.image_range).cpu())
         stacked = torch.cat(made) if made else torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
         return np.ascontiguousarray(stacked.permute(0, 2, 3, 1).numpy())
 
@@ -127,5 +126,5 @@ class Translator(TrainedNetwork):
         Args:
             batch: the usual number of images in a call; `translate` uses 32.
         """
-        inputs = (one.to(self.device) for one in blueprint_of(self.config).example(batch))
+        inputs = (one.to(self.device) for one in self.blueprint.example(batch))
         return Translator(fuse(self.module, *inputs), self.config, self.reader)

@@ -18,7 +18,7 @@ from frugan.cli._arguments import options_last
 from frugan.cli._checking import check
 from frugan.cli._comparing import compare, demo, plan
 from frugan.cli._judging import bench, cost, evaluate, print_first_lines, report
-from frugan.cli._making import classify, sample, train, translate
+from frugan.cli._making import check_export, classify, export, print_targets, sample, train, translate
 from frugan.cli._reading import with_arguments
 from frugan.cli._recipes import print_keys, recipes
 from frugan.cli._sources import data_check, data_convert_weights, data_list, data_pack, data_show
@@ -35,6 +35,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "demo": demo, "recipes": recipes, "train": train, "sample": sample, "translate": translate, "classify": classify,
     "evaluate": evaluate, "compare": compare, "plan": plan, "report": report, "cost": cost, "bench": bench,
     "check": check,
+    "export": export, "check-export": check_export,
 }
 DATA_VERBS: dict[str, Callable[..., None]] = {
     "list": data_list, "show": data_show, "check": data_check, "pack": data_pack,
@@ -107,6 +108,8 @@ def _dispatch(given: list[str], own_process: bool) -> None:
             print_keys(rest)
         if verb == "evaluate" and stop.code in (0, None) and {"-h", "--help"} & set(rest):
             print_first_lines()
+        if verb == "export" and stop.code in (0, None) and {"-h", "--help"} & set(rest):
+            print_targets()
         raise
 
 

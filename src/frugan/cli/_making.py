@@ -1,7 +1,8 @@
-"""Verbs that make networks, and use them on images: ``train``, ``sample``, ``translate``, ``classify``."""
+"""Verbs that make networks, and use them: ``train``, ``sample``, ``translate``, ``classify``, ``export``."""
 
 from __future__ import annotations
 
+from json import dumps as json_text
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +13,14 @@ from frugan.cli._arguments import (
     File,
     Flag,
     Json,
+    Keys,
     Names,
     Number,
     Run,
     Text,
     Trust,
     Value,
+    key_values,
     listed,
     print_json,
     whole_numbers,
@@ -126,6 +129,65 @@ def classify(
         print_json(found.as_dict())
     else:
         found.show(every=out is None)
+
+
+def export(
+    run: Run, keys: Keys = (), *, to: str = "onnx", out: Path, role: Text = None,
+    place: Annotated[str | None, arg(name="for", metavar="PLACE", help_behavior_hint="")] = None,
+    truncation: Value = None, json: Json = False, code: Code = (), trust_code: Trust = False, overwrite: Flag = False,
+) -> None:
+    """Write what a run ships for other software: an ONNX file, a web page, a folder for the Hub.
+
+    It is written only if it computes the same as the run's own network: 64 inputs are compared, and the largest
+    difference is printed.
+
+    Args:
+        run: A run folder or an artefact.
+        keys: Options of the target as key=value, e.g. bytes=true. They are listed below.
+        to: What to write: onnx, torch ... All are listed below.
+        out: The folder to write to.
+        role: Which network of the run: generator, translator, translator_ba, encoder, classifier. If left out: the
+            main one.
+        place: "phone" leaves out what runtimes on phones do not take.
+        truncation: For a generator whose latents will be cut off at this value.
+        overwrite: Replace files that are in OUT.
+    """
+    from frugan.exporting import export as write
+
+    made = write(
+        run, to, out=out, role=role, place=place, truncation=truncation, code=code, trust_code=trust_code,
+        overwrite=overwrite, **key_values(keys),
+    )
+    if json:
+        print_json(made.as_dict())
+    else:
+        print(made)
+
+
+def check_export(file: Positional[Annotated[Path, arg(metavar="FILE")]], *, json: Json = False) -> None:
+    """Check an exported .onnx file: that nobody edited it, and that it makes the image here that it must make.
+
+    Args:
+        file: A model.onnx that frugan export wrote.
+    """
+    from frugan.exporting import check_file
+
+    found = check_file(file)
+    if json:
+        print_json(found.as_dict())
+    else:
+        print(found)
+
+
+def print_targets() -> None:
+    """Print every target with its options, for the help of ``export``."""
+    from frugan import exporting
+
+    print("\nWhat --to takes, with its options as key=value:")
+    for name in exporting.names():
+        target = exporting.find(name)
+        options = "".join(f" {key}={json_text(value)}" for key, value in target.options().items())
+        print(f"  {name:12} {target.what}{'.' if not options else '; options:' + options}")
 
 
 def _write_images(made: Any, out: Path) -> None:

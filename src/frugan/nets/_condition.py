@@ -27,7 +27,7 @@ def encode(condition: Tensor | None, classes: int, like: Tensor) -> Tensor | Non
         return None
     if condition.dim() == 2:
         return condition.to(like.dtype)
-    bits = torch.zeros(len(condition), classes, dtype=like.dtype, device=like.device)
+    bits = torch.zeros(condition.shape[0], classes, dtype=like.dtype, device=like.device)
     return bits.scatter_(1, condition[:, None], 1.0)
 
 

@@ -73,6 +73,6 @@ class MinibatchDiscrimination(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         projected = self.projection(input).float().unflatten(1, (self.kernels, self.size))
         if not self.training:
-            return torch.cat([input, input.new_zeros(len(input), self.kernels)], dim=1)
+            return torch.cat([input, input.new_zeros(input.shape[0], self.kernels)], dim=1)
         near = (-(projected[:, None] - projected[None]).abs().sum(3)).exp().sum(1) - 1  # without itself
         return torch.cat([input, near.to(input.dtype)], dim=1)

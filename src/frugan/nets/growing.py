@@ -89,8 +89,9 @@ class Decoder(nn.Module):
 
     def forward(self, latents: Tensor, condition: Tensor | None = None) -> Tensor:
         check_latents(latents, self.latents)
-        # Averaged copies know their level only by the buffer, which on a GPU would be waited for in training.
-        level = self.grown if self.training else float(self.level)
+        # Averaged copies know their level only by the buffer, which on a GPU would be waited for in training. A program
+        # that is exported cannot read it either.
+        level = self.grown if self.training or torch.compiler.is_exporting() else float(self.level)
         stage = math.ceil(level)
         x = previous = self.entrance(self.before(latents), condition)[:, :, None, None]
         for block in self.blocks[: stage + 1]:
@@ -127,7 +128,7 @@ class Encoder(nn.Module):
         self.level.fill_(level)
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
-        level = self.grown if self.training else float(self.level)
+        level = self.grown if self.training or torch.compiler.is_exporting() else float(self.level)
         stage = math.ceil(level)
         side = SMALLEST * 2**stage
         accepted = [(self.image.channels, size, size) for size in (side, self.image.height)]

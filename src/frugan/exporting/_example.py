@@ -1,0 +1,38 @@
+"""The one input that an exported file carries, with the output that it must give."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from frugan.batch import to_bytes
+from frugan.exporting._parcel import Parcel
+
+
+def example_of(parcel: Parcel) -> dict[str, Any]:
+    """The first example of a parcel as JSON: ``{"inputs": {name: array}, "outputs": {name: array}}``.
+
+    An array is ``{"type", "shape", "base64"}``, little-endian. Images among the outputs are bytes, of numbers in the
+    image range those to which they are rounded.
+    """
+    inputs = parcel.examples(1)
+    outputs = {}
+    for one, tensor in zip(parcel.outputs, parcel.expected(inputs), strict=True):
+        shown = one.type == "float32" and one.range is not None
+        outputs[one.name] = _packed((to_bytes(tensor, one.range or (0, 1)) if shown else tensor).numpy())
+    given = {one.name: _packed(tensor.numpy()) for one, tensor in zip(parcel.inputs, inputs, strict=True)}
+    return {"inputs": given, "outputs": outputs}
+
+
+def _packed(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    plain = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<")))
+    return {"type": str(array.dtype), "shape": list(array.shape), "base64": base64.b64encode(plain.tobytes()).decode()}
+
+
+def unpacked(packed: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """The array that `_packed` made this of."""
+    plain = np.frombuffer(base64.b64decode(packed["base64"]), np.dtype(packed["type"]).newbyteorder("<"))
+    return plain.reshape(packed["shape"]).astype(packed["type"])
