@@ -31,7 +31,7 @@ LEVELS = {
     1: [
         "convs", "losses", "penalties", "augment", "optimisers", "schedules", "data", "classifying", "latents",
         "intervals", "pictures", "kernels", "webpage",
-        "owncode",
+        "owncode", "tangents",
     ],  # leaves
     0: [
         "arguments", "arithmetic", "batch", "cache", "countdown", "memory", "ranges", "registry", "resizing", "seeds",
@@ -51,6 +51,7 @@ SIDEWAYS_PAIRS = {
     ("ranges", "registry"),  # a value out of its range is answered as any mistake of the user's
     ("build", "blueprint"),  # a recipe's networks are built one by one
     ("penalties", "kernels"),  # a penalty says which gradients are wanted
+    ("tangents", "kernels"),  # derivatives are those of torch's own functions
 }
 
 

@@ -34,6 +34,7 @@ SMALL = {
     "small": Small(16, 8, {"width": 0.125}, {"width": 0.125}),
     "sgan": Small(8, 8, {"width": 0.125}, {"width": 0.125}),
     "salimans": Small(8, 8, {"width": 0.05}, {"width": 0.05}),
+    "salimans_convolutional": Small(16, 8, {"width": 0.05}, {"width": 0.05}),
     "stargan": Small(24, 2, {"width": 0.0625, "blocks": 1}, {"width": 0.0625}),
     "bigan": Small(8, 8, {"width": 0.01}, {"width": 0.01}),
     "bigan_convolutional": Small(16, 8, {"width": 0.125}, {"width": 0.125}),

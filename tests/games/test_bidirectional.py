@@ -139,6 +139,27 @@ def test_the_third_pair_trains_the_generator_and_if_asked_the_encoder(trains):
     assert torch.equal(pairs.fakes[1][1], pairs.real[1])
 
 
+@pytest.mark.parametrize("update", UPDATES)
+def test_matching_is_the_distance_of_mean_features_and_trains_the_generator_alone(update):
+    made = networks()
+    for network in made.values():
+        network.eval()
+    game = game_of(made, update=update, matching=2.0)
+    images, codes, drawn = torch.rand(6, *SHAPE), torch.randn(6, LATENTS, requires_grad=True), torch.randn(6, LATENTS)
+    pairs = Pairs((images, codes), ((made["generator"](drawn), drawn),), None)
+    features = [made["discriminator"].features(*pair)[-1].mean(0) for pair in (pairs.real, pairs.fakes[0])]
+    price = game._match(pairs, Progress(0, 0, 0))
+    assert price.item() == pytest.approx(2 * (features[0] - features[1]).square().sum().item(), rel=1e-5)
+    price.backward()
+    assert codes.grad is None
+    assert all(weight.grad is not None for weight in made["generator"].parameters())
+    play(parts_of(game_of(networks(), update=update, matching=2.0)), rounds=2)
+    with pytest.raises(UserError, match=r"game\.matching=-1"):
+        game_of(networks(), matching=-1)
+    with pytest.raises(UserError, match="no method `features`"):
+        game_of({**networks(), "discriminator": nn.Identity()}, matching=1)
+
+
 def test_bigan_sheet_5_fact_6_each_step_leaves_the_others_as_they_are():
     game = game_of(networks())
     seen = {}

@@ -14,9 +14,9 @@ IMAGES = {"28": ImageShape(1, 28, 28), "32": ImageShape(3, 32, 32)}
 NATURAL = {
     "dcgan": ImageShape(3, 64, 64), "chollet": ImageShape(3, 32, 32), "stargan": ImageShape(3, 64, 64),
     "cyclegan": ImageShape(3, 64, 64), "patch": ImageShape(3, 64, 64), "biggan": ImageShape(3, 32, 32),
-    "growing": ImageShape(3, 64, 64),
+    "growing": ImageShape(3, 64, 64), "salimans_convolutional": ImageShape(3, 32, 32),
 }
-POWERS_OF_TWO = ("growing",)
+POWERS_OF_TWO = ("growing", "salimans_convolutional")
 """Architectures that make no image of 28 pixels."""
 UNBOUNDED = ("growing",)
 """Decoders whose images reach beyond the range that they are learning, as published."""

@@ -70,6 +70,8 @@ class Bidirectional:
             deviations, and latents are drawn by these (ALI). Otherwise they are what the encoder puts out (BiGAN).
         third: the third pair's share of the fakes (augmented BiGAN: 0.5); 0 leaves it out.
         third_trains_encoder: whether the third pair trains the encoder too, instead of the generator alone.
+        matching: weight of a further loss of the generator, the squared distance of the means of the discriminator's
+            last features on real pairs and on generated ones (augmented BiGAN); 0 leaves it out.
     """
 
     streams = ("train",)
@@ -90,11 +92,19 @@ class Bidirectional:
         stochastic: bool = False,
         third: float = 0.0,
         third_trains_encoder: bool = False,
+        matching: float = 0.0,
     ) -> None:
         if update not in UPDATES:
             raise UserError(f"game.update={update}: {suggest(update, UPDATES)}")
         if not 0 <= third < 1:
             raise UserError(f"game.third={third}: give a share of the fakes, 0 or more and below 1, e.g. 0.5.")
+        if matching < 0:
+            raise UserError(f"game.matching={matching}: give a weight of 0 or more.")
+        if matching and not callable(getattr(discriminator, "features", None)):
+            raise UserError(
+                f"game.matching={matching} compares features, but this discriminator has no method `features`. Give "
+                "another architecture, or game.matching=0."
+            )
         self.penalties = by_name(penalties)
         apart = [name for name, penalty in self.penalties.items() if not penalty.needs_scores]
         if apart and update == "simultaneous":
@@ -105,7 +115,7 @@ class Bidirectional:
         self.networks = {"generator": generator, "encoder": encoder, "discriminator": discriminator}
         self.batch_size, self.latents, self.augment = batch_size, latents, tuple(augment)
         self.simultaneous, self.stochastic = update == "simultaneous", stochastic
-        self.third, self.third_trains_encoder = third, third_trains_encoder
+        self.third, self.third_trains_encoder, self.matching = third, third_trains_encoder, matching
         self.loss = loss
         self.judging = replace(loss, discriminator=self._judge)
 
@@ -123,17 +133,26 @@ class Bidirectional:
         step = DiscriminatorStep(
             self.judging, self.penalties, score, Batch(*cut.real), Batch(*cut.fakes[0]), progress, "0"
         )
-        targets = progress.generator("targets")
+        targets, told = progress.generator("targets"), dict[str, Tensor]()
+
+        def fooling(scores: tuple[Tensor, Tensor]) -> Tensor:
+            fooled = self.fool(*scores, targets)
+            if not self.matching:
+                return fooled
+            apart = self._match(pairs, progress)
+            told["generator.matching"] = apart.detach()
+            return fooled + apart
+
         if not self.simultaneous:
             update("discriminator", lambda: step.loss(*self.scores(cut, progress), targets), *step.further())
-            (fooled,) = update("generator", lambda: self.fool(*self.scores(pairs, progress), targets))
-            return {**step.reported(), "generator.loss": fooled}
+            (fooled,) = update("generator", lambda: fooling(self.scores(pairs, progress)))
+            return {**step.reported(), "generator.loss": fooled, **told}
 
         scores = functools.cache(lambda: self.scores(pairs, progress))
         values = update.together(
-            {"discriminator": lambda: step.loss(*scores(), targets), "generator": lambda: self.fool(*scores(), targets)}
+            {"discriminator": lambda: step.loss(*scores(), targets), "generator": lambda: fooling(scores())}
         )
-        return {**step.reported(), "generator.loss": values["generator"]}
+        return {**step.reported(), "generator.loss": values["generator"], **told}
 
     def _make_pairs(self, real: Batch, progress: Progress) -> Pairs:
         drawn = self._draw(progress, "latents").to(real.images.device, non_blocking=True)
@@ -187,6 +206,19 @@ class Bidirectional:
         """The loss of generator and encoder: the discriminator's, both labels flipped."""
         parts = [share * self.loss.discriminator(fake, real, random=random) for share, fake in self._shares(fakes)]
         return torch.stack(parts).sum()
+
+    def _match(self, pairs: Pairs, progress: Progress) -> Tensor:
+        """The weighted squared distance of mean features, of all processes together; it trains the generator alone."""
+        discriminator = self.networks["discriminator"]
+
+        def mean(images: Tensor, codes: Tensor) -> Tensor:
+            told = labels_for(discriminator, pairs.labels)
+            return discriminator.features(images, codes, told)[-1].flatten(1).float().mean(0)  # type: ignore[operator]
+
+        with torch.no_grad():
+            wanted = mean(*pairs.real)
+        own = wanted - mean(*pairs.fakes[0])
+        return self.matching * (own + (progress.mean(own.detach()) - own.detach())).square().sum()
 
     # --------------------------------------------------------------------------------------------------------- showing
 

@@ -11,7 +11,7 @@ running statistics of the discriminator's batch norms, which the classifier uses
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.discriminating import by_name
-from frugan.games import Batches, Classes, Order, Progress, Shipped, Update, Variant, settle
+from frugan.games import Batches, Classes, Loss, Order, Progress, Shipped, Update, Variant, settle
 from frugan.games._pair import Pair
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
@@ -97,6 +97,15 @@ class SemiSupervised:
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
         """One round: the discriminator on labelled, unlabelled and fake images, then the generator."""
+        return self.play(batches, progress, update, lambda real: [])
+
+    def play(
+        self, batches: Batches, progress: Progress, update: Update, regularise: Callable[[Tensor], list[Loss]]
+    ) -> dict[str, Tensor]:
+        """The same with further losses of the discriminator, which `regularise` gives for real images of this round.
+
+        These are the unlabelled ones; the labelled ones where nothing is learnt without labels.
+        """
         labelled = batches.take("labelled", self.pair.batch_size)
         labels, told = labels_of(labelled), dict[str, Tensor]()
 
@@ -109,7 +118,7 @@ class SemiSupervised:
             return found
 
         if not self.unsupervised:
-            update("discriminator", classifying)
+            update("discriminator", classifying, *regularise(labelled.images))
             return told
         real = batches.take("train", self.pair.batch_size)
         fake = self.pair.fake(real, progress, "latents")
@@ -123,7 +132,7 @@ class SemiSupervised:
             return self.unsupervised * step.loss(of_real, of_fake, progress.generator("targets"))
 
         further = [lambda price=price: self.unsupervised * price() for price in step.further()]
-        update("discriminator", classifying, adversarial, *further)
+        update("discriminator", classifying, adversarial, *further, *regularise(real.images))
         return told | step.reported() | self._train_generator(real, fake, batches, progress, update)
 
     def _train_generator(

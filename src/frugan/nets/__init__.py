@@ -97,7 +97,8 @@ class Attributes(Protocol):
         ...
 
     def features(self, images: Tensor, condition: Tensor | None = None) -> Sequence[Tensor]:
-        """Of an encoder: the activations ``[n, c, h, w]`` or ``[n, c]`` after each stage, first to last."""
+        """Of an encoder: the activations ``[n, c, h, w]`` or ``[n, c]`` after each stage, first to last. Of a joint
+        part, which is called with ``(images, vectors, condition)``, the last ones are of pairs."""
         ...
 
     def macs(self, input_shape: tuple[int, ...]) -> int:

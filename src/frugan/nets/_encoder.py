@@ -89,13 +89,23 @@ class Flatten(nn.Flatten):
 class _LastBack(Function):
     """The images as they are; their gradient in channels-last layout."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, images: Tensor) -> Tensor:
+    def forward(images: Tensor) -> Tensor:  # pyrefly: ignore
         return images.view_as(images)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyrefly: ignore
-        return grad.contiguous(memory_format=torch.channels_last)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
+        return (grad.contiguous(memory_format=torch.channels_last),)
+
+    @staticmethod
+    def jvp(ctx: Any, direction: Tensor) -> Tensor:  # pyrefly: ignore
+        return direction.view_as(direction)
 
 
 def check_images(images: Tensor, expected: ImageShape) -> None:

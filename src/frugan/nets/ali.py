@@ -131,11 +131,15 @@ class Joint(nn.Module):
         self.dropout = Dropout(before)
         self.heads = nn.ModuleDict({name: Convolution(size, count, (1, 1)) for name, count in outputs.items()})
 
-    def forward(self, images: Tensor, vectors: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+    def features(self, images: Tensor, vectors: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        """What is found in images alone, and what in pairs, before the heads' dropout."""
         check_images(images, self.image)
         check_vectors(vectors, self.vector)
         seen, told = self.of_images(images), self.of_vectors(self.entrance(vectors, condition)[:, :, None, None])
-        pairs = self.dropout(self.of_pairs(torch.cat([seen, told.to(seen.dtype)], dim=1)))
+        return [seen, self.of_pairs(torch.cat([seen, told.to(seen.dtype)], dim=1))]
+
+    def forward(self, images: Tensor, vectors: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+        pairs = self.dropout(self.features(images, vectors, condition)[-1])
         return {name: head(pairs).flatten(1) for name, head in self.heads.items()}
 
 

@@ -76,10 +76,15 @@ class Joint(nn.Module):
         self.second = Injected(first, entrance.channels, second, nn.LeakyReLU(0.2))
         self.heads = nn.ModuleDict({name: nn.Linear(second, size, bias=False) for name, size in outputs.items()})
 
-    def forward(self, images: Tensor, vectors: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+    def features(self, images: Tensor, vectors: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        """The activations after each layer before the heads."""
         check_images(images, self.image)
         check_vectors(vectors, self.vector)
-        hidden = self.second(self.first(images), self.entrance(vectors, condition))
+        first = self.first(images)
+        return [first, self.second(first, self.entrance(vectors, condition))]
+
+    def forward(self, images: Tensor, vectors: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+        hidden = self.features(images, vectors, condition)[-1]
         return {name: head(hidden) for name, head in self.heads.items()}
 
 

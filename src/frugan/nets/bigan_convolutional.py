@@ -78,13 +78,17 @@ class Joint(nn.Module):
         self.neck = Flatten()
         self.heads = nn.ModuleDict({name: nn.Linear(size, count, bias=False) for name, count in outputs.items()})
 
-    def forward(self, images: Tensor, vectors: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+    def features(self, images: Tensor, vectors: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        """The activations after each layer before the heads."""
         check_images(images, self.image)
         check_vectors(vectors, self.vector)
-        vectors, images = self.entrance(vectors, condition), self.first(images)
+        vectors, found = self.entrance(vectors, condition), [self.first(images)]
         for stage in self.hidden:
-            images = stage(images, vectors)
-        flat = self.neck(images)
+            found.append(stage(found[-1], vectors))
+        return found
+
+    def forward(self, images: Tensor, vectors: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+        flat = self.neck(self.features(images, vectors, condition)[-1])
         return {name: head(flat) for name, head in self.heads.items()}
 
 

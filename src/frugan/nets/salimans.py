@@ -48,7 +48,7 @@ class Noise(nn.Module):
 
 
 class Shift(nn.Module):
-    """Adds a learnt number to every unit of ``[n, units]``."""
+    """Adds a learnt number to every unit of ``[n, units]``, or to every map of ``[n, units, h, w]``."""
 
     def __init__(self, units: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Shift(nn.Module):
         return 0
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.shift
+        return x + self.shift.view(-1, *[1] * (x.dim() - 2))
 
 
 def decoder(

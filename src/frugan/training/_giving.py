@@ -33,6 +33,7 @@ def give(recipe: Recipe, parts: Parts) -> dict[str, dict[str, Any]]:
                 f"--init {name}={spec.init}: its {made.role} is a different network ({odd[0]} differs). Train with the "
                 "same recipe and family, or set the options of this network as they were there."
             )
+        _check_range(name, spec.init, made, parts)
         network.load_state_dict(state)
         if name in parts.averages:
             parts.averages[name].load_state_dict(network.state_dict())
@@ -58,6 +59,20 @@ def check(recipe: Recipe, folder: RunFolder, facts: Mapping[str, Any]) -> None:
                 f"{folder.path} was begun with the weights {about['hash']} in '{name}', but {now} has {actual}. Give "
                 "another --out, or leave --init out."
             )
+
+
+def _check_range(name: str, path: str, made: Any, parts: Parts) -> None:
+    """Raise UserError if a frozen network that sees images learnt them in another range than this run shows them in.
+
+    One that is trained on gets used to the new range.
+    """
+    theirs, mine = made.config.get("image_range"), list(parts.batches.image_range)
+    if made.role in ("encoder", "classifier") and name not in parts.trained() and theirs not in (None, mine):
+        raise UserError(
+            f"--init {name}={path}: it saw images in {theirs[0]:g} to {theirs[1]:g}, but this run's are in {mine[0]:g} "
+            f"to {mine[1]:g}. Set data.image_range=[{theirs[0]:g},{theirs[1]:g}], with a generator of this range, or "
+            f"train the {made.role} on images as they are here."
+        )
 
 
 def _opened(recipe: Recipe, name: str, path: str) -> Any:

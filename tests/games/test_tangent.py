@@ -1,0 +1,161 @@
+"""The tangent game: what its penalties train, what stays as it is, and what it refuses (tangent_ssl.md, section 6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from frugan import build, recipes, schedules, tangents
+from frugan.artefact import load
+from frugan.batch import ImageShape
+from frugan.data import Dataset
+from frugan.engine.loop import Parts, play
+from frugan.recipe import Recipe
+from frugan.registry import UserError
+from frugan.training import _giving, train
+
+SIDE, CLASSES = 8, 3
+IMAGES = torch.randint(0, 256, (60, 1, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+
+
+def recipe_of(**changes: Any) -> Recipe:
+    keys = {
+        "generator.width": 0.1, "discriminator.width": 0.1, "encoder.width": 0.1, "latents.size": 4, "data.size": SIDE,
+        "data.classes": CLASSES, "batch_size": 4, "precision": "float32", "kernels": "plain", "game.directions": 3,
+        "streams.labelled.even_limit": 6,
+    }
+    given = {key.replace("__", "."): value for key, value in changes.items()}
+    return recipes.find("tangent-mnist").with_changes({**keys, **given})
+
+
+def parts(**changes: Any) -> Parts:
+    shape = ImageShape(1, SIDE, SIDE)
+    data = Dataset("noise", "train", shape, IMAGES, torch.arange(60) % CLASSES, ("a", "b", "c"), "hash")
+    return build.parts(build.assemble(recipe_of(**changes)), {"train": data.masked(), "labelled": data.evenly(6)})
+
+
+def weights(network: Any) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_tangent_sheet_6_12_the_encoder_stays_as_it_is():
+    of = parts(game__along=1.0, game__everywhere=0.1)
+    before = weights(of.game.networks["encoder"])
+    play(of, rounds=2)
+    encoder = of.game.networks["encoder"]
+    assert same(before, weights(encoder))
+    assert all(weight.grad is None for weight in encoder.parameters())
+    assert not encoder.training
+    assert of.game.networks["discriminator"].training
+    told = of.means.take()
+    assert told["discriminator.along"] > 0
+    assert told["discriminator.everywhere"] > 0
+
+
+def test_each_penalty_trains_the_classifier_and_without_both_the_game_is_the_semi_supervised_one():
+    def trained(**changes: Any) -> dict[str, Tensor]:
+        of = parts(**changes)
+        play(of, rounds=2)
+        return weights(of.game.networks["discriminator"])
+
+    none = trained(game__along=0.0, game__everywhere=0.0)
+    assert not same(none, trained(game__along=10.0, game__everywhere=0.0))
+    assert not same(none, trained(game__along=0.0, game__everywhere=10.0))
+    plain = parts(game__along=0.0, game__everywhere=0.0)
+    plain.game = plain.game.inner
+    play(plain, rounds=2)
+    assert same(none, weights(plain.game.networks["discriminator"]))
+
+
+def test_the_supervised_twin_can_have_penalties_of_its_labelled_images():
+    of = parts(game__unsupervised=0, game__along=1.0)
+    assert "generator" not in of.game.shipped()
+    play(of, rounds=1)
+    assert of.means.take()["discriminator.along"] > 0
+
+
+def test_penalties_apply_in_one_of_so_many_rounds_and_count_as_often():
+    of = parts(game__along=1.0, game__everywhere=0.0, game__every=2)
+    game, paid = of.game, {}
+    images = torch.rand(4, 1, SIDE, SIDE)
+    price = game._price("along", images, None, paid)()
+    assert price.item() == pytest.approx(2 * paid["discriminator.along"].item())
+    asked: list[int] = []
+    weight = next(iter(game.networks["discriminator"].parameters()))
+    game._price = lambda *given: asked.append(1) or (lambda: 0 * weight.sum())
+    play(of, rounds=4)
+    assert len(asked) == 2
+
+
+def test_a_preview_moves_images_along_their_tangents():
+    of = parts()
+    first = {"train": of.batches.first("train", 4)}
+    encoder = of.game.networks["encoder"]
+    with torch.no_grad():
+        shown, columns = of.game.preview(of.game.networks, first, 0)
+    assert columns == 7
+    assert len(shown) == 7 * (2 * 3 + 1)  # three tangents of each of two images, and samples
+    real = first["train"].images
+    assert torch.equal(shown[3], real[0])
+    assert torch.equal(shown[7 * 3 + 3], real[1])
+    found = tangents.dominant(lambda seen: encoder(seen)["latents"], real[:1], 3).directions[0, 0]
+    torch.testing.assert_close(shown[4], (real[0] + 2 * found).clamp(real[:2].min(), real[:2].max()))
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({"game__on": "logit"}, "Did you mean 'logits'"), ({"game__along": -1.0}, "game.along=-1.0: give 0 or more"),
+    ({"game__directions": 0}, "game.directions=0"), ({"game__every": 0}, "game.every=0"),
+    ({"game__form": "stack"}, "Did you mean 'stacked'"), ({"encoder__labels": True}, "encoder.labels=false"),
+])  # fmt: skip
+def test_what_cannot_be_played_is_refused_in_words(options, said):
+    with pytest.raises(UserError, match=said):
+        parts(**options)
+
+
+def test_an_encoder_that_saw_images_in_another_range_is_refused(tmp_path):
+    np.savez(tmp_path / "noise.npz", images=IMAGES[:12, 0].numpy(), labels=np.arange(12) % CLASSES)
+    encoder = recipes.find("tangent-encoder-mnist").with_changes({
+        "generator.width": 0.02, "encoder.width": 0.1, "discriminator.width": 0.02, "latents.size": 4, "batch_size": 4,
+        "data.source": str(tmp_path / "noise.npz"), "data.size": SIDE, "precision": "float32", "kernels": "plain",
+    })
+    train(encoder, rounds=1, out=tmp_path / "encoder", device="cpu", quiet=True)
+    of = parts()
+    recipe = recipe_of().with_changes({"encoder.init": str(tmp_path / "encoder")})
+    _giving.give(recipe, of)
+    assert same(weights(load(tmp_path / "encoder", role="encoder").module), weights(of.game.networks["encoder"]))
+    of.batches.image_range = (-1.0, 1.0)
+    with pytest.raises(UserError, match=r"it saw images in 0 to 1, .* are in -1 to 1\. Set data\.image_range=\[0,1\]"):
+        _giving.give(recipe, of)
+
+
+def test_an_image_has_no_more_tangents_than_latents():
+    of = parts(game__directions=10)
+    assert of.game.directions == 4
+    play(of, rounds=1)
+
+
+def test_without_labels_and_with_fewer_labels_than_classes_it_says_what_to_do():
+    with pytest.raises(UserError, match=r"data\.classes=5"):
+        parts(data__classes=0)
+    of = parts()
+    of.batches.streams["labelled"] = of.batches.streams["labelled"].masked()
+    with pytest.raises(UserError, match="one class for each image"):
+        play(of, rounds=1)
+    data = Dataset("few", "train", ImageShape(1, SIDE, SIDE), IMAGES, torch.arange(60) % 3, ("a", "b", "c"), "hash")
+    with pytest.raises(UserError, match="even_limit=2"):
+        data.evenly(2)
+
+
+def test_tangent_sheet_6_11_the_learning_rate_rule():
+    player = recipes.find("tangent").players["discriminator"]
+    falling = schedules.find(player.schedule.name, **player.schedule.options)
+    rates = [player.learning_rate * falling(epoch, 1200) for epoch in (0, 800, 1000, 1199)]
+    assert rates == pytest.approx([3e-4, 3e-4, 1.5e-4, 7.5e-7])
