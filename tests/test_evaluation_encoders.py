@@ -11,6 +11,7 @@ import torch
 import frugan
 from frugan import data
 from frugan.artefact import load
+from frugan.batch import to_bytes
 from frugan.cache import cached_in
 from frugan.registry import UserError
 
@@ -72,3 +73,25 @@ def test_a_generator_without_an_encoder_is_refused_with_what_has_one(tmp_path):
     with pytest.raises(UserError, match=r"needs an encoder .* has none\. Evaluate .* such as 'bigan-mnist'"):
         frugan.evaluate(tmp_path / "fakes.npz", real=str(tmp_path / "real.npz"), metrics="reconstruction_ratio",
                         view="pixels")  # fmt: skip
+
+
+def test_an_encoder_of_finer_images_is_measured_by_the_finer_ones(tmp_path):
+    small = {
+        "data.size": 8, "data.finer": 2, "data.limit": 60, "batch_size": 10, "latents.size": 6,
+        "precision": "float32", "generator.channels": 2, "encoder.channels": 2, "discriminator.channels": 2,
+        "encoder.hidden": 4, "discriminator.hidden": 4,
+    }  # fmt: skip
+    with cached_in(tmp_path / "cache"):
+        run = frugan.train(
+            "bigbigan-mnist", data="glyphs:digits", images=40, out=tmp_path / "run", changes=small, observers=[]
+        )
+        values = frugan.evaluate(run.path, metrics=METRICS, view="pixels", count=60, reference="train", allow_few=METRICS)
+        generator, encoder = load(run.path), load(run.path, role="encoder")
+        assert (tuple(encoder.config["image"]), tuple(generator.config["image"])) == ((1, 16, 16), (1, 8, 8))
+        real = data.open_dataset("glyphs:digits", split="train", size=8, channels=1, limit=60, finer=2)
+    assert real.finer is not None and torch.equal(real.labels, real.finer.labels)
+    with torch.no_grad():
+        back = generator(torch.from_numpy(encoder.encode(real.finer.images.permute(0, 2, 3, 1).numpy())))
+    made = to_bytes(back, generator.module.image_range)
+    apart = (real.images.double() - made.double()).flatten(1).norm(dim=1).mean() / 255
+    assert values[0]["values"]["distance"] == pytest.approx(float(apart), rel=1e-5)

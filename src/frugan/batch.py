@@ -29,12 +29,14 @@ class ImageShape(NamedTuple):
 class Batch:
     """Images ``[count, channels, height, width]``, and labels ``[count]`` or ``[count, bits]`` if there are any.
 
-    `exclusive` are groups of bits, by number, of which an image has at most one.
+    `exclusive` are groups of bits, by number, of which an image has at most one. `finer` are the same images, larger,
+    where the data have them (`Data.finer`).
     """
 
     images: Tensor
     labels: Tensor | None = None
     exclusive: tuple[tuple[int, ...], ...] = ()
+    finer: Tensor | None = None
 
     @property
     def count(self) -> int:

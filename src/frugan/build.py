@@ -299,7 +299,7 @@ def _blueprint(recipe: Recipe, name: str, order: Order) -> Blueprint:
         )
     labels = order.condition is None and spec.labels
     return Blueprint(
-        order.part, spec, image_shape(recipe, order.stream), recipe.latents.size,
+        order.part, spec, image_shape(recipe, finer=order.finer), recipe.latents.size,
         {output: number(size) for output, size in order.outputs.items()} if order.outputs else None,
         recipe.data.classes if labels else number(order.condition), labels and not recipe.data.attributes,
         number(order.vector),
@@ -313,10 +313,11 @@ def needs_labels(recipe: Recipe) -> bool:
     return any(spec.labels for spec in recipe.networks.values()) or any(isinstance(size, Classes) for size in sizes)
 
 
-def image_shape(recipe: Recipe, stream: str | None = None) -> ImageShape:
-    """The shape that the images of this recipe are brought to, or those of one of its streams."""
-    wanted = recipe.data if stream is None else recipe.data_of(stream)
-    return ImageShape(wanted.channels, *wanted.sides)
+def image_shape(recipe: Recipe, *, finer: bool = False) -> ImageShape:
+    """The shape that the images of this recipe are brought to, or that of its finer images."""
+    times = recipe.data.finer if finer else 1
+    height, width = recipe.data.sides
+    return ImageShape(recipe.data.channels, times * height, times * width)
 
 
 def networks(recipe: Recipe) -> dict[str, tuple[nn.Module, convs.Layers]]:
@@ -342,7 +343,7 @@ def datasets(
         wanted = recipe.data_of(stream)
         sets[stream] = data.open_dataset(
             wanted.source, split=wanted.split, size=wanted.size, channels=wanted.channels, only=wanted.only,
-            limit=wanted.limit, even_limit=wanted.even_limit, limit_seed=wanted.limit_seed,
+            limit=wanted.limit, even_limit=wanted.even_limit, limit_seed=wanted.limit_seed, finer=wanted.finer,
             attributes=wanted.attributes, exclusive=wanted.exclusive, allow_unusable=allow_unusable, progress=progress,
         )
         if stream in variant.unlabelled:

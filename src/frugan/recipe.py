@@ -63,7 +63,8 @@ class Data(Checked):
     `exclusive` are groups of attributes of which an image has at most one (hair colours), those that other data have
     passed over; `balance` is ``"even"`` to draw every class or combination of attributes equally often; `image_range`
     is what the discriminator sees, the generator's own range if left out. `even_limit` keeps only so many images, as
-    equally many of each class as can be; which ones follows from `limit_seed`, never from the seed of a run.
+    equally many of each class as can be; which ones follows from `limit_seed`, never from the seed of a run. `finer` is
+    how many times as large an encoder sees them, in games that let it (`bidirectional_unary`).
     """
 
     source: str
@@ -79,6 +80,7 @@ class Data(Checked):
     balance: str | None = None
     even_limit: int | None = None
     limit_seed: int = 0
+    finer: Positive = 1
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -423,8 +425,6 @@ def _change(tree: dict[str, Any], path: list[str], value: Any, key: str, recipe:
                 f"'{key}' names one entry of a list, which cannot be set alone. Set the whole list "
                 f"'{'.'.join(path[:number])}' instead."
             )
-        if path[0] == "streams" and number == 1:
-            parent.setdefault(step, {})  # of which a recipe need not tell; `build` checks its name
         if step not in parent:
             raise UserError(f"The recipe '{recipe.name}' has no key '{key}'. {suggest(key, recipe.keys())}")
         parent = parent[step]

@@ -34,7 +34,7 @@ def config_of(run: RunFolder, images: int, role: str | None = None) -> dict[str,
             "architecture": blueprint.spec.architecture, "options": blueprint.spec.options,
             "labels": blueprint.spec.labels, "families": [asdict(rule) for rule in blueprint.spec.families],
         },
-        "image": list(build.image_shape(recipe)), "image_range": facts.get("image_range"),
+        "image": list(blueprint.image), "image_range": facts.get("image_range"),
         "latents": asdict(recipe.latents), "classes": trained_on["classes"],
         "averaged": shipped["averaged"] and shipped["network"] in recipe.averages, "images": images,
         "seed": recipe.seed, **_own_code_field(own_code(blueprint.spec, recipe.game.name)),
@@ -113,4 +113,5 @@ def where(wanted: Data) -> dict[str, Any]:
         return {}
     keys = ("source", "size", "channels", "only", "attributes", "limit")
     few = {} if wanted.even_limit is None else {"even_limit": wanted.even_limit, "limit_seed": wanted.limit_seed}
-    return {**{key: getattr(wanted, key) for key in keys}, **few}
+    finer = {} if wanted.finer == 1 else {"finer": wanted.finer}
+    return {**{key: getattr(wanted, key) for key in keys}, **few, **finer}

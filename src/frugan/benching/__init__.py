@@ -254,9 +254,13 @@ def _noise(recipe: Recipe, stream: str) -> Dataset:
         labels = torch.randint(2 if wanted.attributes else wanted.classes, shape, generator=draws)
         names = tuple(map(str, range(wanted.classes)))
     bits = labels is not None and labels.ndim == 2
-    return Dataset(
+    noise = Dataset(
         "noise", "train", image, images, labels, () if bits else names, "0" * 16, attributes=names if bits else ()
     )
+    if wanted.finer == 1:
+        return noise
+    larger = images.repeat_interleave(wanted.finer, 2).repeat_interleave(wanted.finer, 3)
+    return replace(noise, finer=replace(noise, images=larger, shape=build.image_shape(recipe, finer=True)))
 
 
 def _round(parts: Parts) -> Callable[[], object]:

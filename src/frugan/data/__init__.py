@@ -73,6 +73,7 @@ class Dataset:
         folder: of the pack, with its manifest; None for what was never packed.
         attributes: the bits' names, () where there are none.
         exclusive: groups of bits, by number, of which an image has at most one.
+        finer: the same images, larger, row by row; None if they were not asked for.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Dataset:
     folder: Path | None = None
     attributes: tuple[str, ...] = ()
     exclusive: tuple[tuple[int, ...], ...] = ()
+    finer: Dataset | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -130,6 +132,7 @@ class Dataset:
             classes=names,
             folder=None,
             content_hash=content_hash([images.numpy()], labels[kept], images.shape),
+            finer=None if self.finer is None else self.finer.only(classes),
         )
 
     def evenly(self, count: int, seed: int = 0) -> Dataset:
@@ -177,6 +180,7 @@ class Dataset:
             labels=kept,
             folder=None,
             content_hash=content_hash([images.numpy()], kept.numpy(), images.shape),
+            finer=None if self.finer is None else self.finer.evenly(count, seed),
         )
 
     def masked(self) -> Dataset:
@@ -263,6 +267,7 @@ def open_dataset(
     limit: int | None = None,
     even_limit: int | None = None,
     limit_seed: int = 0,
+    finer: int = 1,
     allow_unusable: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -281,6 +286,7 @@ def open_dataset(
             attribute of this source are ignored.
         limit: use at most this many images: a random choice, but always the same one.
         even_limit: use so many images, as equally many of each class as can be; `limit_seed` says which.
+        finer: also read the images at so many times `size`, which must then be given (`Dataset.finer`).
         allow_unusable: go on where more than 5 % of the images cannot be used.
         cache: folder instead of ``$FRUGAN_CACHE`` or ``~/.cache/frugan``.
         progress: called now and then while packing, with the images done and the total.
@@ -310,6 +316,16 @@ def open_dataset(
         attributes=names,
         exclusive=groups_of(packed.name, packed.attributes, names, exclusive),
     )
+    if finer > 1:
+        if wanted.size is None:
+            raise UserError(f"data.finer={finer}: give a size too, of which the finer images have so many times as much.")
+        height, width = wanted.size
+        larger = open_dataset(
+            source, split=split, size=(finer * height, finer * width), channels=channels, only=only,
+            attributes=attributes, limit=limit, allow_unusable=allow_unusable, cache=cache, progress=progress,
+        )  # fmt: skip
+        assert len(larger) == len(whole)  # whether an image can be used does not depend on the size
+        whole = dataclasses.replace(whole, finer=larger)
     return whole if even_limit is None else whole.evenly(even_limit, limit_seed)
 
 

@@ -137,9 +137,13 @@ class Batches:
         return known[1]
 
     def _read(self, dataset: Dataset, numbers: Tensor) -> Batch:
-        images = self._moved(dataset.images.index_select(0, numbers)).contiguous(memory_format=self._format)
         labels = None if dataset.labels is None else self._moved(dataset.labels.index_select(0, numbers))
-        return Batch(from_bytes(images, self.image_range), labels, dataset.exclusive)
+        finer = None if dataset.finer is None else self._floats(dataset.finer, numbers)
+        return Batch(self._floats(dataset, numbers), labels, dataset.exclusive, finer)
+
+    def _floats(self, dataset: Dataset, numbers: Tensor) -> Tensor:
+        images = self._moved(dataset.images.index_select(0, numbers)).contiguous(memory_format=self._format)
+        return from_bytes(images, self.image_range)
 
     def _moved(self, values: Tensor) -> Tensor:
         if self.device.type == "cpu":

@@ -217,8 +217,7 @@ class Order:
             ("encoder", "teacher"). Left out, what makes images is a generator and what judges them a discriminator.
         like: a network of the recipe. This one is built like it, and has a player and an average of its own with the
             same settings. So the recipe describes one member, and the game's options say how large a population is.
-        stream: the stream whose images an encoder sees, at their own size, where ``streams.NAME.size`` says another one
-            than ``data.size``. Left out, the network makes or sees images of ``data.size``.
+        finer: whether the network sees images as large as `Batch.finer` (``data.finer`` times ``data.size``).
     """
 
     part: str
@@ -227,7 +226,7 @@ class Order:
     vector: Size | None = None
     role: str = ""
     like: str | None = None
-    stream: str | None = None
+    finer: bool = False
 
     def __post_init__(self) -> None:
         if not self.role:

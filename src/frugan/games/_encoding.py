@@ -11,7 +11,6 @@ from torch.nn import functional
 from frugan.batch import Batch
 from frugan.games import Progress, labels_for
 from frugan.latents import Latents
-from frugan.registry import UserError
 
 COLUMNS, ROWS = 8, 3
 
@@ -36,31 +35,26 @@ def sample(networks: Mapping[str, nn.Module], latents: Latents, like: Batch, see
 def preview(networks: Mapping[str, nn.Module], latents: Latents, real: Batch, seed: int) -> tuple[Tensor, int]:
     """Rows of real images, each with a row of their reconstructions G(E(x)) below it; then as many rows of samples.
 
-    Of an encoder of means and deviations, the reconstructions of its means. Real images that are larger than what the
-    generator makes are shown at its size.
+    Of an encoder of means and deviations, the reconstructions of its means.
     """
-    encoder = networks["encoder"]
+    encoder, seen = networks["encoder"], as_encoded(real)
     columns = min(COLUMNS, real.count)
     shown = columns * min(ROWS, real.count // columns)
-    codes = encoder(real.images, labels_for(encoder, real.labels))["latents"]
+    codes = encoder(seen, labels_for(encoder, real.labels))["latents"]
     made = generate(networks, codes, real.labels)
-    seen = reduced(real.images, made)
-    rows = [row for pair in zip(seen[:shown].split(columns), made[:shown].split(columns), strict=True)
+    rows = [row for pair in zip(real.images[:shown].split(columns), made[:shown].split(columns), strict=True)
             for row in pair]  # fmt: skip
     return torch.cat([*rows, sample(networks, latents, real, seed)[:shown]]), columns
 
 
-def reduced(images: Tensor, like: Tensor) -> Tensor:
-    """Images at the height and width of `like`, each pixel the mean of a square of theirs.
+def as_encoded(real: Batch) -> Tensor:
+    """Real images as the encoder sees them: the finer ones, if there are any."""
+    return real.images if real.finer is None else real.finer
 
-    Raises UserError if they are not larger by a whole number.
-    """
-    if images.shape[2:] == like.shape[2:]:
-        return images
-    (height, width), (wanted, wide) = images.shape[2:], like.shape[2:]
-    if height % wanted or width % wide:
-        raise UserError(
-            f"The encoder's images have {height} x {width} pixels, and those that are made {wanted} x {wide}. Give "
-            f"streams.train.size a multiple of data.size, e.g. {2 * wanted}."
-        )
-    return functional.avg_pool2d(images, (height // wanted, width // wide))
+
+def as_judged(real: Batch) -> Tensor:
+    """Real images as the discriminator sees them: of finer ones, each pixel is the mean of a square of theirs."""
+    if real.finer is None:
+        return real.images
+    times = real.finer.shape[2] // real.images.shape[2]
+    return functional.avg_pool2d(real.finer, times)

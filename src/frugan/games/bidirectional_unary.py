@@ -9,9 +9,9 @@ maximises that of fake ones. s_x cannot teach the encoder, nor s_z the generator
 Each score is a switch. Without s_x and s_z this is BiGAN with a hinge loss. The game without an encoder, s_x alone, is
 `adversarial`.
 
-Encoder and generator are two players, so their learning rates differ as the recipe says. The real images may be larger
-than those that are made (``streams.train.size=64`` beside ``data.size=32``): the encoder sees them as they are, the
-discriminator's network of images sees means of their pixels, 2 x 2 in this example.
+Encoder and generator are two players, so their learning rates differ as the recipe says. The encoder may see finer images
+than those that are made and judged: with ``data.finer=2`` it sees them at twice the size, and the discriminator sees
+means of 2 x 2 of the same pixels.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.discriminating import DiscriminatorStep, by_name, check_steps
 from frugan.games import Batches, LatentSize, Order, Progress, Shipped, Update, Variant, labels_for, settle
-from frugan.games._encoding import drawn_around, generate, preview, reduced, sample
+from frugan.games._encoding import as_encoded, as_judged, drawn_around, generate, preview, sample
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
@@ -153,11 +153,11 @@ class BidirectionalUnary:
         drawn = drawn.to(real.images.device, non_blocking=True)
         fakes = generate(self.networks, drawn, real.labels)
         codes = self._encode(real, progress, turn)
-        return Pairs((reduced(real.images, fakes), codes), (fakes, drawn), real.labels)
+        return Pairs((as_judged(real), codes), (fakes, drawn), real.labels)
 
     def _encode(self, real: Batch, progress: Progress, turn: int) -> Tensor:
         encoder = self.networks["encoder"]
-        found = encoder(real.images, labels_for(encoder, real.labels))
+        found = encoder(as_encoded(real), labels_for(encoder, real.labels))
         if not self.stochastic:
             return found["latents"]
         deviations = softplus(found["raw_deviations"].clamp(max=WIDEST))
@@ -260,7 +260,7 @@ def order(
     outputs = {"latents": LatentSize()} | ({"raw_deviations": LatentSize()} if stochastic else {})
     scores = dict.fromkeys(_scores(image_score, latent_score, pair_score), 1)
     return {
-        "generator": Order("decoder"), "encoder": Order("encoder", outputs, role="encoder", stream="train"),
+        "generator": Order("decoder"), "encoder": Order("encoder", outputs, role="encoder", finer=True),
         "discriminator": Order("joint", scores, vector=LatentSize()),
     }
 

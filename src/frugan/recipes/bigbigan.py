@@ -9,7 +9,7 @@ The paper's networks are far larger, and its training code was not published. Ea
     a smaller generator                 generator.channels=16       the discriminator keeps its width
     another generator                   generator.architecture=dcgan generator.options='{"channels": 64}'
     the encoder's rate, ten times       players.encoder.learning_rate=2e-3
-    an encoder that sees more           streams.train.size=64       twice data.size; 128 for bigbigan-64
+    an encoder that sees finer images   data.finer=2                twice the size that is made and judged
     another encoder                     encoder.channels=128 encoder.blocks=3 encoder.reversible=true
     steps of the discriminator          game.discriminator_steps=4
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,15 @@ class Images:
     batches: Callable[[], Iterator[torch.Tensor]]
     dataset: Dataset | None = None
     rows: torch.Tensor | None = None
+
+    @property
+    def finer(self) -> Images:
+        """The same images as large as an encoder sees them: the data's finer ones, if there are any."""
+        if self.dataset is None or self.dataset.finer is None:
+            return self
+        images, rows = self.dataset.finer.images, self.rows
+        chosen = images if rows is None else images[rows]
+        return replace(self, dataset=None, rows=None, batches=lambda: iter(chosen.split(1024)))
 
 
 def draw_places(images: Sized, count: int, skip: int = 0) -> torch.Tensor:
@@ -129,7 +138,7 @@ class Fakes:
             import torch
 
             start = 0
-            for pixels in real.batches():
+            for pixels in real.finer.batches():
                 labels = None if real.labels is None else real.labels[start : start + len(pixels)]
                 start += len(pixels)
                 latents = torch.from_numpy(encode(encoder, pixels, labels))
@@ -165,7 +174,13 @@ class Fakes:
 
 
 def encode(encoder: Encoder, pixels: torch.Tensor, labels: torch.Tensor | None, kind: str = "encoded") -> Any:
-    """What an encoder finds in bytes ``[n, c, h, w]`` (or its last stage, of the kind "hidden"): ``[n, size]``."""
+    """What an encoder finds in bytes ``[n, c, h, w]`` (or its last stage, of the kind "hidden"): ``[n, size]``.
+
+    For an encoder of finer images, those that were made are enlarged by repeating their pixels.
+    """
+    times = encoder.config["image"][1] // pixels.shape[2]
+    if times > 1:
+        pixels = pixels.repeat_interleave(times, 2).repeat_interleave(times, 3)
     look = encoder.hidden if kind == "hidden" else encoder.encode
     return look(pixels.permute(0, 2, 3, 1).numpy(), labels=labels_for(encoder.module, labels))
 

@@ -96,7 +96,7 @@ def open_reals_of(wanted: Data, reference: str | None) -> Reals:
     """Open the images of a recipe's data. Raises UserError if they do not exist."""
     options: dict[str, Any] = {
         "size": wanted.size, "channels": wanted.channels, "only": wanted.only, "attributes": wanted.attributes,
-        "allow_unusable": True,
+        "finer": wanted.finer, "allow_unusable": True,
     }  # fmt: skip
     train = data.open_dataset(
         wanted.source, split=wanted.split, limit=wanted.limit, even_limit=wanted.even_limit,
@@ -116,6 +116,7 @@ def describe_data(about: Mapping[str, Any]) -> Data:
         channels=about["channels"], limit=about["limit"],
         split=about["split"], only=tuple(about["only"]), attributes=tuple(about.get("attributes", ())),
         even_limit=about.get("even_limit"), limit_seed=about.get("limit_seed", 0),
+        finer=about.get("finer", 1),
     )  # fmt: skip
 
 

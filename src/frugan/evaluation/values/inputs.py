@@ -153,7 +153,8 @@ class MetricInputs:
 
             assert self.encoder is not None  # else the metric was refused
             found, start = [], 0
-            for pixels in self.read_parts(images):
+            finer = images.finer
+            for pixels in self.read_parts(images) if finer is images else finer.batches():
                 labels = None if images.labels is None else images.labels[start : start + len(pixels)]
                 start += len(pixels)
                 found.append(torch.from_numpy(encode(self.encoder, pixels, labels, kind)))
