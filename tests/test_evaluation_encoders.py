@@ -85,11 +85,14 @@ def test_an_encoder_of_finer_images_is_measured_by_the_finer_ones(tmp_path):
         run = frugan.train(
             "bigbigan-mnist", data="glyphs:digits", images=40, out=tmp_path / "run", changes=small, observers=[]
         )
-        values = frugan.evaluate(run.path, metrics=METRICS, view="pixels", count=60, reference="train", allow_few=METRICS)
+        values = frugan.evaluate(
+            run.path, metrics=METRICS, view="pixels", count=60, reference="train", allow_few=METRICS
+        )
         generator, encoder = load(run.path), load(run.path, role="encoder")
         assert (tuple(encoder.config["image"]), tuple(generator.config["image"])) == ((1, 16, 16), (1, 8, 8))
         real = data.open_dataset("glyphs:digits", split="train", size=8, channels=1, limit=60, finer=2)
-    assert real.finer is not None and torch.equal(real.labels, real.finer.labels)
+    assert real.finer is not None
+    assert torch.equal(real.labels, real.finer.labels)
     with torch.no_grad():
         back = generator(torch.from_numpy(encoder.encode(real.finer.images.permute(0, 2, 3, 1).numpy())))
     made = to_bytes(back, generator.module.image_range)

@@ -206,7 +206,7 @@ def test_bigbigan_sheet_5_fact_7_a_finer_encoder_and_means_of_its_pixels():
     means = seen["encoder"].unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
     torch.testing.assert_close(seen["discriminator"], means, atol=1e-6, rtol=0)
     play(made, rounds=1)
-    images, columns = made.game.preview(made.game.networks, {"train": real}, 0)
+    images, _ = made.game.preview(made.game.networks, {"train": real}, 0)
     assert images.shape[1:] == (1, 8, 8)
     assert torch.equal(images[:4], real.images)
 

@@ -9,9 +9,9 @@ maximises that of fake ones. s_x cannot teach the encoder, nor s_z the generator
 Each score is a switch. Without s_x and s_z this is BiGAN with a hinge loss. The game without an encoder, s_x alone, is
 `adversarial`.
 
-Encoder and generator are two players, so their learning rates differ as the recipe says. The encoder may see finer images
-than those that are made and judged: with ``data.finer=2`` it sees them at twice the size, and the discriminator sees
-means of 2 x 2 of the same pixels.
+Encoder and generator are two players, so their learning rates differ as the recipe says. The encoder may see finer
+images than those that are made and judged: with ``data.finer=2`` it sees them at twice the size, and the discriminator
+sees means of 2 x 2 of the same pixels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much nearer things lie to what was made of them than to what was made of others, as a ratio."""
+"""Rows in pairs: how much nearer things lie to what was made of them than to others; and rows with their classes."""
 
 from __future__ import annotations
 
@@ -38,3 +38,10 @@ def ratio_of_distances(metric: str, named: dict[str, Tensor]) -> dict[str, float
         "ratio": float(ratio), "standard_error": float(spread), "distance": float(own.mean()),
         "distance_of_others": float(foreign.mean()),
     }  # fmt: skip
+
+
+def check_classes(metric: str, name: str, labels: Tensor | None, count: int) -> None:
+    """Raise UserError, in the name of `metric`, unless there is one class for each of so many rows."""
+    if labels is None or labels.shape != (count,):
+        shape = "missing" if labels is None else f"{list(labels.shape)}"
+        raise UserError(f"{metric}: '{name}' are {shape}. It needs one class for each of {count} images.")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from frugan.metrics import Metric
 from frugan.metrics._neighbours import in_float64, nearest
-from frugan.registry import UserError
+from frugan.metrics._rows import check_classes
 
 NAME = "nearest_neighbour"
 
@@ -32,12 +32,8 @@ def compute(
 
     Raises UserError if labels are missing or not one an image, or features are not finite.
     """
-    for name, labels, count in (
-        ("real_labels", real_labels, len(real_encoded)), ("held_out_labels", held_out_labels, len(held_out_encoded)),
-    ):  # fmt: skip
-        if labels is None or labels.shape != (count,):
-            shape = "missing" if labels is None else f"{list(labels.shape)}"
-            raise UserError(f"{NAME}: '{name}' are {shape}. It needs one class for each of {count} images.")
+    check_classes(NAME, "real_labels", real_labels, len(real_encoded))
+    check_classes(NAME, "held_out_labels", held_out_labels, len(held_out_encoded))
 
     def accuracy(real: Tensor, held_out: Tensor) -> float:
         centres, points = (in_float64(NAME, "real", one.cpu().float().flatten(1)) for one in (real, held_out))
