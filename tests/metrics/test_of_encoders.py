@@ -1,4 +1,4 @@
-"""Metrics of generators with an encoder: reconstruction_ratio, latent_ratio, nearest_neighbour."""
+"""Metrics of generators with an encoder: reconstruction_ratio, latent_ratio, nearest_neighbour, linear_probe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from frugan.metrics import Need, find, latent_ratio, nearest_neighbour, of_encoders, parse_need, reconstruction_ratio
+from frugan.metrics import (
+    Need,
+    find,
+    latent_ratio,
+    linear_probe,
+    nearest_neighbour,
+    of_encoders,
+    parse_need,
+    reconstruction_ratio,
+)
 from frugan.registry import UserError
 
 
@@ -74,3 +83,54 @@ def test_a_metric_says_that_it_needs_an_encoder():
     assert parse_need("reconstructed_pixels") == Need("reconstructed", "pixels")
     assert all(of_encoders(find(name)) for name in ("reconstruction_ratio", "latent_ratio", "nearest_neighbour"))
     assert not of_encoders(find("fid"))
+
+
+def probed(width: int = 6, count: int = 300, classes: int = 3) -> dict[str, Tensor]:
+    """Features of classes that overlap, of unequal scales, one of them constant; for `linear_probe`."""
+    random = torch.Generator().manual_seed(0)
+    scales = torch.tensor([1.0, 10, 0.1, 3, 1, 0])[:width]
+    middles = torch.randn(classes, width, generator=random)
+
+    def draw(of: int) -> tuple[Tensor, Tensor]:
+        labels = torch.arange(of) % classes
+        return (middles[labels] + torch.randn(of, width, generator=random)) * scales + 5, labels
+
+    (real, labels), (held_out, asked) = draw(count), draw(200)
+    return {"real_hidden": real, "real_encoded": real[:, :2], "real_labels": labels, "held_out_hidden": held_out,
+            "held_out_encoded": held_out[:, :2], "held_out_labels": asked}  # fmt: skip
+
+
+def test_a_linear_probe_is_the_logistic_regression_of_scikit_learn():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    given = probed()
+    values = linear_probe.compute(**given)
+    for kind, name in (("hidden", "accuracy"), ("encoded", "accuracy_latents")):
+        real, held_out = given[f"real_{kind}"].double(), given[f"held_out_{kind}"].double()
+        kept = real.std(0) > 0
+        mean, spread = real.mean(0)[kept], real.std(0, correction=0)[kept]
+        order = torch.randperm(300, generator=torch.Generator().manual_seed(0))
+        fitted, chosen = order[:240], order[240:]
+        rows, asked = (real[:, kept] - mean) / spread, (held_out[:, kept] - mean) / spread
+        scores = {}
+        for c in linear_probe.STRENGTHS:
+            model = linear_model.LogisticRegression(C=c, tol=1e-10, max_iter=10_000)
+            model.fit(rows[fitted], given["real_labels"][fitted])
+            scores[c] = model.score(rows[chosen], given["real_labels"][chosen])
+        best = max(scores, key=lambda c: scores[c])
+        model = linear_model.LogisticRegression(C=best, tol=1e-10, max_iter=10_000).fit(rows, given["real_labels"])
+        assert values[name] == pytest.approx(model.score(asked, given["held_out_labels"]), abs=1e-9)
+        if kind == "hidden":
+            assert values["c"] == best
+    assert values["accuracy"] > values["accuracy_latents"] > 0.4
+    share = values["accuracy"]
+    assert values["standard_error"] == pytest.approx((share * (1 - share) / 200) ** 0.5)
+
+
+def test_a_linear_probe_of_noise_is_at_chance_and_its_faults_are_told():
+    given = probed()
+    noise = {name: torch.randn_like(rows) for name, rows in given.items() if rows.is_floating_point()}
+    assert abs(linear_probe.compute(**{**given, **noise})["accuracy"] - 1 / 3) < 0.12
+    with pytest.raises(UserError, match=r"linear_probe: 'held_out_labels' are missing\. It needs one class for"):
+        linear_probe.compute(**{**given, "held_out_labels": None})
+    with pytest.raises(UserError, match="linear_probe: some features are not finite"):
+        linear_probe.compute(**{**given, "real_hidden": given["real_hidden"] / 0})

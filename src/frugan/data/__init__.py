@@ -318,7 +318,7 @@ def open_dataset(
     )
     if finer > 1:
         if wanted.size is None:
-            raise UserError(f"data.finer={finer}: give a size too, e.g. size=32: finer images are so many times as large.")
+            raise UserError(f"data.finer={finer}: give a size too, such as size=32; finer images are larger by this.")
         height, width = wanted.size
         larger = open_dataset(
             source, split=split, size=(finer * height, finer * width), channels=channels, only=only,
