@@ -69,6 +69,8 @@ def tiny(noise: Path) -> Callable[[str], Recipe]:
             options = small.making if network in makers else small.judging
             if spec.families:  # whose rules name the blocks
                 options = {option: value for option, value in options.items() if option != "blocks"}
+            if "attention" not in spec.options:
+                options = {option: value for option, value in options.items() if option != "attention"}
             keys |= {f"{network}.{option}": value for option, value in options.items()}
             if spec.options.get("normalisation") == "virtual_batch_norm":
                 keys[f"{network}.reference"] = 4

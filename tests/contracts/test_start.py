@@ -149,7 +149,7 @@ def swappable(name: str, part: str, family: str) -> dict[str, tuple[nn.Module, L
     torch.manual_seed(0)
     layers = Layers([("*", convs.find(family))])
     # Spectral norm divides every piece by its own size, whatever it starts with.
-    options = {"normalisation": "none"} if name == "biggan" else {}
+    options = {"normalisation": "none"} if nets.options(name, part).get("normalisation") == "spectral" else {}
     network = nets.find(name).part(part)(ImageShape(3, 32, 32), *given, layers, width=0.25, **options)
     built = {part.role: part for part in network.modules() if hasattr(part, "role")}
     return {choice.role: (built[choice.role], choice) for choice in layers.choices}

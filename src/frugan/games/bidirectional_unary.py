@@ -217,7 +217,7 @@ def _scores(image_score: bool, latent_score: bool, pair_score: bool) -> list[str
         taught = "encoder" if image_score else "generator" if latent_score else "encoder and generator"
         raise UserError(
             f"With these scores nothing would teach the {taught}. Give game.pair_score=true, or both "
-            "game.image_score=true and game.latent_score=true; a GAN without an encoder is game=adversarial."
+            "game.image_score=true and game.latent_score=true. For a GAN without an encoder take biggan-small."
         )
     switched = {"score": pair_score, "score_of_images": image_score, "score_of_vectors": latent_score}
     return [name for name, on in switched.items() if on]
