@@ -190,7 +190,7 @@ def test_a_deterministic_encoder_and_uniform_latents():
 
 
 def test_bigbigan_sheet_5_fact_9_the_encoder_has_a_rate_of_its_own():
-    made = parts(players__encoder__learning_rate=2e-3)
+    made = parts(players__encoder__learning_rate=5e-3)
     rates = {name: player.optimiser.param_groups[0]["lr"] for name, player in made.update.players.items()}
     assert rates["encoder"] == pytest.approx(10 * rates["generator"])
 

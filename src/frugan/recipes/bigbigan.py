@@ -8,7 +8,7 @@ The paper's networks are far larger, and its training code was not published. Ea
     uniform latents                     latents.distribution=uniform game.stochastic=false encoder.bounded='["latents"]'
     a smaller generator                 generator.channels=16       the discriminator keeps its width
     another generator                   generator.architecture=dcgan generator.options='{"channels": 64}'
-    the encoder's rate, ten times       players.encoder.learning_rate=2e-3
+    the encoder's rate, ten times       players.encoder.learning_rate=2e-3   5e-3 for bigbigan-mnist
     an encoder that sees finer images   data.finer=2                twice the size that is made and judged
     another encoder                     encoder.channels=128 encoder.blocks=3 encoder.reversible=true
     steps of the discriminator          game.discriminator_steps=4
