@@ -30,7 +30,7 @@ LEVELS = {
     2: ["nets", "surgery", "costs", "fusing", "views", "discriminating"],  # know records of level 1, no family
     1: [
         "convs", "losses", "penalties", "augment", "optimisers", "schedules", "data", "classifying", "latents",
-        "intervals", "pictures", "kernels", "webpage",
+        "intervals", "linear", "pictures", "kernels", "webpage",
         "owncode", "tangents",
     ],  # leaves
     0: [
