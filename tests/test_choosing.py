@@ -17,6 +17,7 @@ from frugan.engine.run import RunFolder
 from frugan.recipe import Recipe, from_run, to_dict
 from frugan.registry import UserError
 from frugan.training import _minutes, choosing, resolve, train
+from frugan.training.arguments import TrainingArguments
 
 TINY = {"generator.width": 0.0625, "discriminator.width": 0.0625, "precision": "float32"}
 CPU = torch.device("cpu")
@@ -210,3 +211,19 @@ def test_minutes_beside_named_arms_are_refused():
 
     with pytest.raises(UserError, match="--equal 300s"):
         compare(["mnist"], families=("standard", "depthwise"), minutes=5, quiet=True)
+
+
+def test_keys_are_typed_without_a_recipe(monkeypatch):
+    from frugan import training
+    from frugan.cli import main
+
+    asked: list[dict[str, Any]] = []
+
+    def instead(**given: Any) -> None:
+        asked.append(given)
+
+    instead.record = TrainingArguments  # type: ignore[attr-defined]
+    monkeypatch.setattr(training, "train", instead)
+    main(["train", "--data", "photos", "data.size=32", "batch_size=8"])
+    assert "recipe" not in asked[0]
+    assert asked[0]["changes"] == {"data.size": 32, "batch_size": 8}

@@ -37,6 +37,7 @@ def config_of(run: RunFolder, images: int, role: str | None = None) -> dict[str,
         "image": list(blueprint.image), "image_range": facts.get("image_range"),
         "latents": asdict(recipe.latents), "classes": trained_on["classes"],
         "averaged": shipped["averaged"] and shipped["network"] in recipe.averages, "images": images,
+        **({} if recipe.minutes is None else {"minutes": recipe.minutes}),
         "seed": recipe.seed, **_own_code_field(own_code(blueprint.spec, recipe.game.name)),
         **({"given": _hashes(facts["given"])} if facts.get("given") else {}),
         "data": {

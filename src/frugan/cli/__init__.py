@@ -14,7 +14,7 @@ import tyro
 from tyro.conf import DisallowNone, FlagCreatePairsOff
 
 from frugan import stopping, terminal
-from frugan.cli._arguments import options_last
+from frugan.cli._arguments import is_key, options_last
 from frugan.cli._checking import check
 from frugan.cli._comparing import compare, demo, plan
 from frugan.cli._judging import bench, cost, evaluate, print_first_lines, report
@@ -27,6 +27,7 @@ from frugan.registry import UserError
 _EXAMPLES = """
 
 A first run, without any download:   frugan demo
+A folder of your own pictures:       frugan train --data photos/ --minutes 20
 The same by hand:                    frugan train mnist --data glyphs --images 60k --out runs/first
 Twins, side by side:                 frugan compare mnist --families standard,factorised --data glyphs --out runs/twins
 """
@@ -104,9 +105,10 @@ def _dispatch(given: list[str], own_process: bool) -> None:
                 config=(FlagCreatePairsOff, DisallowNone),
             )
     except SystemExit as stop:
-        if verb == "train" and stop.code in (0, None) and {"-h", "--help"} & set(rest) and not rest[0].startswith("-"):
+        helped = stop.code in (0, None) and bool({"-h", "--help"} & set(rest))
+        if verb == "train" and helped and not (rest[0].startswith("-") or is_key(rest[0])):
             print_keys(rest)
-        if verb == "evaluate" and stop.code in (0, None) and {"-h", "--help"} & set(rest):
+        if verb == "evaluate" and helped:
             print_first_lines()
         if verb == "export" and stop.code in (0, None) and {"-h", "--help"} & set(rest):
             print_targets()

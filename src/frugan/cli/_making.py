@@ -20,6 +20,7 @@ from frugan.cli._arguments import (
     Text,
     Trust,
     Value,
+    is_key,
     key_values,
     listed,
     print_json,
@@ -31,9 +32,11 @@ from frugan.registry import UserError
 
 @reads("frugan.training.train", without=("quiet",))
 def train(**given: Any) -> None:
-    """Train a recipe. To continue a run that was stopped, type the same command again."""
+    """Train a recipe; without one, what suits the images of --data. To continue a run, type the same command again."""
     from frugan.training import train as run
 
+    if is_key(given.get("recipe") or ""):  # no recipe is named, so the first key=value stands in its place
+        given["changes"] = {**key_values([given.pop("recipe")]), **given.get("changes", {})}
     run(**given)
 
 

@@ -182,11 +182,11 @@ class MeasurementOfFakes:
             numbers = self._against(self.reals)
         else:
             numbers = metric.compute(**self.inputs.gather(metric, self.sets(metric)), **self._options(metric))
-        generator = self.fakes.generator
+        config = {} if self.fakes.generator is None else self.fakes.generator.config
         return {
             "metric": metric.name, "values": numbers, "headline": metric.headline, "better": metric.better,
-            "images": None if generator is None else generator.config["images"], "protocol": protocol,
-            "floor": self.floor(metric),
+            "images": config.get("images"), **({"minutes": config["minutes"]} if "minutes" in config else {}),
+            "protocol": protocol, "floor": self.floor(metric),
         }  # fmt: skip
 
     def _against(self, statistics: Statistics) -> dict[str, float]:
