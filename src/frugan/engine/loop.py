@@ -149,7 +149,7 @@ def play(
             if looking:
                 # Rounds show as many images each; so a number of rounds is a budget in images, too.
                 budget = images if images is not None else int(limit * clock.images / clock.rounds)
-                moment = _moment(parts, newest, budget)
+                moment = moment_of(parts, newest, budget)
                 try:
                     for observer in looking:
                         observer.look(moment)
@@ -227,7 +227,8 @@ def play_round(parts: Parts) -> dict[str, Tensor]:
     return scalars | norms
 
 
-def _moment(parts: Parts, scalars: Mapping[str, float], budget: int) -> Moment:
+def moment_of(parts: Parts, scalars: Mapping[str, float], budget: int) -> Moment:
+    """The run between two rounds, for looking at; `scalars` are the means to show."""
     clock = parts.clock
     return Moment(
         clock.images, clock.rounds, clock.seconds, budget, scalars, parts.game, parts.game.networks, parts.averaged()

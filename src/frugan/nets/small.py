@@ -22,10 +22,11 @@ from frugan.nets._choices import halvings
 from frugan.nets._condition import Entrance, Table, check_labels
 from frugan.nets._decoder import Decoder
 from frugan.nets._encoder import Flatten, check_images
-from frugan.nets._initialise import initialise
+from frugan.nets._initialise import initialise, rules
 from frugan.registry import UserError
 
-KERNEL = 4
+KERNEL, RULE = 4, "dcgan"
+"""Of every layer, and the rule for first weights."""
 
 
 def _widths(stages: int, channels: int, most: int, width: float) -> list[int]:
@@ -57,7 +58,7 @@ def decoder(
             layers.up("output" if last else f"up.{number}", before, after, KERNEL, bias=last),
         ]  # fmt: skip
     network = Decoder(image, latents, entrance, nn.Sequential(*body, nn.Tanh()))
-    initialise(network, "dcgan")
+    initialise(network, RULE)
     return network
 
 
@@ -82,6 +83,9 @@ class ProjectingEncoder(nn.Module):
         self.flatten = Flatten()
         self.heads = nn.ModuleDict({name: nn.Linear(maps * places, size) for name, size in outputs.items()})
         self.table = Table(classes, maps) if classes else None
+        initialise(self, RULE)
+        if self.table is not None:
+            rules.find(RULE).draw(self.table.rows)
 
     def features(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
         """The maps after each stage, first to last; labels change none of them."""
@@ -125,9 +129,7 @@ def encoder(
     for number, after in enumerate(widths):
         built.append(layers.down("stem" if number == 0 else f"down.{number - 1}", before, after, KERNEL))
         before = after
-    network = ProjectingEncoder(image, outputs, classes, built, before, height * width_)
-    initialise(network, "dcgan")
-    return network
+    return ProjectingEncoder(image, outputs, classes, built, before, height * width_)
 
 
 variant = Architecture("small", decoder=decoder, encoder=encoder)

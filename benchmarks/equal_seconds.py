@@ -1,0 +1,143 @@
+"""Recipes at equal seconds on one data set: the Fréchet distance against seconds of training, as lines and a plot.
+
+    python benchmarks/equal_seconds.py --data portraits --limit 500 --seconds 150 small dcgan-64 "small batch_size=8"
+
+Each arm is a recipe's name with values as key=value. Seconds are those of the processor in rounds alone, with one
+thread: neither other work on the machine nor looking counts. At each look 1,000 images of the averaged generator are
+compared with held-out ones (2,000 at most), in the view `classifier` of the data that --judge names, at 32 pixels. Only
+values of one judge and one data set may be compared. Every finished run is appended to --results, one JSON line each;
+--plot draws what stands there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frugan import build, data, kernels, memory, metrics, recipes, views
+from frugan.batch import Batch, to_bytes
+from frugan.engine.loop import Parts, moment_of, play_round
+from frugan.pictures import save_grid
+from frugan.recipe import Recipe, parse_value
+from frugan.resizing import area
+
+SIDE, COUNT, MOST = 32, 1000, 2000
+LOOKS = (15, 30, 60, 100, 150, 200, 300, 450, 600, 900, 1200)
+
+
+def recipe_of(arm: str, asked: argparse.Namespace, seed: int) -> Recipe:
+    """The recipe that an arm names, on the data of this benchmark."""
+    name, *keys = arm.split()
+    changes = {key: parse_value(value) for key, _, value in (one.partition("=") for one in keys)}
+    recipe = recipes.find(name)
+    wanted = replace(
+        recipe.data, source=asked.data, size=asked.size, channels=asked.channels, limit=asked.limit, classes=0
+    )
+    return replace(recipe, data=wanted, seed=seed).with_changes(changes)
+
+
+def features(view: views.View, images: Tensor) -> Tensor:
+    """Features of bytes ``[n, c, h, w]`` of any size, as the judge sees them."""
+    images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+    if images.shape[2:] != (SIDE, SIDE):
+        images = area(images.float(), SIDE, SIDE)
+    return torch.cat([view.features(part) for part in images.split(256)])
+
+
+def run(arm: str, asked: argparse.Namespace, seed: int, view: views.View, real: Tensor) -> dict[str, Any]:
+    """Train one arm for so many seconds, and look at it now and then."""
+    recipe = recipe_of(arm, asked, seed)
+    assembly, sets = build.assemble(recipe), build.datasets(recipe)
+    mode = kernels.resolve(recipe.kernels, assembly.device, recipe.whole_rounds)
+    parts = build.parts(assembly, sets, kernels=mode)
+    for network in parts.trained().values():
+        network.train()
+    looks = [seconds for seconds in LOOKS if seconds < asked.seconds] + [asked.seconds]
+    curve, spent = [], 0.0
+    for look in looks:
+        while spent < look:
+            began = time.process_time()
+            play_round(parts)
+            spent += time.process_time() - began
+        made = sampled(parts, recipe)
+        value = metrics.find("fid").compute(real=real, fake=features(view, made))["fid"]
+        curve.append({"seconds": look, "rounds": parts.clock.rounds, "images": parts.clock.images, "fid": value})
+        print(f"{arm}, seed {seed}: {curve[-1]}", flush=True)
+        if asked.pictures:
+            save_grid(made[:32], asked.pictures / f"{asked.name}-{arm.replace(' ', '-')}-{seed}-{look:g}.png", 8, 1)
+    counts = {name: sum(one.numel() for one in net.parameters()) for name, net in parts.game.networks.items()}
+    return {"data": asked.name, "arm": arm, "seed": seed, "parameters": counts, "curve": curve}
+
+
+def sampled(parts: Parts, recipe: Recipe) -> Tensor:
+    """`COUNT` images as the run would ship them, as bytes."""
+    moment, made = moment_of(parts, {}, recipe.budget), []
+    like = Batch(parts.batches.first(next(iter(parts.game.streams)), 64).images, None)
+    for number in range(-(-COUNT // 64)):
+        made.append(to_bytes(moment.sample(like, 1000 + number), parts.batches.image_range))
+    return torch.cat(made)[:COUNT]
+
+
+def plot(results: Path, path: Path) -> None:
+    """One panel for each data set: FID against seconds, a line for each arm and seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    sets, arms = (list(dict.fromkeys(line[key] for line in lines)) for key in ("data", "arm"))
+    figure, panels = pyplot.subplots(1, len(sets), figsize=(4.2 * len(sets), 3.6), squeeze=False)
+    for panel, name in zip(panels[0], sets, strict=True):
+        for line in lines:
+            if line["data"] == name:
+                points = [(one["seconds"], one["fid"]) for one in line["curve"]]
+                panel.plot(*zip(*points, strict=True), color=f"C{arms.index(line['arm'])}", label=line["arm"])
+        panel.set(title=name, xlabel="seconds of training, one thread", ylabel="FID", yscale="log")
+        known = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+        panel.legend(known.values(), known.keys(), fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("arms", nargs="*", help='recipes, e.g. small "dcgan-64 batch_size=16"')
+    parser.add_argument("--data", default="portraits")
+    parser.add_argument("--name", help="the data's name in results (their source if left out)")
+    parser.add_argument("--judge", default="cifar10", help="labelled data, of 32 pixels, whose classifier is the view")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--channels", type=int, default=3)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--seconds", type=float, default=150.0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--results", type=Path, default=Path("equal_seconds.jsonl"))
+    parser.add_argument("--pictures", type=Path, help="a folder for 32 images of each look")
+    parser.add_argument("--plot", type=Path, help="draw the results to this file, and train nothing")
+    asked = parser.parse_args()
+    asked.name = asked.name or asked.data
+    if asked.plot:
+        plot(asked.results, asked.plot)
+        return
+    memory.keep()
+    torch.set_num_threads(1)
+    view = views.build("classifier", dataset=data.open_dataset(asked.judge, size=SIDE, channels=3, limit=20_000))
+    held_out = data.open_dataset(asked.data, split="test", size=asked.size, channels=asked.channels, limit=MOST)
+    real = features(view, held_out.images)
+    for seed in asked.seeds:
+        for arm in asked.arms:
+            line = run(arm, asked, seed, view, real)
+            with asked.results.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()
