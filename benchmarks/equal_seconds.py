@@ -29,7 +29,7 @@ from frugan.recipe import Recipe, parse_value
 from frugan.resizing import area
 
 SIDE, COUNT, MOST = 32, 1000, 2000
-LOOKS = (15, 30, 60, 100, 150, 200, 300, 450, 600, 900, 1200)
+LOOKS = (30, 60, 100, 150, 200, 300, 450, 600, 900, 1200)
 
 
 def recipe_of(arm: str, asked: argparse.Namespace, seed: int) -> Recipe:
