@@ -67,14 +67,47 @@ class Generator(TrainedNetwork):
         wanted = self.condition(count, labels)
         module = self.module if truncation is None else self.under(truncation)
         for start in range(0, count, CHUNK):
-            latents = self.latents.rows(start, CHUNK, seed, truncation).to(self.device)
-            chunk = None
-            if wanted is not None:
-                part = wanted[start : start + CHUNK]
-                chunk = torch.cat([part, part.new_zeros(CHUNK - len(part), *part.shape[1:])]).to(self.device)
-            with torch.no_grad():
-                images = module(latents, chunk) if chunk is not None else module(latents)
-            yield to_bytes(images, self.image_range)[: count - start].cpu()
+            latents = self.latents.rows(start, CHUNK, seed, truncation)
+            yield self._chunk(module, latents, None if wanted is None else wanted[start : start + CHUNK], count - start)
+
+    def images_of(
+        self, latents: Tensor, labels: Any = None, truncation: float | None = None
+    ) -> np.ndarray[Any, Any]:
+        """The images of given latents ``[count, size]``: bytes ``[count, height, width, channels]``.
+
+        Those of `Latents.rows` give the same bytes as `sample`.
+
+        Args:
+            labels: as of `sample`.
+            truncation: under which the latents were drawn. The latents stay as they are; see `sample` for its norms.
+
+        Raises UserError for latents of another size, and as `sample` does.
+        """
+        import numpy as np
+
+        if latents.ndim != 2 or latents.shape[1] != self.latents.size:
+            raise UserError(
+                f"The latents have the shape {list(latents.shape)}, but this generator takes [count, "
+                f"{self.latents.size}]."
+            )
+        wanted = self.condition(len(latents), labels)
+        module = self.module if truncation is None else self.under(truncation)
+        made = [torch.empty(0, *self.config["image"], dtype=torch.uint8)]
+        for start in range(0, len(latents), CHUNK):
+            part = None if wanted is None else wanted[start : start + CHUNK]
+            made.append(self._chunk(module, latents[start : start + CHUNK].float(), part, len(latents) - start))
+        return np.ascontiguousarray(torch.cat(made).permute(0, 2, 3, 1).numpy())
+
+    def _chunk(self, module: nn.Module, latents: Tensor, labels: Tensor | None, count: int) -> Tensor:
+        """The first `count` images of up to 32 latents: bytes on the CPU. The rest of a whole chunk is computed too."""
+
+        def whole(rows: Tensor) -> Tensor:
+            return torch.cat([rows, rows.new_zeros(CHUNK - len(rows), *rows.shape[1:])]).to(self.device)
+
+        given = (whole(latents),) if labels is None else (whole(latents), whole(labels))
+        with torch.no_grad():
+            images = module(*given)
+        return to_bytes(images, self.image_range)[:count].cpu()
 
     def shown(self, number: int, truncation: float | None = None) -> Tensor:
         """A batch of images to measure batch norm statistics on, a different one for each number."""
