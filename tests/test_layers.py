@@ -21,7 +21,7 @@ LEVELS = {
     7: [
         "training", "evaluation", "comparison", "costing", "benching", "reporting", "translating", "checking",
         "exporting",
-        "labelling", "explore",
+        "labelling", "explore", "probing",
     ],  # verbs
     6: ["artefact"],  # a shipped network, alive again
     5: ["blueprint", "build", "recipes"],  # names become objects here, and only here

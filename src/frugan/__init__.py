@@ -8,6 +8,7 @@ The public names, imported when first used so that ``frugan --help`` does not wa
     check(file, ...)         whether own code keeps the contracts             Recipe: what a run is made of
     classify(run, images)    what a shipped classifier says of images
     export(run, to, ...)     what a run ships, as a file for other software
+    probe(run, ...)          what a run's discriminator or encoder has learnt
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from frugan.evaluation import evaluate
     from frugan.exporting import export
     from frugan.labelling import classify
+    from frugan.probing import probe
     from frugan.recipe import Recipe
     from frugan.surgery import swap
     from frugan.training import train
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "check", "classify", "compare", "cost", "evaluate", "export", "load", "swap", "train"]
+__all__ = ["Recipe", "check", "classify", "compare", "cost", "evaluate", "export", "load", "probe", "swap", "train"]
 
 _HOMES = {
     "train": "frugan.training",
@@ -38,13 +40,14 @@ _HOMES = {
     "classify": "frugan.labelling",
     "export": "frugan.exporting",
     "load": "frugan.artefact",
+    "probe": "frugan.probing",
     "swap": "frugan.surgery",
     "cost": "frugan.costs",
     "Recipe": "frugan.recipe",
 }
 _AXES = {
     "convs", "nets", "games", "metrics", "views", "data", "recipes", "losses", "penalties", "augment", "optimisers",
-    "schedules", "owncode", "exporting",
+    "schedules", "owncode", "exporting", "explore",
 }  # fmt: skip
 
 

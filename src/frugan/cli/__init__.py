@@ -14,10 +14,11 @@ import tyro
 from tyro.conf import DisallowNone, FlagCreatePairsOff
 
 from frugan import stopping, terminal
+from frugan.cli import _exploring
 from frugan.cli._arguments import is_key, options_last
 from frugan.cli._checking import check
 from frugan.cli._comparing import compare, demo, plan
-from frugan.cli._judging import bench, cost, evaluate, print_first_lines, report
+from frugan.cli._judging import bench, cost, evaluate, print_first_lines, probe, report
 from frugan.cli._making import check_export, classify, export, print_targets, sample, train, translate
 from frugan.cli._reading import with_arguments
 from frugan.cli._recipes import print_keys, recipes
@@ -34,14 +35,23 @@ Twins, side by side:                 frugan compare mnist --families standard,fa
 
 VERBS: dict[str, Callable[..., None]] = {
     "demo": demo, "recipes": recipes, "train": train, "sample": sample, "translate": translate, "classify": classify,
-    "evaluate": evaluate, "compare": compare, "plan": plan, "report": report, "cost": cost, "bench": bench,
-    "check": check,
-    "export": export, "check-export": check_export,
+    "evaluate": evaluate, "probe": probe, "compare": compare, "plan": plan, "report": report, "cost": cost,
+    "bench": bench, "check": check, "export": export, "check-export": check_export,
 }
 DATA_VERBS: dict[str, Callable[..., None]] = {
     "list": data_list, "show": data_show, "check": data_check, "pack": data_pack,
     "convert-weights": data_convert_weights,
 }
+EXPLORE_VERBS: dict[str, Callable[..., None]] = {
+    "grid": _exploring.grid, "walk": _exploring.walk, "arithmetic": _exploring.arithmetic,
+    "directions": _exploring.directions, "truncation": _exploring.truncation, "project": _exploring.project,
+    "film": _exploring.film,
+}
+GROUPS = {
+    "explore": (EXPLORE_VERBS, "Latent experiments: grid, walk, arithmetic, directions, truncation, project, film."),
+    "data": (DATA_VERBS, "Sources of images: list, show, check, pack."),
+}
+"""Verbs that have verbs of their own, and their line in the list of all."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,8 +82,8 @@ def _told(error: OSError) -> str:
 
 def _dispatch(given: list[str], own_process: bool) -> None:
     verbs, prog = VERBS, "frugan"
-    if given[:1] == ["data"]:
-        verbs, prog, given = DATA_VERBS, "frugan data", given[1:]
+    if given and given[0] in GROUPS:
+        verbs, prog, given = GROUPS[given[0]][0], f"frugan {given[0]}", given[1:]
     if not given or given[0] in ("-h", "--help"):
         _print_verbs(verbs, prog)
         return
@@ -86,7 +96,7 @@ def _dispatch(given: list[str], own_process: bool) -> None:
     if verb not in verbs:
         from frugan.registry import suggest
 
-        raise UserError(f"There is no verb '{verb}'. {suggest(verb, [*verbs, *(['data'] if verbs is VERBS else [])])}")
+        raise UserError(f"There is no verb '{verb}'. {suggest(verb, [*verbs, *(GROUPS if verbs is VERBS else [])])}")
     if own_process and not {"-h", "--help"} & set(rest):
         from frugan import memory
 
@@ -121,7 +131,7 @@ def _print_verbs(verbs: dict[str, Callable[..., None]], prog: str) -> None:
         print("Small, fast, honestly compared GAN image generators.\n")
     listed = {verb: (function.__doc__ or "").strip().splitlines()[0] for verb, function in verbs.items()}
     if verbs is VERBS:
-        listed["data"] = "Sources of images: list, show, check, pack."
+        listed |= {group: line for group, (_, line) in GROUPS.items()}
     for verb, line in listed.items():
         print(f"  {verb:16} {line}")
     print(f"\n{prog} VERB --help says more." + (_EXAMPLES if verbs is VERBS else ""))

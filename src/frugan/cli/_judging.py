@@ -1,4 +1,4 @@
-"""Verbs that judge what was made: ``evaluate``, ``cost``, ``bench``, ``report``."""
+"""Verbs that judge what was made: ``evaluate``, ``probe``, ``cost``, ``bench``, ``report``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from frugan.cli._arguments import (
     Keys,
     Names,
     Number,
+    Run,
     Text,
     Trust,
     key_values,
@@ -24,6 +25,7 @@ from frugan.cli._arguments import (
     tell,
 )
 from frugan.cli._reading import reads
+from frugan.registry import UserError
 
 
 @reads("frugan.evaluation.evaluate", without=("batch_size", "view_seed", "progress"))
@@ -52,6 +54,53 @@ def evaluate(*, json: Json = False, **given: Any) -> None:
         print_json(values)
     else:
         _print_values(values)
+
+
+
+def probe(
+    run: Run, *, data: Text = None, only: Names = None, attribute: Text = None, network: Text = None,
+    features: Names = None, classifier: Annotated[str, arg(metavar="NAME")] = "svm",
+    per_class: Annotated[str, arg(metavar="N,N,...")] = "10,100,1000", draws: int = 5, seed: int = 0,
+    out: File = None, device: Text = None, json: Json = False, code: Code = (), trust_code: Trust = False,
+    overwrite: Flag = False,
+) -> None:
+    """Tell how well classes can be told by what a run's discriminator or encoder sees, from few labels and from many.
+
+    Beside it stand an untrained network of the same shape, and the pixels themselves.
+
+    Args:
+        run: A run folder.
+        data: Labelled images, as for train. If left out: the run's own data. Others show what carries over.
+        only: Classes to probe with, with commas. If left out: all.
+        attribute: For data with attributes: the one to tell.
+        network: Which network of the run. If left out: its discriminator, or its encoder if that needs latents too.
+        features: layers (all of them, pooled to 4 x 4), hidden (the last one) or an output's name, with commas. If left
+            out: a discriminator's layers, or an encoder's outputs and last layer.
+        classifier: svm, logistic, or nearest (the class of the nearest image).
+        per_class: How many labelled images of each class, with commas; all for all of them.
+        draws: How many random choices of these images to average.
+        seed: Decides the choices.
+        out: Also write everything to this FILE.json.
+        device: cpu, cuda ... If left out: the best that this machine has.
+        overwrite: Replace what is at OUT.
+    """
+    from frugan.probing import probe as measure
+
+    if out is not None and out.suffix != ".json":
+        raise UserError(f"--out {out}: give the name of a FILE.json.")
+    if out is not None and out.exists() and not overwrite:
+        raise UserError(f"{out} exists; give another --out, or --overwrite.")
+    found = measure(
+        run, data=data, only=listed(only) or (), attribute=attribute, network=network, features=listed(features) or (),
+        classifier=classifier, per_class=listed(per_class) or (), draws=draws, seed=seed, device=device, code=code,
+        trust_code=trust_code, announce=tell,
+    )
+    if out is not None:
+        found.save(out)
+    if json:
+        print_json(found.as_dict())
+    else:
+        found.show()
 
 
 

@@ -1,0 +1,71 @@
+"""What a projection is given: images of files or sources, and the encoder of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from frugan import data
+from frugan.artefact import Encoder, Generator, open_shipped
+from frugan.engine.run import RunFolder
+from frugan.explore.projecting import ENCODER, SEARCH
+from frugan.registry import UserError, suggest
+
+
+def open_encoder(run: Path, by: str | None, device: str = "cpu") -> Encoder | None:
+    """The encoder that a run ships, unless a search is asked for.
+
+    Raises UserError if an encoder is asked for and there is none.
+    """
+    if by not in (None, ENCODER, SEARCH):
+        raise UserError(f"--by {by}: {suggest(by, (ENCODER, SEARCH))}")
+    folder = RunFolder(run)
+    ships = folder.exists() and ENCODER in folder.read_json(folder.facts)["shipped"]
+    if by == ENCODER and not ships:
+        raise UserError(f"{run} ships no encoder, so latents must be searched: --by search.")
+    return open_shipped(run, role=ENCODER, device=device) if ships and by != SEARCH else None
+
+
+def read(
+    sources: Sequence[str], generator: Generator, count: int, split: str | None = None, *, resize: bool = False
+) -> Any:
+    """The images of files, folders or sources in the generator's shape: bytes ``[n, height, width, channels]``.
+
+    Raises UserError if there are none, one cannot be read, or a file has another size and `resize` is False.
+    """
+    import numpy as np
+
+    channels, height, width = generator.config["image"]
+    if not sources:
+        raise UserError("No images were given. Name files, folders or a source: frugan explore project RUN IMAGES.")
+    pixels = []
+    for source in sources:
+        for one in islice(data.read_images(source, size=(height, width), channels=channels, split=split), count):
+            if one.pixels is None:
+                raise UserError(f"{one.path} cannot be used: {one.reason}")
+            if not resize:
+                _check_size(source, one.path, height, width)
+            pixels.append(one.pixels)
+    return np.stack(pixels[:count]).transpose(0, 2, 3, 1)
+
+
+def _check_size(source: str, name: str, height: int, width: int) -> None:
+    """Raise UserError for a file of another size; images of named sources have no files of their own."""
+    from PIL import Image
+
+    place = Path(source).expanduser()
+    path = place if place.is_file() else place / name
+    if not path.is_file():
+        return
+    try:
+        with Image.open(path) as file:
+            found = file.size
+    except OSError:
+        return  # not a file of one image
+    if found != (width, height):
+        raise UserError(
+            f"{path} has {found[0]} x {found[1]} pixels, but this generator makes {width} x {height}. Give images of "
+            "that size, or --resize."
+        )

@@ -1,0 +1,97 @@
+"""Judges: they tell the labels of generated images, so that exemplars can be chosen by what they show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from frugan import data, views
+from frugan.artefact import Generator
+from frugan.classifying import likeliest
+from frugan.data import Dataset
+from frugan.engine.run import RunFolder
+from frugan.explore.samples import Samples
+from frugan.recipe import Data, from_run
+from frugan.registry import UserError, suggest
+from frugan.views import View
+
+NOT = "not "
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """A view that knows classes or attributes, with their names."""
+
+    view: View
+    names: tuple[str, ...]
+
+    def bits(self, samples: Samples) -> Tensor:
+        """Which labels the images of samples have: bool ``[count, names]``; of classes, one each."""
+        images = torch.from_numpy(samples.images()).permute(0, 3, 1, 2)
+        logs = views.extract(self.view, images).log_probabilities
+        assert logs is not None  # it knows classes or attributes
+        told = likeliest(logs, attributes=self.view.attributes > 0)
+        if self.view.attributes:
+            return told.bool()
+        return torch.nn.functional.one_hot(told, len(self.names)).bool()
+
+    def check(self, labels: Iterable[str]) -> None:
+        """Raise UserError for a label that it does not know."""
+        for label in labels:
+            name = label.removeprefix(NOT)
+            if name not in self.names:
+                raise UserError(f"There is no label '{name}' in these data. {suggest(name, self.names)}")
+
+    def having(self, bits: Tensor, labels: Sequence[str]) -> Tensor:
+        """Which rows of `bits` have all of these labels ("not glasses" is one too): bool ``[count]``."""
+        found = torch.ones(len(bits), dtype=torch.bool)
+        for label in labels:
+            has = bits[:, self.names.index(label.removeprefix(NOT))]
+            found &= ~has if label.startswith(NOT) else has
+        return found
+
+
+def open_judge(
+    generator: Generator, run: Path, source: str | None = None, *, seed: int = 0, device: str = "cpu",
+    announce: Callable[[str], None] | None = None,
+) -> Judge:
+    """The view `classifier`, trained on the labelled data of a run, or of `source`, in the generator's image shape.
+
+    Its weights are kept in the cache. Another seed gives another net, that learnt from other images.
+
+    Raises UserError if the data have no labels, or are not known.
+    """
+    dataset = _data_of(generator, run, source)
+    names = dataset.attributes or dataset.classes
+    if dataset.labels is None or len(names) < 2:
+        raise UserError(
+            f"{dataset.title} has no labels, so no image can be chosen by one. Choose by the numbers of frugan explore "
+            "grid, or give labelled data of the same kind: --data SOURCE."
+        )
+    view = views.build("classifier", dataset=dataset, device=device, announce=announce, seed=seed)
+    return Judge(view, tuple(names))
+
+
+def _data_of(generator: Generator, run: Path, source: str | None) -> Dataset:
+    channels, height, width = generator.config["image"]
+    if source is not None:
+        return data.open_dataset(source, size=(height, width), channels=channels, allow_unusable=True)
+    about = generator.config["data"]
+    if RunFolder(run).exists():
+        recipe = from_run(RunFolder(run))
+        wanted = recipe.data
+    elif "source" in about:
+        wanted = Data(
+            source=about["source"], size=about["size"], channels=about["channels"], only=tuple(about["only"]),
+            attributes=tuple(about["attributes"]),
+        )
+    else:
+        raise UserError(f"{run} does not say where its data {about['title']} are. Give them: --data SOURCE.")
+    return data.open_dataset(
+        wanted.source, split=wanted.split, size=(height, width), channels=channels, only=wanted.only,
+        attributes=wanted.attributes, allow_unusable=True,
+    )

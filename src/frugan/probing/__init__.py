@@ -1,0 +1,234 @@
+"""Probing: what a run's discriminator or encoder has learnt, by how well a linear classifier tells classes with it.
+
+The protocol is DCGAN's (Radford, Metz and Chintala 2016, arXiv 1511.06434, section 5; the released SVHN code): the
+activations of every convolution layer, max-pooled to 4 x 4 and put in one row, an L2-SVM on them, C chosen on images
+that neither teach nor judge it. The same is done with the raw pixels and with an untrained network of the same shape,
+which any learning has to beat: random features are far from chance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frugan import owncode
+from frugan.owncode import Code
+from frugan.registry import UserError, suggest
+
+if TYPE_CHECKING:
+    from frugan.data import Dataset
+    from frugan.probing._networks import Judging
+    from frugan.probing._protocol import Measured
+
+ALL = "all"
+TOLD_EVERY = 10.0
+"""Seconds between two lines that say how far the probe is."""
+
+
+@dataclass(frozen=True)
+class Probing:
+    """What a probe found.
+
+    Attributes:
+        protocol: how it was measured: run, data, parts, classifier, draws, seed.
+        measured: one for each kind of features and number of labels.
+    """
+
+    protocol: dict[str, Any]
+    measured: tuple[Measured, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "protocol": self.protocol,
+            "measured": [
+                {**dataclasses.asdict(one), "accuracy": one.accuracy, "deviation": one.deviation}
+                for one in self.measured
+            ],
+        }
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.as_dict(), indent=2) + "\n")
+
+    def show(self) -> None:
+        """Print a table: a row for each kind of features, a column for each number of labels."""
+        from rich.console import Console
+        from rich.table import Table
+
+        counts = list(dict.fromkeys(one.per_class for one in self.measured))
+        told = self.protocol
+        table = Table(
+            title=f"{told['classifier']} on features of {told['run']} after {told['images']:,} images: right on "
+            f"{told['test']}, in %",
+            title_justify="left", box=None, pad_edge=False,
+        )
+        table.add_column("features")
+        table.add_column("numbers", justify="right")
+        for count in counts:
+            table.add_column("all labels" if count is None else f"{count:,} per class", justify="right")
+        for name in dict.fromkeys(one.features for one in self.measured):
+            of = {one.per_class: one for one in self.measured if one.features == name}
+            cells = [
+                f"{100 * of[count].accuracy:.2f}"
+                + ("" if len(of[count].accuracies) == 1 else f" ± {100 * of[count].deviation:.2f}")
+                for count in counts
+            ]
+            table.add_row(name, f"{next(iter(of.values())).width:,}", *cells)
+        Console().print(table)
+        print(f"±: standard deviation over {told['draws']} draws of labels. Learnt from {told['train']}.")
+
+
+def probe(
+    run: str | Path, *, data: str | None = None, only: Sequence[str | int] = (), attribute: str | None = None,
+    network: str | None = None, features: Sequence[str] = (), classifier: str = "svm",
+    per_class: Sequence[int | str] = (10, 100, 1000), draws: int = 5, seed: int = 0, device: str | None = None,
+    code: Code | None = None, trust_code: bool = False, announce: Callable[[str], None] | None = None,
+) -> Probing:
+    """Train linear classifiers on what a network of a run says of images, and on pixels, and judge them.
+
+    Args:
+        run: a run folder; an artefact has no discriminator.
+        data: labelled images to probe with, a source as for ``--data``; those of the run if left out. Other data than
+            those of the run show whether what was learnt carries over.
+        only: classes to probe with, by name or number; all if left out.
+        attribute: of data with attributes, the one that is to be told.
+        network: which of the run's networks that look at images; its discriminator if left out.
+        features: some of "layers" (all of them, pooled), "hidden" (the last one) and the network's outputs. If left
+            out: the layers of a discriminator, the outputs and the last layer of an encoder.
+        classifier: "svm", "logistic", or "nearest" for the class of the nearest image.
+        per_class: how many labelled images of each class the classifier learns from; "all" for all.
+        draws: so many random choices of these images are averaged.
+        announce: called with a line now and then that says how far it is.
+
+    Raises UserError if the run, the network, its weights or labels are missing, or there are too few images.
+    """
+    from frugan.engine.precision import choose_device
+    from frugan.probing import _features
+    from frugan.probing._networks import open_network
+    from frugan.probing._protocol import CLASSIFIERS, CS, NEAREST, divide, measure
+
+    if classifier not in CLASSIFIERS:
+        raise UserError(f"There is no classifier '{classifier}' for a probe. {suggest(classifier, CLASSIFIERS)}")
+    counts = [_count(one) for one in per_class]
+    if not counts or draws < 1:
+        raise UserError(f"per_class={list(per_class)}, draws={draws}: give at least one number of each.")
+    owncode.load_of(run, code, trust_code=trust_code)
+    judging = open_network(Path(run), network, str(choose_device(device)))
+    wanted = tuple(features) or _usual(judging)
+    train, test = _open(judging, data, only, attribute)
+    parts = divide(train, test, seed)
+    for count in counts:
+        parts.draw(count, seed)  # before anything is looked at
+    looks: dict[str, _features.Look] = {}
+    for what in wanted:
+        for module, name in ((judging.trained, judging.name), (judging.untrained, f"{judging.name}, untrained")):
+            looks[f"{name}: {what}"] = _features.look_by(
+                module, what, judging.image_range, f"The network '{judging.name}' of {run}"
+            )
+    looks[_features.PIXELS] = _features.look_at_pixels
+    for module in (judging.trained, judging.untrained):
+        _features.settle_norms(module, train.images, parts.learning, judging.image_range)
+
+    rows = sum(len(parts.learning) if count is None else draws * count * len(train.classes) for count in counts)
+    done = _teller(announce, len(looks) * rows)
+    measured = [
+        one for name, look in looks.items()
+        for one in measure(name, look, parts, counts, classifier=classifier, draws=draws, seed=seed, done=done)
+    ]
+    protocol = {
+        "run": str(run), "recipe": judging.recipe.name, "images": judging.images, "network": judging.name,
+        "train": train.title, "test": (test or train).title, "classes": list(train.classes),
+        "learning": len(parts.learning), "validation": len(parts.validation), "judging": len(parts.judging),
+        "classifier": classifier, "cs": [] if classifier == NEAREST else list(CS), "draws": draws, "seed": seed,
+        "image": list(judging.shape),
+    }  # fmt: skip
+    return Probing(protocol, tuple(measured))
+
+
+def _count(given: int | str) -> int | None:
+    """How many of each class; None for all."""
+    if given == ALL:
+        return None
+    try:
+        count = int(given)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise UserError(f"--per-class {given}: give numbers of 1 or more, or all, e.g. 10,100,all.")
+    return count
+
+
+def _usual(judging: Judging) -> tuple[str, ...]:
+    from frugan.games import DISCRIMINATOR
+    from frugan.probing._features import HIDDEN, LAYERS
+
+    if judging.role == DISCRIMINATOR:
+        return (LAYERS,)
+    return (*getattr(judging.trained, "outputs", {}), HIDDEN)
+
+
+def _open(
+    judging: Judging, source: str | None, only: Sequence[str | int], attribute: str | None
+) -> tuple[Dataset, Dataset | None]:
+    """The labelled images to learn from, and those to judge by if the source has test images."""
+    from frugan import data
+    from frugan.games import find
+
+    channels, height, width = judging.shape
+    own = judging.recipe.data_of(find(judging.recipe.game.name).streams[0])
+    chosen, classes = (own.source, tuple(only) or own.only) if source is None else (source, tuple(only))
+    attributes = () if attribute is None else (attribute,)
+
+    def open_split(split: str) -> Dataset:
+        return _labelled(
+            data.open_dataset(
+                chosen, split=split, size=(height, width), channels=channels, only=classes, attributes=attributes,
+                allow_unusable=True,
+            ),
+            attribute,
+        )
+
+    train = open_split("train")
+    return train, open_split("test") if data.has_split(chosen, "test") else None
+
+
+def _labelled(dataset: Dataset, attribute: str | None) -> Dataset:
+    """The data with classes as labels. Raises UserError if they have none."""
+    if attribute is not None and dataset.labels is not None:
+        return dataclasses.replace(
+            dataset, labels=dataset.labels[:, 0], classes=(f"not {attribute}", attribute), attributes=(), exclusive=()
+        )
+    if dataset.attributes:
+        raise UserError(
+            f"{dataset.title} has attributes instead of classes. Say which one to probe for: --attribute "
+            f"{dataset.attributes[0]} (it has {', '.join(dataset.attributes)})."
+        )
+    if dataset.labels is None or len(dataset.classes) < 2:
+        raise UserError(
+            f"{dataset.title} has no labels to probe with. Give labelled data: --data SOURCE (frugan data list)."
+        )
+    return dataset
+
+
+def _teller(announce: Callable[[str], None] | None, total: int) -> Callable[[int], None]:
+    """Called with the rows that were fitted; says now and then how many of `total` are done, and the time left."""
+    begun = last = time.monotonic()
+    rows = 0
+
+    def done(more: int) -> None:
+        nonlocal last, rows
+        rows += more
+        now = time.monotonic()
+        if announce is not None and now - last >= TOLD_EVERY and rows < total:
+            last = now
+            left = (now - begun) / rows * (total - rows)
+            announce(f"Probe: {rows:,} of {total:,} labelled rows fitted, about {left / 60:.1f} min left.")
+
+    return done
