@@ -60,7 +60,7 @@ def evaluate(*, json: Json = False, **given: Any) -> None:
 def probe(
     run: Run, *, data: Text = None, only: Names = None, attribute: Text = None, network: Text = None,
     features: Names = None, classifier: Annotated[str, arg(metavar="NAME")] = "svm",
-    per_class: Annotated[str, arg(metavar="N,N,...")] = "10,100,1000", draws: int = 5, seed: int = 0,
+    per_class: Names = None, draws: int = 5, seed: int = 0,
     out: File = None, device: Text = None, json: Json = False, code: Code = (), trust_code: Trust = False,
     overwrite: Flag = False,
 ) -> None:
@@ -77,7 +77,8 @@ def probe(
         features: layers (all of them, pooled to 4 x 4), hidden (the last one) or an output's name, with commas. If left
             out: a discriminator's layers, or an encoder's outputs and last layer.
         classifier: svm, logistic, or nearest (the class of the nearest image).
-        per_class: How many labelled images of each class, with commas; all for all of them.
+        per_class: How many labelled images of each class, with commas; all for all of them. If left out: 10,100,1000,
+            as far as there are so many, or all.
         draws: How many random choices of these images to average.
         seed: Decides the choices.
         out: Also write everything to this FILE.json.
@@ -92,7 +93,7 @@ def probe(
         raise UserError(f"{out} exists; give another --out, or --overwrite.")
     found = measure(
         run, data=data, only=listed(only) or (), attribute=attribute, network=network, features=listed(features) or (),
-        classifier=classifier, per_class=listed(per_class) or (), draws=draws, seed=seed, device=device, code=code,
+        classifier=classifier, per_class=listed(per_class), draws=draws, seed=seed, device=device, code=code,
         trust_code=trust_code, announce=tell,
     )
     if out is not None:

@@ -52,7 +52,7 @@ def parse(text: str) -> tuple[Term, ...]:
 
 def _term(sign: int, written: str) -> Term:
     parts = tuple(part.strip() for part in written.split(",") if part.strip())
-    if not parts or any(part == NOT.strip() for part in parts):
+    if not parts or any(part == NOT.strip() or re.search(r"(^|\s)[+-](\s|$)", part) for part in parts):
         raise UserError(
             f"'{written}' is no term. Type numbers of samples or labels, with spaces around + and -, for example "
             '"3,7,9 - 1,4,6 + 2,5,8" or "glasses - not glasses + hat".'

@@ -71,7 +71,7 @@ def project(
     Args:
         images: bytes ``[count, height, width, channels]`` of the generator's size.
         encoder: finds the latents at once. If left out they are searched: the squared error is brought down from the
-            nearest few samples, and the best end is kept. Uniform latents stay in -1 to 1.
+            nearest few samples, and the nearest point on the way is kept. Uniform latents stay in -1 to 1.
         labels: the condition of the images, for a generator that takes one. If left out, a search takes that of the
             nearest sample.
         announce: called with a line now and then that says how far it is.
@@ -128,10 +128,13 @@ def _by_search(
     optimiser = torch.optim.Adam([latents], RATE)
     begun = last = time.monotonic()
     bounded = generator.latents.distribution == "uniform"
+    least, best = torch.full((len(latents),), float("inf"), device=generator.device), latents.detach().clone()
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = RATE * min(1.0, 2 * (steps - step) / steps)  # falls over the second half
         made = (generator(latents, condition) - low) / (high - low)
         error = (made - target).square().flatten(1).sum(1)
+        nearer = error.detach() < least
+        least[nearer], best[nearer] = error.detach()[nearer], latents.detach()[nearer]
         optimiser.zero_grad()
         error.sum().backward()
         optimiser.step()
@@ -142,11 +145,8 @@ def _by_search(
         if announce is not None and now - last > _TOLD_EVERY:
             last, left = now, (now - begun) / (step + 1) * (steps - step - 1)
             announce(f"Searching latents of {count} images: step {step + 1} of {steps}, about {left:.0f} s left.")
-    ends = Samples(generator, latents.detach().cpu(), None if condition is None else condition.cpu())
-    reached = torch.from_numpy(ends.images()).permute(0, 3, 1, 2).float() / 255
-    errors = (reached - target.cpu()).flatten(1).norm(dim=1).view(count, starts)
-    best = errors.argmin(1) + starts * torch.arange(count)
-    return ends.take(best.tolist())
+    found = Samples(generator, best.cpu(), None if condition is None else condition.cpu())
+    return found.take((least.view(count, starts).argmin(1).cpu() + starts * torch.arange(count)).tolist())
 
 
 def _distances(given: Tensor, made: Tensor) -> Tensor:

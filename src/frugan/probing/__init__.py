@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from frugan.probing._networks import Judging
     from frugan.probing._protocol import Measured
 
-ALL = "all"
+ALL, USUAL = "all", (10, 100, 1000)
 TOLD_EVERY = 10.0
 """Seconds between two lines that say how far the probe is."""
 
@@ -88,7 +88,7 @@ class Probing:
 def probe(
     run: str | Path, *, data: str | None = None, only: Sequence[str | int] = (), attribute: str | None = None,
     network: str | None = None, features: Sequence[str] = (), classifier: str = "svm",
-    per_class: Sequence[int | str] = (10, 100, 1000), draws: int = 5, seed: int = 0, device: str | None = None,
+    per_class: Sequence[int | str] | None = None, draws: int = 5, seed: int = 0, device: str | None = None,
     code: Code | None = None, trust_code: bool = False, announce: Callable[[str], None] | None = None,
 ) -> Probing:
     """Train linear classifiers on what a network of a run says of images, and on pixels, and judge them.
@@ -103,7 +103,8 @@ def probe(
         features: some of "layers" (all of them, pooled), "hidden" (the last one) and the network's outputs. If left
             out: the layers of a discriminator, the outputs and the last layer of an encoder.
         classifier: "svm", "logistic", or "nearest" for the class of the nearest image.
-        per_class: how many labelled images of each class the classifier learns from; "all" for all.
+        per_class: how many labelled images of each class the classifier learns from; "all" for all. If left out: 10,
+            100 and 1,000, as far as there are so many, or all.
         draws: so many random choices of these images are averaged.
         announce: called with a line now and then that says how far it is.
 
@@ -116,16 +117,12 @@ def probe(
 
     if classifier not in CLASSIFIERS:
         raise UserError(f"There is no classifier '{classifier}' for a probe. {suggest(classifier, CLASSIFIERS)}")
-    counts = [_count(one) for one in per_class]
+    counts = [_count(one) for one in ((*USUAL,) if per_class is None else per_class)]
     if not counts or draws < 1:
-        raise UserError(f"per_class={list(per_class)}, draws={draws}: give at least one number of each.")
+        raise UserError(f"per_class={counts}, draws={draws}: give a number of 1 or more for each.")
     owncode.load_of(run, code, trust_code=trust_code)
     judging = open_network(Path(run), network, str(choose_device(device)))
     wanted = tuple(features) or _usual(judging)
-    train, test = _open(judging, data, only, attribute)
-    parts = divide(train, test, seed)
-    for count in counts:
-        parts.draw(count, seed)  # before anything is looked at
     looks: dict[str, _features.Look] = {}
     for what in wanted:
         for module, name in ((judging.trained, judging.name), (judging.untrained, f"{judging.name}, untrained")):
@@ -133,6 +130,12 @@ def probe(
                 module, what, judging.image_range, f"The network '{judging.name}' of {run}"
             )
     looks[_features.PIXELS] = _features.look_at_pixels
+    train, test = _open(judging, data, only, attribute)
+    parts = divide(train, test, seed)
+    if per_class is None:
+        counts = [count for count in USUAL if count <= parts.fewest] or [None]
+    for count in counts:
+        parts.draw(count, seed)  # before anything is looked at
     for module in (judging.trained, judging.untrained):
         _features.settle_norms(module, train.images, parts.learning, judging.image_range)
 

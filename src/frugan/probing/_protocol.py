@@ -43,6 +43,11 @@ class Parts:
         assert self.train.labels is not None
         return self.train.labels[rows]
 
+    @property
+    def fewest(self) -> int:
+        """How many learning images the smallest class has."""
+        return int(self.labels(self.learning).bincount(minlength=len(self.train.classes)).min())
+
     def draw(self, per_class: int | None, seed: int) -> Tensor:
         """So many learning images of each class, or all of them. Those of a smaller number are among a larger one's.
 
