@@ -46,6 +46,7 @@ calls = {
     "check": lambda: frugan.check("no-such-file.py"),
     "classify": lambda: frugan.classify("no-such-run", "no-such-images"),
     "load": lambda: frugan.load("no-such-artefact"),
+    "probe": lambda: frugan.probe("no-such-run"),
     "swap": lambda: frugan.swap(nn.Sequential(nn.Conv2d(3, 4, 3)), "no-such-family"),
 }
 assert {*calls, "cost", "Recipe"} == set(frugan.__all__)

@@ -47,7 +47,7 @@ def unplayed(of: Callable[..., None], seen: list[dict[str, Any]]) -> Callable[..
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_on_a_page_parses(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[dict[str, Any]] = []
-    for verbs in (cli.VERBS, cli.DATA_VERBS):
+    for verbs in (cli.VERBS, *(verbs for verbs, _ in cli.GROUPS.values())):
         for name, verb in list(verbs.items()):
             monkeypatch.setitem(verbs, name, unplayed(verb, seen))
     cli.main(shlex.split(line, comments=True)[1:])
@@ -55,7 +55,7 @@ def test_every_command_on_a_page_parses(line: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_readme_has_commands() -> None:
-    assert {line.split()[1] for line in COMMANDS if line in README} == {*cli.VERBS, "data"}
+    assert {line.split()[1] for line in COMMANDS if line in README} == {*cli.VERBS, *cli.GROUPS}
 
 
 @pytest.mark.parametrize("number", range(len(blocks(README, "python"))))

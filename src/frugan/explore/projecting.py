@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from frugan.artefact import Encoder, Generator
+from frugan.countdown import Countdown
 from frugan.explore.samples import Samples, samples
 from frugan.registry import UserError
 
@@ -18,8 +18,6 @@ ENCODER, SEARCH = "encoder", "search"
 
 STARTS, POOL, STEPS, RATE = 4, 512, 200, 0.05
 """A search begins at the nearest few of a pool of samples, and takes so many steps of Adam at this rate."""
-
-_TOLD_EVERY = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +124,7 @@ def _by_search(
     target = target.repeat_interleave(starts, 0).to(generator.device)
     low, high = generator.module.image_range  # pyrefly: ignore
     optimiser = torch.optim.Adam([latents], RATE)
-    begun = last = time.monotonic()
+    countdown = Countdown(announce or (lambda line: None), f"Searching the latents of {count} images", steps, "steps")
     bounded = generator.latents.distribution == "uniform"
     least, best = torch.full((len(latents),), float("inf"), device=generator.device), latents.detach().clone()
     for step in range(steps):
@@ -141,10 +139,7 @@ def _by_search(
         if bounded:
             with torch.no_grad():
                 latents.clamp_(-1, 1)
-        now = time.monotonic()
-        if announce is not None and now - last > _TOLD_EVERY:
-            last, left = now, (now - begun) / (step + 1) * (steps - step - 1)
-            announce(f"Searching latents of {count} images: step {step + 1} of {steps}, about {left:.0f} s left.")
+        countdown.at(step + 1)
     found = Samples(generator, best.cpu(), None if condition is None else condition.cpu())
     return found.take((least.view(count, starts).argmin(1).cpu() + starts * torch.arange(count)).tolist())
 

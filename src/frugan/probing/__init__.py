@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import owncode
+from frugan.countdown import Countdown
 from frugan.owncode import Code
 from frugan.registry import UserError, suggest
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from frugan.probing._protocol import Measured
 
 ALL, USUAL = "all", (10, 100, 1000)
-TOLD_EVERY = 10.0
-"""Seconds between two lines that say how far the probe is."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,14 @@ def probe(
         _features.settle_norms(module, train.images, parts.learning, judging.image_range)
 
     rows = sum(len(parts.learning) if count is None else draws * count * len(train.classes) for count in counts)
-    done = _teller(announce, len(looks) * rows)
+    countdown = Countdown(announce or (lambda line: None), "Fitting the probe", len(looks) * rows, "labelled rows")
+    fitted = 0
+
+    def done(more: int) -> None:
+        nonlocal fitted
+        fitted += more
+        countdown.at(fitted)
+
     measured = [
         one for name, look in looks.items()
         for one in measure(name, look, parts, counts, classifier=classifier, draws=draws, seed=seed, done=done)
@@ -218,20 +223,3 @@ def _labelled(dataset: Dataset, attribute: str | None) -> Dataset:
             f"{dataset.title} has no labels to probe with. Give labelled data: --data SOURCE (frugan data list)."
         )
     return dataset
-
-
-def _teller(announce: Callable[[str], None] | None, total: int) -> Callable[[int], None]:
-    """Called with the rows that were fitted; says now and then how many of `total` are done, and the time left."""
-    begun = last = time.monotonic()
-    rows = 0
-
-    def done(more: int) -> None:
-        nonlocal last, rows
-        rows += more
-        now = time.monotonic()
-        if announce is not None and now - last >= TOLD_EVERY and rows < total:
-            last = now
-            left = (now - begun) / rows * (total - rows)
-            announce(f"Probe: {rows:,} of {total:,} labelled rows fitted, about {left / 60:.1f} min left.")
-
-    return done
