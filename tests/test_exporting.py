@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import sys
 import tempfile
+import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx as onnx_library
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from frugan import artefact, convs, games, nets, recipes
+import frugan
+from frugan import artefact, convs, exporting, games, nets, recipes
 from frugan.artefact import _onnx
 from frugan.batch import ImageShape
 from frugan.checking._ground import Ground
 from frugan.checking.networks import CONDITION, Part
-from frugan.exporting import TOLERANCE, Parcel, onnx
+from frugan.convs import Transposed
+from frugan.exporting import EXAMPLES, TOLERANCE, Parcel, onnx
+from frugan.fusing import SubPixel
 from frugan.recipe import Network, Rule
 from frugan.registry import UserError
 
@@ -45,7 +54,8 @@ def opened(blueprint: Any, module: nn.Module) -> Any:
     role = ROLES[blueprint.part]
     spec = blueprint.spec
     config = {
-        "role": role, "recipe": "small", "part": blueprint.part, "outputs": blueprint.outputs, "vector": 0,
+        "role": role, "recipe": "small", "system": "test", "part": blueprint.part, "vector": 0,
+        "outputs": blueprint.outputs,
         "condition": blueprint.condition, "class_numbers": blueprint.labels, "averaged": False, "images": 0, "seed": 0,
         "network": {
             "architecture": spec.architecture, "options": spec.options, "labels": bool(blueprint.condition),
@@ -125,3 +135,215 @@ def test_every_family_computes_the_same_in_onnx_and_for_phones(family: str) -> N
 
 def test_the_family_that_phones_refuse_has_what_they_refuse() -> None:
     assert grouped_transposed(onnx.model_of(tiny("depthwise")))
+
+
+def exported(parcel: Parcel, folder: Path, target: str = "onnx", **options: Any) -> Path:
+    folder.mkdir()
+    exporting.find(target).write(parcel, folder, **options)
+    return next(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(tiny(), tmp_path_factory.mktemp("exports") / "plain", form="plain")
+
+
+def test_the_file_says_what_it_takes_and_gives_and_carries_an_image(file: Path) -> None:
+    loaded = onnx_library.load_from_string(file.read_bytes())
+    assert loaded.opset_import[0].version == onnx.OPSET >= 17
+    facts = {one.key: one.value for one in loaded.metadata_props}
+    told = json.loads(facts["frugan"])
+    latents, images = told["inputs"][0], told["outputs"][0]
+    assert (latents["name"], latents["shape"], latents["range"]) == ("latents", [12], [-4.0, 4.0])
+    assert (images["name"], images["shape"], images["range"]) == ("images", [1, 8, 8], [-1.0, 1.0])
+    assert told["parity"]["inputs"] == EXAMPLES
+    assert told["parity"]["largest"] <= TOLERANCE
+    assert str(Path.cwd()) not in str(loaded)  # nobody's folders
+    assert not any(one.external_data for one in loaded.graph.initializer)
+    assert "off by" in str(exporting.check_file(file))
+
+
+def test_the_file_makes_the_artefacts_images(file: Path) -> None:
+    made = artefact.load(file)
+    assert isinstance(made, artefact.Generator)
+    levels = np.abs(made.sample(70, seed=3).astype(int) - tiny().artefact.sample(70, seed=3))  # type: ignore[union-attr]
+    assert levels.max() <= 1
+    assert made.config["exported"]["precision"] == "float32"
+    with pytest.raises(UserError, match="role 'generator', but 'encoder' is needed"):
+        artefact.load(file, role="encoder")
+
+
+def test_bytes_go_in_and_come_out(tmp_path: Path) -> None:
+    parcel = trained("translator", "stargan")
+    file = exported(parcel, tmp_path / "bytes", form="plain", bytes=True)
+    session = _onnx.session(file.read_bytes())
+    given = np.random.default_rng(0).integers(0, 256, (2, *session.get_inputs()[0].shape[1:]), dtype=np.uint8)
+    (made,) = _onnx.run(session, [given, np.array([0, 1])])
+    assert (made.dtype, made.shape) == (np.uint8, given.shape)
+    own = parcel.artefact.translate(given, to=np.array([0, 1]))  # type: ignore[union-attr]
+    assert np.abs(own.astype(int) - made).max() <= 1
+    again = artefact.load(file).translate(given, to=np.array([0, 1]))
+    assert np.array_equal(again, made)
+    exporting.check_file(file)
+
+
+def test_torchs_program_needs_no_frugan_and_holds_no_pickle(tmp_path: Path) -> None:
+    parcel = trained("decoder", "dcgan", spec=Network("dcgan", {"width": 0.0625}))
+    file = exported(parcel, tmp_path / "torch", "torch")
+    with zipfile.ZipFile(file) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    assert not any(text.startswith(b"\x80\x02") or b"PK\x03\x04" in text for text in contents.values())
+    assert not any(str(Path.cwd()).encode() in text for text in contents.values())
+    program = torch.export.load(file).module()
+    inputs = parcel.examples(5)
+    assert torch.allclose(program(*inputs)[0], parcel.expected(inputs)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda whole: whole[:4000] + bytes([whole[4000] ^ 1]) + whole[4001:], "has changed since it was exported"),
+        (lambda whole: whole[:-90], "cut off"),
+        (lambda whole: onnx_library.load_from_string(whole).SerializeToString()[:-1] + b"x", "has changed|cut off"),
+        (lambda whole: b"no model", "not exported by frugan"),
+        (lambda whole: b"", "not exported by frugan"),
+    ],
+)
+def test_an_edited_file_is_refused(damage: Any, message: str, file: Path, tmp_path: Path) -> None:
+    edited = tmp_path / "edited.onnx"
+    edited.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(UserError, match=message):
+        artefact.load(edited)
+
+
+def changed(file: Path, to: Path, **facts: Any) -> Path:
+    """The file with other facts, and a checksum that is right."""
+    model = onnx_library.load_from_string(file.read_bytes())
+    told = json.loads(next(one.value for one in model.metadata_props if one.key == "frugan"))
+    to.write_bytes(onnx._with_facts(model, {**told, **facts}))
+    return to
+
+
+def test_a_file_of_another_version_and_one_that_computes_something_else_are_refused(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"exported in format 99.*Update frugan, or export the run again"):
+        artefact.load(changed(file, tmp_path / "newer.onnx", format=99))
+    black = {"type": "uint8", "shape": [1, 1, 8, 8], "base64": base64.b64encode(bytes(64)).decode()}
+    latents = json.loads(_onnx.session(file.read_bytes()).get_modelmeta().custom_metadata_map["frugan"])["example"]
+    example = {"inputs": latents["inputs"], "outputs": {"images": black}}
+    with pytest.raises(UserError, match=r"computes something else here.*grey levels"):
+        exporting.check_file(changed(file, tmp_path / "black.onnx", example=example))
+    with pytest.raises(UserError, match=r"is a folder. Name the file in it"):
+        exporting.check_file(tmp_path)
+
+
+def test_without_the_runtime_the_extra_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=r"onnxruntime, which is not installed. Type: pip install 'frugan\[export\]'"):
+        artefact.load(file)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(UserError, match=r"onnxscript, which is not installed. Type: pip install 'frugan\[export\]'"):
+        onnx.model_of(tiny())
+
+
+class Odd(nn.Module):
+    """A generator with something in it that cannot leave the house."""
+
+    image_range = (-1.0, 1.0)
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.project, self.inner = nn.Linear(12, 64), inner
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.inner(torch.tanh(self.project(latents)).view(-1, 1, 8, 8))
+
+
+class Noise(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.1 * torch.randn_like(x)
+
+
+class ByLength(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.zeros(len(x), 1, 8, 8)
+
+
+class WithoutForm(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.linalg.eigvalsh(x + x.transpose(2, 3))[:, :, None].expand_as(x)
+
+
+def odd(inner: nn.Module) -> Parcel:
+    return Parcel.of(opened(tiny().artefact.blueprint, Odd(inner).eval()))
+
+
+@pytest.mark.parametrize(
+    ("inner", "message"),
+    [
+        (Noise(), "draws random numbers in evaluation mode"),
+        (nn.BatchNorm2d(1, track_running_stats=False), "depends on the others of the batch"),
+        (ByLength(), "one size of a batch only|no form in ONNX"),
+        (WithoutForm(), "no form in ONNX"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_in_one_line(inner: nn.Module, message: str) -> None:
+    with pytest.raises(UserError, match=message) as refused:
+        onnx.model_of(odd(inner))
+    assert "\n" not in str(refused.value)
+
+
+def test_an_instance_norm_with_running_statistics_is_exported_as_it_computes() -> None:
+    norm = nn.InstanceNorm2d(1, affine=True, track_running_stats=True)
+    norm.running_mean.fill_(0.3)  # type: ignore[union-attr]
+    norm.running_var.fill_(2.0)  # type: ignore[union-attr]
+    parcel = odd(norm)
+    _, session = session_of(parcel)
+    parcel.compare(lambda inputs: _onnx.run(session, inputs))
+
+
+def test_an_export_that_computes_something_else_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parcel = tiny()
+    run = parcel.artefact.save(tmp_path / "artefact")
+    monkeypatch.setattr(_onnx, "run", lambda session, inputs: [np.zeros((len(inputs[0]), 1, 8, 8), np.float32)])
+    with pytest.raises(UserError, match=r"computes something else than the artefact.*Nothing was written"):
+        frugan.export(run, out=tmp_path / "out", form="plain")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["artefact"]
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("")
+    with pytest.raises(UserError, match=r"is not empty. Give another --out, or --overwrite"):
+        frugan.export(run, out=tmp_path / "full")
+    with pytest.raises(UserError, match="Did you mean 'onnx'"):
+        frugan.export(run, "onx", out=tmp_path / "out")
+    with pytest.raises(UserError, match="has no option 'fp17'"):
+        frugan.export(run, out=tmp_path / "out", fp17=True)
+    with pytest.raises(UserError, match="--for fridge is unknown"):
+        frugan.export(run, out=tmp_path / "out", place="fridge")
+
+
+@pytest.mark.parametrize("grouped", [1, 3])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "rows", "columns"),
+    [((4, 4), (2, 2), (1, 1), (1, 1)), ((5, 5), (2, 2), (1, 2), (1, 2)), ((3, 3), (2, 2), (0, 1), (0, 1)),
+     ((2, 2), (2, 2), (0, -1), (0, 0)), ((4, 1), (2, 1), (1, 1), (0, 0)), ((1, 4), (1, 2), (0, 0), (0, 0)),
+     ((7, 7), (4, 4), (1, 2), (2, 1))],
+)  # fmt: skip
+def test_a_transposed_layer_as_sub_pixels_is_the_same_layer(
+    grouped: int, kernel: Any, stride: Any, rows: Any, columns: Any
+) -> None:
+    layer = Transposed(6, 12, kernel, stride=stride, rows=rows, columns=columns, groups=grouped)
+    images = torch.randn(2, 6, 5, 7)
+    with torch.no_grad():
+        assert torch.allclose(SubPixel(layer)(images), layer(images), atol=1e-5)
+
+
+def test_norms_that_follow_truncation_are_exported_for_one_of_them(tmp_path: Path) -> None:
+    parcel = trained("decoder", "biggan", spec=Network("biggan", {"width": 0.125, "skip": True}), truncation=0.5)
+    cut = artefact.load(exported(parcel, tmp_path / "cut", form="plain"))
+    assert float(parcel.examples()[0].abs().max()) <= 0.5
+    assert np.abs(cut.sample(6).astype(int) - parcel.artefact.sample(6, truncation=0.5)).max() <= 1  # type: ignore
+    with pytest.raises(UserError, match=r"norms of a truncation of 0.5. For 1.0, export the run again"):
+        cut.sample(6, truncation=1.0)
+    with pytest.raises(UserError, match="--truncation is for generators"):
+        trained("translator", "stargan", truncation=0.5)

@@ -10,6 +10,7 @@ onnxruntime computes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -34,9 +35,8 @@ from frugan.recipe import from_run
 from frugan.registry import UserError
 
 __all__ = [
-    "FORMAT", "KINDS", "NOT", "Classifier", "Encoder", "Generator", "Translator", "config_of", "is_exported",
-    "load",
-    "open_shipped", "revive", "set_memory_layout",
+    "FORMAT", "KINDS", "NOT", "Classifier", "Encoder", "Generator", "Translator", "config_at", "config_of",
+    "is_exported", "load", "open_shipped", "revive", "set_memory_layout",
 ]  # fmt: skip
 
 KINDS = {GENERATOR: Generator, "translator": Translator, "encoder": Encoder, "classifier": Classifier}
@@ -122,6 +122,19 @@ def open_shipped(
 def is_exported(path: str | Path) -> bool:
     """Whether a path is that of an exported file, by its ending."""
     return Path(path).suffix == _onnx.SUFFIX
+
+
+def config_at(path: str | Path) -> dict[str, Any] | None:
+    """The config of the artefact or exported file at `path`; None if there is none, or a damaged one (`load` says so).
+    """
+    path = Path(path)
+    if is_exported(path) and path.is_file():
+        return _onnx.read(path)[1]["config"]
+    try:
+        config = json.loads((path / "config.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return config if isinstance(config, dict) else None
 
 
 def _open_exported(path: Path, role: str | None) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from frugan.artefact._onnx import Running
 from frugan.artefact._trained import CHUNK, TrainedNetwork
 from frugan.batch import to_bytes
 from frugan.engine.average import STANDING_BATCH, measure_standing
@@ -65,6 +66,7 @@ class Generator(TrainedNetwork):
         if count < 0:
             raise UserError(f"count is {count}. Give how many images to make, 0 or more.")
         wanted = self.condition(count, labels)
+        truncation = self.truncation if truncation is None else truncation
         module = self.module if truncation is None else self.under(truncation)
         for start in range(0, count, CHUNK):
             latents = self.latents.rows(start, CHUNK, seed, truncation)
@@ -109,6 +111,11 @@ class Generator(TrainedNetwork):
             images = module(*given)
         return to_bytes(images, self.image_range)[:count].cpu()
 
+    @property
+    def truncation(self) -> float | None:
+        """The truncation that an exported file was made for; None of any other network."""
+        return self.config.get("exported", {}).get("truncation")
+
     def shown(self, number: int, truncation: float | None = None) -> Tensor:
         """A batch of images to measure batch norm statistics on, a different one for each number."""
         latents = self.latents.rows(0, STANDING_BATCH, derive(self.config["seed"], "standing", number), truncation)
@@ -122,7 +129,13 @@ class Generator(TrainedNetwork):
         it: the maps of truncated latents vary less, so norms would divide them by too much with the statistics of all
         images (Brock et al. 2019, arXiv 1809.11096).
         """
-        if not getattr(self.module, "norms_follow_truncation", False):
+        follows = getattr(self.module, "norms_follow_truncation", False)
+        if follows and isinstance(self.module, Running) and truncation != self.truncation:
+            raise UserError(
+                f"This file has the norms of a truncation of {self.truncation}. For {truncation}, export the run "
+                f"again: frugan export RUN --truncation {truncation}"
+            )
+        if not follows or isinstance(self.module, Running):
             return self.module
         if self._truncated is None or self._truncated[0] != truncation:
             under = Generator(copy.deepcopy(self.module), self.config)

@@ -116,6 +116,7 @@ class Running(nn.Module):
         self.inputs, self.outputs = facts["inputs"], facts["outputs"]
         told = [one for one in self.inputs[1:] if one["name"] in ("labels", "condition")]
         self.classes = 0 if not told else told[0]["shape"][0] if told[0]["shape"] else int(told[0]["range"][1]) + 1
+        self.norms_follow_truncation = bool(facts["norms_follow_truncation"])
         self.image_range: Range = tuple(facts["image_range"])  # pyrefly: ignore
 
     def forward(self, *inputs: Tensor) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from frugan import costs
 from frugan.artefact import _files
 from frugan.artefact._config import blueprint_of
+from frugan.artefact._onnx import Running
 from frugan.batch import Range, from_bytes
 from frugan.blueprint import Blueprint
 from frugan.fusing import Fused
@@ -97,6 +98,8 @@ class TrainedNetwork:
 
         Raises UserError if something is at `path` already and `overwrite` is False, or if the network is fused.
         """
+        if isinstance(self.module, Running):
+            raise UserError("This is an exported file already. Copy the file, or save the run that it came from.")
         if isinstance(self.module, Fused):
             raise UserError(
                 "A fused network works on one machine only, so it cannot be saved. Save the network that it was made "

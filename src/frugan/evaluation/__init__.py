@@ -33,10 +33,10 @@ __all__ = ["MAY_DIFFER", "PRIMARY", "Noise", "Value", "by_target", "check_names"
 Value = dict[str, Any]
 """One measured value as it stands in ``metrics.jsonl``."""
 
-MAY_DIFFER = ("generator", "encoder", "generator_code", "sampling_seed", "given")
+MAY_DIFFER = ("generator", "encoder", "generator_code", "sampling_seed", "given", "exported")
 """What two values of one table need not share: whose they are, the user's own code that their networks are made of (but
-of one variant one code, see `unequal`), the latents that were drawn, and the weights that a run was given to begin
-with."""
+of one variant one code, see `unequal`), the latents that were drawn, the weights that a run was given to begin
+with, and the runtime that computes an exported file."""
 
 
 @taking(EvaluationArguments)

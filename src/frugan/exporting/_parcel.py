@@ -143,9 +143,8 @@ class Parcel:
         if truncation is not None:
             artefact.latents.rows(0, 1, 0, truncation)  # it says what is wrong with one
             module = artefact.under(truncation)
-        with torch.no_grad():
-            inputs = tuple(_inputs(artefact, truncation))
-            made = module(*(_draw(one, artefact, 2, number) for number, one in enumerate(inputs)))
+        inputs = tuple(_inputs(artefact, truncation))
+        made = _made_alike(module, [_draw(one, artefact, 2) for one in inputs])
         if isinstance(made, dict):
             outputs = tuple(Output(name, tuple(value.shape[1:])) for name, value in made.items())
         else:
@@ -178,7 +177,7 @@ class Parcel:
 
     def examples(self, count: int = EXAMPLES) -> list[Tensor]:
         """The first `count` inputs, always the same: latents of seed 0, smooth pictures, every class in turn."""
-        return [_draw(one, self.artefact, count, number) for number, one in enumerate(self.inputs)]
+        return [_draw(one, self.artefact, count) for one in self.inputs]
 
     @torch.no_grad()
     def expected(self, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -227,8 +226,9 @@ class Parcel:
             "frugan": frugan.__version__, "role": self.artefact.config.get("role", "generator"),
             "inputs": [asdict(one) for one in self.inputs], "outputs": [asdict(one) for one in self.outputs],
             "image_range": list(self.artefact.image_range), "for": self.place,
-            "truncation": self.inputs[0].truncation, "weights": self.artefact.weights_hash,
-            "config": self.artefact.config,
+            "truncation": self.inputs[0].truncation,
+            "norms_follow_truncation": getattr(self.module, "norms_follow_truncation", False),
+            "weights": self.artefact.weights_hash, "config": self.artefact.config,
         }
 
 
@@ -253,7 +253,34 @@ def _inputs(artefact: Any, truncation: float | None) -> Iterator[Input]:
         yield Input("condition", (size,), "float32", (0.0, 1.0), names=names, exclusive=exclusive)
 
 
-def _draw(one: Input, artefact: Any, count: int, number: int) -> Tensor:
+@torch.no_grad()
+def _made_alike(module: nn.Module, inputs: Sequence[Tensor]) -> Any:
+    """What a network makes of inputs. Raises UserError if that follows from more than the inputs of each row alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = module(*inputs)
+        torch.manual_seed(1)
+        again, alone = module(*inputs), module(*(one[:1] for one in inputs))
+    for one, two, first in zip(*map(_listed, (made, again, alone)), strict=True):
+        if not torch.equal(one, two):
+            raise UserError(
+                "The network draws random numbers in evaluation mode, so no file could be compared with it. Draw them "
+                "outside, as latents, or in training mode only."
+            )
+        if not torch.allclose(one[:1], first, rtol=1e-3, atol=1e-3):
+            raise UserError(
+                "What the network makes of one input depends on the others of the batch: a norm uses the batch's "
+                "statistics in evaluation mode (track_running_stats=False, or left in training mode). Let it keep "
+                "running statistics."
+            )
+    return made
+
+
+def _listed(made: Any) -> list[Tensor]:
+    return list(made.values()) if isinstance(made, dict) else [made]
+
+
+def _draw(one: Input, artefact: Any, count: int) -> Tensor:
     """`count` examples of an input. Row i depends on i alone."""
     if one.name == "latents":
         return artefact.latents.rows(0, count, 0, one.truncation)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +53,8 @@ def open_classifier(
     """
     path = given.path if isinstance(given, RunFolder) else Path(given).expanduser()
     run = RunFolder(path)
-    if (path / "config.json").is_file():
-        try:
-            config = json.loads((path / "config.json").read_text())
-        except ValueError:
-            return None  # said where it is loaded
+    config = artefact.config_at(path)
+    if config is not None:
         if config.get("role") != CLASSIFIER:
             return None
         return ShippedClassifier(str(path), artefact.open_shipped(path, device=device), config["data"]["hash"], None)

@@ -170,6 +170,7 @@ class Fakes:
             "norms": config.get("norms"), "sampling_seed": seed, "generator": self.generator.weights_hash,
             **({"given": config["given"]} if config.get("given") else {}),
             **({"generator_code": config["own_code"]} if config.get("own_code") else {}),
+            **({"exported": config["exported"]} if config.get("exported") else {}),
         }  # fmt: skip
 
 
@@ -205,7 +206,9 @@ def _draw_labels(generator: Generator, count: int, seed: int, like: Dataset | No
 def fakes_of(generator: Generator, name: str, run: RunFolder | None, encoder: Encoder | None = None) -> Fakes:
     """The `Fakes` of a generator, with the encoder that was trained with it."""
     shape = ImageShape(*generator.config["image"])
-    return Fakes(name, shape, generator, None, run, "made by the generator", encoder=encoder)
+    return Fakes(
+        name, shape, generator, None, run, "made by the generator", truncation=generator.truncation, encoder=encoder
+    )
 
 
 def open_fakes(
@@ -217,7 +220,7 @@ def open_fakes(
     Raises UserError if it is none of these.
     """
     path = given.path if isinstance(given, RunFolder) else Path(given).expanduser()
-    if RunFolder(path).exists() or (path / "config.json").is_file():
+    if RunFolder(path).exists() or (path / "config.json").is_file() or artefact.is_exported(path):
         home = path if RunFolder(path).exists() else path.parent if path.name == BEST else None
         run = RunFolder(home) if home is not None and RunFolder(home).exists() else None
         generator = artefact.open_shipped(path, role="generator", device=device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,11 +44,8 @@ def open_translators(fakes: str | Path | RunFolder, *, device: str) -> ShippedTr
     """
     path = fakes.path if isinstance(fakes, RunFolder) else Path(fakes).expanduser()
     run = RunFolder(path)
-    if (path / "config.json").is_file():
-        try:
-            config = json.loads((path / "config.json").read_text())
-        except ValueError:
-            return None  # said where it is loaded
+    config = artefact.config_at(path)
+    if config is not None:
         if not str(config.get("role", "generator")).startswith("translator"):
             return None
         if config["domains"]["kind"] not in ("attributes", "classes"):

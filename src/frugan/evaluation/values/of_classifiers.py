@@ -88,6 +88,7 @@ class MeasurementOfClassifier:
             "generator": f"{self.of.made_with} {self.of.classifier.weights_hash}".strip(),
             **({"given": config["given"]} if config.get("given") else {}),
             **({"generator_code": config["own_code"]} if config.get("own_code") else {}),
+            **({"exported": config["exported"]} if config.get("exported") else {}),
             "labels": "none", "norms": None, "sampling_seed": None, "view": "pixels",
             "precision": "float32", "options": options_of(metric.compute), **describe_metric(metric),
         }  # fmt: skip

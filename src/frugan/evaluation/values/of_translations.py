@@ -116,6 +116,8 @@ class MeasurementOfTranslations:
         }  # fmt: skip
         if config.get("given"):
             protocol["given"] = config["given"]
+        if config.get("exported"):
+            protocol["exported"] = config["exported"]
         own = {key: digest for one in self.shipping.translators.values()
                for key, digest in one.config.get("own_code", {}).items()}  # fmt: skip
         if own:
