@@ -33,6 +33,7 @@ SMALL = {
     "biggan": Small(8, 8, {"width": 0.125, "attention": 0}, {"width": 0.125, "attention": 0}),
     "small": Small(16, 8, {"width": 0.125}, {"width": 0.125}),
     "sgan": Small(8, 8, {"width": 0.125}, {"width": 0.125}),
+    "infogan": Small(8, 8, {"width": 0.05}, {"width": 0.05}),
     "salimans": Small(8, 8, {"width": 0.05}, {"width": 0.05}),
     "salimans_convolutional": Small(16, 8, {"width": 0.05}, {"width": 0.05}),
     "stargan": Small(24, 2, {"width": 0.0625, "blocks": 1}, {"width": 0.0625}),
@@ -78,6 +79,8 @@ def tiny(noise: Path) -> Callable[[str], Recipe]:
             keys["game.discriminator_steps"] = 1
         if recipe.game.options.get("evaluation"):
             keys["game.evaluation"] = 2 * small.batch
+        if "categories" in recipe.game.options:
+            keys |= {"game.categories": [3], "generator.categories": [3]}
         if "pieces" in recipe.game.options:
             keys["game.pieces"] = 2
         if recipe.data.attributes:

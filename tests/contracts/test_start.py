@@ -150,7 +150,8 @@ def swappable(name: str, part: str, family: str) -> dict[str, tuple[nn.Module, L
     layers = Layers([("*", convs.find(family))])
     # Spectral norm divides every piece by its own size, whatever it starts with.
     options = {"normalisation": "none"} if nets.options(name, part).get("normalisation") == "spectral" else {}
-    network = nets.find(name).part(part)(ImageShape(3, 32, 32), *given, layers, width=0.25, **options)
+    width = 1.0 if name == "infogan" else 0.25  # of which a family builds one layer: chance must not decide
+    network = nets.find(name).part(part)(ImageShape(3, 32, 32), *given, layers, width=width, **options)
     built = {part.role: part for part in network.modules() if hasattr(part, "role")}
     return {choice.role: (built[choice.role], choice) for choice in layers.choices}
 

@@ -26,6 +26,25 @@ def test_an_image_follows_from_its_split_and_number() -> None:
     assert not np.array_equal(some, drawn("digits", "test", [3, 40, 41], (28, 28)))
 
 
+def test_a_glyph_can_be_drawn_a_little_differently() -> None:
+    """Every factor changes it, and what moves right and down does so by the pixels that the range says."""
+    random, like = glyphs.chances("digits", "test"), drawn("digits", "test", [4], (28, 28))[0, :, :, 0].astype(float)
+    assert np.array_equal(next(glyphs.draw("digits", "test", [4], (28, 28), random))[:, :, 0], like)
+
+    def centre(image: np.ndarray) -> np.ndarray:
+        return np.array([(image.sum(axis) * np.arange(28)).sum() / image.sum() for axis in (0, 1)])  # column, row
+
+    for name, column in glyphs.FACTORS.items():
+        moved = random.copy()
+        moved[4, column] += 0.25
+        other = next(glyphs.draw("digits", "test", [4], (28, 28), moved))[:, :, 0].astype(float)
+        assert np.abs(other - like).max() > 10, name
+        if name in ("right", "down"):
+            went = centre(other) - centre(like)
+            assert went[int(name == "down")] == pytest.approx(0.25 * 4, abs=0.05)
+            assert went[int(name == "right")] == pytest.approx(0, abs=0.05)
+
+
 @pytest.mark.parametrize("size", [(28, 28), (64, 64), (32, 48)])
 def test_any_size_is_drawn_and_not_cut_off(size: tuple[int, int]) -> None:
     images = drawn("all", "train", list(range(72)), size)[..., 0]

@@ -39,6 +39,8 @@ FONTS = (
     "STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta",
     "cmr10", "cmb10", "cmss10", "cmti10", "cmtt10",
 )  # fmt: skip
+FACTORS = {"rotation": 2, "shear": 3, "height": 4, "width": 5, "right": 6, "down": 7}
+"""What varies continuously from glyph to glyph -> its column in `chances`."""
 _DRAWING = 1  # raise when the drawing changes: packs of an older one are then made anew
 _SEED = 0
 _STROKES = 5  # widths, from the font's own to one pixel (at 28) more on either side
@@ -48,15 +50,25 @@ _SCALE, _STRETCH = (0.85, 1.1), (0.8, 1.15)
 _SHIFT = 2 / 28  # share of the image
 
 
-def draw(kind: str, split: str, numbers: Sequence[int], size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """The images with the given numbers, uint8 ``[height, width, 1]`` each; `size` is (height, width)."""
+def chances(kind: str, split: str) -> np.ndarray:
+    """The numbers in 0 to 1 that the glyphs of a split are drawn from, ``[count, 8]``: font, stroke, then `FACTORS`."""
+    generator = seeds.generator(_SEED, "glyphs", kind, split)
+    return torch.rand((COUNTS[split], 8), generator=generator, dtype=torch.float64).numpy()
+
+
+def draw(
+    kind: str, split: str, numbers: Sequence[int], size: tuple[int, int], random: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """The images with the given numbers, uint8 ``[height, width, 1]`` each; `size` is (height, width).
+
+    With other `random` numbers than the split's `chances`, as they would be then: a glyph turned by a little more.
+    """
     characters = KINDS[kind]
     height, width = size
     side = min(size)
     detail = 4 if side < 64 else 2  # template pixels per image pixel
-    generator = seeds.generator(_SEED, "glyphs", kind, split)
-    random = torch.rand((COUNTS[split], 8), generator=generator, dtype=torch.float64)
-    affine = _affine(random.numpy(), size, detail)
+    random = chances(kind, split) if random is None else random
+    affine = _affine(random, size, detail)
     for number in numbers:
         font, stroke = FONTS[int(random[number, 0] * len(FONTS))], int(random[number, 1] * _STROKES)
         template = _template(characters[number % len(characters)], font, stroke, side, detail)
