@@ -25,7 +25,7 @@ RECIPE, MINUTES = "small", 20.0
 FEWEST = 20
 """Of fewer images a generator learns nothing but copies."""
 
-SIDES, SHORTEST, SMALLER = (64, 32), 1000, 0.75
+SIDES, SHORTEST, SMALLER = (64, 32), 500, 0.75
 """The shorter side of the images; the next one if the time allows fewer rounds than this, or if that of the photos is
 less than this share of it."""
 
