@@ -124,6 +124,20 @@ def test_previews_are_pictures_named_by_images(tmp_path):
     assert picture.name == "images-000000012345.png"
 
 
+def test_at_the_end_the_previews_become_a_film_with_a_limited_number_of_frames(tmp_path, monkeypatch):
+    monkeypatch.setattr(observers, "FRAMES", 3)
+    folder = RunFolder(tmp_path)
+    previews = Previews(folder, {"train": Batch(torch.zeros(4, 1, 2, 2))}, (-2.0, 2.0), 0)
+    shown: list[str] = []
+    monkeypatch.setattr(observers, "_read", lambda path: shown.append(path.stem) or Image.new("RGB", (8, 8)))
+    for images in (100, 200, 300, 400):
+        previews.look(moment(images))
+    assert not shown
+    previews.look(dataclasses.replace(moment(500), budget=500))
+    assert shown == [f"images-{images:012d}" for images in (100, 300, 500)]
+    assert (folder.samples / "film.webp").is_file()
+
+
 def test_a_game_may_show_pictures_of_its_own(tmp_path):
     class Showing:
         def settle(self, network, seed):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from frugan.recipe import Recipe
 
 LOG_ROUNDS = 25
-FRAMES = 60
+FRAMES = 30
 
 
 class Tick(NamedTuple):
