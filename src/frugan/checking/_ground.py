@@ -140,7 +140,7 @@ class Ground:
         """
         small = replace(
             recipe, batch_size=BATCH, latents=replace(recipe.latents, size=min(recipe.latents.size, LATENTS)),
-            precision="float32", kernels="plain", images=8 * BATCH, rounds=None,
+            precision="float32", kernels="plain", images=8 * BATCH, rounds=None, minutes=None,
             averages={name: replace(one, half_life=min(one.half_life, 8.0)) for name, one in recipe.averages.items()},
             streams={
                 stream: {

@@ -102,6 +102,8 @@ def gather(
             )
         return gather([_resolve(arms[0], common, changes, family, family) for family in families], (), common, changes)
     gathered = [parse(arm, common, changes) if isinstance(arm, str) else _resolve(arm, common, changes) for arm in arms]
+    # Runs are compared after as many images; how many minutes they once were is another machine's affair.
+    gathered = [replace(arm, recipe=replace(arm.recipe, minutes=None)) for arm in gathered]
     if len(gathered) < 2:
         raise UserError("A comparison needs two arms or more, e.g. frugan compare mnist --families standard,factorised")
     folders = [arm.folder for arm in gathered]

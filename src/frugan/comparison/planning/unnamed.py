@@ -37,4 +37,4 @@ def with_arms(asked: ComparisonArguments, say: Callable[[str], None]) -> Compari
         recipe = from_dict(next(iter(plan["arms"].values())), where=f"{folder}/plan.json")
     else:
         recipe = chosen(**said, minutes=asked.minutes, device=asked.device, say=say)
-    return replace(asked, arms=(replace(recipe, minutes=None),))
+    return replace(asked, arms=(recipe,))
