@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from frugan import build, games, owncode
 from frugan.artefact import _files, _hub, _onnx
-from frugan.artefact._config import blueprint_of, config_of, with_own_code
+from frugan.artefact._config import blueprint_of, config_of, config_untrained, with_own_code
 from frugan.artefact._encoder import Classifier, Encoder
 from frugan.artefact._files import FORMAT
 from frugan.artefact._generator import Generator
@@ -36,7 +36,7 @@ from frugan.registry import UserError
 
 __all__ = [
     "FORMAT", "KINDS", "NOT", "Classifier", "Encoder", "Generator", "Translator", "config_at", "config_of",
-    "is_exported", "load", "open_shipped", "revive", "set_memory_layout",
+    "is_exported", "load", "open_shipped", "revive", "set_memory_layout", "untrained",
 ]  # fmt: skip
 
 KINDS = {GENERATOR: Generator, "translator": Translator, "encoder": Encoder, "classifier": Classifier}
@@ -170,6 +170,12 @@ def revive(
     generator = Generator(module, {**config, "norms": STANDING})
     measure_standing([module], generator.shown)
     return generator
+
+
+def untrained(assembly: build.Assembly) -> Any:
+    """What a run of this recipe would ship, with its first weights, for what depends on the network's form alone."""
+    config, name = config_untrained(assembly)
+    return _kind_of(config["role"])(assembly.networks[name], config)
 
 
 def _fits(shipped_role: str, role: str) -> bool:

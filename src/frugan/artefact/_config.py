@@ -12,7 +12,7 @@ from frugan.artefact._files import FORMAT
 from frugan.batch import ImageShape
 from frugan.blueprint import Blueprint, spec_from
 from frugan.engine.run import RunFolder
-from frugan.recipe import Data, Network, from_run
+from frugan.recipe import Data, Network, Recipe, from_run
 
 
 def config_of(run: RunFolder, images: int, role: str | None = None) -> dict[str, Any]:
@@ -27,15 +27,8 @@ def config_of(run: RunFolder, images: int, role: str | None = None) -> dict[str,
     stream, trained_on = next(iter(facts["data"].items()))
     domains = {"domains": _domains(facts, shipped, blueprint)} if blueprint.part == "translator" else {}
     return {
-        "format": FORMAT, "role": role, "recipe": recipe.name, "system": recipe.system, "part": blueprint.part,
-        "outputs": blueprint.outputs, "vector": blueprint.vector,
-        "condition": blueprint.condition, "class_numbers": blueprint.labels, **domains,
-        "network": {
-            "architecture": blueprint.spec.architecture, "options": blueprint.spec.options,
-            "labels": blueprint.spec.labels, "families": [asdict(rule) for rule in blueprint.spec.families],
-        },
-        "image": list(blueprint.image), "image_range": facts.get("image_range"),
-        "latents": asdict(recipe.latents), "classes": trained_on["classes"],
+        **_network(recipe, role, blueprint), **domains,
+        "image_range": facts.get("image_range"), "classes": trained_on["classes"],
         "averaged": shipped["averaged"] and shipped["network"] in recipe.averages, "images": images,
         **({} if recipe.minutes is None else {"minutes": recipe.minutes}),
         "seed": recipe.seed, **_own_code_field(own_code(blueprint.spec, recipe.game.name)),
@@ -45,6 +38,33 @@ def config_of(run: RunFolder, images: int, role: str | None = None) -> dict[str,
             **where(recipe.data_of(stream)), **_terms(recipe.data_of(stream).source),
         },
     }  # fmt: skip
+
+
+def config_untrained(assembly: build.Assembly) -> tuple[dict[str, Any], str]:
+    """The config of what a run of a recipe will ship, before it is trained; and the network's name in the recipe."""
+    recipe = assembly.recipe
+    role, shipped = next(iter(assembly.game.shipped().items()))
+    blueprint = assembly.blueprints[shipped.network]
+    nameless = {"kind": "numbers", "names": [], "exclusive": []}
+    return {
+        **_network(recipe, role, blueprint), **({"domains": nameless} if blueprint.part == "translator" else {}),
+        "image_range": list(build.made_range(recipe, assembly.networks)), "classes": [], "averaged": False, "images": 0,
+        "seed": recipe.seed, "data": {"name": recipe.data.source, "title": recipe.data.source},
+    }, shipped.network  # fmt: skip
+
+
+def _network(recipe: Recipe, role: str, blueprint: Blueprint) -> dict[str, Any]:
+    """What a config says of the network alone, from which `blueprint_of` makes its blueprint again."""
+    return {
+        "format": FORMAT, "role": role, "recipe": recipe.name, "system": recipe.system, "part": blueprint.part,
+        "outputs": blueprint.outputs, "vector": blueprint.vector,
+        "condition": blueprint.condition, "class_numbers": blueprint.labels,
+        "network": {
+            "architecture": blueprint.spec.architecture, "options": blueprint.spec.options,
+            "labels": blueprint.spec.labels, "families": [asdict(rule) for rule in blueprint.spec.families],
+        },
+        "image": list(blueprint.image), "latents": asdict(recipe.latents),
+    }
 
 
 def _terms(source: str) -> dict[str, str]:

@@ -97,8 +97,8 @@ class Exported:
 
 
 def find(name: str) -> Target:
-    """The target called `name`. Raises UserError with the nearest name if there is none."""
-    return registry.find(name)
+    """The target called `name`, with dashes or underscores. Raises UserError with the nearest name if there is none."""
+    return registry.find(name.replace("-", "_"))
 
 
 def add(name: str, target: Target) -> Target:

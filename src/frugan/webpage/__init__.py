@@ -11,8 +11,9 @@ What the page is told of the network, as JSON (`page.js` reads it):
     image           {"channels", "height", "width"}
     range           the floats of black and white, e.g. [-1, 1]
     output          the name of the ONNX output, floats [1, channels, height, width]
-    latents         {"input", "size", "distribution", "order", "limit", "truncation"}, or null. `order` are the latents
-                    with the most effective first, `limit` how far a slider goes, `truncation` whether it is offered.
+    latents         {"input", "size", "distribution", "order", "limit", "truncation", "fixed"}, or null. `order` are the
+                    latents with the most effective first, `limit` how far a slider goes, `truncation` whether it is
+                    offered, `fixed` the value at which latents are always cut off, or null.
     images          {"input"} of a translator, or null
     labels          {"input", "kind", "size", "names", "exclusive", "start"}, or null. `kind` is "classes" (an int64
                     number), "attributes" (bits as floats) or "values" (floats).

@@ -90,7 +90,8 @@ function latentsNow() {
   const { size, distribution } = network.latents;
   const of = (seed) => {
     const drawn = latentsOf(seed, size, distribution);
-    return state.truncation === null ? drawn : truncated(drawn, state.truncation);
+    const limit = state.truncation ?? network.latents.fixed;
+    return limit === null ? drawn : truncated(drawn, limit);
   };
   const latents = state.to === null ? of(state.seed) : between(of(state.seed), of(state.to), state.at, distribution);
   for (const [index, value] of state.moved) latents[index] = value;
@@ -199,6 +200,7 @@ function made(tag, attributes = {}, ...inside) {
 
 const shown = []; // functions that make each control show the state
 
+// A value beside a name is a span: an output would be what the label is of.
 function field(name, control, output = null) {
   return made("label", { class: "field" }, made("span", {}, name, ...(output ? [output] : [])), control);
 }
@@ -233,10 +235,12 @@ function seedField() {
 function labelField() {
   const { names } = network.labels;
   const select = made("select", { id: "label", onchange: () => { state.labels = [Number(select.value)]; update(); } },
-    ...names.map((name, number) => made("option", { value: number }, name)));
+    ...names.map((name, number) => made("option", { value: number }, spelt(name))));
   shown.push(() => { select.value = state.labels[0]; });
   return field(network.latents ? "Label" : "Turn it into", select);
 }
+
+const spelt = (name) => name.replaceAll("_", " ");
 
 function attributeFields() {
   const { names, exclusive } = network.labels;
@@ -248,11 +252,11 @@ function attributeFields() {
   } }));
   shown.push(() => boxes.forEach((box, number) => { box.checked = state.labels[number] === 1; }));
   return made("fieldset", { id: "attributes" }, made("legend", {}, "What the image shall have"), made("div", { class: "choices" },
-    ...names.map((name, number) => made("label", {}, boxes[number], name))));
+    ...names.map((name, number) => made("label", {}, boxes[number], spelt(name)))));
 }
 
 function truncationField() {
-  const output = made("output"), input = made("input", { type: "range", id: "truncation", min: 0.1, max: 3, step: 0.1, oninput: () => changeLatents(() => {
+  const output = made("span", { class: "value" }), input = made("input", { type: "range", id: "truncation", min: 0.1, max: 3, step: 0.1, oninput: () => changeLatents(() => {
     state.truncation = Number(input.value) >= 3 ? null : Number(input.value);
   }) });
   shown.push(() => {
@@ -264,7 +268,7 @@ function truncationField() {
 }
 
 function slider(name, low, high, get, isMoved, set) {
-  const output = made("output"), input = made("input", { type: "range", min: low, max: high, step: "any", "aria-label": name, oninput: () => set(Number(Number(input.value).toFixed(2))) });
+  const output = made("span", { class: "value" }), input = made("input", { type: "range", min: low, max: high, step: "any", "aria-label": name, oninput: () => set(Number(Number(input.value).toFixed(2))) });
   // Arrow keys move a range by its step, which for "any" browsers choose: a tenth suits everybody.
   input.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 0.1, ArrowUp: 0.1, ArrowLeft: -0.1, ArrowDown: -0.1 }[event.key];
@@ -305,7 +309,7 @@ function valueSliders() {
 }
 
 function describe() {
-  const named = !network.labels ? "" : network.labels.kind === "classes" ? `, label ${network.labels.names[state.labels[0]]}` : "";
+  const named = !network.labels ? "" : network.labels.kind === "classes" ? `, label ${spelt(network.labels.names[state.labels[0]])}` : "";
   if (network.latents) find("image").setAttribute("aria-label", `Generated image of seed ${state.seed}${state.to === null ? "" : ` on the way to ${state.to}`}${named}${state.moved.size ? `, ${state.moved.size} latents moved` : ""}`);
 }
 

@@ -45,7 +45,7 @@ OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR
 """
 _GET = (
     f"Get them once: npm pack onnxruntime-web@{VERSION}, unpack the .tgz, and give its folder 'package' as "
-    "--runtime-files FOLDER."
+    "runtime_files=FOLDER."
 )
 
 
@@ -62,7 +62,7 @@ def find(folder: str | Path | None = None) -> Files:
     Raises UserError if they are not there, or are not those of `VERSION`.
     """
     if folder is not None:
-        return _read(Path(folder).expanduser(), f"--runtime-files {folder}")
+        return _read(Path(folder).expanduser(), f"runtime_files={folder}")
     kept = cache_root() / f"onnxruntime-web-{VERSION}"
     if not all((kept / name).is_file() for name in HASHES):
         _fetch(kept)
