@@ -20,7 +20,7 @@ LEVELS = {
     8: ["cli", "__main__"],  # speaks to people
     7: [
         "training", "evaluation", "comparison", "costing", "benching", "reporting", "translating", "checking",
-        "exporting",
+        "exporting", "fitting",
         "labelling", "explore", "probing",
     ],  # verbs
     6: ["artefact"],  # a shipped network, alive again

@@ -6,6 +6,7 @@ The public names, imported when first used so that ``frugan --help`` does not wa
     compare(arms, ...)       train twins and tell them apart     load(path)           a shipped generator, alive again
     swap(module, family)     rewrite any module's convolutions   cost(module, *inputs) parameters, MACs, memory
     check(file, ...)         whether own code keeps the contracts             Recipe: what a run is made of
+    fit(recipe, ...)         the best generator inside a budget
     classify(run, images)    what a shipped classifier says of images
     export(run, to, ...)     what a run ships, as a file for other software
     probe(run, ...)          what a run's discriminator or encoder has learnt
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from frugan.costs import cost
     from frugan.evaluation import evaluate
     from frugan.exporting import export
+    from frugan.fitting import fit
     from frugan.labelling import classify
     from frugan.probing import probe
     from frugan.recipe import Recipe
@@ -30,7 +32,10 @@ if TYPE_CHECKING:
     from frugan.training import train
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "check", "classify", "compare", "cost", "evaluate", "export", "load", "probe", "swap", "train"]
+__all__ = [
+    "Recipe", "check", "classify", "compare", "cost", "evaluate", "export", "fit", "load",
+    "probe", "swap", "train",
+]  # fmt: skip
 
 _HOMES = {
     "train": "frugan.training",
@@ -39,6 +44,7 @@ _HOMES = {
     "check": "frugan.checking",
     "classify": "frugan.labelling",
     "export": "frugan.exporting",
+    "fit": "frugan.fitting",
     "load": "frugan.artefact",
     "probe": "frugan.probing",
     "swap": "frugan.surgery",

@@ -47,6 +47,9 @@ File = str | Path
 Count = int | str
 """A number of images, also as "60k" or "2M"."""
 
+Limit = str | float
+"""The most that something may take, with its unit: 5ms, 2MB."""
+
 WholeNumbers = Iterable[int]
 """Whole numbers; on the command line 0-4, or 0,1,5."""
 

@@ -19,7 +19,7 @@ from frugan.cli._arguments import is_key, options_last
 from frugan.cli._checking import check
 from frugan.cli._comparing import compare, demo, plan
 from frugan.cli._judging import bench, cost, evaluate, print_first_lines, probe, report
-from frugan.cli._making import check_export, classify, export, print_targets, sample, train, translate
+from frugan.cli._making import check_export, classify, export, fit, print_targets, sample, train, translate
 from frugan.cli._reading import with_arguments
 from frugan.cli._recipes import print_keys, recipes
 from frugan.cli._sources import data_check, data_convert_weights, data_list, data_pack, data_show
@@ -36,7 +36,7 @@ Twins, side by side:                 frugan compare mnist --families standard,fa
 VERBS: dict[str, Callable[..., None]] = {
     "demo": demo, "recipes": recipes, "train": train, "sample": sample, "translate": translate, "classify": classify,
     "evaluate": evaluate, "probe": probe, "compare": compare, "plan": plan, "report": report, "cost": cost,
-    "bench": bench, "check": check, "export": export, "check-export": check_export,
+    "bench": bench, "check": check, "fit": fit, "export": export, "check-export": check_export,
 }
 DATA_VERBS: dict[str, Callable[..., None]] = {
     "list": data_list, "show": data_show, "check": data_check, "pack": data_pack,

@@ -41,6 +41,15 @@ def train(**given: Any) -> None:
 
 
 
+@reads("frugan.fitting.fit")
+def fit(**given: Any) -> None:
+    """Search for the best generator that is small and fast enough, train it, and export it: one command."""
+    from frugan.fitting import fit as run
+
+    run(**given)
+
+
+
 def sample(
     run: Run, *, out: Path, count: int = 64, seed: int = 0, labels: Names = None, truncation: Value = None,
     code: Code = (), trust_code: Trust = False, overwrite: Flag = False,

@@ -44,6 +44,7 @@ KINDS = {
     "File": Kind(str, "PATH"),
     "Code": Kind(tuple[str, ...], "FILE", repeated=True),
     "Count": Kind(str, "N", spell=str),
+    "Limit": Kind(str, "X"),
     "WholeNumbers": Kind(str, "A-B", _whole_numbers, _spelt),
     "Arms": Kind(tuple[str, ...], "ARM [ARM ...] [KEY=VALUE ...]"),
     "Observers": Kind(str, "NAME+..."),

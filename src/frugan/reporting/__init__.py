@@ -1,4 +1,4 @@
-"""Reports: one self-contained HTML file for a run, or for a comparison of runs.
+"""Reports: one self-contained HTML file for a run, a comparison of runs, or a search by ``frugan fit``.
 
 A page is made from the files in the folder: a run's recipe, facts, log and values, or a comparison's
 ``comparison.json``. Only pictures are made anew, with the weights in the folder.
@@ -6,6 +6,7 @@ A page is made from the files in the folder: a run's recipe, facts, log and valu
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,24 @@ from frugan import owncode
 from frugan.owncode import Code
 from frugan.registry import UserError
 from frugan.reporting._comparison import comparison_page
+from frugan.reporting._fit import fit_page, fit_sayings
 from frugan.reporting._run import run_page
 from frugan.reporting._tables import VERSION, main_table, protocol_line, read_comparison, sayings, short_table
 
-__all__ = ["VERSION", "main_table", "protocol_line", "read_comparison", "report", "sayings", "short_table"]
+__all__ = [
+    "VERSION", "fit_sayings", "main_table", "protocol_line", "read_comparison", "report", "sayings", "short_table",
+]  # fmt: skip
 
 
 def report(path: str | Path, *, code: Code | None = None, trust_code: bool = False) -> Path:
-    """Write ``report.html`` into the folder of a run or a comparison, and return its path.
+    """Write ``report.html`` into the folder of a run, a comparison or a search, and return its path.
 
     Args:
         code: your files that add the families or networks used; a run remembers its own.
         trust_code: run the code that a run names even if you have not run it on this machine.
 
     Raises:
-        UserError: `path` is neither a run nor a comparison, or it names code that is not allowed.
+        UserError: `path` is none of them, or it names code that is not allowed.
     """
     from frugan.engine.run import RunFolder
 
@@ -39,10 +43,16 @@ def report(path: str | Path, *, code: Code | None = None, trust_code: bool = Fal
         name, values = comparison_page(folder)
     elif (folder / "recipe.json").is_file():
         name, values = run_page(folder)
+    elif (folder / "fit.json").is_file():
+        if "winner" not in json.loads((folder / "fit.json").read_text()):
+            raise UserError(f"The search in {folder} is not finished. Run the same frugan fit again.")
+        name, values = fit_page(folder)
     elif (folder / "plan.json").is_file():
         raise UserError(f"The comparison in {folder} is not finished. Run the same frugan compare again.")
     else:
-        raise UserError(f"{folder} is neither a run (recipe.json) nor a comparison (comparison.json).")
+        raise UserError(
+            f"{folder} is neither a run (recipe.json) nor a comparison (comparison.json) nor a search (fit.json)."
+        )
     run = RunFolder(folder)  # a comparison's is written as a run's is
     run.write(run.report, _rendered(name, values))
     return run.report

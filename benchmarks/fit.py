@@ -1,0 +1,105 @@
+"""How well `frugan fit` chooses: every candidate of a grid trained in full is the ground truth.
+
+    python benchmarks/fit.py grid OUT     trains and measures the whole grid, in OUT/grid; continues if stopped
+    python benchmarks/fit.py fit OUT      searches inside a budget, in OUT/fit, as a user would
+    python benchmarks/fit.py judge OUT    compares the two, and prints a table in Markdown
+
+The grid is the MNIST generator on glyphs in four families and four widths, 24,000 images of 16 pixels each. Both sides
+train with one seed, and are measured by FID against held-out images with the same protocol.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import frugan
+from frugan import training
+from frugan.comparison.planning.arms import Arm
+from frugan.comparison.running.workshop import Workshop
+from frugan.engine.run import RunFolder
+from frugan.fitting import _candidates
+from frugan.recipe import to_dict
+
+FAMILIES = ("standard", "factorised", "depthwise", "grouped")
+WIDTHS = ("0.35", "0.25", "0.18", "0.12")
+CHANGES = {"data.size": 16, "discriminator.width": 0.25, "batch_size": 64, "kernels": "plain"}
+IMAGES = 24_000
+BUDGET = {"max_latency": "1ms", "max_bytes": "1.6MB"}
+
+
+def grid(out: Path) -> None:
+    """Train and measure every candidate in full."""
+    recipe = training.resolve("mnist", data="glyphs", changes=CHANGES, images=IMAGES, seed=0)
+    folder = RunFolder(out / "grid")
+    workshop = Workshop(folder.path, {"metrics": ["fid"], "count": 5000}, print, at_once=1)
+    known: dict[str, Any] = {}
+    if (folder.path / "grid.json").is_file():
+        known = json.loads((folder.path / "grid.json").read_text())
+    for one in _candidates.make(recipe, FAMILIES, WIDTHS, None):
+        if one.name in known:
+            continue
+        arm = Arm(one.name, replace(one.recipe, images=IMAGES))
+        place = f"runs/{arm.folder}"
+        (folder.path / place).parent.mkdir(parents=True, exist_ok=True)
+        folder.write_json(folder.path / f"{place}.json", to_dict(arm.recipe))
+        job = workshop.make_job(arm, place, 0, recipe=f"{place}.json")
+        began = time.monotonic()
+        workshop.train([job])
+        trained = time.monotonic()
+        (value,) = workshop.evaluate(job.folder)
+        known[one.name] = {
+            "parameters": one.parameters, "fid": value["values"]["fid"], "seconds": trained - began,
+            "seconds_of_the_run": _seconds(RunFolder(job.folder)),
+            "seconds_evaluating": time.monotonic() - trained, "untrained": job.why_untrained(),
+        }  # fmt: skip
+        print(one.name, known[one.name], flush=True)
+        folder.write(folder.path / "grid.json", json.dumps(known, indent=1))
+
+
+def _seconds(run: RunFolder) -> float:
+    """How long a run trained, by its own clock."""
+    return [line["seconds"] for line in run.lines(run.log) if "seconds" in line][-1]
+
+
+def fit(out: Path) -> None:
+    """Search as a user would."""
+    frugan.fit(  # pyrefly: ignore
+        "mnist", data="glyphs", changes=CHANGES, images=IMAGES, count=5000, out=out / "fit", families=FAMILIES,
+        widths=WIDTHS, **BUDGET,
+    )  # fmt: skip
+
+
+def judge(out: Path) -> None:
+    """Say how the choice compares with the best of the grid inside the budget, and what each side took."""
+    known, found = (json.loads((out / name).read_text()) for name in ("grid/grid.json", "fit/fit.json"))
+    inside = {name for name, one in found["candidates"].items() if one["trained"]}
+    measured = found["measured"]
+    fitting = {name: one for name, one in known.items() if name in inside or measured.get(name, {}).get("fits")}
+    best = min(fitting, key=lambda name: fitting[name]["fid"])
+    chosen, winner = found["winner"]["name"], found["winner"]
+    seconds = sum(_seconds(RunFolder(path)) for path in (out / "fit" / "runs").glob("*/run"))
+    whole = sum(one["seconds_of_the_run"] for one in fitting.values())
+    print("| candidate | parameters | bytes | ms | FID in full | stages that fit trained |")
+    print("| --- | ---: | ---: | ---: | ---: | --- |")
+    for name, one in sorted(known.items(), key=lambda item: item[1]["fid"]):
+        size, stages = measured.get(name, {}), found["race"]["stages"]
+        took = size.get("milliseconds", float("nan"))
+        reached = ", ".join(share for share, stage in stages.items() if name in stage["values"])
+        print(
+            f"| {name} | {one['parameters']:,} | {size.get('bytes', 0):,} | {took:.3f} | {one['fid']:.4g} | {reached} |"
+        )
+    before, after = measured[chosen]["milliseconds"], winner["measured"]["milliseconds"]
+    print(f"\nchosen: {chosen}, FID {known[chosen]['fid']:.4g}")
+    print(f"best inside the budget: {best}, FID {fitting[best]['fid']:.4g}")
+    print(f"that is {known[chosen]['fid'] / fitting[best]['fid'] - 1:+.1%}")
+    print(f"training: fit {seconds:.0f} s, grid inside the budget {whole:.0f} s: {seconds / whole:.0%}")
+    print(f"time of an image: foreseen {before:.4f} ms, of the winner {after:.4f} ms: {after / before - 1:+.1%}")
+
+
+if __name__ == "__main__":
+    {"grid": grid, "fit": fit, "judge": judge}[sys.argv[1]](Path(sys.argv[2]))
