@@ -24,7 +24,7 @@ from frugan.batch import ImageShape
 from frugan.checking._ground import Ground
 from frugan.checking.networks import CONDITION, Part
 from frugan.convs import Transposed
-from frugan.exporting import EXAMPLES, TOLERANCE, Parcel, onnx
+from frugan.exporting import EXAMPLES, TOLERANCE, Parcel, _precision, onnx
 from frugan.fusing import SubPixel
 from frugan.recipe import Network, Rule
 from frugan.registry import UserError
@@ -320,6 +320,47 @@ def test_an_export_that_computes_something_else_leaves_nothing(
         frugan.export(run, out=tmp_path / "out", fp17=True)
     with pytest.raises(UserError, match="--for fridge is unknown"):
         frugan.export(run, out=tmp_path / "out", place="fridge")
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_a_smaller_file_is_written_by_name_with_what_it_costs(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_precision, "judged", lambda *given: ({"mean_difference": 0.1}, f"FID on {given[2:]}"))
+    file = exported(tiny("depthwise"), tmp_path / "small", precision=precision, form="plain", real="glyphs")
+    _, told = _onnx.read(file)
+    assert told["precision"] == precision
+    assert told["bytes"] < told["bytes_float32"]
+    assert told["ms"] > 0
+    # Static, per channel and calibrated, depthwise layers survive: per tensor they would not.
+    assert 0 < told["parity"]["mean"] < 0.01
+    assert (told.get("fid") is not None) == (precision == "int8")
+    exporting.check_file(file)
+    model = onnx_library.load_from_string(file.read_bytes())
+    kinds = {one.data_type for one in model.graph.initializer}
+    assert {"int8": onnx_library.TensorProto.INT8, "fp16": onnx_library.TensorProto.FLOAT16}[precision] in kinds
+    scales = [one for one in model.graph.initializer if one.name.endswith("weight_scale")]
+    assert precision == "fp16" or any(max(one.dims, default=1) > 1 for one in scales)  # one for each channel
+
+
+def test_fp16_that_overflows_names_the_layer() -> None:
+    class Large(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(self.scaled(x) / 1e5)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scaled = nn.Conv2d(1, 1, 1)
+            nn.init.constant_(self.scaled.weight, 6e4)
+            nn.init.constant_(self.scaled.bias, 6e4)
+
+    with pytest.raises(UserError, match=r"fp16 cannot hold.*'inner.scaled' reaches 1\.\d*e\+05"):
+        _precision._check_range(odd(Large()))
+
+
+def test_int8_without_real_images_says_what_to_type(file: Path) -> None:
+    with pytest.raises(UserError, match=r"int8 is written only with its FID.*real=SOURCE"):
+        _precision.judged(file, file, None, 100, "int8")
 
 
 @pytest.mark.parametrize("grouped", [1, 3])

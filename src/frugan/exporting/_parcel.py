@@ -78,20 +78,21 @@ class Parity:
     Attributes:
         largest, mean: absolute differences: of images in numbers of their range, of other outputs relative to the
             largest number.
-        tolerance: what `largest` may be.
+        tolerance: what `largest` may be; None where it may be anything, and images are judged instead.
         unit: what the differences are counted in.
     """
 
     inputs: int
     largest: float
     mean: float
-    tolerance: float
+    tolerance: float | None
     unit: str = "of the output's range"
 
     def __str__(self) -> str:
+        accepted = "" if self.tolerance is None else f" (accepted: {self.tolerance:g})"
         return (
             f"{self.inputs} inputs, artefact against exported file: largest difference {self.largest:.2g}, mean "
-            f"{self.mean:.2g} {self.unit} (accepted: {self.tolerance:g})"
+            f"{self.mean:.2g} {self.unit}{accepted}"
         )
 
 
@@ -188,15 +189,16 @@ class Parcel:
         return Calling(network, self.inputs, self.outputs, self.artefact.image_range).eval()
 
     def compare(
-        self, run: Callable[[list[np.ndarray[Any, Any]]], Sequence[np.ndarray[Any, Any]]], tolerance: float = TOLERANCE
-    ) -> Parity:
+        self, run: Callable[[list[np.ndarray[Any, Any]]], Sequence[np.ndarray[Any, Any]]],
+        tolerance: float | None = TOLERANCE, *, levels: float | None = 1.0,
+    ) -> Parity:  # fmt: skip
         """Compute `EXAMPLES` inputs both ways. `run` takes arrays in the order of `inputs`, gives those of `outputs`.
 
-        Images as bytes may differ by one grey level, where a number lies between two. Raises UserError if there is a
-        difference of more than `tolerance`.
+        Images as bytes may differ by `levels`: by one grey level where a number lies between two. Raises UserError if
+        there is a difference of more than `tolerance`.
         """
         largest, total, count = 0.0, 0.0, 0
-        levels = self.outputs[0].type == "uint8"
+        in_levels = self.outputs[0].type == "uint8"
         for inputs in _in_chunks(self.examples()):
             made = run([one.numpy() for one in inputs])
             for output, expected, got in zip(self.outputs, self.expected(inputs), made, strict=True):
@@ -209,9 +211,9 @@ class Parcel:
                 apart = (torch.from_numpy(got).double() - expected.double()).abs() / unit
                 largest = max(largest, float(apart.nan_to_num(torch.inf).max()))
                 total, count = total + float(apart.sum()), count + apart.numel()
-        parity = Parity(EXAMPLES, largest, total / count, 1.0 if levels else tolerance)
-        parity = replace(parity, unit="grey levels") if levels else parity
-        if not largest <= parity.tolerance:
+        parity = Parity(EXAMPLES, largest, total / count, levels if in_levels else tolerance)
+        parity = replace(parity, unit="grey levels") if in_levels else parity
+        if parity.tolerance is not None and not largest <= parity.tolerance:
             raise UserError(
                 f"The exported network computes something else than the artefact: {parity}. Nothing was written."
             )

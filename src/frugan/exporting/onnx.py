@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import statistics
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 
 from frugan.artefact import _onnx
-from frugan.exporting import Parcel, Target, Written, needed
+from frugan.exporting import Parcel, Parity, Target, Written, _precision, needed
 from frugan.exporting._example import example_of
 from frugan.fusing import REWRITES
 from frugan.registry import UserError, suggest
@@ -36,27 +37,84 @@ WORTH = 0.97
 SECONDS = 1.0
 """About how long two forms of a network are measured in turn."""
 FORMS = ("fastest", "plain")
+PRECISIONS = ("float32", "int8", "fp16")
 
 
-def write(parcel: Parcel, folder: Path, *, form: str = "fastest", bytes: bool = False) -> Written:
+def write(
+    parcel: Parcel, folder: Path, *, form: str = "fastest", bytes: bool = False, precision: str = "float32",
+    real: str = "", count: int = 2000,
+) -> Written:
     """Write ``model.onnx`` and say how it was made.
 
     Args:
         form: "fastest" rewrites layers where onnxruntime is measured to be faster then; "plain" does not.
         bytes: take and give images as bytes [n, height, width, channels] instead of numbers.
+        precision: "float32"; "int8", which is written with its FID beside that of float32; or "fp16", for runtimes that
+            compute in it.
+        real: the real images of that FID; if left out, those that the run was trained on.
+        count: how many images that FID is measured on, with each of five seeds.
     """
-    if form not in FORMS:
-        raise UserError(f"onnx,form={form} is unknown. {suggest(form, FORMS)}")
+    for option, value, accepted in (("form", form, FORMS), ("precision", precision, PRECISIONS)):
+        if value not in accepted:
+            raise UserError(f"{option}={value} is unknown. {suggest(value, accepted)}")
     parcel = parcel.in_bytes() if bytes else parcel
-    chosen, model, notes = _fastest(parcel) if form == "fastest" else _plain(parcel)
-    session = _onnx.session(model.SerializeToString())
-    parity = parcel.compare(lambda inputs: _onnx.run(session, inputs))
+    if precision == "int8":
+        chosen = [ALL]
+        model, notes = model_of(parcel, chosen), []
+    else:
+        chosen, model, notes = _fastest(parcel) if form == "fastest" else _plain(parcel)
+    parity = parcel.compare(_runner(model))
     facts = {
-        **parcel.description(), "format": _onnx.FORMAT, "opset": OPSET, "precision": "float32", "rewritten": chosen,
-        "parity": vars(parity), "example": example_of(parcel),
+        **parcel.description(), "format": _onnx.FORMAT, "opset": OPSET, "precision": precision, "rewritten": chosen,
+        "parity": vars(parity),
     }
+    if precision != "float32":
+        model, parity, more, lines = _smaller(parcel, model, facts, real or None, count)
+        facts, notes = {**facts, **more}, [*notes, *lines]
+    facts["example"] = example_of(parcel, _runner(model))
     (folder / FILE).write_bytes(_with_facts(model, facts))
     return Written(parity, facts, tuple(notes))
+
+
+def _smaller(
+    parcel: Parcel, model: Any, facts: dict[str, Any], real: str | None, count: int
+) -> tuple[Any, Parity, dict[str, Any], list[str]]:
+    """A model in fewer bits, how far it is off, and what that costs and gains: as JSON, and as lines to print."""
+    precision = facts["precision"]
+    # A copy: what makes it smaller moves the weights out of the model that it is given.
+    small = (_precision.to_int8 if precision == "int8" else _precision.to_fp16)(copy_of(model), parcel)
+    accepted = (None, None) if precision == "int8" else _precision.tolerance_of_fp16(parcel)
+    parity = parcel.compare(_runner(small), accepted[0], levels=accepted[1])
+    with tempfile.TemporaryDirectory() as name:
+        plain, other = Path(name) / "float32.onnx", Path(name) / "smaller.onnx"
+        for file, one in ((plain, model), (other, small)):
+            file.write_bytes(_with_facts(copy_of(one), {**facts, "example": {}}))
+        sizes = [file.stat().st_size for file in (plain, other)]
+        times = _in_turn([model, small], [one.numpy() for one in parcel.examples(1)])
+        more: dict[str, Any] = {
+            "parity": vars(parity), "bytes": sizes[1], "bytes_float32": sizes[0], "ms": times[1], "ms_float32": times[0]
+        }
+        lines = [
+            f"{precision}: {sizes[1]:,} bytes (float32: {sizes[0]:,}), {times[1]:.3g} ms at batch 1 (float32: "
+            f"{times[0]:.3g} ms)"
+        ]
+        if precision == "int8" and _precision.can_be_judged(parcel):
+            more["fid"], line = _precision.judged(plain, other, real, count, precision)
+            lines.append(line)
+    return small, parity, more, lines
+
+
+def _runner(model: Any) -> Any:
+    """A function from arrays to what the model makes of them."""
+    session = _onnx.session(model.SerializeToString())
+    return lambda inputs: _onnx.run(session, inputs)
+
+
+def copy_of(model: Any) -> Any:
+    """Another `ModelProto` of the same model."""
+    copied = type(model)()
+    copied.CopyFrom(model)
+    return copied
 
 
 def model_of(parcel: Parcel, rewrites: Sequence[str] = ()) -> Any:
