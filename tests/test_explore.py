@@ -352,6 +352,7 @@ def test_every_verb_writes_its_picture_or_film(run: Path, tmp_path: Path, capsys
     made("grid --corners 0,1,2,3 --side 3", "plane.png", "3 x 3 images between samples 0,1,2,3")
     assert made("walk --through 0,3,2 --steps 4", "walk.webp", "1 walk of 12 images along the line")[0] == 12 * 60
     assert made("walk --walks 2 --points 3 --steps 2", "walks.gif", "2 walks of 6 images")[0] == 6 * 60
+    made("walk --walks 1 --steps 1 --view pixels", "pixels.webp", "times the mean one of its walk, in pixels.")
     wide = made("walk --through 0,3 --open", "open.png", "The largest step between two images is")[1][0]
     assert wide == 10 * (one + 7 * gap) + 7 * gap
     made('arithmetic "0,1,2 - 3,4,5 + 6,7,8"', "sum.png", "0,1,2 - 3,4,5 + 6,7,8")
@@ -393,6 +394,7 @@ def test_mistakes_are_answered_in_one_line(
     refused("arithmetic '1 - 2'", "Give --out FILE.png for a picture, or --trials")
     refused(f"truncation {out}", "normal latents; these latents are uniform")
     refused(f"walk --path sphere {out}", "Only normal latents lie near a sphere")
+    refused(f"walk --view classifier {out}", "The view 'classifier' does not suit npz noise", "pixels")
     refused(f"grid --out {tmp_path / 'x.gif'}", "this writes FILE.png")
     refused(f"film --out {tmp_path / 'x.avi'}", "this writes FILE.webp or FILE.gif or FILE.mp4")
     refused(f"grid --labels 3 {out}", "trained without labels")

@@ -77,9 +77,9 @@ def grid(
 
 def walk(
     run: Run, *, out: Out, through: Numbers = None, points: int = 4, walks: int = 16, steps: int = 24,
-    path: Text = None, open: Flag = False, seconds: float = 0.06, count: int = SHOWN, seed: int = 0,
-    labels: Names = None, truncation: Value = None, latents: File = None, code: Code = (), trust_code: Trust = False,
-    overwrite: Flag = False,
+    path: Text = None, open: Flag = False, seconds: float = 0.06, view: Text = None, data: Text = None,
+    count: int = SHOWN, seed: int = 0, labels: Names = None, truncation: Value = None, latents: File = None,
+    code: Code = (), trust_code: Trust = False, overwrite: Flag = False,
 ) -> None:
     """A film of walks from sample to sample that plays endlessly, or a picture of them in rows.
 
@@ -98,6 +98,8 @@ def walk(
         path: sphere or line. If left out: sphere for normal latents, line for uniform ones.
         open: End at the last sample; otherwise the walk returns to the first.
         seconds: How long each frame is shown.
+        view: Tell how even the steps are by the features of this view, such as classifier. If left out: by pixels.
+        data: Images like the run's, if the view learns from images. If left out: the run's own.
         count: How many samples there are to choose from.
         seed: Another seed gives other samples.
         labels: For generators with labels: the class of all images. If left out: that of the first sample of a walk.
@@ -116,6 +118,7 @@ def walk(
         raise UserError(f"--seconds {seconds}: give a number above 0, e.g. 0.06.")
     generator = _generator(run, code, trust_code)
     way = explore.check_path(path or explore.usual_path(generator.latents), generator.latents)
+    seen = None if view is None else explore.open_view(view, generator, run, data, announce=tell)
     if through is not None:
         chosen = [_samples(generator, count, seed, labels, truncation, latents).take(
             whole_numbers("--through", through, "3,17,5"))]  # fmt: skip
@@ -142,11 +145,12 @@ def walk(
         pictures.save_film(sheets.frames(together), out, seconds=seconds)
     ratios = []
     for one in made:
-        sizes = explore.steps_between(torch.from_numpy(one).flatten(1).float() / 255, closed=not open)
+        images = torch.from_numpy(one).permute(0, 3, 1, 2)
+        sizes = explore.steps_between(images.float() if seen is None else seen.features(images), closed=not open)
         ratios.append(float(sizes.max() / sizes.mean().clamp_min(1e-12)))
     print(
         f"{len(made)} walk{'s' * (len(made) > 1)} of {len(made[0])} images along the {way}: {out}. The largest step "
-        f"between two images is {max(ratios):.1f} times the mean one of its walk, in pixels."
+        f"between two images is {max(ratios):.1f} times the mean one of its walk, in {view or 'pixels'}."
     )
 
 

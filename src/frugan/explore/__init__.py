@@ -21,6 +21,7 @@ from frugan.explore.exemplars import measure as measure
 from frugan.explore.exemplars import parse as parse
 from frugan.explore.judges import Judge as Judge
 from frugan.explore.judges import open_judge as open_judge
+from frugan.explore.judges import open_view as open_view
 from frugan.explore.paths import PATHS as PATHS
 from frugan.explore.paths import between as between
 from frugan.explore.paths import check_path as check_path

@@ -76,6 +76,21 @@ def open_judge(
     return Judge(view, tuple(names))
 
 
+def open_view(
+    name: str, generator: Generator, run: Path, source: str | None = None, *, device: str = "cpu",
+    announce: Callable[[str], None] | None = None,
+) -> View:
+    """A view, trained on the data of a run (or of `source`) if it learns.
+
+    Raises UserError for an unknown view, or one that those data do not suit.
+    """
+    builder = views.find(name)
+    dataset = _data_of(generator, run, source) if builder.needs else None
+    if dataset is not None and not builder.suits(dataset):
+        raise UserError(f"The view '{name}' does not suit {dataset.title}. Use another: {', '.join(views.names())}.")
+    return views.build(name, dataset=dataset, device=device, announce=announce)
+
+
 def _data_of(generator: Generator, run: Path, source: str | None) -> Dataset:
     channels, height, width = generator.config["image"]
     if source is not None:

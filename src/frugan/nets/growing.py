@@ -127,7 +127,8 @@ class Encoder(nn.Module):
         self.grown = level
         self.level.fill_(level)
 
-    def forward(self, images: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+    def features(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        """The activations after the layer that takes images and after each size's layers, the largest size first."""
         level = self.grown if self.training or torch.compiler.is_exporting() else float(self.level)
         stage = math.ceil(level)
         side = SMALLEST * 2**stage
@@ -138,12 +139,16 @@ class Encoder(nn.Module):
         while images.shape[-1] > side:
             images = halved(images)
         labels = encode(condition, self.classes, images)
-        x = self.from_image[stage](join(images, labels))
+        features = [self.from_image[stage](join(images, labels))]
         for number in range(stage, 0, -1):
-            x = self.blocks[number](x)
+            x = self.blocks[number](features[-1])
             if number == stage and level < stage:
                 x = faded(level, x, self.from_image[number - 1](join(halved(images), labels)))
-        last = self.blocks[0](x)
+            features.append(x)
+        return [*features, self.blocks[0](features[-1])]
+
+    def forward(self, images: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+        last = self.features(images, condition)[-1]
         return {name: head(last) for name, head in self.heads.items()}
 
 
