@@ -146,7 +146,7 @@ def test_c_is_chosen_by_the_validation_images_and_the_others_judge(source: Path)
     assert few.deviation == pytest.approx(np.std(few.accuracies))
     # By hand, with the C that was chosen.
     rows, seen = parts.draw(4, seeds.derive(0, "draw", 1)), _features.look_at_pixels
-    fit = _protocol._fitted(seen(train.images[rows]), train.labels[rows], CLASSES, "logistic")[few.c]
+    fit = dict(_protocol._fitted(seen(train.images[rows]), train.labels[rows], CLASSES, "logistic"))[few.c]
     assert few.accuracies[1] == pytest.approx(float((fit(seen(test.images)) == test.labels).double().mean()))
 
 

@@ -103,12 +103,12 @@ def _minimise(
     features: Tensor, mean: Tensor, bits: Tensor, weight: Tensor, bias: Tensor, loss: Loss, c: float
 ) -> tuple[Tensor, Tensor]:
     """Weight and bias for the features less their `mean`, beginning with those given."""
-    weight, bias = weight.clone(), bias.clone()
+    weight, bias, precise = weight.clone(), bias.clone(), features.dtype == torch.float64
     # Divided by C and the count, slopes have one size for every problem, so one tolerance suits all.
     scale = 1 / (c * len(features))
     optimiser = torch.optim.LBFGS(
         [weight, bias], max_iter=_STEPS, max_eval=2 * _STEPS, history_size=_HISTORY, line_search_fn="strong_wolfe",
-        tolerance_grad=1e-9 if features.dtype == torch.float64 else 1e-5, tolerance_change=0.0,
+        tolerance_grad=1e-9 if precise else 1e-5, tolerance_change=0.0 if precise else 1e-7,
     )
 
     def value() -> Tensor:

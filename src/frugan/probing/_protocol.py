@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,8 +113,9 @@ def measure(
 ) -> Iterator[Measured]:
     """Measure features with every number of labels.
 
-    C is the one with the best mean over the draws on the validation images, the smallest of equals. `done` is called
-    with the number of rows after each draw.
+    C is the one with the best mean over the draws on the validation images, the smallest of equals. Each draw goes
+    through the Cs in order until two in a row were worse on these images than the best so far: large ones take most of
+    the time. `done` is called with the number of rows after each draw.
     """
     judged, chosen_by = (
         (extract(look, parts.test.images, parts.judging), _labels_of(parts.test, parts.judging)),
@@ -122,16 +123,21 @@ def measure(
     )
     for per_class in counts:
         right: dict[float | None, list[tuple[float, float]]] = {}
-        for draw in range(1 if per_class is None else draws):
+        drawn = 1 if per_class is None else draws
+        for draw in range(drawn):
             rows = parts.draw(per_class, seeds.derive(seed, "draw", draw))
-            learnt = extract(look, parts.train.images, rows)
-            for c, predict in _fitted(learnt, parts.labels(rows), len(parts.train.classes), classifier).items():
-                shares = tuple(float((predict(seen) == own).double().mean()) for seen, own in (chosen_by, judged))
-                right.setdefault(c, []).append((shares[0], shares[1]))
+            learnt, best, worse = extract(look, parts.train.images, rows), -1.0, 0
+            for c, predict in _fitted(learnt, parts.labels(rows), len(parts.train.classes), classifier):
+                valid, test = (float((predict(seen) == own).double().mean()) for seen, own in (chosen_by, judged))
+                right.setdefault(c, []).append((valid, test))
+                best, worse = max(best, valid), worse + 1 if valid < best else 0
+                if worse == 2:
+                    break
             done(len(rows))
-        means = {c: sum(one for one, _ in shares) / len(shares) for c, shares in right.items()}
-        best = max(means, key=lambda c: means[c])
-        yield Measured(name, judged[0].shape[1], per_class, best, means[best], tuple(one for _, one in right[best]))
+        means = {c: sum(one for one, _ in shares) / drawn for c, shares in right.items() if len(shares) == drawn}
+        chosen = max(means, key=lambda c: means[c])
+        accuracies = tuple(one for _, one in right[chosen])
+        yield Measured(name, judged[0].shape[1], per_class, chosen, means[chosen], accuracies)
 
 
 def _labels_of(dataset: Dataset, rows: Tensor) -> Tensor:
@@ -141,18 +147,15 @@ def _labels_of(dataset: Dataset, rows: Tensor) -> Tensor:
 
 def _fitted(
     features: Tensor, labels: Tensor, classes: int, classifier: str
-) -> Mapping[float | None, Callable[[Tensor], Tensor]]:
-    """C -> a function from features to classes."""
+) -> Iterator[tuple[float | None, Callable[[Tensor], Tensor]]]:
+    """For each C, smallest first, a function from features to classes. Nearest neighbours have no C."""
     if classifier == NEAREST:
-        return {None: lambda seen: labels[nearest(seen, features)]}
+        yield None, lambda seen: labels[nearest(seen, features)]
+        return
     spread = (features - features.mean(0)).square().sum(1).mean().sqrt().clamp_min(1e-12)
     fits = linear.fit_each(features / spread, labels, classes, CS, loss=classifier)
-    return {c: _predictor(fit, spread) for c, fit in zip(CS, fits, strict=True)}
-
-
-def _predictor(fit: linear.Linear, spread: Tensor) -> Callable[[Tensor], Tensor]:
-    rescaled = linear.Linear(fit.weight / spread, fit.bias)
-    return rescaled.predict
+    for c, fit in zip(CS, fits, strict=True):
+        yield c, linear.Linear(fit.weight / spread, fit.bias).predict
 
 
 def nearest(points: Tensor, centres: Tensor) -> Tensor:
