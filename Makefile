@@ -12,7 +12,7 @@ ACCEPTED := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_inf
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	$$name -c "$(ACCEPTED)" >/dev/null 2>&1 && { echo $$name; break; }; done)
 
-.PHONY: demo test lint bench-quick clean
+.PHONY: demo test lint bench-quick fuzz clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -31,6 +31,11 @@ lint: $(VENV)/installed-for-tests
 # Every benchmark's short form; each exits with an error when it misses its gate.
 bench-quick: $(VENV)/installed-for-tests
 	@set -e; for program in benchmarks/[!_]*.py; do echo "== $$program"; $(BIN)/python $$program --quick; done
+
+# Bad inputs and interruptions: 200 of each kind, some 40 minutes. FUZZ="words --count 50" chooses.
+FUZZ ?=
+fuzz: $(VENV)/installed-for-tests
+	$(BIN)/python tests/faults.py $(FUZZ)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

@@ -4,9 +4,13 @@ One JSON object a line comes in on stdin, one goes out on stdout. In: `arguments
 checkpoints, and a `fault`. Out: `status` (exit code, or minus the signal), `seconds`, `stdout`, `stderr`.
 
 Faults, by `kind`:
-    signal_in_training  the child gets `signal`, `seconds` after its first round began
+    signal_in_training  the child gets `signal`, `seconds` after its first round (or round `number`) began, and once
+                        more after `again` seconds, if that is given
     signal_at_round     the child gets `signal` when round `number` begins
     repeated            the child gets `signal` then, and again (deliberately) before the round has ended
+    in                  none; the current folder is `folder`
+    small_disk          no file can be longer than `bytes`
+    read_only           nothing can be written but in the folder `but`
     closed_output       from then on nobody reads its output `closed`: out, err, both
     unwritable_previews every preview but the first meets a read-only disk
     kill_at_event       die at event `number`: half a write, a write, a flush, an fsync, a rename, a removal
@@ -21,8 +25,9 @@ import errno
 import io
 import json
 import os
+import resource
+import signal
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -39,7 +44,7 @@ import frugan.build
 import frugan.cli
 import frugan.recipes
 import frugan.training
-from frugan import convs, games, nets, stopping
+from frugan import convs, files, games, nets, stopping
 from frugan.data.batches import Batches
 from frugan.engine import checkpoint, health, loop
 from frugan.losses import AdversarialLoss
@@ -108,7 +113,27 @@ def opening(write: Any, flushed: Any) -> None:
 
 def commit(fault: dict[str, Any]) -> None:
     kind = fault.get("kind")
-    if kind == "unwritable_previews":
+    if kind == "in":
+        os.chdir(fault["folder"])
+    elif kind == "small_disk":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault["bytes"], fault["bytes"]))
+    elif kind == "read_only":
+
+        def refuse(path: Any) -> None:
+            if not os.path.abspath(os.fsdecode(path)).startswith(fault["but"]):
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), os.fsdecode(path))
+
+        def writing(event: str, given: tuple[Any, ...]) -> None:
+            path = given[0] if given else None
+            if not isinstance(path, (str, bytes)) or os.fsdecode(path).startswith("/dev/"):
+                return
+            if (event == "open" and given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)) or event in (
+                "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.symlink", "os.chmod",
+            ):
+                refuse(path)
+
+        sys.addaudithook(writing)
+    elif kind == "unwritable_previews":
         from frugan.engine import observers
 
         usual_grid = observers.save_grid
@@ -133,6 +158,9 @@ def commit(fault: dict[str, Any]) -> None:
                 print("is anybody there?", file=sys.stderr, flush=True)
                 return
             os.kill(os.getpid(), fault["signal"])
+            if "again" in fault:
+                time.sleep(fault["again"])
+                os.kill(os.getpid(), fault["signal"])
             if kind == "repeated":
                 stopping.APART = 0.0
                 os.kill(os.getpid(), fault["signal"])
@@ -156,6 +184,17 @@ def commit(fault: dict[str, Any]) -> None:
             events.tick()
             return len(data)
 
+        usual_append = files.append
+
+        def append(path: Path, line: str) -> None:
+            if events.count + 1 == events.number:
+                usual_append(path, line[: len(line) // 2])
+                os.truncate(path, path.stat().st_size - 1)  # half a line
+            events.tick()
+            usual_append(path, line)
+            events.tick()
+
+        files.append = append
         opening(write, events.tick)
         os.fsync, os.replace = events.after(os.fsync), events.after(os.replace)
         Path.unlink = events.after(Path.unlink)  # type: ignore[method-assign]
@@ -194,38 +233,49 @@ def commit(fault: dict[str, Any]) -> None:
 
 def serve(order: dict[str, Any]) -> dict[str, Any]:
     fault = order.get("fault") or {}
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        began = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            os.dup2(out.fileno(), 1)
-            os.dup2(err.fileno(), 2)
-            sys.stdout = os.fdopen(1, "w", closefd=False)
-            sys.stderr = os.fdopen(2, "w", closefd=False)
-            loop.KEEP_SECONDS = order["keep"]
-            status = 1
-            try:
-                commit(fault)
-                frugan.cli.main(order["arguments"])
-                status = 0
-            except SystemExit as stop:
-                status = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
-            except BaseException:
-                import traceback
+    # Pipes, since a small disk would cut files short.
+    pipes = [os.pipe(), os.pipe()]
+    began = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        for number, (_, writing) in enumerate(pipes, start=1):
+            os.dup2(writing, number)
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+        loop.KEEP_SECONDS = order["keep"]
+        signal.alarm(order.get("limit", 0))
+        status = 1
+        try:
+            commit(fault)
+            frugan.cli.main(order["arguments"])
+            status = 0
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+        except BaseException:
+            import traceback
 
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
-        _, waited = os.waitpid(child, 0)
-        seconds = time.monotonic() - began
-        texts = []
-        for file in (out, err):
-            file.seek(0)
-            texts.append(file.read().decode())
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    texts = [b"", b""]
+
+    def read(number: int) -> None:
+        os.close(pipes[number][1])
+        with os.fdopen(pipes[number][0], "rb") as file:
+            texts[number] = file.read()
+
+    readers = [threading.Thread(target=read, args=[number]) for number in range(2)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    _, waited = os.waitpid(child, 0)
+    seconds = time.monotonic() - began
     status = os.waitstatus_to_exitcode(waited)
-    return {"status": status, "seconds": seconds, "stdout": texts[0], "stderr": texts[1]}
+    out, err = (text.decode(errors="replace") for text in texts)
+    return {"status": status, "seconds": seconds, "stdout": out, "stderr": err}
 
 
 for line in sys.stdin:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
+import errno
 import functools
 import importlib.util
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -245,11 +249,7 @@ def test_the_card_has_the_costs_the_values_with_their_protocol_and_the_terms_of_
     }
     value = {"metric": "fid", "values": {"fid": 7.875}, "headline": "fid", "better": "lower", "protocol": protocol,
              "floor": {"value": 1.5}}  # fmt: skip
-    of_a_classifier = {key: item for key, item in protocol.items() if key not in ("view_version", "fake_count")}
-    right = {"metric": "right", "values": {"share": 0.5}, "headline": "share", "better": "higher", "floor": None,
-             "protocol": {**of_a_classifier, "fake_count": 0}}  # fmt: skip
-    text = (generator.save(tmp_path / "a", values=[value, right]) / "README.md").read_text()
-    assert "| right | 0.5 | higher |  | noise test, 12 real images, averaged weights |" in text
+    text = (generator.save(tmp_path / "a", values=[value]) / "README.md").read_text()
     assert "| fid | 7.875 | lower | 1.5 | noise test, 2,000 fake and 12 real images, view pixels (pixels-3)" in text
     assert f"| {frugan.cost(generator.module, *generator.inputs()).parameters:,} |" in text
     assert "frugan does not know the terms of these images" in text
@@ -352,7 +352,7 @@ def test_broken_weights_are_named(saved):
 
 def test_edited_weights_are_noticed(saved):
     weights = load_file(saved / "model.safetensors")
-    name = next(iter(weights))
+    name = next(name for name, tensor in weights.items() if tensor.is_floating_point())
     save_file({**weights, name: weights[name] + 1e-6}, saved / "model.safetensors")
     with pytest.raises(UserError, match=r"model\.safetensors was damaged or changed: its weights have the hash"):
         load(saved)
@@ -360,6 +360,50 @@ def test_edited_weights_are_noticed(saved):
     del config["weights"]  # as artefacts of earlier versions
     (saved / "config.json").write_text(json.dumps(config))
     load(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensor: tensor * float("nan"), "values that are not finite"),
+        (lambda tensor: tensor.half(), "is torch.float16, but the network has torch.float32"),
+    ],
+)
+def test_weights_that_are_no_weights_are_refused_also_without_their_hash(saved, change, said):
+    weights = load_file(saved / "model.safetensors")
+    name = next(name for name, tensor in weights.items() if tensor.is_floating_point())
+    save_file({**weights, name: change(weights[name])}, saved / "model.safetensors")
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps({key: value for key, value in config.items() if key != "weights"}))
+    with pytest.raises(UserError, match=said):
+        load(saved)
+
+
+def test_overwriting_an_artefact_never_costs_the_good_one(plain, tmp_path, monkeypatch):
+    generator, place = load(plain), tmp_path / "artefact"
+    generator.save(place)
+    good, other = generator.weights_hash, copy.deepcopy(generator)
+    with torch.no_grad():
+        next(other.module.parameters()).mul_(2)
+    usual, left = os.replace, [0]
+
+    def replace(one: Path, two: Path) -> None:
+        if two.parent == place:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        usual(one, two)
+
+    monkeypatch.setattr(os, "replace", replace)
+    for moved, expected in ((0, good), (1, good), (2, good), (3, other.weights_hash)):
+        left[0] = moved
+        with pytest.raises(OSError, match="No space") if moved < 3 else contextlib.nullcontext():
+            other.save(place, overwrite=True)
+        assert load(place).weights_hash == expected
+    (place / "notes.txt").write_text("mine")
+    left[0] = 3
+    generator.save(place, overwrite=True)
+    assert (load(place).weights_hash, (place / "notes.txt").read_text()) == (good, "mine")
 
 
 def test_weights_of_another_network_are_named(saved):

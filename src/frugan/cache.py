@@ -1,16 +1,22 @@
 """The cache: files that can be made again, kept to save the time (packs, weights of views, features of real images).
 
-Several processes may share it, so a file gets its name only when it is complete. Several users may share it, and it may
-be deleted, so what one user has decided is kept elsewhere.
+It may be full, read-only or damaged: then things are made again, and nothing else is lost. Several users may share it,
+and it may be deleted, so what one user has decided is kept elsewhere.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
+import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
+
+from frugan import files
 
 _instead: ContextVar[Path | None] = ContextVar("instead", default=None)
 
@@ -36,13 +42,44 @@ def config_root() -> Path:
     return Path(os.environ.get("FRUGAN_CONFIG") or Path.home() / ".config" / "frugan").expanduser()
 
 
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to. Afterwards that file is renamed to `path`, unless writing failed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+def keep(path: Path, data: bytes | str) -> None:
+    """Keep a file of the cache if it can be written. If not, one line says so, and the work goes on without."""
+    with optional():
+        files.write(path, data)
+
+
+def keep_json(path: Path, value: Any) -> None:
+    """Keep a value with its checksum; see `keep`."""
+    text = json.dumps(value)
+    keep(path, json.dumps({"checksum": _checksum(text), "value": value}, indent=1) + "\n")
+
+
+def kept_json(path: Path) -> Any:
+    """The value that `keep_json` wrote; None if there is none, or if the file has changed since."""
     try:
-        yield beside
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        known = json.loads(path.read_text())
+        return known["value"] if known["checksum"] == _checksum(json.dumps(known["value"])) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextlib.contextmanager
+def optional() -> Iterator[None]:
+    """Inside, a cache that cannot be written is no error: one line says so, the first time."""
+    try:
+        yield
+    except OSError as error:
+        if not _told:
+            _told.append(str(error))
+            print(
+                f"frugan: the cache {cache_root()} cannot be written ({error.strerror or error}). What is not kept "
+                "there is computed again next time. Free some space, or set FRUGAN_CACHE to a folder with enough.",
+                file=sys.stderr, flush=True,
+            )
+
+
+_told: list[str] = []
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

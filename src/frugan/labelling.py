@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frugan import owncode
+from frugan import files, owncode
 from frugan.owncode import Code
 from frugan.registry import UserError
 
@@ -62,11 +63,11 @@ class Classification:
 
     def save(self, path: Path) -> None:
         """Write a table with a line for each image."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            lines = csv.writer(file)
-            lines.writerow(Told._fields)
-            lines.writerows((*image[:2], f"{image.probability:.6f}", image.own or "") for image in self.images)
+        table = io.StringIO(newline="")
+        lines = csv.writer(table)
+        lines.writerow(Told._fields)
+        lines.writerows((*image[:2], f"{image.probability:.6f}", image.own or "") for image in self.images)
+        files.write(path, table.getvalue())
 
     def show(self, *, every: bool = True) -> None:
         """Print a line for each image if they are few and `every` is asked for, how many are of each class, and how

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from frugan import files
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def grid(images: Tensor, columns: int | None = None, scale: int | None = None, g
 
 def save_grid(images: Tensor, path: Path, columns: int | None = None, scale: int | None = None) -> None:
     """Save `grid` as a PNG, making the folder if needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    grid(images, columns, scale).save(path)
+    with files.whole(path) as beside:
+        grid(images, columns, scale).save(beside)
 
 
 def check_film(path: Path) -> None:
@@ -79,9 +80,9 @@ def save_film(frames: Iterable[Image.Image], path: Path, *, seconds: float = 0.0
     first = next(shown, None)
     if first is None:
         raise ValueError("a film needs at least one frame")
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".mp4":
-        _save_mp4(itertools.chain([first], shown), path, first.size, seconds, hold)
+        with files.whole(path) as beside:
+            _save_mp4(itertools.chain([first], shown), beside, first.size, seconds, hold)
         return
     others = list(shown)
     times = [round(1000 * seconds)] * len(others) + [round(1000 * (seconds + hold))]
@@ -89,7 +90,8 @@ def save_film(frames: Iterable[Image.Image], path: Path, *, seconds: float = 0.0
     details: dict[str, Any] = {"quality": 90, "method": 4} if path.suffix.lower() == ".webp" else {"optimize": False}
     if path.suffix.lower() == ".gif":
         first, *others = [picture.quantize(256, dither=Image.Dither.NONE) for picture in (first, *others)]
-    first.save(path, save_all=True, append_images=others, duration=times, loop=0, **details)
+    with files.whole(path) as beside:
+        first.save(beside, save_all=True, append_images=others, duration=times, loop=0, **details)
 
 
 def _save_mp4(frames: Iterable[Image.Image], path: Path, size: tuple[int, int], seconds: float, hold: float) -> None:

@@ -6,12 +6,13 @@ that make each side a multiple of what the network needs. It is translated whole
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import owncode
+from frugan import files, owncode
 from frugan.owncode import Code
 from frugan.registry import UserError, suggest
 
@@ -50,29 +51,26 @@ def translate(
         raise UserError(f"{out} already exists. Give another --out, or --overwrite.")
     owncode.load_of(run, code, trust_code=trust_code)
     translator, targets = _opened(run, to, str(choose_device(device)))
-    files = _image_files(images)
+    chosen = _image_files(images)
     channels, *trained = translator.config["image"]
     wanted = size or min(trained)
     if wanted < 1:
         raise UserError(f"--size {wanted}: give a side in pixels, 1 or more.")
-    out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     rows: list[list[Any]] = []
-    names: dict[str, int] = {}  # two folders may hold files of one name
-    for path, named in files:
+    names = _Names(targets)
+    for path, named in chosen:
         pixels = _read(path, channels, wanted, getattr(translator.module, "multiple", 1), named)
         if pixels is None:
             continue
         row = [pixels]
-        names[path.stem] = names.get(path.stem, 0) + 1
-        stem = path.stem if names[path.stem] == 1 else f"{path.stem}-{names[path.stem]}"
-        for target in targets:
+        for target, name in zip(targets, names.of(path), strict=True):
             made = translator.translate(pixels[None], target, None if labels is None else list(labels))[0]
-            written.append(_write(made, out / f"{stem}-{_file_name(target)}.png"))
+            written.append(_write(made, out / name))
             row.append(made)
         rows.append(row)
     if not rows:
-        raise UserError(f"None of the {len(files)} files could be read as an image.")
+        raise UserError(f"None of the {len(chosen)} files could be read as an image.")
     if len(targets) > 1:
         written.append(_write(_sheet(rows), out / "sheet.png"))
     return written
@@ -174,9 +172,33 @@ def _sheet(rows: Sequence[Sequence[Any]]) -> np.ndarray[Any, Any]:
 def _write(pixels: np.ndarray[Any, Any], path: Path) -> Path:
     from PIL import Image
 
-    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(path)
+    with files.whole(path) as beside:
+        Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(beside)
     return path
 
 
-def _file_name(target: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in target).strip("-")
+class _Names:
+    """Names of the files that are written: NAME-TARGET.png, with a number where another one has that name already.
+
+    Two folders may hold files of one name, `a b` and `a-b` are written alike, and some disks know no capitals.
+    """
+
+    def __init__(self, targets: Sequence[str]) -> None:
+        self.taken: set[str] = set()
+        self.targets: list[str] = []
+        for target in targets:
+            plain = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in target).strip("-")
+            self.targets += self._free(lambda end, plain=plain: [f"{plain}{end}"])
+        self.taken = set()
+
+    def of(self, path: Path) -> list[str]:
+        """A name for each target of an image."""
+        return self._free(lambda end: [f"{path.stem}{end}-{target}.png" for target in self.targets])
+
+    def _free(self, names: Callable[[str], list[str]]) -> list[str]:
+        for number in itertools.count(1):
+            found = names("" if number == 1 else f"-{number}")
+            if not {name.casefold() for name in found} & self.taken:
+                break
+        self.taken |= {name.casefold() for name in found}
+        return found

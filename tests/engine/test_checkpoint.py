@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from frugan import files
 from frugan.engine import checkpoint
 from frugan.registry import UserError
 
@@ -113,9 +114,9 @@ def test_of_two_whole_checkpoints_the_one_of_more_images_is_the_newest(tmp_path)
 
 def test_what_the_disk_gives_back_changed_does_not_replace_the_checkpoint_before_it(tmp_path, monkeypatch):
     first = checkpoint.write(tmp_path, {"a": Anything({"x": torch.zeros(2)})}, 64)
-    write = checkpoint.write_durably
+    write = files.write
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_durably", lambda path, data: write(path, data[:-1] + b"!"))
+        patch.setattr(files, "write", lambda path, data: write(path, data[:-1] + b"!"))
         with pytest.raises(UserError, match="could not be read back as it was written"):
             checkpoint.write(tmp_path, {"a": Anything({"x": torch.ones(2)})}, 128)
     assert checkpoint.newest(tmp_path) == first

@@ -200,6 +200,7 @@ def _alive(
     """The network of a config with its weights."""
     try:
         module = _module(config)
+        _check_values(module, tensors, name)
         module.load_state_dict(tensors)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
@@ -215,6 +216,21 @@ def _alive(
         # What depends on the weights was last computed at some earlier round, and for the live ones.
         games.settle(module, config["seed"])
     return module.to(device)
+
+
+def _check_values(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Raise UserError for weights that are not finite, or of another type than the network's."""
+    for key, own in module.state_dict().items():
+        given = tensors.get(key)
+        if given is None:
+            continue
+        if given.dtype != own.dtype:
+            raise UserError(
+                f"The weights in {name} were changed: {key} is {given.dtype}, but the network has {own.dtype}. Get or "
+                "save them again."
+            )
+        if not bool(torch.isfinite(given).all()):
+            raise UserError(f"The weights in {name} are damaged: {key} has values that are not finite.")
 
 
 def _module(config: Mapping[str, Any]) -> nn.Module:
@@ -239,7 +255,7 @@ def _read_run(run: RunFolder, role: str | None) -> tuple[dict[str, Any], dict[st
     config = config_of(run, checkpoint.images_of(newest), shipped_role)
     shipped = facts["shipped"][shipped_role]
     part = f"{'average' if config['averaged'] else 'network'}.{shipped['network']}"
-    tensors, state = checkpoint.read(newest, only=f"{part}/")
+    tensors, state = checkpoint.read(newest, only=f"{part}/", run=facts.get("id", ""))
     config["seconds"] = dict(state["clock"]["items"])["seconds"]["value"]
     values = [value for value in run.lines(run.metrics) if value["images"] == config["images"]]
     config |= {"values": values} if values else {}

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from frugan import files
 from frugan.artefact._card import card
 from frugan.registry import UserError
 
@@ -34,14 +35,24 @@ def write(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], 
         raise UserError(f"{path} is a file; an artefact is a folder. Give another path.")
     if path.exists() and any(path.iterdir()) and not overwrite:
         raise UserError(f"{path} is not empty. Give another path, or overwrite=True.")
-    path.mkdir(parents=True, exist_ok=True)
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # Not `save_file`, whose files only their owner may read.
-    (path / "model.safetensors").write_bytes(save(stored, metadata={"format": str(FORMAT)}))
     config = {**config, "weights": hash_of(stored), "format": FORMAT}
-    (path / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (path / "README.md").write_text(card(config))
+    text = json.dumps(config, indent=2) + "\n"
+    with files.folder(path) as beside:
+        files.write(beside / "README.md", card(config))
+        files.write(beside / "config.json", text)
+        # Not `save_file`, whose files only their owner may read. The weights carry their config: if an artefact that
+        # is overwritten gets one file and not the other, it is still known what these weights are.
+        files.write(beside / "model.safetensors", _ordered(save(stored, {"format": str(FORMAT), "config": text})))
     return path
+
+
+def _ordered(data: bytes) -> bytes:
+    """A safetensors file with its header in a fixed order, so that equal weights give equal files."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -55,9 +66,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             )
         with safe_open(path / "model.safetensors", framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            carried = json.loads((file.metadata() or {}).get("config", "null"))
     except (ValueError, SafetensorError, FileNotFoundError) as error:
         raise UserError(f"{path} is damaged or incomplete: {error}. Get or save the artefact again.") from None
-    if config.get("weights", found := hash_of(tensors)) != found:  # artefacts of earlier versions do not have it
+    found = hash_of(tensors)
+    if carried is not None and "weights" in config and carried["weights"] == found != config["weights"]:
+        return carried, tensors
+    if config.get("weights", found) != found:  # artefacts of earlier versions do not have it
         raise UserError(
             f"{path / 'model.safetensors'} was damaged or changed: its weights have the hash {found}, config.json says "
             f"{config['weights']}. Get or save the artefact again."

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import convs, costing, memory, seeds, terminal, training
+from frugan import convs, costing, files, memory, seeds, terminal, training
 from frugan.benching import _roofline, _showing
 from frugan.benching._roofline import Hot, Roofline
 from frugan.owncode import Code
@@ -121,11 +121,10 @@ class Bench:
         folder = Path(folder)
         if folder.exists() and not (folder.is_dir() and {one.name for one in folder.iterdir()} <= _FILES):
             raise UserError(f"{folder} holds files that frugan bench did not write. Give another --out.")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "bench.json").write_text(json.dumps(self.as_dict(), indent=1) + "\n")
-        plot = folder / "bench.png"
-        _showing.plot(self, plot)
-        return plot
+        files.write(folder / "bench.json", json.dumps(self.as_dict(), indent=1) + "\n")
+        with files.whole(folder / "bench.png") as beside:
+            _showing.plot(self, beside)
+        return folder / "bench.png"
 
 
 _FILES = {"bench.json", "bench.png"}

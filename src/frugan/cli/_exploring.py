@@ -444,5 +444,7 @@ def _check_out(out: Path, suffixes: Sequence[str], overwrite: bool) -> None:
 
 
 def _save(picture: Any, out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(out)
+    from frugan import files
+
+    with files.whole(out) as beside:
+        picture.save(beside)

@@ -174,16 +174,19 @@ def bench(
 
 
 def report(
-    folder: Positional[Annotated[Path, arg(metavar="FOLDER")]], *, code: Code = (), trust_code: Trust = False
+    folder: Positional[Annotated[Path, arg(metavar="FOLDER")]], *, out: File = None, code: Code = (),
+    trust_code: Trust = False, overwrite: Flag = False,
 ) -> None:
     """Write one self-contained HTML page about a run or a comparison.
 
     Args:
         folder: A folder that frugan train or frugan compare has written.
+        out: FILE.html. If left out: report.html in that folder.
+        overwrite: Replace what is at OUT.
     """
     from frugan.reporting import report as write
 
-    print(f"Report: {write(folder, code=code, trust_code=trust_code)}")
+    print(f"Report: {write(folder, out=out, code=code, trust_code=trust_code, overwrite=overwrite)}")
 
 
 

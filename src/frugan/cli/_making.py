@@ -207,14 +207,15 @@ def _write_images(made: Any, out: Path) -> None:
     import torch
     from PIL import Image
 
+    from frugan import files
     from frugan.pictures import save_grid
 
-    out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".npz":
-        np.savez_compressed(out, images=made)
+        with files.whole(out) as beside:
+            np.savez_compressed(beside, images=made)
     elif out.suffix == ".png":
         save_grid(torch.from_numpy(made).permute(0, 3, 1, 2), out)
     else:
-        out.mkdir(exist_ok=True)
-        for number, image in enumerate(made):
-            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(out / f"{number:06d}.png")
+        with files.folder(out) as beside:
+            for number, image in enumerate(made):
+                Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(beside / f"{number:06d}.png")

@@ -45,7 +45,7 @@ def data_show(
         seed: Decides which images are shown.
         overwrite: Replace what is at OUT.
     """
-    from frugan import data, owncode
+    from frugan import data, files, owncode
 
     owncode.load(code)
     if out.exists() and not overwrite:
@@ -54,7 +54,8 @@ def data_show(
         source, split=split, size=size, channels=channels, only=listed(only) or (), attributes=listed(attributes) or (),
         allow_unusable=True,
     )
-    data.contact_sheet(opened, seed=seed).save(out)
+    with files.whole(out) as beside:
+        data.contact_sheet(opened, seed=seed).save(beside)
     print(f"{opened.title}: {opened.shape.height} x {opened.shape.width}, {opened.shape.channels} channels")
     for note in opened.notes:
         print(f"note: {note}")

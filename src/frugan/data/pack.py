@@ -16,7 +16,7 @@ import json
 import mmap
 import os
 import shutil
-import tempfile
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frugan import seeds
+from frugan import files, seeds
 from frugan.batch import ImageShape
 from frugan.cache import cache_root
 from frugan.data._attributes import holding
@@ -105,19 +105,14 @@ def open_pack(
         opened = _open(folder)
         _check_share(found.name, split, opened.skipped, len(opened.images), allow_unusable)
         return opened
+    if folder.exists():
+        print(f"frugan: {folder} is damaged or was changed; {found.name} is packed again.", file=sys.stderr)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{key}."))
+        with files.temporary_folder(folder.parent) as beside:
+            _write(beside, found, split, wanted, allow_unusable, progress)
+            _put(beside, folder)
     except OSError as error:
         raise _cannot_write(folder.parent, error) from error
-    try:
-        _write(beside, found, split, wanted, allow_unusable, progress)
-        beside.chmod(0o755)  # mkdtemp makes folders for the user alone; a cache may be shared
-        _put(beside, folder)
-    except OSError as error:
-        raise _cannot_write(folder.parent, error) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return _open(folder)
 
 
@@ -268,14 +263,15 @@ def _write(
         "classes": list(classes),
         "attributes": list(content.attributes),
         "images_hash": written.digest.hexdigest(),
+        "labels_hash": None if kept is None else _sha256(folder / "labels.npy"),
+        "stamp": _stamp(folder / "images.npy"),
         "content_hash": _finish(written.digest, kept, written.shape),
         "rules": RULES,
         "notes": notes,
         "skipped": [entry._asdict() for entry in written.skipped],
     }
-    with (folder / "manifest.json").open("w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=1)
-        _flush(file)
+    manifest["checksum"] = _checksum(manifest)
+    files.write(folder / "manifest.json", json.dumps(manifest, indent=1))
 
 
 @dataclass(frozen=True)
@@ -360,15 +356,46 @@ def _listed(skipped: Sequence[Skipped]) -> str:
 
 
 def _whole(folder: Path) -> bool:
-    """Whether a pack is there, and as long as its header says (a crash of the machine may have cut it short)."""
+    """Whether a pack is there and has not changed since it was packed.
+
+    Everything is checked by its content, but images of more than `HASHED` bytes only if their size or time of change is
+    not the one that the manifest says.
+    """
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         images = np.load(folder / "images.npy", mmap_mode="r")  # raises ValueError if the file is too short
-        return list(images.shape) == manifest["shape"] and (
-            not manifest["labelled"] or (folder / "labels.npy").is_file()
-        )
-    except (OSError, ValueError, KeyError):
+        if list(images.shape) != manifest["shape"] or manifest.get("checksum", known := _checksum(manifest)) != known:
+            return False
+        if manifest["labelled"] and manifest.get("labels_hash", known := _sha256(folder / "labels.npy")) != known:
+            return False
+        if images.nbytes > HASHED and manifest.get("stamp", known := _stamp(folder / "images.npy")) == known:
+            return True
+        digest, step = hashlib.sha256(), max(1, (1 << 24) // max(1, images[0].nbytes))
+        for start in range(0, len(images), step):
+            digest.update(images[start : start + step].tobytes())
+        return manifest.get("images_hash", known := digest.hexdigest()) == known
+    except Exception:  # whatever the readers stumble over
         return False
+
+
+HASHED = 1 << 28
+"""Images of more bytes are hashed only if their file looks changed: reading them takes seconds."""
+
+
+def _checksum(manifest: dict[str, Any]) -> str:
+    rest = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _stamp(path: Path) -> list[int]:
+    """Size and time of change of a file, in nanoseconds."""
+    known = path.stat()
+    return [known.st_size, known.st_mtime_ns]
 
 
 LARGE = 1 << 30

@@ -7,7 +7,6 @@ are older checkpoints removed. No pickle is written or read.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from frugan import files
 from frugan.registry import UserError
 
 FORMAT = 1
@@ -87,51 +87,33 @@ def _join(value: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
     return value["value"]
 
 
-def write(folder: Path, parts: Mapping[str, Stateful], images: int) -> Path:
-    """Write a checkpoint into `folder` and remove those that it replaces; returns its path.
+def write(folder: Path, parts: Mapping[str, Stateful], images: int, run: str = "") -> Path:
+    """Write a checkpoint of the run with this id into `folder` and remove those that it replaces; returns its path.
 
     Raises UserError if it cannot be written (a full disk, say); the checkpoint before it is then kept.
     """
     tensors, rest = capture(parts)
     cpu = {name: tensor.cpu() for name, tensor in tensors.items()}
-    data = save(cpu, metadata={"format": str(FORMAT), "state": json.dumps(rest)})
+    data = save(cpu, metadata={"format": str(FORMAT), "run": run, "state": json.dumps(rest)})
     digest = hashlib.sha256(data).hexdigest()[:16]
     path = folder / f"images-{images:012d}-{digest}.safetensors"
-    beside = folder / f"{path.name}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_durably(beside, data)
-        os.replace(beside, path)
-        _flush_folder(folder)
+        folder.mkdir(exist_ok=True)  # not its parents: a run folder that was deleted is not made again
+        files.write(path, data)
+        files.flush(folder)  # before the older ones go, the disk must know of this one
         if not _is_whole(path):
             raise OSError("it could not be read back as it was written")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+        if not folder.parent.exists():
+            raise  # which says what has become of the run
         raise UserError(
             f"The checkpoint after {images:,} images ({len(data) / 1000000.0:.1f} MB) could not be written to "
             f"{folder}: {error.strerror or error}. {kept(folder)} Free some space, then run the same command again."
         ) from error
     for old in folder.iterdir():
-        if old != path and (_NAME.fullmatch(old.name) or old.name.endswith(".tmp")):
+        if old != path and _NAME.fullmatch(old.name.removesuffix(".tmp")):  # earlier versions wrote beside by .tmp
             old.unlink()
     return path
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write bytes and wait until they are on the disk."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _is_whole(path: Path) -> bool:
@@ -172,10 +154,13 @@ def images_of(path: Path) -> int:
     return int(match[1])
 
 
-def read(path: Path, device: torch.device | str = "cpu", only: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read(
+    path: Path, device: torch.device | str = "cpu", only: str = "", run: str = ""
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a checkpoint whose names begin with `only`, and everything else in it.
 
-    Raises UserError if it cannot be read.
+    Raises UserError if it cannot be read, or if it is of another run than the one with the id `run`. (Runs and
+    checkpoints of earlier versions have no id.)
     """
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
@@ -184,6 +169,10 @@ def read(path: Path, device: torch.device | str = "cpu", only: str = "") -> tupl
             if not 1 <= version <= FORMAT:
                 raise UserError(
                     f"{path} has checkpoint format {version}, but this frugan reads only 1 to {FORMAT}. Update frugan."
+                )
+            if run and header.get("run", run) != run:
+                raise UserError(
+                    f"{path} is the checkpoint of another run. Delete it, and put back this run's if you have it."
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(only)}  # noqa: SIM118
     except SafetensorError as error:

@@ -77,6 +77,7 @@ class Parts:
     clock: Clock = field(default_factory=Clock)
     means: Means = field(default_factory=Means)
     seen: Remembered = field(default_factory=Remembered)
+    run: str = ""  # the run's id
 
     def stateful(self) -> dict[str, checkpoint.Stateful]:
         """Everything with state, by name."""
@@ -172,7 +173,7 @@ def play(
 
 def _keep(parts: Parts, folder: Path | None) -> None:
     if folder is not None and parts.processes.leads:
-        checkpoint.write(folder, parts.stateful(), parts.clock.images)
+        checkpoint.write(folder, parts.stateful(), parts.clock.images, parts.run)
 
 
 def check_alike(parts: Parts, state: Mapping[str, Tensor]) -> None:
@@ -245,7 +246,8 @@ def _stop(parts: Parts, good: tuple[dict[str, Tensor], dict[str, Any]], folder: 
     checkpoint.restore(stateful, *good)
     kept = ""
     if folder is not None and parts.processes.leads:
-        kept = f" The last good state, after {since:,} images, is kept in {checkpoint.write(folder, stateful, since)}."
+        path = checkpoint.write(folder, stateful, since, parts.run)
+        kept = f" The last good state, after {since:,} images, is kept in {path}."
     raise Stopped(
         f"After {at:,} images {named}; no weight was changed by it.{kept} "
         "Try a lower learning_rate, clip_norm=1 for that player, or precision=float32."

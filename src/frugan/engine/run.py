@@ -13,14 +13,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from frugan.engine.checkpoint import write_durably
+from frugan import files
 from frugan.registry import UserError
 
 FORMAT = 1
@@ -32,6 +33,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._lock: IO[bytes] | None = None
 
     @property
     def recipe(self) -> Path:
@@ -76,7 +78,7 @@ class RunFolder:
         """Whether a new run may begin here: the folder is empty, or its run was killed before it wrote anything."""
         if not self.path.exists():
             return True
-        return self.path.is_dir() and all(item.name in (LOCK, "recipe.json.tmp") for item in self.path.iterdir())
+        return self.path.is_dir() and all(one.name == LOCK or files.is_temporary(one) for one in self.path.iterdir())
 
     def read_json(self, path: Path) -> dict[str, Any]:
         """A JSON file of this folder. Raises UserError if it is missing, broken or of a newer format."""
@@ -92,11 +94,9 @@ class RunFolder:
         return value
 
     def write(self, path: Path, text: str) -> None:
-        """Write a file of this folder under another name, then rename it, so that it is always complete."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(path.name + ".tmp")
-        write_durably(beside, text.encode())
-        os.replace(beside, path)
+        """Write a file of this folder, so that it is always complete."""
+        self._check_held()
+        files.write(path, text)
 
     def write_json(self, path: Path, value: Mapping[str, Any]) -> None:
         """Write a JSON file of this folder, with the format's version."""
@@ -104,8 +104,8 @@ class RunFolder:
 
     def append(self, path: Path, line: Mapping[str, Any]) -> None:
         """Add one JSON line."""
-        with path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        self._check_held()
+        files.append(path, json.dumps(line))
 
     def lines(self, path: Path) -> list[dict[str, Any]]:
         """The JSON lines of a file; a last one cut short by a kill is left out."""
@@ -118,9 +118,15 @@ class RunFolder:
         return lines
 
     def rewind(self, images: int) -> None:
-        """Delete log lines and previews later than `images`, since those rounds will be played again."""
+        """Delete log lines and previews later than `images`, since those rounds will be played again.
+
+        And what a killed process has left half written.
+        """
         kept = [line for line in self.lines(self.log) if line["images"] <= images]
         self.write(self.log, "".join(json.dumps(line) + "\n" for line in kept))
+        for place in (self.path, self.samples, self.checkpoints):
+            for left in filter(files.is_temporary, place.glob(".tmp-*")):
+                left.unlink()
         for picture in self.samples.glob("images-*.png"):
             if picture.stem.removeprefix("images-") > f"{images:012d}":
                 picture.unlink()
@@ -130,7 +136,7 @@ class RunFolder:
         """Hold the folder for this process. Raises UserError if another one is training here."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / LOCK).open("w")
+            lock = os.fdopen(os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b")
         except OSError as error:
             raise UserError(
                 f"{self.path} cannot be used as a run folder ({error.strerror}). Give another --out."
@@ -142,4 +148,18 @@ class RunFolder:
                 raise UserError(
                     f"Another process is training in {self.path}. Wait until it has finished, or give another --out."
                 ) from None
-            yield
+            self._lock = lock
+            try:
+                yield
+            finally:
+                self._lock = None
+
+    def _check_held(self) -> None:
+        """Raise OSError if this process holds the folder, and it is no longer there, or another one is."""
+        if self._lock is None:
+            return
+        held = os.fstat(self._lock.fileno())
+        with contextlib.suppress(OSError):
+            if os.path.samestat(held, os.stat(self.path / LOCK)):
+                return
+        raise FileNotFoundError(errno.ENOENT, "the folder was deleted or moved while it was used", str(self.path))

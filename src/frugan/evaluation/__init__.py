@@ -12,6 +12,7 @@ protocols differ. `floor` is the metric's value for real images instead of fakes
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,8 +79,19 @@ def evaluate(asked: EvaluationArguments) -> list[Value]:
     for metric in missing:
         values[metric.name] = measurement.measure(metric, protocols[metric.name])
         if run is not None:
-            run.append(run.metrics, values[metric.name])
+            _keep(run, values[metric.name])
     return [values[metric.name] for metric in chosen]
+
+
+def _keep(run: RunFolder, value: Value) -> None:
+    """Add a value to the run's. One that cannot be kept is still told."""
+    try:
+        run.append(run.metrics, value)
+    except OSError as error:
+        print(
+            f"frugan: {value['metric']} is not kept: {run.metrics} cannot be written ({error.strerror or error}).",
+            file=sys.stderr, flush=True,
+        )
 
 
 def check_names(**asked: Any) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from frugan import files
 from frugan.artefact import Generator
 from frugan.registry import UserError
 
@@ -102,7 +103,8 @@ def write_samples(chosen: Samples, path: Path, **arrays: Any) -> None:
     """Write latents, labels and images as FILE.npz, which `read_samples` reads."""
     import numpy as np
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     if chosen.labels is not None:
         arrays["labels"] = chosen.labels.numpy()
-    np.savez_compressed(path, allow_pickle=False, latents=chosen.latents.numpy(), images=chosen.images(), **arrays)
+    arrays |= {"latents": chosen.latents.numpy(), "images": chosen.images()}
+    with files.whole(path) as beside:
+        np.savez_compressed(beside, allow_pickle=False, **arrays)

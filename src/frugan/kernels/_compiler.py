@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -10,10 +11,11 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-from frugan.cache import cache_root, written_whole
+from frugan import cache
 
 HERE = Path(__file__).parent
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fopenmp", "-fPIC", "-shared")
@@ -59,20 +61,33 @@ def load(source: str, **defines: int) -> ctypes.CDLL | None:
     if cxx is None or os.name != "posix":
         return None
     title = "-".join([source, *map(str, defines.values())])
-    path = cache_root() / "kernels" / f"{title}-{fingerprint()}.so"
+    folder, name = cache.cache_root() / "kernels", f"{title}-{fingerprint()}"
     try:
-        if not path.is_file():
-            began = time.monotonic()
-            macros = [f"-D{name}={value}" for name, value in defines.items()]
-            with written_whole(path) as beside:
-                command = [cxx[0], *FLAGS, *macros, str(HERE / f"{source}.cpp"), "-o", str(beside)]
-                # A session of its own: Ctrl-C in the terminal must not leave the run without this library.
-                made = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
-                if made.returncode:
-                    raise OSError((made.stderr.splitlines() or ["the compiler gave no reason"])[0])
+        for path in folder.glob(f"{name}-*.so"):
+            library = path.read_bytes()
+            if path.stem == _named(name, library):
+                return ctypes.CDLL(str(path))
+            print(f"frugan: {path} is damaged and is compiled again.", file=sys.stderr)
+            with contextlib.suppress(OSError):
+                path.unlink()
+        with tempfile.TemporaryDirectory() as away:
+            began, made = time.monotonic(), Path(away) / f"{name}.so"
+            macros = [f"-D{macro}={value}" for macro, value in defines.items()]
+            command = [cxx[0], *FLAGS, *macros, str(HERE / f"{source}.cpp"), "-o", str(made)]
+            # A session of its own: Ctrl-C in the terminal must not leave the run without this library.
+            done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
+            if done.returncode:
+                raise OSError((done.stderr.splitlines() or ["the compiler gave no reason"])[0])
             seconds = time.monotonic() - began
             print(f"frugan: compiled {title} in {seconds:.1f} s (once on this machine)", file=sys.stderr)
-        return ctypes.CDLL(str(path))
+            library = made.read_bytes()
+            cache.keep(folder / f"{_named(name, library)}.so", library)
+            return ctypes.CDLL(str(made))  # as long as it is used, the system keeps the file
     except OSError as error:
         print(f"frugan: {title} could not be compiled ({error}); torch's own functions are used.", file=sys.stderr)
         return None
+
+
+def _named(name: str, library: bytes) -> str:
+    """The name of a library in the cache, which ends in a hash of its content: a damaged one would end the program."""
+    return f"{name}-{hashlib.sha256(library).hexdigest()[:16]}"

@@ -10,7 +10,6 @@ import contextlib
 import contextvars
 import fcntl
 import hashlib
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from frugan.cache import cache_root, written_whole
+from frugan.cache import cache_root, keep_json, kept_json, optional
 from frugan.kernels import _compiler
 
 if TYPE_CHECKING:
@@ -36,13 +35,12 @@ def milliseconds(
     """The shortest time of each kernel for a call like this one, from the cache or measured now."""
     path = _path()
     with _locked(path):
-        kept = json.loads(path.read_text()) if path.is_file() else {}
+        kept = kept_json(path) or {}
         times = kept.get(key)
         if times is None or not set(times) >= {kernel.name for kernel in kernels}:
             # In a context of its own: around it gradients of images alone may be wanted.
             times = kept[key] = contextvars.Context().run(_measured, kernels, call, images, weight)
-            with written_whole(path) as beside:
-                beside.write_text(json.dumps(kept, indent=1) + "\n")
+            keep_json(path, kept)
     able = {kernel.name for kernel in kernels}
     return {name: value for name, value in times.items() if name in able}
 
@@ -55,9 +53,10 @@ def _path() -> Path:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One process at a time: two trials at once would measure each other, and might choose differently."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as held:
+        with optional():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(held.enter_context(path.with_suffix(".lock").open("a")), fcntl.LOCK_EX)
         yield
 
 

@@ -7,7 +7,8 @@ import json
 import time
 from pathlib import Path
 
-from frugan.cache import config_root, written_whole
+from frugan import files
+from frugan.cache import config_root
 from frugan.owncode._reading import CodeFile
 
 
@@ -22,8 +23,8 @@ def remember(code: CodeFile) -> None:
     if place.is_file():
         return
     said = {"path": str(code.path), "beside": list(code.beside), "since": time.strftime("%Y-%m-%d")}
-    with contextlib.suppress(OSError), written_whole(place) as beside:
-        beside.write_text(json.dumps(said) + "\n")
+    with contextlib.suppress(OSError):
+        files.write(place, json.dumps(said) + "\n")
 
 
 def _file(digest: str) -> Path:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import owncode
+from frugan import files, owncode, terminal
 from frugan.countdown import Countdown
 from frugan.owncode import Code
 from frugan.registry import UserError, suggest
@@ -52,12 +52,10 @@ class Probing:
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.as_dict(), indent=2) + "\n")
+        files.write(path, json.dumps(self.as_dict(), indent=2) + "\n")
 
     def show(self) -> None:
         """Print a table: a row for each kind of features, a column for each number of labels."""
-        from rich.console import Console
         from rich.table import Table
 
         counts = list(dict.fromkeys(one.per_class for one in self.measured))
@@ -79,7 +77,7 @@ class Probing:
                 for count in counts
             ]
             table.add_row(name, f"{next(iter(of.values())).width:,}", *cells)
-        Console().print(table)
+        terminal.console().print(table)
         print(f"±: standard deviation over {told['draws']} draws of labels. Learnt from {told['train']}.")
 
 

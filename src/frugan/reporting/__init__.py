@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from frugan import owncode
+from frugan import files, owncode
 from frugan.owncode import Code
 from frugan.registry import UserError
 from frugan.reporting._comparison import comparison_page
@@ -23,10 +23,15 @@ __all__ = [
 ]  # fmt: skip
 
 
-def report(path: str | Path, *, code: Code | None = None, trust_code: bool = False) -> Path:
-    """Write ``report.html`` into the folder of a run, a comparison or a search, and return its path.
+def report(
+    path: str | Path, *, out: str | Path | None = None, code: Code | None = None, trust_code: bool = False,
+    overwrite: bool = False,
+) -> Path:  # fmt: skip
+    """Write the page about a run, a comparison or a search, and return its path.
 
     Args:
+        out: the file to write. If left out: ``report.html`` in the folder, where an older one is replaced.
+        overwrite: replace `out`.
         code: your files that add the families or networks used; a run remembers its own.
         trust_code: run the code that a run names even if you have not run it on this machine.
 
@@ -36,6 +41,8 @@ def report(path: str | Path, *, code: Code | None = None, trust_code: bool = Fal
     from frugan.engine.run import RunFolder
 
     folder = Path(path)
+    if out is not None and Path(out).exists() and not overwrite:
+        raise UserError(f"{out} exists. Give another --out, or --overwrite.")
     own = [one.path for one in owncode.load_of(folder, code, trust_code=trust_code)]
     for one in folder.glob("runs/*/*"):  # which may have begun with other code, as the page says
         owncode.load_of(one, own, trust_code=trust_code, say=lambda line: None)
@@ -53,9 +60,14 @@ def report(path: str | Path, *, code: Code | None = None, trust_code: bool = Fal
         raise UserError(
             f"{folder} is neither a run (recipe.json) nor a comparison (comparison.json) nor a search (fit.json)."
         )
-    run = RunFolder(folder)  # a comparison's is written as a run's is
-    run.write(run.report, _rendered(name, values))
-    return run.report
+    page = RunFolder(folder).report if out is None else Path(out)  # a comparison's is named as a run's is
+    try:
+        files.write(page, _rendered(name, values))
+    except OSError as error:
+        raise UserError(
+            f"The report cannot be written to {page} ({error.strerror or error}). Give --out FILE.html elsewhere."
+        ) from None
+    return page
 
 
 def _rendered(name: str, values: dict[str, Any]) -> str:

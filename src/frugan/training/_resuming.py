@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -72,7 +73,8 @@ def resume(
                 "that it was begun with, or another --out."
             )
     _giving.check(recipe, folder, facts)
-    tensors, rest = checkpoint.read(newest)
+    parts.run = facts.get("id", "")
+    tensors, rest = checkpoint.read(newest, run=parts.run)
     checkpoint.restore(parts.stateful(), tensors, rest)
     if parts.processes.leads:
         folder.rewind(parts.clock.images)
@@ -136,4 +138,5 @@ def begin(
             for stream, dataset in sets.items()
         },
     }
-    folder.write_json(folder.facts, {"frugan": __version__, **facts, **more})
+    parts.run = secrets.token_hex(8)
+    folder.write_json(folder.facts, {"frugan": __version__, "id": parts.run, **facts, **more})

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from frugan.cache import written_whole
+from frugan import files
 from frugan.registry import UserError
 
 Layout = Mapping[str, torch.Size]
@@ -73,9 +73,7 @@ def keep(target: Path, tensors: Mapping[str, Tensor], source: Path, digest: str)
     """Write `tensors` to `target` in float32, with their checksum and the file that they came from; return `target`."""
     plain = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
     facts = {"checksum": checksum(plain), "source": json.dumps({"file": source.name, "sha256": digest})}
-    with written_whole(target) as beside:
-        # Not `save_file`, whose files only their owner may read; a cache may be shared.
-        beside.write_bytes(save(plain, facts))
+    files.write(target, save(plain, facts))
     return target
 
 

@@ -9,11 +9,8 @@ A tenth of the images is not used for training but to measure the accuracy. A te
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +19,9 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from frugan import classifying, seeds
+from frugan import classifying, files, seeds
 from frugan.batch import ImageShape
+from frugan.cache import optional
 from frugan.classifying import BATCH, FEATURES, IMAGES, NET, SMALLEST_SIDE, images_shown, input_size
 from frugan.countdown import Countdown, duration
 from frugan.registry import UserError
@@ -60,16 +58,20 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
     names = _names(dataset)
     assert dataset is not None  # else _names has raised
     folder = _folder(dataset, cache, seed)
-    if not (folder / "description.json").exists():
-        _keep(folder, *train(dataset, names, seed=seed, device=device, announce=announce, place=f"in {folder}"))
-    description = _description(folder)
-    if description is None:
-        raise UserError(
-            f"The classifier in {folder} is damaged or was saved by another version. Delete that folder and run again."
-        )
+    if (folder / "description.json").exists():
+        description = _description(folder)
+        if description is None:
+            raise UserError(
+                f"The classifier in {folder} is damaged or was saved by another version. Delete that folder and run "
+                "again."
+            )
+        weights = load_file(folder / "weights.safetensors")
+    else:
+        made = train(dataset, names, seed=seed, device=device, announce=announce, place=f"in {folder}")
+        weights, description = _keep(folder, *made)
     with torch.device("meta"):  # no random numbers are drawn for weights that are read
         net = classifying.network(dataset.shape, len(names))
-    net.load_state_dict(load_file(folder / "weights.safetensors"), assign=True)
+    net.load_state_dict(weights, assign=True)
     return _view(net, dataset.shape, description, device)
 
 
@@ -215,20 +217,22 @@ def _view(net: nn.Sequential, shape: ImageShape, description: dict[str, Any], de
     )
 
 
-def _keep(folder: Path, weights: dict[str, Tensor], description: dict[str, Any]) -> None:
-    """Write both files beside and rename them into place at once; if another process was first, its net is the one."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
-    try:
-        # Not `save_file`, whose files only their owner may read, as the folders of mkdtemp are; a cache may be shared.
-        (beside / "weights.safetensors").write_bytes(save(weights))
-        beside.chmod(0o755)
-        description = {**description, "weights": _sha256(beside / "weights.safetensors")}
-        (beside / "description.json").write_text(json.dumps(description, indent=1) + "\n")
-        with contextlib.suppress(OSError):  # a folder that is there and not empty: the other process' net
+def _keep(
+    folder: Path, weights: dict[str, Tensor], description: dict[str, Any]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Keep a net if the cache can be written. Returns the one to use: if another process was first, its net."""
+    data = save(weights)  # not `save_file`, whose files only their owner may read; a cache may be shared
+    description = {**description, "weights": hashlib.sha256(data).hexdigest()}
+    with optional(), files.temporary_folder(folder.parent) as beside:
+        files.write(beside / "weights.safetensors", data)
+        files.write(beside / "description.json", json.dumps(description, indent=1) + "\n")
+        try:
             beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        except OSError:  # a folder that is there and not empty: the other process' net
+            kept = _description(folder)
+            if kept is not None:
+                return load_file(folder / "weights.safetensors"), kept
+    return weights, description
 
 
 def _description(folder: Path) -> dict[str, Any] | None:
@@ -236,7 +240,7 @@ def _description(folder: Path) -> dict[str, Any] | None:
     try:
         known = json.loads((folder / "description.json").read_text())
         whole = known["format"] == FORMAT and _sha256(folder / "weights.safetensors") == known["weights"]
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return known if whole else None
 

@@ -34,6 +34,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from frugan import files as writing
 from frugan.webpage import runtime
 
 HERE = Path(__file__).parent
@@ -53,16 +54,15 @@ INLINED = (
 
 def write_folder(path: Path, network: Mapping[str, Any], model: bytes, files: runtime.Files) -> Path:
     """Write ``index.html`` and its parts into the folder `path`, to be served by any web server. Returns index.html."""
-    path.mkdir(parents=True, exist_ok=True)
-    for name in (*SCRIPTS, "page.css"):
-        shutil.copyfile(HERE / name, path / name)
-    (path / runtime.SCRIPT).write_bytes(files.script)
-    (path / runtime.BINARY).write_bytes(files.binary)
-    (path / "onnxruntime-web-LICENSE.txt").write_text(runtime.LICENCE)
-    (path / "model.onnx").write_bytes(model)
-    page = path / "index.html"
-    page.write_text(_render(network, SERVED, None), encoding="utf-8")
-    return page
+    with writing.folder(path) as beside:
+        for name in (*SCRIPTS, "page.css"):
+            shutil.copyfile(HERE / name, beside / name)
+        (beside / runtime.SCRIPT).write_bytes(files.script)
+        (beside / runtime.BINARY).write_bytes(files.binary)
+        (beside / "onnxruntime-web-LICENSE.txt").write_text(runtime.LICENCE)
+        (beside / "model.onnx").write_bytes(model)
+        (beside / "index.html").write_text(_render(network, SERVED, None), encoding="utf-8")
+    return path / "index.html"
 
 
 def write_file(path: Path, network: Mapping[str, Any], model: bytes, files: runtime.Files) -> Path:
@@ -73,8 +73,7 @@ def write_file(path: Path, network: Mapping[str, Any], model: bytes, files: runt
         "script": script, "style": style, "model": _packed(model), "runtime": _packed(files.binary),
     }  # fmt: skip
     policy = INLINED.format(script=_hash(script), style=_hash(style))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_render(network, policy, inlined), encoding="utf-8")
+    writing.write(path, _render(network, policy, inlined))
     return path
 
 

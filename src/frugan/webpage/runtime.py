@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from frugan.cache import cache_root, written_whole
+from frugan import files
+from frugan.cache import cache_root
 from frugan.registry import UserError
 
 VERSION = "1.30.0"
@@ -100,5 +101,4 @@ def _fetch(kept: Path) -> None:
             for file in HASHES:
                 inside = archive.extractfile(f"package/dist/{file}")
                 assert inside is not None
-                with written_whole(kept / file) as path:
-                    path.write_bytes(inside.read())
+                files.write(kept / file, inside.read())

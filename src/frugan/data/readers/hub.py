@@ -8,12 +8,11 @@ its pack to fetch a newer version.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from frugan.cache import cache_root, written_whole
+from frugan.cache import cache_root, keep_json, kept_json
 from frugan.data.readers import SPLIT_NAMES, Content, Found, Item, Reader
 from frugan.data.readers._features import bits, columns, numbered
 from frugan.registry import UserError
@@ -41,16 +40,14 @@ def _theirs(source: str) -> dict[str, str]:
     """Our splits -> what the data set calls them."""
     name, configuration = _parts(source)
     remembered = cache_root() / "hub" / f"{name.replace('/', '--')}--{configuration or 'default'}.json"
-    if remembered.is_file():
-        called = json.loads(remembered.read_text())
-    else:
+    called = kept_json(remembered)
+    if called is None:
         datasets = _datasets(source)
         try:
             called = list(datasets.get_dataset_split_names(name, configuration))
         except Exception as error:  # no network, no such name, several configurations: the library's words say which
             raise UserError(f"--data {source}: the Hub's data set cannot be reached: {error}") from error
-        with written_whole(remembered) as beside:
-            beside.write_text(json.dumps(called))
+        keep_json(remembered, called)
     names_of = {split: next((name for name in names if name in called), None) for split, names in SPLIT_NAMES.items()}
     if not any(names_of.values()):
         raise UserError(

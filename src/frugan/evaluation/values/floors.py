@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import metrics
-from frugan.cache import cache_root, written_whole
+from frugan.cache import cache_root, keep_json, kept_json
 from frugan.evaluation.values.inputs import ImageSets
 from frugan.metrics import Metric, Need, parse_need
 from frugan.registry import UserError
@@ -51,14 +51,13 @@ def find_floor(
     images = [one.key for one in sets if one is not None]
     identity = {"format": FLOORS, "metric": metric.name, "code": hash_code(metric), **protocol, "images": images}
     path = cache_root() / "floors" / f"{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]}.json"
-    kept = _read(path)
+    kept = kept_json(path)
     if kept is None:
         try:
             kept = metric.compute(**given(), **options)
         except UserError:
             return None  # it asks of real images what they do not have
-        with written_whole(path) as beside:
-            beside.write_text(json.dumps(kept))
+        keep_json(path, kept)
     return {"value": kept[metric.headline], "values": kept, "protocol": json.loads(json.dumps(protocol))}
 
 
@@ -76,12 +75,3 @@ def hash_code(metric: Metric) -> str:
     except (OSError, TypeError):
         text = repr(metric).encode()
     return hashlib.sha256(text).hexdigest()[:16]
-
-
-def _read(path: Path) -> dict[str, float] | None:
-    """Numbers that were kept; None if there are none, or the file is not whole."""
-    try:
-        numbers: Mapping[str, float] = json.loads(path.read_text())
-        return {str(name): float(number) for name, number in numbers.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return None

@@ -1,0 +1,157 @@
+"""How every file is written: beside its place, flushed to the disk, then renamed. So a file with its name is whole.
+
+Whatever ends a program, the file that was there before stays. What a killed program leaves beside is removed by the
+next one that writes there. Links are not followed: in a folder that came from somebody else, they could point anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}(\.\w+)?")
+NEW = 5.0
+"""Seconds for which a temporary file may be without its lock, since it was just made."""
+OLD = 86_400.0
+"""Seconds after which it is left over, where a file system has no locks that could tell."""
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a temporary name to write to, with the same ending. Afterwards that file becomes `path`, unless it failed.
+
+    Raises OSError, with `path` as its file name, if it cannot be written.
+    """
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is no plain file", str(path))
+        beside = _beside(path.parent, path.suffix)
+        handle = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            _lock(handle)
+            yield beside
+            flush(beside)
+            os.replace(beside, path)
+        finally:
+            os.close(handle)
+            beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """A folder in `parent` that is removed afterwards, unless it was renamed; also if this program is killed."""
+    with _named(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        beside = _beside(parent)
+        beside.mkdir()
+        handle = os.open(beside, os.O_RDONLY)
+        try:
+            _lock(handle)
+            yield beside
+        finally:
+            os.close(handle)
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder to write files into. Afterwards all of them stand in `path`, or none if it failed.
+
+    Files of other names that are in `path` already stay there.
+    """
+    with _named(path), temporary_folder(path.parent) as beside:
+        yield beside
+        try:
+            beside.rename(path)  # which also replaces an empty folder
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            for made in sorted(beside.iterdir()):
+                os.replace(made, path / made.name)
+
+
+def write(path: Path, data: bytes | str) -> None:
+    """Write a file as a whole."""
+    with whole(path) as beside:
+        beside.write_bytes(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+
+
+def append(path: Path, line: str) -> None:
+    """Add a line. One that was cut short before it, as by a full disk, stays a line of its own."""
+    with _named(path):
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        with open(handle, "r+b", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            cut = end > 0 and os.pread(handle, 1, end - 1) != b"\n"
+            data = ("\n" if cut else "") + line + "\n"
+            if file.write(data.encode()) < len(data.encode()):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a name is one of those that files have until they are whole."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def _beside(parent: Path, suffix: str = "") -> Path:
+    """A new name in a folder, after removing what killed programs have left there."""
+    with os.scandir(parent) as entries:
+        left = [Path(entry.path) for entry in entries if _TEMPORARY.fullmatch(entry.name)]
+    for one in left:
+        with contextlib.suppress(OSError):
+            if _is_left(one):
+                shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
+    name = f".tmp-{secrets.token_hex(8)}{suffix}"
+    return parent / (name if _TEMPORARY.fullmatch(name) else name.removesuffix(suffix))
+
+
+def _is_left(path: Path) -> bool:
+    """Whether nobody writes a temporary file or folder any more."""
+    age = time.time() - path.lstat().st_mtime
+    if age < NEW or path.is_symlink():
+        return age >= NEW
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError:
+        return age >= OLD
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let an OSError name the file that was asked for, not the one beside it."""
+    try:
+        yield
+    except OSError as error:
+        name = "" if error.filename is None else os.path.basename(os.fsdecode(error.filename))
+        if error.errno is not None and (error.filename is None or _TEMPORARY.fullmatch(name)):
+            error.filename, error.filename2 = str(path), None
+        raise

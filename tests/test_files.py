@@ -1,0 +1,137 @@
+"""How files are written: whole or not at all, whatever stands in the way; and what the cache does when it cannot."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from frugan import cache, files
+from frugan.engine.run import RunFolder
+from frugan.registry import UserError
+
+
+def full(*given: object, **named: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "picture.png"
+    files.write(path, b"good")
+    for name in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, full)
+            with pytest.raises(OSError, match="No space") as refused:
+                files.write(path, b"bad")
+        assert refused.value.filename == str(path)  # and not the temporary name
+
+    def interrupted() -> None:
+        with files.whole(path) as beside:
+            assert beside.suffix == ".png"
+            beside.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert (path.read_bytes(), names(path.parent)) == (b"good", ["picture.png"])
+
+
+def test_files_of_a_folder_come_together_and_others_stay(tmp_path):
+    out = tmp_path / "out"
+
+    def interrupted() -> None:
+        with files.folder(out) as beside:
+            (beside / "a").write_text("half")
+            full()
+
+    with pytest.raises(OSError, match="No space"):
+        interrupted()
+    assert names(tmp_path) == []
+    for content in ("one", "two"):
+        with files.folder(out) as beside:
+            (beside / "a").write_text(content)
+        (out / "mine").write_text("kept")
+        assert (names(tmp_path), names(out), (out / "a").read_text()) == (["out"], ["a", "mine"], content)
+
+
+def test_what_killed_programs_left_is_removed_and_what_others_write_is_not(tmp_path):
+    left, busy, folder, other = (tmp_path / f".tmp-{number:016x}" for number in range(4))
+    new = tmp_path / f".tmp-{4:016x}"
+    for path in (left, busy, other, new):
+        path.write_text("half")
+    (folder / "images").mkdir(parents=True)
+    other.rename(tmp_path / ".tmp-mine")
+    for path in (left, busy, folder):
+        os.utime(path, (0, 0))
+    with busy.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        files.write(tmp_path / "file", "whole")
+    assert names(tmp_path) == sorted([busy.name, new.name, ".tmp-mine", "file"])
+
+
+def test_a_line_that_was_cut_short_does_not_swallow_the_next_one(tmp_path):
+    run = RunFolder(tmp_path)
+    run.append(run.metrics, {"fid": 1})
+    with run.metrics.open("a") as file:
+        file.write('{"fid": 2')
+    run.append(run.metrics, {"fid": 3})
+    assert run.lines(run.metrics) == [{"fid": 1}, {"fid": 3}]
+
+
+def test_links_in_somebodys_run_folder_reach_no_other_file(tmp_path):
+    mine, run = tmp_path / "mine", RunFolder(tmp_path / "run")
+    mine.write_text("precious")
+    run.path.mkdir()
+    for name in (".lock", "log.jsonl", "recipe.json.tmp", "recipe.json", ".recipe.json"):
+        (run.path / name).symlink_to(mine)
+    with pytest.raises(UserError, match="cannot be used as a run folder"), run.locked():
+        pass
+    with pytest.raises(OSError, match="symbolic links"):
+        run.append(run.log, {"images": 1})
+    run.write_json(run.recipe, {})
+    assert mine.read_text() == "precious"
+    assert not run.recipe.is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["moved", "replaced"])
+def test_a_run_folder_that_is_gone_is_noticed(tmp_path, kind):
+    run = RunFolder(tmp_path / "run")
+    with run.locked():
+        run.append(run.log, {"images": 1})
+        run.path.rename(tmp_path / "elsewhere")
+        if kind == "replaced":
+            with RunFolder(run.path).locked():
+                pass
+        for write in (lambda: run.append(run.log, {"images": 2}), lambda: run.write_json(run.facts, {})):
+            with pytest.raises(FileNotFoundError, match="deleted or moved"):
+                write()
+
+
+def test_a_cache_that_cannot_be_written_is_said_once_and_costs_nothing_else(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cache, "_told", [])
+    (tmp_path / "file").write_text("no folder")
+    for _ in range(2):
+        cache.keep_json(tmp_path / "file" / "floor.json", {"fid": 1})
+    said = capsys.readouterr().err
+    assert said.count("cannot be written") == 1
+    assert "File exists" in said
+    assert "FRUGAN_CACHE" in said
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:-9], lambda text: text.replace("7.5", "7.4"), lambda text: "[]"])
+def test_a_value_of_the_cache_that_has_changed_is_not_used(tmp_path, damage):
+    path = tmp_path / "floor.json"
+    cache.keep_json(path, {"fid": 7.5})
+    assert cache.kept_json(path) == {"fid": 7.5}
+    path.write_text(damage(path.read_text()))
+    assert cache.kept_json(path) is None
+    path.write_text(json.dumps({"fid": 7.5}))  # as earlier versions wrote it
+    assert cache.kept_json(path) is None
