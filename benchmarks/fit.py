@@ -12,23 +12,18 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import frugan
 from frugan import training
-from frugan.comparison.planning.arms import Arm
-from frugan.comparison.running.workshop import Workshop
 from frugan.engine.run import RunFolder
 from frugan.fitting import _candidates
-from frugan.recipe import to_dict
 
 FAMILIES = ("standard", "factorised", "depthwise", "grouped")
 WIDTHS = ("0.35", "0.25", "0.18", "0.12")
 CHANGES = {"data.size": 16, "discriminator.width": 0.25, "batch_size": 64, "kernels": "plain"}
-IMAGES = 24_000
+IMAGES, COUNT = 24_000, 5_000
 BUDGET = {"max_latency": "1ms", "max_bytes": "1.6MB"}
 
 
@@ -36,27 +31,17 @@ def grid(out: Path) -> None:
     """Train and measure every candidate in full."""
     recipe = training.resolve("mnist", data="glyphs", changes=CHANGES, images=IMAGES, seed=0)
     folder = RunFolder(out / "grid")
-    workshop = Workshop(folder.path, {"metrics": ["fid"], "count": 5000}, print, at_once=1)
+    folder.path.mkdir(parents=True, exist_ok=True)
     known: dict[str, Any] = {}
     if (folder.path / "grid.json").is_file():
         known = json.loads((folder.path / "grid.json").read_text())
     for one in _candidates.make(recipe, FAMILIES, WIDTHS, None):
         if one.name in known:
             continue
-        arm = Arm(one.name, replace(one.recipe, images=IMAGES))
-        place = f"runs/{arm.folder}"
-        (folder.path / place).parent.mkdir(parents=True, exist_ok=True)
-        folder.write_json(folder.path / f"{place}.json", to_dict(arm.recipe))
-        job = workshop.make_job(arm, place, 0, recipe=f"{place}.json")
-        began = time.monotonic()
-        workshop.train([job])
-        trained = time.monotonic()
-        (value,) = workshop.evaluate(job.folder)
-        known[one.name] = {
-            "parameters": one.parameters, "fid": value["values"]["fid"], "seconds": trained - began,
-            "seconds_of_the_run": _seconds(RunFolder(job.folder)),
-            "seconds_evaluating": time.monotonic() - trained, "untrained": job.why_untrained(),
-        }  # fmt: skip
+        run = frugan.train(one.recipe, out=folder.path / "runs" / one.name.replace(" ", "-"), quiet=True)
+        (value,) = frugan.evaluate(run.path, metrics=["fid"], count=COUNT)
+        seconds = _seconds(run)
+        known[one.name] = {"parameters": one.parameters, "fid": value["values"]["fid"], "seconds_of_the_run": seconds}
         print(one.name, known[one.name], flush=True)
         folder.write(folder.path / "grid.json", json.dumps(known, indent=1))
 
@@ -69,7 +54,7 @@ def _seconds(run: RunFolder) -> float:
 def fit(out: Path) -> None:
     """Search as a user would."""
     frugan.fit(  # pyrefly: ignore
-        "mnist", data="glyphs", changes=CHANGES, images=IMAGES, count=5000, out=out / "fit", families=FAMILIES,
+        "mnist", data="glyphs", changes=CHANGES, images=IMAGES, count=COUNT, out=out / "fit", families=FAMILIES,
         widths=WIDTHS, **BUDGET,
     )  # fmt: skip
 

@@ -249,7 +249,11 @@ def test_the_card_has_the_costs_the_values_with_their_protocol_and_the_terms_of_
     }
     value = {"metric": "fid", "values": {"fid": 7.875}, "headline": "fid", "better": "lower", "protocol": protocol,
              "floor": {"value": 1.5}}  # fmt: skip
-    text = (generator.save(tmp_path / "a", values=[value]) / "README.md").read_text()
+    of_a_classifier = {key: item for key, item in protocol.items() if key not in ("view_version", "fake_count")}
+    right = {"metric": "right", "values": {"share": 0.5}, "headline": "share", "better": "higher", "floor": None,
+             "protocol": {**of_a_classifier, "fake_count": 0}}  # fmt: skip
+    text = (generator.save(tmp_path / "a", values=[value, right]) / "README.md").read_text()
+    assert "| right | 0.5 | higher |  | noise test, 12 real images, averaged weights |" in text
     assert "| fid | 7.875 | lower | 1.5 | noise test, 2,000 fake and 12 real images, view pixels (pixels-3)" in text
     assert f"| {frugan.cost(generator.module, *generator.inputs()).parameters:,} |" in text
     assert "frugan does not know the terms of these images" in text

@@ -71,7 +71,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, in_this_process: Callable[..., None])
     monkeypatch.setattr(jobs, "run_jobs", in_this_process)
     monkeypatch.setattr(evaluation, "evaluate", made_up_value)
     monkeypatch.setattr(_screening, "size_of", made_up_size)
-    monkeypatch.setattr("frugan.fitting.size_of", made_up_size)
+    monkeypatch.setattr("frugan.fitting._searching.size_of", made_up_size)
     return monkeypatch
 
 
@@ -174,7 +174,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, in_this_process: Callable
         patch.setattr(jobs, "run_jobs", in_this_process)
         patch.setattr(evaluation, "evaluate", made_up_value)
         patch.setattr(_screening, "size_of", made_up_size)
-        patch.setattr("frugan.fitting.size_of", made_up_size)
+        patch.setattr("frugan.fitting._searching.size_of", made_up_size)
         return fit("mnist", out=tmp_path_factory.mktemp("fit") / "out", candidates=4, **ASKED)
 
 
@@ -266,7 +266,9 @@ def test_minutes_that_are_too_few_are_told(quick, tmp_path):
 
 
 @pytest.mark.parametrize(("given", "told"), [
-    ({"to": "flash"}, "no export target called 'flash'"), ({"metric": "fit"}, "Did you mean 'fid'"),
+    ({"to": "flash"}, "no export target called 'flash'"),
+    ({"to": "web,single=true"}, "Did you mean 'single_file'"),
+    ({"metric": "fit"}, "Did you mean 'fid'"),
     ({"runtime": "tpu"}, "fit measures in onnxruntime or torch"), ({"candidates": 0}, "--candidates 0"),
     ({"minutes": -1}, "--minutes -1"), ({"max_latency": "fast"}, "--max-latency fast"),
     ({"families": ["standard"], "widths": ["none"]}, "--widths none"),

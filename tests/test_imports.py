@@ -45,6 +45,8 @@ calls = {
     "compare": lambda: frugan.compare(["no-such-recipe", "nor-this"], out="nowhere"),
     "check": lambda: frugan.check("no-such-file.py"),
     "classify": lambda: frugan.classify("no-such-run", "no-such-images"),
+    "export": lambda: frugan.export("no-such-run", out="nowhere"),
+    "fit": lambda: frugan.fit("no-such-recipe", max_latency="5ms"),
     "load": lambda: frugan.load("no-such-artefact"),
     "probe": lambda: frugan.probe("no-such-run"),
     "swap": lambda: frugan.swap(nn.Sequential(nn.Conv2d(3, 4, 3)), "no-such-family"),

@@ -105,7 +105,7 @@ def _floor(value: Mapping[str, Any]) -> str:
 def _protocol(of: Mapping[str, Any]) -> str:
     counts = [f"{of[f'{which}_count']:,} {which}" for which in ("fake", "real") if of.get(f"{which}_count")]
     real = f"{of['data']} {of['split'] or ''}".strip()
-    view = f", view {of['view']} ({of['view_version']})" if of.get("view") else ""
+    view = f", view {of['view']} ({of['view_version']})" if of.get("view_version") else ""  # a classifier has none
     few = f"; too few images: {of['few_images']}" if of.get("few_images") else ""
     return f"{real}, {' and '.join(counts)} images{view}, {of.get('weights', '')} weights{few}"
 

@@ -33,7 +33,8 @@ class FitArguments:
     minutes: float | None = None
     """How long the whole search may take, with everything. If left out: until it is finished."""
     to: Name = "onnx"
-    """What the winner is exported as: an export target, e.g. onnx, web or hub-folder."""
+    """What the winner is exported as: an export target, perhaps with options, e.g. onnx, hub-folder, or
+    web,single_file=true."""
     out: File | None = None
     """The folder of the search. A search that was begun there is continued. If left out: runs/fit-RECIPE-DATA."""
     families: Names | None = None

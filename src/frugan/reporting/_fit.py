@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from frugan import artefact
 from frugan.reporting import _pictures
 from frugan.reporting._words import large, macs, number, protocol
 
@@ -15,6 +14,8 @@ SAMPLES = 32
 
 def fit_page(folder: Path) -> tuple[str, dict[str, Any]]:
     """The template and its values."""
+    from frugan import artefact
+
     data = json.loads((folder / "fit.json").read_text())
     winner = data["winner"]
     images = artefact.open_shipped(folder / winner["value"]["folder"])

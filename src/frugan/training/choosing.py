@@ -99,15 +99,15 @@ def _sized(
     values = {key: value for setting in settings for key, value in setting.values.items()}
     ratio, shape = _aspect(look.usual)
     sides = [side for side in SIDES if min(look.usual) >= SMALLER * side] or [SIDES[-1]]
+    allowed: list[str] = []
     for side in sides:
         height, width = _sides(side, ratio, upright=look.usual[0] >= look.usual[1])
         size: Any = height if height == width else [height, width]
         own = {"data.size": size, **values}
         fitted = fit(recipe.with_changes({key: value for key, value in own.items() if key not in given}))
+        allowed.append(f"{fitted.whole_rounds:,} rounds at {side} pixels")
         if "data.size" in given or fitted.whole_rounds >= SHORTEST or side == sides[-1]:
-            return fitted, Setting(
-                {"data.size": size}, f"{shape}; the time allows {fitted.whole_rounds:,} rounds at this size"
-            )
+            return fitted, Setting({"data.size": size}, f"{shape}; the time allows {', '.join(allowed)}")
     raise AssertionError("unreachable")
 
 
