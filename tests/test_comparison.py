@@ -145,6 +145,8 @@ def test_the_table_and_the_report_are_there(finished: Comparison) -> None:
     text = console.export_text()
     assert all(word in text for word in ("FID", "(pixels)", "MACs", "thin", "baseline"))
     assert max(map(len, text.splitlines())) <= 80
+    console.print(finished.metrics_table())
+    assert "density coverage" in console.export_text()
     assert "thin: " in finished.words()[0]
     assert "direction only" in finished.words()[0]
     assert "glyphs-digits" in finished.words()[-1]

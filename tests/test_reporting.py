@@ -380,6 +380,17 @@ def test_the_short_table_fits_a_terminal_and_the_protocol_is_one_line() -> None:
     assert "\n" not in line
 
 
+def test_all_metrics_stand_beside_each_other_with_the_way_that_is_better() -> None:
+    found = data("direction", "lower in 3 of 3 seeds")
+    found["metrics"]["linear_probe"] = {"better": "higher", "protocol": PROTOCOL}
+    for arm_, mean in zip(found["arms"], (0.9123, None), strict=True):
+        arm_["summary"]["linear_probe"] = None if mean is None else {"mean": mean, "sd": 0.0123, "n": 3}
+    assert reporting.metrics_table(found) == [
+        ["arm", "FID\n(classifier) ↓", "linear probe ↑"], ["plain", "20.00 ± 0.50", "0.912 ± 0.012"],
+        ["thin", "18.5", "–"],
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("mean", "sd", "text"),
     [(23.138, 0.93, "23.14 ± 0.93"), (24.81, 1.21, "24.8 ± 1.2"), (0.0771, 0.0031, "0.0771 ± 0.0031"),

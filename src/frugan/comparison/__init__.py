@@ -19,6 +19,7 @@ evaluates runs that ``frugan train --out OUT/runs/ARM/seed-S`` made before it.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,16 +57,11 @@ class Comparison:
 
     def table(self) -> Table:
         """The main table, for rich to print. The conclusions are in `words`."""
-        from rich import box
-        from rich.table import Table
+        return _printed(self.data["title"], reporting.short_table(self.data))
 
-        head, *rows = reporting.short_table(self.data)
-        table = Table(title=self.data["title"], box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-        for number, column in enumerate(head):
-            table.add_column(column, justify="right" if number else "left", no_wrap=number > 0)
-        for row in rows:
-            table.add_row(*row)
-        return table
+    def metrics_table(self) -> Table:
+        """Every metric of every arm, for rich to print; the first one decides."""
+        return _printed("All metrics", reporting.metrics_table(self.data))
 
     def words(self) -> list[str]:
         """The conclusion about each arm, and how it was measured; one line each."""
@@ -76,8 +72,24 @@ class Comparison:
 
         console = terminal.console()
         console.print(self.table())
+        if len(self.data["metrics"]) > 1:
+            console.print(self.metrics_table())
         for line in [*self.words(), f"Report: {self.report}"]:
             console.print(line, soft_wrap=line.startswith("Report"))
+
+
+def _printed(title: str, rows: Sequence[Sequence[str]]) -> Table:
+    """A table for rich to print, of its head and rows."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    head, *others = rows
+    for number, column in enumerate(head):
+        table.add_column(column, justify="right" if number else "left", no_wrap=number > 0)
+    for row in others:
+        table.add_row(*row)
+    return table
 
 
 @taking(ComparisonArguments)

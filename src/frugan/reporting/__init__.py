@@ -16,10 +16,19 @@ from frugan.registry import UserError
 from frugan.reporting._comparison import comparison_page
 from frugan.reporting._fit import fit_page, fit_sayings
 from frugan.reporting._run import run_page
-from frugan.reporting._tables import VERSION, main_table, protocol_line, read_comparison, sayings, short_table
+from frugan.reporting._tables import (
+    VERSION,
+    main_table,
+    metrics_table,
+    protocol_line,
+    read_comparison,
+    sayings,
+    short_table,
+)  # fmt: skip
 
 __all__ = [
-    "VERSION", "fit_sayings", "main_table", "protocol_line", "read_comparison", "report", "sayings", "short_table",
+    "VERSION", "fit_sayings", "main_table", "metrics_table", "protocol_line", "read_comparison", "report", "sayings",
+    "short_table",
 ]  # fmt: skip
 
 

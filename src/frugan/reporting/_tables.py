@@ -85,6 +85,23 @@ def short_table(data: Mapping[str, Any]) -> list[list[str]]:
     return [names, *([row[column] for column in columns] for row in shorter)]
 
 
+def metrics_table(data: Mapping[str, Any]) -> list[list[str]]:
+    """Every metric beside the others: the head, and a row for each arm with mean and deviation over its runs.
+
+    Only the first metric decides, so there are no differences here and nothing is said of any.
+    """
+    head = ["arm"]
+    for name, about in data["metrics"].items():
+        arrow = "↓" if about["better"] == "lower" else "↑"
+        head.append(f"{words.metric(name, about['protocol']['view']).replace(' (', chr(10) + '(')} {arrow}")
+    rows = [
+        [arm["name"], *("–" if arm["summary"][name] is None else words.measured(arm["summary"][name])
+                        for name in data["metrics"])]
+        for arm in data["arms"]
+    ]  # fmt: skip
+    return [head, *rows]
+
+
 def sayings(data: Mapping[str, Any]) -> list[str]:
     """Lines about each arm: its verdict, what went wrong in its runs, and what the verdicts depend on."""
     lines = []
