@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,17 @@ def test_the_kernels_that_training_would_call_are_told(capsys: pytest.CaptureFix
     assert costed.networks["discriminator"].kernels == ()
     costed.show()
     assert "float32" in capsys.readouterr().out
+
+
+def test_the_parts_of_a_network_are_told_apart_and_not_counted_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    costed = cost_of("bigbigan-mnist", changes={"discriminator.attention": 16})
+    found = costed.as_dict()["networks"]
+    assert list(found) == ["generator", "encoder", "discriminator"]
+    judge = found["discriminator"]
+    assert list(judge["parts"]) == ["F", "H", "J", "s_x", "s_z", "s_xz"]
+    for count in ("parameters", "macs", "macs_attention"):
+        assert sum(part[count] for part in judge["parts"].values()) == judge[count] > 0
+    assert judge["parts"]["s_z"]["parameters"] == 64 + 1
+    assert "parts" not in found["generator"]
+    costed.show()
+    assert re.search(r"  J +part of it +39,488 +38,912", capsys.readouterr().out)
