@@ -151,6 +151,9 @@ def test_expressions_are_read_as_typed() -> None:
     assert explore.parse("glasses,hat - not glasses") == (
         explore.Term(1, wanted=("glasses", "hat")), explore.Term(-1, wanted=("not glasses",)),
     )
+    assert explore.parse("class:7 - not class:7") == (
+        explore.Term(1, wanted=("7",)), explore.Term(-1, wanted=("not 7",)),
+    )
     assert explore.parse("- 5 + 6") == (explore.Term(-1, numbers=(5,)), explore.Term(1, numbers=(6,)))
     for wrong in ("", "3 -", "3 + + 4", "not"):
         with pytest.raises(UserError, match=r"is no term\. Type numbers of samples or labels"):

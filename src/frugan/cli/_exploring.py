@@ -174,7 +174,8 @@ def arithmetic(
     Args:
         run: A run folder or an artefact.
         expression: Terms with spaces around + and -. A term is numbers of samples, or labels that each exemplar must
-            have, with commas. Labels are told by a classifier that is trained on the run's data once.
+            have, with commas (class:7 where a class is called by a number). Labels are told by a classifier that is
+            trained on the run's data once.
         out: FILE.png.
         exemplars: How many samples with a label are taken, at random.
         noise: The variants differ by uniform numbers up to this in every latent.

@@ -26,6 +26,9 @@ from frugan.seeds import generator as random_of
 EXEMPLARS, VARIANTS, NOISE = 3, 8, 0.25
 """How many exemplars a label gives; how many variants stand around a result; how much uniform noise each has."""
 
+CLASS = "class:"
+"""Stands before a label that would be read as the number of a sample, "class:7"."""
+
 
 @dataclass(frozen=True)
 class Term:
@@ -59,7 +62,7 @@ def _term(sign: int, written: str) -> Term:
         )
     if all(part.isdecimal() for part in parts):
         return Term(sign, numbers=tuple(map(int, parts)))
-    return Term(sign, wanted=parts)
+    return Term(sign, wanted=tuple(part.replace(CLASS, "") for part in parts))
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,9 @@ from frugan.artefact import Generator
 from frugan.classifying import likeliest
 from frugan.data import Dataset
 from frugan.engine.run import RunFolder
+from frugan.evaluation.opening.reals import describe_data
 from frugan.explore.samples import Samples
-from frugan.recipe import Data, from_run
+from frugan.recipe import from_run
 from frugan.registry import UserError, suggest
 from frugan.views import View
 
@@ -97,13 +98,9 @@ def _data_of(generator: Generator, run: Path, source: str | None) -> Dataset:
         return data.open_dataset(source, size=(height, width), channels=channels, allow_unusable=True)
     about = generator.config["data"]
     if RunFolder(run).exists():
-        recipe = from_run(RunFolder(run))
-        wanted = recipe.data
+        wanted = from_run(RunFolder(run)).data
     elif "source" in about:
-        wanted = Data(
-            source=about["source"], size=about["size"], channels=about["channels"], only=tuple(about["only"]),
-            attributes=tuple(about["attributes"]),
-        )
+        wanted = describe_data(about)
     else:
         raise UserError(f"{run} does not say where its data {about['title']} are. Give them: --data SOURCE.")
     return data.open_dataset(

@@ -7,8 +7,6 @@ and their paths are straight, as the DCGAN paper's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -89,15 +87,3 @@ def steps_between(features: Tensor, closed: bool = False) -> Tensor:
     """
     following = torch.cat([features[1:], features[:1]]) if closed else features[1:]
     return (following - features[: len(following)]).flatten(1).double().norm(dim=1)
-
-
-def shown_in_rows(frames: Tensor, columns: int) -> Tensor:
-    """Evenly chosen frames of a walk, at most so many, for a picture that stands still."""
-    if len(frames) <= columns:
-        return frames
-    return frames[torch.linspace(0, len(frames) - 1, columns).round().long()]
-
-
-def joined(walks: Sequence[Tensor]) -> Tensor:
-    """Walks of equal length ``[frames, size]`` side by side: ``[frames, walks, size]``."""
-    return torch.stack(list(walks), 1)
