@@ -24,7 +24,7 @@ FAMILIES = ("standard", "factorised", "depthwise", "grouped")
 WIDTHS = ("0.35", "0.25", "0.18", "0.12")
 CHANGES = {"data.size": 16, "discriminator.width": 0.25, "batch_size": 64, "kernels": "plain"}
 IMAGES, COUNT = 24_000, 5_000
-BUDGET = {"max_latency": "1ms", "max_bytes": "1.6MB"}
+BUDGET = {"max_latency": "0.2ms", "max_bytes": "700kB"}
 
 
 def grid(out: Path) -> None:

@@ -22,6 +22,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -408,3 +409,21 @@ def test_the_page_of_a_translator_translates_pictures_and_the_camera(browser, ex
     browser.run("document.getElementById('camera').click()")
     assert browser.run("return document.getElementById('trouble').hidden")
     assert browser.asked_outside(page) == set()
+
+
+def test_a_network_without_images_has_no_page(tmp_path):
+    encoder = SimpleNamespace(artefact=SimpleNamespace(role="encoder"))
+    with pytest.raises(UserError, match=r"a network in the role 'encoder' makes none\. Export it with --to onnx"):
+        exporting.find("web").write(encoder, tmp_path)
+
+
+def test_a_folder_for_the_hub_has_what_people_look_for_there(tmp_path):
+    network = untrained("cgan", **SMALL)
+    exporting.find("hub-folder").write(exporting.Parcel.of(network), tmp_path, licence="mit")
+    files = {"model.safetensors", "config.json", "README.md", "samples.png"}
+    assert {path.name for path in tmp_path.iterdir()} == files
+    card = (tmp_path / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: frugan\npipeline_tag: unconditional-image-generation\nlicense: mit\n")
+    for part in ("](samples.png)", "## What it costs", "## Data", 'frugan.load("hf-hub:OWNER/NAME")'):
+        assert part in card
+    assert np.array_equal(artefact.load(tmp_path).sample(2), network.sample(2))

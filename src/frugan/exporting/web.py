@@ -34,8 +34,8 @@ def write(parcel: Parcel, folder: Path, *, single_file: bool = False, runtime_fi
     """
     if not isinstance(parcel.artefact, (Generator, Translator)):
         raise UserError(
-            f"A page shows images, but this network is a {parcel.artefact.role}. Export it with --to onnx, or give "
-            "another --role."
+            f"A page shows images; a network in the role '{parcel.artefact.role}' makes none. Export it with --to onnx, "
+            "or give another --role."
         )
     files = runtime.find(runtime_files)
     written = onnx.variant.write(parcel, folder)
