@@ -34,8 +34,8 @@ def write(parcel: Parcel, folder: Path, *, single_file: bool = False, runtime_fi
     """
     if not isinstance(parcel.artefact, (Generator, Translator)):
         raise UserError(
-            f"A page shows images; a network in the role '{parcel.artefact.role}' makes none. Export it with --to onnx, "
-            "or give another --role."
+            f"A page shows images; a network in the role '{parcel.artefact.role}' makes none. Export it with --to "
+            "onnx, or give another --role."
         )
     files = runtime.find(runtime_files)
     written = onnx.variant.write(parcel, folder)
@@ -53,7 +53,7 @@ def write(parcel: Parcel, folder: Path, *, single_file: bool = False, runtime_fi
 
 def described(parcel: Parcel, size: int) -> dict[str, Any]:
     """What the page is told of the network, see `frugan.webpage`; `size` is that of the ONNX file in bytes."""
-    artefact, (first, *told), (output,) = parcel.artefact, parcel.inputs, parcel.outputs
+    artefact, (first, *condition), (output,) = parcel.artefact, parcel.inputs, parcel.outputs
     channels, height, width = output.shape
     inputs = parcel.examples(1)
     with torch.no_grad():
@@ -66,10 +66,10 @@ def described(parcel: Parcel, size: int) -> dict[str, Any]:
         "range": list(output.range or (-1, 1)), "output": output.name,
         "latents": _latents(parcel, first) if first.name == "latents" else None,
         "images": {"input": first.name} if first.name == "images" else None,
-        "labels": _labels(told[0], artefact) if told else None,
+        "labels": _labels(condition[0]) if condition else None,
         "check": {
             "input": _packed(inputs[0].numpy()), "expected": _packed(expected.numpy()),
-            "labels": inputs[1][0].reshape(-1).tolist() if told else [],
+            "labels": inputs[1][0].reshape(-1).tolist() if condition else [],
         },
         "facts": _facts(parcel, size),
     }  # fmt: skip
@@ -99,16 +99,16 @@ def _effective_first(parcel: Parcel) -> list[int]:
     return slopes.square().mean(0).argsort(descending=True, stable=True).tolist()
 
 
-def _labels(told: Input, artefact: Any) -> dict[str, Any]:
+def _labels(condition: Input) -> dict[str, Any]:
     """The labels that the page offers. Classes without names are called by their numbers."""
-    if told.type == "int64":
-        size, kind = int(told.range[1]) + 1, "classes"
+    if condition.type == "int64":
+        size, kind = int(condition.range[1]) + 1, "classes"
     else:
-        size, kind = told.shape[0], "attributes" if told.names else "values"
-    names = list(told.names) or [str(number) for number in range(size)]
+        size, kind = condition.shape[0], "attributes" if condition.names else "values"
+    names = list(condition.names) or [str(number) for number in range(size)]
     return {
-        "input": told.name, "kind": kind, "size": size, "names": names,
-        "exclusive": [list(group) for group in told.exclusive],
+        "input": condition.name, "kind": kind, "size": size, "names": names,
+        "exclusive": [list(group) for group in condition.exclusive],
     }  # fmt: skip
 
 

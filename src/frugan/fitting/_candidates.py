@@ -45,7 +45,7 @@ def make(
         convs.find(name.partition(",")[0])
     factors, option, values = _factors(widths), *_depths(recipe, depths)
     own = width_of(recipe)
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     known: set[Any] = set()
     for family in families or convs.names():
         for value in values:
@@ -65,8 +65,8 @@ def make(
                 known.add(alike)
                 form = " ".join([family, *([] if option is None else [f"{option}={value}"])])
                 name = form if own is None else f"{form} width={own * factor:.3g}"
-                found.append(Candidate(name, form, changed, cost.parameters, cost.macs + cost.macs_attention))
-    return sorted(found, key=lambda one: -one.parameters)
+                candidates.append(Candidate(name, form, changed, cost.parameters, cost.macs + cost.macs_attention))
+    return sorted(candidates, key=lambda one: -one.parameters)
 
 
 def forms(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
