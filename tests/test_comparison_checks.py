@@ -85,7 +85,7 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> str:
         ({"device": "gpu"}, "There is no device 'gpu'"),
         ({"device": "cuda:77"}, "CUDA"),
         ({"view": "inception"}, "needs the published weights"),
-        ({"changes": {**SMALL, "generator.init": "nowhere"}}, "The arm 'vanilla': nowhere is neither an artefact"),
+        ({"changes": {**SMALL, "generator.init": "nowhere"}}, "The arm 'vanilla': There is nothing at nowhere, whose"),
         ({"equal": "seconds"}, "measures the speed of 'vanilla' over 50 rounds or more, but its 96 images are only 3"),
         ({"jobs": 0}, "--jobs 0: .* 1 or more"),
         ({"evaluate_every": "often"}, "--evaluate-every often: 'often' is not a number"),

@@ -131,6 +131,8 @@ def test_an_encoder_that_saw_images_in_another_range_is_refused(tmp_path):
     recipe = recipe_of().with_changes({"encoder.init": str(tmp_path / "encoder")})
     _giving.give(recipe, of)
     assert same(weights(load(tmp_path / "encoder", role="encoder").module), weights(of.game.networks["encoder"]))
+    with pytest.raises(UserError, match=r"nothing at runs/encoder, .* Train that run first \(frugan recipes"):
+        _giving.give(recipe_of(), of)
     of.batches.image_range = (-1.0, 1.0)
     with pytest.raises(UserError, match=r"it saw images in 0 to 1, .* are in -1 to 1\. Set data\.image_range=\[0,1\]"):
         _giving.give(recipe, of)

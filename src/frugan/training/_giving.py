@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan.recipe import Recipe
@@ -80,6 +81,11 @@ def _opened(recipe: Recipe, name: str, path: str) -> Any:
     from frugan import games
     from frugan.artefact import KINDS, open_shipped
 
+    if not Path(path).exists() and not path.startswith("hf-hub:"):
+        raise UserError(
+            f"There is nothing at {path}, whose weights '{name}' of '{recipe.name}' starts from. Train that run first "
+            f"(frugan recipes {recipe.name} says more), or name another: --init {name}=PATH."
+        )
     role = games.orders(recipe.game.name, recipe.game.options)[name].role
     return open_shipped(path, role=role if role in KINDS and role != games.GENERATOR else None)
 
