@@ -223,11 +223,15 @@ def test_pca_finds_what_changes_the_images_most() -> None:
 
 
 def test_labels_give_a_direction_and_how_well_it_fits() -> None:
-    found = explore.by_labels(explore.samples(linear(), 600), judge(), ["sky", "not sea"])
+    chosen = explore.samples(linear(), 600)
+    found = explore.by_labels(chosen, judge(), ["sky", "not sea"])
     assert found.vectors[0, 0] > 0.95
     assert found.vectors[1, 1] < -0.95
     torch.testing.assert_close(found.vectors.norm(dim=1), torch.ones(2))
-    assert float(found.fits[0].split()[-1]) > 0.9
+    places, bits = chosen.latents[:120] @ found.vectors[0], judge().bits(chosen)[:120, 0]
+    share = np.mean([float(one > other) for one in places[bits] for other in places[~bits]])
+    assert found.fits[0] == f"in order in {100 * share:.1f} % of held-back pairs"
+    assert share > 0.9
     moved = found.along(torch.zeros(SIZE), torch.tensor([-2.0, 2.0]))
     torch.testing.assert_close(moved[0, 1], 2 * found.vectors[0])
     with pytest.raises(UserError, match=r"^0 of 20 samples are judged to be 'sky'; at least 10 with it"):

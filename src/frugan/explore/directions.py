@@ -45,8 +45,9 @@ class Directions:
 def by_labels(samples: Samples, judge: Judge, labels: Sequence[str]) -> Directions:
     """One direction for each label: from samples without it to those with it, by logistic regression on their latents.
 
-    A fifth of the samples is held back, and its balanced accuracy told: the mean over with and without, so that 0.5 is
-    chance. Raises UserError for a label that there is not, or that fewer than ten samples have, or lack.
+    A fifth of the samples is held back. Of these it is told in which share of all pairs, one with the label and one
+    without, the first lies farther along: half of them is chance. Raises UserError for a label that there is not, or
+    that fewer than ten samples have, or lack.
     """
     judge.check(labels)
     bits = judge.bits(samples)
@@ -61,10 +62,10 @@ def by_labels(samples: Samples, judge: Judge, labels: Sequence[str]) -> Directio
                 "without are needed. Give a larger --count."
             )
         fit = linear.fit(samples.latents[held:], has[held:], 2, loss="logistic", c=C)
-        told = fit.predict(samples.latents[:held])
-        right = [(told[has[:held] == side] == side).double().mean() for side in (0, 1) if (has[:held] == side).any()]
         vectors.append(fit.weight[1] - fit.weight[0])
-        fits.append(f"balanced accuracy {float(torch.stack(right).mean()):.3f}")
+        places, told = samples.latents[:held] @ vectors[-1], has[:held] == 1
+        pairs = (places[told][:, None] > places[~told][None]).double()
+        fits.append(f"in order in {100 * float(pairs.mean()):.1f} % of held-back pairs" if pairs.numel() else "")
     stacked = torch.stack(vectors)
     return Directions(stacked / stacked.norm(dim=1, keepdim=True), tuple(labels), tuple(fits))
 
