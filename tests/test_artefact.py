@@ -333,8 +333,8 @@ def test_a_path_that_holds_neither(tmp_path):
 @pytest.mark.parametrize(("config", "told"), [
     (b"{", "is damaged or incomplete"), (b"\xff\xfe\x00", "is damaged or incomplete"), (b"[]", "artefact format None"),
     (b"{}", "artefact format None"), (b'{"format": "1"}', "artefact format 1"),
-    (b'{"format": 1}', "is damaged or incomplete"),
-    (b'{"format": 1, "network": {}, "part": "decoder"}', "is damaged or incomplete"),
+    (b'{"format": 1}', r"config\.json is damaged or of another version: it has no 'network'"),
+    (b'{"format": 1, "network": {}, "part": "decoder"}', "is damaged or of another version: it has no 'families'"),
 ])
 def test_a_broken_config_is_named(saved, config, told):
     (saved / "config.json").write_bytes(config)

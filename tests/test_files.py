@@ -135,3 +135,26 @@ def test_a_value_of_the_cache_that_has_changed_is_not_used(tmp_path, damage):
     assert cache.kept_json(path) is None
     path.write_text(json.dumps({"fid": 7.5}))  # as earlier versions wrote it
     assert cache.kept_json(path) is None
+
+
+@pytest.mark.parametrize("content", [b"{", b"\x90\x01", b"[" * 100_000, b"\xff\xfe"])
+def test_a_damaged_json_file_is_named(tmp_path, content):
+    path = tmp_path / "run.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"run\.json is not valid JSON \("):
+        files.read_json(path)
+
+
+def test_a_missing_key_is_said_to_be_missing_in_its_file(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text('{"format": 1, "data": {"train": {"name": "glyphs"}}}')
+    facts = RunFolder(tmp_path).read_json(path)
+    with pytest.raises(UserError, match=r"run\.json is damaged or of another version: it has no 'hash'"):
+        facts["data"]["train"]["hash"]
+    assert facts.get("shipped") is None
+    assert facts["data"]["train"]["name"] == "glyphs"
+
+
+def test_lines_that_are_no_objects_are_left_out(tmp_path):
+    (tmp_path / "log.jsonl").write_bytes(b'{"images": 1}\n3\n\xff\xfe\n[]\n{"images": 2}\n')
+    assert RunFolder(tmp_path).lines(tmp_path / "log.jsonl") == [{"images": 1}, {"images": 2}]

@@ -48,6 +48,7 @@ SIDEWAYS_PAIRS = {
     ("convs", "kernels"),  # a layer says what it computes, a kernel computes it
     ("arguments", "registry"),  # a slip in the name of an argument is answered as one in that of a variant
     ("terminal", "stopping"),  # an output that nobody reads is a request to stop
+    ("files", "registry"),  # a damaged file is answered as any mistake of the user's
     ("cache", "files"),  # what can be made again is written as everything is
     ("ranges", "registry"),  # a value out of its range is answered as any mistake of the user's
     ("build", "blueprint"),  # a recipe's networks are built one by one

@@ -217,7 +217,7 @@ def test_recipe_files_that_are_not(tmp_path):
     with pytest.raises(UserError, match="There is no file"):
         recipes.find(str(tmp_path / "none.json"))
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(UserError, match="is not JSON"):
+    with pytest.raises(UserError, match="is not valid JSON"):
         recipes.find(str(tmp_path / "broken.json"))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import re
 import secrets
@@ -16,6 +17,9 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
+
+from frugan.registry import UserError
 
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}(\.\w+)?")
 NEW = 5.0
@@ -95,6 +99,50 @@ def append(path: Path, line: str) -> None:
             data = ("\n" if cut else "") + line + "\n"
             if file.write(data.encode()) < len(data.encode()):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class Found(dict[str, Any]):
+    """A JSON object of a file. A key that it lacks is said to be missing in that file."""
+
+    path: Path
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise UserError(f"{self.path} is damaged or of another version: it has no '{key}'. Put back a good copy of it.")
+
+
+def parse_json(text: str, path: Path) -> Any:
+    """A JSON value of a file, its objects as `Found`. Raises ValueError."""
+
+    def found(value: dict[str, Any]) -> Found:
+        made = Found(value)
+        made.path = path
+        return made
+
+    try:
+        return json.loads(text, object_hook=found)
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in a file. Raises UserError if it is no JSON, OSError if it cannot be read."""
+    try:
+        return parse_json(path.read_text(encoding="utf-8"), path)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}). Put back a good copy of it.") from None
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[Path]:
+    """A name for a file that is there: libraries not written in Python refuse names that are no UTF-8."""
+    if not any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        yield path
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield Path(f"/dev/fd/{handle}")
+    finally:
+        os.close(handle)
 
 
 def flush(path: Path) -> None:

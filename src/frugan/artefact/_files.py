@@ -58,13 +58,13 @@ def _ordered(data: bytes) -> bytes:
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read an artefact's config and weights. Raises UserError if it is damaged, edited or of a newer format."""
     try:
-        config = json.loads((path / "config.json").read_text())
+        config = files.parse_json((path / "config.json").read_text(), path / "config.json")
         version = config.get("format") if isinstance(config, dict) else None
         if not isinstance(version, int) or not 1 <= version <= FORMAT:
             raise UserError(
                 f"{path} has artefact format {version}, but this frugan reads only 1 to {FORMAT}. Update frugan."
             )
-        with safe_open(path / "model.safetensors", framework="pt") as file:
+        with files.readable(path / "model.safetensors") as name, safe_open(name, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             carried = json.loads((file.metadata() or {}).get("config", "null"))
     except (ValueError, SafetensorError, FileNotFoundError) as error:

@@ -163,7 +163,7 @@ def read(
     checkpoints of earlier versions have no id.)
     """
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
+        with files.readable(path) as name, safe_open(name, framework="pt", device=str(device)) as file:
             header = file.metadata() or {}
             version = int(header.get("format", "0"))
             if not 1 <= version <= FORMAT:

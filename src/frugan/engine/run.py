@@ -83,11 +83,9 @@ class RunFolder:
     def read_json(self, path: Path) -> dict[str, Any]:
         """A JSON file of this folder. Raises UserError if it is missing, broken or of a newer format."""
         try:
-            value = json.loads(path.read_text())
+            value = files.read_json(path)
         except FileNotFoundError:
             raise UserError(f"{self.path} is not a run folder: it has no {path.name}.") from None
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path} is not valid JSON ({error}), so the run cannot be read.") from None
         version = value.get("format") if isinstance(value, dict) else None
         if not isinstance(version, int) or not 1 <= version <= FORMAT:
             raise UserError(f"{path} has format {version}, but this frugan reads only 1 to {FORMAT}. Update frugan.")
@@ -112,10 +110,10 @@ class RunFolder:
         if not path.is_file():
             return []
         lines = []
-        for text in path.read_text().splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                lines.append(json.loads(text))
-        return lines
+        for text in path.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                lines.append(files.parse_json(text, path))
+        return [line for line in lines if isinstance(line, dict)]
 
     def rewind(self, images: int) -> None:
         """Delete log lines and previews later than `images`, since those rounds will be played again.

@@ -7,12 +7,12 @@ another one with two fields changed, and its docstring says what it is. Users ty
 from __future__ import annotations
 
 import importlib
-import json
 import pkgutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from frugan import files
 from frugan.recipe import Recipe, from_dict
 from frugan.registry import Origin, UserError, load_entry_points, origin_of, record, unknown
 
@@ -54,10 +54,7 @@ def find(name: str) -> Recipe:
         path = Path(name)
         if not path.is_file():
             raise UserError(f"There is no file '{name}'. Give a recipe file, such as the recipe.json of a run.")
-        try:
-            return from_dict(json.loads(path.read_text()), where=name)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{name} is not JSON: {error}.") from None
+        return from_dict(files.read_json(path), where=name)
     if name not in _known:
         raise unknown("recipe", name, _known)
     return replace(_known[name](), name=name)

@@ -6,7 +6,6 @@ A page is made from the files in the folder: a run's recipe, facts, log and valu
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ def report(
     elif (folder / "recipe.json").is_file():
         name, values = run_page(folder)
     elif (folder / "fit.json").is_file():
-        if "winner" not in json.loads((folder / "fit.json").read_text()):
+        if "winner" not in files.read_json(folder / "fit.json"):
             raise UserError(f"The search in {folder} is not finished. Run the same frugan fit again.")
         name, values = fit_page(folder)
     elif (folder / "plan.json").is_file():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from frugan import files
 from frugan.reporting import _pictures
 from frugan.reporting._words import large, macs, number, protocol
 
@@ -16,7 +16,7 @@ def fit_page(folder: Path) -> tuple[str, dict[str, Any]]:
     """The template and its values."""
     from frugan import artefact
 
-    data = json.loads((folder / "fit.json").read_text())
+    data = files.read_json(folder / "fit.json")
     winner = data["winner"]
     images = artefact.open_shipped(folder / winner["value"]["folder"])
     samples = _pictures.of_images(images.sample(SAMPLES), 8) if images.role == "generator" else None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from frugan import files
 from frugan.recipe import Recipe, from_run
 from frugan.reporting import _charts as charts
 from frugan.reporting import _words as words
@@ -50,7 +51,7 @@ def run_page(path: Path) -> tuple[str, dict[str, Any]]:
         "previews": _previews(folder, recipe),
         "facts": _facts(recipe, facts),
         "command": f"frugan train {path / 'recipe.json'} --out again",
-        "recipe_text": json.dumps(json.loads(folder.recipe.read_text()), indent=2),
+        "recipe_text": json.dumps(files.read_json(folder.recipe), indent=2),
     }  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def read_kept(path: Path) -> tuple[dict[str, Tensor], str]:
     """Read the tensors of a file that `keep` wrote, and their checksum. Raises UserError if the file has changed."""
     again = "Delete it and convert the weights again: frugan data convert-weights FILE"
     try:
-        with safe_open(path, framework="pt") as file:
+        with files.readable(path) as name, safe_open(name, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             written = (file.metadata() or {}).get("checksum")
     except SafetensorError as error:

@@ -65,7 +65,7 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
                 f"The classifier in {folder} is damaged or was saved by another version. Delete that folder and run "
                 "again."
             )
-        weights = load_file(folder / "weights.safetensors")
+        weights = _weights(folder)
     else:
         made = train(dataset, names, seed=seed, device=device, announce=announce, place=f"in {folder}")
         weights, description = _keep(folder, *made)
@@ -231,8 +231,13 @@ def _keep(
         except OSError:  # a folder that is there and not empty: the other process' net
             kept = _description(folder)
             if kept is not None:
-                return load_file(folder / "weights.safetensors"), kept
+                return _weights(folder), kept
     return weights, description
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    with files.readable(folder / "weights.safetensors") as name:
+        return load_file(name)
 
 
 def _description(folder: Path) -> dict[str, Any] | None:

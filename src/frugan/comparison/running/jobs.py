@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from frugan import owncode, stopping, terminal
+from frugan import files, owncode, stopping, terminal
 from frugan.owncode import CodeFile
 from frugan.recipe import Recipe
 from frugan.registry import UserError
@@ -51,7 +51,7 @@ class Job:
         """Why the job's run failed; None if it did not fail."""
         if not self.failure_file.is_file():
             return None
-        return str(json.loads(self.failure_file.read_text())["why"])
+        return str(files.read_json(self.failure_file)["why"])
 
     @property
     def retry_file(self) -> Path:
@@ -65,7 +65,7 @@ class Job:
 
     def why_retried(self) -> str | None:
         """Why it had failed before it was trained once more; None if it was not."""
-        return str(json.loads(self.retry_file.read_text())["why"]) if self.retry_file.is_file() else None
+        return str(files.read_json(self.retry_file)["why"]) if self.retry_file.is_file() else None
 
     def why_untrained(self) -> str | None:
         """What in its log shows that it does not train, and what to try; None if nothing does."""
