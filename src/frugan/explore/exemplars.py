@@ -84,7 +84,7 @@ class Result:
 
 def combine(
     samples: Samples, terms: Sequence[Term], judge: Judge | None = None, *, exemplars: int = EXEMPLARS,
-    variants: int = VARIANTS, noise: float = NOISE, seed: int = 0,
+    variants: int = VARIANTS, noise: float = NOISE, seed: int = 0, told: Tensor | None = None,
 ) -> Result:
     """Add and subtract the means of exemplars.
 
@@ -93,18 +93,18 @@ def combine(
         judge: tells the labels of images; needed for terms of labels.
         exemplars: how many of the samples with a label are taken, at random.
         noise: variants differ from the result by uniform numbers from -noise to noise.
+        told: what `judge.bits` says of the samples, if it was asked before.
 
     A generator that takes labels makes the result with those of the first exemplar. Raises UserError for numbers and
     labels that there are not.
     """
     if exemplars < 1 or noise < 0 or variants < 0:
         raise UserError(f"{exemplars} exemplars, {variants} variants, noise {noise}: give 1 or more, and 0 or more.")
-    told = None
     if any(term.wanted for term in terms):
         if judge is None:
             raise UserError("Terms of labels need a judge that tells labels. Use numbers of samples instead.")
         judge.check(label for term in terms for label in term.wanted)
-        told = judge.bits(samples)
+        told = judge.bits(samples) if told is None else told
     chosen = []
     for number, term in enumerate(terms):
         if term.numbers:
@@ -160,9 +160,12 @@ def measure(
     Raises UserError where the expression is not A - B + C with labels, or nothing tells A from B.
     """
     expected = expected_of(terms)
-    results, controls, firsts = [], [], []
+    judge.check(label for term in terms for label in term.wanted)
+    results, controls, firsts, told = [], [], [], judge.bits(samples)
     for trial in range(trials):
-        result = combine(samples, terms, judge, exemplars=exemplars, variants=0, seed=derive(seed, "trial", trial))
+        result = combine(
+            samples, terms, judge, exemplars=exemplars, variants=0, seed=derive(seed, "trial", trial), told=told
+        )
         results.append(result.latents[:1])
         controls.append(result.means[2:])
         firsts.append(result.terms[0].latents)
