@@ -388,3 +388,16 @@ def test_norms_that_follow_truncation_are_exported_for_one_of_them(tmp_path: Pat
         cut.sample(6, truncation=1.0)
     with pytest.raises(UserError, match="--truncation is for generators"):
         trained("translator", "stargan", truncation=0.5)
+
+
+def test_what_a_network_costs_where_it_will_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny().artefact
+    cost = exporting.in_runtime({"tiny": network}, "onnxruntime", threads=1, batches=(1, 16))["tiny"]
+    assert [one.batch for one in cost.latency] == [1, 16]
+    assert all(one.quartiles_ms[0] <= one.median_ms <= one.quartiles_ms[1] for one in cost.latency)
+    assert {(one.threads, "onnxruntime" in one.machine) for one in cost.latency} == {(1, True)}
+    assert cost.peak_bytes[16] >= cost.peak_bytes[1] > 0
+    assert cost.file_bytes > 4 * sum(one.numel() for one in network.module.parameters())
+    for asked, message in (({"runtime": "tensorrt"}, "no runtime 'tensorrt'"), ({"threads": 0}, "--threads 0: give")):
+        with pytest.raises(UserError, match=message):
+            exporting.in_runtime({"tiny": network}, **{"runtime": "onnxruntime", **asked})

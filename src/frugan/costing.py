@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from frugan.blueprint import Blueprint
     from frugan.convs import LayerChoice
     from frugan.costs import Cost, Latency, LayerCost
+    from frugan.exporting import RuntimeCost
 
 BATCHES = (1, 64)
 
@@ -63,6 +64,8 @@ class RecipeCost:
     networks: Mapping[str, NetworkCost]
     also: Mapping[str, str] = field(default_factory=dict)
     """Role in which a run ships a network that makes no images -> its name among `networks`, if that is another."""
+    runtime: RuntimeCost | None = None
+    """What the network that a run ships costs in the runtime that was asked for."""
 
     def as_dict(self, *, layers: bool = False) -> dict[str, Any]:
         """For JSON: ``{"recipe", "families": {network: {role: family}}, "networks": {network: {"macs", ...}}}``."""
@@ -83,7 +86,8 @@ class RecipeCost:
         }
         for role, name in self.also.items():  # by its role too; whoever adds up leaves out what is the same network
             networks[role] = {**networks[name], "same_network_as": name}
-        return {"recipe": self.recipe.name, "families": families, "networks": networks}
+        runtime = {} if self.runtime is None else {"runtime": self.runtime.as_dict()}
+        return {"recipe": self.recipe.name, "families": families, "networks": networks, **runtime}
 
     def show(self, *, layers: bool = False) -> None:
         """Print a table of the networks; with `layers`, one of the layers of each before it."""
@@ -107,6 +111,8 @@ class RecipeCost:
                 console.print(f"{name}, fused, {time}")
             for kernel in network.kernels:
                 console.print(f"{name}, {kernel}", soft_wrap=True)
+        if self.runtime is not None:
+            console.print(str(self.runtime), soft_wrap=True)
 
 
 def cost_of(
@@ -117,6 +123,8 @@ def cost_of(
     changes: Mapping[str, Any] | None = None,
     latency: bool = False,
     explain: bool = False,
+    runtime: str | None = None,
+    threads: int | None = None,
     code: Code | None = None,
     trust_code: bool = False,
 ) -> RecipeCost:
@@ -130,6 +138,9 @@ def cost_of(
         explain: also choose, on the CPU, a kernel for each call of grouped layers, instance norms and large weights
             that training makes, at the recipe's batch size, as a run does (see `frugan.kernels`): "measured" if the
             recipe says "auto". What was measured before is not measured again.
+        runtime: also export the network that a run ships, and measure it in this runtime at batch 1 and 16:
+            "onnxruntime". See `frugan.exporting.RuntimeCost`.
+        threads: how many threads the runtime has. If left out: as many as torch.
         code: files of one's own that add variants; those of a run are known to it.
         trust_code: run the code that a run names even if you have not run it on this machine.
 
@@ -137,6 +148,8 @@ def cost_of(
     """
     from frugan import build, costs, games
 
+    if threads is not None and runtime is None:
+        raise UserError("--threads is for --runtime: give --runtime onnxruntime, or leave --threads out.")
     given = recipe_of(model, code, trust_code)
     recipe = training.resolve(given, family=family, discriminator_family=discriminator_family, changes=changes)
     values = build.values(recipe)  # a name that is wrong is told, though nothing here is counted of it
@@ -157,7 +170,24 @@ def cost_of(
         kernels = _kernels(recipe, blueprint, module) if explain else ()
         parts = {part: priced.within(inside) for part, inside in getattr(module, "parts", {}).items()}
         network_costs[name] = NetworkCost(priced, tuple(layers.choices), tuple(times), tuple(fused), kernels, parts)
-    return RecipeCost(recipe, network_costs, also)
+    shipped = None if runtime is None else _in_runtime(model, recipe, runtime, threads)
+    return RecipeCost(recipe, network_costs, also, shipped)
+
+
+def _in_runtime(model: str | Path | Recipe, recipe: Recipe, runtime: str, threads: int | None) -> RuntimeCost:
+    """What is shipped, measured in a runtime: the network of a trained run, else the recipe's with first weights."""
+    from frugan import artefact, build, exporting
+    from frugan.engine import checkpoint
+    from frugan.engine.run import RunFolder
+
+    run = None if isinstance(model, Recipe) else RunFolder(model)
+    trained = run is not None and run.exists() and checkpoint.newest(run.checkpoints) is not None
+    # A family or key that was typed makes another network than that of the run.
+    if run is not None and trained and from_run(run) == recipe:
+        network = artefact.open_shipped(run.path)
+    else:
+        network = artefact.untrained(build.assemble(recipe))
+    return exporting.in_runtime({recipe.name: network}, runtime, threads=threads)[recipe.name]
 
 
 def _latencies(blueprint: Blueprint, module: nn.Module) -> tuple[list[Latency], list[Latency]]:

@@ -108,7 +108,7 @@ def probe(
 def cost(
     model: Positional[Annotated[str, arg(metavar="RECIPE|RUN")]], keys: Keys = (), *, family: Text = None,
     discriminator_family: Text = None, layers: Flag = False, latency: Flag = False, explain: Flag = False,
-    json: Json = False, code: Code = (), trust_code: Trust = False,
+    runtime: Text = None, threads: Number = None, json: Json = False, code: Code = (), trust_code: Trust = False,
 ) -> None:
     """Count the parameters and multiply-accumulates of a recipe or run; with --latency also measure its time.
 
@@ -121,12 +121,15 @@ def cost(
         latency: Also measure milliseconds per image at batch 1 and 64 on this machine.
         explain: Also say which kernel (implementation) training uses for grouped layers, norms and large weights, and
             how long it takes.
+        runtime: Also export what a run ships, and measure it where it will run, at batch 1 and 16: onnxruntime. Prints
+            time, peak memory and the size of the file.
+        threads: How many threads that runtime has. If left out: as many as there are cores.
     """
     from frugan.costing import cost_of
 
     costs = cost_of(
         model, family=family, discriminator_family=discriminator_family, changes=key_values(keys), latency=latency,
-        explain=explain, code=code, trust_code=trust_code,
+        explain=explain, runtime=runtime, threads=threads, code=code, trust_code=trust_code,
     )
     if json:
         print_json(costs.as_dict(layers=layers))

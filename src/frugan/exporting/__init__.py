@@ -34,6 +34,8 @@ from frugan.exporting._parcel import Input as Input
 from frugan.exporting._parcel import Output as Output
 from frugan.exporting._parcel import Parcel as Parcel
 from frugan.exporting._parcel import Parity as Parity
+from frugan.exporting._runtimes import RuntimeCost as RuntimeCost
+from frugan.exporting._runtimes import in_runtime as _in_runtime
 from frugan.owncode import Code
 from frugan.registry import Registry, UserError, check_options, options_of
 
@@ -114,6 +116,17 @@ def needed(*packages: str) -> list[Any]:
         raise UserError(
             f"This needs the package {error.name}, which is not installed. Type: pip install 'frugan[export]'"
         ) from None
+
+
+def in_runtime(networks: Mapping[str, Any], runtime: str, **how: Any) -> dict[str, RuntimeCost]:
+    """What networks, as `frugan.load` gives them, cost in the runtime "onnxruntime"; see `RuntimeCost`.
+
+    They are exported with first or trained weights, and timed in turn.
+
+    Args:
+        **how: ``threads``, ``batches`` and ``peaks``, as `frugan.exporting._runtimes.in_runtime` explains them.
+    """
+    return _in_runtime(find("onnx").write, networks, runtime, **how)
 
 
 def export(
