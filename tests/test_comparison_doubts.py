@@ -50,7 +50,8 @@ nets.add("outside", Architecture("outside", decoder=lambda image, latents, layer
 def finished(tmp_path_factory: pytest.TempPathFactory, in_this_process: Callable[..., None]) -> Comparison:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs, "run_jobs", in_this_process)
-        return compare(ARMS, out=tmp_path_factory.mktemp("comparison") / "out", **COMMON)
+        out = tmp_path_factory.mktemp("comparison") / "out"
+        return compare(ARMS, out=out, runtime="onnxruntime", **COMMON)
 
 
 def test_a_functional_convolution_is_flagged_in_table_report_and_words(finished: Comparison) -> None:
@@ -67,6 +68,22 @@ def test_a_functional_convolution_is_flagged_in_table_report_and_words(finished:
     page = html.unescape(finished.report.read_text())
     assert line in page
     assert "<td class=\"number\">0.01 M ?</td>" in page
+
+
+def test_a_runtime_has_a_column_of_its_own_and_leaves_out_what_cannot_be_exported(finished: Comparison) -> None:
+    plain, outside = finished.data["arms"]
+    assert "runtime" not in outside  # it takes the length of a batch for a number
+    cost = plain["runtime"]
+    assert cost["latency"][0]["median_ms"] > 0
+    assert cost["file_bytes"] > plain["file_bytes"]
+    head, first, second = reporting.main_table(finished.data)
+    assert head[-1] == f"ms in {cost['runtime']}, batch 1"
+    assert first[-1].endswith(f"{cost['peak_bytes']['1'] / 1e6:.0f} MB")
+    assert second[-1] == "–"
+    page = html.unescape(finished.report.read_text())
+    assert head[-1] in page
+    assert "the exported files, median of" in page
+    assert [len(row) for row in reporting.short_table(finished.data)] == [7, 7, 7]  # a terminal is too narrow for it
 
 
 def test_what_is_in_doubt_stands_on_no_front_and_in_no_plot(finished: Comparison) -> None:

@@ -128,7 +128,7 @@ def compare(asked: ComparisonArguments) -> Comparison:
         device = ["--device", asked.device] if asked.device else []
         workshop = Workshop(
             folder.path, {**design.evaluation, "device": asked.device}, say, [*device, *kept.code_options], own,
-            asked.jobs, asked.quiet,
+            asked.jobs, asked.quiet, asked.runtime,
         )
 
         # What is measured before the test: controls, budgets in equal seconds, the margin.

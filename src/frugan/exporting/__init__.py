@@ -35,6 +35,7 @@ from frugan.exporting._parcel import Output as Output
 from frugan.exporting._parcel import Parcel as Parcel
 from frugan.exporting._parcel import Parity as Parity
 from frugan.exporting._runtimes import RuntimeCost as RuntimeCost
+from frugan.exporting._runtimes import check_runtime as check_runtime
 from frugan.exporting._runtimes import in_runtime as _in_runtime
 from frugan.owncode import Code
 from frugan.registry import Registry, UserError, check_options, options_of
@@ -124,7 +125,7 @@ def in_runtime(networks: Mapping[str, Any], runtime: str, **how: Any) -> dict[st
     They are exported with first or trained weights, and timed in turn.
 
     Args:
-        **how: ``threads``, ``batches`` and ``peaks``, as `frugan.exporting._runtimes.in_runtime` explains them.
+        **how: ``threads``, ``batches``, ``peaks`` and ``skipped``, as `_runtimes.in_runtime` explains them.
     """
     return _in_runtime(find("onnx").write, networks, runtime, **how)
 

@@ -76,8 +76,9 @@ class RuntimeCost:
 
 
 def in_runtime(
-    write: Callable[[Parcel, Path], object], networks: Mapping[str, Any], runtime: str, *, threads: int | None = None, batches: Sequence[int] = BATCHES,
-    peaks: bool = True,
+    write: Callable[[Parcel, Path], object], networks: Mapping[str, Any], runtime: str, *,
+    threads: int | None = None, batches: Sequence[int] = BATCHES, peaks: bool = True,
+    skipped: Callable[[str], object] | None = None,
 ) -> dict[str, RuntimeCost]:
     """What networks, as `frugan.load` gives them, cost in a runtime: they are exported, and timed in turn (A B A ...).
 
@@ -85,11 +86,11 @@ def in_runtime(
         write: exports one into a folder.
         threads: how many threads the runtime has; if left out, as many as torch.
         peaks: also measure the memory, each in a process of its own.
+        skipped: called with a line about each network that cannot be exported, which is then left out.
 
-    Raises UserError for an unknown runtime, fewer threads than 1, and what cannot be exported.
+    Raises UserError for an unknown runtime, fewer threads than 1, and, without `skipped`, what cannot be exported.
     """
-    if runtime not in RUNTIMES:
-        raise UserError(f"There is no runtime '{runtime}'. {suggest(runtime, RUNTIMES)}")
+    check_runtime(runtime)
     if threads is not None and threads < 1:
         raise UserError(f"--threads {threads}: give how many threads the runtime has, 1 or more.")
     with tempfile.TemporaryDirectory() as place, _threads(threads or torch.get_num_threads()) as count:
@@ -97,9 +98,17 @@ def in_runtime(
         for number, (name, network) in enumerate(networks.items()):
             folder = Path(place) / str(number)
             folder.mkdir()
-            write(Parcel.of(network), folder)
+            try:
+                write(Parcel.of(network), folder)
+            except UserError as error:
+                if skipped is None:
+                    raise
+                skipped(f"{name} is not measured in {runtime}: {error}")
+                continue
             (files[name],) = folder.glob("*.onnx")
             arms[name] = (artefact.load(files[name]).module, *network.inputs())
+        if not arms:
+            return {}
         times = costs.latencies(arms, batches=batches)
         version = _onnx.runtime_version()
         return {
@@ -109,6 +118,13 @@ def in_runtime(
                 tuple(_of(one, version) for one in times[name]),
             ) for name, file in files.items()
         }  # fmt: skip
+
+
+def check_runtime(runtime: str) -> None:
+    """Raise UserError if there is no such runtime, or if it is not installed."""
+    if runtime not in RUNTIMES:
+        raise UserError(f"There is no runtime '{runtime}'. {suggest(runtime, RUNTIMES)}")
+    _onnx.runtime()
 
 
 def _of(latency: Latency, version: str) -> Latency:

@@ -17,6 +17,7 @@ from frugan.reporting._tables import (
     protocol_line,
     read_comparison,
     remarks,
+    runtime_of,
     trained,
     untrained,
 )
@@ -190,6 +191,9 @@ def _plots(data: Mapping[str, Any]) -> list[dict[str, str]]:
         ("MACs an image", lambda arm: None if words.doubts(arm["generator"]) else words.all_macs(arm["generator"])),
         ("ms an image, batch 64", lambda arm: arm["latency"]["64"]["median_ms"] / 64),
         ("bytes of the file that ships", lambda arm: arm["file_bytes"]),
+        *([(f"ms an image in {runtime_of(data)}, batch 1",
+            lambda arm: arm["runtime"]["latency"][0]["median_ms"] if "runtime" in arm else None)]
+          if runtime_of(data) else []),
         *([("seconds of tuning and one run", lambda arm: _seconds_in_all(data, arm))] if tuning_of(data) else []),
     ):
         points = [
@@ -372,6 +376,13 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(
             ("latency", f"median of {latency['repeats']} forward passes, all arms in turn in one process, "
              f"{latency['precision']}, {words.threads(latency['threads'])}, {latency['machine']}")
+        )  # fmt: skip
+    if runtime_of(data):
+        runtime = next(arm["runtime"] for arm in data["arms"] if "runtime" in arm)
+        first = runtime["latency"][0]
+        facts.append(
+            (runtime["runtime"], f"the exported files, median of {first['repeats']} passes, all arms in turn, "
+             f"{words.threads(first['threads'])}, {first['machine']}; memory is the peak beyond the runtime's own")
         )  # fmt: skip
     facts += [
         ("counting", "parameters with running means and variances; MACs of all products with weights and of attention, "

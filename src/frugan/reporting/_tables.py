@@ -44,6 +44,7 @@ def main_table(data: Mapping[str, Any]) -> list[list[str]]:
         f"{name} {direction}{floor}",
         f"difference from {base['name']}", "what may be said", "collapsed",
         *(["tuning"] if tuning_of(data) else []),
+        *([f"ms in {runtime_of(data)}, batch 1"] if runtime_of(data) else []),
     ]  # fmt: skip
     rows = []
     for arm in data["arms"]:
@@ -66,8 +67,26 @@ def main_table(data: Mapping[str, Any]) -> list[list[str]]:
         cells += _difference(data, arm["name"])
         cells.append(f"{_found(arm, 'collapse')} of {len(arm['runs'])}")
         cells += [tuning_cell(data, arm["name"])] if tuning_of(data) else []
+        cells += [_in_runtime(arm, base)] if runtime_of(data) else []
         rows.append(cells)
     return [head, *rows]
+
+
+def runtime_of(data: Mapping[str, Any]) -> str:
+    """The runtime, with its version, in which the exported generators were measured too; empty if in none."""
+    return next((arm["runtime"]["runtime"] for arm in data["arms"] if "runtime" in arm), "")
+
+
+def _in_runtime(arm: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    """The time of an image in the runtime against the baseline's, and the memory that it takes."""
+    times = [
+        None if side["apart"] or "runtime" not in side else side["runtime"]["latency"][0]["median_ms"]
+        for side in (arm, base)
+    ]
+    if times[0] is None:
+        return "–"
+    memory = f"{arm['runtime']['peak_bytes']['1'] / 1e6:.0f} MB"
+    return _two(words.number(times[0]), ", ".join(filter(None, (words.against(*times), memory))))
 
 
 def short_table(data: Mapping[str, Any]) -> list[list[str]]:

@@ -88,6 +88,9 @@ class ComparisonArguments:
     evaluate_every: Count | None = None
     """Every N images (e.g. 20k), also measure each run while it trains, for curves in the report. This changes no
     weights."""
+    runtime: Name | None = None
+    """Also export each arm's network, and measure its time and memory in this runtime: onnxruntime. The report shows it
+    in a column and a plot of its own."""
     retry_failed: bool = False
     """Train the runs that failed once more, in all arms. Use it after you have fixed the cause."""
     code: Code | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from frugan import evaluation, training
+from frugan import evaluation, exporting, training
 from frugan.comparison.planning import Design
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.preparing import controls, equal_seconds, tuning
@@ -52,6 +52,8 @@ def check(asked: ComparisonArguments, design: Design, say: Say, *, begun: bool) 
 def _check_numbers(of: Question) -> None:
     if of.asked.jobs < 1:
         raise UserError(f"--jobs {of.asked.jobs}: give how many runs to train at the same time, 1 or more.")
+    if of.asked.runtime is not None:
+        exporting.check_runtime(of.asked.runtime)
     if of.asked.evaluate_every is not None:
         try:
             parse_count(of.asked.evaluate_every)

@@ -7,8 +7,8 @@ It holds what the user asked for. What must be measured first (controls, budgets
     until the first value is known         how runs are evaluated may change; plan_changes records it
     after that                             it does not change
 
-The plan does not say how many runs are trained at a time, on which device, or how often they are measured while they
-train (`evaluate_every`).
+The plan does not say how many runs are trained at a time, on which device, how often they are measured while they
+train (`evaluate_every`), or in which further `runtime`.
 
 A comparison with too few seeds for a verdict may use runs that were trained before there was a plan. They are put into
 its folder, and the plan says that it came after them.

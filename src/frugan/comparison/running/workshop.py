@@ -32,6 +32,7 @@ class Workshop:
         own: the user's own code files.
         at_once: how many runs are trained at the same time.
         quiet: show no progress.
+        runtime: in which the exported networks are measured too, if in any; see `frugan.exporting`.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Workshop:
     own: Sequence[CodeFile] = ()
     at_once: int = 1
     quiet: bool = False
+    runtime: str | None = None
 
     @property
     def threads(self) -> int:

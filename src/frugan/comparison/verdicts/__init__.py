@@ -34,7 +34,7 @@ def conclude(
     check_margin(fixed, metrics)
     noise = _find_noise(fixed, planned, measured, design, workshop) if design.gives_verdicts else None
     facts = _read_facts(planned)
-    paid = costs.measure_costs(arms, planned, measured, workshop.evaluation.get("device"), workshop.say)
+    paid = costs.measure_costs(arms, planned, measured, workshop)
     result: dict[str, Any] = {
         "version": reporting.VERSION,
         "title": " against ".join(arm.name for arm in arms if arm.control_of is None),

@@ -9,25 +9,28 @@ from typing import Any
 
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.running.measured import Measured, Planned
-from frugan.comparison.running.workshop import Say
+from frugan.comparison.running.workshop import Workshop
 
 LATENCY_BATCHES = (1, 64)
 """The batch sizes for which the time of an image is measured."""
 
 
 def measure_costs(
-    arms: Sequence[Arm], planned: Planned, measured: Measured, device: str | None, say: Say
+    arms: Sequence[Arm], planned: Planned, measured: Measured, workshop: Workshop
 ) -> dict[str, Any]:
     """Count and time each arm's trained generator, on the device of the evaluation, alternately (A B A B ...).
 
+    If a runtime was asked for, the exported generators are measured there in the same way.
+
     The generator is that of the first run with values; else of a run that did not train, since it costs the same.
     """
-    from frugan import artefact, build
+    from frugan import artefact, build, exporting
     from frugan import costs as counted
     from frugan.engine.precision import choose_device
 
-    chosen = choose_device(device)
+    chosen = choose_device(workshop.evaluation.get("device"))
     calls: dict[str, tuple[Any, ...]] = {}
+    networks: dict[str, Any] = {}
     paid: dict[str, dict[str, Any]] = {
         arm.name: {"generator": None, "latency": {}, "file_bytes": None} for arm in arms
     }
@@ -40,7 +43,7 @@ def measure_costs(
         if not usable:
             continue
         seed = usable[0]
-        generator = artefact.open_shipped(planned[arm.name, seed].folder, device=chosen)
+        networks[arm.name] = generator = artefact.open_shipped(planned[arm.name, seed].folder, device=chosen)
         calls[arm.name] = (generator.module, *generator.inputs())
         paid[arm.name]["generator"] = counted.cost(*calls[arm.name]).as_dict()
         paid[arm.name]["cost_of"] = {
@@ -50,9 +53,13 @@ def measure_costs(
         with tempfile.TemporaryDirectory() as folder:
             generator.save(folder)
             paid[arm.name]["file_bytes"] = (Path(folder) / "model.safetensors").stat().st_size
-    say("Measuring how long each generator takes.")
+    workshop.say("Measuring how long each generator takes.")
     for name, times in counted.latencies(calls, batches=LATENCY_BATCHES).items():
         paid[name]["latency"] = {str(time.batch): time.as_dict() for time in times}
+    if workshop.runtime is not None:
+        workshop.say(f"Measuring the exported generators in {workshop.runtime}.")
+        for name, cost in exporting.in_runtime(networks, workshop.runtime, skipped=workshop.say).items():
+            paid[name]["runtime"] = cost.as_dict()
     return paid
 
 

@@ -11,7 +11,7 @@ from frugan.comparison.verdicts.differences import find_difference, read_arms
 
 COSTS = (
     ("parameters", "parameters of the generator"), ("macs", "MACs an image"), ("latency", "ms an image, batch 64"),
-    ("file", "bytes of the file that ships"),
+    ("file", "bytes of the file that ships"), ("runtime", "ms an image in the runtime, batch 1"),
 )  # fmt: skip
 """The costs that quality is shown against: a name, and what it is in words."""
 
@@ -75,6 +75,8 @@ def find_fronts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _read_price(arm: Mapping[str, Any], key: str) -> float | None:
     if key == "latency":
         return arm["latency"]["64"]["median_ms"] / 64 if "64" in arm["latency"] else None
+    if key == "runtime":
+        return arm["runtime"]["latency"][0]["median_ms"] if "runtime" in arm else None
     if key == "macs":
         counted = arm["generator"]
         return None if counted.get("doubts") else counted["macs"] + counted.get("macs_attention", 0)
