@@ -30,8 +30,8 @@ from frugan.games import DISCRIMINATOR, Classes, Game, LatentSize, Order, Size
 from frugan.kernels import Choices
 from frugan.latents import Latents
 from frugan.recipe import Average as AverageRecord
+from frugan.recipe import Data, Recipe
 from frugan.recipe import Player as PlayerRecord
-from frugan.recipe import Recipe
 from frugan.registry import UserError, suggest
 
 CPU = torch.device("cpu")
@@ -340,15 +340,35 @@ def datasets(
     for stream in streams:
         data.check_balance(recipe.data_of(stream).balance)  # before anything is read
     for stream in streams:
-        wanted = recipe.data_of(stream)
-        sets[stream] = data.open_dataset(
-            wanted.source, split=wanted.split, size=wanted.size, channels=wanted.channels, only=wanted.only,
-            limit=wanted.limit, even_limit=wanted.even_limit, limit_seed=wanted.limit_seed, finer=wanted.finer,
-            attributes=wanted.attributes, exclusive=wanted.exclusive, allow_unusable=allow_unusable, progress=progress,
-        )
+        sets[stream] = open_data(recipe.data_of(stream), allow_unusable=allow_unusable, progress=progress)
         if stream in variant.unlabelled:
             sets[stream] = sets[stream].masked()
     return sets
+
+
+def open_data(
+    wanted: Data, *, allow_unusable: bool = False, progress: data.Progress | None = None
+) -> Dataset:
+    """The images to train on, as a recipe's record says; `progress` is called as by `frugan.data.open_dataset`."""
+    return data.open_dataset(
+        wanted.source, split=wanted.split, limit=wanted.limit, even_limit=wanted.even_limit,
+        limit_seed=wanted.limit_seed, allow_unusable=allow_unusable, progress=progress, **_about(wanted),
+    )  # fmt: skip
+
+
+def open_held_out(wanted: Data, *, allow_unusable: bool = False) -> Dataset | None:
+    """The held-out images that belong to them: the source's test split, or what was held out; None without any."""
+    if wanted.split == "test" or not (wanted.holdout or data.has_split(wanted.source, "test")):
+        return None
+    return data.open_dataset(wanted.source, split="test", allow_unusable=allow_unusable, **_about(wanted))
+
+
+def _about(wanted: Data) -> dict[str, Any]:
+    """What training and held-out images have in common."""
+    return {
+        "size": wanted.size, "channels": wanted.channels, "only": wanted.only, "attributes": wanted.attributes,
+        "exclusive": wanted.exclusive, "finer": wanted.finer, "holdout": wanted.holdout or 0,
+    }  # fmt: skip
 
 
 def parts(

@@ -64,7 +64,9 @@ class Data(Checked):
     passed over; `balance` is ``"even"`` to draw every class or combination of attributes equally often; `image_range`
     is what the discriminator sees, the generator's own range if left out. `even_limit` keeps only so many images, as
     equally many of each class as can be; which ones follows from `limit_seed`, never from the seed of a run. `finer` is
-    how many times as large an encoder sees them, in games that let it (`bidirectional_unary`).
+    how many times as large an encoder sees them, in games that let it (`bidirectional_unary`). `holdout` is how many
+    images are held out for evaluation where the source has no test split; if it is None, a new run chooses, and keeps
+    the number.
     """
 
     source: str
@@ -81,6 +83,7 @@ class Data(Checked):
     even_limit: int | None = None
     limit_seed: int = 0
     finer: Positive = 1
+    holdout: Annotated[int | None, Range(0)] = None
 
     @property
     def sides(self) -> tuple[int, int]:

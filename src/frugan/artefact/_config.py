@@ -135,4 +135,5 @@ def where(wanted: Data) -> dict[str, Any]:
     keys = ("source", "size", "channels", "only", "attributes", "limit")
     few = {} if wanted.even_limit is None else {"even_limit": wanted.even_limit, "limit_seed": wanted.limit_seed}
     finer = {} if wanted.finer == 1 else {"finer": wanted.finer}
-    return {**{key: getattr(wanted, key) for key in keys}, **few, **finer}
+    held = {"holdout": wanted.holdout} if wanted.holdout else {}
+    return {**{key: getattr(wanted, key) for key in keys}, **few, **finer, **held}

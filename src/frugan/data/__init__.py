@@ -47,7 +47,7 @@ from frugan.registry import UserError, suggest
 __all__ = [
     "Batches", "CheckReport", "Dataset", "Look", "Named", "Skipped", "SourceInfo",
     "check", "check_balance", "contact_sheet", "has_split", "look", "open_dataset", "read_images", "sources",
-    "terms_of",
+    "terms_of", "usual_holdout",
 ]  # fmt: skip
 
 GREY = 16
@@ -268,6 +268,7 @@ def open_dataset(
     even_limit: int | None = None,
     limit_seed: int = 0,
     finer: int = 1,
+    holdout: int = 0,
     allow_unusable: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -287,6 +288,8 @@ def open_dataset(
         limit: use at most this many images: a random choice, but always the same one.
         even_limit: use so many images, as equally many of each class as can be; `limit_seed` says which.
         finer: also read the images at so many times `size`, which must then be given (`Dataset.finer`).
+        holdout: of a source without a test split, hold out so many images (of the classes in `only`): a random draw,
+            always the same one. They are its test split then, and the limits apply to the others.
         allow_unusable: go on where more than 5 % of the images cannot be used.
         cache: folder instead of ``$FRUGAN_CACHE`` or ``~/.cache/frugan``.
         progress: called now and then while packing, with the images done and the total.
@@ -298,7 +301,10 @@ def open_dataset(
     if isinstance(attributes, str):
         raise UserError(f"data.attributes={attributes!r}: give a list of names, e.g. ['{attributes}'].")
     wanted = _wanted(size, channels, only, limit)
-    found = _find(source, split, wanted.size, cache)
+    if holdout:
+        _check_holdout(source, holdout)
+        wanted = dataclasses.replace(wanted, holdout=holdout, held=split == "test")
+    found = _find(source, "train" if holdout else split, wanted.size, cache)
     packed = open_pack(found, split, wanted, allow_unusable=allow_unusable, cache=cache, progress=progress)
     labels, hash_ = _labels(packed, attributes)
     names = tuple(attributes) or packed.attributes
@@ -322,7 +328,8 @@ def open_dataset(
         height, width = wanted.size
         larger = open_dataset(
             source, split=split, size=(finer * height, finer * width), channels=channels, only=only,
-            attributes=attributes, limit=limit, allow_unusable=allow_unusable, cache=cache, progress=progress,
+            attributes=attributes, limit=limit, holdout=holdout, allow_unusable=allow_unusable, cache=cache,
+            progress=progress,
         )  # fmt: skip
         assert len(larger) == len(whole)  # whether an image can be used does not depend on the size
         whole = dataclasses.replace(whole, finer=larger)
@@ -344,6 +351,32 @@ def has_split(source: str, split: str) -> bool:
     _check_split(split)
     place, _, reader = _resolve(source, None)
     return split in reader.splits(place)
+
+
+HELD_OUT, MOST_HELD_OUT, FEWEST_TO_HOLD_OUT = 10, 5000, 200
+"""One image in ten is held out, at most 5,000, of sources with 200 images or more."""
+
+
+def usual_holdout(source: str, *, only: Sequence[str | int] = ()) -> int:
+    """How many images of a source are held out for evaluation unless the user says otherwise.
+
+    None if it has a test split of its own, or too few images. No image is read. Raises UserError if there is no such
+    source or class.
+    """
+    if has_split(source, "test"):
+        return 0
+    _, numbers = open_content(_find(source, "train", None, None), _wanted(None, None, only, None))
+    return 0 if len(numbers) < FEWEST_TO_HOLD_OUT else min(len(numbers) // HELD_OUT, MOST_HELD_OUT)
+
+
+def _check_holdout(source: str, holdout: int) -> None:
+    if holdout < 0:
+        raise UserError(f"data.holdout={holdout}: give a number of images, 0 or more.")
+    if has_split(source, "test"):
+        raise UserError(
+            f"data.holdout={holdout}: the data '{source}' have held-out images of their own (split test). Leave "
+            "holdout out."
+        )
 
 
 def sources() -> list[SourceInfo]:

@@ -21,7 +21,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
@@ -48,12 +48,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to read of a source: size (height, width), channels, classes by number or name, at most how many images."""
+    """What to read of a source: size (height, width), channels, classes by number or name, at most how many images.
+
+    `holdout`: a random draw of so many images, always the same one, is held out. If `held`, it is read; else the rest.
+    """
 
     size: tuple[int, int] | None
     channels: int | None
     only: tuple[str | int, ...]
     limit: int | None
+    holdout: int = 0
+    held: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +104,8 @@ def open_pack(
             no size is asked for; a class does not exist; or the cache cannot be written.
     """
     asked = [FORMAT, found.name, found.identity, split, wanted.size, wanted.channels, wanted.only, wanted.limit]
+    if wanted.holdout:
+        asked += [wanted.holdout, wanted.held]
     key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
     folder = (cache or cache_root()) / "packs" / key
     if _whole(folder):
@@ -221,11 +228,25 @@ def _choose(found: Found, content: Content, wanted: Wanted) -> tuple[np.ndarray,
             labels = renumber(labels, chosen)
             numbers = np.flatnonzero(labels >= 0)
         classes = tuple(classes[number] for number in chosen)
+    if wanted.holdout:
+        numbers = _divide(found.name, numbers, wanted)
     if wanted.limit is not None and wanted.limit < len(numbers):
         # The first ones of a folder would all be of its first class: a fixed draw instead.
         drawn = torch.randperm(len(numbers), generator=seeds.generator(0, "limit"))[: wanted.limit]
         numbers = numbers[drawn.sort().values.numpy()]
     return numbers, labels, classes
+
+
+def _divide(name: str, numbers: np.ndarray, wanted: Wanted) -> np.ndarray:
+    """Those of the images that are held out, or the others. Raises UserError if none would be left."""
+    if wanted.holdout >= len(numbers):
+        raise UserError(
+            f"data.holdout={wanted.holdout}: {name} has {len(numbers)} images, so none would be left to train on. Give "
+            f"fewer, e.g. {len(numbers) // 10}, or 0."
+        )
+    order = torch.randperm(len(numbers), generator=seeds.generator(0, "holdout"))
+    chosen = order[: wanted.holdout] if wanted.held else order[wanted.holdout :]
+    return numbers[chosen.sort().values.numpy()]
 
 
 def _write(
@@ -239,7 +260,7 @@ def _write(
     try:
         written = _write_images(folder / "images.npy", found, content, numbers, wanted, progress)
     except _Colour:
-        colour = Wanted(wanted.size, 3, wanted.only, wanted.limit)
+        colour = replace(wanted, channels=3)
         written = _write_images(folder / "images.npy", found, content, numbers, colour, progress)
     _check_share(found.name, split, written.skipped, len(written.used), allow_unusable)
     kept = None if labels is None else labels[numbers[written.used]]

@@ -17,8 +17,7 @@ def panel(path: Path) -> dict[str, str] | None:
     "Nearest" is by Euclidean distance between pixels. This finds copies and slightly changed copies, but not shifted
     ones; the metric "memorisation" uses a view instead.
     """
-    from frugan import artefact
-    from frugan import data as sources
+    from frugan import artefact, build
     from frugan.engine.run import RunFolder
     from frugan.recipe import from_run
     from frugan.registry import UserError
@@ -28,11 +27,7 @@ def panel(path: Path) -> dict[str, str] | None:
     stream, facts = next(iter(run.read_json(run.facts)["data"].items()))
     wanted = from_run(run).data_of(stream)
     try:
-        train = sources.open_dataset(
-            wanted.source, split=wanted.split, size=wanted.size, channels=wanted.channels, only=wanted.only,
-            attributes=wanted.attributes, limit=wanted.limit, even_limit=wanted.even_limit,
-            limit_seed=wanted.limit_seed, allow_unusable=True,
-        )
+        train = build.open_data(wanted, allow_unusable=True)
         generator = artefact.open_shipped(path, role="generator")
     except UserError:
         return None

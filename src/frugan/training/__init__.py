@@ -15,7 +15,7 @@ from frugan.arguments import Changes, Init, taking
 from frugan.owncode import CodeFile
 from frugan.recipe import Recipe, from_run, parse_count, to_dict
 from frugan.registry import UserError, suggest
-from frugan.training import _code, _giving, _minutes, _observing, _resuming, choosing
+from frugan.training import _code, _giving, _holding, _minutes, _observing, _resuming, choosing
 from frugan.training._code import inits_of, run_code
 from frugan.training._opening import open_data, tell_packing
 from frugan.training._resuming import kernels_of
@@ -140,19 +140,31 @@ def _with_asked(recipe: Recipe, asked: TrainingArguments) -> Recipe:
         recipe = replace(recipe, rounds=asked.rounds, minutes=None)
     if asked.minutes is not None:
         recipe = replace(recipe, minutes=_minutes.check(asked))
+    if asked.holdout is not None:
+        recipe = replace(recipe, data=replace(recipe.data, holdout=_number_held_out(asked.holdout)))
     if asked.init is not None:
         recipe = _with_init(recipe, asked.init)
     given: dict[str, Any] = {"seed": asked.seed, "batch_size": asked.batch_size, "precision": asked.precision}
     return replace(recipe, **{name: value for name, value in given.items() if value is not None})
 
 
+def _number_held_out(holdout: int | str) -> int:
+    return 0 if str(holdout) == "0" else parse_count(holdout)
+
+
+def _sayer(quiet: bool) -> Callable[[str], None]:
+    """What prints a remark for people, or keeps silent."""
+    return lambda line: None if quiet else print(f"frugan: {line}", file=sys.stderr, flush=True)
+
+
 def _check_said_once(asked: TrainingArguments, changes: Changes) -> None:
     """Raise UserError where an option and a key give one setting different values."""
-    for option in ("images", "rounds", "batch_size", "seed", "precision", "data"):
-        value, key = getattr(asked, option), "data.source" if option == "data" else option
+    keys = {"data": "data.source", "holdout": "data.holdout"}
+    for option in ("images", "rounds", "batch_size", "seed", "precision", "data", "holdout"):
+        value, key = getattr(asked, option), keys.get(option, option)
         if value is None or key not in changes:
             continue
-        alike = parse_count(value) if option == "images" else value
+        alike = parse_count(value) if option == "images" else _number_held_out(value) if option == "holdout" else value
         if alike != changes[key]:
             option = option.replace("_", "-")
             raise UserError(f"--{option} {value} and {key}={changes[key]} say different things. Give one of them.")
@@ -178,7 +190,8 @@ def rehearse(recipe: Recipe, device: torch.device, *, quiet: bool = False, begun
     """
     from frugan import build
 
-    assembly, sets = open_data(build.assemble(recipe, device), allow_unusable=False, quiet=quiet)
+    assembly = _holding.resolve(build.assemble(recipe, device), None, lambda line: None)
+    assembly, sets = open_data(assembly, allow_unusable=False, quiet=quiet)
     parts = build.parts(assembly, sets)
     if not begun:
         _giving.give(assembly.recipe, parts)
@@ -198,6 +211,7 @@ def _play(
     """Open the data, build, and play."""
     from frugan import build
 
+    assembly = _holding.resolve(assembly, folder, _sayer(asked.quiet))
     _resuming.check(assembly.recipe, folder)
     assembly, sets = open_data(assembly, asked.allow_unusable, asked.quiet)
     recipe = assembly.recipe

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from frugan.recipe import Recipe, from_run
 from frugan.registry import UserError
+from frugan.training import _holding
 from frugan.training._opening import open_data
 
 if TYPE_CHECKING:
@@ -92,7 +93,9 @@ def _parts(recipe: Recipe, device: torch.device, allow_unusable: bool, quiet: bo
     """The parts of a run of this recipe that is not kept."""
     from frugan import build, kernels
 
-    assembly, sets = open_data(build.assemble(recipe, device), allow_unusable, quiet)
+    # The same images are held out as in the run, so that its data are packed once.
+    assembly = _holding.resolve(build.assemble(recipe, device), None, lambda line: None)
+    assembly, sets = open_data(assembly, allow_unusable, quiet)
     parts = build.parts(assembly, sets, kernels=kernels.resolve(recipe.kernels, device, recipe.whole_rounds))
     for network in parts.trained().values():
         network.train()

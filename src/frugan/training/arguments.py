@@ -31,6 +31,9 @@ class TrainingArguments:
     minutes: float | None = None
     """How many minutes to train, instead of --images. The speed here is measured first, and gives the number of images;
     the same command continues a run with that number."""
+    holdout: Count | None = None
+    """How many images to hold out for evaluation, or 0. If left out: one in ten (at most 5,000) of data that have no
+    test split, if they are 200 or more."""
     seed: int | None = None
     """Decides the first weights, the order of the images and the latents."""
     out: File | None = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from frugan import data
+from frugan import build, data
 from frugan.data import Dataset
 from frugan.evaluation.opening.fakes import open_images
 from frugan.recipe import Data, from_run
@@ -94,17 +94,8 @@ def open_reals(
 
 def open_reals_of(wanted: Data, reference: str | None) -> Reals:
     """Open the images of a recipe's data. Raises UserError if they do not exist."""
-    options: dict[str, Any] = {
-        "size": wanted.size, "channels": wanted.channels, "only": wanted.only, "attributes": wanted.attributes,
-        "finer": wanted.finer, "allow_unusable": True,
-    }  # fmt: skip
-    train = data.open_dataset(
-        wanted.source, split=wanted.split, limit=wanted.limit, even_limit=wanted.even_limit,
-        limit_seed=wanted.limit_seed, **options,
-    )
-    held_out = None
-    if wanted.split != "test" and data.has_split(wanted.source, "test"):
-        held_out = data.open_dataset(wanted.source, split="test", **options)
+    train = build.open_data(wanted, allow_unusable=True)
+    held_out = build.open_held_out(wanted, allow_unusable=True)
     return _choose_reference(wanted.source, train, held_out, reference)
 
 
@@ -116,7 +107,7 @@ def describe_data(about: Mapping[str, Any]) -> Data:
         channels=about["channels"], limit=about["limit"],
         split=about["split"], only=tuple(about["only"]), attributes=tuple(about.get("attributes", ())),
         even_limit=about.get("even_limit"), limit_seed=about.get("limit_seed", 0),
-        finer=about.get("finer", 1),
+        finer=about.get("finer", 1), holdout=about.get("holdout"),
     )  # fmt: skip
 
 

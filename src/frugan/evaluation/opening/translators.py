@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import artefact, data
+from frugan import artefact, build
 from frugan.engine.run import RunFolder
 from frugan.evaluation.opening.reals import describe_data
 from frugan.evaluation.opening.targets import Split, label_layouts
@@ -130,17 +130,8 @@ def _describe_other_data(shipping: ShippedTranslators, real: str, size: int | No
 
 def open_split(wanted: Data, reference: str | None, allow_unusable: bool) -> Split:
     """Open the images of one stream. Raises UserError if there are none, or none held out if these are asked for."""
-    options: dict[str, Any] = {
-        "size": wanted.size, "channels": wanted.channels, "only": wanted.only, "attributes": wanted.attributes,
-        "exclusive": wanted.exclusive, "allow_unusable": allow_unusable,
-    }  # fmt: skip
-    train = data.open_dataset(
-        wanted.source, split=wanted.split, limit=wanted.limit, even_limit=wanted.even_limit,
-        limit_seed=wanted.limit_seed, **options,
-    )
-    held_out = wanted.split != "test" and data.has_split(wanted.source, "test")
-    if reference == "test" and not held_out and wanted.split != "test":
+    train = build.open_data(wanted, allow_unusable=allow_unusable)
+    held_out = None if reference == "train" else build.open_held_out(wanted, allow_unusable=allow_unusable)
+    if reference == "test" and held_out is None and wanted.split != "test":
         raise UserError(f"The data '{wanted.source}' have no held-out images (split test). Use --reference train.")
-    if reference == "train" or not held_out:
-        return Split(train, train)
-    return Split(train, data.open_dataset(wanted.source, split="test", **options))
+    return Split(train, train if held_out is None else held_out)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import frugan
+from frugan import data
+from frugan.evaluation.opening.reals import open_reals_of
+from frugan.recipe import from_run
+from frugan.registry import UserError
+
+KEYS = {"data.size": 8, "data.channels": 1, "generator.hidden": [8], "discriminator.hidden": [8], "batch_size": 32}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 images without labels, each of one grey level; they have no test split."""
+    path = tmp_path_factory.mktemp("holdout") / "photos.npz"
+    levels = (np.arange(300) % 250).astype(np.uint8)
+    np.savez(path, images=np.broadcast_to(levels[:, None, None], (300, 8, 8)))
+    return path
+
+
+def test_both_parts_are_all_images_and_share_none(photos: Path) -> None:
+    whole, train, held = (
+        data.open_dataset(str(photos), split=split, holdout=count)
+        for split, count in (("train", 0), ("train", 30), ("test", 30))
+    )
+    assert (len(train), len(held), held.split) == (270, 30, "test")
+    together = torch.cat([train.images, held.images])[:, 0, 0, 0].sort().values
+    assert torch.equal(together, whole.images[:, 0, 0, 0].sort().values)
+    assert len({one.content_hash for one in (whole, train, held)}) == 3
+    # A draw from everywhere, always the same one, which a limit does not change.
+    assert 50 < held.images.float().mean() < 200
+    few = data.open_dataset(str(photos), holdout=30, limit=50)
+    assert len(few) == 50
+    assert set(few.images[:, 0, 0, 0].tolist()) <= set(train.images[:, 0, 0, 0].tolist())
+
+
+def test_mistakes_are_said(photos: Path) -> None:
+    with pytest.raises(UserError, match=r"data.holdout=300: npz photos has 300 images, so none .* e.g. 30"):
+        data.open_dataset(str(photos), holdout=300)
+    with pytest.raises(UserError, match=r"data.holdout=5: the data 'glyphs' have held-out images of their own"):
+        data.open_dataset("glyphs", holdout=5)
+
+
+def test_one_in_ten_is_usual_where_there_is_no_test_split(photos: Path, tmp_path: Path) -> None:
+    assert data.usual_holdout(str(photos)) == 30
+    assert data.usual_holdout("glyphs") == 0
+    np.savez(tmp_path / "few.npz", images=np.zeros((199, 8, 8), np.uint8))
+    assert data.usual_holdout(str(tmp_path / "few.npz")) == 0
+
+
+def test_a_run_holds_out_says_so_and_keeps_to_it(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(out: str, **more: object) -> frugan.engine.run.RunFolder:  # pyrefly: ignore
+        return frugan.train("vanilla", data=str(photos), out=tmp_path / out, images=64, changes=KEYS, **more)  # pyrefly: ignore
+
+    run = train("usual")
+    assert f"30 images of {photos} are held out for evaluation" in capsys.readouterr().err
+    assert from_run(run).data.holdout == 30
+    reals = open_reals_of(from_run(run).data_of("train"), None)
+    assert reals.held_out is not None
+    assert (len(reals.train), len(reals.held_out)) == (270, 30)
+    assert reals.train.content_hash == run.read_json(run.facts)["data"]["train"]["hash"]
+    # The same command continues it, and does not say so again.
+    train("usual")
+    assert "held out" not in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"begun with other settings \(data.holdout: 30 -> 40\)"):
+        train("usual", holdout=40)
+
+
+def test_a_run_from_before_images_were_held_out_goes_on_with_all(photos: Path, tmp_path: Path) -> None:
+    def train(**more: object) -> frugan.engine.run.RunFolder:  # pyrefly: ignore
+        return frugan.train("vanilla", data=str(photos), out=tmp_path / "run", changes=KEYS, quiet=True, **more)  # pyrefly: ignore
+
+    run = train(images=64, holdout="0")
+    recipe = run.read_json(run.recipe)
+    del recipe["data"]["holdout"]
+    run.write_json(run.recipe, recipe)
+    train(images=128)
+    assert run.lines(run.log)
+    assert open_reals_of(from_run(run).data_of("train"), None).held_out is None
+    train(images=160, holdout=0)
+    with pytest.raises(UserError, match="other settings"):
+        train(images=192, holdout=30)
