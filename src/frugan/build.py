@@ -356,11 +356,16 @@ def open_data(
     )  # fmt: skip
 
 
-def open_held_out(wanted: Data, *, allow_unusable: bool = False) -> Dataset | None:
-    """The held-out images that belong to them: the source's test split, or what was held out; None without any."""
+def open_held_out(wanted: Data, *, limit: int | None = None, allow_unusable: bool = False) -> Dataset | None:
+    """The held-out images that belong to them: the source's test split, or what was held out; None without any.
+
+    At most `limit` of them, a random draw, but always the same one.
+    """
     if wanted.split == "test" or not (wanted.holdout or data.has_split(wanted.source, "test")):
         return None
-    return data.open_dataset(wanted.source, split="test", allow_unusable=allow_unusable, **_about(wanted))
+    return data.open_dataset(
+        wanted.source, split="test", limit=limit, allow_unusable=allow_unusable, **_about(wanted)
+    )
 
 
 def _about(wanted: Data) -> dict[str, Any]:

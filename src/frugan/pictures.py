@@ -47,10 +47,25 @@ def grid(images: Tensor, columns: int | None = None, scale: int | None = None, g
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
 
-def save_grid(images: Tensor, path: Path, columns: int | None = None, scale: int | None = None) -> None:
-    """Save `grid` as a PNG, making the folder if needed."""
+def save_grid(
+    images: Tensor, path: Path, columns: int | None = None, scale: int | None = None, title: str = ""
+) -> None:
+    """Save `grid` as a PNG, making the folder if needed. Viewers show the `title`, which stands in the file."""
+    from PIL.PngImagePlugin import PngInfo
+
+    about = PngInfo()
+    if title:
+        about.add_itxt("Title", title)
     with files.whole(path) as beside:
-        grid(images, columns, scale).save(beside)
+        grid(images, columns, scale).save(beside, pnginfo=about)
+
+
+def title_of(path: Path) -> str:
+    """The title in a PNG file; empty if it has none."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return str(picture.info.get("Title", ""))
 
 
 def check_film(path: Path) -> None:

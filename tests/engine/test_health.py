@@ -9,9 +9,10 @@ import numpy
 import pytest
 import torch
 
+import frugan
 from frugan.batch import Batch
 from frugan.engine import health
-from frugan.engine.health import Health, distance, find_untrained, findings, nearest, spread
+from frugan.engine.health import Health, distance, find_untrained, findings, memorised, nearest, spread
 from frugan.engine.run import RunFolder
 
 
@@ -317,3 +318,53 @@ def test_the_distance_is_that_of_the_weights_as_they_train_now(tmp_path):
     (line,) = RunFolder(tmp_path).lines(RunFolder(tmp_path).log)
     assert line["health.spread"] == 0
     assert line["health.distance"] < 0
+
+
+def test_memorised_is_0_for_new_images_scored_like_known_ones_and_1_for_such_like_fakes():
+    torch.manual_seed(0)
+    known, fake = torch.randn(100) + 4, torch.randn(100) - 4
+    assert memorised(known, torch.randn(100) + 4, fake) == pytest.approx(0, abs=0.1)
+    assert memorised(known, torch.randn(100) - 4, fake) == pytest.approx(1, abs=0.1)
+    assert memorised(known, torch.randn(100), fake) == pytest.approx(0.5, abs=0.1)
+    # A discriminator that cannot tell fakes from what it is trained on has learnt nothing by heart.
+    assert memorised(torch.randn(100), torch.randn(100) - 3, torch.randn(100)) == 0
+
+
+def test_a_discriminator_that_has_memorised_needs_three_looks():
+    share = {"health.memorised": 0.9}
+    assert kinds(looks(1.0, 1.0, **share)) == []
+    assert kinds(looks(1.0, 1.0, 1.0, **share)) == ["memorised"]
+    assert kinds([*looks(1.0, 1.0, 1.0, **share), *looks(1.0, first=10**6, **{"health.memorised": 0.2})]) == []
+    found = findings([*looks(1.0, **{"health.memorised": 0.1}), *looks(1.0, 1.0, 1.0, first=50_000, **share)])
+    assert found[0].images == 50_000
+    assert "augment=diff_augment" in found[0].text
+
+
+def test_the_observer_lets_the_discriminator_score_images_that_were_held_out(tmp_path):
+    """A discriminator that knows its training images by their brightness, and takes all darker ones for fakes."""
+    bright, dark = torch.rand(16, 1, 8, 8) * 0.1 + 0.8, torch.rand(16, 1, 8, 8) * 0.1
+    at = moment(5000, dark)
+    at.scores = lambda batches: [batch.images.mean((1, 2, 3)) for batch in batches]
+    folder = RunFolder(tmp_path)
+    judged = health.Judged(Batch(bright), Batch(dark + 0.2))
+    Health(folder, bright, Batch(bright), 0, lambda finding: None, judged=judged).look(at)  # type: ignore[arg-type]
+    assert folder.lines(folder.log)[0]["health.memorised"] == pytest.approx(0.75, abs=0.05)
+
+
+def test_few_images_are_held_out_for_the_alarm_and_it_changes_nothing(tmp_path):
+    """A run with the alarm has the same weights as one that has no held-out images to look at."""
+    levels = numpy.random.default_rng(0).integers(0, 255, (240, 8, 8)).astype(numpy.uint8)
+    numpy.savez(tmp_path / "with.npz", x_train=levels[:200], x_test=levels[200:])
+    numpy.savez(tmp_path / "without.npz", images=levels[:200])
+    keys = {"data.size": 8, "data.channels": 1, "generator.hidden": [8], "discriminator.hidden": [8]}
+    runs = [
+        frugan.train(
+            "vanilla", data=str(tmp_path / f"{name}.npz"), out=tmp_path / name, images=5120, changes=keys, quiet=True,
+            holdout=0,
+        )
+        for name in ("with", "without")
+    ]  # fmt: skip
+    lines = [[line for line in run.lines(run.log) if "health.spread" in line] for run in runs]
+    assert ["health.memorised" in one[0] for one in lines] == [True, False]
+    ends = [[line for line in run.lines(run.log) if "generator.loss" in line][-1] for run in runs]
+    assert ends[0]["generator.loss"] == ends[1]["generator.loss"]

@@ -12,6 +12,9 @@ images after translation, compared with the same images before it, since it shou
   keep most of an image.
 - `flicker`: how far the images of the same latents moved since the last look, divided by the distance between two real
   images. (What was seen at that look is in the checkpoint, so a resumed run has the same numbers.)
+- `memorised`: how the discriminator scores real images that were held out: 0 like the real images that it is trained
+  on, 1 like fakes (Karras et al. 2020, arXiv 2006.06676, r_v in eq. 1). It is 0 too if it cannot tell fakes from the
+  images that it is trained on. Measured of few training images, if there are held-out ones.
 
 Distances are between `features`: pixels, shrunk to at most 16 x 16, unless a view is given. What `findings` and
 `find_untrained` say depends on the log only. So the running program, the report and a comparison say the same, also
@@ -41,6 +44,10 @@ COLLAPSED_NEAREST = 0.4
 SATURATED_LOSS = 0.05
 SATURATED_IMAGES = 20_000
 FLICKERING = 0.6
+MEMORISED = 0.6
+MEMORISED_LOOKS = 3
+FEW = 20_000  # more training images are hardly learnt by heart
+FEWEST_HELD_OUT = 16
 
 UNTRAINED = "untrained"
 """The kind of the finding that a run does not train."""
@@ -108,6 +115,27 @@ def _distances(points: Tensor, others: Tensor) -> Tensor:
     return torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
 
 
+def memorised(trained: Tensor, held_out: Tensor, fake: Tensor) -> float:
+    """How far the scores ``[n]`` of held-out real images are from those of trained ones, on the way to those of fakes.
+
+    0 if the scores of fakes are not lower than those of trained images by more than chance (two standard errors).
+    """
+    gap = trained.mean() - fake.mean()
+    chance = (trained.var() / len(trained) + fake.var() / len(fake)).sqrt()
+    return float((trained.mean() - held_out.mean()) / gap) if gap > 2 * chance else 0.0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Real images by which it is seen whether a discriminator learns by heart, in the range that it is trained in.
+
+    `trained` are some that it is trained on, `held_out` as many that it never saw; with their labels.
+    """
+
+    trained: Batch
+    held_out: Batch
+
+
 @dataclass
 class Health:
     """An observer that measures images of fixed latents, logs the numbers at the top of this module, and warns.
@@ -118,6 +146,7 @@ class Health:
         tell: called with each new `Finding`.
         seen: features of the fakes at the last look; a run keeps it.
         translates: whether fakes are translations of `real`. Then their distance to `real` is not measured.
+        judged: real images, trained on and held out, that the discriminator is to score; None if there are none.
     """
 
     folder: RunFolder
@@ -129,6 +158,7 @@ class Health:
     features: Callable[[Tensor], Tensor] = shrunk
     translates: bool = False
     seen: Remembered = field(default_factory=Remembered)
+    judged: Judged | None = None
     _known: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -144,8 +174,13 @@ class Health:
             "health.spread": spread(fake) / self._real_spread, "health.nearest": nearest(fake) / self._real_nearest,
         }
         if not self.translates and self._real_spread > TINY:
-            live = self.features(moment.live.sample(self.like, self.seed))
-            numbers["health.distance"] = distance(live, self._real) / self._real_spread
+            live = moment.live.sample(self.like, self.seed)
+            numbers["health.distance"] = distance(self.features(live), self._real) / self._real_spread
+            if self.judged is not None:
+                made = Batch(live, self.like.labels)
+                scores = moment.scores([self.judged.trained, self.judged.held_out, made])
+                if scores is not None:
+                    numbers["health.memorised"] = memorised(*scores)
         before = self.seen.tensors.get("health")
         if before is not None:
             numbers["health.flicker"] = float((fake - before.to(fake.device)).norm(dim=1).mean()) / self._real_spread
@@ -164,8 +199,8 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
     """What is wrong with a run now. It depends on the lines of its log only.
 
     A collapse (too little spread, or too near neighbours) is reported if the two newest looks show it,
-    a flicker if the three newest do. A saturated discriminator (both accuracies above 0.99 and its loss below 0.05) is
-    reported after 20,000 images.
+    a flicker and memorised training images if the three newest do. A saturated discriminator (both accuracies above
+    0.99 and its loss below 0.05) is reported after 20,000 images.
 
     Nothing is reported in the first 20,000 images, in which an averaged generator still makes nearly equal images, nor
     in the first 250 rounds. (StarGAN's translator takes one step for 80 images. It made the same grey of all images
@@ -195,6 +230,18 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
                 "flicker", moving[0]["images"],
                 f"flicker: images of fixed latents move {moving[-1]['health.flicker']:.2f} of the distance between two "
                 "real images from look to look. Lower learning_rate or betas, or lengthen the average's half_life.",
+            )
+        )
+    judged = [line for line in looks if "health.memorised" in line]
+    if len(judged) >= MEMORISED_LOOKS and all(map(_memorises, judged[-MEMORISED_LOOKS:])):
+        since = next(line for number, line in enumerate(judged) if all(map(_memorises, judged[number:])))
+        wrong.append(
+            Finding(
+                "memorised", since["images"],
+                f"memorised data: the discriminator scores real images that it never saw like fakes (the share "
+                f"{judged[-1]['health.memorised']:.2f} of the way), so it has learnt its training images by heart, and "
+                "the generator hardly gains. Stop here, give more images, add augment=diff_augment, or make the "
+                "discriminator smaller (discriminator.width=0.5).",
             )
         )
     losses = [line for line in lines if "discriminator.loss" in line]
@@ -298,6 +345,10 @@ def _band(values: Sequence[float]) -> float:
 
 def _collapsed(line: Mapping[str, Any]) -> bool:
     return line["health.spread"] < COLLAPSED_SPREAD or line["health.nearest"] < COLLAPSED_NEAREST
+
+
+def _memorises(line: Mapping[str, Any]) -> bool:
+    return line["health.memorised"] > MEMORISED
 
 
 def _saturated(line: Mapping[str, Any]) -> bool:

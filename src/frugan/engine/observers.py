@@ -75,6 +75,23 @@ class Moment:
         with self._still(like, seed):
             return self.game.sample(self.averaged, like, seed).float()
 
+    def scores(self, batches: Sequence[Batch]) -> list[Tensor] | None:
+        """What the discriminator, as it trains now, makes of images: float32 ``[n]`` each. None if the game has no
+        method `score`.
+        """
+        own = getattr(self.game, "score", None)
+        if own is None:
+            return None
+        modes = {network: network.training for network in self.networks.values()}
+        try:
+            for network in modes:
+                network.eval()
+            with torch.no_grad():
+                return [own(batch.images, batch.labels).float().flatten() for batch in batches]
+        finally:
+            for network, mode in modes.items():
+                network.train(mode)
+
     def preview(self, first: Mapping[str, Batch], seed: int) -> tuple[Tensor, int | None]:
         """Images for people to look at, float32, and how many in a row; `first` has images of each stream, with labels.
 
@@ -302,9 +319,16 @@ class Previews:
         """Sample and save one grid."""
         images, columns = moment.preview(self.first, self.seed)
         path = self.folder.samples / f"images-{moment.images:012d}.png"
-        save_grid(to_bytes(images, self.image_range), path, columns)
+        save_grid(to_bytes(images, self.image_range), path, columns, title=self.title(moment.images))
         if moment.images >= moment.budget:
             self._save_film()
+
+    def title(self, images: int) -> str:
+        """The title of a picture: how many images were seen, and what the log says is wrong."""
+        from frugan.engine.health import findings  # which looks at moments of this module
+
+        wrong = findings(self.folder.lines(self.folder.log))
+        return "; ".join([f"{images:,} images seen", *(one.text for one in wrong)])
 
     def _save_film(self) -> None:
         """The grids so far as a film, if there are two or more; of many, as many as a film has, spread evenly."""

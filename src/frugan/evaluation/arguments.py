@@ -30,8 +30,8 @@ class EvaluationArguments:
     memorisation is added if fakes are compared with fewer than 20,000 training images."""
     view: Name | View | None = None
     """Which network turns images into features. If left out: classifier (a small net, trained on the real images) for
-    data with two or more classes; stacked for stacked digits; inception for statistics of 2048 features; pixels for
-    everything else."""
+    data with two or more classes; stacked for stacked digits; inception for statistics of 2048 features; contrast (a
+    small net, trained on the real images without labels) for everything else; pixels for fewer than 20 images."""
     count: Count | None = None
     """How many fakes to use; also the largest number of real images. If left out: all images that are given. A
     generator then makes as many as there are real images, but from 1,000 to 10,000; a translator 1,000 for each

@@ -165,16 +165,17 @@ def _curves(recipe: Recipe, log: list[dict[str, Any]], marks: list[float]) -> li
                 line("health.nearest", 3),
                 line("health.distance", 4),
                 line("health.flicker", 5, dashed=True),
+                line("health.memorised", 6, dashed=True),
             ],
             {
                 "rules": [(COLLAPSED_SPREAD, f"spread: collapse below {COLLAPSED_SPREAD}"),
                           (COLLAPSED_NEAREST, f"nearest: below {COLLAPSED_NEAREST}"),
-                          (FLICKERING, f"flicker above {FLICKERING}")],
+                          (FLICKERING, f"flicker, memorised: above {FLICKERING}")],
                 "marks": marks,
             },
             "Green: spread of the fakes, divided by that of real images. Purple: the same for nearest neighbours. Red: "
             "how far the fakes are from real images (0 is best). Dashed: how far the images of fixed latents moved "
-            "since the last look.",
+            "since the last look; and, if there are held-out images, how far the discriminator takes them for fakes.",
         ),
     ]  # fmt: skip
     made = []
@@ -228,6 +229,7 @@ def _truncations(folder: RunFolder) -> list[dict[str, str]]:
 
 def _previews(folder: RunFolder, recipe: Recipe) -> list[dict[str, str]]:
     """A few previews from the first to the last, evenly over those that there are (they come often at first)."""
+    from frugan.pictures import title_of
     from frugan.reporting import _pictures as pictures
 
     files = sorted(folder.samples.glob("images-*.png")) if folder.samples.is_dir() else []
@@ -237,6 +239,7 @@ def _previews(folder: RunFolder, recipe: Recipe) -> list[dict[str, str]]:
         {
             "address": pictures.of_preview(file, recipe.data.sides[0]),
             "images": f"{int(file.stem.removeprefix('images-')):,}",
+            "wrong": title_of(file).partition("; ")[2].partition(":")[0],
         }
         for file in picked
     ]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from frugan.data import Dataset
+    from frugan.engine.health import Judged
     from frugan.engine.loop import Parts
     from frugan.engine.observers import Bar, Observer
     from frugan.engine.run import RunFolder
@@ -110,6 +111,7 @@ def observers(
             Health(
                 folder, real, like(HEALTH), recipe.seed, tell,
                 translates=translates, seen=parts.seen,
+                judged=None if translates else _judged(recipe, stream, parts, sets[stream]),
             ),
         ]
     if looks.every is not None:
@@ -133,6 +135,33 @@ def observers(
     for choice in looks.own:
         watching.append(Guarded(choice.name, find(choice.name, watched, **choice.options), say))
     return [*watching, bar] if bar else watching
+
+
+def _judged(recipe: Recipe, stream: str, parts: Parts, dataset: Dataset) -> Judged | None:
+    """Real images by which it is seen whether the discriminator learns few training images by heart."""
+    import torch
+
+    from frugan import build, seeds
+    from frugan.batch import Batch, from_bytes
+    from frugan.engine.health import FEW, FEWEST_HELD_OUT, Judged
+
+    if len(dataset) >= FEW or not hasattr(parts.game, "score"):
+        return None
+    try:
+        held_out = build.open_held_out(recipe.data_of(stream), limit=HEALTH)
+    except UserError:
+        return None  # evaluation will say what is wrong with them
+    if held_out is None or min(len(held_out), len(dataset)) < FEWEST_HELD_OUT:
+        return None
+    count = min(len(held_out), len(dataset), HEALTH)
+
+    def drawn(images: Dataset) -> Batch:
+        rows = torch.randperm(len(images), generator=seeds.generator(recipe.seed, "health", images.split))[:count]
+        labels = None if images.labels is None else images.labels.index_select(0, rows).to(parts.device)
+        pixels = from_bytes(images.images.index_select(0, rows), parts.batches.image_range).to(parts.device)
+        return Batch(pixels, labels)
+
+    return Judged(drawn(dataset), drawn(held_out))
 
 
 def tell_untrained(folder: RunFolder, quiet: bool) -> None:

@@ -18,7 +18,7 @@ BuildView = Callable[[Dataset], View]
 
 def suitable_view(dataset: Dataset) -> str:
     """The name of the view that is used for these data if the user names none."""
-    return next((name for name in ("stacked", "classifier") if views.find(name).suits(dataset)), "pixels")
+    return next((name for name in ("stacked", "classifier", "contrast") if views.find(name).suits(dataset)), "pixels")
 
 
 def build_view(
