@@ -66,7 +66,7 @@ def test_the_view_follows_the_data() -> None:
     stacked = Dataset("pairs", "train", ImageShape(3, 12, 12), colours, torch.arange(160) % 8, joint, "0")
     assert suitable_view(stacked) == "stacked"  # a classifier of 1000 joint classes would know none of them well
     assert suitable_view(replace(stacked, classes=tuple("abcdefgh"))) == "classifier"
-    assert suitable_view(replace(stacked, classes=(), labels=None)) == "pixels"
+    assert suitable_view(replace(stacked, classes=(), labels=None)) == "contrast"
 
 
 def test_a_value_carries_its_protocol(run: Path, values: dict[str, dict[str, Any]]) -> None:
