@@ -259,6 +259,11 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
     return wrong
 
 
+def titled(images: int, lines: Sequence[Mapping[str, Any]]) -> str:
+    """The title of a picture: how many images were seen, and what the log says is wrong."""
+    return "; ".join([f"{images:,} images seen", *(one.text for one in findings(lines))])
+
+
 def find_untrained(lines: Sequence[Mapping[str, Any]]) -> Finding | None:
     """Why a run does not train; None if it trains or too little is known. It depends on the lines of its log only.
 

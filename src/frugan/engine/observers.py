@@ -306,7 +306,8 @@ class Log:
 class Previews:
     """Saves a grid of images as samples/images-N.png, always of the same latents, labels and inputs.
 
-    At the end of the run samples/film.webp shows these grids one after the other.
+    At the end of the run samples/film.webp shows these grids one after the other. `title` gives each its title, from
+    the images seen.
     """
 
     folder: RunFolder
@@ -314,6 +315,7 @@ class Previews:
     image_range: tuple[float, float]
     seed: int
     due: Rhythm = field(default_factory=partial(growing, first=400))
+    title: Callable[[int], str] = "{:,} images seen".format
 
     def look(self, moment: Moment) -> None:
         """Sample and save one grid."""
@@ -322,13 +324,6 @@ class Previews:
         save_grid(to_bytes(images, self.image_range), path, columns, title=self.title(moment.images))
         if moment.images >= moment.budget:
             self._save_film()
-
-    def title(self, images: int) -> str:
-        """The title of a picture: how many images were seen, and what the log says is wrong."""
-        from frugan.engine.health import findings  # which looks at moments of this module
-
-        wrong = findings(self.folder.lines(self.folder.log))
-        return "; ".join([f"{images:,} images seen", *(one.text for one in wrong)])
 
     def _save_film(self) -> None:
         """The grids so far as a film, if there are two or more; of many, as many as a film has, spread evenly."""

@@ -68,7 +68,7 @@ def observers(
 
     from frugan import build, games, seeds
     from frugan.batch import Batch, from_bytes
-    from frugan.engine.health import UNTRAINED, Finding, Health
+    from frugan.engine.health import UNTRAINED, Finding, Health, titled
     from frugan.engine.observers import Guarded, Log, Previews, Watched, find
 
     stream = next(iter(sets))
@@ -107,7 +107,9 @@ def observers(
     watching: list[Observer] = [Log(folder)]
     if any(games.SHIPPED[role.partition("_")[0]] in games.MAKERS for role in parts.game.shipped()):
         watching += [
-            Previews(folder, shown, image_range, recipe.seed),
+            Previews(
+                folder, shown, image_range, recipe.seed, title=lambda images: titled(images, folder.lines(folder.log))
+            ),
             Health(
                 folder, real, like(HEALTH), recipe.seed, tell,
                 translates=translates, seen=parts.seen,
