@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def unlabelled(count: int = 200, side: int = 12, channels: int = 1) -> Dataset:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def short() -> object:
+def short() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contrast, "STEPS", 60)
         yield

@@ -2,63 +2,73 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from frugan import files
+from frugan.cache import optional
 from frugan.registry import UserError
 
 FORMAT = 1
 
+Learnt = tuple[dict[str, Tensor], dict[str, Any]]
+"""Weights and the description of a net."""
 
-def kept_or_learnt(
-    folder: Path, learn: Callable[[], tuple[Mapping[str, Tensor], dict[str, Any]]]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and description of the net in the cache folder; if there is none, `learn` makes it, and it is kept.
 
-    The description gets the hash of the weights. Raises UserError if the folder is damaged.
+def kept_or_learnt(folder: Path, what: str, learn: Callable[[], Learnt]) -> Learnt:
+    """The net in the cache folder; if there is none, `learn` makes it, and it is kept.
+
+    Its description gets the hash of the weights. Raises UserError, which calls it `what`, if the folder is damaged.
     """
-    if not (folder / "description.json").exists():
-        _keep(folder, *learn())
+    if not is_kept(folder):
+        return keep(folder, *learn())
     description = _description(folder)
     if description is None:
         raise UserError(
-            f"The net in {folder} is damaged or was saved by another version. Delete that folder and run again."
+            f"The {what} in {folder} is damaged or was saved by another version. Delete that folder and run again."
         )
-    return load_file(folder / "weights.safetensors"), description
+    return _weights(folder), description
 
 
-def _keep(folder: Path, weights: Mapping[str, Tensor], description: dict[str, Any]) -> None:
-    """Write both files beside and rename them into place at once; if another process was first, its net is the one."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
-    try:
-        data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
-        # Not `save_file`, whose files only their owner may read, as the folders of mkdtemp are; a cache may be shared.
-        (beside / "weights.safetensors").write_bytes(data)
-        beside.chmod(0o755)
-        known = {"format": FORMAT, **description, "weights": hashlib.sha256(data).hexdigest()}
-        (beside / "description.json").write_text(json.dumps(known, indent=1) + "\n")
-        with contextlib.suppress(OSError):  # a folder that is there and not empty: the other process' net
+def is_kept(folder: Path) -> bool:
+    """Whether a net is there; it may be damaged."""
+    return (folder / "description.json").exists()
+
+
+def keep(folder: Path, weights: dict[str, Tensor], description: dict[str, Any]) -> Learnt:
+    """Keep a net if the cache can be written. Returns the one to use: if another process was first, its net."""
+    # Not `save_file`, whose files only their owner may read; a cache may be shared.
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    description = {"format": FORMAT, **description, "weights": hashlib.sha256(data).hexdigest()}
+    with optional(), files.temporary_folder(folder.parent) as beside:
+        files.write(beside / "weights.safetensors", data)
+        files.write(beside / "description.json", json.dumps(description, indent=1) + "\n")
+        try:
             beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        except OSError:  # a folder that is there and not empty: the other process' net
+            known = _description(folder)
+            if known is not None:
+                return _weights(folder), known
+    return weights, description
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    with files.readable(folder / "weights.safetensors") as name:
+        return load_file(name)
 
 
 def _description(folder: Path) -> dict[str, Any] | None:
     """What is known of the net that is kept there; None if it is damaged or of another version."""
     try:
         known = json.loads((folder / "description.json").read_text())
-        data = (folder / "weights.safetensors").read_bytes()
-        whole = known["format"] == FORMAT and hashlib.sha256(data).hexdigest() == known["weights"]
+        with (folder / "weights.safetensors").open("rb") as file:
+            whole = known["format"] == FORMAT and hashlib.file_digest(file, "sha256").hexdigest() == known["weights"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return known if whole else None

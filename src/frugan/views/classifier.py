@@ -9,28 +9,23 @@ A tenth of the images is not used for training but to measure the accuracy. A te
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from frugan import classifying, files, seeds
+from frugan import classifying, seeds
 from frugan.batch import ImageShape
-from frugan.cache import optional
 from frugan.classifying import BATCH, FEATURES, IMAGES, NET, SMALLEST_SIDE, images_shown, input_size
 from frugan.countdown import Countdown, duration
 from frugan.registry import UserError
 from frugan.views import Builder, Seen, View
+from frugan.views._learnt import is_kept, kept_or_learnt
 
 if TYPE_CHECKING:
     from frugan.data import Dataset
-
-FORMAT = 1
 
 BUDGETS, ENOUGH, HOPEFUL, SMALL = (IMAGES, 5 * IMAGES), 0.99, 0.9, 28
 """How many images training shows. If held-back accuracy is below ENOUGH, another net is shown the second number.
@@ -58,17 +53,9 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
     names = _names(dataset)
     assert dataset is not None  # else _names has raised
     folder = _folder(dataset, cache, seed)
-    if (folder / "description.json").exists():
-        description = _description(folder)
-        if description is None:
-            raise UserError(
-                f"The classifier in {folder} is damaged or was saved by another version. Delete that folder and run "
-                "again."
-            )
-        weights = _weights(folder)
-    else:
-        made = train(dataset, names, seed=seed, device=device, announce=announce, place=f"in {folder}")
-        weights, description = _keep(folder, *made)
+    weights, description = kept_or_learnt(folder, "classifier", lambda: train(
+        dataset, names, seed=seed, device=device, announce=announce, place=f"in {folder}"
+    ))  # fmt: skip
     with torch.device("meta"):  # no random numbers are drawn for weights that are read
         net = classifying.network(dataset.shape, len(names))
     net.load_state_dict(weights, assign=True)
@@ -77,7 +64,7 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
 
 def kept(dataset: Dataset, cache: Path) -> bool:
     """Whether the classifier for this data set has been trained before."""
-    return (_folder(dataset, cache, 0) / "description.json").exists()
+    return is_kept(_folder(dataset, cache, 0))
 
 
 def _folder(dataset: Dataset, cache: Path, seed: int) -> Path:
@@ -135,7 +122,6 @@ def train(
     height, width = input_size(dataset.shape)
     resized = (height, width) != (dataset.shape.height, dataset.shape.width)
     return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}, {
-        "format": FORMAT,
         "net": NET,
         "data": dataset.name,
         "content_hash": dataset.content_hash,
@@ -215,46 +201,6 @@ def _view(net: nn.Sequential, shape: ImageShape, description: dict[str, Any], de
         description=description,
         attributes=attributes,
     )
-
-
-def _keep(
-    folder: Path, weights: dict[str, Tensor], description: dict[str, Any]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Keep a net if the cache can be written. Returns the one to use: if another process was first, its net."""
-    data = save(weights)  # not `save_file`, whose files only their owner may read; a cache may be shared
-    description = {**description, "weights": hashlib.sha256(data).hexdigest()}
-    with optional(), files.temporary_folder(folder.parent) as beside:
-        files.write(beside / "weights.safetensors", data)
-        files.write(beside / "description.json", json.dumps(description, indent=1) + "\n")
-        try:
-            beside.rename(folder)
-        except OSError:  # a folder that is there and not empty: the other process' net
-            kept = _description(folder)
-            if kept is not None:
-                return _weights(folder), kept
-    return weights, description
-
-
-def _weights(folder: Path) -> dict[str, Tensor]:
-    with files.readable(folder / "weights.safetensors") as name:
-        return load_file(name)
-
-
-def _description(folder: Path) -> dict[str, Any] | None:
-    """What is known of the net that is kept there; None if it is damaged or of another version."""
-    try:
-        known = json.loads((folder / "description.json").read_text())
-        whole = known["format"] == FORMAT and _sha256(folder / "weights.safetensors") == known["weights"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return known if whole else None
-
-
-def _sha256(path: Path) -> str:
-    if not path.exists():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 variant = Builder("classifier", build, needs=("images", "labels"), suits=suits, kept=kept)

@@ -12,7 +12,7 @@ among 128 (or all of them, if they are fewer). A test split is never used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from frugan.countdown import Countdown
 from frugan.registry import UserError
 from frugan.resizing import area
 from frugan.views import Builder, Seen, View
-from frugan.views._learnt import kept_or_learnt
+from frugan.views._learnt import is_kept, kept_or_learnt
 
 if TYPE_CHECKING:
     from frugan.data import Dataset
@@ -59,7 +59,7 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
             f"of at least {SMALLEST_SIDE} pixels. Use --view pixels."
         )
     folder = _folder(dataset, cache, seed)
-    weights, description = kept_or_learnt(folder, lambda: _learn(dataset, seed, device, announce, folder))
+    weights, description = kept_or_learnt(folder, "net", lambda: _learn(dataset, seed, device, announce, folder))
     with torch.device("meta"):  # no random numbers are drawn for weights that are read
         net = network(dataset.shape)
     net.load_state_dict(weights, assign=True)
@@ -68,7 +68,7 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
 
 def kept(dataset: Dataset, cache: Path) -> bool:
     """Whether the net for this data set has been trained before."""
-    return (_folder(dataset, cache, 0) / "description.json").exists()
+    return is_kept(_folder(dataset, cache, 0))
 
 
 def _folder(dataset: Dataset, cache: Path, seed: int) -> Path:
@@ -102,7 +102,7 @@ def network(shape: ImageShape) -> nn.Sequential:
 
 def _learn(
     dataset: Dataset, seed: int, device: str, announce: Callable[[str], None], folder: Path
-) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Train a net; return its weights and its description. The global random numbers are not changed."""
     announce(
         f"Training the net that judges {dataset.name} without labels: about half a minute (once for all runs on these "
