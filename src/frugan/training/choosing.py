@@ -32,10 +32,6 @@ less than this share of it."""
 ASPECTS = {1.0: (1, 1), 1.25: (5, 4), 1.5: (3, 2), 2.0: (2, 1)}
 """Longer side over shorter side: such images can be halved until 4 pixels are left on the shorter side."""
 
-WEIGHT, PIXELS = 2.0, 64 * 64
-"""Of the penalties r1 and r2 for so many pixels: the squares of slopes are summed over pixels, so the weight follows
-their number (Karras et al. 2020, arXiv 2006.06676, have size^2 too)."""
-
 LABELLED = 20
 """Labels are used if at least half of the classes have so many images each."""
 
@@ -70,8 +66,8 @@ def choose(
     shape = " x ".join(map(str, look.usual[::-1]))
     say(f"{source}: {look.count:,} images, most often {shape}. No recipe is named, so '{recipe.name}' is trained with")
     settings = [*_of_images(look), _augmentation(look)]
-    recipe, sized = _sized(recipe, look, settings, given, fit)
-    for values, why in (*sized, *settings):
+    recipe, size = _sized(recipe, look, settings, given, fit)
+    for values, why in (size, *settings):
         chosen = {key: value for key, value in values.items() if key not in given}
         if chosen:
             say(f"  {' '.join(f'{key}={_typed(value)}' for key, value in chosen.items())}   {why}")
@@ -98,24 +94,20 @@ def check(source: str, look: Look) -> None:
 def _sized(
     recipe: Recipe, look: Look, settings: list[Setting], given: Mapping[str, Any],
     fit: Callable[[Recipe], Recipe],
-) -> tuple[Recipe, list[Setting]]:
-    """The recipe at the largest size that the time allows, with its images; the size and what follows from it."""
+) -> tuple[Recipe, Setting]:
+    """The recipe at the largest size that the time allows, with its images, and why."""
     values = {key: value for setting in settings for key, value in setting.values.items()}
     ratio, shape = _aspect(look.usual)
     sides = [side for side in SIDES if min(look.usual) >= SMALLER * side] or [SIDES[-1]]
     allowed: list[str] = []
     for side in sides:
         height, width = _sides(side, ratio, upright=look.usual[0] >= look.usual[1])
-        if "data.size" in given:
-            height, width = recipe.data.sides
         size: Any = height if height == width else [height, width]
-        sized = [Setting({"data.size": size}, ""), *_penalties(height * width)]
-        own = {key: value for setting in sized for key, value in setting.values.items()} | values
+        own = {"data.size": size, **values}
         fitted = fit(recipe.with_changes({key: value for key, value in own.items() if key not in given}))
         allowed.append(f"{fitted.whole_rounds:,} rounds at {side} pixels")
         if "data.size" in given or fitted.whole_rounds >= SHORTEST or side == sides[-1]:
-            why = f"{shape}; the time allows {', '.join(allowed)}"
-            return fitted, [Setting({"data.size": size}, why), *sized[1:]]
+            return fitted, Setting({"data.size": size}, f"{shape}; the time allows {', '.join(allowed)}")
     raise AssertionError("unreachable")
 
 
@@ -127,15 +119,6 @@ def _aspect(usual: tuple[int, int]) -> tuple[float, str]:
     return ratio, f"sides {parts}, as the images have them" if abs(ratio / own - 1) < 0.02 else (
         f"sides {parts}, nearest to the images'; the longer side is cut"
     )
-
-
-def _penalties(pixels: int) -> list[Setting]:
-    """The penalties' weight for images that have not the recipe's own number of pixels."""
-    if pixels == PIXELS:
-        return []
-    weight = float(f"{WEIGHT * pixels / PIXELS:.2g}")
-    said = "+".join(f"{name},weight={weight:g},every=4" for name in ("r1", "r2"))
-    return [Setting({"penalties": said}, "slopes are summed over pixels")]
 
 
 def _sides(side: int, ratio: float, *, upright: bool) -> tuple[int, int]:
