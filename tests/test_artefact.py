@@ -78,8 +78,14 @@ def test_image_i_is_the_same_bytes_whatever_the_count(plain):
     assert len(np.unique(many.reshape(70, -1), axis=0)) == 70
     assert not np.array_equal(generator.sample(7, seed=6), many[:7])
     assert generator.sample(0).shape == (0, 8, 8, 1)
-    with pytest.raises(UserError, match="count is -1"):
+    with pytest.raises(UserError, match="count=-1: give a whole number, 0 or more"):
         generator.sample(-1)
+    for count, seed in ((1.5, 0), (True, 0), (10**30, 0), (1, 1.5), (1, -1)):
+        with pytest.raises(UserError, match="give a whole number"):
+            generator.sample(count, seed)
+    for truncation in (float("nan"), float("inf")):
+        with pytest.raises(UserError, match="truncation needs a value above 0"):
+            generator.sample(1, truncation=truncation)
 
 
 def test_averaged_weights_ship_with_the_statistics_of_their_own_images(plain, labelled):

@@ -70,6 +70,9 @@ def test_a_file_that_is_absent_or_fails_gets_one_line_and_leaves_nothing(tmp_pat
         load(broken)
     assert "broken" not in sys.modules
     assert "own" not in metrics.names()
+    broken.write_text("raise SystemExit(0)\n")  # which would end the program as if all had gone well
+    with pytest.raises(UserError, match=r"failed when it was run: SystemExit"):
+        load(broken)
     broken.write_text("this is no Python\n")
     with pytest.raises(UserError, match=r"failed when it was run: SyntaxError: .*broken\.py, line 1"):
         load(broken)

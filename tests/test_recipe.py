@@ -28,7 +28,7 @@ def test_numbers_of_images_as_typed(text, value):
 
 
 @pytest.mark.parametrize("text", [
-    "", "k", "many", "0", "-5", "1.5", "0.0001k", "nan", "inf", "1e999", "2G", "1,5", "10,00",
+    "", "k", "many", "0", "-5", "1.5", "0.0001k", "nan", "inf", "1e999", "2G", "1,5", "10,00", "9999999999M",
 ])
 def test_what_is_no_number_of_images_is_answered_with_what_is(text):
     with pytest.raises(UserError, match="such as 60000, 60k or 2M"):
@@ -124,7 +124,8 @@ def test_a_value_of_another_kind_is_refused_with_the_place(mnist, key, value, to
     ("averages.generator.half_life", 0, "above 0"), ("averages.generator.half_life", math.nan, "above 0"),
     ("data.size", -32, "1 or more"), ("data.limit", 0, "1 or more"), ("latents.size", 0, "1 or more"),
     ("data.image_range", [1, 1], r"^data\.image_range=\(1\.0, 1\.0\): give numbers that rise\.$"),
-    ("rounds", 0, "1 or more"), ("loss.smoothing", math.nan, r"loss\.options\.smoothing=nan: give a finite number"),
+    ("rounds", 0, "1 or more"), ("rounds", math.inf, "rounds"), ("rounds", math.nan, "rounds"),
+    ("loss.smoothing", math.nan, r"loss\.options\.smoothing=nan: give a finite number"),
     ("generator.channels", [64, math.inf], r"channels\.1=inf: give a finite number"),
 ])
 def test_a_number_out_of_its_range_is_refused_with_what_is_accepted(mnist, key, value, told):

@@ -47,7 +47,7 @@ class Latents:
         return rows if truncation is None else self._truncated(rows, truncation)
 
     def _truncated(self, rows: Tensor, truncation: float) -> Tensor:
-        if self.distribution != "normal" or truncation <= 0:
+        if self.distribution != "normal" or not 0 < truncation < math.inf:
             raise UserError(
                 f"truncation={truncation}: truncation needs a value above 0 and normal latents; these latents are "
                 f"{self.distribution}."

@@ -324,7 +324,7 @@ def parse_count(text: str | int) -> int:
         number = float(stripped[:-1]) * factors[stripped[-1]] if stripped[-1:] in factors else float(stripped)
     except ValueError:
         number = -1.0
-    if not (number >= 1 and number.is_integer()):
+    if not (1 <= number <= 1e12 and number.is_integer()):
         raise UserError(
             f"'{text}' is not a number of images. Give a whole number above 0, such as 60000, 60k or 2M."
         )
@@ -402,7 +402,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return value
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
-    if kind is int and type(value) is float and value == int(value):
+    if kind is int and isinstance(value, float) and float(value).is_integer():
         return int(value)
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value

@@ -15,6 +15,7 @@ from frugan.batch import to_bytes
 from frugan.engine.average import STANDING_BATCH, measure_standing
 from frugan.fusing import fuse
 from frugan.latents import Latents
+from frugan.ranges import Range
 from frugan.registry import UserError
 from frugan.seeds import derive
 
@@ -63,8 +64,10 @@ class Generator(TrainedNetwork):
         self, count: int, seed: int = 0, labels: Any = None, truncation: float | None = None
     ) -> Iterator[Tensor]:
         """The images of `sample`, chunk by chunk: bytes ``[up to 32, channels, height, width]`` on the CPU."""
-        if count < 0:
-            raise UserError(f"count is {count}. Give how many images to make, 0 or more.")
+        for name, value, allowed in (("count", count, Range(least=0, below=1e12)), ("seed", seed, Range(least=0))):
+            why_not = allowed.why_not(value, whole=True)
+            if why_not is not None:
+                raise UserError(f"{name}={value}: {why_not}.")
         wanted = self.condition(count, labels)
         truncation = self.truncation if truncation is None else truncation
         module = self.module if truncation is None else self.under(truncation)

@@ -64,7 +64,7 @@ def run(code: Read) -> CodeFile:
         _refuse_uncounted(path, set(sys.modules) - there - modules.keys())
     except BaseException as error:
         _drop([path])
-        if isinstance(error, UserError) or not isinstance(error, Exception):
+        if isinstance(error, UserError) or not isinstance(error, (Exception, SystemExit)):
             raise
         raise UserError(f"--code {path} failed when it was run: {type(error).__name__}: {error}") from error
     return code.file
