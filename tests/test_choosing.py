@@ -134,6 +134,11 @@ def test_without_recipe_and_data_a_line_says_what_to_type():
         resolve()
 
 
+def test_a_folder_in_the_place_of_a_recipe_is_answered_with_what_to_type(tmp_path):
+    with pytest.raises(UserError, match=r"is a folder, not a recipe\. To train on its images: --data "):
+        resolve(str(tmp_path))
+
+
 @pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])
 def test_impossible_minutes_are_refused(minutes):
     with pytest.raises(UserError, match=r"--minutes .* above 0, e\.g\. --minutes 20"):
