@@ -19,7 +19,7 @@ from frugan.metrics._rows import check_classes
 from frugan.registry import UserError
 
 NAME = "linear_probe"
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """C, the weight of the data against that of small weights, of standardised features."""
 
 
