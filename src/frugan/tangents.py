@@ -1,9 +1,9 @@
 """Tangents: the directions in which an image can move and stay an image of its kind, as a trained encoder knows them.
 
 An encoder h with h(g(z)) = z answers to moves along the images' manifold and to no others. So the right singular
-vectors of its Jacobian at x with the largest singular values are tangents there (Kumar et al. 2017, arXiv 1705.08850,
-section 2.2). `dominant` finds them, without the Jacobian where that takes fewer passes. `along` and `everywhere` are
-the penalties by which a classifier learns not to change with them (section 2.3; Simard et al. 1992).
+vectors of its Jacobian at x with the largest singular values are tangents there (Kumar et al. 2017, arXiv 1705.08850).
+`dominant` finds them, without the Jacobian where that takes fewer passes. `along` and `everywhere` are the penalties by
+which a classifier learns not to change with them (Simard et al. 1992).
 
 Functions here are called with images ``[n, c, h, w]`` and give numbers ``[n, m]``, each row from its own image alone:
 batch norm must be in evaluation mode. Networks are computed by torch's own functions, whatever kernels a run has

@@ -11,7 +11,7 @@ from frugan.recipes.sgan import sgan
 
 SOURCE = "Kumar, Sattigeri, Fletcher 2017, arXiv 1705.08850; Salimans et al. 2016, arXiv 1606.03498"
 AUGMENTED = {"update": "simultaneous", "third": 0.5, "matching": 0.01}
-"""The weight of matching is ours: at 1 its squares, summed over a thousand features, drown the adversarial loss."""
+"""The weight of matching is ours; the paper's is not known here."""
 ENCODER = "runs/encoder"
 """Where the commands below put the encoder, unless ``--init encoder=PATH`` names another run."""
 
@@ -35,7 +35,7 @@ def tangent() -> Recipe:
     net = Network("salimans_convolutional")
     return Recipe(
         name="tangent", system="tangent GAN", source=SOURCE,
-        expects="G 4,933,382 and D 1,406,804 parameters; a tenth less wrong than without tangents (recalled)",
+        expects="G 4,933,382 and D 1,406,804 parameters",
         data=Data("cifar10", 32, 3, 10), players=players, images=120_000_000, batch_size=100,
         networks={"generator": net, "discriminator": net, "encoder": _encoder(ENCODER)},
         game=Choice("tangent"), loss=Choice("non_saturating", {"halved": True}),
