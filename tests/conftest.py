@@ -64,7 +64,8 @@ def in_this_process() -> Callable[..., None]:
             if job.why_failed() is None and not job.finished():
                 train(
                     job.command[4], seed=int(given["--seed"]), out=given["--out"], images=given.get("--images"),
-                    evaluate_every=given.get("--evaluate-every"), device="cpu", quiet=True,
+                    evaluate_every=given.get("--evaluate-every"), holdout=given.get("--holdout"), device="cpu",
+                    quiet=True,
                 )
 
     return run_jobs

@@ -465,9 +465,14 @@ def _flatten(value: Any, path: str, flat: dict[str, Any]) -> None:
 
 def differences(one: Recipe, other: Recipe, but: tuple[str, ...] = ()) -> list[str]:
     """The keys in which two recipes differ, as ``key: this -> that`` lines; keys named in `but` are passed over."""
-    mine, theirs = one.keys(), other.keys()
+    mine, theirs = _told_apart(one), _told_apart(other)
     return [
         f"{key}: {mine.get(key)!r} -> {theirs.get(key)!r}"
         for key in sorted({*mine, *theirs})
         if mine.get(key) != theirs.get(key) and key not in but
     ]
+
+
+def _told_apart(recipe: Recipe) -> dict[str, Any]:
+    """A recipe's keys; those by which nothing is held out, None in a run and 0 if it was asked for, are equal."""
+    return {key: value or None if key.endswith(".holdout") else value for key, value in recipe.keys().items()}

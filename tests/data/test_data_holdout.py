@@ -50,8 +50,11 @@ def test_mistakes_are_said(photos: Path) -> None:
 def test_one_in_ten_is_usual_where_there_is_no_test_split(photos: Path, tmp_path: Path) -> None:
     assert data.usual_holdout(str(photos)) == 30
     assert data.usual_holdout("glyphs") == 0
-    np.savez(tmp_path / "few.npz", images=np.zeros((199, 8, 8), np.uint8))
-    assert data.usual_holdout(str(tmp_path / "few.npz")) == 0
+    held = {}
+    for count in (199, 999, 1000, 1030, 2000):  # of 1,000 and more, FID's 1,000 are kept
+        np.savez(tmp_path / f"{count}.npz", images=np.zeros((count, 1, 1), np.uint8))
+        held[count] = data.usual_holdout(str(tmp_path / f"{count}.npz"))
+    assert held == {199: 0, 999: 99, 1000: 0, 1030: 30, 2000: 200}
 
 
 def test_a_run_holds_out_says_so_and_keeps_to_it(

@@ -356,6 +356,9 @@ def has_split(source: str, split: str) -> bool:
 HELD_OUT, MOST_HELD_OUT, FEWEST_TO_HOLD_OUT = 10, 5000, 200
 """One image in ten is held out, at most 5,000, of sources with 200 images or more."""
 
+ENOUGH_TO_KEEP, FEWEST_HELD_OUT = 1000, 16
+"""Of 1,000 images or more so many are kept to train on and to compare with. Fewer than 16 are not held out at all."""
+
 
 def usual_holdout(source: str, *, only: Sequence[str | int] = ()) -> int:
     """How many images of a source are held out for evaluation unless the user says otherwise.
@@ -366,7 +369,11 @@ def usual_holdout(source: str, *, only: Sequence[str | int] = ()) -> int:
     if has_split(source, "test"):
         return 0
     _, numbers = open_content(_find(source, "train", None, None), _wanted(None, None, only, None))
-    return 0 if len(numbers) < FEWEST_TO_HOLD_OUT else min(len(numbers) // HELD_OUT, MOST_HELD_OUT)
+    count = len(numbers)
+    held = 0 if count < FEWEST_TO_HOLD_OUT else min(count // HELD_OUT, MOST_HELD_OUT)
+    if count >= ENOUGH_TO_KEEP:
+        held = min(held, count - ENOUGH_TO_KEEP)
+    return held if held >= FEWEST_HELD_OUT else 0
 
 
 def _check_holdout(source: str, holdout: int) -> None:

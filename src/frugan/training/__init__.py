@@ -192,8 +192,7 @@ def rehearse(recipe: Recipe, device: torch.device, *, quiet: bool = False, begun
     """
     from frugan import build
 
-    assembly = _holding.resolve(build.assemble(recipe, device), None, lambda line: None)
-    assembly, sets = open_data(assembly, allow_unusable=False, quiet=quiet)
+    assembly, sets = open_data(build.assemble(recipe, device), allow_unusable=False, quiet=quiet)
     parts = build.parts(assembly, sets)
     if not begun:
         _giving.give(assembly.recipe, parts)

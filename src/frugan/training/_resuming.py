@@ -33,8 +33,6 @@ def check(recipe: Recipe, folder: RunFolder) -> None:
     before = from_run(folder)
     if recipe.kernels == kernels_of(folder):  # what "auto" meant may be said outright
         before = replace(before, kernels=recipe.kernels)
-    if not before.data.holdout and not recipe.data.holdout:  # 0 was named, or nobody named a number
-        before = replace(before, data=replace(before.data, holdout=recipe.data.holdout))
     counts = [f"streams.{stream}.classes" for stream in {**before.streams, **recipe.streams}]
     begun = [f"{name}.init" for name in {**before.networks, **recipe.networks}]  # see `_giving.check`
     budget = ("images", "rounds", "minutes")

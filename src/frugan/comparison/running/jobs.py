@@ -104,7 +104,9 @@ class Job:
 def make_job(arm: Path, folder: Path, title: str, recipe: Recipe, seed: int, options: Sequence[str]) -> Job:
     """The job that trains the recipe in the file `arm` with one seed."""
     train = [sys.executable, "-m", "frugan", "train", str(arm)]
-    command = (*train, "--seed", str(seed), "--out", str(folder), *options)
+    # A comparison that was begun before runs held images out goes on with all of them, so none holds out unasked.
+    held = () if recipe.data.holdout is not None else ("--holdout", "0")
+    command = (*train, "--seed", str(seed), "--out", str(folder), *held, *options)
     return Job(f"{title} seed {seed}", folder, command, recipe.budget, whole=recipe.rounds is None)
 
 
