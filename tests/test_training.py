@@ -341,7 +341,7 @@ def test_a_folder_that_holds_something_else_is_refused(serve, command, tmp_path)
     answer = serve(command(tmp_path / "mine"))
     assert answer["status"] == 2
     assert "has files, but is not a run. Give another --out" in answer["stderr"]
-    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [".lock", "thesis.tex"]
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["thesis.tex"]
     answer = serve(command(tmp_path / "mine" / "thesis.tex"))
     assert answer["status"] == 2
     assert "cannot be used as a run folder" in answer["stderr"]

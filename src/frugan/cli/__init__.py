@@ -109,7 +109,7 @@ def _dispatch(given: list[str], own_process: bool) -> None:
             typed(**given)
 
     try:
-        with terminal.printing(escapes=False):  # help has colours
+        with terminal.printing(escapes=not sys.stdout.isatty()):  # help has colours on a terminal
             tyro.cli(
                 plainly, args=options_last(rest, typed), prog=f"{prog} {verb}", use_underscores=False,
                 config=(FlagCreatePairsOff, DisallowNone),

@@ -67,6 +67,7 @@ def train(asked: TrainingArguments) -> RunFolder:
         if not processes.leads:
             _play(replace(asked, quiet=True), own, assembly, folder, processes, looks)
         else:
+            _resuming.check_free(folder)  # before the lock's file is made there
             with folder.locked():
                 _play(asked, own, assembly, folder, processes, looks)
         # The others wait while the leader writes: a process that parts from one still at work can die in its threads.

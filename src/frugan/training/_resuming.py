@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
 
 
+def check_free(folder: RunFolder) -> None:
+    """Raise UserError if the folder has files, but is not a run."""
+    if folder.path.is_dir() and not folder.exists() and not folder.is_free():
+        raise UserError(f"{folder.path} has files, but is not a run. Give another --out.")
+
+
 def check(recipe: Recipe, folder: RunFolder) -> None:
     """Raise UserError if the folder holds a run with other settings, and list the differences."""
     from frugan import schedules
 
     if not folder.exists():
-        if not folder.is_free():
-            raise UserError(f"{folder.path} has files, but is not a run. Give another --out.")
         return
     before = from_run(folder)
     if recipe.kernels == kernels_of(folder):  # what "auto" meant may be said outright
