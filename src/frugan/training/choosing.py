@@ -152,7 +152,7 @@ def augmentation(count: int) -> str:
     """The augmentation for so many images."""
     if count >= 20_000:
         return "none"
-    if count >= 2_000:
+    if count >= 500:
         return "diff_augment,colour=false,cutout=0"
     return "diff_augment"
 
