@@ -143,6 +143,11 @@ def exported(parcel: Parcel, folder: Path, target: str = "onnx", **options: Any)
     return next(folder.iterdir())
 
 
+@pytest.fixture(autouse=True)
+def _no_time_is_measured_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx, "SECONDS", 0.02)
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exported(tiny(), tmp_path_factory.mktemp("exports") / "plain", form="plain")
