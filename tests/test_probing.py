@@ -219,6 +219,7 @@ def test_what_cannot_be_probed_is_refused_in_one_line(run, tmp_path, source, cap
     refused(f"{run} --features latents", "no features 'latents'", "layers")
     refused(f"{run} --classifier swm", "no classifier 'swm'", "svm")
     refused(f"{run} --per-class 5,0", "--per-class 0: give numbers of 1 or more, or all")
+    refused(f"{run} --only row1", "has one class", "Give more: --only A,B")
     refused(f"{run} --per-class 1000", "has 5", "images of 'row", "Give", "or fewer, or all")
     flat = tmp_path / "flat.npz"
     np.savez(flat, images=np.random.default_rng(0).integers(0, 255, (20, SIDE, SIDE), dtype=np.uint8))

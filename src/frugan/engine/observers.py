@@ -77,9 +77,9 @@ class Moment:
 
     def scores(self, batches: Sequence[Batch]) -> list[Tensor] | None:
         """What the discriminator, as it trains now, makes of images: float32 ``[n]`` each. None if the game has no
-        method `score`.
+        method `score_images`.
         """
-        own = getattr(self.game, "score", None)
+        own = getattr(self.game, "score_images", None)
         if own is None:
             return None
         modes = {network: network.training for network in self.networks.values()}

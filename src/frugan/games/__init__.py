@@ -138,8 +138,8 @@ class Game(Protocol):
       run begins, so that nothing can follow from them;
     - ``preview(networks, first, seed) -> (images, columns)``, pure like `sample`: the pictures that people see instead
       of samples, so many to a row. `first` holds the first images of each stream with their labels;
-    - ``score(images, labels) -> logits``: how real its discriminator now takes images to be, as they are. Then an alarm
-      tells if it has learnt its training images by heart.
+    - ``score_images(images, labels) -> logits``: how real its discriminator now takes images to be, as they are. Then
+      an alarm tells if it has learnt its training images by heart.
     """
 
     @property

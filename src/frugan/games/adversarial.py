@@ -69,7 +69,7 @@ class Adversarial:
             generator, discriminator, batch_size // pieces, latents, loss, self.penalties, tuple(augment), labels
         )
         self.networks = self.pair.networks()
-        self.sample, self.score = self.pair.sample, self.pair.score
+        self.sample, self.score_images = self.pair.sample, self.pair.score
         self.discriminator_steps = discriminator_steps
         self.fresh_latents = fresh_latents
         self.pieces = pieces

@@ -216,7 +216,9 @@ def _labelled(dataset: Dataset, attribute: str | None) -> Dataset:
             f"{dataset.title} has attributes instead of classes. Say which one to probe for: --attribute "
             f"{dataset.attributes[0]} (it has {', '.join(dataset.attributes)})."
         )
-    if dataset.labels is None or len(dataset.classes) < 2:
+    if dataset.labels is not None and len(dataset.classes) < 2:
+        raise UserError(f"{dataset.title} has one class, but a probe tells classes apart. Give more: --only A,B.")
+    if dataset.labels is None:
         raise UserError(
             f"{dataset.title} has no labels to probe with. Give labelled data: --data SOURCE (frugan data list)."
         )

@@ -147,7 +147,7 @@ def _judged(recipe: Recipe, stream: str, parts: Parts, dataset: Dataset) -> Judg
     from frugan.batch import Batch, from_bytes
     from frugan.engine.health import FEW, FEWEST_HELD_OUT, Judged
 
-    if len(dataset) >= FEW or not hasattr(parts.game, "score"):
+    if len(dataset) >= FEW or not hasattr(parts.game, "score_images"):
         return None
     try:
         held_out = build.open_held_out(recipe.data_of(stream), limit=HEALTH)
