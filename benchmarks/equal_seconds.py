@@ -99,7 +99,8 @@ def plot(results: Path, path: Path) -> None:
         for line in lines:
             if line["data"] == name:
                 points = [(one["seconds"], one["fid"]) for one in line["curve"]]
-                panel.plot(*zip(*points, strict=True), color=f"C{arms.index(line['arm'])}", label=line["arm"])
+                colour = f"C{arms.index(line['arm'])}"
+                panel.plot(*zip(*points, strict=True), color=colour, marker="o", label=line["arm"])
         panel.set(title=name, xlabel="seconds of training, one thread", ylabel="FID", yscale="log")
         known = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
         panel.legend(known.values(), known.keys(), fontsize=7)
