@@ -138,10 +138,10 @@ def commit(fault: dict[str, Any]) -> None:
 
         usual_grid = observers.save_grid
 
-        def save_grid(images: Any, path: Path, *rest: Any) -> None:
+        def save_grid(images: Any, path: Path, *rest: Any, **named: Any) -> None:
             if path.parent.exists():
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
-            usual_grid(images, path, *rest)
+            usual_grid(images, path, *rest, **named)
 
         observers.save_grid = save_grid
     elif kind in ("signal_at_round", "signal_in_training", "repeated", "closed_output"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import random
 import signal
 import subprocess
@@ -249,7 +250,8 @@ def test_what_an_observer_raises_costs_no_training(serve, command, tmp_path):
     answer = serve(command(tmp_path / "run"), {"kind": "unwritable_previews"})
     assert answer["status"] == 2, answer["stderr"]
     assert "Read-only file system" in answer["stderr"]
-    assert "The checkpoint after 1,200 images is kept." in answer["stderr"]  # which none would be without it
+    # The checkpoint of the moment of the error; none would be there without it.
+    assert re.search(r"after ([\d,]+) images\. The checkpoint after \1 images is kept\.", answer["stderr"])
 
 
 def test_the_command_line_itself_resumes_after_sigkill(command, unbroken, tmp_path):

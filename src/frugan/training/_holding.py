@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from frugan import data
 from frugan.recipe import Recipe, from_run
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ def resolve(assembly: Assembly, folder: RunFolder | None, say: Callable[[str], N
 
 def _choose(recipe: Recipe, stream: str, before: Recipe | None, say: Callable[[str], None]) -> int | None:
     """The number for one stream; None if nobody named one and there is nothing to hold out."""
+    from frugan import data  # only here: it imports torch, and help does without
+
     wanted = recipe.data_of(stream)
     if before is not None and not wanted.holdout:
         return before.data_of(stream).holdout if wanted.holdout is None else 0
