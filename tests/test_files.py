@@ -52,8 +52,9 @@ def test_files_of_a_folder_come_together_and_others_stay(tmp_path):
             (beside / "a").write_text("half")
             full()
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as refused:
         interrupted()
+    assert refused.value.filename == str(out)
     assert names(tmp_path) == []
     for content in ("one", "two"):
         with files.folder(out) as beside:

@@ -53,17 +53,16 @@ def whole(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """A folder in `parent` that is removed afterwards, unless it was renamed; also if this program is killed."""
-    with _named(parent):
-        parent.mkdir(parents=True, exist_ok=True)
-        beside = _beside(parent)
-        beside.mkdir()
-        handle = os.open(beside, os.O_RDONLY)
-        try:
-            _lock(handle)
-            yield beside
-        finally:
-            os.close(handle)
-            shutil.rmtree(beside, ignore_errors=True)
+    parent.mkdir(parents=True, exist_ok=True)
+    beside = _beside(parent)
+    beside.mkdir()
+    handle = os.open(beside, os.O_RDONLY)
+    try:
+        _lock(handle)
+        yield beside
+    finally:
+        os.close(handle)
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -199,7 +198,7 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        name = "" if error.filename is None else os.path.basename(os.fsdecode(error.filename))
-        if error.errno is not None and (error.filename is None or _TEMPORARY.fullmatch(name)):
+        parts = () if not isinstance(error.filename, (str, bytes, Path)) else Path(os.fsdecode(error.filename)).parts
+        if error.errno is not None and (error.filename is None or any(map(_TEMPORARY.fullmatch, parts[-2:]))):
             error.filename, error.filename2 = str(path), None
         raise
