@@ -39,7 +39,7 @@ def grid(out: Path) -> None:
         if one.name in known:
             continue
         run = frugan.train(one.recipe, out=folder.path / "runs" / one.name.replace(" ", "-"), quiet=True)
-        (value,) = frugan.evaluate(run.path, metrics=["fid"], count=COUNT, view="pixels")
+        value, *_ = frugan.evaluate(run.path, metrics=["fid"], count=COUNT, view="pixels")
         seconds = _seconds(run)
         known[one.name] = {"parameters": one.parameters, "fid": value["values"]["fid"], "seconds_of_the_run": seconds}
         print(one.name, known[one.name], flush=True)

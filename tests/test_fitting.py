@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from frugan import evaluation, reporting
@@ -60,7 +61,8 @@ def made_up_value(run: Any, **given: Any) -> list[dict[str, Any]]:
         "labels": "none", "view_accuracy": None,
         "precision": "float32", "truncation": None, "weights": "averaged", "checkpoint": "last",
     }  # fmt: skip
-    value = {"metric": "fid", "values": {"fid": number}, "headline": "fid", "better": "lower", "images": images,
+    (metric,) = given["metrics"]
+    value = {"metric": metric, "values": {metric: number}, "headline": metric, "better": "lower", "images": images,
              "protocol": protocol, "floor": None}  # fmt: skip
     folder.append(folder.metrics, value)
     return [value]
@@ -294,3 +296,23 @@ def test_without_a_recipe_it_is_the_one_that_suits_the_images(quick, tmp_path):
     assert done.data["winner"]["name"].startswith("standard")
     assert fit(out=tmp_path / "out", **asked).data["ranked"] == done.data["ranked"]
     assert len(said) == 1
+
+
+def test_of_few_images_some_are_held_out_and_kid_decides_before_anything_is_trained(quick, tmp_path, stop, capsys):
+    source = tmp_path / "few.npz"
+    rng = np.random.default_rng(0)
+    np.savez(source, images=rng.integers(0, 256, (300, 12, 12, 1), dtype=np.uint8))
+    asked = {**ASKED, "data": str(source), "quiet": False}
+    asked["changes"] = {key: value for key, value in SMALL.items() if key != "data.limit"}
+    done = fit("mnist", out=tmp_path / "out", families=["standard"], widths=("1",), candidates=1,
+               **{key: value for key, value in asked.items() if key not in ("families", "widths")})  # fmt: skip
+    assert done.data["recipe"]["data"]["holdout"] == 30
+    assert done.data["winner"]["value"]["metric"] == "kid"
+    told = capsys.readouterr().err
+    assert "30 images" in told
+    assert "held out" in told
+    assert "kid decides, not fid" in told
+
+    quick.setattr(_screening, "size_of", stop)
+    with pytest.raises(UserError, match=r"needs at least 1,?000 images.*the option is --metric"):
+        fit("mnist", out=tmp_path / "other", metric="fid", **asked)

@@ -118,7 +118,7 @@ def judged(plain: Path, smaller: Path, real: str | None, count: int, name: str) 
     for seed in SEEDS:
         for kind, file in (("float32", plain), (name, smaller)):
             try:
-                (value,) = evaluate(file, metrics=["fid"], real=real, count=count, seed=seed, device="cpu")
+                value, *_ = evaluate(file, metrics=["fid"], real=real, count=count, seed=seed, device="cpu")
             except UserError as error:
                 raise UserError(
                     f"{name} is written only with its FID beside that of float32, and that cannot be measured: {error} "

@@ -109,7 +109,7 @@ class Race:
             return None
         self.workshop.say(f"Evaluating {job.title}.")
         changed = {} if last else {"count": max(COUNT, metrics.find(self.metric).least)}
-        (value,) = self.workshop.evaluate(job.folder, metrics=[self.metric], **changed)
+        value, *_ = self.workshop.evaluate(job.folder, metrics=[self.metric], **changed)
         if not math.isfinite(number_of(value)):
             self.known.setdefault("failed", {})[candidate.name] = f"{self.metric} is not finite"
             return None

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import artefact, build, evaluation, exporting, metrics, owncode, reporting, training
+from frugan import artefact, build, evaluation, exporting, owncode, reporting, training
 from frugan.arguments import names_in
 from frugan.comparison.running.workshop import Workshop, say_once
 from frugan.engine.run import RunFolder
@@ -32,6 +32,8 @@ DEFAULT = "small"
 """What is varied if no recipe is named."""
 MINUTES, RUNS = 80.0, 4.0
 """How long a search takes if nothing is said of it; and how many whole runs its stages are together, at most."""
+USUAL, OF_FEW = "fid", "kid"
+"""The metric that decides unless another is named, and the one if there are too few images for it."""
 FREE = ("minutes", "to", "jobs", "device", "code", "trust_code", "quiet", "out")
 """Arguments that may be others when a search is continued."""
 
@@ -45,23 +47,23 @@ def search(asked: FitArguments) -> tuple[Path, dict[str, Any]]:
     _check(asked)
     (target,) = parse_choices([asked.to])
     folder = RunFolder(asked.out or _default_folder(asked))
-    recipe = _recipe(asked, folder, say)
+    recipe = training.holding_out(_recipe(asked, folder, say), say)
     with folder.locked():
         state = _State.of(folder, asked, recipe)
         recipe = training.rehearse(recipe, _device(asked), quiet=asked.quiet).recipe  # it opens and packs the data
+        metric = _metric(asked, recipe, say)
         screen = Screen(budget, asked.runtime, asked.threads, state.section("measured"), lambda: state.keep(began), say)
         chosen = _chosen(asked, recipe, screen, state, began, say)
         if "race" not in state.data:
             _try_target(target, chosen[0].recipe)
-        count = None if asked.count is None else parse_count(asked.count)
         options = ["--device", asked.device] if asked.device else []
         options += [word for one in own for word in ("--code", str(one.path))]
         workshop = Workshop(
-            folder.path, {"view": asked.view, "count": count, "device": asked.device}, say, options, own, asked.jobs,
-            asked.quiet,
+            folder.path, {"view": asked.view, "count": asked.count, "device": asked.device}, say, options, own,
+            asked.jobs, asked.quiet,
         )
         over = None if asked.minutes is None else began + 60 * asked.minutes - state.seconds_before
-        race = Race(chosen, workshop, asked.metric, asked.seed, state.section("race"), lambda: state.keep(began), over)
+        race = Race(chosen, workshop, metric, asked.seed, state.section("race"), lambda: state.keep(began), over)
         most = parse_count(asked.images) if asked.images is not None else recipe.budget
         ranked = race.run(most, from_pace=asked.minutes is not None and asked.images is None)
         winner, value = ranked[0]
@@ -105,8 +107,7 @@ def _default_folder(asked: FitArguments) -> Path:
 
 def _check(asked: FitArguments) -> None:
     """Everything that can be refused before anything is built."""
-    metrics.find(asked.metric)
-    evaluation.check_names(metrics=[asked.metric], view=asked.view)
+    evaluation.check_names(metrics=None if asked.metric is None else [asked.metric], view=asked.view, count=asked.count)
     typed = parse_choices([asked.to])
     if len(typed) != 1:
         raise UserError(f"--to {asked.to}: name one export target, e.g. onnx, or web,single_file=true.")
@@ -117,6 +118,27 @@ def _check(asked: FitArguments) -> None:
             raise UserError(f"--{option} {number}: give a whole number of 1 or more.")
     if asked.minutes is not None and not asked.minutes > 0:
         raise UserError(f"--minutes {asked.minutes}: give a number above 0.")
+
+
+def _metric(asked: FitArguments, recipe: Recipe, say: Callable[[str], None]) -> str:
+    """The metric that decides. Raises UserError before anything is trained if it could not be computed."""
+    assembly = build.assemble(recipe)
+
+    def try_out(metric: str) -> str:
+        evaluation.foresee(
+            assembly, f"'{recipe.name}'", metrics=[metric], view=asked.view, count=asked.count, device=asked.device,
+            progress=say,
+        )
+        return metric
+
+    try:
+        return try_out(asked.metric or USUAL)
+    except UserError as error:
+        if asked.metric is not None:
+            raise UserError(f"{error} (Here the option is --metric NAME.)") from None
+        metric = try_out(OF_FEW)
+        say(f"{metric} decides, not {USUAL}: {error}")
+        return metric
 
 
 def _try_target(target: Choice, recipe: Recipe) -> None:

@@ -46,8 +46,9 @@ class FitArguments:
     the recipe."""
     candidates: int = 8
     """How many networks are trained at most. The others are only built and measured."""
-    metric: Name = "fid"
-    """The metric that decides, measured against held-out images if the data have enough."""
+    metric: Name | None = None
+    """The metric that decides, measured against held-out images if the data have enough. If left out: fid, or kid if
+    there are too few images for fid."""
     view: Name | None = None
     """Which network turns images into the features that the metric compares. If left out, one that suits the data."""
     count: Count | None = None

@@ -106,6 +106,16 @@ def chosen(*, say: Callable[[str], None], **asked: Any) -> Recipe:
     return _choose(record, _recipe_of(record), None, choose_device(record.device), say)
 
 
+def holding_out(recipe: Recipe, say: Callable[[str], None]) -> Recipe:
+    """The recipe with the number of images that a new run of it would hold out for evaluation.
+
+    `say` takes a line about it. Raises UserError if there are no such data.
+    """
+    from frugan import build
+
+    return _holding.resolve(build.assemble(recipe), None, say).recipe
+
+
 def _choose(
     asked: TrainingArguments, recipe: Recipe, folder: RunFolder | None, device: torch.device, say: Callable[[str], None]
 ) -> Recipe:

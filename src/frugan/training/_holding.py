@@ -42,6 +42,6 @@ def _choose(recipe: Recipe, stream: str, before: Recipe | None, say: Callable[[s
     if count:
         say(
             f"{count:,} images of {wanted.source} are held out for evaluation, one in ten or fewer. Train on all: "
-            "--holdout 0"
+            "data.holdout=0"
         )
     return count or None
