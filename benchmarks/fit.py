@@ -4,7 +4,7 @@
     python benchmarks/fit.py fit OUT      searches inside a budget, in OUT/fit, as a user would
     python benchmarks/fit.py judge OUT    compares the two, and prints a table in Markdown
 
-The grid is the MNIST generator on glyphs in four families and three widths, 19,200 images of 16 pixels each. Both sides
+The grid is the MNIST generator on glyphs in all families and eight widths, 19,200 images of 16 pixels each. Both sides
 train with one seed, and are measured by FID of pixels against held-out images with the same protocol.
 """
 
@@ -20,8 +20,8 @@ from frugan import training
 from frugan.engine.run import RunFolder
 from frugan.fitting import _candidates
 
-FAMILIES = ("standard", "factorised", "depthwise", "grouped")
-WIDTHS = ("0.35", "0.25", "0.12")
+FAMILIES = ("standard", "factorised", "depthwise", "grouped", "bilinear_additive", "inception")
+WIDTHS = ("0.35", "0.3", "0.25", "0.2", "0.16", "0.12", "0.1", "0.08")
 CHANGES = {"data.size": 16, "discriminator.width": 0.25, "batch_size": 64, "kernels": "plain"}
 IMAGES, COUNT = 19_200, 5_000
 BUDGET = {"max_latency": "0.2ms", "max_bytes": "700kB"}

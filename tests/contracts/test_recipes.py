@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from frugan import build, convs, recipes
+from frugan import build, convs, nets, recipes
 from frugan.artefact import load
 from frugan.convs import LayerChoice
 from frugan.costs import Cost, cost
@@ -42,6 +42,25 @@ def test_a_table_of_a_recipe_is_what_its_family_means_there():
     roles = [rule.pattern for rule in recipe.with_family("factorised").networks["generator"].families]
     assert roles == ["block.0", "up.0", "output"]
     assert [rule.pattern for rule in recipe.with_family("grouped").networks["generator"].families] == ["*"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_judge_without_norms_has_biases(name):
+    """Without both, a score would only grow with an image's contrast, and grey would be the safest image."""
+    recipe = recipes.find(name)
+    for network, blueprint in build.blueprints(recipe).items():
+        spec = recipe.networks[network]
+        if network in recipe.makers():
+            continue
+        if "normalisation" in nets.options(spec.architecture, blueprint.part):
+            spec = replace(spec, options={**spec.options, "normalisation": "none"})
+        try:
+            with torch.device("meta"):
+                module, _ = replace(blueprint, spec=spec).build()
+        except UserError:
+            continue  # this one always has norms
+        if not any("Norm" in type(part).__name__ for part in module.modules()):
+            assert any(key.endswith("bias") for key, _ in module.named_parameters()), network
 
 
 # -------------------------------------------------------------------------------- what a family saves, by the formulas

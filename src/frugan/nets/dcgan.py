@@ -92,7 +92,7 @@ def encoder(
         layers_per_stage: 1, or 2 for a layer that keeps the size before each one that halves it.
         head: "dense" on the flattened last map, or "convolution", an unpadded one of its size.
         normalisation: "batch_norm" after every layer but the first as in the paper, "layer_norm" there, "spectral" on
-            every weight, or "none".
+            every weight, or "none". With the last two every layer has a bias.
         eps: of the batch norms.
         condition: how labels enter, "join" or "multiply".
     """
@@ -101,14 +101,17 @@ def encoder(
     now = scaled(channels, width)
     one_of("head", head, ("dense", "convolution"))
     entrance = Entrance(condition, classes, tuple(image))
+    # Without norms, which shift, and without biases a score would grow in proportion to an image's contrast. Grey would
+    # be 0, the safest image of a generator that cannot deceive yet.
+    bias = normalisation in ("none", "spectral")
 
     def halve(role: str, before: int, after: int) -> nn.Module:
         # Symmetric, as many zeros after as before, which is one more than halving needs where the kernel is odd.
         half = (kernel - 1) // 2
-        return layers.down(role, before, after, kernel, bias=False, padding=(half, half))
+        return layers.down(role, before, after, kernel, bias=bias, padding=(half, half))
 
     def keep(role: str, before: int, after: int) -> nn.Module:
-        return layers.same(role, before, after, kernel, bias=False, padding=_around(kernel, kernel - 1))
+        return layers.same(role, before, after, kernel, bias=bias, padding=_around(kernel, kernel - 1))
 
     def after_norm(convolution: nn.Module, features: int) -> nn.Module:
         return nn.Sequential(convolution, *encoder_norm(normalisation, features), nn.LeakyReLU(0.2, inplace=True))
@@ -128,8 +131,8 @@ def encoder(
 
     def head_of(name: str, size: int) -> nn.Module:
         if head == "dense":
-            return nn.Linear(now * height * width_, size, bias=False)
-        return nn.Conv2d(now, size, (height, width_), bias=False)
+            return nn.Linear(now * height * width_, size, bias=bias)
+        return nn.Conv2d(now, size, (height, width_), bias=bias)
 
     neck = Flatten() if head == "dense" else nn.Identity()
     network = Encoder(image, outputs, entrance, classes, built, neck, head_of)
