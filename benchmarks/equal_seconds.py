@@ -71,7 +71,8 @@ def run(arm: str, asked: argparse.Namespace, seed: int, view: views.View, real: 
         curve.append({"seconds": look, "rounds": parts.clock.rounds, "images": parts.clock.images, "fid": value})
         print(f"{arm}, seed {seed}: {curve[-1]}", flush=True)
         if asked.pictures:
-            save_grid(made[:32], asked.pictures / f"{asked.name}-{arm.replace(' ', '-')}-{seed}-{look:g}.png", 8, 1)
+            place = f"{asked.name}-{asked.arms.index(arm)}-{recipe.name}-{seed}-{look:g}.png"
+            save_grid(made[:32], asked.pictures / place, 8, 1)
     counts = {name: sum(one.numel() for one in net.parameters()) for name, net in parts.game.networks.items()}
     return {"data": asked.name, "arm": arm, "seed": seed, "parameters": counts, "curve": curve}
 

@@ -18,7 +18,8 @@ from typing import Any
 import frugan
 from frugan import training
 from frugan.engine.run import RunFolder
-from frugan.fitting import _candidates
+from frugan.fitting import _candidates, _screening
+from frugan.fitting._budget import Budget
 
 FAMILIES = ("standard", "factorised", "depthwise", "grouped", "bilinear_additive", "inception")
 WIDTHS = ("0.35", "0.3", "0.25", "0.2", "0.16", "0.12", "0.1", "0.08")
@@ -40,8 +41,10 @@ def grid(out: Path) -> None:
             continue
         run = frugan.train(one.recipe, out=folder.path / "runs" / one.name.replace(" ", "-"), quiet=True)
         value, *_ = frugan.evaluate(run.path, metrics=["fid"], count=COUNT, view="pixels")
-        seconds = _seconds(run)
-        known[one.name] = {"parameters": one.parameters, "fid": value["values"]["fid"], "seconds_of_the_run": seconds}
+        known[one.name] = {
+            "parameters": one.parameters, "fid": value["values"]["fid"], "seconds_of_the_run": _seconds(run),
+            **_screening.untrained_size(one.recipe, "onnxruntime", 1).as_dict(),
+        }  # fmt: skip
         print(one.name, known[one.name], flush=True)
         folder.write(folder.path / "grid.json", json.dumps(known, indent=1))
 
@@ -62,9 +65,8 @@ def fit(out: Path) -> None:
 def judge(out: Path) -> None:
     """Say how the choice compares with the best of the grid inside the budget, and what each side took."""
     known, found = (json.loads((out / name).read_text()) for name in ("grid/grid.json", "fit/fit.json"))
-    inside = {name for name, one in found["candidates"].items() if one["trained"]}
-    measured = found["measured"]
-    fitting = {name: one for name, one in known.items() if name in inside or measured.get(name, {}).get("fits")}
+    budget = Budget.of(*BUDGET.values())
+    fitting = {name: one for name, one in known.items() if not budget.misses(one["milliseconds"], one["bytes"])}
     best = min(fitting, key=lambda name: fitting[name]["fid"])
     chosen, winner = found["winner"]["name"], found["winner"]
     seconds = sum(_seconds(RunFolder(path)) for path in (out / "fit" / "runs").glob("*/run"))
@@ -72,13 +74,14 @@ def judge(out: Path) -> None:
     print("| candidate | parameters | bytes | ms | FID in full | stages that fit trained |")
     print("| --- | ---: | ---: | ---: | ---: | --- |")
     for name, one in sorted(known.items(), key=lambda item: item[1]["fid"]):
-        size, stages = measured.get(name, {}), found["race"]["stages"]
-        took = size.get("milliseconds", float("nan"))
-        reached = ", ".join(share for share, stage in stages.items() if name in stage["values"])
+        reached = [share for share, stage in found["race"]["stages"].items() if name in stage["values"]]
+        why = ", ".join(reached) if name in fitting else "too much"
         print(
-            f"| {name} | {one['parameters']:,} | {size.get('bytes', 0):,} | {took:.3f} | {one['fid']:.4g} | {reached} |"
+            f"| {name} | {one['parameters']:,} | {one['bytes']:,} | {one['milliseconds']:.3f} | {one['fid']:.4g} | "
+            f"{why} |"
         )
-    before, after = measured[chosen]["milliseconds"], winner["measured"]["milliseconds"]
+    print(f"\n{len(fitting)} of {len(known)} are inside the budget.")
+    before, after = found["measured"][chosen]["milliseconds"], winner["measured"]["milliseconds"]
     print(f"\nchosen: {chosen}, FID {known[chosen]['fid']:.4g}")
     print(f"best inside the budget: {best}, FID {fitting[best]['fid']:.4g}")
     print(f"that is {known[chosen]['fid'] / fitting[best]['fid'] - 1:+.1%}")

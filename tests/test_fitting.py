@@ -111,6 +111,14 @@ def test_candidates_that_come_out_alike_are_one():
     assert len({(one.form, one.parameters) for one in found}) == len(found)
 
 
+def test_where_a_family_leaves_other_layers_alone_it_is_another_form():
+    recipe = resolve("mnist", changes=SMALL)
+    found = {one.name: one for one in _candidates.make(recipe, ["bilinear_additive"], ["1", "0.9"], None)}
+    wide, thin = found["bilinear_additive width=1"], found["bilinear_additive width=0.9"]  # of 16 and 14 channels
+    assert wide.form == "bilinear_additive without block.0"
+    assert thin.form.startswith("bilinear_additive without block.0, ")
+
+
 def test_candidates_differ_in_depth_if_they_are_asked_to():
     small = {"data.size": 32, "generator.width": 0.05, "discriminator.width": 0.05}
     recipe = resolve("stargan", changes=small)
@@ -292,7 +300,7 @@ def test_without_a_recipe_it_is_the_one_that_suits_the_images(quick, tmp_path):
     asked = {key: value for key, value in ASKED.items() if key not in ("images", "changes")}
     asked |= {"families": ["standard"], "minutes": 20, "candidates": 1}
     done = fit(out=tmp_path / "out", **asked)
-    assert said[0]["minutes"] == 5
+    assert said[0]["minutes"] == 4
     assert done.data["winner"]["name"].startswith("standard")
     assert fit(out=tmp_path / "out", **asked).data["ranked"] == done.data["ranked"]
     assert len(said) == 1

@@ -23,7 +23,8 @@ class Candidate:
 
     Attributes:
         name: for people, e.g. "depthwise width=0.5".
-        form: its family and depth; candidates of one form differ in their width only.
+        form: its family and depth, and the layers that this family left as they were; candidates of one form differ in
+            their width only.
         parameters, macs: as `frugan.cost` counts them.
     """
 
@@ -55,16 +56,17 @@ def make(
                     changes["architecture.width"] = float(f"{own * factor:.4g}")
                 try:
                     changed = recipe.with_family(family).with_changes(changes)
-                    alike, cost = _built(changed)
+                    left, shapes, cost = _built(changed)
                 except UserError:
                     if families is not None and len(families) == 1:
                         raise
                     continue  # a family that does not suit this network; another may
-                if alike in known:
+                if shapes in known:
                     continue  # the family declined every layer, or rounding made two widths one
-                known.add(alike)
+                known.add(shapes)
                 form = " ".join([family, *([] if option is None else [f"{option}={value}"])])
                 name = form if own is None else f"{form} width={own * factor:.3g}"
+                form = f"{form} without {', '.join(left)}" if left else form
                 candidates.append(Candidate(name, form, changed, cost.parameters, cost.macs + cost.macs_attention))
     return sorted(candidates, key=lambda one: -one.parameters)
 
@@ -105,12 +107,12 @@ def _depths(recipe: Recipe, depths: Sequence[str] | None) -> tuple[str | None, l
     return option, [parse_value(value) for value in values.split("/")]
 
 
-def _built(recipe: Recipe) -> tuple[Any, costs.Cost]:
-    """What is equal for two recipes whose networks that make images are the same, and what the network costs."""
+def _built(recipe: Recipe) -> tuple[list[str], Any, costs.Cost]:
+    """Of the network that makes images: the layers that declined their family, what two alike share, and its cost."""
     blueprint = build.blueprints(recipe)[next(iter(recipe.makers()))]
     with torch.random.fork_rng(devices=[]):
         module, layers = blueprint.build()
+    left = [choice.role for choice in layers.choices if choice.declined]
     shapes = tuple((key, tuple(tensor.shape)) for key, tensor in module.state_dict().items())
-    return (tuple(choice.family for choice in layers.choices), shapes), costs.cost(module, *blueprint.inputs())
-
-
+    families = tuple(choice.family for choice in layers.choices)
+    return left, (families, shapes), costs.cost(module, *blueprint.inputs())

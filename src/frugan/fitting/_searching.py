@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FILE = "fit.json"
 DEFAULT = "small"
 """What is varied if no recipe is named."""
-MINUTES, RUNS = 80.0, 4.0
+MINUTES, RUNS = 100.0, 5.0
 """How long a search takes if nothing is said of it; and how many whole runs its stages are together, at most."""
 USUAL, OF_FEW = "fid", "kid"
 """The metric that decides unless another is named, and the one if there are too few images for it."""

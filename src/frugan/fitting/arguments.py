@@ -44,7 +44,7 @@ class FitArguments:
     depths: Names | None = None
     """How deep to make it: OPTION=VALUE/VALUE..., an option of the architecture, e.g. blocks=2/4/6. If left out: as in
     the recipe."""
-    candidates: int = 8
+    candidates: int = 10
     """How many networks are trained at most. The others are only built and measured."""
     metric: Name | None = None
     """The metric that decides, measured against held-out images if the data have enough. If left out: fid, or kid if

@@ -36,7 +36,7 @@ apart by less than HOPEFUL are hard in themselves, and of images with a side abo
 than people wait (or than small generators train).
 """
 
-LONGEST = 100.0
+LONGEST = 60.0
 """Seconds. On a machine where the first budget would take longer, it is halved until it does not."""
 
 
