@@ -15,7 +15,7 @@ from PIL import Image
 
 from frugan import cli
 from frugan.arguments import explanations
-from frugan.cli._arguments import init_of, options_last
+from frugan.cli._arguments import at_home, init_of, options_last
 from frugan.cli._reading import KINDS, with_arguments
 from frugan.registry import UserError
 
@@ -44,6 +44,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("cli") / "run"
     assert typed(f"train {SMALL} mnist --data glyphs batch_size=16 --out {out} generator.slope=0.2 --images 32") == 0
     return out
+
+
+@pytest.mark.parametrize(("word", "home"), [
+    ("~/runs", "HOME/runs"), ("~", "HOME"), ("--out=~/runs", "--out=HOME/runs"), ("--out", "--out"), ("a~/b", "a~/b"),
+    ("data.source=~/photos", "data.source=HOME/photos"), ("~other/runs", "~other/runs"),
+])  # fmt: skip
+def test_a_home_folder_that_the_shell_left_is_found(word, home):
+    assert at_home(word) == home.replace("HOME", str(Path.home()))
 
 
 @pytest.mark.parametrize("verb", VERBS)

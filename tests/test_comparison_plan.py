@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from frugan import costs, evaluation, kernels
@@ -416,6 +417,27 @@ def test_the_same_call_again_continues_with_the_plan_that_was_fixed(
 
 
 @pytest.mark.usefixtures("unreported")
+def test_a_comparison_goes_on_wherever_its_images_lie_but_not_on_others(
+    quick: pytest.MonkeyPatch, tmp_path: Path
+) -> None:  # fmt: skip
+    quick.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    np.savez("here.npz", images=rng.integers(0, 256, (40, 12, 12), dtype=np.uint8))
+    asked = {**COMMON, "arms": ["vanilla", "thin: vanilla generator.hidden=[48]"], "allow_few": ["fid"]}
+    asked |= {"seeds": [0, 1], "out": "out"}
+    asked["changes"] = {key: value for key, value in SMALL.items() if key != "data.limit"}
+    compare(**{**asked, "data": "here.npz"})
+    Path("here.npz").rename("there.npz")
+    compare(**{**asked, "data": "./there.npz"})
+    kept = json.loads((tmp_path / "out" / "plan.json").read_text())
+    listed = [*kept["arms"].values(), *(one["recipe"] for one in kept["fixed"]["arms"])]
+    listed += [json.loads(file.read_text()) for file in (tmp_path / "out" / "arms").glob("*.json")]
+    assert {one["data"]["source"] for one in listed} == {"./there.npz"}
+    np.savez("there.npz", images=rng.integers(0, 256, (40, 12, 12), dtype=np.uint8))
+    with pytest.raises(UserError, match=r"there\.npz holds other images"):
+        compare(**{**asked, "data": "./there.npz"})
+
+
 def test_a_comparison_without_its_damaged_arm_or_pilots_says_what_follows(
     tmp_path: Path, quick: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -448,3 +448,9 @@ def test_an_artefact_opens_the_data_that_it_names_or_asks_for_them(made: Path, t
         evaluate(tmp_path / "artefact", real=str(made / "real.npz"), metrics=["fid"], view="pixels")
     other = evaluate(run, real=str(made / "real.npz"), size=12, metrics=["fid"], view="pixels", count=1000)[0]
     assert (other["protocol"]["data"], other["protocol"]["trained_on"]) == ("npz real", config["data"]["hash"])
+
+
+def test_a_folder_that_was_renamed_holds_what_it_held():
+    one = {"data": "folder photos", "content_hash": "1234"}
+    assert unequal([one, {**one, "data": "folder moved"}]) == []
+    assert unequal([one, {"data": "folder moved", "content_hash": "5678"}]) != []

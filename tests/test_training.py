@@ -22,12 +22,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import frugan
 from frugan import build, recipes, training
 from frugan.artefact import load
 from frugan.data import open_dataset
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
-from frugan.recipe import Choice, Recipe, from_dict
+from frugan.recipe import Choice, Recipe, from_dict, from_run
 from frugan.registry import UserError
 
 TESTS = Path(__file__).resolve().parent
@@ -563,6 +564,27 @@ def test_the_python_call_and_a_recipe_file_give_the_run_of_the_command(data, unb
     assert same_as_unbroken(unbroken, folder.path) == []
     again = training.train(str(unbroken["out"] / "recipe.json"), images=8, out=tmp_path / "file", quiet=True)
     assert resolved(again.path).networks == recipe.networks
+
+
+def test_a_run_goes_on_wherever_its_data_lie_and_however_their_path_is_typed(tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "photos" / "all.npz", images=rng.integers(0, 256, (16, 8, 8), dtype=np.uint8))
+    monkeypatch.chdir(tmp_path)
+    images, out = 0, tmp_path / "run"
+    moved = tmp_path / "moved"
+    for source in ("photos/all.npz", "./photos/all.npz", str(tmp_path / "photos" / "all.npz"), "moved/all.npz"):
+        if source.startswith("moved"):
+            (tmp_path / "photos").rename(moved)
+        images += 8
+        training.train(tiny(Path(source)), images=images, out=out, quiet=True)
+        assert from_run(RunFolder(out)).data.source == os.path.abspath(source)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert frugan.evaluate(out, metrics=["kid"], allow_few=["kid"], count=16, view="pixels")
+    np.savez(moved / "all.npz", images=rng.integers(0, 256, (16, 8, 8), dtype=np.uint8))
+    with pytest.raises(UserError, match=f"{out} was begun on npz all .* but the data are now npz all"):
+        training.train(tiny(moved / "all.npz"), images=64, out=out, quiet=True)
 
 
 def test_an_interrupted_call_is_not_taken_for_a_finished_one(data, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from frugan.ranges import Checked, Range, checked
@@ -201,6 +202,16 @@ class Recipe(Checked):
         """The data of one of the game's streams: `data`, but for what `streams` says of it."""
         return replace(self.data, **self.streams.get(stream, {}))
 
+    def with_sources(self, sources: Mapping[str, str]) -> Recipe:
+        """This recipe with other sources of images, by the stream; those of `data` are said once."""
+        own = {stream for stream, changed in self.streams.items() if "source" in changed}
+        streams = {
+            stream: {**changed, "source": sources.get(stream, changed["source"])} if stream in own else changed
+            for stream, changed in self.streams.items()
+        }
+        source = next((one for stream, one in sources.items() if stream not in own), self.data.source)
+        return replace(self, data=replace(self.data, source=source), streams=streams)
+
     def with_family(self, name: str, role: str = "generator") -> Recipe:
         """This recipe with its networks of a role built by a family, ``NAME[,option=value...]``.
 
@@ -354,8 +365,14 @@ def from_dict(value: Mapping[str, Any], where: str = "recipe") -> Recipe:
 
 
 def from_run(run: RunFolder) -> Recipe:
-    """The recipe of a run folder. Raises UserError if it is missing or cannot be read."""
-    return from_dict(run.read_json(run.recipe), where=str(run.recipe))
+    """The recipe of a run folder, whose sources are found from any working folder.
+
+    Raises UserError if it is missing or cannot be read.
+    """
+    recipe = from_dict(run.read_json(run.recipe), where=str(run.recipe))
+    about = run.read_json(run.facts)["data"] if run.facts.is_file() else {}
+    paths = {stream: one["path"] for stream, one in about.items() if "path" in one}
+    return recipe.with_sources({stream: path for stream, path in paths.items() if Path(path).exists()})
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:

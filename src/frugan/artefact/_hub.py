@@ -18,7 +18,7 @@ FILES = ("model.safetensors", "config.json", "README.md")
 def local(path: str | Path) -> Path:
     """The folder of an artefact on this machine; one on the Hub is fetched. Raises UserError if that fails."""
     text = str(path)
-    return fetch(text) if text.startswith(PREFIX) else Path(path)
+    return fetch(text) if text.startswith(PREFIX) else Path(path).expanduser()
 
 
 def fetch(address: str) -> Path:

@@ -15,7 +15,7 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff
 
 from frugan import stopping, terminal
 from frugan.cli import _exploring
-from frugan.cli._arguments import is_key, options_last
+from frugan.cli._arguments import at_home, is_key, options_last
 from frugan.cli._checking import check
 from frugan.cli._comparing import compare, demo, plan
 from frugan.cli._judging import bench, cost, evaluate, print_first_lines, probe, report
@@ -56,7 +56,7 @@ GROUPS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a verb, or its help. After a UserError it prints one line and ends with exit code 2."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = [at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     with stopping.listening(), terminal.printing():
         try:
             _dispatch(given, own_process=arguments is None)

@@ -68,6 +68,12 @@ AllowChanged = Annotated[
 ]  # fmt: skip
 
 
+def at_home(word: str) -> str:
+    """A word with the home folder for a ~ that the shell left: in quotes, or after a = as in --out=~/runs."""
+    start, home = re.match(r"((?:[\w.-]+=)?)(~(?=/|$))?", word).groups()  # type: ignore[union-attr]
+    return start + str(Path.home()) + word[len(start) + 1 :] if home else word
+
+
 def key_values(keys: Sequence[str]) -> dict[str, Any]:
     from frugan.recipe import parse_value
 

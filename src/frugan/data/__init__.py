@@ -22,6 +22,7 @@ from torch import Tensor
 from frugan import seeds
 from frugan.batch import ImageShape
 from frugan.data import readers
+from frugan.data._absolute import absolute
 from frugan.data._attributes import groups_of, numbers_of
 from frugan.data._balance import check_balance
 from frugan.data._convert import Skipped, suffixes
@@ -46,8 +47,8 @@ from frugan.registry import UserError, suggest
 
 __all__ = [
     "Batches", "CheckReport", "Dataset", "Look", "Named", "Skipped", "SourceInfo",
-    "check", "check_balance", "contact_sheet", "has_split", "look", "open_dataset", "read_images", "sources",
-    "terms_of", "usual_holdout",
+    "absolute", "check", "check_balance", "contact_sheet", "has_split", "look", "open_dataset", "read_images",
+    "sources", "terms_of", "usual_holdout",
 ]  # fmt: skip
 
 GREY = 16

@@ -32,7 +32,7 @@ class RunFolder:
     """One run's folder and the files in it."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self._lock: IO[bytes] | None = None
 
     @property

@@ -186,13 +186,15 @@ def noise(
 def unequal(protocols: Iterable[Mapping[str, Any]]) -> list[str]:
     """How protocols differ, as lines ``key: one | another``; empty if their values may be in one table."""
     listed = list(protocols)
+    # A folder that was renamed holds what it held.
+    same_images = len({protocol.get("content_hash") for protocol in listed}) == 1 and "content_hash" in listed[0]
     lines = []
     for key in dict.fromkeys(key for protocol in listed for key in protocol):
         items: list[Any] = []
         for protocol in listed:
             if protocol.get(key) not in items:
                 items.append(protocol.get(key))
-        if len(items) > 1 and key not in MAY_DIFFER:
+        if len(items) > 1 and key not in MAY_DIFFER and not (key == "data" and same_images):
             lines.append(f"{key}: {' | '.join(map(str, items))}")
     # Arms may be of different variants, but what is called by one name was made by one code.
     codes = [protocol.get("generator_code", {}) for protocol in listed]

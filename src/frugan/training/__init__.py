@@ -210,6 +210,14 @@ def rehearse(recipe: Recipe, device: torch.device, *, quiet: bool = False, begun
     return assembly
 
 
+def contents(recipe: Recipe) -> dict[str, str]:
+    """The hash of what each stream of a recipe is given, wherever it lies. Raises UserError if there are no such data.
+    """
+    from frugan import build
+
+    return {stream: dataset.content_hash for stream, dataset in build.datasets(recipe).items()}
+
+
 def default_folder(recipe: Recipe, data: str | None, family: str | None) -> Path:
     """The folder if none is given: ``runs/mnist-factorised-seed-0``, with the data's name if not the recipe's."""
     source = "" if data is None else "-" + "".join(c if c.isalnum() else "-" for c in Path(data).name.lower())

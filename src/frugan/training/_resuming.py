@@ -39,8 +39,9 @@ def check(recipe: Recipe, folder: RunFolder) -> None:
         before = replace(before, kernels=recipe.kernels)
     counts = [f"streams.{stream}.classes" for stream in {**before.streams, **recipe.streams}]
     begun = [f"{name}.init" for name in {**before.networks, **recipe.networks}]  # see `_giving.check`
+    sources = ["data.source", *(f"streams.{stream}.source" for stream in recipe.streams)]  # the content decides
     budget = ("images", "rounds", "minutes")
-    changed = differences(before, recipe, but=(*budget, "data.classes", "streams", *counts, *begun))
+    changed = differences(before, recipe, but=(*budget, "data.classes", "streams", *counts, *begun, *sources))
     if changed:
         listed = "; ".join(changed)
         raise UserError(
@@ -81,6 +82,7 @@ def resume(
     tensors, rest = checkpoint.read(newest, run=parts.run)
     checkpoint.restore(parts.stateful(), tensors, rest)
     if parts.processes.leads:
+        _follow(recipe, folder, facts)
         folder.rewind(parts.clock.images)
         changed = [f"{name} {facts.get(name)} -> {it}" for name, it in circumstances.items() if facts.get(name) != it]
         if changed:
@@ -90,6 +92,20 @@ def resume(
             )
     parts.processes.wait()
     return parts.clock.images
+
+
+def _follow(recipe: Recipe, folder: RunFolder, facts: dict[str, Any]) -> None:
+    """Let a run know where its data are now, by whatever name they were given."""
+    about = {stream: {**one, **_where(recipe.data_of(stream).source)} for stream, one in facts["data"].items()}
+    if about != facts["data"]:
+        folder.write_json(folder.facts, {key: one for key, one in {**facts, "data": about}.items() if key != "format"})
+
+
+def _where(source: str) -> dict[str, str]:
+    """A source as it was typed, and so that it is found from any working folder."""
+    from frugan import data
+
+    return {"source": source, "path": data.absolute(source)}
 
 
 def resolved_kernels(recipe: Recipe, folder: RunFolder, device: torch.device) -> str:
@@ -136,7 +152,7 @@ def begin(
             stream: {
                 "name": dataset.name, "split": dataset.split, "count": len(dataset.images),
                 "hash": dataset.content_hash, "title": dataset.title,
-                "source": recipe.data_of(stream).source, "classes": list(dataset.classes),
+                **_where(recipe.data_of(stream).source), "classes": list(dataset.classes),
                 "attributes": list(dataset.attributes), "exclusive": [list(group) for group in dataset.exclusive],
             }
             for stream, dataset in sets.items()

@@ -15,6 +15,8 @@ its folder, and the plan says that it came after them.
 
 All arms use the same kernels. What ``kernels=auto`` means depends on the length of a run, and arms, pilots and trials
 may have different lengths. So it is decided once, for the baseline, and the plan keeps the decision.
+
+The plan knows the content of the data. If the same images are given by another path, it goes on with that.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from frugan.comparison.planning.arms import Arm
 from frugan.owncode import CodeFile
 from frugan.recipe import differences, from_dict, from_run, to_dict
 from frugan.registry import UserError
-from frugan.training import kernels_of
+from frugan.training import contents, kernels_of
 
 if TYPE_CHECKING:
     from frugan.comparison.planning import Design
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 ADDED = (
     "format", "fixed", "controls", "tuning", "trained_before", "kernels", "primary", "code", "code_changes",
-    "plan_changes",
+    "plan_changes", "data",
 )  # fmt: skip
 """Entries of a plan that the user does not type: they are added later, or follow from the rest."""
 
@@ -154,8 +156,9 @@ def keep_plan(
     """
     plan = {**json.loads(json.dumps(describe_design(design))), "kernels": kernels}
     plan["code"] = [one.as_dict() for one in code]
+    plan["data"] = {arm.name: contents(arm.recipe) for arm in design.arms}
     if is_planned(folder.path):
-        before = folder.read_json(folder.path / "plan.json")
+        before = _found_again(folder, folder.read_json(folder.path / "plan.json"), plan)
         apart = find_differences(before, plan)
         if apart and not _runs_of(folder.path):
             say(f"No run had begun, so the new plan replaces the old one ({_list(apart)}).")
@@ -209,6 +212,33 @@ def _check_folder(folder: Path) -> None:
 # --------------------------------------------------------------------------------------------------------- another plan
 
 
+def _found_again(folder: RunFolder, before: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan with its sources as they are named now, where what they hold is the same."""
+    known, instead = before.get("data", {}), {}
+    for name in before["arms"].keys() & now["arms"].keys():
+        if known.get(name) == now["data"][name]:
+            then, today = (from_dict(plan["arms"][name], where=f"the plan's arm '{name}'") for plan in (before, now))
+            instead |= {then.data_of(stream).source: today.data_of(stream).source for stream in known[name]}
+    if any(one != other for one, other in instead.items()):
+        before = _respelt(before, instead)
+        for path in (folder.path / "plan.json", *folder.path.glob("arms/*.json")):
+            respelt = _respelt(folder.read_json(path), instead)
+            folder.write_json(path, {key: one for key, one in respelt.items() if key != "format"})
+    return before
+
+
+def _respelt(value: Any, instead: Mapping[str, str]) -> Any:
+    """A plan, or a part of it, with other sources in all of its recipes."""
+    if isinstance(value, list):
+        return [_respelt(one, instead) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: instead.get(one, one) if key == "source" and isinstance(one, str) else _respelt(one, instead)
+        for key, one in value.items()
+    }
+
+
 class Difference(NamedTuple):
     """One setting in which two plans differ.
 
@@ -230,7 +260,11 @@ def find_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
         apart.append(Difference("arms", f"arms: {', '.join(before['arms'])} -> {', '.join(now['arms'])}", ""))
     for name in before["arms"].keys() & now["arms"].keys():
         one, other = (from_dict(plan["arms"][name], where=f"the plan's arm '{name}'") for plan in (before, now))
-        apart += [Difference("arms", f"{name}: {line}", "") for line in differences(one, other)]
+        lines = differences(one, other)
+        held = [plan.get("data", {}).get(name) for plan in (before, now)]
+        if None not in held and held[0] != held[1] and not any(".source: " in line for line in lines):
+            lines.append(f"{one.data.source} holds other images")
+        apart += [Difference("arms", f"{name}: {line}", "") for line in lines]
     for key in sorted((before.keys() | now.keys()) - {"arms", *ADDED}):
         then, today = before.get(key), now.get(key)
         if then != today:
@@ -353,8 +387,11 @@ def check_runs(folder: Path, arms: Sequence[Arm], seeds: Sequence[int], plan: Ma
         if recipe.kernels == kernels_of(run):  # what "auto" meant there
             own = replace(own, kernels=recipe.kernels)
         # A run knows the classes of its data, and one that was stopped on the way has seen fewer images.
-        apart = differences(recipe, own, but=("images", "data.classes", "streams"))
+        apart = differences(recipe, own, but=("images", "data.classes", "streams", "data.source"))
         apart = [line for line in apart if not line.startswith("streams.")]
+        held, known = run.read_json(run.facts)["data"], plan.get("data", {}).get(arm.name)
+        if known is not None and known != {stream: about["hash"] for stream, about in held.items()}:
+            apart.append(f"data: {recipe.data.source} -> {', '.join(about['title'] for about in held.values())}")
         if own.images > recipe.images:
             apart.append(f"images: {recipe.images} -> {own.images}")
         if apart:
