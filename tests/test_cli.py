@@ -151,7 +151,10 @@ def test_recipes_as_json_hold_what_the_list_shows(capsys: pytest.CaptureFixture[
         ("train mnist --code nowhere.py", "there is no such file"),
         ("train mnist word", "'word' is not of the form key=value"),
         ("sample nowhere --out x.png", "neither an artefact"),
-        ("sample nowhere --out x.jpg", "accepted are FILE.png, FILE.npz"),
+        ("sample nowhere --out x.jpg", "--out x.jpg: this writes FILE.png or FILE.npz or a folder."),
+        ("probe nowhere --out x.txt", "--out x.txt: this writes FILE.json."),
+        ("classify nowhere images --out table", "--out table: this writes FILE.csv."),
+        ("data show glyphs --out x.jpg", "--out x.jpg: this writes FILE.png."),
         ("sample nowhere --out x.png --labels a", "--labels a: give whole numbers"),
         ("sample nowhere --out x.png --count 0", "--count 0"),
         ("evaluate nowhere", "nowhere"),
@@ -221,12 +224,16 @@ def test_options_are_moved_behind_the_rest_with_their_values(given: str, expecte
 
 
 def test_a_run_is_sampled_costed_and_told_finished(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for out in ("grid.png", "many.npz", "folder"):
+    Path("folder").mkdir()  # an empty one is free
+    for out in ("grid.png", "many.npz", "folder", "GRID.PNG", "MANY.NPZ"):
         assert typed(f"sample {run} --count 3 --out {out}") == 0
-    assert np.load("many.npz")["images"].shape == (3, 28, 28, 1)
+    for out in ("many.npz", "MANY.NPZ"):
+        assert np.load(out)["images"].shape == (3, 28, 28, 1)
+    assert Path("GRID.PNG").read_bytes() == Path("grid.png").read_bytes()
     assert len(list(Path("folder").iterdir())) == 3
-    assert typed(f"sample {run} --out grid.png") == 2
-    assert "--overwrite" in capsys.readouterr().err
+    for out in ("grid.png", "folder"):
+        assert typed(f"sample {run} --out {out}") == 2
+        assert f"{out} exists; give another --out, or --overwrite." in capsys.readouterr().err
     assert typed(f"sample {run} --out grid.png --overwrite") == 0
     assert typed(f"sample {run} --out x.png --labels 1") == 2
     assert "trained without labels" in capsys.readouterr().err

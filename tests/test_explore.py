@@ -372,7 +372,7 @@ def test_every_verb_writes_its_picture_or_film(run: Path, tmp_path: Path, capsys
 
 
 def test_found_latents_are_walked_through(run: Path, tmp_path: Path) -> None:
-    saved = tmp_path / "found.npz"
+    saved = tmp_path / "found.NPZ"
     assert typed(f"explore project {run} {run.parent / 'noise.npz'} --count 3 --by search --steps 2 --out {saved}") == 0
     generator = load(run, role="generator")
     chosen = explore.read_samples(generator, saved)
