@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from PIL import Image
 
 import frugan
-from frugan import build, cli, seeds
+from frugan import build, seeds
 from frugan.artefact import load
 from frugan.batch import ImageShape
 from frugan.convs import Layers
@@ -187,15 +186,7 @@ def test_c_is_chosen_by_the_validation_images_and_the_others_judge(source: Path)
 # ------------------------------------------------------------------------------------------------------------ the verb
 
 
-def typed(line: str) -> int:
-    try:
-        cli.main(shlex.split(line))
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
-def test_the_verb_prints_a_row_for_each_kind_of_features_and_keeps_everything(run, tmp_path, capsys) -> None:
+def test_the_verb_prints_a_row_for_each_kind_of_features_and_keeps_everything(typed, run, tmp_path, capsys) -> None:
     out = tmp_path / "probe.json"
     assert typed(f"probe {run} --per-class 5,20 --draws 2 --out {out}") == 0
     said = " ".join(capsys.readouterr().out.split())
@@ -235,7 +226,7 @@ def test_an_encoder_is_probed_by_its_latents_and_its_last_layer(source, tmp_path
     assert [one.per_class for one in found.measured[:2]] == [10, 10]  # 100 of each there are not
 
 
-def test_what_cannot_be_probed_is_refused_in_one_line(run, tmp_path, source, capsys) -> None:
+def test_what_cannot_be_probed_is_refused_in_one_line(typed, run, tmp_path, source, capsys) -> None:
     def refused(line: str, *parts: str) -> None:
         assert typed(f"probe {line}") == 2
         said = capsys.readouterr().err.splitlines()
