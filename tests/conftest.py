@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -69,6 +70,21 @@ def in_this_process() -> Callable[..., None]:
                 )
 
     return run_jobs
+
+
+@pytest.fixture(scope="session")
+def typed() -> Callable[[str], int]:
+    """The exit code of what is typed after ``frugan``."""
+    from frugan import cli
+
+    def typing(line: str) -> int:
+        try:
+            cli.main(shlex.split(line))
+        except SystemExit as end:
+            return int(end.code or 0)
+        return 0
+
+    return typing
 
 
 class ReachedError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import shlex
+from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -29,17 +29,8 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("COLUMNS", "120")
 
 
-def typed(line: str) -> int:
-    """The exit code of what is typed after ``frugan``."""
-    try:
-        cli.main(shlex.split(line))
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(typed: Callable[[str], int], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two rounds, typed with keys before, between and behind the options."""
     out = tmp_path_factory.mktemp("cli") / "run"
     assert typed(f"train {SMALL} mnist --data glyphs batch_size=16 --out {out} generator.slope=0.2 --images 32") == 0
@@ -55,7 +46,7 @@ def test_a_home_folder_that_the_shell_left_is_found(word, home):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_verb_explains_itself(typed: Callable[[str], int], verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed(f"{verb} --help") == 0
     printed = capsys.readouterr().out
     function = {**cli.VERBS, **{f"data {name}": of for name, of in cli.DATA_VERBS.items()}}[verb]
@@ -78,20 +69,24 @@ def test_the_arguments_of_a_record_are_explained_and_typed_by_their_kind(verb: s
     assert {name: word for name, word in first_words.items() if word not in KINDS} == {}
 
 
-def test_the_front_page_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_front_page_names_every_verb(typed: Callable[[str], int], capsys: pytest.CaptureFixture[str]) -> None:
     assert typed("--help") == 0
     printed = capsys.readouterr().out
     assert all(f"\n  {verb} " in printed for verb in [*cli.VERBS, "data"])
 
 
-def test_help_of_a_recipe_lists_its_keys_with_their_values(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_a_recipe_lists_its_keys_with_their_values(
+    typed: Callable[[str], int], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert typed("train mnist-faithful --family factorised --help") == 0
     printed = capsys.readouterr().out
     assert re.search(r"\n  batch_size=\d+\n", printed)
     assert '"family": "factorised"' in printed
 
 
-def test_help_of_evaluate_says_what_each_metric_and_view_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_evaluate_says_what_each_metric_and_view_is(
+    typed: Callable[[str], int], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert typed("evaluate --help") == 0
     printed = capsys.readouterr().out
     assert re.search(r"\n  fid +Fréchet distance ", printed)
@@ -122,7 +117,9 @@ def test_a_path_among_named_ones_belongs_to_no_network():
         init_of("teacher=runs/a,runs/b")
 
 
-def test_one_recipe_in_detail_lists_options_at_their_defaults_and_names(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_recipe_in_detail_lists_options_at_their_defaults_and_names(
+    typed: Callable[[str], int], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert typed("recipes mnist") == 0
     printed = capsys.readouterr().out
     assert "\n  generator.width=1.0\n" in printed
@@ -131,7 +128,9 @@ def test_one_recipe_in_detail_lists_options_at_their_defaults_and_names(capsys: 
     assert json.loads(capsys.readouterr().out)["options"]["discriminator.slope"] == 0.3
 
 
-def test_recipes_as_json_hold_what_the_list_shows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_recipes_as_json_hold_what_the_list_shows(
+    typed: Callable[[str], int], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert typed("recipes --json") == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     row = rows["mnist-faithful"]
@@ -159,7 +158,10 @@ def test_recipes_as_json_hold_what_the_list_shows(capsys: pytest.CaptureFixture[
         ("train mnist --code nowhere.py", "there is no such file"),
         ("train mnist word", "'word' is not of the form key=value"),
         ("sample nowhere --out x.png", "neither an artefact"),
-        ("sample nowhere --out x.jpg", "accepted are FILE.png, FILE.npz"),
+        ("sample nowhere --out x.jpg", "--out x.jpg: this writes FILE.png or FILE.npz or a folder."),
+        ("probe nowhere --out x.txt", "--out x.txt: this writes FILE.json."),
+        ("classify nowhere images --out table", "--out table: this writes FILE.csv."),
+        ("data show glyphs --out x.jpg", "--out x.jpg: this writes FILE.png."),
         ("sample nowhere --out x.png --labels a", "--labels a: give whole numbers"),
         ("sample nowhere --out x.png --count 0", "--count 0"),
         ("evaluate nowhere", "nowhere"),
@@ -177,7 +179,7 @@ def test_recipes_as_json_hold_what_the_list_shows(capsys: pytest.CaptureFixture[
     ],
 )
 def test_a_mistake_ends_in_one_line_that_helps_and_code_2(
-    line: str, message: str, capsys: pytest.CaptureFixture[str]
+    typed: Callable[[str], int], line: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert typed(line) == 2
     printed = capsys.readouterr().err
@@ -197,7 +199,7 @@ def test_a_mistake_ends_in_one_line_that_helps_and_code_2(
     ],
 )
 def test_a_mistyped_option_is_explained_with_code_2(
-    line: str, message: str, capsys: pytest.CaptureFixture[str]
+    typed: Callable[[str], int], line: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert typed(line) == 2
     assert message in capsys.readouterr().err
@@ -228,13 +230,19 @@ def test_options_are_moved_behind_the_rest_with_their_values(given: str, expecte
     assert options_last(given.split(), cli.cost) == expected.split()
 
 
-def test_a_run_is_sampled_costed_and_told_finished(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for out in ("grid.png", "many.npz", "folder"):
+def test_a_run_is_sampled_costed_and_told_finished(
+    typed: Callable[[str], int], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("folder").mkdir()  # an empty one is free
+    for out in ("grid.png", "many.npz", "folder", "GRID.PNG", "MANY.NPZ"):
         assert typed(f"sample {run} --count 3 --out {out}") == 0
-    assert np.load("many.npz")["images"].shape == (3, 28, 28, 1)
+    for out in ("many.npz", "MANY.NPZ"):
+        assert np.load(out)["images"].shape == (3, 28, 28, 1)
+    assert Path("GRID.PNG").read_bytes() == Path("grid.png").read_bytes()
     assert len(list(Path("folder").iterdir())) == 3
-    assert typed(f"sample {run} --out grid.png") == 2
-    assert "--overwrite" in capsys.readouterr().err
+    for out in ("grid.png", "folder"):
+        assert typed(f"sample {run} --out {out}") == 2
+        assert f"{out} exists; give another --out, or --overwrite." in capsys.readouterr().err
     assert typed(f"sample {run} --out grid.png --overwrite") == 0
     assert typed(f"sample {run} --out x.png --labels 1") == 2
     assert "trained without labels" in capsys.readouterr().err
@@ -260,7 +268,8 @@ def test_a_run_is_sampled_costed_and_told_finished(run: Path, capsys: pytest.Cap
     ],
 )
 def test_factorised_sheet_7_counts_as_frugan_cost_prints_them(
-    recipe: str, generator: int, macs: int, discriminator: int, capsys: pytest.CaptureFixture[str]
+    typed: Callable[[str], int], recipe: str, generator: int, macs: int, discriminator: int,
+    capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert typed(f"cost {recipe} --json") == 0
     networks = json.loads(capsys.readouterr().out)["networks"]
@@ -269,13 +278,17 @@ def test_factorised_sheet_7_counts_as_frugan_cost_prints_them(
     assert networks["discriminator"]["parameters"] == discriminator
 
 
-def test_plan_says_how_many_seeds_a_margin_needs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_says_how_many_seeds_a_margin_needs(
+    typed: Callable[[str], int], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert typed("plan --sd 1 --margin 0.5") == 0
     printed = capsys.readouterr().out
     assert "34 seeds: a difference as large as the margin is seen in 80 % of comparisons." in printed
 
 
-def test_data_verbs_list_what_cannot_be_used_and_show_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_verbs_list_what_cannot_be_used_and_show_the_rest(
+    typed: Callable[[str], int], capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = Path("pictures")
     folder.mkdir()
     random = np.random.default_rng(0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -318,6 +319,23 @@ def test_threads_are_divided_and_no_more_run_at_once_than_asked(tmp_path: Path) 
     spans = [(float(words[1]), float(words[2])) for words in printed]
     overlapping = [sum(start <= at < end for start, end in spans) for at, _ in spans]
     assert max(overlapping) == 2
+
+
+def test_progress_speaks_of_images_only_where_a_run_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "EVERY_SECONDS", 0.0)
+    first, second = (scripted(tmp_path, f"seed-{number}", "") for number in range(2))
+    watch = jobs._Watch([first, second], quiet=False)
+    watch.show({}, [first, second])
+    assert capsys.readouterr().err == "0 of 2 runs done\n"
+    watch.show({}, [second])  # the first one has ended, the other has not begun
+    assert re.fullmatch(r"1 of 2 runs done, about \d+\.\d min left\n", capsys.readouterr().err)
+    first.folder.mkdir()
+    (first.folder / "log.jsonl").write_text('{"images": 40}\n')
+    watch.show({first: None}, [second])
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"0 of 2 runs done; seed-0 40 of 100 images, about \d+\.\d min left\n", said)
 
 
 def test_ctrl_c_lets_the_jobs_save_and_says_how_to_continue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

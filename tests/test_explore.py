@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import frugan
-from frugan import cli, explore, nets
+from frugan import explore, nets
 from frugan.artefact import Encoder, Generator, load
 from frugan.batch import ImageShape
 from frugan.blueprint import Blueprint
@@ -313,14 +313,6 @@ def test_every_generator_can_be_explored(architecture: str, classes: int) -> Non
 # ----------------------------------------------------------------------------------------------------------- the verbs
 
 
-def typed(line: str) -> int:
-    try:
-        cli.main(shlex.split(line))
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with an encoder, on images without labels."""
@@ -347,7 +339,9 @@ def picture(path: Path) -> tuple[int, tuple[int, int]]:
         return round(lasts), file.size
 
 
-def test_every_verb_writes_its_picture_or_film(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_verb_writes_its_picture_or_film(
+    typed: Callable[[str], int], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def made(line: str, name: str, said: str) -> tuple[int, tuple[int, int]]:
         verb, _, rest = line.partition(" ")
         assert typed(f"explore {verb} {run} {rest} --out {tmp_path / name}") == 0
@@ -371,8 +365,8 @@ def test_every_verb_writes_its_picture_or_film(run: Path, tmp_path: Path, capsys
     assert made("film", "film.webp", "2 previews, from 24 to 48 images")[0] == 2 * 250 + 2000
 
 
-def test_found_latents_are_walked_through(run: Path, tmp_path: Path) -> None:
-    saved = tmp_path / "found.npz"
+def test_found_latents_are_walked_through(typed: Callable[[str], int], run: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "found.NPZ"
     assert typed(f"explore project {run} {run.parent / 'noise.npz'} --count 3 --by search --steps 2 --out {saved}") == 0
     generator = load(run, role="generator")
     chosen = explore.read_samples(generator, saved)
@@ -383,7 +377,8 @@ def test_found_latents_are_walked_through(run: Path, tmp_path: Path) -> None:
 
 
 def test_mistakes_are_answered_in_one_line(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    typed: Callable[[str], int], run: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(line: str, *parts: str) -> None:
         verb, _, rest = line.partition(" ")

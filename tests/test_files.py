@@ -63,6 +63,16 @@ def test_files_of_a_folder_come_together_and_others_stay(tmp_path):
         assert (names(tmp_path), names(out), (out / "a").read_text()) == (["out"], ["a", "mine"], content)
 
 
+def test_a_folder_in_a_folder_is_replaced_as_a_whole(tmp_path):
+    out = tmp_path / "out"
+    (out / "own").mkdir(parents=True)
+    for name in ("a", "b"):
+        with files.folder(out) as beside:
+            (beside / "parts").mkdir()
+            (beside / "parts" / name).write_text(name)
+    assert (names(tmp_path), names(out), names(out / "parts")) == (["out"], ["own", "parts"], ["b"])
+
+
 def test_what_killed_programs_left_is_removed_and_what_others_write_is_not(tmp_path):
     left, busy, folder, other = (tmp_path / f".tmp-{number:016x}" for number in range(4))
     new = tmp_path / f".tmp-{4:016x}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 
 import frugan
-from frugan import benching, cli, costing, evaluation, nets, owncode, translating
+from frugan import benching, costing, evaluation, nets, owncode, translating
 from frugan.artefact import load
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.planning.plan_file import check_runs
@@ -300,15 +299,8 @@ def test_every_strange_file_is_named_before_one_word_allows_them_all(tmp_path: P
 
 
 def test_the_command_line_names_several_files_and_allows_those_of_others(
-    here: Path, strange: None, capsys: pytest.CaptureFixture[str]
+    typed: Callable[[str], int], here: Path, strange: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def typed(line: str) -> int:
-        try:
-            cli.main(shlex.split(line))
-        except SystemExit as end:
-            return int(end.code or 0)
-        return 0
-
     run, out = here / "run", here / "grid.png"
     assert typed(f"sample {run} --out {out}") == 2
     said = capsys.readouterr().err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +13,17 @@ import torch
 from PIL import Image
 
 import frugan
-from frugan import build, cli, seeds
+from frugan import build, seeds
 from frugan.artefact import load
 from frugan.batch import ImageShape
 from frugan.convs import Layers
 from frugan.data import Dataset, open_dataset
+from frugan.engine.run import RunFolder
+from frugan.explore.judges import _data_of
 from frugan.nets import find
-from frugan.probing import _features, _labelled, _protocol
+from frugan.probing import _features, _labelled, _open, _protocol
 from frugan.probing._networks import open_network
+from frugan.recipe import from_run
 from frugan.registry import UserError
 
 SIDE, CLASSES, OF_EACH = 8, 3, 60
@@ -125,6 +127,37 @@ def test_no_image_teaches_and_chooses_or_judges(source: Path) -> None:
     assert parts.labels(parts.draw(5, 3)).bincount().tolist() == [5, 5, 5]
 
 
+def test_what_a_run_held_out_judges_and_teaches_nothing(source: Path, tmp_path: Path) -> None:
+    photos = source / "train"  # class folders without a test split
+    small = {
+        "generator.channels": [4, 4, 4], "discriminator.channels": [4, 4, 4, 4], "latents.size": 4, "data.size": SIDE,
+        "batch_size": 4, "precision": "float32", "data.holdout": 30, "data.limit": 100,
+    }
+    run = trained(photos, tmp_path / "run", **small)
+    own = build.open_held_out(from_run(RunFolder(run)).data)
+    assert own is not None
+    held = images_in(own)
+    for given in (None, str(photos), f"{photos}/"):  # also where the run's own data are named
+        train, test = _open(open_network(run, None, "cpu"), given, (), None)
+        assert test is not None
+        assert (len(train), images_in(test)) == (CLASSES * OF_EACH - 30, held)  # all that may teach, beyond the limit
+        assert not images_in(train) & held
+    # Of some classes, the same ones are held out.
+    train, test = _open(open_network(run, None, "cpu"), None, ("row0", "row2"), None)
+    assert test is not None
+    assert images_in(test) < held
+    assert not images_in(train) & held
+    assert train.classes == test.classes == ("row0", "row2")
+    # Nor do they teach a judge of generated images.
+    learnt = _data_of(load(run, role="generator"), run, None)
+    assert len(learnt) == CLASSES * OF_EACH - 30
+    assert not images_in(learnt) & held
+
+
+def images_in(dataset: Dataset) -> set[bytes]:
+    return {image.numpy().tobytes() for image in dataset.images}
+
+
 def test_the_nearest_row_is_the_nearest() -> None:
     random = torch.Generator().manual_seed(0)
     points, centres = (torch.randn(count, 6, generator=random) + 30 for count in (40, 17))
@@ -153,15 +186,7 @@ def test_c_is_chosen_by_the_validation_images_and_the_others_judge(source: Path)
 # ------------------------------------------------------------------------------------------------------------ the verb
 
 
-def typed(line: str) -> int:
-    try:
-        cli.main(shlex.split(line))
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
-def test_the_verb_prints_a_row_for_each_kind_of_features_and_keeps_everything(run, tmp_path, capsys) -> None:
+def test_the_verb_prints_a_row_for_each_kind_of_features_and_keeps_everything(typed, run, tmp_path, capsys) -> None:
     out = tmp_path / "probe.json"
     assert typed(f"probe {run} --per-class 5,20 --draws 2 --out {out}") == 0
     said = " ".join(capsys.readouterr().out.split())
@@ -201,7 +226,7 @@ def test_an_encoder_is_probed_by_its_latents_and_its_last_layer(source, tmp_path
     assert [one.per_class for one in found.measured[:2]] == [10, 10]  # 100 of each there are not
 
 
-def test_what_cannot_be_probed_is_refused_in_one_line(run, tmp_path, source, capsys) -> None:
+def test_what_cannot_be_probed_is_refused_in_one_line(typed, run, tmp_path, source, capsys) -> None:
     def refused(line: str, *parts: str) -> None:
         assert typed(f"probe {line}") == 2
         said = capsys.readouterr().err.splitlines()

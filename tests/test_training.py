@@ -23,7 +23,7 @@ import pytest
 from PIL import Image
 
 import frugan
-from frugan import build, recipes, training
+from frugan import build, countdown, recipes, training
 from frugan.artefact import load
 from frugan.data import open_dataset
 from frugan.engine import checkpoint
@@ -403,12 +403,15 @@ def test_images_that_were_set_aside_are_told_when_training_begins(serve, command
     assert f"1 of 31 images cannot be used and are set aside; frugan data check {pictures}" in answer["stderr"]
 
 
-def test_packing_tells_how_far_it_is_from_time_to_time(tmp_path, capsys):
+def test_packing_tells_how_long_it_will_take_from_time_to_time(tmp_path, capsys, monkeypatch):
     np.savez(tmp_path / "many.npz", images=np.zeros((200, 8, 8), np.uint8))
-    for every, lines in ((0.0, 5), (60.0, 0)):
-        told = training.tell_packing("many.npz", every)
+    for every, lines in ((0.0, 3), (60.0, 0)):
+        monkeypatch.setattr(countdown, "EVERY", every)
+        told = training.tell_packing("many.npz")
         open_dataset(str(tmp_path / "many.npz"), cache=tmp_path / f"cache-{every}", progress=told)
-        assert capsys.readouterr().err.count("Packing many.npz (once): ") == lines
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == lines
+        assert all(re.fullmatch(r"Packing many.npz \(once\): \d+ of 200 images, 1 s left\.", line) for line in said)
 
 
 def test_what_is_known_to_go_badly_is_said_once_and_what_cannot_work_refused(serve, command, tmp_path):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -366,6 +367,17 @@ def open_held_out(wanted: Data, *, limit: int | None = None, allow_unusable: boo
     return data.open_dataset(
         wanted.source, split="test", limit=limit, allow_unusable=allow_unusable, **_about(wanted)
     )
+
+
+def beside(own: Data, source: str | None, shape: ImageShape) -> Data:
+    """The data for work beside a run: its own without their limits, or those of another `source`; in this shape.
+
+    What the run held out stays held out, also where `source` names its own data.
+    """
+    channels, height, width = shape
+    if source is None or Path(source).expanduser().resolve() == Path(own.source).expanduser().resolve():
+        return replace(own, size=(height, width), channels=channels, limit=None, even_limit=None, finer=1)
+    return Data(source, (height, width), channels)
 
 
 def _about(wanted: Data) -> dict[str, Any]:

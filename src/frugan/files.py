@@ -67,9 +67,10 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder to write files into. Afterwards all of them stand in `path`, or none if it failed.
+    """Give a temporary folder to write into. Afterwards all that it holds stands in `path`, or nothing if it failed.
 
-    Files of other names that are in `path` already stay there.
+    Files and folders of other names that are in `path` already stay there; a folder of the same name is replaced as a
+    whole.
     """
     with _named(path), temporary_folder(path.parent) as beside:
         yield beside
@@ -79,6 +80,8 @@ def folder(path: Path) -> Iterator[Path]:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             for made in sorted(beside.iterdir()):
+                if made.is_dir() and (path / made.name).is_dir():
+                    (path / made.name).rename(_beside(beside))
                 os.replace(made, path / made.name)
 
 

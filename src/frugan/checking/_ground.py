@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from frugan import artefact, build, games, nets, recipes
+from frugan import artefact, build, costs, games, nets, recipes
 from frugan.cache import cached_in
 from frugan.engine.loop import Parts
 from frugan.engine.run import RunFolder
@@ -231,13 +230,8 @@ class Ground:
 @contextlib.contextmanager
 def open_ground(code: Sequence[Path] = ()) -> Iterator[Ground]:
     """Open a ground with a cache of its own. Inside, torch uses one thread: more would only wait for each other."""
-    threads = torch.get_num_threads()
-    with tempfile.TemporaryDirectory(prefix="frugan-check-") as folder, cached_in(Path(folder) / "cache"):
-        torch.set_num_threads(1)
-        try:
-            yield Ground(Path(folder), code)
-        finally:
-            torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory(prefix="frugan-check-") as name, cached_in(Path(name) / "cache"), costs.threads(1):
+        yield Ground(Path(name), code)
 
 
 def _groupings(ordered: Mapping[str, Order]) -> list[dict[str, list[str]]]:

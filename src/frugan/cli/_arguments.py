@@ -150,6 +150,22 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def check_out(out: Path | None, overwrite: bool, endings: Sequence[str]) -> None:
+    """Refuse an --out that cannot be written, before anything is loaded; None is no --out.
+
+    Args:
+        endings: of the files that the verb writes, such as ".png"; "" is a folder, which may be there if it is empty.
+    """
+    if out is None:
+        return
+    if out.suffix.lower() not in endings:
+        accepted = " or ".join(f"FILE{ending}" if ending else "a folder" for ending in endings)
+        raise UserError(f"--out {out}: this writes {accepted}.")
+    free = not out.suffix and out.is_dir() and not any(out.iterdir())
+    if out.exists() and not overwrite and not free:
+        raise UserError(f"{out} exists; give another --out, or --overwrite.")
+
+
 def init_of(text: str | None) -> str | dict[str, str] | None:
     """A path, or NETWORK=PATH,NETWORK=PATH as a map. Raises UserError."""
     parts = listed(text) or ()

@@ -18,6 +18,7 @@ from frugan.cli._arguments import (
     Text,
     Trust,
     Value,
+    check_out,
     listed,
     tell,
     whole_numbers,
@@ -59,7 +60,7 @@ def grid(
     from frugan import explore
     from frugan.explore import sheets
 
-    _check_out(out, (".png",), overwrite)
+    check_out(out, overwrite, (".png",))
     generator = _generator(run, code, trust_code)
     chosen = _samples(generator, count, seed, labels, truncation, latents)
     if corners is None:
@@ -113,7 +114,7 @@ def walk(
     from frugan.explore import sheets
 
     still = out.suffix.lower() == ".png"
-    _check_out(out, (".png", *pictures.FILMS), overwrite)
+    _check_film(out, overwrite, ".png")
     if seconds <= 0:
         raise UserError(f"--seconds {seconds}: give a number above 0, e.g. 0.06.")
     generator = _generator(run, code, trust_code)
@@ -199,8 +200,7 @@ def arithmetic(
 
     if out is None and not trials:
         raise UserError("Give --out FILE.png for a picture, or --trials 200 to count how often it works.")
-    if out is not None:
-        _check_out(out, (".png",), overwrite)
+    check_out(out, overwrite, (".png",))
     if trials < 0:
         raise UserError(f"--trials {trials}: give a whole number above 0.")
     terms = explore.parse(expression)
@@ -270,7 +270,7 @@ def directions(
     from frugan.explore import sheets
 
     still = out.suffix.lower() == ".png"
-    _check_out(out, (".png", *pictures.FILMS), overwrite)
+    _check_film(out, overwrite, ".png")
     if how_many < 1 or not reach > 0 or not seconds > 0:
         raise UserError(f"--how-many {how_many} --reach {reach} --seconds {seconds}: give numbers above 0.")
     generator = _generator(run, code, trust_code)
@@ -315,7 +315,7 @@ def truncation(
     """
     from frugan.explore import sheets
 
-    _check_out(out, (".png",), overwrite)
+    check_out(out, overwrite, (".png",))
     try:
         limits = [None, 2.0, 1.0, 0.5, 0.2] if values is None else [float(one) for one in listed(values) or ()]
     except ValueError:
@@ -359,7 +359,7 @@ def project(
     from frugan.engine.precision import choose_device
     from frugan.explore import given, sheets
 
-    _check_out(out, (".png", ".npz"), overwrite)
+    check_out(out, overwrite, (".png", ".npz"))
     if steps < 1 or count < 1:
         raise UserError(f"--steps {steps} --count {count}: give whole numbers above 0.")
     place = str(choose_device(device))
@@ -402,7 +402,7 @@ def film(
     from frugan import pictures
     from frugan.explore import training_film
 
-    _check_out(out, pictures.FILMS, overwrite)
+    _check_film(out, overwrite)
     if not seconds > 0 or hold < 0:
         raise UserError(f"--seconds {seconds} --hold {hold}: give a number above 0, and 0 or more.")
     shown = training_film.previews_of(run)
@@ -432,16 +432,13 @@ def _held(of: Samples, count: int) -> Any:
     return None if of.labels is None else of.labels[:1].expand(count, *of.labels.shape[1:])
 
 
-def _check_out(out: Path, suffixes: Sequence[str], overwrite: bool) -> None:
-    """Refuse a file that cannot be written, before anything is loaded."""
+def _check_film(out: Path, overwrite: bool, *others: str) -> None:
+    """Refuse a film, or a file with one of the `others` as its ending, that cannot be written."""
     from frugan.pictures import FILMS, check_film
 
-    if out.suffix.lower() not in suffixes:
-        raise UserError(f"--out {out}: this writes {' or '.join('FILE' + suffix for suffix in suffixes)}.")
+    check_out(out, overwrite, (*others, *FILMS))
     if out.suffix.lower() in FILMS:
         check_film(out)
-    if out.exists() and not overwrite:
-        raise UserError(f"{out} exists; give another --out, or --overwrite.")
 
 
 def _save(picture: Any, out: Path) -> None:

@@ -19,13 +19,13 @@ from frugan.cli._arguments import (
     Run,
     Text,
     Trust,
+    check_out,
     key_values,
     listed,
     print_json,
     tell,
 )
 from frugan.cli._reading import reads
-from frugan.registry import UserError
 
 
 @reads("frugan.evaluation.evaluate", without=("batch_size", "view_seed", "progress"))
@@ -87,10 +87,7 @@ def probe(
     """
     from frugan.probing import probe as measure
 
-    if out is not None and out.suffix != ".json":
-        raise UserError(f"--out {out}: give the name of a FILE.json.")
-    if out is not None and out.exists() and not overwrite:
-        raise UserError(f"{out} exists; give another --out, or --overwrite.")
+    check_out(out, overwrite, (".json",))
     found = measure(
         run, data=data, only=listed(only) or (), attribute=attribute, network=network, features=listed(features) or (),
         classifier=classifier, per_class=listed(per_class), draws=draws, seed=seed, device=device, code=code,

@@ -20,6 +20,7 @@ from frugan.cli._arguments import (
     Text,
     Trust,
     Value,
+    check_out,
     is_key,
     key_values,
     listed,
@@ -68,10 +69,7 @@ def sample(
     """
     from frugan.artefact import load
 
-    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists; give another --out, or --overwrite.")
-    if out.suffix not in ("", ".png", ".npz"):
-        raise UserError(f"--out {out}: accepted are FILE.png, FILE.npz, or the name of a folder.")
+    check_out(out, overwrite, (".png", ".npz", ""))
     if count < 1:
         raise UserError(f"--count {count}: give a whole number above 0.")
     wanted = None if labels is None else whole_numbers("--labels", labels, "3, or 0,1,2")
@@ -130,10 +128,7 @@ def classify(
     """
     from frugan.labelling import classify as tell
 
-    if out is not None and out.suffix != ".csv":
-        raise UserError(f"--out {out}: a table is written; give the name of a FILE.csv.")
-    if out is not None and out.exists() and not overwrite:
-        raise UserError(f"{out} exists; give another --out, or --overwrite.")
+    check_out(out, overwrite, (".csv",))
     found = tell(run, images, split=split, device=device, code=code, trust_code=trust_code)
     if out is not None:
         found.save(out)
@@ -210,10 +205,10 @@ def _write_images(made: Any, out: Path) -> None:
     from frugan import files
     from frugan.pictures import save_grid
 
-    if out.suffix == ".npz":
-        with files.whole(out) as beside:
-            np.savez_compressed(beside, images=made)
-    elif out.suffix == ".png":
+    if out.suffix.lower() == ".npz":
+        with files.whole(out) as beside, beside.open("wb") as file:  # numpy would add its ending to FILE.NPZ
+            np.savez_compressed(file, images=made)
+    elif out.suffix.lower() == ".png":
         save_grid(torch.from_numpy(made).permute(0, 3, 1, 2), out)
     else:
         with files.folder(out) as beside:

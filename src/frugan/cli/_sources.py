@@ -8,8 +8,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from frugan import terminal
-from frugan.cli._arguments import Code, Flag, Names, Number, Source, listed
-from frugan.registry import UserError
+from frugan.cli._arguments import Code, Flag, Names, Number, Source, check_out, listed
 
 
 def data_list(*, code: Code = ()) -> None:
@@ -36,7 +35,7 @@ def data_show(
 
     Args:
         source: As for train --data.
-        out: The PNG to write.
+        out: FILE.png.
         split: train or test.
         size: Resize all images to this; needed if their sizes differ.
         channels: 1 grey, 3 colour.
@@ -48,8 +47,7 @@ def data_show(
     from frugan import data, files, owncode
 
     owncode.load(code)
-    if out.exists() and not overwrite:
-        raise UserError(f"{out} exists; give another --out, or --overwrite.")
+    check_out(out, overwrite, (".png",))
     opened = data.open_dataset(
         source, split=split, size=size, channels=channels, only=listed(only) or (), attributes=listed(attributes) or (),
         allow_unusable=True,

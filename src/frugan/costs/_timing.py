@@ -48,6 +48,17 @@ class Latency:
         )
 
 
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Inside, torch uses so many threads, and so does what is opened in a runtime."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def latency(
     module: nn.Module, *inputs: Any, batches: Sequence[int] = (1, 64), repeats: int = 50, warm_up: int = 10,
     device: str | torch.device | None = None, seconds: float = 30.0,

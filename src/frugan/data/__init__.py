@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +26,10 @@ from frugan.data._absolute import absolute
 from frugan.data._attributes import groups_of, numbers_of
 from frugan.data._balance import check_balance
 from frugan.data._convert import Skipped, suffixes
-from frugan.data._named import NAMED, find_folder, locate
+from frugan.data._holdout import check_holdout, usual_holdout
+from frugan.data._look import Look, look
+from frugan.data._named import NAMED, find_folder
+from frugan.data._sources import find, has_split, wanted_of
 from frugan.data.batches import Batches
 from frugan.data.pack import (
     Conversion,
@@ -42,19 +45,14 @@ from frugan.data.pack import (
     open_pack,
     renumber,
 )
-from frugan.data.readers import SPLITS, Found, Item, Reader
-from frugan.registry import UserError, suggest
+from frugan.data.readers import Item
+from frugan.registry import UserError
 
 __all__ = [
     "Batches", "CheckReport", "Dataset", "Look", "Named", "Skipped", "SourceInfo",
     "absolute", "check", "check_balance", "contact_sheet", "has_split", "look", "open_dataset", "read_images",
     "sources", "terms_of", "usual_holdout",
 ]  # fmt: skip
-
-GREY = 16
-"""How far the channels of a grey image may be apart, of 255, if it was saved in colour: JPEG moves them a little."""
-
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,27 +233,6 @@ class CheckReport:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Look:
-    """What kind of images a source has, as `look` finds out from some of them.
-
-    Args:
-        count: how many images there are, less the share of those that cannot be used.
-        looked_at: how many of them were read.
-        usual: the most frequent (height, width).
-        channels: 3 if one of them has colours, else 1.
-        classes: how many images each class has, by name; empty where there are none.
-        alike: whether all are the same image.
-    """
-
-    count: int
-    looked_at: int
-    usual: tuple[int, int]
-    channels: int
-    classes: Mapping[str, int]
-    alike: bool
-
-
 def open_dataset(
     source: str,
     *,
@@ -301,11 +278,11 @@ def open_dataset(
     """
     if isinstance(attributes, str):
         raise UserError(f"data.attributes={attributes!r}: give a list of names, e.g. ['{attributes}'].")
-    wanted = _wanted(size, channels, only, limit)
+    wanted = wanted_of(size, channels, only, limit)
     if holdout:
-        _check_holdout(source, holdout)
+        check_holdout(source, holdout)
         wanted = dataclasses.replace(wanted, holdout=holdout, held=split == "test")
-    found = _find(source, "train" if holdout else split, wanted.size, cache)
+    found = find(source, "train" if holdout else split, wanted.size, cache)
     packed = open_pack(found, split, wanted, allow_unusable=allow_unusable, cache=cache, progress=progress)
     labels, hash_ = _labels(packed, attributes)
     names = tuple(attributes) or packed.attributes
@@ -345,46 +322,6 @@ def _labels(packed: Pack, attributes: Sequence[str]) -> tuple[Tensor | None, str
     assert packed.labels is not None  # there are attributes
     labels = packed.labels[:, chosen].contiguous()
     return labels, attributes_hash(packed.images_hash, labels.numpy(), packed.images.shape)
-
-
-def has_split(source: str, split: str) -> bool:
-    """Whether the source has images of that split (``test``: held out). Raises UserError if there is no such source."""
-    _check_split(split)
-    place, _, reader = _resolve(source, None)
-    return split in reader.splits(place)
-
-
-HELD_OUT, MOST_HELD_OUT, FEWEST_TO_HOLD_OUT = 10, 5000, 200
-"""One image in ten is held out, at most 5,000, of sources with 200 images or more."""
-
-ENOUGH_TO_KEEP, FEWEST_HELD_OUT = 1000, 16
-"""Of 1,000 images or more so many are kept to train on and to compare with. Fewer than 16 are not held out at all."""
-
-
-def usual_holdout(source: str, *, only: Sequence[str | int] = ()) -> int:
-    """How many images of a source are held out for evaluation unless the user says otherwise.
-
-    None if it has a test split of its own, or too few images. No image is read. Raises UserError if there is no such
-    source or class.
-    """
-    if has_split(source, "test"):
-        return 0
-    _, numbers = open_content(_find(source, "train", None, None), _wanted(None, None, only, None))
-    count = len(numbers)
-    held = 0 if count < FEWEST_TO_HOLD_OUT else min(count // HELD_OUT, MOST_HELD_OUT)
-    if count >= ENOUGH_TO_KEEP:
-        held = min(held, count - ENOUGH_TO_KEEP)
-    return held if held >= FEWEST_HELD_OUT else 0
-
-
-def _check_holdout(source: str, holdout: int) -> None:
-    if holdout < 0:
-        raise UserError(f"data.holdout={holdout}: give a number of images, 0 or more.")
-    if has_split(source, "test"):
-        raise UserError(
-            f"data.holdout={holdout}: the data '{source}' have held-out images of their own (split test). Leave "
-            "holdout out."
-        )
 
 
 def sources() -> list[SourceInfo]:
@@ -431,7 +368,7 @@ def read_images(
         return
     if split is None:
         split = "test" if has_split(source, "test") else "train"
-    content, numbers = open_content(_find(source, split, size, cache), wanted)
+    content, numbers = open_content(find(source, split, size, cache), wanted)
     labels = None if content.attributes else content.labels
     for number, conversion in zip(numbers, convert_all(content, numbers, wanted), strict=True):
         yield _named(conversion, None if labels is None else content.classes[int(labels[number])])
@@ -458,8 +395,8 @@ def check(
     Raises:
         UserError: the source, split or class does not exist. Unusable images raise nothing; they are reported.
     """
-    wanted = _wanted(size, channels, only, limit)
-    found = _find(source, split, wanted.size, cache)
+    wanted = wanted_of(size, channels, only, limit)
+    found = find(source, split, wanted.size, cache)
     content, numbers = open_content(found, wanted)
     shapes: Counter[ImageShape] = Counter()
     skipped, enlarged = [], 0
@@ -482,55 +419,6 @@ def check(
     )
 
 
-def look(
-    source: str, *, split: str = "train", only: Sequence[str | int] = (), limit: int | None = None, most: int = 60,
-    cache: Path | None = None,
-) -> Look:
-    """What kind of images a source has, from at most `most` of them; nothing is packed.
-
-    Raises:
-        UserError: there is no such source, split or class, or none of the images looked at can be used.
-    """
-    wanted = _wanted(None, None, only, limit)
-    found = _find(source, split, None, cache)
-    content, numbers = open_content(found, wanted)
-    spread = [numbers[place * len(numbers) // most] for place in range(most)] if len(numbers) > most else numbers
-    seen, reasons = [], []
-    for conversion in convert_all(content, spread, wanted):
-        if conversion.converted is None:
-            reasons.append(f"{conversion.path}: {conversion.reason}")
-        else:
-            seen.append(conversion.converted.pixels)
-    if not seen:
-        raise UserError(
-            f"--data {source}: none of the {len(spread)} files that were looked at is a usable image. "
-            f"The first is {reasons[0]}. Put images there, or name another folder."
-        )
-    chosen = content.labels if not content.attributes else None
-    names = [str(one) for one in only] or list(content.classes)
-    if chosen is not None and only:
-        chosen = renumber(chosen, class_numbers(found.name, content.classes, only))
-    counts = {} if chosen is None else {
-        name: int((chosen[numbers] == place).sum()) for place, name in enumerate(names)
-    }
-    return Look(
-        count=len(numbers) - round(len(reasons) / len(spread) * len(numbers)),
-        looked_at=len(seen),
-        usual=Counter(pixels.shape[1:] for pixels in seen).most_common(1)[0][0],
-        channels=3 if any(_coloured(pixels) for pixels in seen) else 1,
-        classes=counts,
-        alike=len(seen) > 1 and all(np.array_equal(pixels, seen[0]) for pixels in seen[1:]),
-    )
-
-
-def _coloured(pixels: np.ndarray) -> bool:
-    """Whether an image ``[channels, height, width]`` has colours: grey photographs are often saved with three channels.
-
-    A few grey levels apart are JPEG's doing.
-    """
-    return len(pixels) == 3 and int((pixels.max(0) - pixels.min(0)).max()) > GREY
-
-
 def contact_sheet(dataset: Dataset, rows: int = 8, columns: int = 8, seed: int = 0) -> Image.Image:
     """A picture of random images of the data set, in a grid. If there are too few, the rest of the grid is black."""
     channels, height, width = dataset.shape
@@ -540,69 +428,3 @@ def contact_sheet(dataset: Dataset, rows: int = 8, columns: int = 8, seed: int =
     grid = sheet.reshape(rows, columns, channels, height, width).permute(0, 3, 1, 4, 2)
     pixels = grid.reshape(rows * height, columns * width, channels).numpy()
     return Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
-
-
-def _wanted(
-    size: int | tuple[int, int] | None, channels: int | None, only: Sequence[str | int], limit: int | None
-) -> Wanted:
-    """What is asked for, checked before any file is opened."""
-    height, width = (size, size) if isinstance(size, int) else size or (None, None)
-    if size is not None and not (isinstance(height, int) and isinstance(width, int) and min(height, width) >= 1):
-        raise UserError(f"data.size={size}: give the side in pixels, e.g. 64, or height and width, e.g. 48,64.")
-    if channels not in (None, 1, 3):
-        raise UserError(f"data.channels={channels}: give 1 (grey) or 3 (red, green, blue).")
-    if limit is not None and limit < 1:
-        raise UserError(f"data.limit={limit}: give a number of images, 1 or more.")
-    if isinstance(only, str):
-        raise UserError(f"data.only={only!r}: give a list of classes, e.g. ['{only}'].")
-    return Wanted(None if height is None or width is None else (height, width), channels, tuple(only), limit)
-
-
-def _check_split(split: str) -> None:
-    if split not in SPLITS:
-        raise UserError(f"There is no split called '{split}'. {suggest(split, SPLITS)}")
-
-
-def _find(source: str, split: str, size: tuple[int, int] | None, cache: Path | None) -> Found:
-    _check_split(split)
-    place, name, reader = _resolve(source, cache)
-    splits = reader.splits(place)
-    if split not in splits:
-        raise UserError(
-            f"--data {source} has no {split} images, only {', '.join(splits)}. Add them as this kind of source needs "
-            f"them ({reader.what}), or use another split."
-        )
-    found = reader.find(place, split, size)
-    return found if name is None else dataclasses.replace(found, name=name)
-
-
-def _resolve(source: str, cache: Path | None) -> tuple[str, str | None, Reader]:
-    """The source as its reader takes it (a named one as its folder), its own name if it has one, and the reader."""
-    name = source if source in NAMED else None
-    place = locate(name, cache) if name else source if ":" in source else str(Path(source).expanduser())
-    kinds = {kind: readers.find(kind) for kind in readers.names()}
-    taking = [kind for kind, reader in kinds.items() if not reader.loose and reader.accepts(place)]
-    if len(taking) > 1:
-        raise UserError(
-            f"--data {source}: this folder holds {' and '.join(taking)} files, so it is unclear which are meant. Give "
-            "one file."
-        )
-    taking = taking or [kind for kind, reader in kinds.items() if reader.loose and reader.accepts(place)]
-    if not taking:
-        raise _unknown(source, place, list(kinds.values()))
-    return place, name, kinds[taking[0]]
-
-
-def _unknown(source: str, place: str, kinds: Sequence[Reader]) -> UserError:
-    path = Path(place)
-    if path.is_file() and path.suffix.lower() in _ARCHIVES:
-        return UserError(
-            f"--data {source} is an archive. Unpack it and give the folder, e.g. --data {path.with_suffix('')}"
-        )
-    if path.exists():
-        return UserError(
-            f"--data {source}: frugan cannot read this kind of file. It reads: "
-            f"{'; '.join(kind.what for kind in kinds)}."
-        )
-    named = [*NAMED, *(entry[0] for kind in kinds for entry in kind.built_in)]
-    return UserError(f"--data {source}: there is no file, folder or named source like this. {suggest(source, named)}")

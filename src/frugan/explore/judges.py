@@ -9,14 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from frugan import data, views
+from frugan import build, views
 from frugan.artefact import Generator
+from frugan.batch import ImageShape
 from frugan.classifying import likeliest
 from frugan.data import Dataset
 from frugan.engine.run import RunFolder
 from frugan.evaluation.opening.reals import describe_data
 from frugan.explore.samples import Samples
-from frugan.recipe import from_run
+from frugan.recipe import Data, from_run
 from frugan.registry import UserError, suggest
 from frugan.views import View
 
@@ -93,17 +94,14 @@ def open_view(
 
 
 def _data_of(generator: Generator, run: Path, source: str | None) -> Dataset:
-    channels, height, width = generator.config["image"]
-    if source is not None:
-        return data.open_dataset(source, size=(height, width), channels=channels, allow_unusable=True)
-    about = generator.config["data"]
+    """The images that a judge learns from: never those that the run held out."""
+    shape, about = ImageShape(*generator.config["image"]), generator.config["data"]
     if RunFolder(run).exists():
-        wanted = from_run(RunFolder(run)).data
+        wanted = build.beside(from_run(RunFolder(run)).data, source, shape)
     elif "source" in about:
-        wanted = describe_data(about)
+        wanted = build.beside(describe_data(about), source, shape)
+    elif source is not None:
+        wanted = Data(source, (shape.height, shape.width), shape.channels)
     else:
         raise UserError(f"{run} does not say where its data {about['title']} are. Give them: --data SOURCE.")
-    return data.open_dataset(
-        wanted.source, split=wanted.split, size=(height, width), channels=channels, only=wanted.only,
-        attributes=wanted.attributes, allow_unusable=True,
-    )
+    return build.open_data(wanted, allow_unusable=True)

@@ -106,5 +106,5 @@ def write_samples(chosen: Samples, path: Path, **arrays: Any) -> None:
     if chosen.labels is not None:
         arrays["labels"] = chosen.labels.numpy()
     arrays |= {"latents": chosen.latents.numpy(), "images": chosen.images()}
-    with files.whole(path) as beside:
-        np.savez_compressed(beside, allow_pickle=False, **arrays)
+    with files.whole(path) as beside, beside.open("wb") as file:  # numpy would add its ending to FILE.NPZ
+        np.savez_compressed(file, allow_pickle=False, **arrays)

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from frugan import owncode
+from frugan import files, owncode
 from frugan.exporting._checking import Checked as Checked
 from frugan.exporting._checking import check_file as check_file
 from frugan.exporting._parcel import EXAMPLES as EXAMPLES
@@ -95,8 +95,8 @@ class Exported:
         }
 
     def __str__(self) -> str:
-        files = [f"{file}: {size:,} bytes" for file, size in self.files.items()]
-        return "\n".join([*self.written.notes, f"parity: {self.written.parity}", *files])
+        sizes = [f"{file}: {size:,} bytes" for file, size in self.files.items()]
+        return "\n".join([*self.written.notes, f"parity: {self.written.parity}", *sizes])
 
 
 def find(name: str) -> Target:
@@ -150,19 +150,29 @@ def export(
         **options: those of the target, e.g. ``bytes=True``.
 
     Raises UserError if there is nothing to export, if an option is wrong, if something is at `out` already, if a layer
-    has no form in the target, or if what was written computes something else. Nothing is left at `out` then.
+    has no form in the target, or if what was written computes something else; OSError if `out` cannot be written.
+    Nothing is left at `out` then.
     """
     from frugan import artefact
-    from frugan.exporting import _folder
 
     owncode.load_of(run, code, trust_code=trust_code)
     target = find(to)
     check_options(f"The export target '{to}'", options, target.options())
     if place is not None and place not in PLACES:
         raise UserError(f"--for {place} is unknown. Accepted: {', '.join(PLACES)}.")
-    folder = _folder.free(Path(out), overwrite)
+    folder = _free(Path(out), overwrite)
     parcel = Parcel.of(artefact.open_shipped(run, role=role), place, truncation)
-    with _folder.whole(folder) as new:
+    with files.folder(folder) as new:
         written = target.write(parcel, new, **options)
-        files = [path.relative_to(new) for path in _folder.files(new)]
-    return Exported(folder, {folder / file: (folder / file).stat().st_size for file in files}, written)
+        made = [path.relative_to(new) for path in sorted(new.rglob("*")) if path.is_file()]
+    return Exported(folder, {folder / file: (folder / file).stat().st_size for file in made}, written)
+
+
+def _free(out: Path, overwrite: bool) -> Path:
+    """`out`, if an export may be written there. Raises UserError otherwise."""
+    out = out.expanduser()
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; an export is a folder. Give another --out.")
+    if out.exists() and any(out.iterdir()) and not overwrite:
+        raise UserError(f"{out} is not empty. Give another --out, or --overwrite.")
+    return out

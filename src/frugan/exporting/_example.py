@@ -27,17 +27,18 @@ def example_of(
     outputs = {}
     for one, array in zip(parcel.outputs, run([tensor.numpy() for tensor in inputs]), strict=True):
         shown = one.type == "float32" and one.range is not None
-        outputs[one.name] = _packed(to_bytes(torch.from_numpy(array), one.range or (0, 1)).numpy() if shown else array)
-    given = {one.name: _packed(tensor.numpy()) for one, tensor in zip(parcel.inputs, inputs, strict=True)}
+        outputs[one.name] = packed(to_bytes(torch.from_numpy(array), one.range or (0, 1)).numpy() if shown else array)
+    given = {one.name: packed(tensor.numpy()) for one, tensor in zip(parcel.inputs, inputs, strict=True)}
     return {"inputs": given, "outputs": outputs}
 
 
-def _packed(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+def packed(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """An array as JSON, see `example_of`."""
     plain = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<")))
     return {"type": str(array.dtype), "shape": list(array.shape), "base64": base64.b64encode(plain.tobytes()).decode()}
 
 
-def unpacked(packed: Mapping[str, Any]) -> np.ndarray[Any, Any]:
-    """The array that `_packed` made this of."""
-    plain = np.frombuffer(base64.b64decode(packed["base64"]), np.dtype(packed["type"]).newbyteorder("<"))
-    return plain.reshape(packed["shape"]).astype(packed["type"])
+def unpacked(stored: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """The array that `packed` made this of."""
+    plain = np.frombuffer(base64.b64decode(stored["base64"]), np.dtype(stored["type"]).newbyteorder("<"))
+    return plain.reshape(stored["shape"]).astype(stored["type"])

@@ -180,6 +180,10 @@ class Parcel:
         """The first `count` inputs, always the same: latents of seed 0, smooth pictures, every class in turn."""
         return [_draw(one, self.artefact, count) for one in self.inputs]
 
+    def free_axes(self) -> dict[str, dict[int, Any]]:
+        """Which axes of what `prepared` takes are free, as torch's exporters want to be told: each input's batch."""
+        return {name: {0: torch.export.Dim("batch")} for name, _ in zip(("first", "second"), self.inputs, strict=False)}
+
     @torch.no_grad()
     def expected(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """What the artefact's own network makes of these inputs, one tensor for each of `outputs`."""

@@ -6,10 +6,7 @@ FID of the float32 file and of the smaller one, with the same latents, seed by s
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from torch import Tensor, nn
 
 from frugan.artefact import Generator
 from frugan.exporting._parcel import Parcel
+from frugan.exporting._quiet import quiet
 from frugan.registry import UserError
 
 CALIBRATION = 256
@@ -48,7 +46,7 @@ def to_int8(model: Any, parcel: Parcel) -> Any:
         def get_next(self) -> Any:
             return next(self.rows, None)
 
-    with tempfile.TemporaryDirectory() as name, _quiet():
+    with tempfile.TemporaryDirectory() as name, quiet():
         file = Path(name) / "int8.onnx"
         quantize_static(
             model, file, Reader(), quant_format=QuantFormat.QDQ, per_channel=True, op_types_to_quantize=list(QUANTISED),
@@ -65,7 +63,7 @@ def to_fp16(model: Any, parcel: Parcel) -> Any:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     _check_range(parcel)
-    with _quiet():
+    with quiet():
         return convert_float_to_float16(model, keep_io_types=True)
 
 
@@ -151,18 +149,3 @@ def _rows(parcel: Parcel, count: int) -> Iterator[Mapping[str, np.ndarray[Any, A
     rows = [one[64:] for one in parcel.examples(64 + count)]
     for parts in zip(*(one.split(16) for one in rows), strict=True):
         yield {one.name: part.numpy() for one, part in zip(parcel.inputs, parts, strict=True)}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Inside, the tools of onnxruntime advise nobody."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-

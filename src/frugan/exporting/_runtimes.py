@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,8 @@ def in_runtime(
     check_runtime(runtime)
     if threads is not None and threads < 1:
         raise UserError(f"--threads {threads}: give how many threads the runtime has, 1 or more.")
-    with tempfile.TemporaryDirectory() as place, _threads(threads or torch.get_num_threads()) as count:
+    count = threads or torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as place, costs.threads(count):
         files, arms = {}, {}
         for number, (name, network) in enumerate(networks.items()):
             folder = Path(place) / str(number)
@@ -139,14 +139,3 @@ def _peak(file: Path, threads: int, batch: int) -> int:
     if done.returncode:
         raise UserError(f"The memory of {file.name} cannot be measured: {done.stderr.strip().splitlines()[-1]}")
     return int(json.loads(done.stdout))
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[int]:
-    """Inside, torch has so many threads, and so has what is opened in a runtime."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield count
-    finally:
-        torch.set_num_threads(before)

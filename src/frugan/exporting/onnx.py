@@ -7,14 +7,11 @@ one input with the output that it must give, and how the network was made. A che
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import statistics
 import tempfile
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ import torch
 from frugan.artefact import _onnx
 from frugan.exporting import Parcel, Parity, Target, Written, _precision, needed
 from frugan.exporting._example import example_of
+from frugan.exporting._quiet import quiet
 from frugan.fusing import REWRITES
 from frugan.registry import UserError, suggest
 
@@ -129,13 +127,11 @@ def model_of(parcel: Parcel, rewrites: Sequence[str] = ()) -> Any:
             raise UserError(f"The layer '{name}' is in training mode; it would be exported as it trains.")
     inputs = tuple(parcel.examples(3))
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(
                 network, inputs, dynamo=True, external_data=False, opset_version=OPSET, verbose=False,
                 input_names=[one.name for one in parcel.inputs], output_names=[one.name for one in parcel.outputs],
-                dynamic_shapes={
-                    name: {0: torch.export.Dim("batch")} for name, _ in zip(("first", "second"), inputs, strict=False)
-                },
+                dynamic_shapes=parcel.free_axes(),
             )  # fmt: skip
     except Exception as error:  # the exporter has a kind of error for each of its steps
         raise UserError(f"This network has no form in ONNX: {_reason(error)}") from error
@@ -203,20 +199,6 @@ def _strip(model: Any) -> None:
         for one in (function, *function.node):
             one.doc_string = ""
             del one.metadata_props[:]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Inside, torch's exporter prints nothing of what it passes over."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
 
 
 def _reason(error: BaseException) -> str:

@@ -8,12 +8,12 @@ extra file ``frugan.json``.
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 
 import torch
 
 from frugan.exporting import Parcel, Target, Written
+from frugan.exporting._quiet import quiet
 from frugan.registry import UserError
 
 FILE = "model.pt2"
@@ -29,11 +29,9 @@ def write(parcel: Parcel, folder: Path, *, bytes: bool = False) -> Written:
     """
     parcel = parcel.in_bytes() if bytes else parcel
     inputs = tuple(parcel.examples(3))
-    free = {name: {0: torch.export.Dim("batch")} for name, _ in zip(("first", "second"), inputs, strict=False)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
-            program = torch.export.export(parcel.prepared(), inputs, dynamic_shapes=free)
+            program = torch.export.export(parcel.prepared(), inputs, dynamic_shapes=parcel.free_axes())
         except Exception as error:  # it has a kind of error for each of its steps
             reason = (str(error).strip().splitlines() or [""])[0]
             raise UserError(f"torch cannot export this network: {type(error).__name__}: {reason}") from error

@@ -6,17 +6,16 @@ labels and truncation for the first, a dropped picture or the camera for the sec
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from frugan import costs, webpage
 from frugan.artefact import Generator, Translator
 from frugan.batch import to_bytes
 from frugan.exporting import Input, Parcel, Target, Written, onnx
+from frugan.exporting._example import packed
 from frugan.registry import UserError
 from frugan.seeds import generator
 from frugan.webpage import runtime
@@ -68,7 +67,7 @@ def described(parcel: Parcel, size: int) -> dict[str, Any]:
         "images": {"input": first.name} if first.name == "images" else None,
         "labels": _labels(condition[0]) if condition else None,
         "check": {
-            "input": _packed(inputs[0].numpy()), "expected": _packed(expected.numpy()),
+            "input": packed(inputs[0].numpy())["base64"], "expected": packed(expected.numpy())["base64"],
             "labels": inputs[1][0].reshape(-1).tolist() if condition else [],
         },
         "facts": _facts(parcel, size),
@@ -126,11 +125,6 @@ def _facts(parcel: Parcel, size: int) -> list[list[str]]:
         ["File", f"{size / 1e6:.2f} MB"], *values,
         *([["Terms of the data", config["data"]["terms"]]] if config["data"].get("terms") else []),
     ]  # fmt: skip
-
-
-def _packed(array: np.ndarray[Any, Any]) -> str:
-    little = array.astype(array.dtype.newbyteorder("<"))
-    return base64.b64encode(np.ascontiguousarray(little).tobytes()).decode()
 
 
 variant = Target("web", "a page that runs in the browser: a folder, or one file with single_file=true", write)

@@ -6,14 +6,11 @@ what would not fit. Within a form, a wider network is larger and slower, so the 
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from frugan import artefact, build, costs, exporting
 from frugan.fitting._budget import Budget
@@ -135,18 +132,7 @@ def size_of(network: Any, runtime: str, threads: int) -> Size:
         folder = Path(name)
         exporting.find("onnx").write(exporting.Parcel.of(network), folder)
         (file,) = folder.glob("*.onnx")
-        with _threads(threads):
+        with costs.threads(threads):
             timed = artefact.load(file) if runtime == "onnxruntime" else network
             (latency,) = costs.latency(timed.module, *network.inputs(), batches=(1,), seconds=SECONDS)
         return Size(file.stat().st_size, latency)
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Inside, torch has so many threads, and so has what is opened in onnxruntime."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import tempfile
@@ -180,16 +179,17 @@ class _State:
         """What is there, or a new one. Raises UserError if the folder holds something else."""
         plain = {key: str(value) for key, value in asdict(replace(asked, recipe=None)).items()
                  if key not in FREE and key != "recipe" and value is not None}  # fmt: skip
-        new = {"asked": plain, "recipe": to_dict(recipe), "content": training.contents(recipe)}
+        content = training.contents(recipe)
+        new = {"asked": plain, "recipe": to_dict(recipe), "content": content}
         path = folder.path / FILE
         if path.is_file():
             there = folder.read_json(path)
             before, keys = there["asked"], dict.fromkeys([*plain, *there["asked"]])
             then = from_dict(there["recipe"], where=str(path))
-            if there.get("content") == new["content"]:  # the same images, wherever they lie now
+            if there.get("content") == content:  # the same images, wherever they lie now
                 keys.pop("data", None)
-                then = then.with_sources({stream: recipe.data_of(stream).source for stream in new["content"]})
-                there = {**there, "recipe": new["recipe"]}
+                then = then.with_sources({stream: recipe.data_of(stream).source for stream in content})
+                there["recipe"] = new["recipe"]
             apart = [key for key in keys if plain.get(key) != before.get(key)]
             if then != recipe:
                 apart.append("recipe")

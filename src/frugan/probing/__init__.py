@@ -91,8 +91,8 @@ def probe(
 
     Args:
         run: a run folder; an artefact has no discriminator.
-        data: labelled images to probe with, a source as for ``--data``; those of the run if left out. Other data than
-            those of the run show whether what was learnt carries over.
+        data: labelled images to probe with, a source as for ``--data``; those of the run if left out, of which what
+            it held out judges and teaches nothing. Other data show whether what was learnt carries over.
         only: classes to probe with, by name or number; all if left out.
         attribute: of data with attributes, the one that is to be told.
         network: which of the run's networks that look at images; its discriminator if left out.
@@ -183,26 +183,28 @@ def _usual(judging: Judging) -> tuple[str, ...]:
 def _open(
     judging: Judging, source: str | None, only: Sequence[str | int], attribute: str | None
 ) -> tuple[Dataset, Dataset | None]:
-    """The labelled images to learn from, and those to judge by if the source has test images."""
-    from frugan import data
+    """The labelled images to learn from, and those to judge by: test images, or what the run held out, if any."""
+    from frugan import build
     from frugan.games import find
 
-    channels, height, width = judging.shape
     own = judging.recipe.data_of(find(judging.recipe.game.name).streams[0])
-    chosen, classes = (own.source, tuple(only) or own.only) if source is None else (source, tuple(only))
-    attributes = () if attribute is None else (attribute,)
+    wanted = build.beside(own, source, judging.shape)
+    wanted = dataclasses.replace(wanted, attributes=() if attribute is None else (attribute,))
+    # What is held out is a draw from the run's own classes: of other classes it would be another draw.
+    later = tuple(only) if wanted.holdout else ()
+    if only and not later:
+        wanted = dataclasses.replace(wanted, only=tuple(only))
 
-    def open_split(split: str) -> Dataset:
-        return _labelled(
-            data.open_dataset(
-                chosen, split=split, size=(height, width), channels=channels, only=classes, attributes=attributes,
-                allow_unusable=True,
-            ),
-            attribute,
-        )
+    def labelled(dataset: Dataset) -> Dataset:
+        if later and dataset.attributes:
+            raise UserError(
+                f"--only {','.join(map(str, later))}: the run held out images of {wanted.source}, and these are not "
+                "chosen by attribute once more. Leave --only out."
+            )
+        return _labelled(dataset.only(later) if later else dataset, attribute)
 
-    train = open_split("train")
-    return train, open_split("test") if data.has_split(chosen, "test") else None
+    held_out = build.open_held_out(wanted, allow_unusable=True)
+    return labelled(build.open_data(wanted, allow_unusable=True)), None if held_out is None else labelled(held_out)
 
 
 def _labelled(dataset: Dataset, attribute: str | None) -> Dataset:

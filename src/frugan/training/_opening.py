@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from frugan.countdown import Countdown
 from frugan.recipe import Recipe
 from frugan.registry import UserError
 
@@ -52,14 +52,18 @@ def _with_classes(recipe: Recipe, sets: Mapping[str, Dataset]) -> Recipe:
     return replace(recipe, data=replace(recipe.data, classes=sets[first].conditions), streams=streams)
 
 
-def tell_packing(source: str, every: float = 5.0) -> Callable[[int, int], None]:
-    """A function of (images packed, all images) that prints a line every few seconds while a source is packed."""
-    last = time.monotonic()
+def tell_packing(source: str) -> Callable[[int, int], None]:
+    """A function of (images packed, all images) that prints how far it is and the time left, every few seconds."""
+    countdown: Countdown | None = None
 
     def tell(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= every:
-            last = time.monotonic()
-            print(f"Packing {source} (once): {done:,} of {total:,} images", file=sys.stderr, flush=True)
+        nonlocal countdown
+        if countdown is None or done == 0:  # a game may have several sources
+            countdown = Countdown(_print, f"Packing {source} (once)", total)
+        countdown.at(done)
 
     return tell
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -276,13 +276,13 @@ class _Watch:
         at = sum(shown.values())
         ready = len(self.jobs) - len(busy)
         parts = [f"{job.title} {shown[job]:,} of {job.images:,}" for job in running]
-        numbers = f"{ready} of {len(self.jobs)} runs done; {'; '.join(parts)}"
+        numbers = "; ".join([f"{ready} of {len(self.jobs)} runs done", *parts])
         if self.bar:
             self.bar.update(self.task, completed=at, numbers=terminal.plain(numbers))
             return
         speed = (at - self.start) / (now - self.began)
         left = f", about {(self.total - at) / speed / 60:.1f} min left" if speed > 0 else ""
-        self.say(f"{numbers} images{left}")
+        self.say(f"{numbers}{' images' * bool(parts)}{left}")
 
     def close(self) -> None:
         if self.bar:

@@ -1,0 +1,87 @@
+"""A look at a source: what kind of images it has, from some of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from frugan.data._sources import find, wanted_of
+from frugan.data.pack import class_numbers, convert_all, open_content, renumber
+from frugan.registry import UserError
+
+GREY = 16
+"""How far the channels of a grey image may be apart, of 255, if it was saved in colour: JPEG moves them a little."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What kind of images a source has, as `look` finds out from some of them.
+
+    Args:
+        count: how many images there are, less the share of those that cannot be used.
+        looked_at: how many of them were read.
+        usual: the most frequent (height, width).
+        channels: 3 if one of them has colours, else 1.
+        classes: how many images each class has, by name; empty where there are none.
+        alike: whether all are the same image.
+    """
+
+    count: int
+    looked_at: int
+    usual: tuple[int, int]
+    channels: int
+    classes: Mapping[str, int]
+    alike: bool
+
+
+def look(
+    source: str, *, split: str = "train", only: Sequence[str | int] = (), limit: int | None = None, most: int = 60,
+    cache: Path | None = None,
+) -> Look:
+    """What kind of images a source has, from at most `most` of them; nothing is packed.
+
+    Raises:
+        UserError: there is no such source, split or class, or none of the images looked at can be used.
+    """
+    wanted = wanted_of(None, None, only, limit)
+    found = find(source, split, None, cache)
+    content, numbers = open_content(found, wanted)
+    spread = [numbers[place * len(numbers) // most] for place in range(most)] if len(numbers) > most else numbers
+    seen, reasons = [], []
+    for conversion in convert_all(content, spread, wanted):
+        if conversion.converted is None:
+            reasons.append(f"{conversion.path}: {conversion.reason}")
+        else:
+            seen.append(conversion.converted.pixels)
+    if not seen:
+        raise UserError(
+            f"--data {source}: none of the {len(spread)} files that were looked at is a usable image. "
+            f"The first is {reasons[0]}. Put images there, or name another folder."
+        )
+    chosen = content.labels if not content.attributes else None
+    names = [str(one) for one in only] or list(content.classes)
+    if chosen is not None and only:
+        chosen = renumber(chosen, class_numbers(found.name, content.classes, only))
+    counts = {} if chosen is None else {
+        name: int((chosen[numbers] == place).sum()) for place, name in enumerate(names)
+    }
+    return Look(
+        count=len(numbers) - round(len(reasons) / len(spread) * len(numbers)),
+        looked_at=len(seen),
+        usual=Counter(pixels.shape[1:] for pixels in seen).most_common(1)[0][0],
+        channels=3 if any(_coloured(pixels) for pixels in seen) else 1,
+        classes=counts,
+        alike=len(seen) > 1 and all(np.array_equal(pixels, seen[0]) for pixels in seen[1:]),
+    )
+
+
+def _coloured(pixels: np.ndarray) -> bool:
+    """Whether an image ``[channels, height, width]`` has colours: grey photographs are often saved with three channels.
+
+    A few grey levels apart are JPEG's doing.
+    """
+    return len(pixels) == 3 and int((pixels.max(0) - pixels.min(0)).max()) > GREY

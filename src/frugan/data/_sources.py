@@ -1,0 +1,89 @@
+"""A source as typed becomes what is read: its reader, its folder, its split, and what is asked of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from frugan.data import readers
+from frugan.data._named import NAMED, locate
+from frugan.data.pack import Wanted
+from frugan.data.readers import SPLITS, Found, Reader
+from frugan.registry import UserError, suggest
+
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+
+
+def wanted_of(
+    size: int | tuple[int, int] | None, channels: int | None, only: Sequence[str | int], limit: int | None
+) -> Wanted:
+    """What is asked for, checked before any file is opened."""
+    height, width = (size, size) if isinstance(size, int) else size or (None, None)
+    if size is not None and not (isinstance(height, int) and isinstance(width, int) and min(height, width) >= 1):
+        raise UserError(f"data.size={size}: give the side in pixels, e.g. 64, or height and width, e.g. 48,64.")
+    if channels not in (None, 1, 3):
+        raise UserError(f"data.channels={channels}: give 1 (grey) or 3 (red, green, blue).")
+    if limit is not None and limit < 1:
+        raise UserError(f"data.limit={limit}: give a number of images, 1 or more.")
+    if isinstance(only, str):
+        raise UserError(f"data.only={only!r}: give a list of classes, e.g. ['{only}'].")
+    return Wanted(None if height is None or width is None else (height, width), channels, tuple(only), limit)
+
+
+def find(source: str, split: str, size: tuple[int, int] | None, cache: Path | None) -> Found:
+    """One split of a source, found by its reader. Raises UserError if there is no such source or split."""
+    _check_split(split)
+    place, name, reader = _resolve(source, cache)
+    splits = reader.splits(place)
+    if split not in splits:
+        raise UserError(
+            f"--data {source} has no {split} images, only {', '.join(splits)}. Add them as this kind of source needs "
+            f"them ({reader.what}), or use another split."
+        )
+    found = reader.find(place, split, size)
+    return found if name is None else dataclasses.replace(found, name=name)
+
+
+def has_split(source: str, split: str) -> bool:
+    """Whether the source has images of that split (``test``: held out). Raises UserError if there is no such source."""
+    _check_split(split)
+    place, _, reader = _resolve(source, None)
+    return split in reader.splits(place)
+
+
+def _check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise UserError(f"There is no split called '{split}'. {suggest(split, SPLITS)}")
+
+
+def _resolve(source: str, cache: Path | None) -> tuple[str, str | None, Reader]:
+    """The source as its reader takes it (a named one as its folder), its own name if it has one, and the reader."""
+    name = source if source in NAMED else None
+    place = locate(name, cache) if name else source if ":" in source else str(Path(source).expanduser())
+    kinds = {kind: readers.find(kind) for kind in readers.names()}
+    taking = [kind for kind, reader in kinds.items() if not reader.loose and reader.accepts(place)]
+    if len(taking) > 1:
+        raise UserError(
+            f"--data {source}: this folder holds {' and '.join(taking)} files, so it is unclear which are meant. Give "
+            "one file."
+        )
+    taking = taking or [kind for kind, reader in kinds.items() if reader.loose and reader.accepts(place)]
+    if not taking:
+        raise _unknown(source, place, list(kinds.values()))
+    return place, name, kinds[taking[0]]
+
+
+def _unknown(source: str, place: str, kinds: Sequence[Reader]) -> UserError:
+    path = Path(place)
+    if path.is_file() and path.suffix.lower() in _ARCHIVES:
+        return UserError(
+            f"--data {source} is an archive. Unpack it and give the folder, e.g. --data {path.with_suffix('')}"
+        )
+    if path.exists():
+        return UserError(
+            f"--data {source}: frugan cannot read this kind of file. It reads: "
+            f"{'; '.join(kind.what for kind in kinds)}."
+        )
+    named = [*NAMED, *(entry[0] for kind in kinds for entry in kind.built_in)]
+    return UserError(f"--data {source}: there is no file, folder or named source like this. {suggest(source, named)}")
