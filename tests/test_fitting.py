@@ -13,7 +13,7 @@ from frugan import evaluation, reporting
 from frugan.comparison.running import jobs
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
-from frugan.fitting import Fit, _candidates, _halving, _screening, fit
+from frugan.fitting import Fit, _candidates, _halving, _screening, _searching, fit
 from frugan.fitting._budget import Budget, spelt
 from frugan.fitting._screening import Screen
 from frugan.recipe import from_run
@@ -324,3 +324,8 @@ def test_of_few_images_some_are_held_out_and_kid_decides_before_anything_is_trai
     quick.setattr(_screening, "size_of", stop)
     with pytest.raises(UserError, match=r"needs at least 1,?000 images.*the option is --metric"):
         fit("mnist", out=tmp_path / "other", metric="fid", **asked)
+
+
+@pytest.mark.parametrize(("minutes", "most"), [(None, 10), (0.5, 3), (3, 3), (7.9, 7), (30, 10)])
+def test_with_few_minutes_few_candidates_are_trained(minutes, most):
+    assert _searching._most(minutes) == most

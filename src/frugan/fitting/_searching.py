@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 FILE = "fit.json"
 DEFAULT = "small"
 """What is varied if no recipe is named."""
+CANDIDATES, FEWEST = 10, 3
+"""How many candidates are trained unless the user says so; and how many at least where there is less than a minute for
+each: beginning a run takes seconds.
+"""
 MINUTES, RUNS = 100.0, 5.0
 """How long a search takes if nothing is said of it; and how many whole runs its stages are together, at most."""
 USUAL, OF_FEW = "fid", "kid"
@@ -113,7 +117,7 @@ def _check(asked: FitArguments) -> None:
     check_options(f"The export target '{typed[0].name}'", typed[0].options, exporting.find(typed[0].name).options())
     exporting.needed("onnx", "onnxscript", "onnxruntime")
     for option, number in (("candidates", asked.candidates), ("jobs", asked.jobs)):
-        if number < 1:
+        if number is not None and number < 1:
             raise UserError(f"--{option} {number}: give a whole number of 1 or more.")
     if asked.minutes is not None and not asked.minutes > 0:
         raise UserError(f"--minutes {asked.minutes}: give a number above 0.")
@@ -156,7 +160,7 @@ def _chosen(
     if not candidates:
         raise UserError(f"No family can build the network of '{recipe.name}'. Name one that does: --families standard.")
     say(f"{len(candidates)} candidates. Those that may fit are exported and timed untrained.")
-    chosen = screen.inside(candidates, asked.candidates)
+    chosen = screen.inside(candidates, asked.candidates or _most(asked.minutes))
     state.data["candidates"] = {
         one.name: {"form": one.form, "parameters": one.parameters, "macs": one.macs, "trained": one in chosen}
         for one in candidates
@@ -164,6 +168,11 @@ def _chosen(
     state.keep(began)
     say(f"Inside {screen.budget}, and trained: {', '.join(one.name for one in chosen)}.")
     return chosen
+
+
+def _most(minutes: float | None) -> int:
+    """How many candidates are trained at most if the user does not say."""
+    return CANDIDATES if minutes is None else min(CANDIDATES, max(FEWEST, int(minutes)))
 
 
 @dataclass

@@ -44,8 +44,9 @@ class FitArguments:
     depths: Names | None = None
     """How deep to make it: OPTION=VALUE/VALUE..., an option of the architecture, e.g. blocks=2/4/6. If left out: as in
     the recipe."""
-    candidates: int = 10
-    """How many networks are trained at most. The others are only built and measured."""
+    candidates: int | None = None
+    """How many networks are trained at most; the others are only built and measured. If left out: 10, but with few
+    --minutes one for each, and 3 at least."""
     metric: Name | None = None
     """The metric that decides, measured against held-out images if the data have enough. If left out: fid, or kid if
     there are too few images for fid."""
