@@ -86,6 +86,8 @@ def data_check(
     report = data.check(source, split=split, size=size, channels=channels)
     for skipped in report.skipped:
         print(f"{skipped.path}: {skipped.reason}")
+    for note in report.notes:
+        print(f"note: {note}")
     print(f"{report.usable:,} usable, {len(report.skipped):,} not.")
 
 
@@ -110,6 +112,8 @@ def data_pack(
         source, split=split, size=size, channels=channels, allow_unusable=allow_unusable,
         progress=training.tell_packing(source),
     )
+    for note in opened.notes:
+        print(f"note: {note}")
     print(f"Packed: {opened.title}, {len(opened.skipped)} images set aside.")
 
 

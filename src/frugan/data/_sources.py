@@ -12,7 +12,7 @@ from frugan.data.pack import Wanted
 from frugan.data.readers import SPLITS, Found, Reader
 from frugan.registry import UserError, suggest
 
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+_ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 
 
 def wanted_of(
@@ -78,7 +78,8 @@ def _unknown(source: str, place: str, kinds: Sequence[Reader]) -> UserError:
     path = Path(place)
     if path.is_file() and path.suffix.lower() in _ARCHIVES:
         return UserError(
-            f"--data {source} is an archive. Unpack it and give the folder, e.g. --data {path.with_suffix('')}"
+            f"--data {source} is an archive, and only .zip archives are read as they are. Unpack it and give the "
+            f"folder, e.g. --data {path.with_suffix('')}"
         )
     if path.exists():
         return UserError(

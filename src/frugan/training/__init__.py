@@ -231,16 +231,18 @@ def _play(
     """Open the data, build, and play."""
     from frugan import build
 
-    assembly = _holding.resolve(assembly, folder, _sayer(asked.quiet))
+    say = _sayer(asked.quiet)
+    assembly = _holding.resolve(assembly, folder, say)
     _resuming.check(assembly.recipe, folder)
     assembly, sets = open_data(assembly, asked.allow_unusable, asked.quiet)
     recipe = assembly.recipe
     for stream, dataset in sets.items():
-        if dataset.skipped and not asked.quiet:
-            print(
-                f"frugan: {dataset.title}: {len(dataset.skipped):,} of {len(dataset.skipped) + len(dataset):,} images "
-                f"cannot be used and are set aside; frugan data check {recipe.data_of(stream).source} lists them.",
-                file=sys.stderr,
+        for note in dataset.notes:
+            say(f"{dataset.title}: {note}.")
+        if dataset.skipped:
+            say(
+                f"{dataset.title}: {len(dataset.skipped):,} of {len(dataset.skipped) + len(dataset):,} images "
+                f"cannot be used and are set aside; frugan data check {recipe.data_of(stream).source} lists them."
             )
     parts = build.parts(assembly, sets, processes, _resuming.resolved_kernels(recipe, folder, assembly.device))
     with _disk(folder, parts):

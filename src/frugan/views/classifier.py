@@ -119,6 +119,8 @@ def train(
                 f"{images_shown(len(shown), budget):,} images will be better: about {duration(needed(budget))}."
             )
             (net, right), images = learn(budget), images_shown(len(shown), budget)
+    if not attributes:
+        _tell_chance(float(right.mean()), labels[held_back], names, announce)
     height, width = input_size(dataset.shape)
     resized = (height, width) != (dataset.shape.height, dataset.shape.width)
     return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}, {
@@ -137,6 +139,18 @@ def train(
         "accuracy_on": f"{len(held_back)} images held back from training",
         "resizing": f"area to {height}x{width}" if resized else "none",
     }
+
+
+def _tell_chance(right: float, labels: Tensor, names: list[str], announce: Callable[[str], None]) -> None:
+    """Say so if a net is no better than one that always says the same."""
+    counts = labels.bincount(minlength=len(names)) / max(1, len(labels))
+    usual = float(counts.max())
+    if len(labels) and right <= usual + 2 * (usual * (1 - usual) / len(labels)) ** 0.5:
+        announce(
+            f"It is right on {right:.1%} of images held back; always saying '{names[int(counts.argmax())]}' is right "
+            f"on {usual:.1%}. So it sees no difference between these classes, and its values mean little. If the folders "
+            "are no classes: --data flat:FOLDER. Or take another --view."
+        )
 
 
 def suits(dataset: Dataset) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from frugan.data.readers import SPLIT_NAMES
 
-_LEFT_BY_SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx"}
+LEFT_BY_SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx"}
+"""Files and folders that nobody put there, in small letters."""
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
@@ -31,7 +32,7 @@ def _below(folder: Path, prefix: str, visited: set[tuple[int, int]]) -> Iterator
     """Relative path, size and time of every file below `folder`; links are followed, but no folder is visited twice."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower() in _LEFT_BY_SYSTEMS:
+            if entry.name.startswith(".") or entry.name.lower() in LEFT_BY_SYSTEMS:
                 continue
             try:
                 status = entry.stat()

@@ -3,8 +3,8 @@
 The list is `attributes.csv`, or `list_attr*.csv` or `*attr*.txt` as in CelebA, in the folder or in its `Anno/`. The
 user may also name the CSV itself. CelebA's form is a line with the count of images, a line with the attributes' names,
 then a line for each image: its file, and 1 or -1 for each attribute. A CSV has a header, the file in its first column,
-and 1, 0 or -1 in the others (-1 means 0). A file is given by its path below the folder, or by its name alone if no
-other file has this name.
+and 1, 0 or -1 in the others (-1 means 0); commas, semicolons or tabs stand between them. How a file is named, see
+`_matching`.
 
 Splits are, if present: `train/` and `test/` in the folder; else CelebA's `list_eval_partition.txt`, in which 0 is train
 and 2 is test (1, validation, is left out). A list in CelebA's form with at least `ENOUGH` lines is split as in the
@@ -15,8 +15,8 @@ Otherwise everything is train.
 from __future__ import annotations
 
 import csv
+import io
 import random
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ import numpy as np
 
 from frugan.data._convert import suffixes
 from frugan.data.readers import SPLITS, Content, Found, Item, Reader, stamp
+from frugan.data.readers._labels import delimiter
+from frugan.data.readers._matching import match
 from frugan.data.readers._walk import split_folders, walk
 from frugan.registry import UserError
 
@@ -124,7 +126,13 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
 
 def _content(place: _Place, images: list[str], split: str) -> Content:
     listed = _read(place.file)
-    lines = _lines(images, listed)
+    lines = match(images, listed.files)
+    if all(line is None for line in lines):
+        theirs = f"It names '{listed.files[0]}'" if listed.files else "It names nothing"
+        raise UserError(
+            f"{place.file} names none of the {len(images):,} images in {place.root}. {theirs}; one of the images is "
+            f"'{images[0]}'. Correct the names."
+        )
     lone = len(listed.files) - len([line for line in lines if line is not None])
     notes = [f"{lone:,} lines of {place.file.name} have no image in {place.root}"] if lone else []
     kept = [number for number, mine in enumerate(_of_split(place, images, lines, listed, split)) if mine]
@@ -139,17 +147,6 @@ def _content(place: _Place, images: list[str], split: str) -> Content:
             yield Item(images[image], reason if lines[image] is None else place.root / images[image])
 
     return Content(len(kept), read, labels, notes=tuple(notes), attributes=listed.attributes)
-
-
-def _lines(images: list[str], listed: _List) -> list[int | None]:
-    """The line of each image, by its path or by its bare name where no other image has it; None without one."""
-    line = {file: number for number, file in enumerate(listed.files)}
-    bare = [image.rpartition("/")[2] for image in images]
-    times = Counter(bare)
-    return [
-        line.get(image, line.get(name) if times[name] == 1 else None)
-        for image, name in zip(images, bare, strict=True)
-    ]
 
 
 def _of_split(
@@ -175,7 +172,9 @@ def _read(file: Path) -> _List:
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
             if file.suffix == ".csv":
-                rows = [row for row in csv.reader(text) if row]
+                table = text.read()
+                cells = csv.reader(io.StringIO(table), delimiter=delimiter(table), skipinitialspace=True)
+                rows = [[cell.strip() for cell in row] for row in cells if row]
                 names, first = (rows[0][1:] if rows else []), 2
                 rows = rows[1:]
             else:

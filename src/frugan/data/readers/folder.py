@@ -1,10 +1,10 @@
-"""A folder of image files: one folder of images per class, or all in one place.
+"""A folder of image files: one folder of images per class, or all in one place, or with a list of their labels.
 
-`train/` and `test/` inside (or other names in `SPLIT_NAMES`) are the splits; without them everything is train. Two or
-more folders with files are classes, named as the folders. Files in deeper folders belong to them. Names that are
-numbers are sorted as numbers. If there are images beside the class folders, the whole source is unlabelled, and a note
-says so. Every file counts as an image, so a file that is not an image is reported. Only hidden files and files of the
-system (Thumbs.db) are ignored.
+`train/` and `test/` inside (or other names in `SPLIT_NAMES`) are the splits; without them everything is train. What
+labels the images, see `_labels`. ``flat:FOLDER`` takes them without labels, and ``classes:FOLDER`` takes folders for
+classes, whatever they look like. Names that are numbers are sorted as numbers. A few images beside class folders are
+set aside; with more, the whole source is unlabelled. Notes say all of this. Every file counts as an image, so a file
+that is not an image is reported. Only hidden files and files of the system (Thumbs.db) are ignored.
 """
 
 from __future__ import annotations
@@ -12,56 +12,57 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from frugan.data._convert import suffixes
 from frugan.data.readers import SPLITS, Content, Found, Item, Reader
+from frugan.data.readers._labels import LISTS, read_labels
 from frugan.data.readers._walk import split_folders, walk
 from frugan.registry import UserError
 
+KINDS = ("flat", "classes")
+"""What may stand before a folder, with a colon between them."""
+
+
+def parted(source: str) -> tuple[str, Path]:
+    """The kind that was typed before a folder, "" if none, and the folder."""
+    kind, colon, rest = source.partition(":")
+    return (kind, Path(rest).expanduser()) if colon and kind in KINDS else ("", Path(source))
+
 
 def _splits(source: str) -> tuple[str, ...]:
-    inside = split_folders(Path(source))
+    inside = split_folders(parted(source)[1])
     return tuple(split for split in SPLITS if split in inside) if inside else ("train",)
 
 
 def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
-    folder = Path(source)
+    kind, folder = parted(source)
     root = split_folders(folder).get(split, folder)
     files = walk(root)
     if not files:
         raise UserError(f"--data {source}: there are no files in {root}. Put images there, or name another folder.")
+    names = [name for name, _, _ in files]
     identity = {"folder": str(root.absolute()), "files": files}
-    return Found(f"folder {folder.absolute().name}", identity, lambda: _content(root, [name for name, _, _ in files]))
+    if kind or any(name in LISTS for name in names) or all(name[:5].isdecimal() for name in names):
+        identity |= {"labels": kind or "by lists and parts"}  # how packs of earlier versions did not read them
+    return Found(f"folder {folder.absolute().name}", identity, lambda: _content(source, kind, root, names))
 
 
-def _content(root: Path, files: list[str]) -> Content:
-    labels, classes, notes = _labels(files)
+def _content(source: str, kind: str, root: Path, names: list[str]) -> Content:
+    try:
+        told = read_labels(names, lambda name: (root / name).read_bytes(), kind)
+    except UserError as error:
+        raise UserError(f"--data {source}: {error}") from None
 
     def read(numbers: Sequence[int]) -> Iterator[Item]:
-        return (Item(files[number], root / files[number]) for number in numbers)
+        for name in (told.files[number] for number in numbers):
+            yield Item(name, told.reasons.get(name) or root / name)
 
-    return Content(len(files), read, labels, classes, notes)
-
-
-def _labels(files: list[str]) -> tuple[np.ndarray | None, tuple[str, ...], tuple[str, ...]]:
-    folders = {name.partition("/")[0] for name in files if "/" in name}
-    if len(folders) < 2:
-        return None, (), ()
-    beside = [name for name in files if "/" not in name]
-    if any(Path(name).suffix.lower() in suffixes() for name in beside):
-        return None, (), (f"unlabelled: images such as {beside[0]} lie beside the class folders, without a class",)
-    numbered = all(name.isdecimal() for name in folders)
-    classes = tuple(sorted(folders, key=lambda name: (int(name), name) if numbered else (0, name)))
-    place = {name: number for number, name in enumerate(classes)}
-    # What lies beside the class folders here is no image and will be set aside; its label is never used.
-    return np.array([place.get(name.partition("/")[0], 0) for name in files], np.int64), classes, ()
+    return Content(len(told.files), read, told.labels, told.classes, told.notes)
 
 
 variant = Reader(
-    what="a folder of images, in class subfolders or flat; train/ and test/ inside are splits",
-    typed="FOLDER",
-    accepts=lambda source: Path(source).is_dir(),
+    what="a folder of images, in class subfolders or flat, or with dataset.json, metadata.csv or labels.csv; train/ "
+    "and test/ inside are splits",
+    typed="FOLDER, flat:FOLDER or classes:FOLDER",
+    accepts=lambda source: parted(source)[1].is_dir(),
     splits=_splits,
     find=_find,
     loose=True,

@@ -1,0 +1,143 @@
+"""What labels image files: lists beside them, folders, and folders that only look like classes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frugan import data, training
+from frugan.data.readers._matching import match
+from frugan.registry import UserError
+from frugan.views import classifier
+
+
+def write(folder: Path, *names: str) -> Path:
+    """Image files; each has its number as its grey level."""
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(path)
+    return folder
+
+
+def labels_of(source: object) -> dict[int, str] | None:
+    """Each image's grey level, and the name of its class."""
+    opened = data.open_dataset(str(source))
+    if opened.labels is None:
+        return None
+    pairs = zip(opened.images, opened.labels, strict=True)
+    return {int(image[0, 0, 0]): opened.classes[label] for image, label in pairs}
+
+
+LISTS = {
+    "dataset.json": json.dumps({"labels": [["00000/a.png", 3], ["00001/b.png", 0], ["00001/c.png", 3]]}),
+    "metadata.csv": "file_name,label\n00000/a.png,3\n00001/b.png,0\n00001/c.png,3\n",
+    "metadata.jsonl": "\n".join(json.dumps({"file_name": name, "label": label}) for name, label in
+                                [("00000/a.png", 3), ("00001/b.png", 0), ("00001/c.png", 3)]),
+    "labels.csv": "\ufefffilename; class\n.\\\\00000\\\\A.PNG; 3\n/data/00001/b.png; 0\nc; 3\n".replace("\\\\", "\\"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_beside_the_images_gives_their_classes_and_folders_do_not(tmp_path, name):
+    folder = write(tmp_path / "set", "00000/a.png", "00001/b.png", "00001/c.png")
+    (folder / name).write_text(LISTS[name])
+    assert labels_of(folder) == {0: "3", 1: "0", 2: "3"}
+    assert data.open_dataset(str(folder)).notes == (f"{name} gives it 4 classes: 0, 1, 2, 3",)
+    assert labels_of(f"flat:{folder}") is None
+
+
+def test_an_archive_is_read_as_the_folder_in_it(tmp_path):
+    folder = write(tmp_path / "set", "00000/a.png", "00001/b.png", "00001/c.png")
+    (folder / "dataset.json").write_text(LISTS["dataset.json"])
+    shutil.make_archive(str(tmp_path / "flat"), "zip", folder)
+    shutil.make_archive(str(tmp_path / "inside"), "zip", tmp_path, "set")
+    for name in ("flat.zip", "inside.zip"):
+        assert labels_of(tmp_path / name) == {0: "3", 1: "0", 2: "3"}
+    split = write(tmp_path / "split", "train/x/a.png", "train/y/b.png", "test/x/c.png", "test/y/d.png")
+    shutil.make_archive(str(tmp_path / "split"), "zip", split)
+    assert labels_of(tmp_path / "split.zip") == {0: "x", 1: "y"}
+    assert len(data.open_dataset(str(tmp_path / "split.zip"), split="test")) == 2
+    (tmp_path / "broken.zip").write_bytes((tmp_path / "flat.zip").read_bytes()[:100])
+    with pytest.raises(UserError, match=r"broken\.zip: this is no whole zip archive"):
+        data.open_dataset(str(tmp_path / "broken.zip"))
+
+
+def test_parts_of_one_set_are_no_classes_unless_the_user_says_so(tmp_path):
+    parts = write(tmp_path / "parts", "00000/a.png", "00000/b.png", "00001/c.png", "00001/d.png", "00002/e.png")
+    assert labels_of(parts) is None
+    assert "If they are classes: --data classes:FOLDER" in data.open_dataset(str(parts)).notes[0]
+    assert set(labels_of(f"classes:{parts}").values()) == {"00000", "00001", "00002"}
+    uneven = write(tmp_path / "uneven", "00000/a.png", "00001/c.png", "00001/d.png", "00002/e.png")
+    assert set(labels_of(uneven).values()) == {"00000", "00001", "00002"}
+
+
+def test_a_stray_image_beside_class_folders_is_set_aside(tmp_path):
+    folder = write(tmp_path / "set", *(f"{'ab'[number % 2]}/{number}.png" for number in range(60)), "cover.png")
+    opened = data.open_dataset(str(folder))
+    assert opened.classes == ("a", "b")
+    assert [one.path for one in opened.skipped] == ["cover.png"]
+
+
+def test_a_list_of_other_images_shows_a_name_of_each_side(tmp_path):
+    folder = write(tmp_path / "set", "a.png", "b.png")
+    (folder / "metadata.csv").write_text("file_name,label\nx.png,1\ny.png,2\n")
+    with pytest.raises(UserError, match=r"csv names none .* It names 'x\.png'; one of the images is 'a\.png'"):
+        data.open_dataset(str(folder))
+    (folder / "metadata.csv").write_text("number,label\n1,1\n")
+    with pytest.raises(UserError, match=r"no column file_name or filename or file among number, label"):
+        data.open_dataset(str(folder))
+    (folder / "metadata.csv").write_text("file_name,text\na.png,a cat\n")
+    assert labels_of(folder) is None
+
+
+@pytest.mark.parametrize(("listed", "lines"), [
+    (["img/1.jpg", "img/2.jpg"], [0, 1]),
+    (["./img/1.JPG", "IMG\\2.jpg"], [0, 1]),
+    (["/home/me/set/img/1.jpg", "C:\\set\\img\\2.jpg"], [0, 1]),
+    (["2.jpg", "1.jpg"], [1, 0]),
+    (["1", "2"], [0, 1]),
+    (["other/1.jpg", "img/2.jpg"], [None, 1]),
+    (["1.jpg", "1.png"], [0, None]),
+])  # fmt: skip
+def test_names_in_a_list_are_found_as_people_write_them(listed, lines):
+    assert match(["img/1.jpg", "img/2.jpg"], listed) == lines
+
+
+def test_a_name_that_could_mean_two_images_means_none():
+    assert match(["a/1.jpg", "b/1.jpg"], ["1.jpg"]) == [None, None]
+    assert match(["a/1.jpg", "b/1.jpg"], ["1.jpg", "a/1.jpg"]) == [1, None]
+    assert match(["1.jpg"], ["x/1.jpg", "y/1.jpg"]) == [None]
+
+
+def test_training_says_what_was_taken_for_a_class(tmp_path, capsys):
+    folder = write(tmp_path / "set", *(f"{'ab'[number % 2]}/{number}.png" for number in range(8)))
+    keys = {"generator.hidden": [4], "discriminator.hidden": [4], "data.size": 8, "batch_size": 4}
+    training.train("vanilla", data=str(folder), changes=keys, images=4, out=tmp_path / "run")
+    assert "its 2 folders a, b are taken for classes. If they are none: --data flat:FOLDER" in capsys.readouterr().err
+
+
+def test_a_judge_at_chance_says_so():
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (300, 8, 8), dtype=np.uint8)
+    said: list[str] = []
+    for shade in (0, 3):
+        labels = rng.integers(0, 2, 300)
+        images = np.minimum(noise // (1 + shade), 255) + (labels * 40 * shade).astype(np.uint8)[:, None, None]
+        dataset = data_of(images.astype(np.uint8), labels)
+        said.clear()
+        classifier.train(dataset, ["cat", "dog"], seed=0, device="cpu", announce=said.append)
+        assert any("no difference between these classes" in line for line in said) == (shade == 0)
+
+
+def data_of(images: np.ndarray, labels: np.ndarray) -> data.Dataset:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(f"{folder}/a.npz", images=images, labels=labels)
+        return data.open_dataset(f"{folder}/a.npz")
