@@ -128,14 +128,14 @@ def test_a_net_that_could_be_better_is_followed_by_one_that_is_shown_more(
 
 
 def test_its_training_is_bounded_in_time_and_says_how_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine on which the whole budget would take 350 s shows a quarter of the images; lines say how far it is."""
-    monkeypatch.setattr("frugan.classifying.seconds_needed", lambda *_, **__: 350.0)
+    """A machine on which the whole budget would take 200 s shows a quarter of the images; lines say how far it is."""
+    monkeypatch.setattr("frugan.classifying.seconds_needed", lambda *_, **__: 200.0)
     monkeypatch.setattr("frugan.views.classifier.BUDGETS", (1280 * 4,))
     monkeypatch.setattr("frugan.countdown.EVERY", 0.0)
     lines: list[str] = []
     _, description = train(shapes(), ["a", "b", "c"], seed=0, device="cpu", announce=lines.append)
     assert description["images_seen"] == 1280
-    assert lines[0].startswith("Training the classifier that judges shapes: about 2 min (once for all runs")
+    assert lines[0].startswith("Training the classifier that judges shapes: about 60 s (once for all runs")
     assert [line.partition(" images")[0] for line in lines[1:]] == [
         f"Training the classifier: {128 * step:,} of 1,280" for step in range(1, 10)
     ]

@@ -148,8 +148,8 @@ def _tell_chance(right: float, labels: Tensor, names: list[str], announce: Calla
     if len(labels) and right <= usual + 2 * (usual * (1 - usual) / len(labels)) ** 0.5:
         announce(
             f"It is right on {right:.1%} of images held back; always saying '{names[int(counts.argmax())]}' is right "
-            f"on {usual:.1%}. So it sees no difference between these classes, and its values mean little. If the folders "
-            "are no classes: --data flat:FOLDER. Or take another --view."
+            f"on {usual:.1%}. So it sees no difference between these classes, and its values mean little. If the "
+            "folders are no classes: --data flat:FOLDER. Or take another --view."
         )
 
 
