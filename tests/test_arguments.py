@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import json
 import pydoc
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 
+import numpy as np
 import pytest
 
 import frugan
+from frugan import training
 from frugan.arguments import Name, explanations, taking
+from frugan.recipe import to_dict
 from frugan.registry import UserError
 
 
@@ -81,3 +85,19 @@ def test_the_verbs_of_python_tell_their_arguments_and_know_slips(
     assert all(of.kind is of.KEYWORD_ONLY for name, of in parameters.items() if name != first)
     with pytest.raises(UserError, match=rf"has no argument '{slip}'\. Did you mean '{meant}'"):
         verb("anything", **{slip: 1})
+
+
+def test_values_of_numpy_and_paths_are_taken_as_plain_ones(tmp_path):
+    keys = {"data.size": np.int64(8), "generator.hidden": [np.int32(4)], "discriminator.hidden": (4,)}
+    np.savez(tmp_path / "a.npz", images=np.zeros((8, 8, 8), np.uint8))
+    recipe = training.resolve(
+        "vanilla", data=tmp_path / "a.npz", seed=np.int64(3), batch_size=np.int16(4), changes={**keys, "data.only": []}
+    )
+    assert recipe.data.source == str(tmp_path / "a.npz")
+    assert (recipe.seed, recipe.batch_size, recipe.data.size) == (3, 4, 8)
+    assert json.dumps(to_dict(recipe))
+
+
+def test_an_argument_that_is_missing_is_named():
+    with pytest.raises(TypeError, match=r"evaluate\(\): missing a required argument: 'fakes'"):
+        frugan.evaluate()  # type: ignore[call-arg]

@@ -81,7 +81,13 @@ def taking(record: Callable[P, Record]) -> Callable[[Callable[[Record], Result]]
                 if name not in signature.parameters:
                     accepted = suggest(name, signature.parameters)
                     raise UserError(f"{function.__name__}() has no argument '{name}'. {accepted}")
-            return function(record(*given, **named))
+            try:
+                asked = signature.bind(*given, **named).arguments
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}(): {error}") from None
+            paths = {name for name, of in signature.parameters.items() if _of_files(str(of.annotation))}
+            plain = {name: _plain(value, paths=name in paths) for name, value in asked.items()}
+            return function(record(**plain))  # type: ignore[call-arg]
 
         returned = function.__annotations__.get("return", Any)
         call.__annotations__ = {name: of.annotation for name, of in signature.parameters.items()}
@@ -92,6 +98,24 @@ def taking(record: Callable[P, Record]) -> Callable[[Callable[[Record], Result]]
         return call
 
     return decorate
+
+
+def _of_files(annotation: str) -> bool:
+    """Whether an argument of this type may be a `Path`."""
+    return any(word in annotation for word in ("File", "Code", "Init", "Path"))
+
+
+def _plain(value: Any, *, paths: bool) -> Any:
+    """A value as plain Python has it: numpy's numbers and arrays, and paths as words where no path is meant."""
+    if type(value).__module__ == "numpy":
+        return value.tolist()
+    if isinstance(value, Path) and not paths:
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(one, paths=paths) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_plain(one, paths=paths) for one in value)
+    return value
 
 
 def explanations(record: Callable[..., Any]) -> dict[str, str]:
