@@ -126,6 +126,19 @@ def test_a_run_folder_that_is_gone_is_noticed(tmp_path, kind):
                 write()
 
 
+@pytest.mark.parametrize(("variables", "place"), [
+    ({}, "HOME/.cache/frugan"), ({"XDG_CACHE_HOME": "/xdg"}, "/xdg/frugan"),
+    ({"XDG_CACHE_HOME": "not/absolute"}, "HOME/.cache/frugan"),
+    ({"XDG_CACHE_HOME": "/xdg", "FRUGAN_CACHE": "~/mine"}, "HOME/mine"),
+])  # fmt: skip
+def test_the_cache_is_where_people_want_it(variables, place, monkeypatch):
+    for name in ("FRUGAN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert str(cache.cache_root()) == place.replace("HOME", str(Path.home()))
+
+
 def test_a_cache_that_cannot_be_written_is_said_once_and_costs_nothing_else(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cache, "_told", [])
     (tmp_path / "file").write_text("no folder")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -77,3 +79,10 @@ def test_the_constraints_pin_every_requirement() -> None:
 def test_the_version_is_stated_once() -> None:
     assert "version" not in PROJECT
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+
+
+def test_on_windows_the_first_import_says_where_it_runs():
+    program = "import sys; sys.platform = 'win32'; import frugan"
+    came = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert came.returncode == 1
+    assert came.stderr.strip().splitlines()[-1].startswith("ImportError: frugan runs on Linux and macOS")

@@ -15,7 +15,14 @@ The public names, imported when first used so that ``frugan --help`` does not wa
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    raise ImportError(
+        "frugan runs on Linux and macOS: it needs file locks and signals that Windows lacks. On Windows, install it in "
+        "WSL (wsl --install)."
+    )
 
 if TYPE_CHECKING:
     from frugan.artefact import load

@@ -22,9 +22,11 @@ _instead: ContextVar[Path | None] = ContextVar("instead", default=None)
 
 
 def cache_root() -> Path:
-    """The folder of everything that can be made again: ``$FRUGAN_CACHE``, or ``~/.cache/frugan``."""
-    usual = os.environ.get("FRUGAN_CACHE") or Path.home() / ".cache" / "frugan"
-    return _instead.get() or Path(usual).expanduser()
+    """The folder of everything that can be made again: ``$FRUGAN_CACHE``, or ``frugan`` in ``$XDG_CACHE_HOME``.
+
+    Without these it is ``~/.cache/frugan``.
+    """
+    return _instead.get() or _place("FRUGAN_CACHE", "XDG_CACHE_HOME", "~/.cache")
 
 
 @contextlib.contextmanager
@@ -38,8 +40,21 @@ def cached_in(folder: Path) -> Iterator[None]:
 
 
 def config_root() -> Path:
-    """The folder of this user's own decisions (which code may run): ``$FRUGAN_CONFIG``, or ``~/.config/frugan``."""
-    return Path(os.environ.get("FRUGAN_CONFIG") or Path.home() / ".config" / "frugan").expanduser()
+    """The folder of this user's own decisions (which code may run): ``$FRUGAN_CONFIG``, or ``frugan`` in
+    ``$XDG_CONFIG_HOME``.
+
+    Without these it is ``~/.config/frugan``.
+    """
+    return _place("FRUGAN_CONFIG", "XDG_CONFIG_HOME", "~/.config")
+
+
+def _place(own: str, everyones: str, usual: str) -> Path:
+    """The folder that the first variable names; or ``frugan`` in that of the second, or in the usual one."""
+    if os.environ.get(own):
+        return Path(os.environ[own]).expanduser()
+    base = Path(os.environ.get(everyones) or usual).expanduser()
+    # The XDG base directory specification: a path that is not absolute is passed over.
+    return (base if base.is_absolute() else Path(usual).expanduser()) / "frugan"
 
 
 def keep(path: Path, data: bytes | str) -> None:

@@ -16,12 +16,16 @@ PRECISIONS = ("auto", "float32", "bf16")
 def choose_device(name: str | None) -> torch.device:
     """The device of that name; without a name, the best one. Under `torchrun`, it is this process's own card.
 
-    Raises UserError for an unknown name, and for CUDA on a machine without it.
+    Raises UserError for an unknown name, for CUDA on a machine without it, and for devices without float64, which
+    metrics and penalties need.
     """
     try:
         chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError:
         raise UserError(f"There is no device '{name}'. Choose from: cpu, cuda, cuda:0, ...") from None
+    if chosen.type not in ("cpu", "cuda", "meta"):
+        why = "it computes no float64, which metrics need" if chosen.type == "mps" else "it was never tried"
+        raise UserError(f"--device {name}: frugan does not run there, since {why}. Use cpu or cuda.")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {name}: torch finds no CUDA device on this machine. Leave --device out.")
     if chosen.type == "cuda" and "LOCAL_RANK" in os.environ:
