@@ -101,7 +101,7 @@ def test_links_in_somebodys_run_folder_reach_no_other_file(tmp_path):
     mine, run = tmp_path / "mine", RunFolder(tmp_path / "run")
     mine.write_text("precious")
     run.path.mkdir()
-    for name in (".lock", "log.jsonl", "recipe.json.tmp", "recipe.json", ".recipe.json"):
+    for name in (".lock-1", "log.jsonl", "recipe.json.tmp", "recipe.json", ".recipe.json"):
         (run.path / name).symlink_to(mine)
     with pytest.raises(UserError, match="cannot be used as a run folder"), run.locked():
         pass

@@ -34,7 +34,7 @@ LEVELS = {
         "owncode", "tangents",
     ],  # leaves
     0: [
-        "arguments", "arithmetic", "batch", "cache", "countdown", "files", "memory", "ranges", "registry", "resizing",
+        "arguments", "arithmetic", "batch", "cache", "claims", "countdown", "files", "memory", "ranges", "registry", "resizing",
         "seeds", "stopping", "terminal",
     ],  # words shared by all
 }
@@ -49,6 +49,7 @@ SIDEWAYS_PAIRS = {
     ("arguments", "registry"),  # a slip in the name of an argument is answered as one in that of a variant
     ("terminal", "stopping"),  # an output that nobody reads is a request to stop
     ("files", "registry"),  # a damaged file is answered as any mistake of the user's
+    ("claims", "registry"),  # a folder that is held is answered as any mistake of the user's
     ("cache", "files"),  # what can be made again is written as everything is
     ("ranges", "registry"),  # a value out of its range is answered as any mistake of the user's
     ("build", "blueprint"),  # a recipe's networks are built one by one

@@ -41,7 +41,8 @@ def make(folder: Path) -> None:
     for picture in run.samples.glob("*.png"):
         picture.unlink()
     run.samples.rmdir()
-    (run.path / ".lock").unlink()
+    for claim in run.path.glob(".lock-*"):
+        claim.unlink()
     generator = artefact.load(run.path)
     generator.save(folder / "artefact")
     for name in ("sampled", "sampled_of_run"):  # alike as long as nothing is measured anew that an artefact stores
@@ -70,7 +71,7 @@ def make_comparison(folder: Path) -> None:
         write_many(Path("many.npz"))
         comparison.compare(COMPARED, out=folder, **COMPARISON)
         os.chdir(folder)
-    for left_out in (*folder.glob("runs/*/*.txt"), *folder.glob("runs/*/*/samples"), *folder.rglob(".lock"),
+    for left_out in (*folder.glob("runs/*/*.txt"), *folder.glob("runs/*/*/samples"), *folder.rglob(".lock-*"),
                      folder / "report.html"):  # fmt: skip
         shutil.rmtree(left_out) if left_out.is_dir() else left_out.unlink()
 

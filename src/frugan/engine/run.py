@@ -13,19 +13,16 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from frugan import files
+from frugan import claims, files
+from frugan.claims import Claim
 from frugan.registry import UserError
 
 FORMAT = 1
-LOCK = ".lock"
 
 
 class RunFolder:
@@ -33,7 +30,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
-        self._lock: IO[bytes] | None = None
+        self._claim: Claim | None = None
 
     @property
     def recipe(self) -> Path:
@@ -78,7 +75,7 @@ class RunFolder:
         """Whether a new run may begin here: the folder is empty, or its run was killed before it wrote anything."""
         if not self.path.exists():
             return True
-        return self.path.is_dir() and all(one.name == LOCK or files.is_temporary(one) for one in self.path.iterdir())
+        return self.path.is_dir() and all(claims.is_claim(one) or files.is_temporary(one) for one in self.path.iterdir())
 
     def read_json(self, path: Path) -> dict[str, Any]:
         """A JSON file of this folder. Raises UserError if it is missing, broken or of a newer format."""
@@ -131,33 +128,21 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process. Raises UserError if another one is training here."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = os.fdopen(os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b")
-        except OSError as error:
-            raise UserError(
-                f"{self.path} cannot be used as a run folder ({error.strerror}). Give another --out."
-            ) from None
-        with lock:
+        """Hold the folder for this process; see `frugan.claims`. Raises UserError if another one is training here."""
+        with contextlib.ExitStack() as held:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._claim = held.enter_context(claims.claimed(self.path))
+            except OSError as error:
                 raise UserError(
-                    f"Another process is training in {self.path}. Wait until it has finished, or give another --out."
+                    f"{self.path} cannot be used as a run folder ({error.strerror}). Give another --out."
                 ) from None
-            self._lock = lock
             try:
                 yield
             finally:
-                self._lock = None
+                self._claim = None
 
     def _check_held(self) -> None:
-        """Raise OSError if this process holds the folder, and it is no longer there, or another one is."""
-        if self._lock is None:
-            return
-        held = os.fstat(self._lock.fileno())
-        with contextlib.suppress(OSError):
-            if os.path.samestat(held, os.stat(self.path / LOCK)):
-                return
-        raise FileNotFoundError(errno.ENOENT, "the folder was deleted or moved while it was used", str(self.path))
+        """Raise OSError if this process holds the folder, and it is no longer there, or no longer this process's."""
+        if self._claim is not None:
+            self._claim.check()

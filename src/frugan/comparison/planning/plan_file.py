@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frugan import intervals, owncode
+from frugan import claims, intervals, owncode
 from frugan.comparison.planning.arms import Arm
 from frugan.owncode import CodeFile
 from frugan.recipe import differences, from_dict, from_run, to_dict
@@ -203,9 +203,7 @@ def resolve_kernels(arms: Sequence[Arm], mode: str) -> list[Arm]:
 
 
 def _check_folder(folder: Path) -> None:
-    from frugan.engine.run import LOCK
-
-    if any(item.name not in (LOCK, "runs") for item in folder.iterdir()):
+    if any(item.name != "runs" and not claims.is_claim(item) for item in folder.iterdir()):
         raise UserError(f"{folder} holds files that do not belong to a comparison. Give another --out.")
 
 
