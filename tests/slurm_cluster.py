@@ -9,6 +9,7 @@ partition `runs` may be preempted by the partition `urgent`; jobs that are preem
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -17,6 +18,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "munged")
@@ -114,31 +117,23 @@ class Cluster:
 
     def kill_node(self, node: str) -> None:
         """End a node at once, with everything that runs on it, as if its power failed."""
-        daemon = int((self.folder / f"slurmd.{node}.pid").read_text())
-        doomed = [daemon]
-        marked = [f"SLURMD_NODENAME={node}".encode(), f"SLURM_CONF={self.folder}".encode()]
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                environment, words = (entry / "environ").read_bytes(), (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            stepd = words.startswith(b"slurmstepd") and int(_parent(entry)) == daemon
-            if stepd or all(mark in environment for mark in marked):
-                doomed.append(int(entry.name))
-        for number in doomed:
-            _kill(number, signal.SIGKILL)
+        marks = {f"SLURMD_NODENAME={node}".encode(), f"SLURM_CONF={self.folder}/slurm.conf".encode()}
+        programs = {process for process in map(_Process, _processes()) if marks <= process.environment}
+        keepers = {_Process(process.parent) for process in programs}
+        # First those that would report to the controller that what they keep has ended.
+        _kill(int((self.folder / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
+        for process in [*(keeper for keeper in keepers if keeper.name == "slurmstepd"), *programs]:
+            _kill(process.number, signal.SIGKILL)
 
     def wait_for_nodes(self, seconds: float = 60.0) -> None:
         """Wait until every node is idle or busy."""
         self.wait(lambda: set(self.ask("sinfo", "-h", "-N", "-o", "%T").split()) <= {"idle", "mixed", "allocated"}
                   and len(self.ask("sinfo", "-h", "-N", "-o", "%N").split()) >= len(NODES), seconds)  # fmt: skip
 
-    def wait(self, until: object, seconds: float = 60.0) -> None:
+    def wait(self, until: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait until `until()` is true. Raises TimeoutError with what the controller says."""
         begun = time.monotonic()
-        while not until():  # type: ignore[operator]
+        while not until():
             if time.monotonic() - begun > seconds:
                 log = (self.folder / "slurmctld.log").read_text()[-3000:]
                 raise TimeoutError(f"{self.ask('sinfo', '-N', '-l')}\n{self.ask('squeue')}\n{log}")
@@ -172,15 +167,38 @@ class Cluster:
         _kill(process, signal.SIGKILL)
 
 
-def _parent(entry: Path) -> str:
-    return (entry / "stat").read_text().rpartition(")")[2].split()[1]
+@dataclass(frozen=True)
+class _Process:
+    """A process of this machine; it has no environment, parent or name once it has ended."""
+
+    number: int
+
+    @property
+    def environment(self) -> set[bytes]:
+        return set(self._read("environ").split(b"\0"))
+
+    @property
+    def parent(self) -> int:
+        return int((self._read("stat").rpartition(b")")[2].split() or [0, 0])[1])
+
+    @property
+    def name(self) -> str:
+        return self._read("stat").partition(b"(")[2].partition(b")")[0].decode()
+
+    def _read(self, what: str) -> bytes:
+        try:
+            return Path(f"/proc/{self.number}/{what}").read_bytes()
+        except OSError:
+            return b""
+
+
+def _processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def _kill(process: int, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(process, number)
-    except ProcessLookupError:
-        pass
 
 
 def _free_ports(count: int) -> list[int]:

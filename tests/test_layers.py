@@ -34,8 +34,8 @@ LEVELS = {
         "owncode", "tangents",
     ],  # leaves
     0: [
-        "arguments", "arithmetic", "batch", "cache", "claims", "countdown", "files", "memory", "ranges", "registry", "resizing",
-        "seeds", "stopping", "terminal",
+        "arguments", "arithmetic", "batch", "cache", "claims", "countdown", "files", "memory", "ranges", "registry",
+        "resizing", "seeds", "stopping", "terminal",
     ],  # words shared by all
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}

@@ -75,7 +75,8 @@ class RunFolder:
         """Whether a new run may begin here: the folder is empty, or its run was killed before it wrote anything."""
         if not self.path.exists():
             return True
-        return self.path.is_dir() and all(claims.is_claim(one) or files.is_temporary(one) for one in self.path.iterdir())
+        there = self.path.iterdir() if self.path.is_dir() else [self.path]
+        return all(claims.is_claim(one) or files.is_temporary(one) for one in there)
 
     def read_json(self, path: Path) -> dict[str, Any]:
         """A JSON file of this folder. Raises UserError if it is missing, broken or of a newer format."""
