@@ -322,9 +322,30 @@ def test_runs_say_themselves_how_they_were_trained() -> None:
         one["runs"] = {"0": run, "1": {**run, "retried": "the disk was full"}}
     lines = reporting.sayings(found)
     assert "plain, seed 1, was trained again after it had failed: the disk was full" in lines
-    assert any("different machines or threads (a processor, cpu; with 1 or 2 threads" in line for line in lines)
+    assert (
+        "Runs were trained on 2 kinds of hardware: (a) a processor, cpu, 1 thread; (b) a processor, cpu, 2 threads. No "
+        "times of training are compared, since no kind trained runs of every arm."
+    ) in lines
+    assert any(line.startswith("Seeds 0-1: not all arms had the same hardware.") for line in lines)
     assert "training with 1 or 2 threads a run, 2 at a time" in reporting.protocol_line(found)
     assert "at a time" not in reporting.protocol_line({**found, "trained_before": ["runs/plain/seed-0"]})
+
+
+def test_times_of_training_are_those_of_one_kind_of_machine() -> None:
+    found = data("direction", "lower in 3 of 3 seeds")
+    fast, slow = ({"threads": 1, "trained_on": name, "torch": "2.13"} for name in ("fast, cpu", "slow, cpu"))
+    moved = {**slow, "continued": [fast]}
+    for one, kinds in zip(found["arms"], ((fast, slow, slow), (fast, fast, moved)), strict=True):
+        first = one["runs"]["0"]
+        one["runs"] = {
+            str(seed): {**first, **kind, "images_per_second": 900.0 if kind["trained_on"][0] == "f" else 100.0}
+            for seed, kind in enumerate(kinds)
+        }
+    lines = "\n".join(reporting.sayings(found))
+    assert "(b) slow, cpu, 1 thread, torch 2.13; (c) slow, cpu, 1 thread, torch 2.13 then fast, cpu" in lines
+    assert "Times of training are those of (a) alone." in lines
+    assert "Seeds 1-2: not all arms had the same hardware." in lines
+    assert [row[5].partition("\n")[0] for row in reporting.main_table(found)[1:]] == ["900 images/s"] * 2
 
 
 def test_a_protocol_against_statistics_or_of_too_few_images_has_words_too() -> None:

@@ -47,6 +47,9 @@ _NAME = re.compile(r"\.lock-(\d{1,9})")
 class HeldError(UserError):
     """Another process holds the folder."""
 
+    code = 75
+    """The exit code of a program that ends with it: the same command may succeed later."""
+
 
 def is_claim(path: Path) -> bool:
     """Whether a file is a claim, or what is left of one."""

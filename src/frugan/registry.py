@@ -29,7 +29,12 @@ T = TypeVar("T")
 
 
 class UserError(Exception):
-    """Something the user can mend: the message says what was found, what is accepted and what to type next."""
+    """Something the user can mend: the message says what was found, what is accepted and what to type next.
+
+    `code` is the exit code of a command that ends with it.
+    """
+
+    code = 2
 
 
 def suggest(wrong: str, accepted: Iterable[str]) -> str:

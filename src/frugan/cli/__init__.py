@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.flush()
         except UserError as error:
             print(f"frugan: {error}", file=sys.stderr)
-            sys.exit(2)
+            sys.exit(error.code)
         except KeyboardInterrupt:
             print("frugan: interrupted.", file=sys.stderr)
             sys.exit(130)

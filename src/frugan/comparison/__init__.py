@@ -103,6 +103,7 @@ def compare(asked: ComparisonArguments) -> Comparison:
             computed for them, another comparison in `out`. Later: every run failed.
     """
     from frugan import kernels
+    from frugan.comparison import launchers
     from frugan.comparison.planning import checks, unnamed
     from frugan.engine.precision import choose_device
     from frugan.engine.run import RunFolder
@@ -128,7 +129,8 @@ def compare(asked: ComparisonArguments) -> Comparison:
         device = ["--device", asked.device] if asked.device else []
         workshop = Workshop(
             folder.path, {**design.evaluation, "device": asked.device}, say, [*device, *kept.code_options], own,
-            asked.jobs, asked.quiet, asked.runtime,
+            asked.jobs, asked.quiet, asked.runtime, asked.launcher,
+            launchers.read_options(asked.launcher, asked.launcher_options),
         )
 
         # What is measured before the test: controls, budgets in equal seconds, the margin.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from frugan.registry import UserError
+from frugan.reporting import _hardware
 from frugan.reporting import _words as words
 from frugan.reporting._tuning import tuning_cell, tuning_lines, tuning_of
 
@@ -57,8 +58,8 @@ def main_table(data: Mapping[str, Any]) -> list[list[str]]:
         for batch in ("1", "64"):
             times = [None if side["apart"] else _each(side["latency"].get(batch), int(batch)) for side in (arm, base)]
             cells.append(_two(words.number(times[0]), words.against(*times)))
-        speeds = [run["images_per_second"] for run in arm["runs"].values() if run["images_per_second"]]
-        seconds = [run["seconds"] for run in arm["runs"].values() if run["seconds"]]
+        timed = _hardware.timed(data, arm)
+        speeds, seconds = ([run[key] for run in timed] for key in ("images_per_second", "seconds"))
         cells.append(
             _two(f"{sum(speeds) / len(speeds):,.0f} images/s", words.duration(sum(seconds) / len(seconds)))
             if speeds else "–"
@@ -165,12 +166,7 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
         f"{name}, seed {seed}, was trained again after it had failed: {run['retried']}"
         for name, seed, run in runs if run.get("retried")
     ]  # fmt: skip
-    machines = sorted({run["trained_on"] for *_, run in runs if run.get("trained_on")})
-    if len(machines) > 1 or len(threads_of(data)) > 1:
-        lines.append(
-            f"Runs had different machines or threads ({'; '.join([*machines, trained(data)])}), so times of "
-            "training cannot be compared."
-        )
+    lines += _hardware.remarks(data)
     if data["evaluation_sd"] is not None and seed_sd is not None:
         own = data["evaluation_sd"]
         note = ", which is over a third of it: evaluate more images (--count)" if own > seed_sd / 3 else ""
@@ -264,6 +260,8 @@ def trained(data: Mapping[str, Any]) -> str:
     """How the runs were trained side by side on the machine, in words."""
     counts = threads_of(data) or [data["threads"]]
     threads = f"with {' or '.join([*map(str, counts[:-1]), words.threads(counts[-1])])} a run"
+    if data.get("launcher", "local") != "local":
+        return f"{threads}, by {data['launcher']}"
     return threads if data.get("trained_before") else f"{threads}, {data['jobs']} at a time"
 
 

@@ -84,8 +84,11 @@ def resume(
     if parts.processes.leads:
         _follow(recipe, folder, facts)
         folder.rewind(parts.clock.images)
-        changed = [f"{name} {facts.get(name)} -> {it}" for name, it in circumstances.items() if facts.get(name) != it]
+        before = [facts, *facts.get("continued", ())][-1]
+        changed = [f"{name} {before.get(name)} -> {it}" for name, it in circumstances.items() if before.get(name) != it]
         if changed:
+            continued = [*facts.get("continued", ()), {"images": parts.clock.images, **circumstances}]
+            folder.write_json(folder.facts, {**facts, "continued": continued})
             print(
                 f"Continuing under other circumstances ({'; '.join(changed)}): results may differ in their last bits.",
                 file=sys.stderr,
@@ -133,6 +136,7 @@ def circumstances_of(recipe: Recipe, parts: Parts) -> dict[str, Any]:
     return {
         **({"plugins": installed} if installed else {}),
         **parts.kernels.circumstances(),
+        **({"card": torch.cuda.get_device_name(parts.device)} if parts.device.type == "cuda" else {}),
         "device": str(parts.device), "machine": costs.processor(), "processes": parts.processes.world,
         "precision": resolve_precision(recipe.precision, parts.device), "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 from frugan.arguments import Changes, Code, Count, File, Name, Names, Source, WholeNumbers
 from frugan.comparison.planning.arms import Arms
@@ -36,6 +38,11 @@ class ComparisonArguments:
     """Values of the recipes as key=value, for all arms."""
     jobs: int = 1
     """How many runs are trained at the same time. They share the cores equally."""
+    launcher: Name = "local"
+    """Where the runs are trained: local (here), files (commands that you run), slurm, ray (docs/cluster.md). The same
+    command with another launcher continues the comparison."""
+    launcher_options: File | Mapping[str, Any] | None = None
+    """A TOML file with options of the launcher, e.g. cpus = 4 (docs/cluster.md lists them); in Python also a map."""
     metrics: Names | None = None
     """Metrics. The first decides the verdicts; the others only describe. If left out: as for evaluate, with fid
     first."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from frugan import evaluation, exporting, training
+from frugan.comparison import launchers
 from frugan.comparison.planning import Design
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.preparing import controls, equal_seconds, tuning
@@ -59,6 +60,11 @@ def _check_numbers(of: Question) -> None:
             parse_count(of.asked.evaluate_every)
         except UserError as error:
             raise UserError(f"--evaluate-every {of.asked.evaluate_every}: {error}") from None
+
+
+def _check_launcher(of: Question) -> None:
+    options = launchers.read_options(of.asked.launcher, of.asked.launcher_options)
+    launchers.find(of.asked.launcher).check(**options)
 
 
 def _check_device(of: Question) -> None:
@@ -165,7 +171,7 @@ def _foresee(arm: Arm, assembly: Assembly, of: Question) -> Mapping[str, Any]:
 
 
 CHECKS = (
-    _check_numbers, _check_device, _check_evaluation, _check_controls, _check_seconds, _check_budgets,
+    _check_numbers, _check_launcher, _check_device, _check_evaluation, _check_controls, _check_seconds, _check_budgets,
     _check_networks, _check_tuning, _check_arms,
 )  # fmt: skip
 """All checks, in this order. Impossible arms, seeds and margins were refused before, by `make_design`."""

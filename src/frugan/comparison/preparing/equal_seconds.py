@@ -67,7 +67,7 @@ def fit_budgets(
         images = min(arm.recipe.images, TRIAL_ROUNDS * arm.recipe.batch_size)
         short = replace(arm, recipe=replace(arm.recipe, images=images))
         trials[arm.name] = workshop.make_job(short, f"trials/{arm.folder}{tag}", 0)
-    workshop.train([job.until(job.images) for job in trials.values()])
+    workshop.train([job.until(job.images) for job in trials.values()], together=True)
     speeds = {name: _read_speed(job) for name, job in trials.items()}
     baseline = arms[0]
     budget = seconds or baseline.recipe.images / speeds[baseline.name]

@@ -11,7 +11,7 @@ from typing import Any
 
 from frugan import evaluation, metrics
 from frugan.comparison.planning.arms import Arm
-from frugan.comparison.running.looks import find_value, may_stop, measure_between
+from frugan.comparison.running.looks import find_value, may_stop
 from frugan.comparison.running.workshop import Workshop
 from frugan.registry import UserError
 
@@ -28,11 +28,8 @@ def find_margin(baseline: Arm, seeds: Sequence[int], workshop: Workshop) -> dict
         seed: workshop.make_job(baseline, f"pilots/seed-{seed}", seed, title=f"pilot {baseline.name}") for seed in seeds
     }
     budget, before = baseline.recipe.images, int(PILOT_SHARE * baseline.recipe.images)
-    if may_stop([baseline]):
-        workshop.train([job.until(before) for job in pilots.values()])
-        for job in pilots.values():
-            measure_between(job, before, budget, workshop)
-    workshop.train(list(pilots.values()))
+    shares = (PILOT_SHARE,) if may_stop([baseline]) else ()
+    workshop.train(list(pilots.values()), shares=shares, values=[{}])
     failed = {seed: why for seed, job in pilots.items() if (why := job.why_failed()) is not None}
     untrained = {
         seed: why for seed, job in pilots.items() if seed not in failed and (why := job.why_untrained()) is not None

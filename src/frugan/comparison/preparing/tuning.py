@@ -113,7 +113,7 @@ def tune(
             f"Tuning {', '.join(arm.name for arm in todo)}: {settings['tune']} trials of each, with the seeds "
             f"{settings['tune_seeds']}, {len(jobs)} runs in all."
         )
-        workshop.train(jobs)
+        workshop.train(jobs, values=[choose_evaluation(settings)])
         protocols = [known["protocol"]] if "protocol" in known else []
         for arm in todo:
             for one, facts in zip(tried[arm.name], by_arm[arm.name]["tried"], strict=True):

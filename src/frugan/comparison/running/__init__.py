@@ -25,13 +25,14 @@ def plan_runs(design: Design, arms: Sequence[Arm], workshop: Workshop, evaluate_
 def train_runs(design: Design, plan: PlanFile, arms: Sequence[Arm], planned: Planned, workshop: Workshop) -> None:
     """Train every run; where verdicts will be given, measure runs on the way too. Raises UserError for alien runs."""
     from frugan.comparison.planning.plan_file import check_runs
-    from frugan.comparison.running.looks import may_stop, train_with_looks
+    from frugan.comparison.running.looks import ON_THE_WAY, may_stop
+    from frugan.comparison.running.measured import find_judges
 
     seeds, listed = design.settings["seeds"], list(planned.values())
     check_runs(workshop.folder, arms, seeds, plan.content)
-    if design.gives_verdicts and may_stop(arms):
-        train_with_looks(listed, workshop)
-    workshop.train(listed)
+    shares = ON_THE_WAY if design.gives_verdicts and may_stop(arms) else ()
+    judges = find_judges(design.settings["primary"], workshop.evaluation) if design.gives_verdicts else []
+    workshop.train(listed, shares=shares, values=[{}, *judges])
     check_runs(workshop.folder, arms, seeds, plan.content)  # a job may have read a file that just changed
 
 

@@ -9,17 +9,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from frugan import files, owncode, stopping, terminal
+from frugan import files, owncode, stopping
 from frugan.owncode import CodeFile
 from frugan.recipe import Recipe
 from frugan.registry import UserError
 
-EVERY_SECONDS = 10.0
+if TYPE_CHECKING:
+    from frugan.comparison.running.watch import Watch
+
 CONTINUE = "Run the same command again to continue."
 
 
@@ -52,6 +54,12 @@ class Job:
         if not self.failure_file.is_file():
             return None
         return str(files.read_json(self.failure_file)["why"])
+
+    def fail(self, code: int) -> str:
+        """Mark it as failed, as its process ended with this exit code. Returns why: the last line that it printed."""
+        why = _last_line(self.output) or f"it ended with code {code}"
+        files.write(self.failure_file, json.dumps({"code": code, "why": why}) + "\n")
+        return why
 
     @property
     def retry_file(self) -> Path:
@@ -119,14 +127,14 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
     (see `frugan.stopping`), it asks the jobs to save and stop, and SystemExit is raised. Raises UserError if another
     program killed a job, or a file of `own` has changed.
     """
-    from frugan.engine.run import RunFolder
+    from frugan.comparison.running.watch import Watch
 
     waiting = [job for job in jobs if not job.why_failed() and not job.finished()]
     running: dict[Job, subprocess.Popen[bytes]] = {}
     killed: list[str] = []
     changed: list[str] = []
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    watch = _Watch(jobs, quiet)
+    watch = Watch(jobs, quiet)
     with stopping.collected() as asked:
         try:
             while ((waiting and not changed) or running) and not asked:
@@ -144,12 +152,10 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
                     if code is None:
                         continue
                     del running[job]
-                    if code < 0 or code in (128 + signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT):
+                    if was_killed(code):
                         killed.append(job.title)
                     elif code > 0:
-                        why = _last_line(job.output) or f"it ended with code {code}"
-                        RunFolder(job.folder).write(job.failure_file, json.dumps({"code": code, "why": why}) + "\n")
-                        watch.say(f"{job.title} failed (to train it again, use --retry-failed): {why}")
+                        watch.say(say_failed(job, job.fail(code)))
                     else:
                         watch.warn([job])
                 watch.show(running, waiting)
@@ -170,7 +176,17 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
         )
 
 
-def _wait_for_earlier(job: Job, watch: _Watch, asked: stopping.Requests) -> bool:
+def was_killed(code: int) -> bool:
+    """Whether an exit code says that a process was ended from outside, so that its run can be continued."""
+    return code < 0 or code in (128 + signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT)
+
+
+def say_failed(job: Job, why: str) -> str:
+    """A line for people."""
+    return f"{job.title} failed (to train it again, use --retry-failed): {why}"
+
+
+def _wait_for_earlier(job: Job, watch: Watch, asked: stopping.Requests) -> bool:
     """Wait for the job if an earlier comparison, which was killed, has left it training: its work is needed.
 
     Returns False if it was asked to stop while it waited.
@@ -224,66 +240,3 @@ def _stop(running: dict[Job, subprocess.Popen[bytes]]) -> str:
 def _last_line(path: Path) -> str:
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else ""
-
-
-class _Watch:
-    """Progress for people: one bar over all runs on a terminal, a line every ten seconds elsewhere."""
-
-    def __init__(self, jobs: Sequence[Job], quiet: bool) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.jobs, self.quiet = jobs, quiet
-        self.total = sum(job.images for job in jobs)
-        self.done = {job: job.images for job in jobs if job.why_failed() or job.finished()}
-        self.warned: set[Job] = set()
-        self.start, self.began = sum(self.done.values()), time.monotonic()
-        self.last, self.looked = self.began, self.began
-        self.console = terminal.console(stderr=True)
-        self.bar: Any = None
-        if self.console.is_terminal and not quiet:
-            text, numbers = (TextColumn(one, markup=False) for one in ("{task.description}", "{task.fields[numbers]}"))
-            self.bar = Progress(text, BarColumn(), TimeRemainingColumn(), numbers, console=self.console)
-            self.task = self.bar.add_task("comparison", total=self.total, completed=self.start, numbers="")
-            self.bar.start()
-
-    def begin(self, job: Job) -> None:
-        self.say(f"Training {job.title}: {job.folder}")
-        if job.why_untrained() is not None:  # it was said before it was stopped
-            self.warned.add(job)
-
-    def warn(self, jobs: Iterable[Job]) -> None:
-        """Say of each job, once, that it does not train."""
-        for job in jobs:
-            why = None if job in self.warned else job.why_untrained()
-            if why is not None:
-                self.warned.add(job)
-                self.say(f"{job.title} does not train so far. If it ends like this, it counts as failed: {why}")
-
-    def say(self, text: str) -> None:
-        if not self.quiet:
-            self.console.print(text, soft_wrap=True)
-
-    def show(self, running: dict[Job, Any], waiting: Sequence[Job]) -> None:
-        now = time.monotonic()
-        if self.quiet or now - self.last < (0.5 if self.bar else EVERY_SECONDS):
-            return
-        self.last = now
-        if now - self.looked >= EVERY_SECONDS:
-            self.looked = now
-            self.warn(running)
-        busy = {*running, *waiting}
-        shown = {job: min(job.images_shown(), job.images) if job in busy else job.images for job in self.jobs}
-        at = sum(shown.values())
-        ready = len(self.jobs) - len(busy)
-        parts = [f"{job.title} {shown[job]:,} of {job.images:,}" for job in running]
-        numbers = "; ".join([f"{ready} of {len(self.jobs)} runs done", *parts])
-        if self.bar:
-            self.bar.update(self.task, completed=at, numbers=terminal.plain(numbers))
-            return
-        speed = (at - self.start) / (now - self.began)
-        left = f", about {(self.total - at) / speed / 60:.1f} min left" if speed > 0 else ""
-        self.say(f"{numbers}{' images' * bool(parts)}{left}")
-
-    def close(self) -> None:
-        if self.bar:
-            self.bar.stop()

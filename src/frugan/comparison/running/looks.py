@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from frugan import evaluation
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.running.jobs import Job
-from frugan.comparison.running.workshop import Workshop
+
+if TYPE_CHECKING:
+    from frugan.comparison.running.workshop import Workshop
 
 ON_THE_WAY = (0.75, 0.875)
 """The shares of the budget at which runs are measured before their end, for the slope over the last quarter."""
@@ -24,17 +26,9 @@ def may_stop(arms: Sequence[Arm]) -> bool:
     return not bound and all(arm.recipe.rounds is None for arm in arms)
 
 
-def find_stops(images: int) -> list[int]:
+def find_stops(images: int, shares: Sequence[float] = ON_THE_WAY) -> list[int]:
     """The numbers of images at which a run of `images` is measured on its way, and its end."""
-    return [*(int(share * images) for share in ON_THE_WAY), images]
-
-
-def train_with_looks(planned: Sequence[Job], workshop: Workshop) -> None:
-    """Train all runs to each stop in turn and measure them there. They are not trained to their end."""
-    for number in range(len(ON_THE_WAY)):
-        workshop.train([job.until(find_stops(job.images)[number]) for job in planned])
-        for job in planned:
-            measure_between(job, find_stops(job.images)[number], find_stops(job.images)[number + 1], workshop)
+    return [*(int(share * images) for share in shares), images]
 
 
 def measure_between(job: Job, images: int, before: int, workshop: Workshop) -> None:

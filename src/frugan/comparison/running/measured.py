@@ -47,7 +47,12 @@ def measure_runs(
             "untrained": untrained is not None,
             "retried": job.why_retried(),
             "threads": facts.get("threads"),
-            "trained_on": f"{facts['machine']}, {facts['device']}" if facts else None,
+            "trained_on": _hardware(facts) if facts else None,
+            "torch": facts["versions"]["torch"] if facts else None,
+            "continued": [
+                {"trained_on": _hardware(one), "threads": one["threads"], "torch": one["versions"]["torch"]}
+                for one in facts.get("continued", ())
+            ],
             "images": lines[-1]["images"] if lines else 0,
             "seconds": timed[-1]["seconds"] if timed else None,
             "given": facts.get("given", {}),
@@ -65,6 +70,11 @@ def measure_runs(
     return measured
 
 
+def _hardware(facts: Mapping[str, Any]) -> str:
+    """The processor and, if a run was trained on one, the card."""
+    return f"{facts['machine']}, {facts.get('card') or facts['device']}"
+
+
 def add_looks(measured: Measured, planned: Planned) -> None:
     """Add to each run its values on the way in the primary metric, measured as its last value was."""
     for (name, seed), job in planned.items():
@@ -80,24 +90,32 @@ def add_looks(measured: Measured, planned: Planned) -> None:
         run["way"] = [*way, {"images": primary["images"], "number": primary["values"][primary["headline"]]}]
 
 
-def add_judges(measured: Measured, planned: Planned, workshop: Workshop) -> None:
-    """Add to each run its primary value by other judges, if the view was trained on the data and takes a seed."""
+def find_judges(primary: str, how: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The evaluations by other judges, as arguments of `frugan.evaluate` that differ from `how`.
+
+    None if `how` names a view that has no seed. If it names none, whoever evaluates finds out.
+    """
     from frugan import views
 
+    if how.get("view") is not None and "seed" not in inspect.signature(views.find(how["view"]).build).parameters:
+        return []
+    return [{"metrics": [primary], "view_seed": seed} for seed in range(1, JUDGES)]
+
+
+def add_judges(measured: Measured, planned: Planned, workshop: Workshop) -> None:
+    """Add to each run its primary value by other judges, if the view was trained on the data and takes a seed."""
     values = [run["values"] for of in measured.values() for run in of.values() if run["values"]]
     first = next(iter(values[0].values()), None) if values else None
     if first is None:
         return
     name = first["protocol"]["view"]
-    if "seed" not in inspect.signature(views.find(name).build).parameters:
+    if not find_judges(first["metric"], {"view": name}):
         return
     with evaluation.made_once():
         for (arm, run_seed), job in planned.items():
             run = measured[arm][run_seed]
             if run["failed"] is None:
                 workshop.say(f"Evaluating {job.title} by {JUDGES - 1} other judges: the view {name} with other seeds.")
-                others = [
-                    workshop.evaluate(job.folder, metrics=[first["metric"]], view=name, view_seed=seed)[0]
-                    for seed in range(1, JUDGES)
-                ]
+                judges = find_judges(first["metric"], {"view": name})
+                others = [workshop.evaluate(job.folder, **{**judge, "view": name})[0] for judge in judges]
                 run["judges"] = [float(value["values"][value["headline"]]) for value in others]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import evaluation
+from frugan.comparison import launchers
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.running import jobs
 from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.tasks import Task
 from frugan.owncode import CodeFile
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class Workshop:
         at_once: how many runs are trained at the same time.
         quiet: show no progress.
         runtime: in which the exported networks are measured too, if in any; see `frugan.exporting`.
+        launcher: what trains the runs, and where; see `frugan.comparison.launchers`.
+        launcher_options: its options.
     """
 
     folder: Path
@@ -43,6 +47,8 @@ class Workshop:
     at_once: int = 1
     quiet: bool = False
     runtime: str | None = None
+    launcher: str = "local"
+    launcher_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def threads(self) -> int:
@@ -62,9 +68,12 @@ class Workshop:
             file, self.folder / place, title or arm.name, arm.recipe, seed, [*self.options, *options]
         )
 
-    def train(self, planned: Sequence[Job]) -> None:
-        """Train the jobs that are neither finished nor failed. Raises what `jobs.run_jobs` raises."""
-        jobs.run_jobs(list(planned), self.at_once, self.threads, self.quiet, self.own)
+    def train(
+        self, planned: Sequence[Job], *, shares: Sequence[float] = (), values: Sequence[Mapping[str, Any]] = (),
+        together: bool = False,
+    ) -> None:  # fmt: skip
+        """Train the jobs that are neither finished nor failed; see `Task`. Raises what `jobs.run_jobs` raises."""
+        launchers.find(self.launcher).train(Task(planned, shares, values, together), self, **self.launcher_options)
 
     def evaluate(self, run: Path | RunFolder, **changed: Any) -> list[evaluation.Value]:
         """The values of a run's newest checkpoint; `changed` are arguments of `frugan.evaluate` that differ here."""

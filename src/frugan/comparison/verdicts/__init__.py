@@ -41,6 +41,7 @@ def conclude(
         "data": next(iter(facts["data"].values()))["title"],
         "machine": {key: facts[key] for key in ("machine", "device", "precision", "versions")},
         "jobs": workshop.at_once,
+        "launcher": workshop.launcher,
         "threads": workshop.threads,
         **design.settings,
         "evaluation_sd": noise,
