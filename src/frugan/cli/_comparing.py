@@ -10,12 +10,21 @@ from tyro.conf import Positional, arg
 from frugan.cli._arguments import Many, Number, Value, is_key, key_values
 from frugan.cli._reading import reads
 
+Progress = Annotated[Path | None, arg(
+    metavar="DIR", help_behavior_hint="",
+    help="Only tell how far the comparison in this folder is. It may be trained meanwhile, on any machine.",
+)]  # fmt: skip
+
 
 @reads("frugan.comparison.compare", without=("changes", "quiet"))
-def compare(**given: Any) -> None:
+def compare(*, status: Progress = None, **given: Any) -> None:
     """Train several arms (variants) on the same data and seeds, and say what each saves and what quality it loses."""
     from frugan.comparison import compare as run
+    from frugan.comparison import status as look
 
+    if status is not None:
+        look(status).show()
+        return
     typed = given.pop("arms")
     shared = [arm for arm in typed if is_key(arm)]
     run([arm for arm in typed if not is_key(arm)], changes=key_values(shared), **given)

@@ -30,6 +30,7 @@ from frugan.comparison.planning import make_design, plan_file
 from frugan.comparison.planning.arguments import ComparisonArguments
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.preparing import prepare
+from frugan.comparison.progress import Status, status
 from frugan.comparison.running import measure_runs, plan_runs, train_runs
 from frugan.comparison.running.workshop import Workshop, say_once
 from frugan.comparison.seeds_needed import SeedsNeeded, plan
@@ -40,7 +41,7 @@ from frugan.training import inits_of, run_code
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Arm", "Comparison", "SeedsNeeded", "compare", "plan"]
+__all__ = ["Arm", "Comparison", "SeedsNeeded", "Status", "compare", "plan", "status"]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -21,10 +20,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from frugan import files
+from frugan.engine.run import CHECKPOINT
 from frugan.registry import UserError
 
 FORMAT = 1
-_NAME = re.compile(r"images-(\d{12})-([0-9a-f]{16})\.safetensors")
 
 
 SEEN = "observers"
@@ -111,13 +110,13 @@ def write(folder: Path, parts: Mapping[str, Stateful], images: int, run: str = "
             f"{folder}: {error.strerror or error}. {kept(folder)} Free some space, then run the same command again."
         ) from error
     for old in folder.iterdir():
-        if old != path and _NAME.fullmatch(old.name.removesuffix(".tmp")):  # earlier versions wrote beside by .tmp
+        if old != path and CHECKPOINT.fullmatch(old.name.removesuffix(".tmp")):  # earlier versions wrote beside by .tmp
             old.unlink()
     return path
 
 
 def _is_whole(path: Path) -> bool:
-    match = _NAME.fullmatch(path.name)
+    match = CHECKPOINT.fullmatch(path.name)
     return match is not None and hashlib.sha256(path.read_bytes()).hexdigest()[:16] == match[2]
 
 
@@ -128,7 +127,7 @@ def newest(folder: Path) -> Path | None:
     """
     if not folder.is_dir():
         return None
-    checkpoints = sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
+    checkpoints = sorted((path for path in folder.iterdir() if CHECKPOINT.fullmatch(path.name)), reverse=True)
     whole = next((path for path in checkpoints if _is_whole(path)), None)
     if checkpoints and whole is None:
         raise UserError(
@@ -140,7 +139,8 @@ def newest(folder: Path) -> Path | None:
 
 def kept(folder: Path) -> str:
     """A sentence for people: what a run that ends now will continue from."""
-    images = [int(match[1]) for match in map(_NAME.fullmatch, os.listdir(folder) if folder.is_dir() else []) if match]
+    there = os.listdir(folder) if folder.is_dir() else []
+    images = [int(match[1]) for match in map(CHECKPOINT.fullmatch, there) if match]
     if not images:
         return "No checkpoint was written yet, so the run will begin anew."
     return f"The checkpoint after {max(images):,} images is kept."
@@ -148,7 +148,7 @@ def kept(folder: Path) -> str:
 
 def images_of(path: Path) -> int:
     """How many real images had been shown when this checkpoint was written."""
-    match = _NAME.fullmatch(path.name)
+    match = CHECKPOINT.fullmatch(path.name)
     if match is None:
         raise UserError(f"{path} is not the name of a checkpoint.")
     return int(match[1])

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from frugan.claims import Claim
 from frugan.registry import UserError
 
 FORMAT = 1
+
+CHECKPOINT = re.compile(r"images-(\d{12})-([0-9a-f]{16})\.safetensors")
+"""The name of a checkpoint: images shown, and the beginning of its checksum."""
 
 
 class RunFolder:
@@ -66,6 +70,11 @@ class RunFolder:
     def report(self) -> Path:
         """The path of the report."""
         return self.path / "report.html"
+
+    def images_saved(self) -> int | None:
+        """How many images had been shown at the newest checkpoint, by its name alone; None if there is none."""
+        names = self.checkpoints.iterdir() if self.checkpoints.is_dir() else ()
+        return max((int(match[1]) for path in names if (match := CHECKPOINT.fullmatch(path.name))), default=None)
 
     def exists(self) -> bool:
         """Whether the folder holds a run."""

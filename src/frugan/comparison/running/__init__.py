@@ -27,12 +27,13 @@ def train_runs(design: Design, plan: PlanFile, arms: Sequence[Arm], planned: Pla
     from frugan.comparison.planning.plan_file import check_runs
     from frugan.comparison.running.looks import ON_THE_WAY, may_stop
     from frugan.comparison.running.measured import find_judges
+    from frugan.comparison.running.order import sort_runs
 
-    seeds, listed = design.settings["seeds"], list(planned.values())
+    seeds = design.settings["seeds"]
     check_runs(workshop.folder, arms, seeds, plan.content)
     shares = ON_THE_WAY if design.gives_verdicts and may_stop(arms) else ()
     judges = find_judges(design.settings["primary"], workshop.evaluation) if design.gives_verdicts else []
-    workshop.train(listed, shares=shares, values=[{}, *judges])
+    workshop.train(sort_runs(planned, arms), shares=shares, values=[{}, *judges])
     check_runs(workshop.folder, arms, seeds, plan.content)  # a job may have read a file that just changed
 
 

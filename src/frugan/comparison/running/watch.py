@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from frugan import terminal
-from frugan.comparison.running.jobs import Job
+
+if TYPE_CHECKING:
+    from frugan.comparison.running.jobs import Job
 
 EVERY_SECONDS = 10.0
 NAMED = 4

@@ -209,13 +209,10 @@ class Worker:
         )
 
     def _is_past(self, step: Step) -> bool:
-        from frugan.engine import checkpoint
         from frugan.engine.run import RunFolder
 
-        if step.before is None:
-            return False
-        newest = checkpoint.newest(RunFolder(step.folder).checkpoints)
-        return newest is not None and checkpoint.images_of(newest) >= step.before
+        saved = RunFolder(step.folder).images_saved()
+        return step.before is not None and saved is not None and saved >= step.before
 
     def _carry_out(self, step: Step, job: Job, environment: Mapping[str, str]) -> int:
         """The exit code of the command. If another process holds the run, wait for it: its work is needed."""
