@@ -25,7 +25,7 @@ from pathlib import Path
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "munged")
 MISSING = [name for name in PROGRAMS if shutil.which(name) is None]
 NODES = ("one", "two")
-CPUS = 2
+CPUS = 1
 
 CONFIGURATION = """
 ClusterName=frugan
@@ -145,12 +145,11 @@ class Cluster:
         return ran.stdout
 
     def stop(self) -> None:
-        """End all daemons and their jobs."""
-        self.ask("scancel", "--full", "--state=RUNNING", "-u", "root")
-        for node in NODES:
-            if (self.folder / f"slurmd.{node}.pid").exists():
-                self.kill_node(node)
-        self.stop_controller()
+        """End all daemons, their jobs, and whatever else uses this SLURM."""
+        mark = f"SLURM_CONF={self.folder}/slurm.conf".encode()
+        for process in map(_Process, _processes()):
+            if mark in process.environment and process.number != os.getpid():
+                _kill(process.number, signal.SIGKILL)
         self._end(self.folder / "munge/pid", signal.SIGTERM)
 
     def _run(self, *command: str) -> None:

@@ -215,3 +215,17 @@ def test_a_run_that_was_taken_over_writes_no_more(
         with pytest.raises(OSError, match="took it over"):
             run.append(run.log, {"images": 2})
     assert run.lines(run.log) == [{"images": 1}]
+
+
+def test_what_many_need_is_made_by_one_of_them(tmp_path: Path) -> None:
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom frugan.views import _learnt\nimport torch\n"
+        "def learn():\n"
+        "    print('learning', flush=True); time.sleep(1); return {'weight': torch.zeros(1)}, {}\n"
+        "_learnt.kept_or_learnt(Path(sys.argv[1]) / 'views' / 'judge', 'judge', learn)\n"
+    )
+    workers = [
+        subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert "".join(one.communicate(timeout=100)[0] for one in workers) == "learning\n"

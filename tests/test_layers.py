@@ -50,6 +50,7 @@ SIDEWAYS_PAIRS = {
     ("terminal", "stopping"),  # an output that nobody reads is a request to stop
     ("files", "registry"),  # a damaged file is answered as any mistake of the user's
     ("claims", "registry"),  # a folder that is held is answered as any mistake of the user's
+    ("cache", "claims"),  # what many need is made by one of them
     ("cache", "files"),  # what can be made again is written as everything is
     ("ranges", "registry"),  # a value out of its range is answered as any mistake of the user's
     ("build", "blueprint"),  # a recipe's networks are built one by one

@@ -11,12 +11,13 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from frugan import files
+from frugan import claims, files
 
 _instead: ContextVar[Path | None] = ContextVar("instead", default=None)
 
@@ -76,6 +77,25 @@ def kept_json(path: Path) -> Any:
         return known["value"] if known["checksum"] == _checksum(json.dumps(known["value"])) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+@contextlib.contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Inside, no other process makes what will be kept at `path`, on this machine or another that shares the cache.
+
+    Others wait, so look again inside whether it is there by now. Without a cache nobody waits.
+    """
+    with contextlib.ExitStack() as held:
+        with optional():
+            folder = path.with_name(f".making-{path.name}")
+            folder.mkdir(parents=True, exist_ok=True)
+            while True:
+                try:
+                    held.enter_context(claims.claimed(folder))
+                    break
+                except claims.HeldError:
+                    time.sleep(claims.LOOK)
+        yield
 
 
 @contextlib.contextmanager

@@ -6,19 +6,17 @@ comparison choose alike, however busy the machine is at the moment.
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
-import fcntl
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from frugan.cache import cache_root, keep_json, kept_json, optional
+from frugan.cache import cache_root, keep_json, kept_json, one_at_a_time
 from frugan.kernels import _compiler
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ def milliseconds(
 ) -> Mapping[str, float]:
     """The shortest time of each kernel for a call like this one, from the cache or measured now."""
     path = _path()
-    with _locked(path):
+    with one_at_a_time(path):  # two trials at once would measure each other, and might choose differently
         kept = kept_json(path) or {}
         times = kept.get(key)
         if times is None or not set(times) >= {kernel.name for kernel in kernels}:
@@ -48,16 +46,6 @@ def milliseconds(
 def _path() -> Path:
     of = (torch.__version__, torch.get_num_threads(), _compiler.fingerprint())
     return cache_root() / "kernels" / f"times-{hashlib.sha256(repr(of).encode()).hexdigest()[:16]}.json"
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time: two trials at once would measure each other, and might choose differently."""
-    with contextlib.ExitStack() as held:
-        with optional():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fcntl.flock(held.enter_context(path.with_suffix(".lock").open("a")), fcntl.LOCK_EX)
-        yield
 
 
 @torch.inference_mode(False)  # also where a network is only sampled: the choice is the same

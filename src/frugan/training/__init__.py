@@ -254,7 +254,7 @@ def _play_on(
     sets: Mapping[str, Dataset], looks: _observing.Looks,
 ) -> None:
     """Continue if there is something to continue, play, keep."""
-    from frugan.engine import checkpoint
+    from frugan.engine import checkpoint, scaling
     from frugan.engine.loop import play
     from frugan.engine.observers import Bar, close
 
@@ -267,6 +267,11 @@ def _play_on(
             facts = {"given": given, "code": [one.as_dict() for one in own]}
             _resuming.begin(recipe, folder, parts, sets, {**circumstances, **facts})
             folder.rewind(0)
+        scaled = scaling.measure(parts)
+        if scaled is not None:
+            seconds = {"processes": scaled.together, "one": scaled.alone}
+            folder.write_json(folder.facts, {**folder.read_json(folder.facts), "seconds_of_a_round": seconds})
+            _sayer(asked.quiet)(scaled.words)
         start = 0
     elif start >= recipe.images if recipe.rounds is None else parts.clock.rounds >= recipe.rounds:
         if not asked.quiet:

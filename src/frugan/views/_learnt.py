@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from frugan import files
-from frugan.cache import optional
+from frugan.cache import one_at_a_time, optional
 from frugan.registry import UserError
 
 FORMAT = 1
@@ -27,7 +27,9 @@ def kept_or_learnt(folder: Path, what: str, learn: Callable[[], Learnt]) -> Lear
     Its description gets the hash of the weights. Raises UserError, which calls it `what`, if the folder is damaged.
     """
     if not is_kept(folder):
-        return keep(folder, *learn())
+        with one_at_a_time(folder):
+            if not is_kept(folder):
+                return keep(folder, *learn())
     description = _description(folder)
     if description is None:
         raise UserError(

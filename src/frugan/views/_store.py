@@ -42,13 +42,15 @@ def kept(
     of = {"format": FORMAT, **of}
     name = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:32]
     rows, facts = folder / f"{name}.f32", folder / f"{name}.json"
-    if facts.exists():
+    stored = _read(of, rows, facts)
+    if stored is not None:
+        return stored
+    with cache.one_at_a_time(rows), cache.optional():
         stored = _read(of, rows, facts)
         if stored is not None:
             return stored
-        announce(f"{rows} is damaged; its images are looked at again.")
-    stored = None
-    with cache.optional():
+        if facts.exists():
+            announce(f"{rows} is damaged; its images are looked at again.")
         with files.whole(rows) as beside, beside.open("w+b") as file:
             shape, checksum = _write(parts(), file)
             stored = _mapped(file, shape)
