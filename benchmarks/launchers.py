@@ -79,7 +79,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             many(Path(folder) / "out", "files", arms=3, seeds=20)
     elif verb == "many":
-        many(Path(given[0]), *(given[1:2] or ["files"]))
+        many(Path(given[0]), given[1] if len(given) > 1 else "files")
     else:
         overhead(Path(given[0]), given[1:])
 
