@@ -145,10 +145,11 @@ class Cluster:
         return ran.stdout
 
     def stop(self) -> None:
-        """End all daemons, their jobs, and whatever else uses this SLURM."""
+        """End all daemons and their jobs."""
         mark = f"SLURM_CONF={self.folder}/slurm.conf".encode()
         for process in map(_Process, _processes()):
-            if mark in process.environment and process.number != os.getpid():
+            own = process.name.startswith("slurm") or any(one.startswith(b"SLURMD_") for one in process.environment)
+            if own and mark in process.environment:
                 _kill(process.number, signal.SIGKILL)
         self._end(self.folder / "munge/pid", signal.SIGTERM)
 
