@@ -58,7 +58,7 @@ def many(out: Path, launcher: str, arms: int = 30, seeds: int = 34) -> None:
 def overhead(out: Path, chosen: list[str]) -> None:
     """Seconds that a comparison of two arms and two seeds takes by each launcher, with two workers."""
     named = ["vanilla generator.hidden=[16]", "thin: vanilla generator.hidden=[4]"]
-    command = [*FRUGAN, *named, *KEYS, *JUDGED, "--images", "30k", "--seeds", "0,1"]
+    command = [*FRUGAN, *named, *KEYS, *JUDGED, "--images", "20k", "--seeds", "0,1"]
     for launcher in chosen:
         place = out / launcher
         shutil.rmtree(place, ignore_errors=True)

@@ -87,7 +87,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as held:
         with optional():
-            folder = path.with_name(f".making-{path.name}")
+            folder = cache_root() / "making" / hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]
             folder.mkdir(parents=True, exist_ok=True)
             while True:
                 try:

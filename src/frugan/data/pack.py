@@ -32,7 +32,7 @@ from torch import Tensor
 
 from frugan import files, seeds
 from frugan.batch import ImageShape
-from frugan.cache import cache_root, one_at_a_time
+from frugan.cache import cache_root
 from frugan.data._attributes import holding
 from frugan.data._convert import RULES, Converted, Skipped, Unusable, convert, formats
 from frugan.data.readers import Content, Found, Item
@@ -112,16 +112,14 @@ def open_pack(
         opened = _open(folder)
         _check_share(found.name, split, opened.skipped, len(opened.images), allow_unusable)
         return opened
-    with one_at_a_time(folder):
-        if not _whole(folder):
-            if folder.exists():
-                print(f"frugan: {folder} is damaged or was changed; {found.name} is packed again.", file=sys.stderr)
-            try:
-                with files.temporary_folder(folder.parent) as beside:
-                    _write(beside, found, split, wanted, allow_unusable, progress)
-                    _put(beside, folder)
-            except OSError as error:
-                raise _cannot_write(folder.parent, error) from error
+    if folder.exists():
+        print(f"frugan: {folder} is damaged or was changed; {found.name} is packed again.", file=sys.stderr)
+    try:
+        with files.temporary_folder(folder.parent) as beside:
+            _write(beside, found, split, wanted, allow_unusable, progress)
+            _put(beside, folder)
+    except OSError as error:
+        raise _cannot_write(folder.parent, error) from error
     return _open(folder)
 
 
