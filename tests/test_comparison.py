@@ -18,7 +18,7 @@ import pytest
 from frugan import evaluation, kernels
 from frugan.comparison import Comparison, compare
 from frugan.comparison.planning.arms import gather, parse
-from frugan.comparison.running import jobs
+from frugan.comparison.running import jobs, watch
 from frugan.comparison.running.jobs import Job
 from frugan.engine.run import RunFolder
 from frugan.kernels import _compiler
@@ -324,16 +324,16 @@ def test_threads_are_divided_and_no_more_run_at_once_than_asked(tmp_path: Path) 
 def test_progress_speaks_of_images_only_where_a_run_is_trained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "EVERY_SECONDS", 0.0)
     first, second = (scripted(tmp_path, f"seed-{number}", "") for number in range(2))
-    watch = jobs._Watch([first, second], quiet=False)
-    watch.show({}, [first, second])
+    shown = watch.Watch([first, second], quiet=False)
+    shown.show({}, [first, second])
     assert capsys.readouterr().err == "0 of 2 runs done\n"
-    watch.show({}, [second])  # the first one has ended, the other has not begun
+    shown.show({}, [second])  # the first one has ended, the other has not begun
     assert re.fullmatch(r"1 of 2 runs done, about \d+\.\d min left\n", capsys.readouterr().err)
     first.folder.mkdir()
     (first.folder / "log.jsonl").write_text('{"images": 40}\n')
-    watch.show({first: None}, [second])
+    shown.show({first: None}, [second])
     said = capsys.readouterr().err
     assert re.fullmatch(r"0 of 2 runs done; seed-0 40 of 100 images, about \d+\.\d min left\n", said)
 
