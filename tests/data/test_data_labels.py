@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -141,3 +142,12 @@ def data_of(images: np.ndarray, labels: np.ndarray) -> data.Dataset:
     with tempfile.TemporaryDirectory() as folder:
         np.savez(f"{folder}/a.npz", images=images, labels=labels)
         return data.open_dataset(f"{folder}/a.npz")
+
+
+def test_a_pipe_is_no_image_and_a_folder_in_itself_is_read_once(tmp_path):
+    folder = write(tmp_path / "set", *(f"{number}.png" for number in range(40)))
+    os.mkfifo(folder / "pipe.png")
+    (folder / "again").symlink_to(folder)
+    opened = data.open_dataset(str(folder))
+    assert len(opened) == 40
+    assert [(one.path, one.reason) for one in opened.skipped] == [("pipe.png", "not a file")]

@@ -104,6 +104,8 @@ def suffixes() -> frozenset[str]:
 def _decode(content: bytes | Path) -> Image.Image:
     """The first frame of an encoded image, upright."""
     try:
+        if isinstance(content, Path) and content.exists() and not content.is_file():
+            raise Unusable("not a file")  # a pipe would be waited for without end
         stream: IO[bytes] = content.open("rb") if isinstance(content, Path) else io.BytesIO(content)
     except OSError as error:
         raise Unusable(f"cannot be read: {error.strerror}") from error

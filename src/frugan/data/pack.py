@@ -132,16 +132,18 @@ def open_content(found: Found, wanted: Wanted) -> tuple[Content, list[int]]:
 def convert_all(content: Content, numbers: Sequence[int], wanted: Wanted) -> Iterator[Conversion]:
     """The images with the given numbers, converted in parallel, in order."""
     threads = min(os.cpu_count() or 1, 16)
+    # In their own size, images may be large: 25 megapixels are 75 MB. So few of them wait for their turn.
+    chunk_size, ahead = (_CHUNK, 4) if wanted.size is not None else (1, 1)
     formats()  # loads Pillow's plugins before there are threads
     items = content.read(numbers)
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         # Pillow warns of oddities in files that it then reads well. Set here since threads share the filters.
         warnings.simplefilter("ignore")
-        chunks = iter(lambda: _readable(lambda: list(islice(items, _CHUNK))), [])
+        chunks = iter(lambda: _readable(lambda: list(islice(items, chunk_size))), [])
         waiting: deque[Future[list[Conversion]]] = deque()
         for chunk in chunks:
             waiting.append(pool.submit(convert_items, chunk, wanted))
-            if len(waiting) > 4 * threads:
+            if len(waiting) > ahead * threads:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()

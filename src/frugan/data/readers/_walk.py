@@ -25,7 +25,8 @@ def walk(folder: Path) -> list[tuple[str, int, int]]:
 
     Hidden files and files of the system (Thumbs.db) are left out. Links are followed, but no folder is visited twice.
     """
-    return sorted(_below(folder, "", set()))
+    status = folder.stat()
+    return sorted(_below(folder, "", {(status.st_dev, status.st_ino)}))
 
 
 def _below(folder: Path, prefix: str, visited: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
