@@ -7,8 +7,8 @@ from frugan.recipes import recipe
 from frugan.recipes._tables import WHOLE_OUTPUT
 
 SOURCE = (
-    "our own; losses of Huang et al. 2024 (arXiv 2501.05441), augmentation of Zhao et al. 2020 (arXiv 2006.10738), "
-    "layout of DCGAN (arXiv 1511.06434)"
+    "our own; layout and loss of DCGAN (arXiv 1511.06434), R1 of Mescheder et al. 2018 (arXiv 1801.04406), augmentation "
+    "of Zhao et al. 2020 (arXiv 2006.10738)"
 )
 
 
@@ -25,8 +25,7 @@ def small() -> Recipe:
         data=Data("portraits", 64, 3),
         networks={"generator": Network("small", tables=WHOLE_OUTPUT), "discriminator": Network("small")},
         players={"generator": Player(("generator",), **rate), "discriminator": Player(("discriminator",), **rate)},
-        images=100_000, batch_size=16, loss=Choice("relativistic"),
-        penalties=tuple(Choice(name, {"weight": 2.0, "every": 4}) for name in ("r1", "r2")),
+        images=100_000, batch_size=16, penalties=(Choice("r1", {"weight": 2.0, "every": 4}),),
         augment=(Choice("diff_augment", {"colour": False, "cutout": 0.0}),),
         latents=LatentsChoice(64), averages={"generator": Average(10_000.0, ramp=0.1)},
     )
