@@ -389,3 +389,13 @@ def test_runs_are_processes_of_their_own(tmp_path: Path) -> None:
     assert "Finished" in (tmp_path / "out/runs/thin/seed-0.txt").read_text()
     facts = json.loads((tmp_path / "out/runs/thin/seed-0/run.json").read_text())
     assert facts["threads"] == made.data["threads"]
+
+
+def test_a_file_of_the_current_folder_is_not_taken_for_a_module_of_python(tmp_path: Path) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('shadowed')")
+    recipe = parse("vanilla", {}, {}).recipe
+    job = jobs.make_job(tmp_path / "arm.json", tmp_path / "run", "vanilla", recipe, 0, [])
+    environment = {**os.environ, **jobs.environment_of_run(1)}
+    came = subprocess.run(job.command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert "shadowed" not in came.stderr
+    assert "arm.json" in came.stderr

@@ -67,7 +67,7 @@ def _play_all(variants: Sequence[Runs], ground: Ground) -> dict[int, Any]:
     (folder / "asked.json").write_text(json.dumps(asked))
     source = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-    program = [sys.executable, "-m", "frugan.checking._pairs", str(folder)]
+    program = [sys.executable, "-P", "-m", "frugan.checking._pairs", str(folder)]
     try:
         done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired:

@@ -7,8 +7,8 @@ from frugan.recipes import recipe
 from frugan.recipes._tables import WHOLE_OUTPUT
 
 SOURCE = (
-    "our own; layout and loss of DCGAN (arXiv 1511.06434), R1 of Mescheder et al. 2018 (arXiv 1801.04406), augmentation "
-    "of Zhao et al. 2020 (arXiv 2006.10738)"
+    "our own; layout and loss of DCGAN (arXiv 1511.06434), R1 of Mescheder et al. 2018 (arXiv 1801.04406), augmenting "
+    "as Zhao et al. 2020 (arXiv 2006.10738)"
 )
 
 

@@ -118,6 +118,14 @@ def make_job(arm: Path, folder: Path, title: str, recipe: Recipe, seed: int, opt
     return Job(f"{title} seed {seed}", folder, command, recipe.budget, whole=recipe.rounds is None)
 
 
+def environment_of_run(threads: int) -> dict[str, str]:
+    """What the environment of a run holds beside the usual: its threads, and no modules of the current folder.
+
+    So a file there that is called ``random.py`` is not taken for Python's own.
+    """
+    return {"OMP_NUM_THREADS": str(threads), "PYTHONSAFEPATH": "1"}
+
+
 def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: Sequence[CodeFile] = ()) -> None:
     """Run every job that is neither finished nor failed, at most `at_once` at the same time.
 
@@ -133,7 +141,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
     running: dict[Job, subprocess.Popen[bytes]] = {}
     killed: list[str] = []
     changed: list[str] = []
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment = {**os.environ, **environment_of_run(threads)}
     watch = Watch(jobs, quiet)
     with stopping.collected() as asked:
         try:

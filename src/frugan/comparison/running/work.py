@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import cache, files
 from frugan.claims import HeldError
-from frugan.comparison.running.jobs import Job, was_killed
+from frugan.comparison.running.jobs import Job, environment_of_run, was_killed
 from frugan.comparison.running.looks import find_stops
 from frugan.registry import UserError
 
@@ -113,7 +113,7 @@ class Work:
 def make_works(task: Task, workshop: Workshop, threads: int) -> list[Work]:
     """The works of a task: one for each run, or one for all if they are timed. Each run gets so many threads."""
     groups = [task.jobs] if task.together else [[job] for job in task.jobs]
-    about = {"OMP_NUM_THREADS": str(threads), "FRUGAN_CACHE": str(cache.cache_root().absolute())}
+    about = {**environment_of_run(threads), "FRUGAN_CACHE": str(cache.cache_root().absolute())}
     return [
         Work(tuple(group), tuple(step for job in group for step in _steps(job, task, workshop)), os.getcwd(), about)
         for group in groups if group
