@@ -243,6 +243,7 @@ def serve(order: dict[str, Any]) -> dict[str, Any]:
         sys.stdout = os.fdopen(1, "w", closefd=False)
         sys.stderr = os.fdopen(2, "w", closefd=False)
         loop.KEEP_SECONDS = order["keep"]
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, by which the tests may have been started, passes it over
         signal.alarm(order.get("limit", 0))
         status = 1
         try:

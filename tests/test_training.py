@@ -26,6 +26,7 @@ from PIL import Image
 import frugan
 from frugan import build, countdown, recipes, training
 from frugan.artefact import load
+from frugan.claims import is_claim
 from frugan.data import open_dataset
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
@@ -310,7 +311,8 @@ def test_other_settings_in_an_existing_folder_are_refused_with_the_differences(s
         "seed: 0 -> 3", "or another --out",
     ):
         assert difference in answer["stderr"]
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    now = {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and not is_claim(path)}
+    assert now == {path: data for path, data in before.items() if not is_claim(path)}
 
 
 def test_another_length_is_refused_where_a_schedule_follows_the_end(serve, command, tmp_path):
@@ -354,7 +356,7 @@ def test_a_folder_that_holds_something_else_is_refused(serve, command, tmp_path)
 def test_a_folder_in_which_another_process_trains_is_refused(serve, command, tmp_path):
     with RunFolder(tmp_path / "run").locked():
         answer = serve(command(tmp_path / "run"))
-    assert answer["status"] == 2
+    assert answer["status"] == 75  # the same command may succeed later
     assert "Another process is training in" in answer["stderr"]
     ended(serve(command(tmp_path / "run", images="8")))
 
