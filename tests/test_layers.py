@@ -50,6 +50,7 @@ SIDEWAYS_PAIRS = {
     ("terminal", "stopping"),  # an output that nobody reads is a request to stop
     ("files", "registry"),  # a damaged file is answered as any mistake of the user's
     ("claims", "registry"),  # a folder that is held is answered as any mistake of the user's
+    ("claims", "files"),  # whether a lock is held is asked in one way
     ("cache", "claims"),  # what many need is made by one of them
     ("cache", "files"),  # what can be made again is written as everything is
     ("ranges", "registry"),  # a value out of its range is answered as any mistake of the user's

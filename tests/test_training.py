@@ -599,6 +599,11 @@ def test_a_run_goes_on_wherever_its_data_lie_and_however_their_path_is_typed(tmp
         training.train(tiny(Path(source)), images=images, out=out, quiet=True)
         assert from_run(RunFolder(out)).data.source == os.path.abspath(source)
     (tmp_path / "elsewhere").mkdir()
+    moved = moved.rename(tmp_path / "again")  # and now on another machine, which is noted too
+    monkeypatch.setattr("frugan.costs.processor", lambda: "another")
+    training.train(tiny(moved / "all.npz"), images=40, out=out, quiet=True)
+    assert from_run(RunFolder(out)).data.source == str(moved / "all.npz")
+    assert json.loads((out / "run.json").read_text())["continued"][-1]["machine"] == "another"
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert frugan.evaluate(out, metrics=["kid"], allow_few=["kid"], count=16, view="pixels")
     np.savez(moved / "all.npz", images=rng.integers(0, 256, (16, 8, 8), dtype=np.uint8))

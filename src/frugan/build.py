@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -375,7 +374,7 @@ def beside(own: Data, source: str | None, shape: ImageShape) -> Data:
     What the run held out stays held out, also where `source` names its own data.
     """
     channels, height, width = shape
-    if source is None or Path(source).expanduser().resolve() == Path(own.source).expanduser().resolve():
+    if source is None or data.absolute(source) == data.absolute(own.source):
         return replace(own, size=(height, width), channels=channels, limit=None, even_limit=None, finer=1)
     return Data(source, (height, width), channels)
 

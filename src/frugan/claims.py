@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from frugan.files import is_locked
 from frugan.registry import UserError
 
 BEAT = 5.0
@@ -168,7 +169,10 @@ def _wait_until_free(path: Path) -> None:
         "Wait until it has finished, or give another --out."
     )
     if about.get("place") == place():
-        alive = _is_locked(path)
+        try:
+            alive = is_locked(path)
+        except FileNotFoundError:
+            return
         if alive is not None:
             if alive:
                 raise held
@@ -187,24 +191,6 @@ def _wait_until_free(path: Path) -> None:
             return
         if now != first:
             raise held
-
-
-def _is_locked(path: Path) -> bool | None:
-    """Whether a process of this machine holds the file; None if that cannot be told."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return False
-    try:
-        # Shared, so that two that ask at the same time do not take each other for the owner.
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    finally:
-        os.close(handle)
 
 
 def _read(path: Path) -> tuple[bytes, dict[str, Any]]:

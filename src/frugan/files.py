@@ -178,14 +178,24 @@ def _is_left(path: Path) -> bool:
     age = time.time() - path.lstat().st_mtime
     if age < NEW or path.is_symlink():
         return age >= NEW
+    held = is_locked(path)
+    return age >= OLD if held is None else not held
+
+
+def is_locked(path: Path) -> bool | None:
+    """Whether a process of this machine holds a lock on a file or folder; None if that cannot be told.
+
+    Raises OSError if it cannot be opened.
+    """
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
+        # Shared, so that two that ask at the same time do not take each other for the owner.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return False
+    except BlockingIOError:
+        return True
     except OSError:
-        return age >= OLD
+        return None
     finally:
         os.close(handle)
 

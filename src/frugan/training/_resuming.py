@@ -82,26 +82,25 @@ def resume(
     tensors, rest = checkpoint.read(newest, run=parts.run)
     checkpoint.restore(parts.stateful(), tensors, rest)
     if parts.processes.leads:
-        _follow(recipe, folder, facts)
         folder.rewind(parts.clock.images)
+        now = {**facts, "data": _found_again(recipe, facts["data"])}
         before = [facts, *facts.get("continued", ())][-1]
         changed = [f"{name} {before.get(name)} -> {it}" for name, it in circumstances.items() if before.get(name) != it]
         if changed:
-            continued = [*facts.get("continued", ()), {"images": parts.clock.images, **circumstances}]
-            folder.write_json(folder.facts, {**facts, "continued": continued})
+            now["continued"] = [*facts.get("continued", ()), {"images": parts.clock.images, **circumstances}]
             print(
                 f"Continuing under other circumstances ({'; '.join(changed)}): results may differ in their last bits.",
                 file=sys.stderr,
             )
+        if now != facts:
+            folder.write_json(folder.facts, now)
     parts.processes.wait()
     return parts.clock.images
 
 
-def _follow(recipe: Recipe, folder: RunFolder, facts: dict[str, Any]) -> None:
-    """Let a run know where its data are now, by whatever name they were given."""
-    about = {stream: {**one, **_where(recipe.data_of(stream).source)} for stream, one in facts["data"].items()}
-    if about != facts["data"]:
-        folder.write_json(folder.facts, {key: one for key, one in {**facts, "data": about}.items() if key != "format"})
+def _found_again(recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts about a run's data, with where they are now, by whatever name they were given."""
+    return {stream: {**one, **_where(recipe.data_of(stream).source)} for stream, one in about.items()}
 
 
 def _where(source: str) -> dict[str, str]:

@@ -156,7 +156,7 @@ def keep_plan(
     """
     plan = {**json.loads(json.dumps(describe_design(design))), "kernels": kernels}
     plan["code"] = [one.as_dict() for one in code]
-    plan["data"] = {arm.name: contents(arm.recipe) for arm in design.arms}
+    plan["data"] = _contents(design.arms)
     if is_planned(folder.path):
         before = _found_again(folder, folder.read_json(folder.path / "plan.json"), plan)
         apart = find_differences(before, plan)
@@ -210,6 +210,14 @@ def _check_folder(folder: Path) -> None:
 # --------------------------------------------------------------------------------------------------------- another plan
 
 
+def _contents(arms: Sequence[Arm]) -> dict[str, dict[str, str]]:
+    """For each arm, the hash of what each of its streams is given. Data that arms share are opened once."""
+    asked = {arm.name: repr((arm.recipe.game.name, arm.recipe.data, arm.recipe.streams)) for arm in arms}
+    known = {asked[arm.name]: arm.recipe for arm in arms}
+    hashes = {data: contents(recipe) for data, recipe in known.items()}
+    return {name: hashes[data] for name, data in asked.items()}
+
+
 def _found_again(folder: RunFolder, before: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """The plan with its sources as they are named now, where what they hold is the same."""
     known, instead = before.get("data", {}), {}
@@ -220,8 +228,7 @@ def _found_again(folder: RunFolder, before: dict[str, Any], now: Mapping[str, An
     if any(one != other for one, other in instead.items()):
         before = _respelt(before, instead)
         for path in (folder.path / "plan.json", *folder.path.glob("arms/*.json")):
-            respelt = _respelt(folder.read_json(path), instead)
-            folder.write_json(path, {key: one for key, one in respelt.items() if key != "format"})
+            folder.write_json(path, _respelt(folder.read_json(path), instead))
     return before
 
 

@@ -23,6 +23,9 @@ from frugan.data.readers._features import numbered
 from frugan.data.readers._matching import match
 from frugan.registry import UserError
 
+RULES = 2
+"""Version of these rules and of how names are matched: a pack that was labelled by others is made anew."""
+
 LISTS = ("dataset.json", "metadata.jsonl", "metadata.csv", "labels.csv")
 """Lists of labels, in the order in which they are looked for."""
 
@@ -73,9 +76,8 @@ def _of_folders(files: Sequence[str], kind: str) -> Labels:
     if len(beside) > FEW * len(files):
         note = f"unlabelled: images such as {beside[0]} lie beside the class folders, without a class"
         return Labels(listed, notes=(note,))
-    names = sorted(folders, key=lambda name: (int(name), name) if name.isdecimal() else (0, name))
-    if not all(name.isdecimal() for name in folders):
-        names = sorted(folders)
+    are_numbers = all(name.isdecimal() for name in folders)
+    names = sorted(folders, key=lambda name: (int(name) if are_numbers else 0, name))
     if kind != "classes" and _are_parts(names, folders):
         note = f"unlabelled: its folders {_some(names)} hold {folders[names[0]]:,} images each, as parts of one set do"
         return Labels(listed, notes=(f"{note}. If they are classes: --data classes:FOLDER",))

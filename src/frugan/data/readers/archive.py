@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from frugan.data.readers import SPLIT_NAMES, SPLITS, Content, Found, Item, Reader, stamp
-from frugan.data.readers._labels import read_labels
+from frugan.data.readers._labels import RULES, read_labels
 from frugan.data.readers._walk import LEFT_BY_SYSTEMS
 from frugan.registry import UserError
 
@@ -49,7 +49,7 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
     names = _names(source).get(split, [])
     if not names:
         raise UserError(f"--data {source}: there are no files in this archive. Put images there, or name another.")
-    return Found(f"archive {path.stem}", {"zip": stamp([path])}, lambda: _content(source, names))
+    return Found(f"archive {path.stem}", {"zip": stamp([path]), "labels": RULES}, lambda: _content(source, names))
 
 
 def _content(source: str, names: list[str]) -> Content:

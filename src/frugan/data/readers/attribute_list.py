@@ -25,7 +25,7 @@ import numpy as np
 
 from frugan.data._convert import suffixes
 from frugan.data.readers import SPLITS, Content, Found, Item, Reader, stamp
-from frugan.data.readers._labels import delimiter
+from frugan.data.readers._labels import RULES, delimiter
 from frugan.data.readers._matching import match
 from frugan.data.readers._walk import split_folders, walk
 from frugan.registry import UserError
@@ -120,7 +120,7 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
             f"--data {source}: there are no images in {place.root}. Put the images of {place.file.name} there."
         )
     beside = stamp([file for file in (place.file, place.partition) if file is not None])
-    identity = {"folder": str(place.root.absolute()), "files": images, "lists": beside}
+    identity = {"folder": str(place.root.absolute()), "files": images, "lists": beside, "labels": RULES}
     return Found(place.name, identity, lambda: _content(place, [name for name, _, _ in images], split))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from frugan.data.readers import SPLITS, Content, Found, Item, Reader
-from frugan.data.readers._labels import LISTS, read_labels
+from frugan.data.readers._labels import RULES, read_labels
 from frugan.data.readers._walk import split_folders, walk
 from frugan.registry import UserError
 
@@ -39,9 +39,7 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
     if not files:
         raise UserError(f"--data {source}: there are no files in {root}. Put images there, or name another folder.")
     names = [name for name, _, _ in files]
-    identity = {"folder": str(root.absolute()), "files": files}
-    if kind or any(name in LISTS for name in names) or all(name[:5].isdecimal() for name in names):
-        identity |= {"labels": kind or "by lists and parts"}  # how packs of earlier versions did not read them
+    identity = {"folder": str(root.absolute()), "files": files, "labels": [RULES, kind]}
     return Found(f"folder {folder.absolute().name}", identity, lambda: _content(source, kind, root, names))
 
 
