@@ -60,7 +60,8 @@ def described(parcel: Parcel, size: int) -> dict[str, Any]:
     config = artefact.config
     return {
         "title": f"{config['recipe']}: {config['data']['name']}",
-        "lead": f"A {artefact.role} that learned from {config['images']:,} images of {config['data']['name']}.",
+        # As often as it was shown one, not as many as there are.
+        "lead": f"A {artefact.role} of {config['data']['name']}: training showed it {config['images']:,} images.",
         "role": artefact.role, "image": {"channels": channels, "height": height, "width": width},
         "range": list(output.range or (-1, 1)), "output": output.name,
         "latents": _latents(parcel, first) if first.name == "latents" else None,
