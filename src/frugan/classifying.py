@@ -22,6 +22,7 @@ from torch.nn import functional
 from frugan import seeds
 from frugan.arithmetic import exact
 from frugan.batch import ImageShape, from_bytes
+from frugan.engine.precision import resolve
 from frugan.resizing import area
 
 NET = "cnn2"
@@ -156,11 +157,8 @@ def likeliest(log_probabilities: Tensor, *, attributes: bool) -> Tensor:
 
 
 def in_half(device: str) -> bool:
-    """Whether training in bfloat16 is faster here: twice on a CPU that has instructions for it, and on any GPU."""
-    if torch.device(device).type == "cpu":
-        able = torch.cpu.get_capabilities()
-        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-    return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
+    """Whether training in bfloat16 is faster there."""
+    return resolve("auto", torch.device(device)) == "bf16"
 
 
 def _prepare(images: Tensor, device: torch.device) -> Tensor:

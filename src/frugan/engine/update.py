@@ -58,6 +58,7 @@ class Player:
                     known.add(id(parameter))
                     self.named[f"{network}.{name}"] = parameter
         self.optimiser = self.make_optimiser(self.parameters)
+        self.optimiser.register_load_state_dict_post_hook(_lay_out_like_weights)
         self._rates = [group["lr"] for group in self.optimiser.param_groups]
 
     def set_rates(self, factor: float) -> None:
@@ -73,6 +74,17 @@ class Player:
     def parameters(self) -> list[nn.Parameter]:
         """All parameters that this player trains."""
         return list(self.named.values())
+
+
+def _lay_out_like_weights(optimiser: torch.optim.Optimizer) -> None:
+    """Give loaded moments the memory layout of their weights.
+
+    A fused step goes through the memory of both, so it would mix up the elements of two layouts.
+    """
+    for weight, state in optimiser.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
+                state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 class Update:
