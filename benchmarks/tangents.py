@@ -27,11 +27,13 @@ PASSES = 8
 def main() -> None:
     options = arguments(__doc__ or "")
     rows, result, met = [], {}, True
-    images = torch.rand(BATCH, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    last = torch.channels_last  # as in training
+    images = torch.rand(BATCH, 1, 28, 28, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=last)
     for numbers in QUICK if options.quick else SIZES:
         torch.manual_seed(0)
         build = nets.find("bigan_convolutional").part("encoder")
         network = build(ImageShape(1, 28, 28), {"latents": numbers}, Layers(), width=0.5).eval().requires_grad_(False)
+        network.to(memory_format=last)  # pyrefly: ignore
 
         def encode(seen: torch.Tensor, network: torch.nn.Module = network) -> torch.Tensor:
             return network(seen)["latents"]

@@ -22,7 +22,7 @@ def flat(matrix: list[list[float]]):
     return lambda images: images.flatten(1) @ torch.tensor(matrix, dtype=images.dtype).T
 
 
-def encoder(latents: int, family: str = "standard"):
+def encoder(latents: int, family: str = "standard", layout: torch.memory_format = torch.contiguous_format):
     """A small encoder in evaluation mode whose numbers matter unequally, as a trained one's do."""
     torch.manual_seed(0)
     layers = Layers([("*", find(family))])
@@ -31,7 +31,7 @@ def encoder(latents: int, family: str = "standard"):
     )
     weight = network.heads["latents"].weight
     weight.data *= torch.logspace(0, -2, latents)[:, None]
-    network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False).to(memory_format=layout)
     return lambda images: network(images)["latents"]
 
 
@@ -65,11 +65,12 @@ def test_tangent_sheet_6_7_of_signs_alone_hutchinsons_estimate_of_it_has_the_exa
     assert squares.sum(2).mean().item() == pytest.approx(7)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("method", "family"), [
     ("exact", "standard"), ("iterated", "standard"), ("auto", "factorised"), ("iterated", "depthwise"),
 ])  # fmt: skip
-def test_tangent_sheet_6_8_tangents_are_those_of_the_whole_jacobian_and_orthonormal(method, family):
-    function, images = encoder(40, family), torch.rand(3, *SHAPE)
+def test_tangent_sheet_6_8_tangents_are_those_of_the_whole_jacobian_and_orthonormal(method, family, layout):
+    function, images = encoder(40, family, layout), torch.rand(3, *SHAPE).contiguous(memory_format=layout)
     found = tangents.dominant(function, images, 4, method=method)
     directions, values = by_svd(function, images, 4)
     torch.testing.assert_close(found.strengths.double(), values, rtol=1e-4, atol=0)

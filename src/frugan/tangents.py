@@ -29,7 +29,7 @@ OVERSAMPLING = 3
 """How many directions beyond those asked for are iterated, which makes these converge faster."""
 ROUNDS = 4
 """Of passes forward and back. With `OVERSAMPLING` they cost what the exact way costs for 8 (count + 3) numbers."""
-_AT_ONCE = 2**19
+_AT_ONCE = 2**18
 """How many pixels go through a network in one pass."""
 
 

@@ -1,9 +1,11 @@
-"""Where a run may be computed."""
+"""Where a run may be computed, and how precisely."""
 
 from __future__ import annotations
 
 import pytest
+import torch
 
+from frugan.engine import precision
 from frugan.engine.precision import choose_device
 from frugan.registry import UserError
 
@@ -14,3 +16,27 @@ from frugan.registry import UserError
 def test_a_device_that_frugan_does_not_run_on_is_refused_by_name(device, told):
     with pytest.raises(UserError, match=told):
         choose_device(device)
+
+
+@pytest.mark.parametrize(("instructions", "slower", "chosen"), [
+    (True, torch.float32, "bf16"), (True, torch.bfloat16, "float32"), (False, torch.float32, "float32"),
+])  # fmt: skip
+def test_auto_is_bf16_only_where_a_product_in_it_is_faster(monkeypatch, instructions, slower, chosen):
+    """Instructions alone do not tell: some CPUs that have them take longer."""
+    clock = [0.0]
+
+    class Slow(torch.Tensor):
+        def __matmul__(self, other):
+            clock[0] += 2.0 if self.dtype is slower else 1.0
+            return self
+
+    ones = torch.ones
+    monkeypatch.setattr(torch, "ones", lambda *size, dtype: ones(*size, dtype=dtype).as_subclass(Slow))
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
+    precision.bf16_is_faster.cache_clear()
+    try:
+        assert precision.resolve("auto", torch.device("cpu")) == chosen
+    finally:
+        precision.bf16_is_faster.cache_clear()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from frugan.engine import checkpoint
 from frugan.engine.processes import Processes
 from frugan.engine.update import NonFinite, Player, Update
 from frugan.registry import UserError
@@ -507,3 +508,30 @@ def test_groups_of_parameters_keep_their_own_rates():
     update.set_rates(100)
     assert rates(update, "discriminator") == pytest.approx([0.2, 0.05])
     assert rates(update, "generator") == pytest.approx([0.4, 0.1])
+
+
+@pytest.mark.parametrize("optimiser", [
+    functools.partial(torch.optim.Adam, lr=0.1, fused=True), functools.partial(torch.optim.RMSprop, lr=0.1),
+])  # fmt: skip
+def test_moments_come_back_in_the_layout_of_their_weights(tmp_path, optimiser):
+    """A fused optimiser goes through weights and moments by address: another layout would mix up their elements."""
+    default, last = torch.contiguous_format, torch.channels_last
+
+    def stepped(saved: torch.memory_format | None) -> Tensor:
+        """The weight after three steps; after the first, moments are saved and loaded into a player of this layout."""
+        torch.manual_seed(0)
+        gradients = torch.randn(3, 4, 3, 2, 2)
+        layer = nn.Conv2d(3, 4, 2, bias=False).to(memory_format=saved or last)
+        player = Player("p", {"layer": layer}, optimiser)
+        for number, gradient in enumerate(gradients):
+            layer.weight.grad = torch.empty_like(layer.weight).copy_(gradient)
+            player.optimiser.step()
+            if saved and number == 0:
+                path = checkpoint.write(tmp_path, {"layer": layer, "moments": player.optimiser}, 1)
+                layer = nn.Conv2d(3, 4, 2, bias=False).to(memory_format=last)
+                player = Player("p", {"layer": layer}, optimiser)
+                checkpoint.restore({"layer": layer, "moments": player.optimiser}, *checkpoint.read(path))
+        return layer.weight.detach()
+
+    assert torch.equal(stepped(None), stepped(last))
+    assert torch.equal(stepped(None), stepped(default))

@@ -62,11 +62,8 @@ def restore(parts: Mapping[str, Stateful], tensors: Mapping[str, Tensor], rest: 
 
 def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
-        last = value.dim() == 4 and not value.is_contiguous() and value.is_contiguous(memory_format=torch.channels_last)
         tensors[path] = value.detach().clone(memory_format=torch.contiguous_format)
-        # The file has one layout; an optimiser's moments must come back in that of their weights, or fused steps mix
-        # up their elements.
-        return {"tensor": path, "layout": "channels_last"} if last else {"tensor": path}
+        return {"tensor": path}
     if isinstance(value, Mapping):
         items = [[key, _split(item, f"{path}/{key}", tensors)] for key, item in value.items()]
         return {"items": items}
@@ -77,8 +74,7 @@ def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
 
 def _join(value: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
     if "tensor" in value:
-        last = value.get("layout") == "channels_last"
-        return tensors[value["tensor"]].clone(memory_format=torch.channels_last if last else torch.contiguous_format)
+        return tensors[value["tensor"]].clone()
     if "items" in value:
         return {key: _join(item, tensors) for key, item in value["items"]}
     if "list" in value:

@@ -101,7 +101,8 @@ class _LastBack(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
-        return (grad.contiguous(memory_format=torch.channels_last),)
+        # Not `contiguous(memory_format=...)`, which torch cannot do for many gradients at once (vmap).
+        return (grad.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),)
 
     @staticmethod
     def jvp(ctx: Any, direction: Tensor) -> Tensor:  # pyrefly: ignore
