@@ -280,7 +280,7 @@ def test_a_failed_run_is_counted_named_and_stands_for_the_worst(finished: Compar
 def scripted(folder: Path, name: str, code: str) -> Job:
     """A job that runs a small program instead of a training."""
     own = folder / name
-    return Job(name, own, (sys.executable, "-c", f"import os, signal, sys, time\n{code}"), 100, whole=True)
+    return Job(name, own, (sys.executable, "-c", f"import os, signal, sys, time\n{code}"), 100)
 
 
 def test_a_failure_is_marked_with_its_reason_and_not_repeated(tmp_path: Path) -> None:

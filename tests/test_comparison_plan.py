@@ -219,7 +219,7 @@ def test_equal_seconds_set_budgets_by_the_speed_of_short_trials(
 
 def test_what_a_run_had_on_its_way_is_measured_as_in_the_end(tmp_path: Path) -> None:
     """Someone has measured it by fewer images while it stood there."""
-    job = Job("seed 0", tmp_path / "seed-0", (), 320, whole=True)
+    job = Job("seed 0", tmp_path / "seed-0", (), 320)
     folder = RunFolder(job.folder)
     job.folder.mkdir()
 
@@ -464,7 +464,7 @@ def test_other_judges_are_asked_where_the_view_is_trained_in_place(quick: pytest
     quick.setattr(evaluation, "evaluate", judge)
     (arm,) = [parse("vanilla", {"data": "glyphs"}, SMALL)]
     run = {"failed": None, "values": {"fid": {"metric": "fid", "protocol": {"view": "classifier"}}}}
-    planned = {(arm.name, 0): Job("vanilla seed 0", tmp_path, (), 96, whole=True)}
+    planned = {(arm.name, 0): Job("vanilla seed 0", tmp_path, (), 96)}
     workshop = Workshop(tmp_path, {"metrics": None, "view": None, "device": "cpu"}, lambda line: None)
     measured.add_judges({arm.name: {0: run}}, planned, workshop)
     assert asked == [("classifier", 1), ("classifier", 2)]

@@ -60,6 +60,16 @@ def test_a_comparison_is_read_while_its_runs_are_trained(tmp_path: Path, capsys:
     assert not found.is_finished
 
 
+def test_a_budget_in_rounds_ends_with_its_rounds_however_many_images_each_shows(tmp_path: Path) -> None:
+    plan = planned(tmp_path, arms=1, seeds=2)
+    recipe = {**plan["arms"]["arm-0"], "rounds": 10, "batch_size": 100}
+    RunFolder(tmp_path).write_json(tmp_path / "plan.json", {**plan, "arms": {"arm-0": recipe}})
+    for seed, rounds in enumerate((10, 6)):  # rounds of two batches
+        run = begun(tmp_path / f"runs/arm-0/seed-{seed}", rounds * 200, saved=True)
+        run.log.write_text(json.dumps({"images": rounds * 200, "rounds": rounds}) + "\n")
+    assert [(run.state, run.images) for run in status(tmp_path).runs] == [("trained", 1000), ("training", 600)]
+
+
 def test_what_is_trained_before_the_test_is_counted(tmp_path: Path) -> None:
     planned(tmp_path)
     for number, saved in enumerate((True, False)):

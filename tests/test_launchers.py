@@ -121,7 +121,7 @@ def test_a_work_measures_a_run_where_a_comparison_here_would(tmp_path: Path) -> 
     how = {"metrics": ["fid", "kid"], "view": None, "count": 1000, "reference": None, "allow_few": (), "device": "cpu"}
     workshop = Workshop(tmp_path, how, print)
     train = (sys.executable, "-m", "frugan", "train", "x")
-    job = Job("thin seed 0", tmp_path / "runs/thin/seed-0", train, 800, whole=True)
+    job = Job("thin seed 0", tmp_path / "runs/thin/seed-0", train, 800)
     (made,) = make_works(Task([job], (0.75, 0.875), [{}, {"metrics": ["fid"], "view_seed": 1}]), workshop, 3)
     evaluate = ("-m", "frugan", "evaluate", str(job.folder), "--metrics")
     rest = ("--count", "1000", "--device", "cpu")
@@ -135,14 +135,14 @@ def test_a_work_measures_a_run_where_a_comparison_here_would(tmp_path: Path) -> 
 
 
 def test_runs_that_are_timed_are_one_work(tmp_path: Path) -> None:
-    timed = [Job(name, tmp_path / name, (sys.executable, "train", name), 80, whole=True) for name in ("a", "b")]
+    timed = [Job(name, tmp_path / name, (sys.executable, "train", name), 80) for name in ("a", "b")]
     (made,) = make_works(Task(timed, together=True), Workshop(tmp_path, {}, print), 1)
     assert [step.command for step in made.steps] == [("train", "a"), ("train", "b")]
 
 
 def scripted(folder: Path, code: str, *, name: str = "seed-0", **about: Any) -> Work:
     """A work of one small program."""
-    job = Job(name, folder / name, (), 100, whole=True)
+    job = Job(name, folder / name, (), 100)
     made = Work((job,), (Step(str(job.folder), ("-c", code), **about),), str(folder), {"HELLO": "there"})
     made.write()
     return made
@@ -314,7 +314,7 @@ def ends(work_: Work) -> bool:
 def five(folder: Path, code: Callable[[str], str] = lambda name: "") -> Task:
     names = [f"seed-{number}" for number in range(5)]
     return Task([
-        Job(name, folder / name, (sys.executable, "-c", f"{done(folder, name)}\n{code(name)}"), 100, whole=False)
+        Job(name, folder / name, (sys.executable, "-c", f"{done(folder, name)}\n{code(name)}"), 100, rounds=10)
         for name in names
     ])  # fmt: skip
 

@@ -393,7 +393,7 @@ def test_no_run_of_a_comparison_is_begun_once_a_file_has_changed(here: Path) -> 
     own = owncode.load(here / "more.py")
     scripts = [f"open({str(here / 'more.py')!r}, 'a').write('MORE = 2')", "pass"]
     planned = [
-        Job(f"job {number}", here / "runs" / f"seed-{number}", (sys.executable, "-c", script), 1, whole=True)
+        Job(f"job {number}", here / "runs" / f"seed-{number}", (sys.executable, "-c", script), 1)
         for number, script in enumerate(scripts)
     ]
     for job in planned:

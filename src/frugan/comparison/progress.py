@@ -127,14 +127,15 @@ def _arms(plan: Mapping[str, Any]) -> Iterator[Arm]:
 
 def _status(arm: Arm, seed: int, folder: Path) -> RunStatus:
     run, budget = RunFolder(folder), arm.recipe.budget
-    job = Job(arm.name, folder, (), budget, whole=arm.recipe.rounds is None)
+    job = Job(arm.name, folder, (), budget, arm.recipe.rounds)
     if not folder.is_dir():
         why = job.why_failed()
         return RunStatus(arm.name, seed, "waiting" if why is None else "failed", 0, budget, why=why)
-    why, shown = job.why_failed(), max(job.images_shown(), run.images_saved() or 0)
+    why, saved = job.why_failed(), (run.images_saved() or 0) if arm.recipe.rounds is None else job.images_shown()
+    shown = max(job.images_shown(), saved)
     if why is not None:
         return RunStatus(arm.name, seed, "failed", shown, budget, why=why)
-    if (run.images_saved() or 0) >= budget:
+    if saved >= budget:
         state = "measured" if run.metrics.is_file() else "trained"
         return RunStatus(arm.name, seed, state, budget, budget)
     return RunStatus(arm.name, seed, "training", min(shown, budget), budget, claims.holder(folder))
@@ -146,6 +147,6 @@ def _count(folder: Path, pattern: str) -> tuple[int, int]:
     ended = 0
     for path in begun:
         run = RunFolder(path)
-        failed = Job(path.name, path, (), 0, whole=False).why_failed() is not None
+        failed = Job(path.name, path, (), 0).why_failed() is not None
         ended += failed or (run.exists() and (run.images_saved() or 0) >= run.read_json(run.recipe)["images"])
     return ended, len(begun)

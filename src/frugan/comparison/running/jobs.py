@@ -27,13 +27,16 @@ CONTINUE = "Run the same command again to continue."
 
 @dataclass(frozen=True)
 class Job:
-    """One run: its title for people, its folder, the command that trains it, and how many images to show it."""
+    """One run: its title for people, its folder, the command that trains it, and how many images to show it.
+
+    If its budget is in rounds, `images` counts one batch for each of `rounds`, though a round may show more.
+    """
 
     title: str
     folder: Path
     command: tuple[str, ...]
     images: int
-    whole: bool  # whether it is finished after `images`; not if its budget is in rounds
+    rounds: int | None = None
 
     def until(self, images: int) -> Job:
         """A job that stops the same run after that many images. This job can then continue the run."""
@@ -85,7 +88,7 @@ class Job:
         return None if finding is None else finding.text
 
     def images_shown(self) -> int:
-        """How many images it has been shown, from the last line of its log."""
+        """How many of its `images` it has been shown, from the last line of its log."""
         from frugan.engine.run import RunFolder
 
         log = RunFolder(self.folder).log
@@ -97,7 +100,8 @@ class Job:
             lines = file.read().splitlines()
         for line in reversed(lines):
             with contextlib.suppress(ValueError, KeyError):
-                return int(json.loads(line)["images"])
+                read = json.loads(line)
+                return int(read["images"]) if self.rounds is None else self.images * read["rounds"] // self.rounds
         return 0
 
     def finished(self) -> bool:
@@ -106,7 +110,7 @@ class Job:
         from frugan.engine.run import RunFolder
 
         newest = checkpoint.newest(RunFolder(self.folder).checkpoints)
-        return self.whole and newest is not None and checkpoint.images_of(newest) >= self.images
+        return self.rounds is None and newest is not None and checkpoint.images_of(newest) >= self.images
 
 
 def make_job(arm: Path, folder: Path, title: str, recipe: Recipe, seed: int, options: Sequence[str]) -> Job:
@@ -115,7 +119,7 @@ def make_job(arm: Path, folder: Path, title: str, recipe: Recipe, seed: int, opt
     # A comparison that was begun before runs held images out goes on with all of them, so none holds out unasked.
     held = () if recipe.data.holdout is not None else ("--holdout", "0")
     command = (*train, "--seed", str(seed), "--out", str(folder), *held, *options)
-    return Job(f"{title} seed {seed}", folder, command, recipe.budget, whole=recipe.rounds is None)
+    return Job(f"{title} seed {seed}", folder, command, recipe.budget, recipe.rounds)
 
 
 def environment_of_run(threads: int) -> dict[str, str]:

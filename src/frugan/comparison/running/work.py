@@ -129,7 +129,7 @@ def _steps(job: Job, task: Task, workshop: Workshop) -> list[Step]:
         steps += [
             Step(folder, job.until(stop).command[1:], stop), Step(folder, looked, following, measures=True)
         ]  # fmt: skip
-    steps.append(Step(folder, job.command[1:], job.images if job.whole else None))
+    steps.append(Step(folder, job.command[1:], job.images if job.rounds is None else None))
     for value in task.values:
         how = {**workshop.evaluation, **value}
         steps.append(Step(folder, evaluate_command(job.folder, how, workshop), measures=True))
@@ -232,7 +232,7 @@ class Worker:
 
 def _job(step: Step) -> Job:
     """A step's run, as far as a worker needs to know it."""
-    return Job(step.folder, Path(step.folder), step.command, 0, whole=False)
+    return Job(step.folder, Path(step.folder), step.command, 0)
 
 
 def _done(file: Path) -> Path:
