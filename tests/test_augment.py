@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from frugan import augment
+from frugan import augment, build
+from frugan.penalties import Judgement
+from frugan.recipes import find
 from frugan.registry import UserError
 
 
@@ -125,6 +127,39 @@ def test_diff_augment_colour_keeps_what_each_change_keeps() -> None:
     assert 1.45 < stretched.max() <= 1.5
 
 
+def moved(change: augment.Adaptive, scores: list[float], images: int) -> float:
+    return change.gauge(Judgement(None, None, None, None, (torch.tensor(scores), torch.zeros(1)), images)).item()
+
+
+def test_the_adaptive_probability_follows_how_sure_the_discriminator_is() -> None:
+    """Karras et al. 2020, r_t in eq. 1: the mean sign of scores of real images, against 0.6."""
+    change = augment.find("adaptive", images=1000)
+    assert moved(change, [1.0] * 9 + [-1.0], 100) == pytest.approx(0.6)  # 0.8
+    assert moved(change, [1.0] * 7 + [-9.0] * 3, 150) == pytest.approx(0.55)  # 0.4
+    assert moved(change, [1.0] * 10, 150) == pytest.approx(0.55)  # a further step of the same round
+    assert moved(change, [1.0], 9999) == 1
+    assert moved(change, [-1.0], 99_999) == 0
+
+
+def test_the_adaptive_change_is_made_to_that_share_of_images() -> None:
+    change = augment.find("adaptive", start=0.3)
+    images = torch.randn(2000, 1, 4, 4)
+    same = (change(images, seeded()) == images).flatten(1).all(1)
+    assert (~same).float().mean() == pytest.approx(0.3, abs=0.04)
+    assert torch.equal(augment.find("adaptive", start=0.0)(images, seeded()), images)
+
+
+def test_adaptive_needs_a_loss_whose_signs_mean_something() -> None:
+    recipe = find("mnist")
+    for loss in ("non_saturating", "hinge", "lsgan", "wgan", "relativistic"):
+        changed = recipe.with_changes({"augment": "adaptive", "loss": loss})
+        if loss not in ("wgan", "relativistic"):
+            assert build.values(changed)["penalties"][-1].name == "augmentation"
+        else:
+            with pytest.raises(UserError, match=f"'{loss}' only compares"):
+                build.values(changed)
+
+
 def test_wrong_augmentations_are_refused_with_what_to_type() -> None:
     with pytest.raises(UserError, match="Did you mean 'diff_augment'"):
         augment.find("diffaugment")
@@ -134,4 +169,6 @@ def test_wrong_augmentations_are_refused_with_what_to_type() -> None:
         augment.find("diff_augment", cutout=2.0)
     with pytest.raises(UserError, match="0 to 1"):
         augment.find("flip", probability=2.0)
+    with pytest.raises(UserError, match="start from 0 to 1"):
+        augment.find("adaptive", start=2.0)
     assert augment.options("flip") == {"probability": 0.5}

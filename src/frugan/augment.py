@@ -8,8 +8,9 @@ a *data set*: applied to real images only, its marks would turn up in the genera
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -95,7 +96,103 @@ def diff_augment(*, colour: bool = True, translation: float = 0.125, cutout: flo
     return Augmentation("diff_augment", change)
 
 
-_known = Catalogue("augmentation", flip, crop, diff_augment, has=("__call__",))
+class Scores(Protocol):
+    """What a `Gauge` is told of a step of the discriminator; see `frugan.penalties.Judgement`."""
+
+    @property
+    def real_scores(self) -> Tensor: ...
+
+    @property
+    def images(self) -> int: ...
+
+    @property
+    def mean(self) -> Callable[[Tensor], Tensor]: ...
+
+
+@dataclass(eq=False)
+class Gauge:
+    """How likely an adaptive change is, by how sure the discriminator is of the real images that it is trained on.
+
+    It stands among the discriminator's penalties, since it sees the scores as they do and is saved and resumed as they
+    are; it costs nothing. What it returns and what the log shows as ``discriminator.augmentation`` is the probability.
+
+    Attributes:
+        probability: of 0 to 1, a scalar tensor.
+        sure: scores -> whether each says "real".
+        target: the mean of +1 for "real" and -1 for "fake" over real images, above which the probability rises.
+        images: how many real images it takes from 0 to 1.
+        seen: how many had been shown when it last moved.
+    """
+
+    probability: Tensor
+    sure: Callable[[Tensor], Tensor]
+    target: float
+    images: int
+    seen: int = 0
+    name: str = "augmentation"
+    every: int = 1
+    needs_scores: bool = True
+
+    def __call__(self, judgement: Scores) -> Tensor:
+        """Move the probability by as much as the images shown since the last move; returns it."""
+        signs = judgement.mean(2 * self.sure(judgement.real_scores.detach()).float().mean() - 1)
+        step = (signs - self.target).sign() * (judgement.images - self.seen) / self.images
+        self.probability, self.seen = (self.probability.to(step) + step).clamp(0, 1), judgement.images
+        return self.probability
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Gauge:
+        # Discriminators have penalties of their own, but the images of all are changed alike.
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """The probability, and when it last moved."""
+        return {"probability": self.probability, "seen": self.seen}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over both."""
+        self.probability, self.seen = state["probability"], state["seen"]
+
+
+@dataclass(frozen=True)
+class Adaptive(Augmentation):
+    """A change that each image gets with a probability, which follows the discriminator; see `adaptive`."""
+
+    gauge: Gauge = field(kw_only=True)
+
+    def __call__(self, images: Tensor, random: torch.Generator) -> Tensor:
+        drawn = torch.rand(len(images), generator=random).to(images.device, non_blocking=True)
+        changed = drawn < self.gauge.probability.to(drawn)
+        return torch.where(changed[:, None, None, None], self.change(images, random), images)
+
+
+def adaptive(
+    *, target: float = 0.6, start: float = 0.5, images: int = 50_000, colour: bool = True, translation: float = 0.125,
+    cutout: float = 0.5,
+) -> Adaptive:
+    """Adaptive augmentation: each image is changed with a probability that rises while the discriminator is too sure.
+
+    Karras et al. 2020 (2006.06676): too sure means that the mean sign of its scores of real images, as it is trained on
+    them, is above `target`. Then the probability rises, else it falls. The log shows it as
+    ``discriminator.augmentation``. The change is that of `diff_augment`. A loss that only compares real and fake scores
+    (relativistic, wgan) leaves their sign open, and needs another augmentation.
+
+    Args:
+        target: of -1 to 1; the paper's is 0.6, i.e. right on 80 % of them.
+        start: the first probability. The paper's is 0; a training of minutes has no time for that.
+        images: how many real images it takes from 0 to 1. The paper's are 500,000.
+        colour, translation, cutout: as of `diff_augment`.
+    """
+    if not -1 <= target <= 1 or not 0 <= start <= 1 or images < 1:
+        raise UserError(
+            f"The augmentation 'adaptive' has target={target:g}, start={start:g} and images={images}. Give a target "
+            "from -1 to 1, a start from 0 to 1, and 1 image or more."
+        )
+    change = diff_augment(colour=colour, translation=translation, cutout=cutout).change
+    gauge = Gauge(torch.tensor(float(start)), lambda scores: scores > 0, target, images)
+    return Adaptive("adaptive", change, gauge=gauge)
+
+
+_known = Catalogue("augmentation", flip, crop, diff_augment, adaptive, has=("__call__",))
 names, options, add, find = _known.names, _known.options, _known.add, _known.find
 
 

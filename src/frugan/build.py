@@ -259,11 +259,24 @@ def _warnings(recipe: Recipe, built: Mapping[str, nn.Module]) -> list[str]:
 
 
 def values(recipe: Recipe) -> dict[str, Any]:
-    """The loss, penalties, augmentations and latents of a recipe, as objects."""
+    """The loss, penalties, augmentations and latents of a recipe, as objects.
+
+    Raises UserError for an augmentation that follows the scores of real images under a loss that leaves them open.
+    """
+    loss = losses.find(recipe.loss.name, **recipe.loss.options)
+    changes = [augment.find(choice.name, **choice.options) for choice in recipe.augment]
+    gauges = [change.gauge for change in changes if isinstance(change, augment.Adaptive)]
+    if gauges and losses.compares_only(loss):
+        raise UserError(
+            f"augment=adaptive follows how many real images are taken for real, but the loss '{loss.name}' only "
+            "compares scores with each other. Take augment=diff_augment, or loss=non_saturating."
+        )
+    for gauge in gauges:
+        gauge.sure = loss.takes_for_real
     return {
-        "loss": losses.find(recipe.loss.name, **recipe.loss.options),
-        "penalties": [penalties.find(choice.name, **choice.options) for choice in recipe.penalties],
-        "augment": [augment.find(choice.name, **choice.options) for choice in recipe.augment],
+        "loss": loss,
+        "penalties": [*(penalties.find(choice.name, **choice.options) for choice in recipe.penalties), *gauges],
+        "augment": changes,
         "latents": Latents(recipe.latents.size, recipe.latents.distribution),
     }
 

@@ -54,6 +54,15 @@ class AdversarialLoss:
     takes_for_real: Callable[[Tensor], Tensor] = _above_zero
 
 
+def compares_only(loss: AdversarialLoss) -> bool:
+    """Whether only differences between logits count for the discriminator, so that their signs say nothing."""
+    real, fake = torch.tensor([[0.7], [-1.1]]), torch.tensor([[-0.2], [0.4]])
+    before, moved = (
+        loss.discriminator(real + by, fake + by, random=torch.Generator().manual_seed(0)) for by in (0.0, 1.5)
+    )
+    return torch.allclose(before, moved)
+
+
 # -------------------------------------------------------------------------------------------- losses of each side alone
 
 

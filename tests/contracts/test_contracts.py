@@ -104,3 +104,12 @@ def test_only_upsampling_is_declined_whole(name: str, ground: Ground) -> None:
     family = Family(name, ground)
     declined = {kind for kind in family_contract.KINDS if family.layer(kind, 144, 8, 4) is None}
     assert declined == ({"same", "down"} if name == "bilinear_additive" else set())
+
+
+@pytest.mark.parametrize("name", games.names())
+def test_in_every_game_an_adaptive_augmentation_follows_the_discriminator(name: str, ground: Ground) -> None:
+    recipe = ground.game(name).with_changes({"augment": "adaptive,images=100", "loss": "non_saturating"})
+    parts = ground.play(recipe, 3)
+    gauge = next(one for one in games.penalties_of(parts.game).values() if one.name == "augmentation")
+    assert gauge.seen > 0
+    assert any("augmentation" in key for key in parts.means.peek()), parts.means.peek()
