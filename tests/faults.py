@@ -25,9 +25,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 
+from frugan import games
 from frugan.artefact import load
+from frugan.checking._ground import Ground as SmallRecipes
+from frugan.engine import checkpoint
+from frugan.engine.run import RunFolder
+from frugan.recipe import to_dict
 
 TESTS = Path(__file__).resolve().parent
 TINY = [
@@ -150,6 +156,23 @@ class Ground:
         assert self.do(self.train(self.run)).status == 0
         load(self.run).save(self.artefact)
         self.good = self.made(self.run, self.new("good"))
+        self.small = SmallRecipes(self.new("small"))
+        self.unbroken: dict[str, Path] = {}
+
+    def playing(self, game: str) -> tuple[Callable[[Path], list[str]], Path]:
+        """A training of a small recipe of a game, as ``folder of the run -> arguments``; and its unbroken run."""
+        recipe = self.folder / f"{game}.json"
+
+        def train(out: Path) -> list[str]:
+            return ["train", str(recipe), "--images", "240", "--out", str(out)]
+
+        if game not in self.unbroken:
+            recipe.write_text(json.dumps(to_dict(self.small.game(game))))
+            run = self.new(game) / "run"
+            answer = self.do(train(run))
+            assert answer.status == 0, answer.err
+            self.unbroken[game] = run
+        return train, self.unbroken[game]
 
     def close(self) -> None:
         """End the server."""
@@ -262,6 +285,19 @@ def words(chance: random.Random, ground: Ground, place: Path) -> Fault | None:
         ["translate", str(ground.run), str(ground.folder / "photos"), "--out", out],
         ["classify", str(ground.run), str(ground.folder / "photos"), "--out", f"{out}.csv"],
         ["plan", "vanilla", *TINY, "--data", str(ground.data), "--seeds", "0-1", "--out", out],
+        ["compare", "vanilla", *TINY, "--data", str(ground.data), "--seeds", "x", "--images", "8", "--out", out],
+        ["compare", "--status", str(ground.run)],
+        ["bench", "vanilla", *TINY, "--precisions", "float32", "--out", f"{out}.json"],
+        ["fit", "vanilla", *TINY, "--data", str(ground.folder / "photos"), "--minutes", "0", "--out", out],
+        ["export", str(ground.run), "--to", "torch", "--out", f"{out}.pt2"],
+        ["check-export", str(ground.artefact / "config.json")],
+        ["explore", "grid", str(ground.run), "--out", f"{out}.png", "--count", "4"],
+        ["explore", "walk", str(ground.artefact), "--out", f"{out}.png", "--walks", "1", "--points", "2", "--open"],
+        ["explore", "arithmetic", str(ground.run), "1 - 2 + 3", "--out", f"{out}.png", "--count", "8"],
+        ["explore", "directions", str(ground.run), "--out", f"{out}.png"],
+        ["explore", "project", str(ground.run), str(ground.folder / "photos"), "--count", "1", "--steps", "2"],
+        ["explore", "film", str(ground.run), "--out", f"{out}.webp"],
+        ["probe", str(ground.run), "--per-class", "2", "--draws", "1", "--out", f"{out}.json"],
     ]
     typed = list(chance.choice(commands))
     (place / "mine.py").write_text(
@@ -481,11 +517,13 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.
 
 
 def interruptions(chance: random.Random, ground: Ground, place: Path) -> Fault | None:
-    """A run that is asked to stop, or killed, a few times, and continued: it ends as the unbroken one."""
+    """A run of some game that is asked to stop, or killed, a few times, and continued: it ends as the unbroken one."""
+    game = chance.choice(["vanilla", *games.names()])
+    train, unbroken = (ground.train, ground.run) if game == "vanilla" else ground.playing(game)
     kind = chance.choice(["signal", "signal", "twice", "closed", "killed", "event"])
     said = []
     for _ in range(chance.choice([1, 2, 3])):
-        number = chance.randrange(1, 90)
+        number = chance.randrange(1, 90 if game == "vanilla" else 25)
         fault: dict[str, Any] = {"kind": "signal_at_round", "signal": chance.choice(SIGNALS), "number": number}
         if kind == "killed":
             fault["signal"] = signal.SIGKILL
@@ -495,22 +533,31 @@ def interruptions(chance: random.Random, ground: Ground, place: Path) -> Fault |
             fault = {"kind": "kill_at_event", "number": number}
         elif kind == "twice":
             fault = {**fault, "kind": "signal_in_training", "seconds": 0.01, "again": 0.05}
-        answer = ground.do(ground.train(place / "run"), fault, keep=chance.choice([-1.0, 0.05, 60.0]))
+        answer = ground.do(train(place / "run"), fault, keep=chance.choice([-1.0, 0.05, 60.0]))
         said.append((kind, number, answer.status))
+        what = f"interruptions of {game}: {said}"
         if answer.status not in (0, 130, -9, 9) or "Traceback" in answer.err:
-            return Fault(f"interruptions: {said}", answer.err[-1500:])
+            return Fault(what, answer.err[-1500:])
         if answer.status == 130 and "everything is kept" in answer.out:
             kept = int(answer.out.rpartition("Interrupted after ")[2].partition(" ")[0].replace(",", ""))
             if not list((place / "run" / "checkpoints").glob(f"images-{kept:012d}-*")):
-                return Fault(f"interruptions: {said}", "said to be kept, but is not")
-    answer = ground.do(ground.train(place / "run"))
+                return Fault(what, "said to be kept, but is not")
+    answer = ground.do(train(place / "run"))
     if answer.status:
-        return Fault(f"interruptions: {said}, continued", answer.err[-1500:])
-    made = ground.made(place / "run", place)
-    lines = [_log(one) for one in (place / "run", ground.run)]
-    if made != ground.good or lines[0] != lines[1]:
-        return Fault(f"interruptions: {said}", "the run ends otherwise than the unbroken one")
+        return Fault(f"{what}, continued", answer.err[-1500:])
+    ends = [_end(one) for one in (place / "run", unbroken)]
+    lines = [_log(one) for one in (place / "run", unbroken)]
+    if ends[0] != ends[1] or lines[0] != lines[1]:
+        return Fault(what, "the run ends otherwise than the unbroken one")
     return None
+
+
+def _end(run: Path) -> dict[str, bytes]:
+    """All tensors of a run's last checkpoint, as bytes: weights, buffers, averages, moments."""
+    newest = checkpoint.newest(RunFolder(run).checkpoints)
+    assert newest is not None
+    tensors = checkpoint.read(newest)[0]
+    return {name: tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes() for name, tensor in tensors.items()}
 
 
 def _log(run: Path) -> list[dict[str, Any]]:

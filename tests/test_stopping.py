@@ -32,6 +32,16 @@ def test_the_first_request_is_noted_and_only_the_same_signal_later_is_obeyed_at_
             kill(signal.SIGTERM)
 
 
+def test_a_request_that_was_noted_is_not_obeyed_again_while_it_is_said_what_was_saved(monkeypatch):
+    with stopping.listening():
+        with stopping.collected():
+            kill()
+        kill()  # the same request, from the shell
+        monkeypatch.setattr(stopping, "APART", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            kill()
+
+
 def test_where_nothing_is_saved_a_request_is_obeyed_once():
     with stopping.listening() as asked:
         with pytest.raises(KeyboardInterrupt):

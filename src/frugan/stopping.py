@@ -87,6 +87,10 @@ def _hearing(collects: bool) -> Iterator[Requests]:
             requests.again.cancel()
             requests.again.join()
         _heard.remove(requests)
+        if collects and _heard and not _heard[-1].collects:
+            # The same request may come once more, passed on by another, while it is said what was saved.
+            for number, since in requests.since.items():
+                _heard[-1].since.setdefault(number, since)
         for number, handler in before.items():
             signal.signal(number, handler)
 
