@@ -180,8 +180,18 @@ def test_exemplars_have_the_labels_that_were_asked_for() -> None:
     assert seas[:, 1].all()
     with pytest.raises(UserError, match=r"There is no label 'ski' in these data\. Did you mean 'sky'"):
         explore.combine(chosen, explore.parse("ski - sea"), judge())
-    with pytest.raises(UserError, match=r"Only \d+ of 6 samples are judged to be 'sky', and 7 are needed"):
-        explore.combine(explore.samples(linear(), 6), explore.parse("sky - sea"), judge(), exemplars=7)
+    with pytest.raises(UserError, match=r"Only \d+ of 3 samples are judged to be 'sky', and 3 are needed"):
+        explore.combine(explore.samples(linear(), 3), explore.parse("sky - sea"), judge(), exemplars=7)
+    few = explore.combine(explore.samples(linear(), 40), explore.parse("sky - sea"), judge())
+    assert 3 <= len(few.terms[0]) < 30
+
+
+def test_of_exemplars_chosen_by_label_means_and_results_have_the_norm_of_samples() -> None:
+    for distribution, brought in (("normal", True), ("uniform", False)):
+        chosen = explore.samples(linear(distribution), 200)
+        result = explore.combine(chosen, explore.parse("sky - not sky + not sky"), judge(), exemplars=20)
+        norms, usual = torch.cat([result.means, result.latents[:1]]).norm(dim=1), chosen.latents.norm(dim=1).mean()
+        assert torch.allclose(norms, usual.expand(4), rtol=1e-4) is brought
 
 
 def test_trials_count_what_the_result_has_beside_what_c_has_alone() -> None:

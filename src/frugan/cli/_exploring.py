@@ -158,7 +158,7 @@ def walk(
 
 def arithmetic(
     run: Run, expression: Positional[Annotated[str, arg(metavar='"A - B + C"')]], *, out: File = None,
-    exemplars: int = 3, noise: float = 0.25, trials: int = 0, data: Text = None, count: Number = None, seed: int = 0,
+    exemplars: int = 30, noise: float = 0.25, trials: int = 0, data: Text = None, count: Number = None, seed: int = 0,
     labels: Names = None, truncation: Value = None, latents: File = None, device: Text = None, code: Code = (),
     trust_code: Trust = False, overwrite: Flag = False,
 ) -> None:
@@ -178,7 +178,7 @@ def arithmetic(
             have, with commas (class:7 where a class is called by a number). Labels are told by a classifier that is
             trained on the run's data once.
         out: FILE.png.
-        exemplars: How many samples with a label are taken, at random.
+        exemplars: How many samples with a label are taken, at random; all if there are fewer. The picture has eight.
         noise: The variants differ by uniform numbers up to this in every latent.
         trials: Repeat "A - B + C" so often with other exemplars, and count how often the result has what tells A from
             B, as another classifier judges it; beside it how often C alone has it.
@@ -221,7 +221,7 @@ def arithmetic(
         for term, one, mean in zip(terms, result.terms, result.means, strict=True):
             middle = explore.images_of(generator, mean[None], _held(one, 1), truncation)
             title = f"{'+' if term.sign > 0 else '-'} {term.text} (the last one is their mean)"
-            rows.append((title, np.concatenate([one.images(), middle])))
+            rows.append((title, np.concatenate([one.take(range(min(len(one), 8))).images(), middle])))
         made = explore.images_of(generator, result.latents, result.labels, truncation)
         rows.append((f"= {expression}, then with noise", made))
         _save(sheets.titled(rows), out)

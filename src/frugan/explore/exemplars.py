@@ -1,11 +1,12 @@
 """Arithmetic on exemplars: "3,7,9 - 1,4,6 + 2,5,8" by their numbers, "glasses - not glasses + hat" by their labels.
 
 Each term is the mean of the latents of its exemplars, and the result is the sum with its signs. One exemplar a term is
-too few: three is what the DCGAN paper takes, since a single one brings along everything else that it shows. Around the
-result stand variants, with small uniform noise added to every latent.
+too few, since it brings along everything else that it shows. The DCGAN paper takes three, chosen by eye; where labels
+choose, more cost nothing and work better. Around the result stand variants, with small uniform noise in every latent.
 
-A result is not brought to another norm. Of normal latents, A - B + C of three means of three has the norm of a sample;
-the mean of three alone is 0.58 of it.
+Normal latents lie near a sphere, and a mean of many lies well inside it, where the generator has seen few. So where
+labels choose exemplars, means and results are brought to the samples' norm. Numbers are taken as they are typed: A - B
++ C of means of three has that norm anyhow, but for chance.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from frugan.explore.judges import NOT, Judge
 from frugan.explore.samples import Samples
@@ -23,8 +25,8 @@ from frugan.registry import UserError
 from frugan.seeds import derive
 from frugan.seeds import generator as random_of
 
-EXEMPLARS, VARIANTS, NOISE = 3, 8, 0.25
-"""How many exemplars a label gives; how many variants stand around a result; how much uniform noise each has."""
+EXEMPLARS, FEWEST, VARIANTS, NOISE = 30, 3, 8, 0.25
+"""How many exemplars a label gives, and at least; how many variants stand around a result, with how much noise."""
 
 CLASS = "class:"
 """Stands before a label that would be read as the number of a sample, "class:7"."""
@@ -91,7 +93,7 @@ def combine(
     Args:
         samples: from which exemplars are chosen.
         judge: tells the labels of images; needed for terms of labels.
-        exemplars: how many of the samples with a label are taken, at random.
+        exemplars: how many of the samples with a label are taken, at random; all if there are fewer.
         noise: variants differ from the result by uniform numbers from -noise to noise.
         told: what `judge.bits` says of the samples, if it was asked before.
 
@@ -113,9 +115,10 @@ def combine(
         assert judge is not None  # there are terms of labels
         assert told is not None
         fitting = judge.having(told, term.wanted).nonzero().flatten()
-        if len(fitting) < exemplars:
+        needed = min(exemplars, FEWEST)
+        if len(fitting) < needed:
             raise UserError(
-                f"Only {len(fitting)} of {len(samples):,} samples are judged to be '{term.text}', and {exemplars} are "
+                f"Only {len(fitting)} of {len(samples):,} samples are judged to be '{term.text}', and {needed} are "
                 "needed. Give a larger --count, or another label."
             )
         random = random_of(seed, "exemplars", number)
@@ -123,6 +126,9 @@ def combine(
     means = torch.stack([one.latents.mean(0) for one in chosen])
     signs = torch.tensor([float(term.sign) for term in terms])
     centre = (signs[:, None] * means).sum(0, keepdim=True)
+    if any(term.wanted for term in terms) and samples.generator.latents.distribution == "normal":
+        norm = samples.latents.norm(dim=1).mean()
+        means, centre = (norm * functional.normalize(latents) for latents in (means, centre))
     random = random_of(seed, "variants")
     around = noise * (2 * torch.rand(variants, centre.shape[1], generator=random) - 1)
     first = chosen[0].labels
