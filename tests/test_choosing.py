@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from frugan import data, recipes
+from frugan import data, recipes, schedules
 from frugan.engine.run import RunFolder
 from frugan.recipe import Recipe, from_run, to_dict
 from frugan.registry import UserError
@@ -103,6 +103,20 @@ def test_what_the_user_says_holds_and_is_not_told(folder):
     recipe, told = chosen(folder(20, (200, 300)), rounds=10, **{"data.size": 64, "batch_size": 8})
     assert (recipe.data.size, recipe.batch_size) == (64, 8)
     assert "data.size" not in told
+
+
+def test_rates_fall_over_the_second_half_of_the_budget_unless_the_user_says_otherwise(folder):
+    photos = folder(30)
+    recipe, told = chosen(photos, rounds=1000)
+    falling = recipe.players["generator"].schedule
+    assert falling.options == {"start": 8000, "end": 16000, "to": 0.1}
+    assert recipe.players["discriminator"].schedule == falling
+    assert "players.generator.schedule=linear,start=8000,end=16000,to=0.1" in told
+    factor = schedules.find(falling.name, **falling.options)
+    assert not factor.follows_the_end  # so the run can be trained further
+    assert [factor(images, 99) for images in (0, 8000, 16000, 30000)] == pytest.approx([1, 1, 0.1, 0.1])
+    given = {"players.generator.schedule": "constant"}
+    assert chosen(photos, rounds=1000, **given)[0].players["generator"].schedule.name == "constant"
 
 
 def test_fewer_images_are_changed_more():

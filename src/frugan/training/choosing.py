@@ -32,6 +32,9 @@ less than this share of it."""
 ASPECTS = {1.0: (1, 1), 1.25: (5, 4), 1.5: (3, 2), 2.0: (2, 1)}
 """Longer side over shorter side: such images can be halved until 4 pixels are left on the shorter side."""
 
+LAST_RATE = 0.1
+"""What is left of the learning rates at the end of the budget."""
+
 LABELLED = 20
 """Labels are used if at least half of the classes have so many images each."""
 
@@ -67,7 +70,9 @@ def choose(
     say(f"{source}: {look.count:,} images, most often {shape}. No recipe is named, so '{recipe.name}' is trained with")
     settings = [*_of_images(look), _augmentation(look)]
     recipe, size = _sized(recipe, look, settings, given, fit)
-    for values, why in (size, *settings):
+    falling = _falling(recipe.budget)
+    recipe = recipe.with_changes({key: value for key, value in falling.values.items() if key not in given})
+    for values, why in (size, *settings, falling):
         chosen = {key: value for key, value in values.items() if key not in given}
         if chosen:
             say(f"  {' '.join(f'{key}={_typed(value)}' for key, value in chosen.items())}   {why}")
@@ -155,6 +160,13 @@ def augmentation(count: int) -> str:
     if count >= 500:
         return "diff_augment,colour=false,cutout=0"
     return "diff_augment"
+
+
+def _falling(images: int) -> Setting:
+    """Rates that fall over the second half of a budget, to a tenth: after it, the run can still be trained further."""
+    schedule = f"linear,start={images // 2},end={images},to={LAST_RATE}"
+    values = {f"players.{name}.schedule": schedule for name in recipes.find(RECIPE).players}
+    return Setting(values, "rates fall over the second half, so that the last images are the best")
 
 
 def base(source: str | None) -> Recipe:
