@@ -410,7 +410,7 @@ def parts(
     recipe, device, ready = assembly.recipe, assembly.device, assembly.networks
     processes = processes or Processes()
     resolved, choices = precisions.resolve(recipe.precision, device), Choices(kernels)
-    # Channels last is at least as fast as torch's default everywhere, and compiled kernels take nothing else.
+    # Faster than torch's default in nearly every network, and the only layout that compiled kernels take.
     for network in ready.values():
         network.to(memory_format=torch.channels_last)  # pyrefly: ignore
     for name in assembly.frozen:
@@ -418,7 +418,7 @@ def parts(
     players = {name: player(name, record, ready, recipe.images) for name, record in assembly.players.items()}
     batches = Batches(
         sets, seed=recipe.seed, image_range=image_range(recipe, ready), device=device,
-        channels_last=True, rank=processes.rank, world=processes.world,
+        rank=processes.rank, world=processes.world,
         balance={stream: recipe.data_of(stream).balance for stream in sets},
     )
     averages = {

@@ -70,16 +70,16 @@ def test_a_data_set_smaller_than_the_batch_wraps() -> None:
     assert [sorted(seen[start : start + 3]) for start in (0, 3, 6)] == [[0, 1, 2]] * 3
 
 
-def test_images_are_in_the_asked_range_and_layout() -> None:
+def test_images_are_in_the_asked_range_with_channels_last() -> None:
     data = counted(256)
-    batch = Batches({"real": data}, seed=0, channels_last=True).take("real", 256)
+    batch = Batches({"real": data}, seed=0).take("real", 256)
     assert batch.images.dtype == torch.float32
     assert batch.images.shape == (256, 1, 2, 2)
     assert (batch.images.min(), batch.images.max()) == (-1, 1)
     unit = Batches({"real": data}, seed=0, image_range=UNIT).take("real", 256).images
     assert (unit.min(), unit.max()) == (0, 1)
     colour = Dataset("c", "train", ImageShape(3, 4, 4), torch.zeros(5, 3, 4, 4, dtype=torch.uint8), None, (), "0" * 16)
-    batch = Batches({"real": colour}, seed=0, channels_last=True).take("real", 2)
+    batch = Batches({"real": colour}, seed=0).take("real", 2)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert batch.labels is None
 

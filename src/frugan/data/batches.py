@@ -31,7 +31,6 @@ class Batches:
         seed: the order depends on it.
         image_range: the range of the float images.
         device: where batches are needed. Bytes are copied there, then become floats.
-        channels_last: the memory format of the images.
         rank: this process's number among `world`; each gets its slice of every batch.
         balance: name of a stream -> ``"even"`` to draw every class, or combination of attributes, equally often; the
             images of a small one then come more often than others. Streams that are not named are drawn as they are.
@@ -47,7 +46,6 @@ class Batches:
         seed: int,
         image_range: Range = SIGNED,
         device: str | torch.device = "cpu",
-        channels_last: bool = False,
         rank: int = 0,
         world: int = 1,
         balance: Mapping[str, str | None] | None = None,
@@ -58,7 +56,6 @@ class Batches:
         self.device = torch.device(device)
         self.rank = rank
         self.world = world
-        self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._positions = dict.fromkeys(self.streams, 0)
         self._orders: dict[str, tuple[int, Tensor]] = {}  # stream -> the epoch drawn last and its order
         balanced = balance or {}
@@ -142,7 +139,7 @@ class Batches:
         return Batch(self._floats(dataset, numbers), labels, dataset.exclusive, finer)
 
     def _floats(self, dataset: Dataset, numbers: Tensor) -> Tensor:
-        images = self._moved(dataset.images.index_select(0, numbers)).contiguous(memory_format=self._format)
+        images = self._moved(dataset.images.index_select(0, numbers)).contiguous(memory_format=torch.channels_last)
         return from_bytes(images, self.image_range)
 
     def _moved(self, values: Tensor) -> Tensor:
