@@ -338,6 +338,18 @@ def test_progress_speaks_of_images_only_where_a_run_is_trained(
     assert re.fullmatch(r"0 of 2 runs done; seed-0 40 of 100 images, about \d+\.\d min left\n", said)
 
 
+def test_what_was_trained_before_does_not_count_for_the_speed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "EVERY_SECONDS", 0.0)
+    job = scripted(tmp_path, "seed-0", "")
+    job.folder.mkdir()
+    (job.folder / "log.jsonl").write_text('{"images": 60}\n')
+    shown = watch.Watch([job], quiet=False)
+    shown.show({job: None}, [])
+    assert capsys.readouterr().err == "0 of 1 runs done; seed-0 60 of 100 images\n"
+
+
 def test_ctrl_c_lets_the_jobs_save_and_says_how_to_continue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = (
         "def save(*_):\n    print('saved', flush=True); sys.exit(130)\nsignal.signal(signal.SIGTERM, save)\n"

@@ -24,9 +24,10 @@ class Watch:
 
         self.jobs, self.quiet = jobs, quiet
         self.total = sum(job.images for job in jobs)
-        self.done = {job: job.images for job in jobs if job.why_failed() or job.finished()}
+        ended = {job for job in jobs if job.why_failed() or job.finished()}
         self.warned: set[Job] = set()
-        self.start, self.began = sum(self.done.values()), time.monotonic()
+        self.start = sum(job.images if job in ended else _shown(job) for job in jobs)
+        self.began = time.monotonic()
         self.last, self.looked = self.began, self.began
         self.console = terminal.console(stderr=True)
         self.bar: Any = None
@@ -65,7 +66,7 @@ class Watch:
             self.looked = now
             self.warn(running)
         busy = {*running, *waiting}
-        shown = {job: min(job.images_shown(), job.images) if job in busy else job.images for job in self.jobs}
+        shown = {job: _shown(job) if job in busy else job.images for job in self.jobs}
         at = sum(shown.values())
         ready = len(self.jobs) - len(busy)
         parts = [f"{job.title} {shown[job]:,} of {job.images:,}" for job in list(running)[:NAMED]]
@@ -82,3 +83,8 @@ class Watch:
         """Take the bar away."""
         if self.bar:
             self.bar.stop()
+
+
+def _shown(job: Job) -> int:
+    """How many of its images a job has been shown so far."""
+    return min(job.images_shown(), job.images)
