@@ -89,6 +89,17 @@ def test_several_penalties_and_none(mnist):
     assert changed.with_changes({"penalties": "none"}).penalties == ()
 
 
+def test_a_schedule_that_ends_with_the_budget_ends_with_another_one_too(mnist):
+    falls = {"generator": "linear,start=600,end=1000", "discriminator": "linear,end=700"}
+    recipe = mnist.with_changes({"images": 1000, **{f"players.{name}.schedule": one for name, one in falls.items()}})
+    half = recipe.with_images(500)
+    assert half.images == 500
+    assert half.players["generator"].schedule.options == {"start": 300, "end": 500}
+    assert half.players["discriminator"].schedule.options == {"end": 700}  # an end of its own
+    assert half.with_images(1000) == recipe
+    assert mnist.with_images(500) == replace(mnist, images=500)
+
+
 @pytest.mark.parametrize(("key", "told"), [
     ("batchsize", "Did you mean 'batch_size'"), ("data.sise", "Did you mean 'data.size'"),
     ("generator", "has no key 'generator'"), ("architecture", "has no key 'architecture'"),

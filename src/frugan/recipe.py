@@ -198,6 +198,19 @@ class Recipe(Checked):
         """About how many rounds the budget is: as if each showed one batch."""
         return self.images // self.batch_size if self.rounds is None else self.rounds
 
+    def with_images(self, images: int) -> Recipe:
+        """This recipe with another budget in images. A schedule that ends with the budget ends with the new one."""
+
+        def moved(schedule: Choice) -> Choice:
+            options = schedule.options
+            if options.get("end") != self.budget:
+                return schedule
+            start = round(options.get("start", 0) * images / self.budget)
+            return replace(schedule, options={**options, "start": start, "end": images})
+
+        players = {name: replace(one, schedule=moved(one.schedule)) for name, one in self.players.items()}
+        return replace(self, images=images, rounds=None, players=players)
+
     def data_of(self, stream: str) -> Data:
         """The data of one of the game's streams: `data`, but for what `streams` says of it."""
         return replace(self.data, **self.streams.get(stream, {}))

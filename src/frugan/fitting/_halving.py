@@ -120,7 +120,7 @@ class Race:
         arm = Arm(candidate.name, candidate.recipe)
         stops = may_stop([arm])
         budget = self.known.get("images", images) if stops else images
-        recipe = replace(candidate.recipe, images=budget, rounds=None, minutes=None)
+        recipe = replace(candidate.recipe.with_images(budget), minutes=None)
         place = f"runs/{arm.folder}/{'run' if stops else f'to-{images}'}"
         file = f"{place}.json"
         folder = RunFolder(self.workshop.folder)

@@ -65,7 +65,7 @@ def fit_budgets(
     trials = {}
     for arm in arms:
         images = min(arm.recipe.images, TRIAL_ROUNDS * arm.recipe.batch_size)
-        short = replace(arm, recipe=replace(arm.recipe, images=images))
+        short = replace(arm, recipe=arm.recipe.with_images(images))
         trials[arm.name] = workshop.make_job(short, f"trials/{arm.folder}{tag}", 0)
     workshop.train([job.until(job.images) for job in trials.values()], together=True)
     speeds = {name: _read_speed(job) for name, job in trials.items()}
@@ -76,7 +76,7 @@ def fit_budgets(
         # An arm damaged by less training keeps its damage; all others have the same seconds, whatever was asked.
         share = arm.recipe.images / baseline.recipe.images if arm.is_damaged else 1.0
         images = max(arm.recipe.batch_size, round(budget * share * speeds[arm.name]))
-        fitted.append(replace(arm, recipe=replace(arm.recipe, images=images)))
+        fitted.append(replace(arm, recipe=arm.recipe.with_images(images)))
     images = {arm.name: arm.recipe.images for arm in fitted}
     return fitted, {"seconds": budget, "images_per_second": speeds, "images": images}
 

@@ -156,7 +156,7 @@ def _jobs(
     tried = []
     for number, trial in enumerate(trials, start=1):
         place = f"tuning/{arm.folder}/trial-{number}"
-        short = replace(arm, recipe=replace(trial.recipe, images=images))
+        short = replace(arm, recipe=trial.recipe.with_images(images))
         file = workshop.folder / f"{place}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         plan.folder.write_json(file, to_dict(short.recipe))
