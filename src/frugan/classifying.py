@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from frugan import seeds
-from frugan.arithmetic import exact
+from frugan.arithmetic import bf16_is_faster, exact
 from frugan.batch import ImageShape, from_bytes
-from frugan.engine.precision import resolve
 from frugan.resizing import area
 
 NET = "cnn2"
@@ -158,7 +157,7 @@ def likeliest(log_probabilities: Tensor, *, attributes: bool) -> Tensor:
 
 def in_half(device: str) -> bool:
     """Whether training in bfloat16 is faster there."""
-    return resolve("auto", torch.device(device)) == "bf16"
+    return bf16_is_faster(torch.device(device))
 
 
 def _prepare(images: Tensor, device: torch.device) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from frugan import arithmetic
 from frugan.engine import precision
 from frugan.engine.precision import choose_device
 from frugan.registry import UserError
@@ -32,11 +33,11 @@ def test_auto_is_bf16_only_where_a_product_in_it_is_faster(monkeypatch, instruct
 
     ones = torch.ones
     monkeypatch.setattr(torch, "ones", lambda *size, dtype: ones(*size, dtype=dtype).as_subclass(Slow))
-    monkeypatch.setattr(precision.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(arithmetic.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
-    precision.bf16_is_faster.cache_clear()
+    arithmetic._on_this_cpu.cache_clear()
     try:
         assert precision.resolve("auto", torch.device("cpu")) == chosen
     finally:
-        precision.bf16_is_faster.cache_clear()
+        arithmetic._on_this_cpu.cache_clear()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import math
 import os
-import time
 from collections.abc import Callable
 
 import torch
 
+from frugan.arithmetic import bf16_is_faster
 from frugan.registry import UserError, suggest
 
 PRECISIONS = ("auto", "float32", "bf16")
@@ -42,28 +40,7 @@ def resolve(precision: str, device: torch.device) -> str:
         raise UserError(f"There is no precision '{precision}'. {suggest(precision, PRECISIONS)}")
     if precision != "auto":
         return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    return "bf16" if device.type == "cpu" and bf16_is_faster() else "float32"
-
-
-@functools.cache
-def bf16_is_faster() -> bool:
-    """Whether this machine's CPU multiplies matrices faster in bf16 than in float32. Asked once in a process.
-
-    It is measured, since the instructions do not tell: with AVX-512 bf16 alone, an AMD EPYC takes less time for a
-    product in bf16, and an Intel Xeon 1.6 times as much. Without any such instructions one takes minutes.
-    """
-    if not (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
-        return False
-    seconds = {torch.float32: math.inf, torch.bfloat16: math.inf}
-    for _ in range(5):
-        for kind in seconds:
-            square = torch.ones(256, 256, dtype=kind)
-            began = time.perf_counter()
-            square @ square
-            seconds[kind] = min(seconds[kind], time.perf_counter() - began)
-    return seconds[torch.bfloat16] < seconds[torch.float32]
+    return "bf16" if bf16_is_faster(device) else "float32"
 
 
 def autocast(precision: str, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[object]]:
