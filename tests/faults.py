@@ -375,12 +375,12 @@ def pack(chance: random.Random, ground: Ground, place: Path) -> Fault | None:
     sheet = ["data", "show", str(place / "photos"), "--out"]
     first = ground.do([*sheet, str(place / "first.png")])
     known = {path.name for path in (ground.cache / "packs").iterdir()}
-    made = next(
-        (path for path in (ground.cache / "packs").iterdir() if path.name in known and _packed_of(path, place)), None
-    )
+    files = ["images.npy", "labels.npy", "manifest.json"]
+    whole = [path for path in (ground.cache / "packs").iterdir() if all((path / name).is_file() for name in files)]
+    made = next((path for path in whole if path.name in known and _packed_of(path, place)), None)
     if made is None:
         return Fault("pack", f"no pack was made: {first.last}")
-    what = f"pack: {damage(chance, made / chance.choice(['images.npy', 'labels.npy', 'manifest.json']))}"
+    what = f"pack: {damage(chance, made / chance.choice(files))}"
     again = ground.do([*sheet, str(place / "again.png")])
     if (
         again.status
