@@ -127,7 +127,8 @@ def test_diff_augment_colour_keeps_what_each_change_keeps() -> None:
     assert 1.45 < stretched.max() <= 1.5
 
 
-def moved(change: augment.Adaptive, scores: list[float], images: int) -> float:
+def moved(change: augment.Augmentation, scores: list[float], images: int) -> float:
+    assert change.gauge is not None
     return change.gauge(Judgement(None, None, None, None, (torch.tensor(scores), torch.zeros(1)), images)).item()
 
 
@@ -158,6 +159,12 @@ def test_adaptive_needs_a_loss_whose_signs_mean_something() -> None:
         else:
             with pytest.raises(UserError, match=f"'{loss}' only compares"):
                 build.values(changed)
+
+
+def test_two_adaptive_changes_would_follow_one_gauge_each_and_are_refused() -> None:
+    recipe = find("mnist").with_changes({"augment": "adaptive+adaptive,start=0.1", "loss": "non_saturating"})
+    with pytest.raises(UserError, match="given twice"):
+        build.assemble(recipe)
 
 
 def test_wrong_augmentations_are_refused_with_what_to_type() -> None:

@@ -9,7 +9,7 @@ a *data set*: applied to real images only, its marks would turn up in the genera
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -24,13 +24,20 @@ class Augmentation:
 
     `images` is ``[count, channels, height, width]`` in a range around 0 (-1 to 1), and so is what it returns, in the
     same precision; `random` is a CPU generator, so that the changes are the same on every device.
+
+    A change that follows the discriminator has a `gauge`, and each image gets it with the gauge's probability.
     """
 
     name: str
     change: Callable[[Tensor, torch.Generator], Tensor]
+    gauge: Gauge | None = None
 
     def __call__(self, images: Tensor, random: torch.Generator) -> Tensor:
-        return self.change(images, random)
+        if self.gauge is None:
+            return self.change(images, random)
+        drawn = torch.rand(len(images), generator=random).to(images.device, non_blocking=True)
+        changed = drawn < self.gauge.probability.to(drawn)
+        return torch.where(changed[:, None, None, None], self.change(images, random), images)
 
 
 def flip(*, probability: float = 0.5) -> Augmentation:
@@ -153,22 +160,10 @@ class Gauge:
         self.probability, self.seen = state["probability"], state["seen"]
 
 
-@dataclass(frozen=True)
-class Adaptive(Augmentation):
-    """A change that each image gets with a probability, which follows the discriminator; see `adaptive`."""
-
-    gauge: Gauge = field(kw_only=True)
-
-    def __call__(self, images: Tensor, random: torch.Generator) -> Tensor:
-        drawn = torch.rand(len(images), generator=random).to(images.device, non_blocking=True)
-        changed = drawn < self.gauge.probability.to(drawn)
-        return torch.where(changed[:, None, None, None], self.change(images, random), images)
-
-
 def adaptive(
     *, target: float = 0.6, start: float = 0.5, images: int = 50_000, colour: bool = True, translation: float = 0.125,
     cutout: float = 0.5,
-) -> Adaptive:
+) -> Augmentation:
     """Adaptive augmentation: each image is changed with a probability that rises while the discriminator is too sure.
 
     Karras et al. 2020 (2006.06676): too sure means that the mean sign of its scores of real images, as it is trained on
@@ -189,7 +184,7 @@ def adaptive(
         )
     change = diff_augment(colour=colour, translation=translation, cutout=cutout).change
     gauge = Gauge(torch.tensor(float(start)), lambda scores: scores > 0, target, images)
-    return Adaptive("adaptive", change, gauge=gauge)
+    return Augmentation("adaptive", change, gauge)
 
 
 _known = Catalogue("augmentation", flip, crop, diff_augment, adaptive, has=("__call__",))

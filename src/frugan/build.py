@@ -265,11 +265,12 @@ def values(recipe: Recipe) -> dict[str, Any]:
     """
     loss = losses.find(recipe.loss.name, **recipe.loss.options)
     changes = [augment.find(choice.name, **choice.options) for choice in recipe.augment]
-    gauges = [change.gauge for change in changes if isinstance(change, augment.Adaptive)]
+    gauges = [gauge for change in changes if (gauge := getattr(change, "gauge", None)) is not None]
     if gauges and losses.compares_only(loss):
+        typed = "+".join(choice.name for choice in recipe.augment)
         raise UserError(
-            f"augment=adaptive follows how many real images are taken for real, but the loss '{loss.name}' only "
-            "compares scores with each other. Take augment=diff_augment, or loss=non_saturating."
+            f"augment={typed} follows how many real images are taken for real, but the loss '{loss.name}' only compares "
+            "scores with each other. Take another augmentation, or a loss like non_saturating."
         )
     for gauge in gauges:
         gauge.sure = loss.takes_for_real
