@@ -269,8 +269,8 @@ def values(recipe: Recipe) -> dict[str, Any]:
     if gauges and losses.compares_only(loss):
         typed = "+".join(choice.name for choice in recipe.augment)
         raise UserError(
-            f"augment={typed} follows how many real images are taken for real, but the loss '{loss.name}' only compares "
-            "scores with each other. Take another augmentation, or a loss like non_saturating."
+            f"augment={typed} follows how many real images are taken for real, but the loss '{loss.name}' only "
+            "compares scores with each other. Take another augmentation, or a loss like non_saturating."
         )
     for gauge in gauges:
         gauge.sure = loss.takes_for_real
