@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from frugan import stopping, terminal
+from frugan.__main__ import main
 
 
 def kill(number: int = signal.SIGTERM) -> None:
@@ -143,6 +144,24 @@ def test_ctrl_c_in_the_first_second_is_heard(moment):
         assert program.stderr is not None
         assert program.stderr.read().strip().splitlines()[-1:] in (["frugan: interrupted."], [])
         assert program.wait(20) == 130
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGXCPU"])  # the first and the last that are received
+def test_a_request_while_the_signals_are_being_received_ends_the_program_too(name, monkeypatch):
+    receive, before = signal.signal, {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGXCPU)}
+
+    def receive_and_send(number, handler):
+        last = receive(number, handler)
+        if handler is stopping._receive and number == getattr(signal, name):
+            os.kill(os.getpid(), number)
+        return last
+
+    monkeypatch.setattr(signal, "signal", receive_and_send)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 130
+    assert before == {each: signal.getsignal(each) for each in before}
+    assert not stopping._heard
 
 
 def _receives(process: int, number: int) -> bool:

@@ -5,12 +5,13 @@ from frugan import stopping
 
 def main() -> None:
     """Run the command line. Requests to stop are heard before anything else is imported, which takes a moment."""
-    with stopping.listening():
-        try:
+    try:
+        with stopping.listening():
             from frugan.cli import main as run
-        except KeyboardInterrupt:
-            raise SystemExit(130) from None
-        run()
+
+            run()
+    except KeyboardInterrupt:  # before or after the command line, which answers those that it meets
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -78,31 +78,34 @@ def _hearing(collects: bool) -> Iterator[Requests]:
     if threading.current_thread() is not threading.main_thread():  # only that one receives signals
         yield requests
         return
-    before = _install()
-    _heard.append(requests)
+    before: dict[int, Any] = {}
+    _heard.append(requests)  # before the first signal can come, and until after the last one
     try:
+        _install(before)
         yield requests
     finally:
         if requests.again is not None:
             requests.again.cancel()
             requests.again.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
         _heard.remove(requests)
         if collects and _heard and not _heard[-1].collects:
             # The same request may come once more, passed on by another, while it is said what was saved.
             for number, since in requests.since.items():
                 _heard[-1].since.setdefault(number, since)
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
-def _install() -> dict[int, Any]:
-    """Receive the signals from now on; returns what received them before."""
-    before: dict[int, Any] = {}
+def _install(before: dict[int, Any]) -> None:
+    """Receive the signals from now on, and note in `before` what received them."""
     for name in (*ALWAYS, *UNLESS_USED):
         number = getattr(signal, name, None)
-        if number is not None and (name in ALWAYS or signal.getsignal(number) in (signal.SIG_DFL, _receive)):
-            before[number] = signal.signal(number, _receive)
-    return before
+        if number is None:
+            continue
+        handler = signal.getsignal(number)
+        if name in ALWAYS or handler in (signal.SIG_DFL, _receive):
+            before[number] = handler  # first, so that a signal that comes at once is undone like the others
+            signal.signal(number, _receive)
 
 
 def _receive(number: int, frame: FrameType | None) -> None:
