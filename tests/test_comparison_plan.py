@@ -23,7 +23,7 @@ from frugan.comparison.running import jobs, looks, measured
 from frugan.comparison.running.jobs import Job
 from frugan.comparison.running.workshop import Workshop
 from frugan.comparison.verdicts.costs import find_unlike
-from frugan.engine import checkpoint
+from frugan.engine import checkpoint, precision
 from frugan.engine.run import RunFolder
 from frugan.kernels import _compiler
 from frugan.recipe import to_dict
@@ -384,7 +384,8 @@ def test_pilots_that_did_not_train_set_no_margin(
 
 
 @pytest.mark.usefixtures("unreported")
-def test_auto_means_the_same_kernels_in_all_arms_however_long(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_auto_means_the_same_in_all_arms_however_long(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    quick.setattr(precision, "bf16_is_faster", lambda device: True)
     quick.setattr(_compiler, "compiler", lambda: ("c++", "c++ 12"))
     quick.setattr(kernels, "LEAST_ROUNDS", 10)  # the baseline plays 20 rounds, the other 6
     arms = ["vanilla: vanilla images=320", "thin: vanilla generator.hidden=[16] images=96"]
@@ -392,9 +393,12 @@ def test_auto_means_the_same_kernels_in_all_arms_however_long(quick: pytest.Monk
     compare(arms, out=tmp_path / "out", seeds=(0,), **options)
     found = [json.loads((tmp_path / "out/runs" / name / "seed-0/run.json").read_text()) for name in ("vanilla", "thin")]
     assert [facts["kernels"] for facts in found] == ["measured", "measured"]
+    assert [facts["precision"] for facts in found] == ["bf16", "bf16"]
     quick.setattr(kernels, "LEAST_ROUNDS", 100)  # what was decided stays
+    quick.setattr(precision, "bf16_is_faster", lambda device: False)
     compare(arms, out=tmp_path / "out", seeds=(0,), **options)
-    assert json.loads((tmp_path / "out/plan.json").read_text())["kernels"] == "measured"
+    plan = json.loads((tmp_path / "out/plan.json").read_text())
+    assert (plan["kernels"], plan["precision"]) == ("measured", "bf16")
     short = "thin: vanilla generator.hidden=[16] kernels=plain"
     compare(["vanilla", short], out=tmp_path / "said", seeds=(0,), **COMMON)
     assert json.loads((tmp_path / "said/arms/thin.json").read_text())["kernels"] == "plain"

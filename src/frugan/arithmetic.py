@@ -34,11 +34,16 @@ def exact(device: torch.device) -> Iterator[None]:
             unit.fp32_precision = precision
 
 
-def bf16_is_faster(device: torch.device) -> bool:
-    """Whether this device multiplies matrices faster in bf16 than in float32."""
+def has_bf16(device: torch.device) -> bool:
+    """Whether this device has instructions for bf16. Without them, one product can take minutes."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and _on_this_cpu()
+    return device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def bf16_is_faster(device: torch.device) -> bool:
+    """Whether this device multiplies matrices faster in bf16 than in float32."""
+    return has_bf16(device) and (device.type == "cuda" or _on_this_cpu())
 
 
 @functools.cache
@@ -46,11 +51,9 @@ def _on_this_cpu() -> bool:
     """Measured, once in a process, since the instructions do not tell.
 
     With AVX-512 bf16 alone, an AMD EPYC takes less time for a product in bf16, and an Intel Xeon 1.6 times as much.
-    Without any such instructions one takes minutes. Of many tries the fastest count, and a gain must be clear, so that
+    Of many tries the fastest count, and a gain must be clear, so that
     other work on the machine does not decide.
     """
-    if not (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
-        return False
     seconds = {torch.float32: math.inf, torch.bfloat16: math.inf}
     for _ in range(TRIES):
         for kind in seconds:

@@ -402,15 +402,17 @@ def _about(wanted: Data) -> dict[str, Any]:
 
 
 def parts(
-    assembly: Assembly, sets: Mapping[str, Dataset], processes: Processes | None = None, kernels: str = "plain"
+    assembly: Assembly, sets: Mapping[str, Dataset], processes: Processes | None = None, kernels: str = "plain",
+    precision: str | None = None,
 ) -> Parts:
     """Everything a run consists of, alive on the assembly's device.
 
     What was assembled becomes the run's: an assembly serves one run. `kernels` is a mode of `frugan.kernels.Choices`.
+    `precision` says what the recipe's "auto" means; without it, this machine decides.
     """
     recipe, device, ready = assembly.recipe, assembly.device, assembly.networks
     processes = processes or Processes()
-    resolved, choices = precisions.resolve(recipe.precision, device), Choices(kernels)
+    resolved, choices = precisions.resolve(precision or recipe.precision, device), Choices(kernels)
     # Faster than torch's default in nearly every network, and the only layout that compiled kernels take.
     for network in ready.values():
         network.to(memory_format=torch.channels_last)  # pyrefly: ignore

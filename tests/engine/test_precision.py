@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from frugan import arithmetic
+from frugan import arithmetic, training
 from frugan.engine import precision
 from frugan.engine.precision import choose_device
 from frugan.registry import UserError
@@ -41,3 +41,20 @@ def test_auto_is_bf16_only_where_a_product_in_it_is_faster(monkeypatch, instruct
         assert precision.resolve("auto", torch.device("cpu")) == chosen
     finally:
         arithmetic._on_this_cpu.cache_clear()
+
+
+@pytest.mark.parametrize(("instructions", "goes_on"), [(True, "bf16"), (False, "float32")])
+def test_a_run_goes_on_in_the_precision_that_it_began_with(tmp_path, monkeypatch, capsys, instructions, goes_on):
+    """A clock decided at its beginning, and must not decide again; but no machine is asked for what it cannot do."""
+    monkeypatch.setattr(arithmetic, "has_bf16", lambda device: True)
+    monkeypatch.setattr(arithmetic, "_on_this_cpu", lambda: True)
+    small = {"data": "glyphs", "out": tmp_path, "batch_size": 4, "quiet": True}
+    training.train("vanilla", rounds=1, **small)
+    monkeypatch.setattr(arithmetic, "has_bf16", lambda device: instructions)
+    monkeypatch.setattr(arithmetic, "_on_this_cpu", lambda: False)
+    played = []
+    autocast = precision.autocast
+    monkeypatch.setattr(precision, "autocast", lambda name, device: played.append(name) or autocast(name, device))
+    training.train("vanilla", rounds=2, **small)
+    assert played == [goes_on]
+    assert ("precision bf16 -> float32" in capsys.readouterr().err) == (not instructions)

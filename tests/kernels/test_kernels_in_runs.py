@@ -115,7 +115,7 @@ def test_what_auto_meant_may_be_said_outright_when_a_run_goes_on(data: Path, tmp
     trained(data, tmp_path / "run", 8)
     with pytest.raises(UserError, match="kernels: 'auto' -> 'measured'"):
         trained(data, tmp_path / "run", 16, kernels="measured")
-    assert training.kernels_of(trained(data, tmp_path / "run", 16, kernels="plain")) == "plain"
+    assert training.decided_in(trained(data, tmp_path / "run", 16, kernels="plain"))["kernels"] == "plain"
 
 
 def test_auto_means_measured_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ from frugan.comparison.running.workshop import Workshop, say_once
 from frugan.comparison.seeds_needed import SeedsNeeded, plan
 from frugan.comparison.verdicts import conclude, untuned
 from frugan.recipe import parse_count
-from frugan.training import inits_of, run_code
+from frugan.training import decide, inits_of, run_code
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,7 +103,6 @@ def compare(asked: ComparisonArguments) -> Comparison:
         UserError: before anything is trained: unknown names, arms that cannot be compared, metrics that cannot be
             computed for them, another comparison in `out`. Later: every run failed.
     """
-    from frugan import kernels
     from frugan.comparison import launchers
     from frugan.comparison.planning import checks, unnamed
     from frugan.engine.precision import choose_device
@@ -123,8 +122,8 @@ def compare(asked: ComparisonArguments) -> Comparison:
 
     with folder.locked(), owncode.as_it_was_run():
         # The plan comes before the first run, and is kept to.
-        mode = kernels.resolve("auto", choose_device(asked.device), design.arms[0].recipe.whole_rounds)
-        kept = plan_file.keep_plan(folder, design, mode, own, asked.allow_changed_code, say)
+        decided = decide(design.arms[0].recipe.whole_rounds, choose_device(asked.device))
+        kept = plan_file.keep_plan(folder, design, decided, own, asked.allow_changed_code, say)
         if kept.content.get("trained_before"):
             say(f"{len(kept.content['trained_before'])} runs were trained before; they are evaluated as they are.")
         device = ["--device", asked.device] if asked.device else []

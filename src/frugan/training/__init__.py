@@ -15,10 +15,10 @@ from frugan.arguments import Changes, Init, taking
 from frugan.owncode import CodeFile
 from frugan.recipe import Recipe, from_run, parse_count, to_dict
 from frugan.registry import UserError, suggest
-from frugan.training import _code, _giving, _holding, _minutes, _observing, _resuming, choosing
+from frugan.training import _code, _deciding, _giving, _holding, _minutes, _observing, _resuming, choosing
 from frugan.training._code import inits_of, run_code
+from frugan.training._deciding import decide, decided_in, settle
 from frugan.training._opening import open_data, tell_packing
-from frugan.training._resuming import kernels_of
 from frugan.training.arguments import TrainingArguments
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
 
 __all__ = [
-    "chosen", "default_folder", "inits_of", "kernels_of", "rehearse", "resolve", "run_code", "tell_packing", "train",
+    "chosen", "decide", "decided_in", "default_folder", "inits_of", "rehearse", "resolve", "run_code", "settle",
+    "tell_packing", "train",
 ]  # fmt: skip
 
 
@@ -244,14 +245,16 @@ def _play(
                 f"{dataset.title}: {len(dataset.skipped):,} of {len(dataset.skipped) + len(dataset):,} images "
                 f"cannot be used and are set aside; frugan data check {recipe.data_of(stream).source} lists them."
             )
-    parts = build.parts(assembly, sets, processes, _resuming.resolved_kernels(recipe, folder, assembly.device))
+    settled = _deciding.settled(recipe, folder, assembly.device)
+    parts = build.parts(assembly, sets, processes, settled.kernels, settled.precision)
+    circumstances = _resuming.circumstances_of(settled, parts)
     with _disk(folder, parts):
-        _play_on(asked, own, recipe, folder, parts, sets, looks)
+        _play_on(asked, own, recipe, folder, parts, sets, looks, circumstances)
 
 
 def _play_on(
     asked: TrainingArguments, own: Sequence[CodeFile], recipe: Recipe, folder: RunFolder, parts: Parts,
-    sets: Mapping[str, Dataset], looks: _observing.Looks,
+    sets: Mapping[str, Dataset], looks: _observing.Looks, circumstances: Mapping[str, Any],
 ) -> None:
     """Continue if there is something to continue, play, keep."""
     from frugan.engine import checkpoint, scaling
@@ -259,7 +262,6 @@ def _play_on(
     from frugan.engine.observers import Bar, close
 
     processes = parts.processes
-    circumstances = _resuming.circumstances_of(recipe, parts)
     start = _resuming.resume(recipe, folder, parts, sets, circumstances)
     if start is None:
         given = _giving.give(recipe, parts)

@@ -6,17 +6,16 @@ import platform
 import secrets
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from frugan import __version__, registry
 from frugan.recipe import Recipe, differences, from_run, to_dict
 from frugan.registry import UserError
 from frugan.training import _giving
+from frugan.training._deciding import decided_in, settle
 
 if TYPE_CHECKING:
-    import torch
-
     from frugan.data import Dataset
     from frugan.engine.loop import Parts
     from frugan.engine.run import RunFolder
@@ -35,8 +34,8 @@ def check(recipe: Recipe, folder: RunFolder) -> None:
     if not folder.exists():
         return
     before = from_run(folder)
-    if recipe.kernels == kernels_of(folder):  # what "auto" meant may be said outright
-        before = replace(before, kernels=recipe.kernels)
+    said = {name: it for name, it in decided_in(folder).items() if getattr(recipe, name) == it}
+    before = settle(before, said)  # what "auto" meant may be said outright
     counts = [f"streams.{stream}.classes" for stream in {**before.streams, **recipe.streams}]
     begun = [f"{name}.init" for name in {**before.networks, **recipe.networks}]  # see `_giving.check`
     sources = ["data.source", *(f"streams.{stream}.source" for stream in recipe.streams)]  # the content decides
@@ -110,26 +109,11 @@ def _where(source: str) -> dict[str, str]:
     return {"source": source, "path": data.absolute(source)}
 
 
-def resolved_kernels(recipe: Recipe, folder: RunFolder, device: torch.device) -> str:
-    """The mode of kernels that a run was begun with; for a new run, the mode that it begins with."""
-    from frugan import kernels
-
-    return kernels_of(folder) or kernels.resolve(recipe.kernels, device, recipe.whole_rounds)
-
-
-def kernels_of(folder: RunFolder) -> str | None:
-    """The mode of kernels that a run was begun with, also if its recipe says "auto"; None if it has not begun."""
-    if not (folder.exists() and folder.facts.is_file()):
-        return None
-    return folder.read_json(folder.facts).get("kernels", "plain")
-
-
-def circumstances_of(recipe: Recipe, parts: Parts) -> dict[str, Any]:
+def circumstances_of(settled: Recipe, parts: Parts) -> dict[str, Any]:
     """What the last bits of a run's numbers depend on besides its recipe: device, threads, versions and the like."""
     import torch
 
     from frugan import costs
-    from frugan.engine.precision import resolve as resolve_precision
 
     installed = registry.plugins()
     return {
@@ -137,7 +121,7 @@ def circumstances_of(recipe: Recipe, parts: Parts) -> dict[str, Any]:
         **parts.kernels.circumstances(),
         **({"card": torch.cuda.get_device_name(parts.device)} if parts.device.type == "cuda" else {}),
         "device": str(parts.device), "machine": costs.processor(), "processes": parts.processes.world,
-        "precision": resolve_precision(recipe.precision, parts.device), "threads": torch.get_num_threads(),
+        "precision": settled.precision, "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
 

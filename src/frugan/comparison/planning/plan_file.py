@@ -13,8 +13,9 @@ train (`evaluate_every`), or in which further `runtime`.
 A comparison with too few seeds for a verdict may use runs that were trained before there was a plan. They are put into
 its folder, and the plan says that it came after them.
 
-All arms use the same kernels. What ``kernels=auto`` means depends on the length of a run, and arms, pilots and trials
-may have different lengths. So it is decided once, for the baseline, and the plan keeps the decision.
+All arms are computed in the same way. What "auto" means for kernels and precision depends on the machine and on the
+length of a run, and arms, pilots and trials may have different lengths. So it is decided once, for the baseline, and
+the plan keeps the decision.
 
 The plan knows the content of the data. If the same images are given by another path, it goes on with that.
 """
@@ -32,17 +33,20 @@ from frugan.comparison.planning.arms import Arm
 from frugan.owncode import CodeFile
 from frugan.recipe import differences, from_dict, from_run, to_dict
 from frugan.registry import UserError
-from frugan.training import contents, kernels_of
+from frugan.training import contents, decided_in, settle
 
 if TYPE_CHECKING:
     from frugan.comparison.planning import Design
     from frugan.engine.run import RunFolder
 
 ADDED = (
-    "format", "fixed", "controls", "tuning", "trained_before", "kernels", "primary", "code", "code_changes",
-    "plan_changes", "data",
+    "format", "fixed", "controls", "tuning", "trained_before", "kernels", "precision", "primary", "code",
+    "code_changes", "plan_changes", "data",
 )  # fmt: skip
 """Entries of a plan that the user does not type: they are added later, or follow from the rest."""
+
+DECIDED = ("kernels", "precision")
+"""Settings of recipes whose "auto" is decided once for a plan, which keeps them under these names."""
 
 EVALUATION = ("metrics", "view", "count", "reference", "allow_few")
 """How runs are evaluated. This may change as long as no value is known."""
@@ -79,9 +83,9 @@ class PlanFile:
         named = [word for one in self.content.get("code", ()) for word in ("--code", one["path"])]
         return [*named, *(["--allow-changed-code"] if self.content.get("code_changes") else [])]
 
-    def resolve_kernels(self, arms: Sequence[Arm]) -> list[Arm]:
-        """The arms with the kernels that "auto" means in this plan. In older plans each run decides for itself."""
-        return resolve_kernels(arms, self.content.get("kernels", "auto"))
+    def settle(self, arms: Sequence[Arm]) -> list[Arm]:
+        """The arms with what "auto" means in this plan. Where an older plan does not say, each run decides."""
+        return _settle(arms, {name: self.content[name] for name in DECIDED if name in self.content})
 
     def forget_failures(self) -> None:
         """Forget which runs failed before the test (pilots, trials of both kinds), so that they are trained again.
@@ -141,20 +145,20 @@ def is_planned(folder: Path) -> bool:
 
 
 def keep_plan(
-    folder: RunFolder, design: Design, kernels: str, code: Sequence[CodeFile], allow_changed_code: bool,
+    folder: RunFolder, design: Design, decided: Mapping[str, str], code: Sequence[CodeFile], allow_changed_code: bool,
     say: Callable[[str], None],
 ) -> PlanFile:  # fmt: skip
     """Write the plan, or continue the one in the folder.
 
     Args:
-        kernels: what "auto" means in all arms, unless runs that were trained before used other kernels.
+        decided: what "auto" means in all arms, unless runs that were trained before were computed in another way.
         code: the user's own files.
         allow_changed_code: continue even if these have changed. The plan records it.
 
     Raises:
         UserError: the folder holds another plan that may no longer change, or other code. It says what to type.
     """
-    plan = {**json.loads(json.dumps(describe_design(design))), "kernels": kernels}
+    plan = {**json.loads(json.dumps(describe_design(design))), **decided}
     plan["code"] = [one.as_dict() for one in code]
     plan["data"] = _contents(design.arms)
     if is_planned(folder.path):
@@ -183,8 +187,9 @@ def keep_plan(
                 f"{folder.path} holds runs that were trained before ({there[0]}), but --tune must choose the settings "
                 "before the first run. Give another --out, or leave --tune out."
             )
-        plan["kernels"] = _kernels_before(folder.path, design.arms) or kernels
-        check_runs(folder.path, resolve_kernels(design.arms, plan["kernels"]), design.settings["seeds"], plan)
+        decided = {**decided, **_decided_before(folder.path, design.arms)}
+        plan |= decided
+        check_runs(folder.path, _settle(design.arms, decided), design.settings["seeds"], plan)
         plan["trained_before"] = there
     folder.write_json(folder.path / "plan.json", plan)
     return PlanFile(folder, plan)
@@ -195,11 +200,9 @@ def describe_design(design: Design) -> dict[str, Any]:
     return {"arms": {arm.name: to_dict(replace(arm.recipe, seed=0)) for arm in design.arms}, **design.settings}
 
 
-def resolve_kernels(arms: Sequence[Arm], mode: str) -> list[Arm]:
-    """The arms with what ``kernels=auto`` means in all of them."""
-    return [
-        replace(arm, recipe=replace(arm.recipe, kernels=mode)) if arm.recipe.kernels == "auto" else arm for arm in arms
-    ]
+def _settle(arms: Sequence[Arm], decided: Mapping[str, str]) -> list[Arm]:
+    """The arms with what "auto" means in all of them."""
+    return [replace(arm, recipe=settle(arm.recipe, decided)) for arm in arms]
 
 
 def _check_folder(folder: Path) -> None:
@@ -352,20 +355,24 @@ def _with_code(
     return plan
 
 
-def _kernels_before(folder: Path, arms: Sequence[Arm]) -> str | None:
-    """What ``kernels=auto`` meant in runs that were trained before; None if none has it. UserError if they differ."""
+def _decided_before(folder: Path, arms: Sequence[Arm]) -> dict[str, str]:
+    """What "auto" meant in runs that were trained before, for each setting. UserError if they differ."""
     from frugan.engine.run import RunFolder
 
-    deciding = [arm for arm in arms if arm.recipe.kernels == "auto"]
-    runs = [path for arm in deciding for path in sorted((folder / "runs" / arm.folder).glob("*"))]
-    modes = {mode: path for path in runs if (mode := kernels_of(RunFolder(path))) is not None}
-    if len(modes) > 1:
-        listed = ", ".join(f"{path} with kernels={mode}" for mode, path in modes.items())
-        raise UserError(
-            f"These runs were trained with different kernels, so they cannot be compared: {listed}. Move some away, "
-            "and train them again with the kernels of the others."
-        )
-    return next(iter(modes), None)
+    common = {}
+    for name in DECIDED:
+        deciding = [arm for arm in arms if getattr(arm.recipe, name) == "auto"]
+        runs = [path for arm in deciding for path in sorted((folder / "runs" / arm.folder).glob("*"))]
+        values = {it: path for path in runs if (it := decided_in(RunFolder(path)).get(name)) is not None}
+        if len(values) > 1:
+            listed = ", ".join(f"{path} with {name}={it}" for it, path in values.items())
+            raise UserError(
+                f"These runs were not computed in the same way, so they cannot be compared: {listed}. Move some away, "
+                f"and train them again with the {name} of the others."
+            )
+        if values:
+            common[name] = next(iter(values))
+    return common
 
 
 def check_runs(folder: Path, arms: Sequence[Arm], seeds: Sequence[int], plan: Mapping[str, Any]) -> None:
@@ -389,8 +396,7 @@ def check_runs(folder: Path, arms: Sequence[Arm], seeds: Sequence[int], plan: Ma
             continue  # killed at its very start
         arm, seed = wanted[name]
         own, recipe = from_run(run), replace(arm.recipe, seed=seed)
-        if recipe.kernels == kernels_of(run):  # what "auto" meant there
-            own = replace(own, kernels=recipe.kernels)
+        own = settle(own, {name: it for name, it in decided_in(run).items() if getattr(recipe, name) == it})
         # A run knows the classes of its data, and one that was stopped on the way has seen fewer images.
         apart = differences(recipe, own, but=("images", "data.classes", "streams", "data.source"))
         apart = [line for line in apart if not line.startswith("streams.")]

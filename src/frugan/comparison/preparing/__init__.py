@@ -25,7 +25,7 @@ def prepare(design: Design, plan: PlanFile, workshop: Workshop) -> list[Arm]:
 
     if plan.fixed is not None:
         return plan.read_fixed_arms()
-    settings, arms = design.settings, plan.resolve_kernels(design.arms)
+    settings, arms = design.settings, plan.settle(design.arms)
     given = settings["margin"]
     fixed: dict[str, Any] = {"margin": given, "margin_rule": None if given is None else "given beforehand"}
     baseline, tuned = arms[0], settings["tune"] is not None
