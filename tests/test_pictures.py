@@ -56,9 +56,13 @@ def test_a_film_shows_its_frames_in_their_order_and_time_and_is_the_same_every_t
         assert error < 12, f"frame {number}"  # WebP and MP4 lose a little; a wrong frame is 97 off
     assert len(shown) == (8 if suffix == ".mp4" else 5)
 
-    again = tmp_path / f"again{suffix}"
-    save_film(frames(), again, seconds=0.1, hold=0.3)
-    assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(again.read_bytes()).digest()
+    # Often, with other use of the memory between: with x264's macroblock tree a quarter of these differed.
+    bytes_of = {hashlib.sha256(path.read_bytes()).digest()}
+    for _ in range(20):
+        read(path)
+        save_film(frames(), path, seconds=0.1, hold=0.3)
+        bytes_of.add(hashlib.sha256(path.read_bytes()).digest())
+    assert len(bytes_of) == 1
 
 
 def test_one_frame_is_a_film_and_none_is_not(tmp_path: Path) -> None:

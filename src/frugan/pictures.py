@@ -110,13 +110,17 @@ def save_film(frames: Iterable[Image.Image], path: Path, *, seconds: float = 0.0
 
 
 def _save_mp4(frames: Iterable[Image.Image], path: Path, size: tuple[int, int], seconds: float, hold: float) -> None:
-    """H.264 in the pixel format that every player knows. It needs even sides: a white column or row is added."""
+    """H.264 in the pixel format that every player knows. It needs even sides: a white column or row is added.
+
+    Without x264's macroblock tree, which reads memory beyond small pictures: their bytes then differ from film to film.
+    """
     from PIL import Image
 
     av = _av(path)
     with av.open(str(path), "w", options={"movflags": "+faststart", "fflags": "+bitexact"}) as film:
         rate = Fraction(1 / seconds).limit_denominator(1000)
-        stream = film.add_stream("libx264", rate=rate, options={"crf": "16", "flags": "+bitexact", "threads": "1"})
+        options = {"crf": "16", "flags": "+bitexact", "threads": "1", "mbtree": "0"}
+        stream = film.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = size[0] + size[0] % 2, size[1] + size[1] % 2, "yuv420p"
         canvas = Image.new("RGB", (stream.width, stream.height), "white")
         for picture in itertools.chain(frames, itertools.repeat(canvas, round(hold / seconds))):
