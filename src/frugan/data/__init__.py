@@ -201,11 +201,13 @@ class SourceInfo:
 class Named(NamedTuple):
     """One image: its path in its source, bytes ``[channels, height, width]``, and its class if it has one.
 
-    Of one that cannot be used `pixels` are None, and there is a `reason`.
+    `own_size` is the height and width that it had before it was resized. Of one that cannot be used `pixels` and
+    `own_size` are None, and there is a `reason`.
     """
 
     path: str
     pixels: np.ndarray | None
+    own_size: tuple[int, int] | None
     label: str | None
     reason: str
 
@@ -375,8 +377,8 @@ def read_images(
 
 
 def _named(conversion: Conversion, label: str | None) -> Named:
-    pixels = None if conversion.converted is None else conversion.converted.pixels
-    return Named(conversion.path, pixels, label, conversion.reason)
+    pixels, own_size = conversion.converted[:2] if conversion.converted else (None, None)
+    return Named(conversion.path, pixels, own_size, label, conversion.reason)
 
 
 def check(

@@ -54,9 +54,10 @@ class Unusable(Exception):
 
 
 class Converted(NamedTuple):
-    """One image as bytes ``[channels, height, width]``, and whether it was enlarged."""
+    """One image as bytes ``[channels, height, width]``, its own height and width, and whether it was enlarged."""
 
     pixels: np.ndarray
+    own_size: tuple[int, int]
     enlarged: bool
 
 
@@ -74,7 +75,7 @@ def convert(content: bytes | Path | np.ndarray, size: tuple[int, int] | None, ch
     if isinstance(content, np.ndarray):
         height, width, own = content.shape
         if size in (None, (height, width)) and own != 4 and channels in (None, own):
-            return Converted(content.transpose(2, 0, 1), enlarged=False)
+            return Converted(content.transpose(2, 0, 1), (height, width), enlarged=False)
         image = Image.fromarray(content[:, :, 0] if own == 1 else content)
     else:
         image = _decode(content)
@@ -85,7 +86,8 @@ def convert(content: bytes | Path | np.ndarray, size: tuple[int, int] | None, ch
         image = image.convert("RGB")
     fitted, enlarged = _fit(image, size)
     pixels = np.asarray(fitted)
-    return Converted(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), enlarged)
+    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return Converted(pixels, (image.height, image.width), enlarged)
 
 
 @functools.cache

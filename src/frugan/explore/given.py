@@ -33,7 +33,8 @@ def read(
 ) -> Any:
     """The images of files, folders or sources in the generator's shape: bytes ``[n, height, width, channels]``.
 
-    Raises UserError if there are none, one cannot be read, or a file has another size and `resize` is False.
+    Raises UserError if there are none, one cannot be read, or one of the user's own has another size and `resize` is
+    False.
     """
     import numpy as np
 
@@ -42,30 +43,15 @@ def read(
         raise UserError("No images were given. Name files, folders or a source: frugan explore project RUN IMAGES.")
     pixels = []
     for source in sources:
+        own = Path(source).expanduser().exists()  # a named source is resized as in training
         for one in islice(data.read_images(source, size=(height, width), channels=channels, split=split), count):
-            if one.pixels is None:
+            if one.pixels is None or one.own_size is None:
                 raise UserError(f"{one.path} cannot be used: {one.reason}")
-            if not resize:
-                _check_size(source, one.path, height, width)
+            tall, wide = one.own_size
+            if own and not resize and (tall, wide) != (height, width):
+                raise UserError(
+                    f"{one.path} has {wide} x {tall} pixels, but this generator makes {width} x {height}. Give images "
+                    "of that size, or --resize."
+                )
             pixels.append(one.pixels)
     return np.stack(pixels[:count]).transpose(0, 2, 3, 1)
-
-
-def _check_size(source: str, name: str, height: int, width: int) -> None:
-    """Raise UserError for a file of another size; images of named sources have no files of their own."""
-    from PIL import Image
-
-    place = Path(source).expanduser()
-    path = place if place.is_file() else place / name
-    if not path.is_file():
-        return
-    try:
-        with Image.open(path) as file:
-            found = file.size
-    except OSError:
-        return  # not a file of one image
-    if found != (width, height):
-        raise UserError(
-            f"{path} has {found[0]} x {found[1]} pixels, but this generator makes {width} x {height}. Give images of "
-            "that size, or --resize."
-        )
