@@ -148,7 +148,7 @@ def test_recipes_as_json_hold_what_the_list_shows(
         ("data lsit", "Did you mean 'list'?"),
         ("train mnsit", "Did you mean 'mnist'?"),
         ("train nowhere.json", "no file 'nowhere.json'"),
-        ("train mnist --data nowhere", "--data nowhere: there is no file, folder or named source"),
+        ("train mnist --data nowhere", "frugan: nowhere: there is no file, folder or named source"),
         ("train mnist --data glyphs --family factorized", "Did you mean 'factorised'?"),
         ("train mnist --data glyphs --family depthwise,ordre=pointwise_first", "Did you mean 'order'?"),
         ("train mnist --data glyphs bathc_size=3", "Did you mean 'batch_size'?"),

@@ -59,7 +59,7 @@ def look(
             seen.append(conversion.converted.pixels)
     if not seen:
         raise UserError(
-            f"--data {source}: none of the {len(spread)} files that were looked at is a usable image. "
+            f"{source}: none of the {len(spread)} files that were looked at is a usable image. "
             f"The first is {reasons[0]}. Put images there, or name another folder."
         )
     chosen = content.labels if not content.attributes else None

@@ -38,7 +38,7 @@ def find(source: str, split: str, size: tuple[int, int] | None, cache: Path | No
     splits = reader.splits(place)
     if split not in splits:
         raise UserError(
-            f"--data {source} has no {split} images, only {', '.join(splits)}. Add them as this kind of source needs "
+            f"{source} has no {split} images, only {', '.join(splits)}. Add them as this kind of source needs "
             f"them ({reader.what}), or use another split."
         )
     found = reader.find(place, split, size)
@@ -65,7 +65,7 @@ def _resolve(source: str, cache: Path | None) -> tuple[str, str | None, Reader]:
     taking = [kind for kind, reader in kinds.items() if not reader.loose and reader.accepts(place)]
     if len(taking) > 1:
         raise UserError(
-            f"--data {source}: this folder holds {' and '.join(taking)} files, so it is unclear which are meant. Give "
+            f"{source}: this folder holds {' and '.join(taking)} files, so it is unclear which are meant. Give "
             "one file."
         )
     taking = taking or [kind for kind, reader in kinds.items() if reader.loose and reader.accepts(place)]
@@ -78,13 +78,13 @@ def _unknown(source: str, place: str, kinds: Sequence[Reader]) -> UserError:
     path = Path(place)
     if path.is_file() and path.suffix.lower() in _ARCHIVES:
         return UserError(
-            f"--data {source} is an archive, and only .zip archives are read as they are. Unpack it and give the "
+            f"{source} is an archive, and only .zip archives are read as they are. Unpack it and give the "
             f"folder, e.g. --data {path.with_suffix('')}"
         )
     if path.exists():
         return UserError(
-            f"--data {source}: frugan cannot read this kind of file. It reads: "
+            f"{source}: frugan cannot read this kind of file. It reads: "
             f"{'; '.join(kind.what for kind in kinds)}."
         )
     named = [*NAMED, *(entry[0] for kind in kinds for entry in kind.built_in)]
-    return UserError(f"--data {source}: there is no file, folder or named source like this. {suggest(source, named)}")
+    return UserError(f"{source}: there is no file, folder or named source like this. {suggest(source, named)}")

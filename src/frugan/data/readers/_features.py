@@ -39,7 +39,7 @@ def columns(source: str, names: Sequence[str], features: Mapping[str, Any], type
     if len(images) != 1:
         problem = f"several columns of images ({', '.join(images)})" if images else "no column of images"
         raise UserError(
-            f"--data {source}: {problem} among {', '.join(names)}. There must be exactly one, of the type Image or "
+            f"{source}: {problem} among {', '.join(names)}. There must be exactly one, of the type Image or "
             f"called {' or '.join(_IMAGES[:2])}. Keep only the one that you mean, and write the table again."
         )
     yes_no = [name for name in names if _plain(features, types, name) == "bool"]

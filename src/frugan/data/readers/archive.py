@@ -21,7 +21,7 @@ def _names(source: str) -> dict[str, list[str]]:
         with zipfile.ZipFile(source) as archive:
             entries = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
     except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"--data {source}: this is no whole zip archive ({error}). Make or fetch it again.") from None
+        raise UserError(f"{source}: this is no whole zip archive ({error}). Make or fetch it again.") from None
     names = sorted(name for name in entries if not any(map(_hidden, name.split("/"))))
     folder = _common(names)
     inside = {name[len(folder) :].partition("/")[0].lower() for name in names if "/" in name[len(folder) :]}
@@ -48,7 +48,7 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
     path = Path(source)
     names = _names(source).get(split, [])
     if not names:
-        raise UserError(f"--data {source}: there are no files in this archive. Put images there, or name another.")
+        raise UserError(f"{source}: there are no files in this archive. Put images there, or name another.")
     return Found(f"archive {path.stem}", {"zip": stamp([path]), "labels": RULES}, lambda: _content(source, names))
 
 
@@ -58,7 +58,7 @@ def _content(source: str, names: list[str]) -> Content:
     try:
         told = read_labels([name[len(folder) :] for name in names], lambda name: archive.read(folder + name))
     except UserError as error:
-        raise UserError(f"--data {source}: {error}") from None
+        raise UserError(f"{source}: {error}") from None
 
     def read(numbers: Sequence[int]) -> Iterator[Item]:
         for name in (told.files[number] for number in numbers):

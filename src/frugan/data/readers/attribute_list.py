@@ -77,7 +77,7 @@ def _place(source: str) -> _Place:
         if len(lists) != 1:
             problem = f"several lists of attributes ({', '.join(file.name for file in lists)})" if lists else "no list"
             raise UserError(
-                f"--data {source}: {path} holds {problem}. It must hold one list called {', '.join(_PATTERNS)}. Or "
+                f"{source}: {path} holds {problem}. It must hold one list called {', '.join(_PATTERNS)}. Or "
                 "give a CSV file itself."
             )
         file, root = lists[0], path
@@ -117,7 +117,7 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
     images = [entry for entry in walk(place.root) if Path(entry[0]).suffix.lower() in known]
     if not images:
         raise UserError(
-            f"--data {source}: there are no images in {place.root}. Put the images of {place.file.name} there."
+            f"{source}: there are no images in {place.root}. Put the images of {place.file.name} there."
         )
     beside = stamp([file for file in (place.file, place.partition) if file is not None])
     identity = {"folder": str(place.root.absolute()), "files": images, "lists": beside, "labels": RULES}

@@ -51,7 +51,7 @@ def _splits(source: str) -> tuple[str, ...]:
     files = _files(path)
     if not files:
         raise UserError(
-            f"--data {source}: {_pickled(path)} is the Python version of CIFAR, a pickle, which could run code when it "
+            f"{source}: {_pickled(path)} is the Python version of CIFAR, a pickle, which could run code when it "
             "is read. Use the binary version (cifar-10-binary.tar.gz, unpacked), or --data hub:uoft-cs/cifar10"
         )
     return tuple(split for split in SPLITS if split in files)

@@ -55,8 +55,8 @@ def _parts(source: str) -> tuple[str, Path, str]:
     folder, _, field = rest.rpartition(":") if not Path(rest).expanduser().is_dir() else (rest, "", FIELDS[0])
     if field not in FIELDS or not Path(folder).expanduser().is_dir():
         if folder and Path(folder).expanduser().is_dir():
-            raise UserError(f"--data {source}: file names have no '{field}'. {suggest(field, FIELDS)}")
-        raise UserError(f"--data {source}: there is no folder {rest}. Type {kind}:FOLDER or {kind}:FOLDER:angle.")
+            raise UserError(f"{source}: file names have no '{field}'. {suggest(field, FIELDS)}")
+        raise UserError(f"{source}: there is no folder {rest}. Type {kind}:FOLDER or {kind}:FOLDER:angle.")
     return kind, Path(folder).expanduser(), field
 
 
@@ -72,7 +72,7 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
     images = [entry for entry in walk(root) if Path(entry[0]).suffix.lower() in known]
     if not images:
         raise UserError(
-            f"--data {source}: there are no such images in {root}. Their names must be like {_PATTERNS[kind].example} "
+            f"{source}: there are no such images in {root}. Their names must be like {_PATTERNS[kind].example} "
             "..."
         )
     identity = {"folder": str(root.absolute()), "files": images, "pattern": kind, "field": field}

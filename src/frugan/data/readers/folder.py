@@ -37,7 +37,7 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
     root = split_folders(folder).get(split, folder)
     files = walk(root)
     if not files:
-        raise UserError(f"--data {source}: there are no files in {root}. Put images there, or name another folder.")
+        raise UserError(f"{source}: there are no files in {root}. Put images there, or name another folder.")
     names = [name for name, _, _ in files]
     identity = {"folder": str(root.absolute()), "files": files, "labels": [RULES, kind]}
     return Found(f"folder {folder.absolute().name}", identity, lambda: _content(source, kind, root, names))
@@ -47,7 +47,7 @@ def _content(source: str, kind: str, root: Path, names: list[str]) -> Content:
     try:
         told = read_labels(names, lambda name: (root / name).read_bytes(), kind)
     except UserError as error:
-        raise UserError(f"--data {source}: {error}") from None
+        raise UserError(f"{source}: {error}") from None
 
     def read(numbers: Sequence[int]) -> Iterator[Item]:
         for name in (told.files[number] for number in numbers):

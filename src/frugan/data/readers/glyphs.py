@@ -127,7 +127,7 @@ def _font(name: str, pixels: int) -> ImageFont.FreeTypeFont:
 def _kind(source: str) -> str:
     kind = source.partition(":")[2] or "digits"
     if kind not in KINDS:
-        raise UserError(f"--data {source}: there are no glyphs called '{kind}'. {suggest(kind, KINDS)}")
+        raise UserError(f"{source}: there are no glyphs called '{kind}'. {suggest(kind, KINDS)}")
     return kind
 
 

@@ -24,7 +24,7 @@ def _parts(source: str) -> tuple[str, str | None]:
     """The data set's name and its configuration."""
     name, _, configuration = source.removeprefix("hub:").partition(":")
     if not name:
-        raise UserError(f"--data {source}: name the data set, e.g. hub:ylecun/mnist")
+        raise UserError(f"{source}: name the data set, e.g. hub:ylecun/mnist")
     return name, configuration or None
 
 
@@ -32,7 +32,7 @@ def _datasets(source: str) -> Any:
     try:
         import datasets  # pyrefly: ignore[missing-import]
     except ImportError as error:
-        raise UserError(f"--data {source}: to read from the Hub, install: pip install \"frugan[data]\"") from error
+        raise UserError(f"{source}: to read from the Hub, install: pip install \"frugan[data]\"") from error
     return datasets
 
 
@@ -46,12 +46,12 @@ def _theirs(source: str) -> dict[str, str]:
         try:
             called = list(datasets.get_dataset_split_names(name, configuration))
         except Exception as error:  # no network, no such name, several configurations: the library's words say which
-            raise UserError(f"--data {source}: the Hub's data set cannot be reached: {error}") from error
+            raise UserError(f"{source}: the Hub's data set cannot be reached: {error}") from error
         keep_json(remembered, called)
     names_of = {split: next((name for name in names if name in called), None) for split, names in SPLIT_NAMES.items()}
     if not any(names_of.values()):
         raise UserError(
-            f"--data {source} has the splits {', '.join(called)}, but frugan needs one called train or test."
+            f"{source} has the splits {', '.join(called)}, but frugan needs one called train or test."
         )
     return {split: theirs for split, theirs in names_of.items() if theirs is not None}
 
@@ -67,7 +67,7 @@ def _content(source: str, split: str) -> Content:
     try:
         table = datasets.load_dataset(name, configuration, split=theirs)
     except Exception as error:  # as above
-        raise UserError(f"--data {source} cannot be downloaded: {error}") from error
+        raise UserError(f"{source} cannot be downloaded: {error}") from error
     chosen = columns(source, table.column_names, table.features.to_dict(), {})
     labels, classes, notes, attributes = None, (), (), ()
     if chosen.label is not None:

@@ -56,7 +56,7 @@ def _set(source: str) -> tuple[str, dict[str, Path]]:
         return path.absolute().name, sets[path.absolute().name]
     files = [next(iter(splits.values())).name for splits in sets.values()]
     raise UserError(
-        f"--data {source} holds several data sets ({', '.join(sets)}). Give a file of one of them, e.g. "
+        f"{source} holds several data sets ({', '.join(sets)}). Give a file of one of them, e.g. "
         f"{path / files[0]}"
     )
 

@@ -30,7 +30,7 @@ def _arrays(source: str) -> dict[str, tuple[str, str]]:
         with zipfile.ZipFile(source) as archive:
             names = {name.removesuffix(".npy") for name in archive.namelist()}
     except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"--data {source} is not an .npz file ({error}). Write one with numpy.savez.") from error
+        raise UserError(f"{source} is not an .npz file ({error}). Write one with numpy.savez.") from error
     arrays = {}
     for split, pairs in _NAMES.items():
         pair = next((pair for pair in pairs if pair[0] in names), None)
@@ -38,7 +38,7 @@ def _arrays(source: str) -> dict[str, tuple[str, str]]:
             arrays[split] = (pair[0], pair[1] if pair[1] in names else "")
     if not arrays:
         raise UserError(
-            f"--data {source} holds the arrays {', '.join(sorted(names)) or '(none)'}. It must hold images (and "
+            f"{source} holds the arrays {', '.join(sorted(names)) or '(none)'}. It must hold images (and "
             "perhaps labels), or x_train, x_test (and perhaps y_train, y_test)."
         )
     return arrays
@@ -56,14 +56,14 @@ def _content(source: str, images_name: str, labels_name: str) -> Content:
             images = arrays[images_name]
             labels = arrays[labels_name] if labels_name else None
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"--data {source}: {images_name} cannot be read: {error}") from error
+        raise UserError(f"{source}: {images_name} cannot be read: {error}") from error
     images = _bytes(source, images_name, _channels_last(source, images_name, images))
     if labels is None:
         return array_content(images, None, (), images_name)
     labels = labels.reshape(len(labels), -1)
     if labels.shape != (len(images), 1) or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
         raise UserError(
-            f"--data {source}: {labels_name} is {labels.dtype} {list(labels.shape)}. It must hold one whole number, 0 "
+            f"{source}: {labels_name} is {labels.dtype} {list(labels.shape)}. It must hold one whole number, 0 "
             f"or more, for each of the {len(images)} images."
         )
     numbers = labels[:, 0].astype(np.int64)
@@ -78,7 +78,7 @@ def _channels_last(source: str, name: str, images: np.ndarray) -> np.ndarray:
     if images.ndim == 4 and images.shape[1] in (1, 3, 4):
         return images.transpose(0, 2, 3, 1)
     raise UserError(
-        f"--data {source}: {name} has the shape {list(images.shape)}. It must be [count, height, width], with 1, 3 or "
+        f"{source}: {name} has the shape {list(images.shape)}. It must be [count, height, width], with 1, 3 or "
         "4 channels last or second."
     )
 
@@ -94,7 +94,7 @@ def _bytes(source: str, name: str, images: np.ndarray) -> np.ndarray:
         if low >= 0 and high <= 1:
             return np.rint(images * 255).astype(np.uint8)
         content = f"{images.dtype} from {low:g} to {high:g}"
-    raise UserError(f"--data {source}: {name} is {content}. It must be uint8, uint16, or floats from 0 to 1.")
+    raise UserError(f"{source}: {name} is {content}. It must be uint8, uint16, or floats from 0 to 1.")
 
 
 variant = Reader(

@@ -45,7 +45,7 @@ def _content(source: str, files: list[Path]) -> Content:
     try:
         tables = [parquet.ParquetFile(file) for file in files]
     except Exception as error:  # pyarrow's own classes, which cannot be named without importing it
-        raise UserError(f"--data {source}: cannot be read as parquet: {error}") from error
+        raise UserError(f"{source}: cannot be read as parquet: {error}") from error
     schema = tables[0].schema_arrow
     metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     types = {field.name: str(field.type) for field in schema}
@@ -95,7 +95,7 @@ def _pyarrow_parquet(source: str) -> Any:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise UserError(f"--data {source}: to read parquet, install: pip install \"frugan[data]\"") from error
+        raise UserError(f"{source}: to read parquet, install: pip install \"frugan[data]\"") from error
     return pyarrow.parquet
 
 

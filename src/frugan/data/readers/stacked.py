@@ -40,10 +40,10 @@ def _parts(source: str) -> tuple[str, int | None]:
     count, colon, rest = inner.partition(":")
     if colon and count.isdecimal():
         if int(count) < 1 or not rest:
-            raise UserError(f"--data {source}: type stacked:SOURCE or stacked:COUNT:SOURCE, with a count of 1 or more.")
+            raise UserError(f"{source}: type stacked:SOURCE or stacked:COUNT:SOURCE, with a count of 1 or more.")
         return rest, int(count)
     if not inner:
-        raise UserError(f"--data {source} names no source. Type stacked:SOURCE, e.g. stacked:mnist.")
+        raise UserError(f"{source} names no source. Type stacked:SOURCE, e.g. stacked:mnist.")
     return inner, None
 
 
@@ -57,10 +57,10 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
     singles = open_dataset(inner, split=split, size=size, channels=1)  # packed, so that any of them is read at once
     labels, classes = singles.labels, singles.classes
     if labels is None or labels.ndim != 1:
-        raise UserError(f"--data {source}: {singles.title} has no class for each image. Give a source with labels.")
+        raise UserError(f"{source}: {singles.title} has no class for each image. Give a source with labels.")
     if not 2 <= len(classes) <= MOST:
         raise UserError(
-            f"--data {source}: {singles.title} has {len(classes)} classes, but stacking takes 2 to {MOST}: it makes "
+            f"{source}: {singles.title} has {len(classes)} classes, but stacking takes 2 to {MOST}: it makes "
             "classes of every three of them. Give another source, e.g. stacked:glyphs."
         )
     count = asked or COUNTS[split]

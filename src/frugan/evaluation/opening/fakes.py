@@ -253,7 +253,7 @@ def open_images(label: str, source: str, splits: tuple[str, ...], **options: Any
         split = next((split for split in splits if data.has_split(source, split)), splits[0])
         return data.open_dataset(source, split=split, **options)
     except UserError as error:
-        raise UserError(str(error).replace(f"--data {source}", f"{label} {source}".strip())) from None
+        raise UserError(f"{label} {error}".strip() if str(error).startswith(source) else str(error)) from None
 
 
 def _count_lossy(path: Path) -> str:
