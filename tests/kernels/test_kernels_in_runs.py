@@ -111,11 +111,13 @@ def test_short_runs_are_left_as_they_are(data: Path, tmp_path: Path) -> None:
     assert "kernels" not in state(run)[1]
 
 
-def test_what_auto_meant_may_be_said_outright_when_a_run_goes_on(data: Path, tmp_path: Path) -> None:
+def test_what_auto_meant_may_be_said_outright_when_a_run_goes_on_and_left_out_again(data: Path, tmp_path: Path) -> None:
     trained(data, tmp_path / "run", 8)
-    with pytest.raises(UserError, match="kernels: 'auto' -> 'measured'"):
+    with pytest.raises(UserError, match="kernels: 'plain' -> 'measured'"):
         trained(data, tmp_path / "run", 16, kernels="measured")
-    assert training.decided_in(trained(data, tmp_path / "run", 16, kernels="plain"))["kernels"] == "plain"
+    for images, said in ((16, {"kernels": "plain", "precision": "float32"}), (24, {})):
+        run = trained(data, tmp_path / "run", images, **said)
+        assert training.decided_in(run) == {"kernels": "plain", "precision": "float32"}
 
 
 def test_auto_means_measured_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,9 +33,8 @@ def check(recipe: Recipe, folder: RunFolder) -> None:
 
     if not folder.exists():
         return
-    before = from_run(folder)
-    said = {name: it for name, it in decided_in(folder).items() if getattr(recipe, name) == it}
-    before = settle(before, said)  # what "auto" meant may be said outright
+    decided = decided_in(folder)  # what "auto" meant may be said outright, and left out again
+    before, recipe = settle(from_run(folder), decided), settle(recipe, decided)
     counts = [f"streams.{stream}.classes" for stream in {**before.streams, **recipe.streams}]
     begun = [f"{name}.init" for name in {**before.networks, **recipe.networks}]  # see `_giving.check`
     sources = ["data.source", *(f"streams.{stream}.source" for stream in recipe.streams)]  # the content decides
