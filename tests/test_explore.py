@@ -404,7 +404,7 @@ def test_mistakes_are_answered_in_one_line(
     refused(f"arithmetic 'glasses - hat' {out}", "has no labels", "numbers of frugan explore grid", "--data SOURCE")
     refused(f"directions --by glasses {out}", "has no labels")
     refused("arithmetic '1 - 2'", "Give --out FILE.png for a picture, or --trials")
-    refused(f"truncation {out}", "normal latents; these latents are uniform")
+    refused(f"truncation {out}", "only normal latents can be truncated")
     refused(f"walk --path sphere {out}", "Only normal latents lie near a sphere")
     refused(f"walk --view classifier {out}", "The view 'classifier' does not suit npz noise", "pixels")
     refused(f"grid --out {tmp_path / 'x.gif'}", "this writes FILE.png")

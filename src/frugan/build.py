@@ -142,12 +142,16 @@ def _check_names(recipe: Recipe, ordered: Mapping[str, Order]) -> None:
                     f"does. Take it out of players.{name}.networks or players.{others[0]}.networks."
                 )
         optimisers.check(player.optimiser.name, player.optimiser.options)
-        schedule = schedules.find(player.schedule.name, **player.schedule.options)
-        if recipe.rounds is not None and schedule.follows_the_end:
-            raise UserError(
-                f"rounds={recipe.rounds}: the schedule of '{name}' counts images, so it needs to know the end in "
-                f"images. Give images=N instead of rounds, or players.{name}.schedule={player.schedule.name},end=N."
-            )
+    ended = [
+        name for name, player in recipe.players.items()
+        if schedules.find(player.schedule.name, **player.schedule.options).follows_the_end
+    ]  # fmt: skip
+    if recipe.rounds is not None and ended:
+        typed = " ".join(f"players.{name}.schedule={recipe.players[name].schedule.name},end=N" for name in ended)
+        raise UserError(
+            f"rounds={recipe.rounds}: the schedule of {' and '.join(ended)} counts images, so it needs to know the end "
+            f"in images. Give images=N instead of rounds, or {typed}."
+        )
     for name in recipe.averages:
         if name not in ordered:
             raise UserError(
@@ -325,6 +329,13 @@ def needs_labels(recipe: Recipe) -> bool:
     orders = games.orders(recipe.game.name, recipe.game.options).values()
     sizes = [size for order in orders for size in (*(order.outputs or {}).values(), order.condition, order.vector)]
     return any(spec.labels for spec in recipe.networks.values()) or any(isinstance(size, Classes) for size in sizes)
+
+
+def tells_classes(recipe: Recipe, stream: str) -> bool:
+    """Whether a network has an output for each class of this stream: it learns to tell them from its images."""
+    orders = games.orders(recipe.game.name, recipe.game.options).values()
+    sizes = [size for order in orders for size in (order.outputs or {}).values()]
+    return any(isinstance(size, Classes) and stream in size.streams for size in sizes)
 
 
 def image_shape(recipe: Recipe, *, finer: bool = False) -> ImageShape:

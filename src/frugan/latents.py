@@ -47,11 +47,12 @@ class Latents:
         return rows if truncation is None else self._truncated(rows, truncation)
 
     def _truncated(self, rows: Tensor, truncation: float) -> Tensor:
-        if self.distribution != "normal" or not 0 < truncation < math.inf:
+        if self.distribution != "normal":
             raise UserError(
-                f"truncation={truncation}: truncation needs a value above 0 and normal latents; these latents are "
-                f"{self.distribution}."
+                f"truncation={truncation}: only normal latents can be truncated; these latents are {self.distribution}."
             )
+        if not 0 < truncation < math.inf:
+            raise UserError(f"truncation={truncation}: give a number above 0, e.g. 0.7.")
         tail = 0.5 * math.erfc(truncation / math.sqrt(2))
         share = torch.special.ndtr(rows.double()).mul(1 - 2 * tail).add(tail)
         return torch.special.ndtri(share).clamp(-truncation, truncation).float()

@@ -44,7 +44,8 @@ def networks(stochastic: bool = False, classes: int = 0, image: ImageShape = SHA
 
 
 def game_of(made: dict, loss=HALVED, **options):
-    given = {"batch_size": 6, "latents": Latents(LATENTS, "uniform"), **options}
+    distribution = "normal" if options.get("stochastic") else "uniform"
+    given = {"batch_size": 6, "latents": Latents(LATENTS, distribution), **options}
     return games.find("bidirectional").game(**made, loss=loss, **given)
 
 

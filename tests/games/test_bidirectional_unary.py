@@ -297,7 +297,7 @@ def test_how_far_latents_are_from_the_drawn_ones_is_logged():
         ({"loss": losses.find("lsgan")}, "'lsgan' with these options is not one. Take loss=hinge"),
         ({"loss": losses.find("ra_hinge")}, "mirror each other about 0"),
         ({"loss": losses.find("non_saturating", smoothing=0.9)}, "mirror each other about 0"),
-        ({"latents": "uniform"}, r"game.stochastic=false and encoder.bounded"),
+        ({"latents": "uniform"}, r"game.stochastic=false .and encoder.bounded"),
         ({"discriminator_steps": 0}, "game.discriminator_steps=0"),
     ],
 )

@@ -72,8 +72,14 @@ class TrainedNetwork:
             return given.expand(count, size)
         given = torch.arange(count) % size if labels is None else torch.as_tensor(labels, dtype=torch.int64)
         given = given.expand(count) if given.ndim == 0 else given
-        if given.shape != (count,) or (given.numel() and not 0 <= int(given.min()) <= int(given.max()) < size):
-            raise UserError(f"labels: give {count} class numbers from 0 to {size - 1}, one for each image.")
+        unknown = given[(given < 0) | (given >= size)] if given.ndim == 1 else given[:0]
+        if given.shape != (count,):
+            raise UserError(
+                f"labels: give {count} class numbers from 0 to {size - 1}, one for each image, or one number for all; "
+                f"these are {list(given.shape)}."
+            )
+        if len(unknown):
+            raise UserError(f"labels: there is no class {int(unknown[0])}; this {self.role}'s are 0 to {size - 1}.")
         return given
 
     @property

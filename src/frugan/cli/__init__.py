@@ -15,7 +15,7 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff
 
 from frugan import stopping, terminal
 from frugan.cli import _exploring
-from frugan.cli._arguments import at_home, is_key, options_last
+from frugan.cli._arguments import at_home, check_words, is_key, options_last
 from frugan.cli._checking import check
 from frugan.cli._comparing import compare, demo, plan
 from frugan.cli._judging import bench, cost, evaluate, print_first_lines, probe, report
@@ -93,6 +93,7 @@ def _dispatch(given: list[str], own_process: bool) -> None:
         print(__version__)
         return
     verb, rest = given[0], given[1:]
+    check_words(rest)
     if verb not in verbs:
         from frugan.registry import suggest
 

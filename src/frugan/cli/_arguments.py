@@ -74,6 +74,18 @@ def at_home(word: str) -> str:
     return start + str(Path.home()) + word[len(start) + 1 :] if home else word
 
 
+def check_words(words: Sequence[str]) -> None:
+    """Refuse empty words, which a shell makes of an empty variable: left as they are, they would mean something else.
+
+    Raises UserError, which names the option.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        option = word[:-1] if re.fullmatch(r"--[\w-]+=", word) else before if not word.strip() else None
+        if option is not None:
+            where = f"{option}: nothing was" if option.startswith("--") else "An empty word was"
+            raise UserError(f"{where} given. (Is a shell variable empty?) Give a value, or leave it out.")
+
+
 def key_values(keys: Sequence[str]) -> dict[str, Any]:
     from frugan.recipe import parse_value
 

@@ -121,8 +121,10 @@ def walk(
     way = explore.check_path(path or explore.usual_path(generator.latents), generator.latents)
     seen = None if view is None else explore.open_view(view, generator, run, data, announce=tell)
     if through is not None:
-        chosen = [_samples(generator, count, seed, labels, truncation, latents).take(
-            whole_numbers("--through", through, "3,17,5"))]  # fmt: skip
+        numbers = whole_numbers("--through", through, "3,17,5")
+        if len(numbers) < 2:
+            raise UserError(f"--through {through}: a walk goes through 2 samples or more, such as 3,17,5.")
+        chosen = [_samples(generator, count, seed, labels, truncation, latents).take(numbers)]
     else:
         if walks < 1 or points < 2:
             raise UserError(f"--walks {walks} --points {points}: give at least 1 walk through 2 points.")
@@ -212,7 +214,10 @@ def arithmetic(
     place = str(choose_device(device))
 
     def judge(number: int) -> Any:
-        return explore.open_judge(generator, run, data, seed=number, device=place, announce=tell)
+        wanted = [label for term in terms for label in term.wanted]
+        return explore.open_judge(
+            generator, run, data, seed=number, device=place, announce=tell, labels=wanted
+        )
 
     first = judge(0) if told else None
     result = explore.combine(chosen, terms, first, exemplars=exemplars, noise=noise, seed=seed)
@@ -281,8 +286,12 @@ def directions(
     elif by == finding.PCA:
         found = explore.by_pca(pool.take(range(min(len(pool), 1024))), how_many)
     else:
-        judge = explore.open_judge(generator, run, data, device=str(choose_device(device)), announce=tell)
-        found = explore.by_labels(pool, judge, listed(by) or ())
+        names = listed(by) or ()
+        judge = explore.open_judge(
+            generator, run, data, device=str(choose_device(device)), announce=tell, labels=names,
+            others=(finding.LAYER, finding.PCA),
+        )  # fmt: skip
+        found = explore.by_labels(pool, judge, names)
     shares = torch.linspace(-1, 1, 9 if still else 24)
     moved = found.along(start.latents[0], reach * (shares if still else torch.cat([shares, shares.flip(0)])))
     told = None if start.labels is None else start.labels.expand(*moved.shape[:2], *start.labels.shape[1:])
@@ -340,10 +349,11 @@ def project(
 
     Args:
         run: A run folder or an artefact.
-        images: Image files of the generator's size, folders of them, or a source such as mnist.
+        images: Image files of the generator's size (of the encoder's, where that sees finer images), folders of them,
+            or a source such as mnist.
         out: FILE.png with the given images above what was found; or FILE.npz with latents, which frugan explore walk
             --latents takes.
-        by: encoder or search. If left out: the encoder where the run ships one.
+        by: encoder or search. If left out: the encoder where the run ships one that finds latents.
         resize: Take images of other sizes, and resize them as in training.
         count: At most so many images of a folder or source.
         steps: How many steps a search takes.
@@ -364,25 +374,26 @@ def project(
         raise UserError(f"--steps {steps} --count {count}: give whole numbers above 0.")
     place = str(choose_device(device))
     generator = _generator(run, code, trust_code, place)
-    encoder = given.open_encoder(run, by, place)
-    pixels = given.read(images, generator, count, split, resize=resize)
+    encoder = given.open_encoder(run, generator, by, place)
+    pixels = given.read(images, encoder or generator, count, split, resize=resize)
     classes = None if labels is None else whole_numbers("--labels", labels, "3, or 0,1,2")
     wanted = classes[0] if classes and len(classes) == 1 else classes
     found = explore.project(generator, pixels, encoder, labels=wanted, steps=steps, seed=seed, announce=tell)
     if out.suffix.lower() == ".npz":
-        explore.write_samples(found.samples, out, given=pixels)
+        explore.write_samples(found.samples, out, given=found.given)
     else:
         rows, wide = [], 12
         for start in range(0, len(pixels), wide):
-            rows += [pixels[start : start + wide], found.images[start : start + wide]]
+            rows += [found.given[start : start + wide], found.images[start : start + wide]]
         short = wide - len(rows[-1]) if len(pixels) > wide else 0
-        white = np.full((short, *pixels.shape[1:]), 255, np.uint8)
+        white = np.full((short, *found.given.shape[1:]), 255, np.uint8)
         rows = [*rows[:-2], *(np.concatenate([row, white]) for row in rows[-2:])]
         _save(next(sheets.frames(np.concatenate(rows)[None], len(rows[0]))), out)
     compared = "" if len(pixels) < 2 else f", {found.ratio:.2f} of the distance to another's"
+    count_of = "1 image" if len(pixels) == 1 else f"{len(pixels)} images"
     print(
-        f"{len(pixels)} images projected by {found.by}: {out}. Mean distance of an image from its reconstruction (L2, "
-        f"pixels in 0 to 1): {float(found.errors.mean()):.2f}{compared}."
+        f"{count_of} projected by {found.by}: {out}. Mean distance of an image from its reconstruction (L2, pixels in "
+        f"0 to 1): {float(found.errors.mean()):.2f}{compared}."
     )
 
 
@@ -407,7 +418,8 @@ def film(
         raise UserError(f"--seconds {seconds} --hold {hold}: give a number above 0, and 0 or more.")
     shown = training_film.previews_of(run)
     pictures.save_film(training_film.frames_of(run), out, seconds=seconds, hold=hold)
-    print(f"{len(shown)} previews, from {shown[0][0]:,} to {shown[-1][0]:,} images: {out}")
+    previews = "1 preview" if len(shown) == 1 else f"{len(shown)} previews"
+    print(f"{previews}, from {shown[0][0]:,} to {shown[-1][0]:,} images: {out}")
 
 
 def _generator(run: Path, code: Sequence[Path], trust_code: bool, device: str = "cpu") -> Generator:

@@ -75,7 +75,7 @@ def probe(
         attribute: For data with attributes: the one to tell.
         network: Which network of the run. If left out: its discriminator, or its encoder if that needs latents too.
         features: layers (all of them, pooled to 4 x 4), hidden (the last one) or an output's name, with commas. If left
-            out: a discriminator's layers, or an encoder's outputs and last layer.
+            out: a discriminator's layers, or an encoder's first output and last layer.
         classifier: svm, logistic, or nearest (the class of the nearest image).
         per_class: How many labelled images of each class, with commas; all for all of them. If left out: 10,100,1000,
             as far as there are so many, or all.

@@ -148,13 +148,13 @@ class Dataset:
         if self.labels is None or self.attributes:
             what = "attributes instead of classes" if self.attributes else "no labels"
             raise UserError(
-                f"data.even_limit={count}: equally many images of each class are asked for, but {self.title} has "
-                f"{what}. Leave even_limit out, or use data with classes."
+                f"even_limit={count}: equally many images of each class are asked for, but {self.title} has {what}. "
+                "Give class subfolders or a source with labels (frugan data list), or no even_limit (even_limit=null)."
             )
         classes = len(self.classes)
         if count < classes:
             raise UserError(
-                f"data.even_limit={count}: {self.title} has {classes} classes, so give {classes} images or more, one "
+                f"even_limit={count}: {self.title} has {classes} classes, so give {classes} images or more, one "
                 "of each class."
             )
         order = torch.randperm(len(self), generator=seeds.generator(seed, "even limit"))
@@ -165,7 +165,7 @@ class Dataset:
         if (there < wanted).any():
             short = int((wanted - there).argmax())
             raise UserError(
-                f"data.even_limit={count}: that is {int(wanted[short])} images of each class, but {self.title} has "
+                f"even_limit={count}: that is {int(wanted[short])} images of each class, but {self.title} has "
                 f"only {int(there[short])} of '{self.classes[short]}'. Give {int(there.min()) * classes} or fewer."
             )
         labels = self.labels[order]

@@ -94,7 +94,12 @@ def by_first_layer(generator: Generator, count: int) -> Directions:
 
 
 def by_pca(samples: Samples, count: int) -> Directions:
-    """The `count` main components of the samples' images, each as the direction of latents that changes it."""
+    """The `count` main components of the samples' images, each as the direction of latents that changes it.
+
+    Raises UserError for a single sample.
+    """
+    if len(samples) < 2:
+        raise UserError("Components of one sample tell nothing. Give 2 or more, better hundreds: --count 1000.")
     images = torch.from_numpy(samples.images()).flatten(1).double()
     images -= images.mean(0)
     squares, vectors = torch.linalg.eigh(images @ images.T)  # images are fewer than their numbers

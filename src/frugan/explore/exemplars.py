@@ -57,7 +57,8 @@ def parse(text: str) -> tuple[Term, ...]:
 
 def _term(sign: int, written: str) -> Term:
     parts = tuple(part.strip() for part in written.split(",") if part.strip())
-    if not parts or any(part == NOT.strip() or re.search(r"(^|\s)[+-](\s|$)", part) for part in parts):
+    joined = r"(^|\s)[+-](\s|$)|^\d+[+-]\d+$"  # a sign with a space on one side, or numbers with none
+    if not parts or any(part == NOT.strip() or re.search(joined, part) for part in parts):
         raise UserError(
             f"'{written}' is no term. Type numbers of samples or labels, with spaces around + and -, for example "
             '"3,7,9 - 1,4,6 + 2,5,8" or "glasses - not glasses + hat".'
@@ -189,7 +190,10 @@ def measure(
 def expected_of(terms: Sequence[Term]) -> tuple[str, ...]:
     """The labels of A in "A - B + C" that B contradicts. Raises UserError where trials cannot be judged by them."""
     if [term.sign for term in terms] != [1, -1, 1] or not all(term.wanted for term in terms):
-        raise UserError('Trials need labels in the form "A - B + C", e.g. "glasses - not glasses + not glasses".')
+        raise UserError(
+            'Trials need labels in the form "A - B + C", e.g. "glasses - not glasses + not glasses", or for classes '
+            '"class:7 - class:1 + class:1".'
+        )
     first, second, _ = (term.wanted for term in terms)
     opposed = tuple(label for label in first if opposite(label) in second)
     # Classes exclude one another, so those of A are expected if B and C are of one class.
@@ -197,7 +201,7 @@ def expected_of(terms: Sequence[Term]) -> tuple[str, ...]:
     if not expected:
         raise UserError(
             f"Nothing tells '{terms[0].text}' from '{terms[1].text}'. A label of the first must be denied in the "
-            'second: "glasses - not glasses + ...".'
+            'second, "glasses - not glasses + ..."; or B and C must be one class, "class:7 - class:1 + class:1".'
         )
     return expected
 

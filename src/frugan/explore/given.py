@@ -10,14 +10,14 @@ from typing import Any
 from frugan import data
 from frugan.artefact import Encoder, Generator, open_shipped
 from frugan.engine.run import RunFolder
-from frugan.explore.projecting import ENCODER, SEARCH
+from frugan.explore.projecting import ENCODER, SEARCH, latents_of
 from frugan.registry import UserError, suggest
 
 
-def open_encoder(run: Path, by: str | None, device: str = "cpu") -> Encoder | None:
-    """The encoder that a run ships, unless a search is asked for.
+def open_encoder(run: Path, generator: Generator, by: str | None, device: str = "cpu") -> Encoder | None:
+    """The encoder of the generator's latents that a run ships, unless a search is asked for.
 
-    Raises UserError if an encoder is asked for and there is none.
+    (InfoGAN ships an encoder, too, but of codes.) Raises UserError if an encoder is asked for and there is none.
     """
     if by not in (None, ENCODER, SEARCH):
         raise UserError(f"--by {by}: {suggest(by, (ENCODER, SEARCH))}")
@@ -25,20 +25,26 @@ def open_encoder(run: Path, by: str | None, device: str = "cpu") -> Encoder | No
     ships = folder.exists() and ENCODER in folder.read_json(folder.facts)["shipped"]
     if by == ENCODER and not ships:
         raise UserError(f"{run} ships no encoder, so latents must be searched: --by search.")
-    return open_shipped(run, role=ENCODER, device=device) if ships and by != SEARCH else None
+    if not ships or by == SEARCH:
+        return None
+    encoder = open_shipped(run, role=ENCODER, device=device)
+    if by is None and generator.latents.size not in encoder.outputs.values():
+        return None
+    latents_of(encoder, generator.latents.size)
+    return encoder
 
 
 def read(
-    sources: Sequence[str], generator: Generator, count: int, split: str | None = None, *, resize: bool = False
+    sources: Sequence[str], network: Generator | Encoder, count: int, split: str | None = None, *, resize: bool = False
 ) -> Any:
-    """The images of files, folders or sources in the generator's shape: bytes ``[n, height, width, channels]``.
+    """The images of files, folders or sources in the network's shape: bytes ``[n, height, width, channels]``.
 
     Raises UserError if there are none, one cannot be read, or one of the user's own has another size and `resize` is
     False.
     """
     import numpy as np
 
-    channels, height, width = generator.config["image"]
+    channels, height, width = network.config["image"]
     if not sources:
         raise UserError("No images were given. Name files, folders or a source: frugan explore project RUN IMAGES.")
     pixels = []
@@ -50,8 +56,9 @@ def read(
             tall, wide = one.own_size
             if own and not resize and (tall, wide) != (height, width):
                 raise UserError(
-                    f"{one.path} has {wide} x {tall} pixels, but this generator makes {width} x {height}. Give images "
-                    "of that size, or --resize."
+                    f"{one.path} has {wide} x {tall} pixels, but this {network.role} "
+                    f"{'makes' if isinstance(network, Generator) else 'sees'} {width} x {height}. Give images of that "
+                    "size, or --resize."
                 )
             pixels.append(one.pixels)
     return np.stack(pixels[:count]).transpose(0, 2, 3, 1)

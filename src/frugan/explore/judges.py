@@ -43,10 +43,7 @@ class Judge:
 
     def check(self, labels: Iterable[str]) -> None:
         """Raise UserError for a label that it does not know."""
-        for label in labels:
-            name = label.removeprefix(NOT)
-            if name not in self.names:
-                raise UserError(f"There is no label '{name}' in these data. {suggest(name, self.names)}")
+        _check(labels, self.names)
 
     def having(self, bits: Tensor, labels: Sequence[str]) -> Tensor:
         """Which rows of `bits` have all of these labels ("not glasses" is one too): bool ``[count]``."""
@@ -59,13 +56,18 @@ class Judge:
 
 def open_judge(
     generator: Generator, run: Path, source: str | None = None, *, seed: int = 0, device: str = "cpu",
-    announce: Callable[[str], None] | None = None,
+    announce: Callable[[str], None] | None = None, labels: Iterable[str] = (), others: Sequence[str] = (),
 ) -> Judge:
     """The view `classifier`, trained on the labelled data of a run, or of `source`, in the generator's image shape.
 
     Its weights are kept in the cache. Another seed gives another net, that learnt from other images.
 
-    Raises UserError if the data have no labels, or are not known.
+    Args:
+        labels: what it will be asked for.
+        others: what could have been typed instead of a label.
+
+    Raises UserError if the data have no labels, or are not known, or there is no such label; before anything is
+    trained.
     """
     dataset = _data_of(generator, run, source)
     names = dataset.attributes or dataset.classes
@@ -74,8 +76,16 @@ def open_judge(
             f"{dataset.title} has no labels, so no image can be chosen by one. Choose by the numbers of frugan explore "
             "grid, or give labelled data of the same kind: --data SOURCE."
         )
+    _check(labels, names, others)
     view = views.build("classifier", dataset=dataset, device=device, announce=announce, seed=seed)
     return Judge(view, tuple(names))
+
+
+def _check(labels: Iterable[str], names: Sequence[str], others: Sequence[str] = ()) -> None:
+    for label in labels:
+        name = label.removeprefix(NOT)
+        if name not in names:
+            raise UserError(f"There is no label '{name}' in these data. {suggest(name, [*names, *others])}")
 
 
 def open_view(

@@ -13,6 +13,7 @@ from frugan.artefact import Encoder, Generator
 from frugan.countdown import Countdown
 from frugan.explore.samples import Samples, samples
 from frugan.registry import UserError
+from frugan.resizing import area
 
 ENCODER, SEARCH = "encoder", "search"
 
@@ -27,6 +28,7 @@ class Projection:
     Attributes:
         samples: latents and condition.
         by: "encoder" or "search".
+        given: the given images in the generator's size, bytes ``[count, height, width, channels]``.
         images: their images, bytes ``[count, height, width, channels]``.
         errors: the distance of each from the given image, the L2 norm of pixels in 0 to 1: ``[count]``.
         others: the same from the image found for another given image; nan of a single one.
@@ -34,6 +36,7 @@ class Projection:
 
     samples: Samples
     by: str
+    given: Any
     images: Any
     errors: Tensor
     others: Tensor
@@ -44,16 +47,16 @@ class Projection:
         return float(self.errors.mean() / self.others.mean())
 
 
-def accept(images: Any, generator: Generator) -> Tensor:
+def accept(images: Any, network: Generator | Encoder) -> Tensor:
     """Given images as bytes ``[count, channels, height, width]``. Raises UserError for images of another size."""
     import numpy as np
 
     given = torch.from_numpy(np.array(images))
-    channels, height, width = generator.config["image"]
+    channels, height, width = network.config["image"]
     if given.dtype != torch.uint8 or given.ndim != 4 or list(given.shape[1:]) != [height, width, channels]:
         raise UserError(
             f"Images of {str(given.dtype).removeprefix('torch.')} and shape {list(given.shape)} were given; this "
-            f"generator's are bytes [count, {height}, {width}, {channels}]. Resize them first."
+            f"{network.role}'s are bytes [count, {height}, {width}, {channels}]. Resize them first."
         )
     if not len(given):
         raise UserError("No image to project was given.")
@@ -67,7 +70,8 @@ def project(
     """Latents whose images are near given ones.
 
     Args:
-        images: bytes ``[count, height, width, channels]`` of the generator's size.
+        images: bytes ``[count, height, width, channels]`` of the generator's size; of the encoder's, where that sees
+            finer images. They are compared in the generator's size.
         encoder: finds the latents at once. If left out they are searched: the squared error is brought down from the
             nearest few samples, and the nearest point on the way is kept. Uniform latents stay in -1 to 1.
         labels: the condition of the images, for a generator that takes one. If left out, a search takes that of the
@@ -76,7 +80,10 @@ def project(
 
     Raises UserError for images of another size, and for an encoder of other latents.
     """
-    given = accept(images, generator)
+    given = accept(images, encoder or generator)
+    size = generator.config["image"][1:]
+    if list(given.shape[2:]) != list(size):
+        given = area(given.float(), *size).round().to(torch.uint8)
     if encoder is not None:
         found = _by_encoder(generator, images, encoder, labels)
     else:
@@ -84,7 +91,7 @@ def project(
     made = found.images()
     seen = torch.from_numpy(made).permute(0, 3, 1, 2)
     return Projection(
-        found, SEARCH if encoder is None else ENCODER, made, _distances(given, seen),
+        found, SEARCH if encoder is None else ENCODER, given.permute(0, 2, 3, 1).numpy(), made, _distances(given, seen),
         _distances(given, seen.roll(1, 0)) if len(given) > 1 else torch.full((1,), float("nan")),
     )
 

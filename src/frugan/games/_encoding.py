@@ -11,8 +11,19 @@ from torch.nn import functional
 from frugan.batch import Batch
 from frugan.games import Progress, labels_for
 from frugan.latents import Latents
+from frugan.registry import UserError
 
 COLUMNS, ROWS = 8, 3
+
+
+def check_drawn(latents: Latents) -> None:
+    """Raise UserError for latents that a stochastic encoder can never find."""
+    if latents.distribution == "uniform":
+        raise UserError(
+            "game.stochastic=true draws normal latents around the encoder's, which uniform ones are never like. Give "
+            "latents.distribution=normal (and encoder.bounded=[] where the encoder's latents end at -1 and 1), or "
+            "game.stochastic=false (and encoder.bounded='[\"latents\"]')."
+        )
 
 
 def drawn_around(means: Tensor, deviations: Tensor, count: int, progress: Progress, name: str) -> Tensor:

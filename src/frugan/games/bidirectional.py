@@ -25,7 +25,7 @@ from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.discriminating import DiscriminatorStep, by_name
 from frugan.games import Batches, LatentSize, Order, Progress, Shipped, Update, Variant, labels_for, settle
-from frugan.games._encoding import drawn_around, generate, preview, sample
+from frugan.games._encoding import check_drawn, drawn_around, generate, preview, sample
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
@@ -105,6 +105,8 @@ class Bidirectional:
                 f"game.matching={matching} compares features, but this discriminator has no method `features`. Give "
                 "another architecture, or game.matching=0."
             )
+        if stochastic:
+            check_drawn(latents)
         self.penalties = by_name(penalties)
         apart = [name for name, penalty in self.penalties.items() if not penalty.needs_scores]
         if apart and update == "simultaneous":

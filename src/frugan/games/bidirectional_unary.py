@@ -27,7 +27,7 @@ from frugan.augment import Augmentation
 from frugan.batch import Batch
 from frugan.discriminating import DiscriminatorStep, by_name, check_steps
 from frugan.games import Batches, LatentSize, Order, Progress, Shipped, Update, Variant, labels_for, settle
-from frugan.games._encoding import as_encoded, as_judged, drawn_around, generate, preview, sample
+from frugan.games._encoding import as_encoded, as_judged, check_drawn, drawn_around, generate, preview, sample
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
@@ -93,11 +93,8 @@ class BidirectionalUnary:
     ) -> None:
         check_steps(discriminator_steps)
         _check_loss(loss)
-        if stochastic and latents.distribution == "uniform":
-            raise UserError(
-                "game.stochastic=true draws normal latents around the encoder's, which uniform ones are never like. "
-                "Give game.stochastic=false and encoder.bounded='[\"latents\"]', or latents.distribution=normal."
-            )
+        if stochastic:
+            check_drawn(latents)
         self.outputs = _scores(image_score, latent_score, pair_score)
         self.penalties = by_name(penalties)
         self.networks = {"generator": generator, "encoder": encoder, "discriminator": discriminator}

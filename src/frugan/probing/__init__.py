@@ -78,7 +78,8 @@ class Probing:
             ]
             table.add_row(name, f"{next(iter(of.values())).width:,}", *cells)
         terminal.console().print(table)
-        print(f"±: standard deviation over {told['draws']} draws of labels. Learnt from {told['train']}.")
+        spread = f"±: standard deviation over {told['draws']} draws of labels. " if told["draws"] > 1 else ""
+        print(f"{spread}Learnt from {told['train']}.")
 
 
 def probe(
@@ -97,7 +98,7 @@ def probe(
         attribute: of data with attributes, the one that is to be told.
         network: which of the run's networks that look at images; its discriminator if left out.
         features: some of "layers" (all of them, pooled), "hidden" (the last one) and the network's outputs. If left
-            out: the layers of a discriminator, the outputs and the last layer of an encoder.
+            out: the layers of a discriminator, the first output (latents) and the last layer of an encoder.
         classifier: "svm", "logistic", or "nearest" for the class of the nearest image.
         per_class: how many labelled images of each class the classifier learns from; "all" for all. If left out: 10,
             100 and 1,000, as far as there are so many, or all.
@@ -136,7 +137,8 @@ def probe(
         _features.settle_norms(module, train.images, parts.learning, judging.image_range)
 
     rows = sum(len(parts.learning) if count is None else draws * count * len(train.classes) for count in counts)
-    countdown = Countdown(announce or (lambda line: None), "Fitting the probe", len(looks) * rows, "labelled rows")
+    rows += len(parts.judging) + len(parts.validation)
+    countdown = Countdown(announce or (lambda line: None), "Fitting the probe", len(looks) * rows, "rows of features")
     fitted = 0
 
     def done(more: int) -> None:
@@ -177,7 +179,7 @@ def _usual(judging: Judging) -> tuple[str, ...]:
 
     if judging.role == DISCRIMINATOR:
         return (LAYERS,)
-    return (*getattr(judging.trained, "outputs", {}), HIDDEN)
+    return (*list(getattr(judging.trained, "outputs", {}))[:1], HIDDEN)
 
 
 def _open(

@@ -75,9 +75,13 @@ def look_at_pixels(images: Tensor) -> Tensor:
     return from_bytes(images).flatten(1)
 
 
-def extract(look: Look, images: Tensor, rows: Tensor) -> Tensor:
-    """The features of the images numbered `rows`, float32 ``[rows, width]``."""
-    return torch.cat([look(images.index_select(0, part)) for part in rows.split(_BATCH)])
+def extract(look: Look, images: Tensor, rows: Tensor, done: Callable[[int], None] = lambda more: None) -> Tensor:
+    """The features of the images numbered `rows`, float32 ``[rows, width]``; `done` is called after each batch."""
+    found = []
+    for part in rows.split(_BATCH):
+        found.append(look(images.index_select(0, part)))
+        done(len(part))
+    return torch.cat(found)
 
 
 def settle_norms(module: nn.Module, images: Tensor, rows: Tensor, image_range: tuple[float, float]) -> None:

@@ -115,11 +115,11 @@ def measure(
 
     C is the one with the best mean over the draws on the validation images, the smallest of equals. Each draw goes
     through the Cs in order until two in a row were worse on these images than the best so far: large ones take most of
-    the time. `done` is called with the number of rows after each draw.
+    the time. `done` is called with the number of rows that were looked at for judging, and with those of each draw.
     """
     judged, chosen_by = (
-        (extract(look, parts.test.images, parts.judging), _labels_of(parts.test, parts.judging)),
-        (extract(look, parts.train.images, parts.validation), parts.labels(parts.validation)),
+        (extract(look, parts.test.images, parts.judging, done), _labels_of(parts.test, parts.judging)),
+        (extract(look, parts.train.images, parts.validation, done), parts.labels(parts.validation)),
     )
     for per_class in counts:
         right: dict[float | None, list[tuple[float, float]]] = {}

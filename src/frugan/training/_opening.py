@@ -47,9 +47,31 @@ def _with_classes(recipe: Recipe, sets: Mapping[str, Dataset]) -> Recipe:
                     f"The recipe '{recipe.name}' needs labels, but {dataset.title} has none. Use class subfolders, a "
                     "source with labels (frugan data list), or a recipe without labels."
                 )
+            _check_all_there(recipe, stream, dataset)
             if stream != first or "classes" in streams.get(stream, {}):
                 streams.setdefault(stream, {})["classes"] = dataset.conditions
     return replace(recipe, data=replace(recipe.data, classes=sets[first].conditions), streams=streams)
+
+
+def _check_all_there(recipe: Recipe, stream: str, dataset: Dataset) -> None:
+    """Raise UserError if a classifier is to learn classes of which this stream has no image.
+
+    A network that is merely told its class may be tried with fewer.
+    """
+    from frugan import build
+
+    if dataset.labels is None or dataset.attributes or not build.tells_classes(recipe, stream):
+        return
+    there = dataset.labels.bincount(minlength=len(dataset.classes)).tolist()
+    missing = [name for name, count in zip(dataset.classes, there, strict=True) if not count]
+    if missing:
+        key = "data" if stream not in recipe.streams else f"streams.{stream}"
+        listed = ", ".join(f"'{name}'" for name in missing[:5]) + (" ..." if len(missing) > 5 else "")
+        raise UserError(
+            f"{dataset.title} has no image of {listed}, so nothing can learn to tell {len(missing)} of its "
+            f"{len(dataset.classes)} classes. Give more images, equally many of each ({key}.limit=null "
+            f"{key}.even_limit={10 * len(dataset.classes)}), or fewer classes (data.only=...)."
+        )
 
 
 def tell_packing(source: str) -> Callable[[int, int], None]:

@@ -49,10 +49,10 @@ def check(recipe: Recipe, folder: RunFolder) -> None:
     chosen = {name: player.schedule for name, player in recipe.players.items()}
     bound = [name for name, one in chosen.items() if schedules.find(one.name, **one.options).follows_the_end]
     if longer and bound:
+        own = [f"players.{name}.schedule=linear,end=500000" for name in bound]
         raise UserError(
-            f"{folder.path} cannot be trained to another length, because the schedule of '{bound[0]}' depends on the "
-            "end. Give another --out, or a schedule with its own end, e.g. "
-            "players.generator.schedule=linear,end=500000."
+            f"{folder.path} cannot be trained to another length, because the schedule of {' and '.join(bound)} depends "
+            f"on the end. Give another --out, or schedules with their own end, e.g. {' '.join(own)}."
         )
 
 
