@@ -412,9 +412,9 @@ def test_mistakes_are_answered_in_one_line(
     refused(f"grid --labels 3 {out}", "trained without labels")
     small = tmp_path / "small.png"
     Image.new("L", (9, 8)).save(small)
-    refused(f"project {small} {out}", "has 9 x 8 pixels, but this generator makes 8 x 8", "or --resize")
+    refused(f"project {small} {out}", "has 9 x 8 pixels, but this encoder sees 8 x 8", "or --resize")
     np.savez(tmp_path / "arrays.npz", images=np.zeros((2, 6, 8, 1), np.uint8))
-    refused(f"project {tmp_path / 'arrays.npz'} {out}", "has 8 x 6 pixels, but this generator makes 8 x 8")
+    refused(f"project {tmp_path / 'arrays.npz'} {out}", "has 8 x 6 pixels, but this encoder sees 8 x 8")
     assert typed(f"explore project {run} {small} --resize {out}") == 0
     capsys.readouterr()
     refused(f"project {small} --resize {out}", "exists; give another --out, or --overwrite")

@@ -179,7 +179,8 @@ class Ground:
 
     def _weights(self, recipe: Recipe, name: str) -> Path:
         """An artefact of one network as it was drawn, in the role that it has in the game."""
-        blueprint = build.blueprints(recipe)[name]
+        blueprints = build.blueprints(recipe)
+        blueprint, makers = blueprints[name], {maker: blueprints[maker].build()[0] for maker in recipe.makers()}
         role = games.orders(recipe.game.name, recipe.game.options)[name].role
         role = role if role in artefact.KINDS else GENERATOR
         plain = artefact.load(self.run(self.pair()).path)
@@ -187,7 +188,8 @@ class Ground:
         config = {
             **plain.config, "role": role, "part": blueprint.part, "outputs": blueprint.outputs,
             "vector": blueprint.vector, "condition": blueprint.condition, "class_numbers": blueprint.labels,
-            "image": list(blueprint.image), "latents": {"size": blueprint.latents, "distribution": "normal"},
+            "image": list(blueprint.image), "image_range": list(build.image_range(recipe, makers)),
+            "latents": {"size": blueprint.latents, "distribution": "normal"},
             "network": {
                 "architecture": blueprint.spec.architecture, "options": blueprint.spec.options,
                 "labels": blueprint.spec.labels,

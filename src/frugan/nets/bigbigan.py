@@ -32,6 +32,7 @@ from frugan.nets._choices import one_of
 from frugan.nets._condition import Entrance
 from frugan.nets._encoder import Encoder, check_images
 from frugan.nets._initialise import initialise as initialise_by
+from frugan.nets._means import MapMeans
 from frugan.nets._residual import judging_stages
 from frugan.nets._spectral import spectral
 from frugan.registry import UserError
@@ -193,7 +194,7 @@ def encoder(
                 built.append(Block(role, now, after, layers, halve))
             now, number = after, number + 1
         stages.append(nn.Sequential(*built))
-    last = (nn.BatchNorm2d(now), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    last = (nn.BatchNorm2d(now), nn.ReLU(), MapMeans(), nn.Flatten())
     stages[-1] = nn.Sequential(stages[-1], *last)
 
     def head(name: str, size: int) -> nn.Module:

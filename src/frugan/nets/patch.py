@@ -16,6 +16,7 @@ from frugan.nets import Architecture, scaled
 from frugan.nets._condition import Entrance
 from frugan.nets._encoder import Encoder
 from frugan.nets._initialise import initialise
+from frugan.nets._means import MapMeans
 from frugan.registry import UserError
 
 
@@ -61,7 +62,7 @@ def encoder(
 
     def head(name: str, size: int) -> nn.Module:
         patches = nn.Conv2d(after, size, 4, padding=1)
-        return patches if name == "score" else nn.Sequential(patches, nn.AdaptiveAvgPool2d(1))
+        return patches if name == "score" else nn.Sequential(patches, MapMeans())
 
     network = Encoder(image, outputs, entrance, classes, built, nn.Identity(), head)
     initialise(network, "dcgan")

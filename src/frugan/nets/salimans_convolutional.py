@@ -32,6 +32,7 @@ from frugan.nets._decoder import Decoder
 from frugan.nets._dropout import Dropout
 from frugan.nets._encoder import Encoder, check_images
 from frugan.nets._initialise import FirstWeights, initialise
+from frugan.nets._means import MapMeans
 from frugan.nets.salimans import HE, Shift
 from frugan.registry import UserError
 
@@ -205,7 +206,7 @@ def _stages(
         *halve("down.0", narrow),
     )
     second = nn.Sequential(*same("block.1.0", narrow, wide), *same("block.1.1", wide, wide), *halve("down.1", wide))
-    third = nn.Sequential(*plain(3), *plain(1), *plain(1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    third = nn.Sequential(*plain(3), *plain(1), *plain(1), MapMeans(), nn.Flatten())
     return [first, second, third], wide
 
 
