@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,7 +20,8 @@ from frugan import explore, nets
 from frugan.artefact import Encoder, Generator, load
 from frugan.batch import ImageShape
 from frugan.blueprint import Blueprint
-from frugan.explore import exemplars, training_film
+from frugan.cli import _exploring
+from frugan.explore import exemplars, given, training_film
 from frugan.explore.judges import Judge
 from frugan.explore.projecting import accept
 from frugan.latents import Latents
@@ -265,12 +267,44 @@ def test_a_search_finds_the_latents_of_its_own_images(distribution: str) -> None
     torch.testing.assert_close(found.errors, own)
 
 
+def encoder_of(generator: Generator, side: int, outputs: dict[str, int]) -> Encoder:
+    """An untrained encoder of images of this size."""
+    image = ImageShape(1, side, side)
+    with torch.random.fork_rng():
+        module, _ = Blueprint("encoder", Network("mlp"), image, 0, outputs).build()
+    config = {**generator.config, "part": "encoder", "outputs": outputs, "image_range": [-1, 1], "image": list(image)}
+    return Encoder(module, {**config, "role": "encoder", "network": {**config["network"], "architecture": "mlp"}})
+
+
+def test_an_encoder_of_finer_images_sees_them_and_its_images_are_compared_in_the_generators_size() -> None:
+    generator = linear()
+    encoder = encoder_of(generator, 8, {"latents": SIZE})
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
+    found = explore.project(generator, images, encoder)
+    assert torch.equal(found.samples.latents, torch.from_numpy(encoder.encode(images)))
+    means = images.reshape(3, 4, 2, 4, 2, 1).mean((2, 4))
+    assert np.abs(found.given - means).max() <= 0.5
+    apart = np.linalg.norm((found.given - found.images.astype(float)).reshape(3, -1) / 255, axis=1)
+    assert found.errors.numpy() == pytest.approx(apart, rel=1e-5)
+
+
+def test_latents_are_searched_where_a_run_ships_an_encoder_of_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """InfoGAN's finds codes."""
+    generator = linear()
+    codes = encoder_of(generator, 4, {"continuous": 2, "score": 1})
+    monkeypatch.setattr(given, "open_shipped", lambda *_, **__: codes)
+    (tmp_path / "recipe.json").write_text("{}")
+    (tmp_path / "run.json").write_text('{"format": 1, "shipped": {"encoder": "discriminator"}}')
+    assert given.open_encoder(tmp_path, generator, None) is None
+    with pytest.raises(UserError, match=r"No output of the encoder holds 6 latents; it has: continuous \(2\), score"):
+        given.open_encoder(tmp_path, generator, "encoder")
+
+
 def test_an_encoder_gives_its_latents_and_images_of_another_size_are_refused() -> None:
     generator = linear()
-    with torch.random.fork_rng():
-        module, _ = Blueprint("encoder", Network("mlp"), ImageShape(1, 4, 4), 0, {"latents": SIZE}).build()
-    config = {**generator.config, "part": "encoder", "outputs": {"latents": SIZE}, "image_range": [-1, 1]}
-    encoder = Encoder(module, {**config, "role": "encoder", "network": {**config["network"], "architecture": "mlp"}})
+    encoder = encoder_of(generator, 4, {"latents": SIZE})
     images = generator.sample(2)
     found = explore.project(generator, images, encoder)
     assert found.by == "encoder"
@@ -373,6 +407,40 @@ def test_every_verb_writes_its_picture_or_film(
     ((_, preview),) = training_film.previews_of(run)
     shutil.copy(preview, preview.with_name("images-000000000048.png"))
     assert made("film", "film.webp", "2 previews, from 24 to 48 images")[0] == 2 * 250 + 2000
+
+
+def test_verbs_that_ask_for_labels_or_normal_latents_say_what_came_out(
+    typed: Callable[[str], int], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def open_judge(*_: Any, labels: Any, **__: Any) -> Judge:
+        asked.append(tuple(labels))
+        return judge()
+
+    monkeypatch.setattr(_exploring, "_generator", lambda *_: linear())
+    monkeypatch.setattr(explore, "open_judge", open_judge)
+    monkeypatch.setattr(explore, "open_view", lambda *_, **__: judge().view)
+
+    def said(line: str, name: str) -> str:
+        verb, _, rest = line.partition(" ")
+        assert typed(f"explore {verb} run {rest} --out {tmp_path / name}") == 0
+        assert (tmp_path / name).is_file()
+        return capsys.readouterr().out
+
+    line = said('arithmetic "sky - not sky + not sky" --trials 20', "sum.png")
+    assert asked == [("sky", "not sky", "not sky")] * 2  # one judge chooses, another one counts
+    found = re.search(r"sky in ([\d.]+) % of (\d+) trials; the mean of C alone: ([\d.]+) %", line)
+    assert found is not None, line
+    rate, trials, chance = found.groups()
+    assert float(rate) >= 90 > 10 >= float(chance)
+    assert trials == "20"
+    line = said("directions --by sky,sea --count 200", "labels.png")
+    assert re.search(r"sky: in order in (9\d|100)\.\d %", line)
+    assert "moved by up to 3 along 2 directions" in line
+    assert "5 rows of 10 samples" in said("truncation", "truncation.png")
+    line = said("walk --walks 1 --view classifier --steps 2", "walk.webp")
+    assert "times the mean one of its walk, in classifier" in line
 
 
 def test_found_latents_are_walked_through(typed: Callable[[str], int], run: Path, tmp_path: Path) -> None:

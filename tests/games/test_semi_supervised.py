@@ -21,6 +21,7 @@ from frugan.games.semi_supervised import FORMS, class_logits, classification, ma
 from frugan.latents import Latents
 from frugan.recipe import Recipe
 from frugan.registry import UserError
+from frugan.training import train
 
 COUNT, CLASSES, SIDE = 60, 3, 8
 RANDOM = torch.Generator().manual_seed(3)
@@ -322,3 +323,15 @@ def test_labels_that_are_missing_or_attributes_are_refused():
         played = build.parts(build.assemble(recipe()), {"train": dataset().masked(), "labelled": dataset(labels)})
         with pytest.raises(UserError, match=f"one class for each image.*{told}"):
             play_round(played)
+
+
+@pytest.mark.parametrize(("keys", "told"), [
+    ({"streams.labelled.even_limit": None, "streams.labelled.limit": 3},
+     r"has no image of '0', .*streams\.labelled\.limit=null streams\.labelled\.even_limit=100"),
+    ({"streams.labelled.even_limit": 5}, r"even_limit=5: .* has 10 classes, so give 10 images or more"),
+])  # fmt: skip
+def test_classes_without_a_labelled_image_are_refused_before_training(tmp_path, keys, told):
+    small = {"generator.width": 0.1, "discriminator.width": 0.1, "batch_size": 4}
+    with pytest.raises(UserError, match=told):
+        train("sgan", data="glyphs", rounds=1, changes={**small, **keys}, out=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").glob("*.json"))
