@@ -438,6 +438,9 @@ def test_verbs_that_ask_for_labels_or_normal_latents_say_what_came_out(
     line = said("directions --by sky,sea --count 200", "labels.png")
     assert re.search(r"sky: in order in (9\d|100)\.\d %", line)
     assert "moved by up to 3 along 2 directions" in line
+    assert "latent 1\nSample 0 moved" in said("directions --by latent:1", "latent.png")
+    assert typed(f"explore directions run --by latent:6 --out {tmp_path / 'x.png'}") == 2
+    assert "There is no latent 6; this generator's are 0 to 5." in capsys.readouterr().err
     assert "5 rows of 10 samples" in said("truncation", "truncation.png")
     line = said("walk --walks 1 --view classifier --steps 2", "walk.webp")
     assert "times the mean one of its walk, in classifier" in line

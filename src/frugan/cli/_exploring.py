@@ -242,7 +242,7 @@ def arithmetic(
 
 
 def directions(
-    run: Run, *, out: Out, by: Annotated[str, arg(metavar="layer|pca|LABEL,...")] = "layer", how_many: int = 6,
+    run: Run, *, out: Out, by: Annotated[str, arg(metavar="layer|pca|latent:N,...|LABEL,...")] = "layer", how_many: int = 6,
     reach: float = 3.0, of: int = 0, data: Text = None, count: int = TOLD, seconds: float = 0.06, seed: int = 0,
     labels: Names = None, truncation: Value = None, latents: File = None, device: Text = None, code: Code = (),
     trust_code: Trust = False, overwrite: Flag = False,
@@ -252,8 +252,8 @@ def directions(
     Args:
         run: A run folder or an artefact.
         out: FILE.png, a row for each direction; or FILE.webp, FILE.gif, FILE.mp4, which move there and back.
-        by: layer (the closed form, from the first layer's weights), pca (main components of images), or labels of the
-            data, with commas: glasses,smile.
+        by: layer (the closed form, from the first layer's weights), pca (main components of images), single latents
+            by their numbers (latent:10,11), or labels of the data, with commas: glasses,smile.
         how_many: How many directions to find without labels.
         reach: How far to move both ways.
         of: The number of the sample that is moved.
@@ -285,6 +285,9 @@ def directions(
         found = explore.by_first_layer(generator, how_many)
     elif by == finding.PCA:
         found = explore.by_pca(pool.take(range(min(len(pool), 1024))), how_many)
+    elif by.startswith(finding.LATENT):
+        numbers = whole_numbers("--by", by.removeprefix(finding.LATENT), "latent:10,11")
+        found = explore.by_latents(generator, numbers)
     else:
         names = listed(by) or ()
         judge = explore.open_judge(
@@ -297,12 +300,12 @@ def directions(
     told = None if start.labels is None else start.labels.expand(*moved.shape[:2], *start.labels.shape[1:])
     made = explore.images_of(generator, moved, told, truncation)
     if still:
-        titles = [f"{name}: {fit}" for name, fit in zip(found.names, found.fits, strict=True)]
+        titles = [": ".join(filter(None, pair)) for pair in zip(found.names, found.fits, strict=True)]
         _save(sheets.titled(list(zip(titles, made, strict=True))), out)
     else:
         pictures.save_film(sheets.frames(made.swapaxes(0, 1)), out, seconds=seconds)
-    for name, fit in zip(found.names, found.fits, strict=True):
-        print(f"{name}: {fit}")
+    for pair in zip(found.names, found.fits, strict=True):
+        print(": ".join(filter(None, pair)))
     print(f"Sample {of} moved by up to {reach:g} along {len(found)} directions: {out}")
 
 

@@ -12,6 +12,7 @@ Every function takes a `Generator` (`frugan.load`) or `Samples` of one, and retu
 from frugan.explore.directions import Directions as Directions
 from frugan.explore.directions import by_first_layer as by_first_layer
 from frugan.explore.directions import by_labels as by_labels
+from frugan.explore.directions import by_latents as by_latents
 from frugan.explore.directions import by_pca as by_pca
 from frugan.explore.exemplars import Result as Result
 from frugan.explore.exemplars import Term as Term

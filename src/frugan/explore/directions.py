@@ -20,7 +20,7 @@ from frugan.explore.judges import Judge
 from frugan.explore.samples import Samples
 from frugan.registry import UserError
 
-LAYER, PCA = "layer", "pca"
+LAYER, PCA, LATENT = "layer", "pca", "latent:"
 
 C = 0.1
 """Of the logistic regression: latents are many and plain, so it matters little."""
@@ -91,6 +91,19 @@ def by_first_layer(generator: Generator, count: int) -> Directions:
     share = (squares[order] / squares.sum()).tolist()
     names = tuple(f"{LAYER} {number}" for number in range(len(order)))
     return Directions(_signed(found), names, tuple(f"{100 * one:.1f} % of the layer's change" for one in share))
+
+
+def by_latents(generator: Generator, numbers: Sequence[int]) -> Directions:
+    """Single latents by their numbers, for example InfoGAN's codes, which are the first ones.
+
+    Raises UserError for a number that there is not.
+    """
+    size = generator.latents.size
+    for number in numbers:
+        if not 0 <= number < size:
+            raise UserError(f"There is no latent {number}; this generator's are 0 to {size - 1}.")
+    vectors = torch.eye(size)[list(numbers)]
+    return Directions(vectors, tuple(f"latent {number}" for number in numbers), ("",) * len(numbers))
 
 
 def by_pca(samples: Samples, count: int) -> Directions:
