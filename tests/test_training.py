@@ -5,6 +5,7 @@ Most runs are a command ``frugan train ...`` in a forked child (see fork_server.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -391,6 +392,30 @@ def test_an_option_and_a_key_that_say_different_things_are_refused(option, key, 
     with pytest.raises(UserError, match=rf"^--{option.replace('_', '-')} {given} and {key}={value} say different"):
         training.resolve("mnist", changes={key: value}, **{option: given})
     assert training.resolve("mnist", changes={"images": 1000}, images="1k").images == 1000
+
+
+BUDGETS: dict[str, Any] = {"images": 640, "rounds": 2, "minutes": 3.0}
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(BUDGETS, 2)))
+@pytest.mark.parametrize("as_keys", list(itertools.product([True, False], repeat=2)), ids=str)
+def test_two_budgets_are_refused_however_they_are_said(one, other, as_keys):
+    said = dict(zip((one, other), as_keys, strict=True))
+    keys = {name: BUDGETS[name] for name, as_key in said.items() if as_key}
+    options = {name: BUDGETS[name] for name, as_key in said.items() if not as_key}
+    with pytest.raises(UserError, match=rf"{one}[= ].* and (--)?{other}[= ].*: each says how long to train"):
+        training.resolve("mnist", changes=keys, **options)
+
+
+@pytest.mark.parametrize("as_key", [True, False])
+@pytest.mark.parametrize("said", ["images", "rounds"])
+def test_a_budget_that_was_said_replaces_any_other_of_the_recipe(said, as_key):
+    mnist = replace(recipes.find("mnist"), rounds=7, minutes=9.0)
+    given = {said: BUDGETS[said]}
+    recipe = training.resolve(mnist, changes=given) if as_key else training.resolve(mnist, **given)
+    assert (recipe.minutes, recipe.rounds, recipe.budget) == (
+        None, None if said == "images" else 2, 640 if said == "images" else 2 * recipe.batch_size
+    )  # fmt: skip
 
 
 def test_images_that_were_set_aside_are_told_when_training_begins(serve, command, tmp_path):
