@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -684,3 +685,35 @@ def test_previews_show_what_a_run_samples_also_where_real_images_have_another_ra
     shown = np.asarray(Image.open(sorted((out / "samples").iterdir())[-1])).astype(int)
     wanted = np.asarray(pictures.grid(torch.from_numpy(made).permute(0, 3, 1, 2))).astype(int)
     assert np.abs(shown - wanted).max() <= 1
+
+
+@pytest.fixture(scope="module")
+def finished(serve: Served, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 24 images."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    assert serve(["train", "vanilla", *TINY, "--data", str(data), "--images", "24", "--out", str(out)])["status"] == 0
+    return out
+
+
+def test_a_run_whose_checkpoints_are_gone_begins_anew_and_says_so(serve, data, finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(run / "checkpoints")
+    answer = serve(["train", "vanilla", *TINY, "--data", str(data), "--images", "24", "--out", str(run)])
+    assert answer["status"] == 0
+    assert f"{run} has no checkpoint, though its log goes to 24 images. It begins anew." in answer["stderr"]
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "samples"])
+@pytest.mark.parametrize("kind", ["file", "link", "dangling"])
+def test_a_run_writes_to_folders_of_its_own_only(serve, data, finished, tmp_path, name, kind):
+    run = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(run / name)
+    if kind == "file":
+        (run / name).write_text("x")
+    else:
+        (run / name).symlink_to(finished / name if kind == "link" else tmp_path / "nowhere")
+    before = sorted((finished / name).iterdir())
+    answer = serve(["train", "vanilla", *TINY, "--data", str(data), "--images", "28", "--out", str(run)])
+    assert answer["status"] == 2
+    assert f"{run / name} is {'no folder' if kind == 'file' else 'a link to '}" in answer["stderr"]
+    assert sorted((finished / name).iterdir()) == before

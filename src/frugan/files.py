@@ -170,7 +170,8 @@ def check(value: Any, kind: Any, where: str) -> None:
     if not isinstance(value, (int, float) if of is float else of) or (isinstance(value, bool) and of is not bool):
         raise UserError(f"{where} is {value!r:.60}, but must be {_KINDS[of]}. Put back a good copy of the file.")
     (inner,) = typing.get_args(kind)[-1:] or (Any,)
-    for key, item in value.items() if of is dict else enumerate(value) if of is list else ():
+    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
         check(item, fields.get(key, Any) if fields else inner, f"{where}: {key}")
 
 

@@ -36,7 +36,7 @@ def prepare() -> None:
     os.close(handle)
     for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, mode, closefd=False))
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115, it stays open
     said = os.environ.get("COLUMNS", "")
     if min(int(said) if said.isdecimal() else USUAL, shutil.get_terminal_size().columns) < NARROWEST:
         os.environ["COLUMNS"] = str(USUAL)

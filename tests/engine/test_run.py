@@ -83,10 +83,6 @@ def test_a_pipe_in_a_run_folder_is_refused_and_not_waited_for(run, name):
     path = run.checkpoints / f"images-{4:012}-{'0' * 16}.safetensors" if name == "checkpoint" else run.path / name
     path.unlink(missing_ok=True)
     os.mkfifo(path)
+    use = {"checkpoint": lambda: checkpoint.newest(run.checkpoints), ".lock-1": lambda: claimed(run.path).__enter__()}
     with pytest.raises(UserError, match=rf"{path.name} is no plain file|is damaged.*{path.name}"):
-        if name == ".lock-1":
-            claimed(run.path).__enter__()
-        elif name == "checkpoint":
-            checkpoint.newest(run.checkpoints)
-        else:
-            run.read_json(path)
+        use.get(name, lambda: run.read_json(path))()

@@ -235,7 +235,18 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process; see `frugan.claims`. Raises UserError if another one is training here."""
+        """Hold the folder for this process; see `frugan.claims`.
+
+        Raises UserError if another one is training here, or if what should be a folder in it is none, or a link, which
+        may lead into another run.
+        """
+        for place in (self.checkpoints, self.samples):
+            if place.is_symlink() or (place.exists() and not place.is_dir()):
+                kind = f"a link to {place.readlink()}" if place.is_symlink() else "no folder"
+                raise UserError(
+                    f"{place} is {kind}, but a run writes to a folder of its own there. Put the folder itself in its "
+                    "place, or give another --out."
+                )
         with contextlib.ExitStack() as held:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)

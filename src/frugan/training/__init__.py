@@ -275,6 +275,11 @@ def _play_on(
     processes = parts.processes
     start = _resuming.resume(recipe, folder, parts, sets, circumstances)
     if start is None:
+        played = max((line["images"] for line in folder.lines(folder.log)), default=0)
+        if played and processes.leads:
+            _sayer(asked.quiet)(
+                f"{folder.path} has no checkpoint, though its log goes to {played:,} images. It begins anew."
+            )
         given = _giving.give(recipe, parts)
         if processes.leads:
             facts = {"given": given, "code": [one.as_dict() for one in own]}
