@@ -13,7 +13,7 @@ import pytest
 
 import frugan
 from frugan import training
-from frugan.arguments import Name, explanations, taking
+from frugan.arguments import Name, explanations, names_in, taking
 from frugan.recipe import to_dict
 from frugan.registry import UserError
 
@@ -101,3 +101,10 @@ def test_values_of_numpy_and_paths_are_taken_as_plain_ones(tmp_path):
 def test_an_argument_that_is_missing_is_named():
     with pytest.raises(TypeError, match=r"evaluate\(\): missing a required argument: 'fakes'"):
         frugan.evaluate()  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(("given", "names"), [
+    (None, ()), ("fid", ("fid",)), (["kid", "fid", "kid"], ("kid", "fid")),
+])  # fmt: skip
+def test_names_are_taken_once_each_in_their_order(given, names):
+    assert names_in(given) == names

@@ -160,7 +160,7 @@ def test_impossible_minutes_are_refused(minutes):
 
 
 def test_two_budgets_are_refused():
-    with pytest.raises(UserError, match="--minutes 2 and --images 5k: give one of them"):
+    with pytest.raises(UserError, match="--images 5k and --minutes 2: each says how long"):
         resolve("small", minutes=2, images="5k")
 
 

@@ -132,6 +132,24 @@ def test_a_verb_whose_output_is_closed_ends_quietly(arguments):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_program_that_was_started_without_outputs_does_its_work(closed, tmp_path):
+    made = tmp_path / "sheet.png"
+    typed = f"{sys.executable} -m frugan data show glyphs --out {made} {closed}"
+    done = subprocess.run(["sh", "-c", typed], capture_output=True, check=False)
+    assert (done.returncode, done.stderr, made.is_file()) == (0, b"", True)
+
+
+@pytest.mark.parametrize("columns", ["0", "1"])
+def test_too_narrow_a_terminal_is_taken_for_a_usual_one(columns):
+    typed = [sys.executable, "-m", "frugan", "recipes", "mnist"]
+    done = [
+        subprocess.run(typed, env={**os.environ, "COLUMNS": one}, capture_output=True, text=True, check=False).stdout
+        for one in (columns, "80")
+    ]
+    assert done[0] == done[1] != ""
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs to see which signals a program receives")
 @pytest.mark.parametrize("moment", [0, 0.3])
 def test_ctrl_c_in_the_first_second_is_heard(moment):

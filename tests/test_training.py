@@ -5,10 +5,12 @@ Most runs are a command ``frugan train ...`` in a forked child (see fork_server.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -393,6 +395,30 @@ def test_an_option_and_a_key_that_say_different_things_are_refused(option, key, 
     assert training.resolve("mnist", changes={"images": 1000}, images="1k").images == 1000
 
 
+BUDGETS: dict[str, Any] = {"images": 640, "rounds": 2, "minutes": 3.0}
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(BUDGETS, 2)))
+@pytest.mark.parametrize("as_keys", list(itertools.product([True, False], repeat=2)), ids=str)
+def test_two_budgets_are_refused_however_they_are_said(one, other, as_keys):
+    said = dict(zip((one, other), as_keys, strict=True))
+    keys = {name: BUDGETS[name] for name, as_key in said.items() if as_key}
+    options = {name: BUDGETS[name] for name, as_key in said.items() if not as_key}
+    with pytest.raises(UserError, match=rf"{one}[= ].* and (--)?{other}[= ].*: each says how long to train"):
+        training.resolve("mnist", changes=keys, **options)
+
+
+@pytest.mark.parametrize("as_key", [True, False])
+@pytest.mark.parametrize("said", ["images", "rounds"])
+def test_a_budget_that_was_said_replaces_any_other_of_the_recipe(said, as_key):
+    mnist = replace(recipes.find("mnist"), rounds=7, minutes=9.0)
+    given = {said: BUDGETS[said]}
+    recipe = training.resolve(mnist, changes=given) if as_key else training.resolve(mnist, **given)
+    assert (recipe.minutes, recipe.rounds, recipe.budget) == (
+        None, None if said == "images" else 2, 640 if said == "images" else 2 * recipe.batch_size
+    )  # fmt: skip
+
+
 def test_images_that_were_set_aside_are_told_when_training_begins(serve, command, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -659,3 +685,35 @@ def test_previews_show_what_a_run_samples_also_where_real_images_have_another_ra
     shown = np.asarray(Image.open(sorted((out / "samples").iterdir())[-1])).astype(int)
     wanted = np.asarray(pictures.grid(torch.from_numpy(made).permute(0, 3, 1, 2))).astype(int)
     assert np.abs(shown - wanted).max() <= 1
+
+
+@pytest.fixture(scope="module")
+def finished(serve: Served, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 24 images."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    assert serve(["train", "vanilla", *TINY, "--data", str(data), "--images", "24", "--out", str(out)])["status"] == 0
+    return out
+
+
+def test_a_run_whose_checkpoints_are_gone_begins_anew_and_says_so(serve, data, finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(run / "checkpoints")
+    answer = serve(["train", "vanilla", *TINY, "--data", str(data), "--images", "24", "--out", str(run)])
+    assert answer["status"] == 0
+    assert f"{run} has no checkpoint, though its log goes to 24 images. It begins anew." in answer["stderr"]
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "samples"])
+@pytest.mark.parametrize("kind", ["file", "link", "dangling"])
+def test_a_run_writes_to_folders_of_its_own_only(serve, data, finished, tmp_path, name, kind):
+    run = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(run / name)
+    if kind == "file":
+        (run / name).write_text("x")
+    else:
+        (run / name).symlink_to(finished / name if kind == "link" else tmp_path / "nowhere")
+    before = sorted((finished / name).iterdir())
+    answer = serve(["train", "vanilla", *TINY, "--data", str(data), "--images", "28", "--out", str(run)])
+    assert answer["status"] == 2
+    assert f"{run / name} is {'no folder' if kind == 'file' else 'a link to '}" in answer["stderr"]
+    assert sorted((finished / name).iterdir()) == before

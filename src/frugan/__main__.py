@@ -1,10 +1,11 @@
 """The command ``frugan``, also ``python -m frugan``."""
 
-from frugan import stopping
+from frugan import stopping, terminal
 
 
 def main() -> None:
     """Run the command line. Requests to stop are heard before anything else is imported, which takes a moment."""
+    terminal.prepare()
     try:
         with stopping.listening():
             from frugan.cli import main as run

@@ -136,8 +136,17 @@ def explanations(record: Callable[..., Any]) -> dict[str, str]:
 
 
 def names_in(given: Names | None) -> tuple[str, ...]:
-    """The names as a tuple; a single string is one name."""
-    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
+    """The names as a tuple, each once; a single string is one name."""
+    return () if given is None else (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
+
+
+def said_once(said: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """What was said, by name. Raises UserError where two different things were said of one name."""
+    known: dict[str, Any] = {}
+    for name, value in said:
+        if known.setdefault(name, value) != value:
+            raise UserError(f"{name} is given twice, as {known[name]} and as {value}. Give it once.")
+    return known
 
 
 def _with_arguments(doc: str, explained: Mapping[str, str]) -> str:

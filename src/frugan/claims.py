@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from frugan.files import is_locked
+from frugan.files import is_locked, open_plain
 from frugan.registry import UserError
 
 BEAT = 5.0
@@ -196,7 +196,7 @@ def _wait_until_free(path: Path) -> None:
 def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
     """What a claim holds, as bytes and read; nothing while it is being written, or if it is gone."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        handle = open_plain(path, os.O_NOFOLLOW)
     except FileNotFoundError:
         return b"", {}
     with open(handle, "rb") as file:

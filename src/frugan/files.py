@@ -14,7 +14,10 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
+import types
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -127,22 +130,60 @@ def parse_json(text: str, path: Path) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in a file. Raises UserError if it is no JSON, OSError if it cannot be read."""
+    """The JSON value in a plain file. Raises UserError if it is no JSON, OSError if it cannot be read."""
     try:
-        return parse_json(path.read_text(encoding="utf-8"), path)
+        return parse_json(read_bytes(path).decode(), path)
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}). Put back a good copy of it.") from None
 
 
+def read_bytes(path: Path) -> bytes:
+    """What a plain file holds; see `open_plain`."""
+    with open(open_plain(path), "rb") as file:
+        return file.read()
+
+
+def open_plain(path: Path, flags: int = 0) -> int:
+    """Open a file for reading. Raises UserError for what is no plain file, as a pipe, which may never end; OSError."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | flags)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise UserError(f"{path} is no plain file. Remove it, or put a good copy of the file in its place.")
+
+
+def check(value: Any, kind: Any, where: str) -> None:
+    """Check a JSON value of a file against a type: a TypedDict, list[...], dict[str, ...], ... | None, or a plain one.
+
+    What a TypedDict does not name is not looked at. Keys that the value lacks are for `Found` to tell.
+
+    Raises UserError, which says `where` there is something else.
+    """
+    if isinstance(kind, types.UnionType):
+        if value is not None:
+            check(value, typing.get_args(kind)[0], where)
+        return
+    fields = typing.get_type_hints(kind) if typing.is_typeddict(kind) else {}
+    of = dict if fields else typing.get_origin(kind) or kind
+    if of is Any:
+        return
+    if not isinstance(value, (int, float) if of is float else of) or (isinstance(value, bool) and of is not bool):
+        raise UserError(f"{where} is {value!r:.60}, but must be {_KINDS[of]}. Put back a good copy of the file.")
+    (inner,) = typing.get_args(kind)[-1:] or (Any,)
+    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        check(item, fields.get(key, Any) if fields else inner, f"{where}: {key}")
+
+
+_KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "a map"}
+
+
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[Path]:
-    """A name for a file that is there: libraries not written in Python refuse names that are no UTF-8."""
-    if not any("\ud800" <= letter <= "\udfff" for letter in str(path)):
-        yield path
-        return
-    handle = os.open(path, os.O_RDONLY)
+    """A name for a plain file that is there: libraries not written in Python refuse names that are no UTF-8."""
+    handle = open_plain(path)
     try:
-        yield Path(f"/dev/fd/{handle}")
+        yield Path(f"/dev/fd/{handle}") if any("\ud800" <= letter <= "\udfff" for letter in str(path)) else path
     finally:
         os.close(handle)
 
@@ -187,7 +228,7 @@ def is_locked(path: Path) -> bool | None:
 
     Raises OSError if it cannot be opened.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         # Shared, so that two that ask at the same time do not take each other for the owner.
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

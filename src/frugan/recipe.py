@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from frugan.arguments import said_once
 from frugan.ranges import Checked, Range, checked
 from frugan.registry import UserError, suggest
 
@@ -482,7 +483,7 @@ def _choice(value: Any) -> Any:
         return value
     name, *options = _parted(value, ",") or [value]
     pairs = [option.partition("=") for option in options]
-    return {"name": name, "options": {option: parse_value(given) for option, _, given in pairs}}
+    return {"name": name, "options": said_once((option, parse_value(given)) for option, _, given in pairs)}
 
 
 def _flatten(value: Any, path: str, flat: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
@@ -19,6 +20,26 @@ from frugan import stopping
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters without tab and new line, marks that reverse the order of writing, and bytes of no UTF-8."""
+
+
+NARROWEST, USUAL = 20, 80
+"""Columns below which nothing can be read, as of a terminal that does not know its width; and what is then taken."""
+
+
+def prepare() -> None:
+    """Give a program stdin, stdout and stderr where it was started without, as by cron or ``>&-``, and a usable width.
+
+    For what is missing it gets the null device; otherwise the next file that it opens would be taken for its output.
+    """
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(handle, True)
+    os.close(handle)
+    for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115, it stays open
+    said = os.environ.get("COLUMNS", "")
+    if min(int(said) if said.isdecimal() else USUAL, shutil.get_terminal_size().columns) < NARROWEST:
+        os.environ["COLUMNS"] = str(USUAL)
 
 
 def plain(text: str) -> str:

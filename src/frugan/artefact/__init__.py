@@ -18,7 +18,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from frugan import build, games, owncode
+from frugan import build, files, games, owncode
 from frugan.artefact import _files, _hub, _onnx
 from frugan.artefact._config import blueprint_of, config_of, config_untrained, with_own_code
 from frugan.artefact._encoder import Classifier, Encoder
@@ -131,7 +131,7 @@ def config_at(path: str | Path) -> dict[str, Any] | None:
     if is_exported(path) and path.is_file():
         return _onnx.read(path)[1]["config"]
     try:
-        config = json.loads((path / "config.json").read_text())
+        config = json.loads(files.read_bytes(path / "config.json"))
     except (OSError, ValueError):
         return None
     return config if isinstance(config, dict) else None

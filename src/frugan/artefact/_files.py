@@ -58,7 +58,7 @@ def _ordered(data: bytes) -> bytes:
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read an artefact's config and weights. Raises UserError if it is damaged, edited or of a newer format."""
     try:
-        config = files.parse_json((path / "config.json").read_text(), path / "config.json")
+        config = files.parse_json(files.read_bytes(path / "config.json").decode(), path / "config.json")
         version = config.get("format") if isinstance(config, dict) else None
         if not isinstance(version, int) or not 1 <= version <= FORMAT:
             raise UserError(

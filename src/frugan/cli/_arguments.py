@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from frugan.arguments import said_once
 from frugan.registry import UserError
 
 # These options have no default that the help could show; their texts say what happens if one is left out.
@@ -87,15 +88,16 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def key_values(keys: Sequence[str]) -> dict[str, Any]:
+    """The values of KEY=VALUE words by key. Raises UserError for other words, and for two values of one key."""
     from frugan.recipe import parse_value
 
-    changes = {}
+    changes = []
     for key in keys:
         name, equals, value = key.partition("=")
         if not equals or not name:
             raise UserError(f"'{key}' is not of the form key=value, e.g. batch_size=64.")
-        changes[name] = parse_value(value)
-    return changes
+        changes.append((name, parse_value(value)))
+    return said_once(changes)
 
 
 def is_key(token: str) -> bool:
@@ -104,11 +106,16 @@ def is_key(token: str) -> bool:
 
 
 def options_last(given: list[str], verb: Callable[..., None]) -> list[str]:
-    """Sort what was typed: names, then keys, then options. tyro needs everything that is not an option together."""
+    """Sort what was typed: names, then keys, then options. tyro needs everything that is not an option together.
+
+    Raises UserError for an option that is given twice with different values, of which tyro would take the last.
+    """
     parameters = inspect.signature(verb).parameters.values()
     flags = {"--" + parameter.name.replace("_", "-") for parameter in parameters if parameter.default is False}
+    repeated = {"--" + parameter.name.replace("_", "-") for parameter in parameters if parameter.default == ()}
     others: list[str] = []
     options: list[str] = []
+    said: list[tuple[str, str]] = []
     waiting = list(given)
     while waiting:
         word = waiting.pop(0)
@@ -118,6 +125,9 @@ def options_last(given: list[str], verb: Callable[..., None]) -> list[str]:
         options.append(word)
         if waiting and "=" not in word and word not in {*flags, "-h", "--help"}:
             options.append(waiting.pop(0))
+        option, equals, value = word.partition("=")
+        said.append((option.replace("_", "-"), value if equals else options[-1]))
+    said_once((option, value) for option, value in said if option not in repeated)
     return [*sorted(others, key=is_key), *options]
 
 
@@ -183,10 +193,9 @@ def init_of(text: str | None) -> str | dict[str, str] | None:
     parts = listed(text) or ()
     if text is None or not any(is_key(part) for part in parts):
         return text
-    pairs = dict(part.split("=", 1) for part in parts if is_key(part))
-    if len(pairs) < len(parts):
-        raise UserError(f"--init {text}: give one PATH, or NETWORK=PATH for each, each network once.")
-    return pairs
+    if not all(map(is_key, parts)):
+        raise UserError(f"--init {text}: give one PATH, or NETWORK=PATH for each.")
+    return said_once(tuple(part.split("=", 1)) for part in parts)  # type: ignore[misc]
 
 
 def print_json(value: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from frugan.arguments import said_once
 from frugan.cli._arguments import (
     Code,
     File,
@@ -37,7 +38,8 @@ def train(**given: Any) -> None:
     from frugan.training import train as run
 
     if is_key(given.get("recipe") or ""):  # no recipe is named, so the first key=value stands in its place
-        given["changes"] = {**key_values([given.pop("recipe")]), **given.get("changes", {})}
+        first = key_values([given.pop("recipe")])
+        given["changes"] = said_once([*first.items(), *given.get("changes", {}).items()])
     run(**given)
 
 

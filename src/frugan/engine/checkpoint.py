@@ -113,7 +113,7 @@ def write(folder: Path, parts: Mapping[str, Stateful], images: int, run: str = "
 
 def _is_whole(path: Path) -> bool:
     match = CHECKPOINT.fullmatch(path.name)
-    return match is not None and hashlib.sha256(path.read_bytes()).hexdigest()[:16] == match[2]
+    return match is not None and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest()[:16] == match[2]
 
 
 def newest(folder: Path) -> Path | None:

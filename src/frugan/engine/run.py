@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from frugan import claims, files
 from frugan.claims import Claim
@@ -27,6 +27,79 @@ FORMAT = 1
 
 CHECKPOINT = re.compile(r"images-(\d{12})-([0-9a-f]{16})\.safetensors")
 """The name of a checkpoint: images shown, and the beginning of its checksum."""
+
+
+class Shipped(TypedDict):
+    """What run.json says of a network that a run ships."""
+
+    network: str
+    averaged: bool
+    direction: list[str] | None
+    reader: str | None
+    label_layouts: list[Any]
+
+
+class Trained(TypedDict):
+    """What run.json says of the data of a stream."""
+
+    name: str
+    split: str
+    count: int
+    hash: str
+    title: str
+    source: str
+    path: str
+    classes: list[str]
+    attributes: list[str]
+    exclusive: list[list[str]]
+
+
+class Given(TypedDict):
+    """What run.json says of the weights that a network began with."""
+
+    path: str
+    hash: str
+    recipe: str
+
+
+class Facts(TypedDict):
+    """What run.json holds, as far as it is read; earlier versions lack some of it."""
+
+    frugan: str
+    id: str
+    device: str
+    machine: str
+    processes: int
+    precision: str
+    kernels: str
+    threads: int
+    versions: dict[str, str]
+    given: dict[str, Given]
+    continued: list[dict[str, Any]]
+    code_changes: list[dict[str, Any]]
+    image_range: list[float] | None
+    shipped: dict[str, Shipped]
+    data: dict[str, Trained]
+
+
+LogLine = TypedDict("LogLine", {
+    "images": int, "rounds": int, "seconds": float, "evaluations": list[dict[str, Any]], "health.spread": float,
+    "health.nearest": float, "health.distance": float, "health.flicker": float, "health.memorised": float,
+    "discriminator.loss": float, "discriminator.accuracy_real": float, "discriminator.accuracy_fake": float,
+})  # fmt: skip
+"""What a line of log.jsonl holds, beside other numbers of the game."""
+
+
+class ValueLine(TypedDict):
+    """What a line of metrics.jsonl holds."""
+
+    metric: str
+    values: dict[str, Any]
+    headline: str
+    better: str
+    images: int
+    protocol: dict[str, Any]
+    floor: dict[str, Any] | None
 
 
 class RunFolder:
@@ -88,15 +161,33 @@ class RunFolder:
         return all(claims.is_claim(one) or files.is_temporary(one) for one in there)
 
     def read_json(self, path: Path) -> dict[str, Any]:
-        """A JSON file of this folder. Raises UserError if it is missing, broken or of a newer format."""
+        """A JSON file of this folder. Raises UserError if it is missing, damaged or of a newer format."""
         try:
             value = files.read_json(path)
         except FileNotFoundError:
             raise UserError(f"{self.path} is not a run folder: it has no {path.name}.") from None
-        version = value.get("format") if isinstance(value, dict) else None
-        if not isinstance(version, int) or not 1 <= version <= FORMAT:
+        files.check(value, dict, str(path))
+        version = value.get("format")
+        files.check(version, int, f"{path}: format")
+        if not 1 <= version <= FORMAT:
             raise UserError(f"{path} has format {version}, but this frugan reads only 1 to {FORMAT}. Update frugan.")
+        if path == self.facts:
+            self._check_facts(value)
         return value
+
+    def _check_facts(self, facts: dict[str, Any]) -> None:
+        """Raise UserError if something in run.json is not what it must be, or fits no recipe."""
+        files.check(facts, Facts, str(self.facts))
+        shipped = facts.get("shipped", {})
+        networks = self.read_json(self.recipe)["networks"] if self.exists() else None
+        files.check(networks, dict[str, Any] | None, f"{self.recipe}: networks")
+        named = {about.get(key) for about in shipped.values() for key in ("network", "reader")} - {None}
+        empty = next((key for key in ("shipped", "data") if facts.get(key) == {}), None)
+        odd = f"'{empty}' names nothing" if empty else ""
+        if networks is not None and not named <= set(networks):
+            odd = f"it ships '{min(named - set(networks))}', but its recipe has only {', '.join(networks)}"
+        if odd:
+            raise UserError(f"{self.facts} is damaged: {odd}. Put back a good copy of it.")
 
     def write(self, path: Path, text: str) -> None:
         """Write a file of this folder, so that it is always complete."""
@@ -113,14 +204,20 @@ class RunFolder:
         files.append(path, json.dumps(line))
 
     def lines(self, path: Path) -> list[dict[str, Any]]:
-        """The JSON lines of a file; a last one cut short by a kill is left out."""
+        """The JSON lines of a file; a last one cut short by a kill is left out.
+
+        Raises UserError for a line with something else in the place of a number or a name.
+        """
         if not path.is_file():
             return []
         lines = []
-        for text in path.read_text(errors="replace").splitlines():
+        for number, text in enumerate(path.read_text(errors="replace").splitlines(), 1):
             with contextlib.suppress(ValueError):
-                lines.append(files.parse_json(text, path))
-        return [line for line in lines if isinstance(line, dict)]
+                line = files.parse_json(text, path)
+                if isinstance(line, dict):
+                    files.check(line, LogLine if path == self.log else ValueLine, f"{path}, line {number}")
+                    lines.append(line)
+        return lines
 
     def rewind(self, images: int) -> None:
         """Delete log lines and previews later than `images`, since those rounds will be played again.
@@ -138,7 +235,18 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process; see `frugan.claims`. Raises UserError if another one is training here."""
+        """Hold the folder for this process; see `frugan.claims`.
+
+        Raises UserError if another one is training here, or if what should be a folder in it is none, or a link, which
+        may lead into another run.
+        """
+        for place in (self.checkpoints, self.samples):
+            if place.is_symlink() or (place.exists() and not place.is_dir()):
+                kind = f"a link to {place.readlink()}" if place.is_symlink() else "no folder"
+                raise UserError(
+                    f"{place} is {kind}, but a run writes to a folder of its own there. Put the folder itself in its "
+                    "place, or give another --out."
+                )
         with contextlib.ExitStack() as held:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,7 @@ def _recipe(asked: FitArguments, folder: RunFolder, say: Callable[[str], None]) 
         recipe = from_dict(folder.read_json(folder.path / FILE)["recipe"], where=str(folder.path / FILE))
     else:
         budget: dict[str, Any] = {"images": asked.images}
-        if asked.images is None:
+        if asked.images is None and not set(training.BUDGETS) & set(asked.changes or ()):
             budget = {"minutes": (asked.minutes or MINUTES) / RUNS}
         recipe = training.chosen(
             say=say, data=asked.data, changes=asked.changes, seed=asked.seed, device=asked.device, quiet=asked.quiet,

@@ -25,6 +25,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from frugan import files
 from frugan.arguments import Code
 from frugan.owncode import _running, _trust
 from frugan.owncode._reading import CodeFile, Read, paths_of, read
@@ -106,7 +107,7 @@ def named_in(folder: str | Path) -> list[CodeFile]:
         return []
     for name in ("run.json", "plan.json"):
         try:
-            facts = json.loads((Path(folder) / name).read_text())
+            facts = json.loads(files.read_bytes(Path(folder) / name))
         except (OSError, ValueError):
             continue  # said by whoever needs the file
         return listed(facts.get("code")) if isinstance(facts, dict) else []

@@ -36,6 +36,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+BUDGETS = ("images", "rounds", "minutes")
+"""Settings that each say how long to train: one of them is given."""
+
+
 @taking(TrainingArguments)
 def train(asked: TrainingArguments) -> RunFolder:
     """Train a recipe and return its run folder. Called again on the same folder, it continues the run.
@@ -145,15 +149,16 @@ def _with_asked(recipe: Recipe, asked: TrainingArguments) -> Recipe:
         recipe = recipe.with_family(asked.discriminator_family, "discriminator")
     if asked.data is not None:
         recipe = replace(recipe, data=replace(recipe.data, source=asked.data))
-    if asked.changes:
-        _check_said_once(asked, asked.changes)
-        recipe = recipe.with_changes(asked.changes)
-    if asked.images is not None:
-        recipe = replace(recipe, images=parse_count(asked.images), rounds=None, minutes=None)
-    if asked.rounds is not None:
-        recipe = replace(recipe, rounds=asked.rounds, minutes=None)
+    changes = asked.changes or {}
+    _check_said_once(asked, changes)
+    recipe = recipe.with_changes(changes)
+    if asked.images is not None or changes.get("images") is not None:
+        images = recipe.images if asked.images is None else parse_count(asked.images)
+        recipe = replace(recipe, images=images, rounds=None, minutes=None)
+    if asked.rounds is not None or changes.get("rounds") is not None:
+        recipe = replace(recipe, rounds=recipe.rounds if asked.rounds is None else asked.rounds, minutes=None)
     if asked.minutes is not None:
-        recipe = replace(recipe, minutes=_minutes.check(asked))
+        recipe = replace(recipe, minutes=_minutes.check(asked.minutes))
     if asked.holdout is not None:
         recipe = replace(recipe, data=replace(recipe.data, holdout=_number_held_out(asked.holdout)))
     if asked.init is not None:
@@ -172,9 +177,15 @@ def _sayer(quiet: bool) -> Callable[[str], None]:
 
 
 def _check_said_once(asked: TrainingArguments, changes: Changes) -> None:
-    """Raise UserError where an option and a key give one setting different values."""
+    """Raise UserError where an option and a key give one setting different values, and for two budgets."""
+    said = [
+        f"--{name} {getattr(asked, name)}" if getattr(asked, name) is not None else f"{name}={changes[name]}"
+        for name in BUDGETS if getattr(asked, name) is not None or changes.get(name) is not None
+    ]  # fmt: skip
+    if len(said) > 1:
+        raise UserError(f"{said[0]} and {said[1]}: each says how long to train. Give one of them.")
     keys = {"data": "data.source", "holdout": "data.holdout"}
-    for option in ("images", "rounds", "batch_size", "seed", "precision", "data", "holdout"):
+    for option in (*BUDGETS, "batch_size", "seed", "precision", "data", "holdout"):
         value, key = getattr(asked, option), keys.get(option, option)
         if value is None or key not in changes:
             continue
@@ -264,6 +275,11 @@ def _play_on(
     processes = parts.processes
     start = _resuming.resume(recipe, folder, parts, sets, circumstances)
     if start is None:
+        played = max((line["images"] for line in folder.lines(folder.log)), default=0)
+        if played and processes.leads:
+            _sayer(asked.quiet)(
+                f"{folder.path} has no checkpoint, though its log goes to {played:,} images. It begins anew."
+            )
         given = _giving.give(recipe, parts)
         if processes.leads:
             facts = {"given": given, "code": [one.as_dict() for one in own]}

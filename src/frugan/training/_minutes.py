@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from frugan.engine.loop import Parts
     from frugan.engine.run import RunFolder
-    from frugan.training.arguments import TrainingArguments
 
 WARM_ROUNDS, SECONDS = 2, 1.5
 """Rounds that are played before the clock counts, and how long it counts at least."""
@@ -31,14 +30,10 @@ PLACES = 4
 """At how many places of the budget a round is timed, if networks grow: later rounds take longer."""
 
 
-def check(asked: TrainingArguments) -> float | None:
-    """The minutes that were asked for. Raises UserError unless they are above 0, and the only budget."""
-    minutes = asked.minutes
-    if minutes is not None and not (minutes > 0 and math.isfinite(minutes)):
+def check(minutes: float) -> float:
+    """The minutes that were asked for. Raises UserError unless they are above 0."""
+    if not (minutes > 0 and math.isfinite(minutes)):
         raise UserError(f"--minutes {minutes:g}: give how long to train, above 0, e.g. --minutes 20.")
-    for other in ("images", "rounds"):
-        if minutes is not None and getattr(asked, other) is not None:
-            raise UserError(f"--minutes {minutes:g} and --{other} {getattr(asked, other)}: give one of them.")
     return minutes
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from frugan.arguments import said_once
 from frugan.recipe import Recipe, differences, parse_value
 from frugan.registry import UserError, suggest
 from frugan.training import resolve
@@ -57,14 +58,17 @@ def parse(text: str, common: Mapping[str, Any], changes: Mapping[str, Any]) -> A
         UserError: the text does not have this form, or it names something unknown.
     """
     named = re.fullmatch(r"([^=:]+):\s+(\S.*)", text.strip(), flags=re.DOTALL)
-    words = shlex.split(named[2] if named else text)
+    try:
+        words = shlex.split(named[2] if named else text)
+    except ValueError:
+        raise UserError(f"The arm '{text}' has a quote that does not end. Close it, or leave it out.") from None
     if not words or words[0].startswith("-") or "=" in words[0]:
         raise UserError(
             f"The arm '{text}' does not begin with a recipe. Type for example: \"thin: mnist architecture.width=0.7\""
         )
     recipe, *rest = words
-    families: dict[str, Any] = {}
-    own: dict[str, Any] = {}
+    families: list[tuple[str, Any]] = []
+    own: list[tuple[str, Any]] = []
     spelt = [Path(recipe).stem if recipe.endswith(".json") else recipe]
     while rest:
         word = rest.pop(0)
@@ -79,14 +83,14 @@ def parse(text: str, common: Mapping[str, Any], changes: Mapping[str, Any]) -> A
                 "--discriminator-family NAME and key=value."
             )
         if key in ("family", "discriminator_family"):
-            families[key] = value
+            families.append((key, value))
             spelt.append(value if key == "family" else f"discriminator {value}")
         elif word.startswith("--"):
             raise UserError(f"An arm has no option '{word}'. {suggest(word, ('--family', '--discriminator-family'))}")
         else:
-            own[key] = parse_value(value)
+            own.append((key, parse_value(value)))
             spelt.append(f"{key.removeprefix('architecture.')}={value}")
-    resolved = resolve(recipe, **families, **common, changes={**changes, **own})
+    resolved = _resolve(recipe, {**common, **said_once(families)}, {**changes, **said_once(own)})
     return Arm(named[1].strip() if named else " ".join(spelt), resolved)
 
 
@@ -100,8 +104,12 @@ def gather(
                 f"--families takes one recipe and makes an arm of it for each family, but {len(arms)} recipes are "
                 "given. Give one recipe, or leave --families out."
             )
-        return gather([_resolve(arms[0], common, changes, family, family) for family in families], (), common, changes)
-    gathered = [parse(arm, common, changes) if isinstance(arm, str) else _resolve(arm, common, changes) for arm in arms]
+        (one,) = arms
+        arms = [
+            one if isinstance(one, Arm) else Arm(family, _resolve(one, {**common, "family": family}, changes))
+            for family in families
+        ]
+    gathered = [_read(arm, common, changes) for arm in arms]
     # Runs are compared after as many images; how many minutes they once were is another machine's affair.
     gathered = [replace(arm, recipe=replace(arm.recipe, minutes=None)) for arm in gathered]
     if len(gathered) < 2:
@@ -123,14 +131,20 @@ def gather(
     return gathered
 
 
-def _resolve(
-    arm: str | Recipe | Arm, common: Mapping[str, Any], changes: Mapping[str, Any], family: str | None = None,
-    name: str | None = None,
-) -> Arm:
+def _read(arm: str | Recipe | Arm, common: Mapping[str, Any], changes: Mapping[str, Any]) -> Arm:
     if isinstance(arm, Arm):
         return arm
-    recipe = resolve(arm, family=family, **common, changes=changes)
-    return Arm(name or recipe.name, recipe)
+    if isinstance(arm, str):
+        return parse(arm, common, changes)
+    recipe = _resolve(arm, common, changes)
+    return Arm(recipe.name, recipe)
+
+
+def _resolve(recipe: str | Recipe, common: Mapping[str, Any], changes: Mapping[str, Any]) -> Recipe:
+    """The recipe of an arm. Raises UserError for a seed: the comparison gives every arm the same ones."""
+    if "seed" in changes:
+        raise UserError(f"seed={changes['seed']}: every arm is trained with each of --seeds. Leave seed= out.")
+    return resolve(recipe, **common, changes=changes)
 
 
 def width_of(recipe: Recipe) -> float | None:
