@@ -10,9 +10,10 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import pytest
+import torch
 
 import frugan
-from frugan import training
+from frugan import costing, exporting, reporting, training
 from frugan.arguments import Name, explanations, names_in, taking
 from frugan.recipe import to_dict
 from frugan.registry import UserError
@@ -108,3 +109,126 @@ def test_an_argument_that_is_missing_is_named():
 ])  # fmt: skip
 def test_names_are_taken_once_each_in_their_order(given, names):
     assert names_in(given) == names
+
+
+CONV = torch.nn.Conv2d(3, 4, 3, padding=1)
+
+REFUSED = [
+    (frugan.train, {"recipe": 5}, r"train\(recipe=5\): give a name or a Recipe"),
+    (frugan.train, {"recipe": {}}, "give a name or a Recipe"),
+    (frugan.train, {"data": b""}, "give a source of images"),
+    (frugan.train, {"data": torch.zeros(2)}, r"train\(data=tensor\(\[0\., 0\.\]\)\): give a source of images"),
+    (frugan.train, {"data": ""}, "give a source of images"),
+    (frugan.train, {"family": ["standard"]}, r"train\(family=\['standard'\]\): give a name"),
+    (frugan.train, {"family": " "}, "give a name"),
+    (frugan.train, {"rounds": [2]}, "give a whole number"),
+    (frugan.train, {"rounds": True}, "give a whole number"),
+    (frugan.train, {"seed": 1.5}, "give a whole number"),
+    (frugan.train, {"minutes": "0.01"}, "give a number"),
+    (frugan.train, {"images": 0.5}, "give a number of images, such as 60000 or '60k'"),
+    (frugan.train, {"out": 5}, "give a path"),
+    (frugan.train, {"out": ""}, "give a path"),
+    (frugan.train, {"device": ""}, "give a name"),
+    (frugan.train, {"init": ["x"]}, "give a path, or paths by network"),
+    (frugan.train, {"init": {1: "x"}}, "give a path, or paths by network"),
+    (frugan.train, {"init": {"generator": ""}}, "give a path, or paths by network"),
+    (frugan.train, {"observers": [5]}, "give an observer"),
+    (frugan.train, {"keep_best": 5}, "give a name"),
+    (frugan.train, {"code": 5}, "give the path of a Python file"),
+    (frugan.train, {"changes": "a=1"}, "give values by key"),
+    (frugan.train, {"changes": {1: 2}}, "give values by key"),
+    (frugan.train, {"trust_code": "no"}, "give True or False"),
+    (frugan.train, {"allow_unusable": 0}, "give True or False"),
+    (frugan.train, {"quiet": None}, "give True or False"),
+    (frugan.evaluate, {"fakes": 5}, "give a path"),
+    (frugan.evaluate, {"fakes": np.zeros((3, 4))}, "give a path"),
+    (frugan.evaluate, {"fakes": "x", "metrics": ["swd", 5]}, "give a name, or a list of names"),
+    (frugan.evaluate, {"fakes": "x", "allow_few": True}, "give a name, or a list of names"),
+    (frugan.evaluate, {"fakes": "x", "view": 5}, "give a name or a View"),
+    (frugan.evaluate, {"fakes": "x", "truncation": "x"}, "give a number"),
+    (frugan.evaluate, {"fakes": "x", "progress": 5}, "give a function"),
+    (frugan.compare, {"arms": [5]}, "give an arm"),
+    (frugan.compare, {"seeds": 3}, "give a list of whole numbers"),
+    (frugan.fit, {"max_bytes": [3]}, "give a limit with its unit"),
+    (frugan.load, {"path": 5}, r"load\(path=5\): give a path"),
+    (frugan.load, {"path": "x", "device": 0}, "give a name or a device"),
+    (frugan.load, {"path": "x", "trust_code": "no"}, "give True or False"),
+    (frugan.load, {"path": "x", "devic": "cpu"}, r"load\(\) has no argument 'devic'\. Did you mean 'device'"),
+    (frugan.export, {"run": "x", "to": 5, "out": "y"}, "give a name"),
+    (frugan.export, {"run": "x", "out": 5}, "give a path"),
+    (frugan.export, {"run": "x", "out": "y", "truncation": "a"}, "give a number"),
+    (frugan.export, {"run": "x", "out": "y", "overwrite": "no"}, "give True or False"),
+    (frugan.classify, {"run": "x", "images": 5}, "give a path or a list"),
+    (frugan.probe, {"run": "x", "per_class": 2}, "give a list of numbers"),
+    (frugan.probe, {"run": "x", "per_class": [2.5]}, "give a list of numbers"),
+    (frugan.probe, {"run": "x", "per_class": [True]}, "give a list of numbers"),
+    (frugan.probe, {"run": "x", "draws": 1.5}, "give a whole number"),
+    (frugan.probe, {"run": "x", "only": 5}, "give a list"),
+    (frugan.probe, {"run": "x", "announce": 5}, "give a function"),
+    (frugan.swap, {"module": 5, "family": "depthwise"}, "give a Module"),
+    (frugan.swap, {"module": CONV, "family": 5}, "give a name or a ConvFamily"),
+    (frugan.swap, {"module": CONV, "family": "depthwise", "layers": 5}, "give a name or a list or a function"),
+    (frugan.swap, {"module": CONV, "family": "depthwise", "minimum_channels": "a"}, "give a whole number"),
+    (exporting.find, {"name": 5}, "give a name"),
+    (training.resolve, {"recipe": "vanilla", "precision": 5}, "give a name"),
+]
+
+
+@pytest.mark.parametrize(("verb", "given", "told"), REFUSED)
+def test_a_value_that_is_not_what_its_argument_says_is_refused(verb, given, told):
+    with pytest.raises(UserError, match=told):
+        verb(**given)
+
+
+def test_what_is_given_by_place_is_checked_too():
+    with pytest.raises(UserError, match=r"check\(5\): give a path"):
+        frugan.check("mine.py", 5)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"train\(\) takes no more than recipe without a name, but 2 values"):
+        frugan.train("vanilla", "glyphs")  # type: ignore[call-arg]
+
+
+def test_a_string_may_hold_several_names_each_with_its_options():
+    assert names_in("swd, fid,") == ("swd", "fid")
+    assert names_in("depthwise,multiplier=2,standard") == ("depthwise,multiplier=2", "standard")
+    assert names_in(["swd"]) == ("swd",)
+    assert names_in(None) == ()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 8, 8), dtype=np.uint8)
+    np.savez(folder / "data.npz", images=pixels, labels=np.arange(32) % 2)
+    changes = {
+        "generator.hidden": [8], "discriminator.hidden": [8], "latents.size": 4, "batch_size": 4, "data.size": 8,
+        "precision": "float32",
+    }  # fmt: skip
+    return frugan.train(
+        "vanilla", data=folder / "data.npz", changes=changes, images=8, out=folder / "run", device=torch.device("cpu"),
+        quiet=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", [
+    lambda run, out: frugan.load(run).save(out),
+    lambda run, out: frugan.export(run, "torch", out=out),
+    lambda run, out: frugan.probe(run, data=run.path.parent / "data.npz", features="layers", per_class=[2], draws=1),
+    lambda run, out: frugan.evaluate(run, metrics="kid", view="pixels", allow_few="fid,kid", count=8),
+    lambda run, out: frugan.train(run.recipe, images=8, init=run, out=out, quiet=True),
+    lambda run, out: reporting.report(run, out=out),
+    lambda run, out: costing.cost_of(run),
+], ids=["load", "export", "probe", "evaluate", "init", "report", "cost"])  # fmt: skip
+def test_what_train_returned_serves_wherever_a_run_does(verb, run, tmp_path):
+    assert verb(run, tmp_path / "out")
+
+
+def test_a_run_is_no_recipe_but_has_one(run):
+    with pytest.raises(UserError, match=r"run is a folder, not a recipe\. Its recipe is .*recipe\.json"):
+        frugan.train(run)
+
+
+def test_no_value_that_reads_as_true_overwrites(run, tmp_path):
+    generator = frugan.load(run)
+    generator.save(tmp_path / "artefact")
+    with pytest.raises(UserError, match=r"save\(overwrite='no'\): give True or False"):
+        generator.save(tmp_path / "artefact", overwrite="no")  # type: ignore[arg-type]

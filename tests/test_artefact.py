@@ -84,7 +84,7 @@ def test_image_i_is_the_same_bytes_whatever_the_count(plain):
         with pytest.raises(UserError, match="give a whole number"):
             generator.sample(count, seed)
     for truncation in (float("nan"), float("inf")):
-        with pytest.raises(UserError, match="truncation needs a value above 0"):
+        with pytest.raises(UserError, match=r"truncation=(nan|inf): give a number above 0"):
             generator.sample(1, truncation=truncation)
 
 
@@ -163,6 +163,33 @@ def test_what_depends_on_the_weights_is_settled_when_a_run_is_loaded(noise, tmp_
     assert np.array_equal(load(generator.save(tmp_path / "artefact")).sample(3), before)
 
 
+def test_latents_are_given_as_a_tensor_or_array_of_finite_numbers(plain):
+    generator = load(plain)
+    latents = generator.latents.rows(0, 3, 5)
+    made = generator.sample(3, seed=5)
+    fixed = latents.numpy().copy()
+    fixed.setflags(write=False)
+    for given in (latents, fixed, latents.tolist()):
+        assert np.array_equal(generator.images_of(given), made)
+    for wrong in ("x", None, [[None] * 4], torch.full((2, 4), torch.nan), np.full((2, 4), np.inf), latents + 1j):
+        with pytest.raises(UserError, match=r"latents: give finite real numbers \[count, 4\]"):
+            generator.images_of(wrong)
+    with pytest.raises(UserError, match=r"have the shape \[3, 3\]"):
+        generator.images_of(latents[:, :3])
+
+
+def test_numbers_and_devices_that_cannot_be_are_refused(plain):
+    generator = load(plain)
+    for truncation in (0, -1, "1"):
+        with pytest.raises(UserError, match="give a number above 0"):
+            generator.under(truncation)
+    with pytest.raises(UserError, match="batch=0: give a whole number, 1 or more"):
+        generator.fused(0)
+    for device, told in (("meta", "There is no device 'meta'"), ("cuda:9", "finds no CUDA device|has no such card")):
+        with pytest.raises(UserError, match=told):
+            load(plain, device=device)
+
+
 def test_labels(labelled, plain):
     generator = load(labelled)
     assert generator.config["classes"] == ["0", "1", "2"]
@@ -175,7 +202,7 @@ def test_labels(labelled, plain):
     assert np.array_equal(ones, generator.sample(7, seed=1, labels=torch.ones(7, dtype=torch.int64)))
     assert np.array_equal(generator.sample(40, seed=1)[:7], turn)
     for wrong in (3, -1, [0, 1], [[0] * 7]):
-        with pytest.raises(UserError, match="give 7 class numbers from 0 to 2"):
+        with pytest.raises(UserError, match=r"labels: (give 7 class numbers from 0 to 2|there is no class)"):
             generator.sample(7, labels=wrong)
     with pytest.raises(UserError, match=r"was trained without labels. Leave labels out"):
         load(plain).sample(7, labels=1)
@@ -186,7 +213,7 @@ def test_truncation_makes_images_more_alike(plain):
     whole, cut = (generator.sample(32, truncation=value).astype(float) for value in (None, 0.1))
     assert cut.std(axis=0).mean() < 0.5 * whole.std(axis=0).mean()
     assert np.array_equal(generator.sample(3, truncation=0.1), cut[:3].astype(np.uint8))
-    with pytest.raises(UserError, match="needs a value above 0 and normal latents"):
+    with pytest.raises(UserError, match="give a number above 0"):
         generator.sample(3, truncation=-1)
 
 

@@ -260,3 +260,13 @@ def test_only_what_holds_the_batch_is_enlarged() -> None:
 def test_a_slow_network_is_repeated_less_often() -> None:
     (found,) = latency(nn.Linear(2, 2), (1, 2), batches=(1,), repeats=1000, warm_up=1, seconds=0.0)
     assert found.repeats == 5
+
+
+@pytest.mark.parametrize(("module", "shape", "batch", "told"), [
+    (nn.Linear(4, 5), (2, 4), 7, r"batch=7: an input \(2, 4\) holds neither so many images nor a multiple"),
+    (nn.Conv2d(3, 4, 1), (1, 3, 64, 64), 2, "batch=2: an input"),
+    (nn.Linear(4, 5), (0, 4), None, r"an input \(0, 4\): this holds no images"),
+])  # fmt: skip
+def test_a_number_of_images_that_the_inputs_cannot_hold_is_refused(module, shape, batch, told) -> None:
+    with pytest.raises(UserError, match=told):
+        cost(module, shape, batch=batch)

@@ -64,7 +64,10 @@ def test_biggan_sheet_5_10_truncation_has_the_distribution_of_drawing_anew(thres
     assert (torch.quantile(cut[:100_000], shares) - torch.quantile(kept[:100_000], shares)).abs().max() < 0.02
 
 
-@pytest.mark.parametrize(("distribution", "truncation"), [("uniform", 0.5), ("normal", 0.0), ("normal", -1.0)])
-def test_truncation_that_cannot_be_is_refused(distribution, truncation):
-    with pytest.raises(UserError, match="needs a value above 0 and normal latents"):
+@pytest.mark.parametrize(("distribution", "truncation", "told"), [
+    ("uniform", 0.5, "only normal latents can be truncated"),
+    *(("normal", wrong, "give a number above 0") for wrong in (0.0, -1.0, "1", True)),
+])  # fmt: skip
+def test_truncation_that_cannot_be_is_refused(distribution, truncation, told):
+    with pytest.raises(UserError, match=told):
         Latents(3, distribution).rows(0, 4, 0, truncation=truncation)

@@ -51,6 +51,9 @@ def test_a_misspelt_name_is_answered_with_the_nearest_and_all(colours: Registry)
     with pytest.raises(UserError) as error:
         colours.find("gren")
     assert str(error.value) == "There is no colour called 'gren'. Did you mean 'green'? Choose from: green, red."
+    for wrong in (5, None, ["red"], {}):
+        with pytest.raises(UserError, match="There is no colour called"):
+            colours.find(wrong)  # type: ignore[arg-type]
 
 
 def test_a_shared_piece_is_no_variant(colours: Registry) -> None:

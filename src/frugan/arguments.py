@@ -17,7 +17,8 @@ takes the record into one that takes these arguments; the command line reads the
 
     greet("Ada", times=2)
 
-The types below name the kinds of arguments. They tell the command line how each is typed.
+The types below name the kinds of arguments. They tell the command line how each is typed, and hold the words in which
+another value is refused. `strict` does the same for a function whose arguments stand in its own signature.
 """
 
 from __future__ import annotations
@@ -25,41 +26,44 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import os
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 from frugan.registry import UserError, suggest
 
-Name = str
+Name = Annotated[str, "a name"]
 """The name of one thing: a view, an arm, a device."""
 
-Names = Sequence[str]
-"""Names of several things; on the command line with commas between them."""
+Names = Annotated[str | Sequence[str], "a name, or a list of names"]
+"""Names of several things; in one string with commas between them. See `names_in`."""
 
-Source = str
+Source = Annotated[str, "a source of images, such as 'mnist' or a folder"]
 """Where images come from: a name from ``frugan data list``, a folder or a file."""
 
-File = str | Path
-"""A file or folder."""
+File = Annotated[str | os.PathLike[str], "a path"]
+"""A file or folder. The `frugan.engine.run.RunFolder` that train returns is one too."""
 
-Count = int | str
+Count = Annotated[int | str, "a number of images, such as 60000 or '60k'"]
 """A number of images, also as "60k" or "2M"."""
 
-Limit = str | float
+Limit = Annotated[str | float, "a limit with its unit, such as '5ms' or '2MB'"]
 """The most that something may take, with its unit: 5ms, 2MB."""
 
-WholeNumbers = Iterable[int]
+WholeNumbers = Annotated[Iterable[int], "a list of whole numbers, such as [0, 1, 2]"]
 """Whole numbers; on the command line 0-4, or 0,1,5."""
 
-Code = str | Path | Sequence[str | Path]
+Code = Annotated[File | Sequence[File], "the path of a Python file, or a list of them"]
 """A Python file of the user's own, or several; on the command line --code may be repeated. See `frugan.owncode`."""
 
-Changes = Mapping[str, Any]
+Changes = Annotated[Mapping[str, Any], "values by key, such as {'batch_size': 32}"]
 """Values by dotted key; on the command line key=value, any number of them."""
 
-Init = str | Path | Mapping[str, str | Path]
+Init = Annotated[File | Mapping[str, File], "a path, or paths by network, such as {'generator': 'runs/thin'}"]
 """Weights to start from: one path, or network -> path; on the command line NETWORK=PATH with commas."""
 
 P = ParamSpec("P")
@@ -70,24 +74,16 @@ Result = TypeVar("Result")
 def taking(record: Callable[P, Record]) -> Callable[[Callable[[Record], Result]], Callable[P, Result]]:
     """Turn a function that takes the record into one that takes the record's fields as arguments.
 
-    Its signature and docstring list them all. An unknown argument raises UserError, which offers the nearest name.
+    Its signature and docstring list them all. An unknown argument raises UserError, which offers the nearest name, and
+    so does a value of another type than the field's.
     """
     signature = inspect.signature(record)
 
     def decorate(function: Callable[[Record], Result]) -> Callable[P, Result]:
         @functools.wraps(function)
         def call(*given: P.args, **named: P.kwargs) -> Result:
-            for name in named:
-                if name not in signature.parameters:
-                    accepted = suggest(name, signature.parameters)
-                    raise UserError(f"{function.__name__}() has no argument '{name}'. {accepted}")
-            try:
-                asked = signature.bind(*given, **named).arguments
-            except TypeError as error:
-                raise TypeError(f"{function.__name__}(): {error}") from None
-            paths = {name for name, of in signature.parameters.items() if _of_files(str(of.annotation))}
-            plain = {name: _plain(value, paths=name in paths) for name, value in asked.items()}
-            return function(record(**plain))  # type: ignore[call-arg]
+            asked = _accepted(function.__name__, record, given, named)
+            return function(record(*asked.args, **asked.kwargs))
 
         returned = function.__annotations__.get("return", Any)
         call.__annotations__ = {name: of.annotation for name, of in signature.parameters.items()}
@@ -100,22 +96,130 @@ def taking(record: Callable[P, Record]) -> Callable[[Callable[[Record], Result]]
     return decorate
 
 
-def _of_files(annotation: str) -> bool:
-    """Whether an argument of this type may be a `Path`."""
-    return any(word in annotation for word in ("File", "Code", "Init", "Path"))
+def strict(function: Callable[P, Result]) -> Callable[P, Result]:
+    """The function with its arguments checked against its hints, as `taking` checks a record's fields."""
+
+    @functools.wraps(function)
+    def call(*given: P.args, **named: P.kwargs) -> Result:
+        asked = _accepted(function.__name__, function, given, named)
+        return function(*asked.args, **asked.kwargs)
+
+    return call
+
+
+@functools.cache
+def _signature(of: Callable[..., Any]) -> inspect.Signature:
+    """The signature with types instead of their names; only a call needs them, and perhaps modules that are slow."""
+    return inspect.signature(of, eval_str=True)
+
+
+def _accepted(
+    who: str, of: Callable[..., Any], given: Sequence[Any], named: Mapping[str, Any]
+) -> inspect.BoundArguments:
+    """The arguments of a call of `of` as plain values. Raises UserError for names and values that it does not take."""
+    signature = _signature(of)
+    parameters = signature.parameters
+    kinds = {one.kind for one in parameters.values()}
+    for name in named:
+        if name not in parameters and inspect.Parameter.VAR_KEYWORD not in kinds:
+            raise UserError(f"{who}() has no argument '{name}'. {suggest(name, parameters)}")
+    places = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    if len(given) > len(places) and inspect.Parameter.VAR_POSITIONAL not in kinds:
+        raise UserError(
+            f"{who}() takes no more than {', '.join(places)} without a name, but {len(given)} values were given. Write "
+            "NAME=VALUE for the others."
+        )
+    try:
+        asked = signature.bind(*given, **named)
+    except TypeError as error:
+        raise TypeError(f"{who}(): {error}") from None
+    for name, value in asked.arguments.items():
+        kind, hint = parameters[name].kind, parameters[name].annotation
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            asked.arguments[name] = tuple(_taken(who, "", one, hint) for one in value)
+        elif kind is not inspect.Parameter.VAR_KEYWORD:
+            asked.arguments[name] = _taken(who, f"{name}=", value, hint)
+    return asked
+
+
+def _taken(who: str, where: str, value: Any, hint: Any) -> Any:
+    """The value as plain Python has it. Raises UserError if it is not what the hint says."""
+    if hint in (Any, inspect.Parameter.empty):
+        return value
+    plain = _plain(value, paths=any(leaf is os.PathLike for leaf in _leaves(hint)))
+    if not _fits(plain, hint):
+        shown = textwrap.shorten(repr(value), 60, placeholder=" ...")
+        raise UserError(f"{who}({where}{shown}): give {_words(hint)}.")
+    return plain
 
 
 def _plain(value: Any, *, paths: bool) -> Any:
-    """A value as plain Python has it: numpy's numbers and arrays, and paths as words where no path is meant."""
-    if type(value).__module__ == "numpy":
+    """A value as plain Python has it: numpy's numbers and arrays, torch's devices, and paths where none is meant."""
+    kind = type(value)
+    if kind.__module__ == "numpy":
         return value.tolist()
-    if isinstance(value, Path) and not paths:
+    if isinstance(value, os.PathLike):
+        return Path(value) if paths else os.fspath(value)
+    if (kind.__module__, kind.__name__) == ("torch", "device"):
         return str(value)
     if isinstance(value, Mapping):
         return {key: _plain(one, paths=paths) for key, one in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(_plain(one, paths=paths) for one in value)
+    if isinstance(value, (Set, Iterator)):
+        return [_plain(one, paths=paths) for one in value]
+    if kind in (list, tuple):
+        return kind(_plain(one, paths=paths) for one in value)
     return value
+
+
+def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What a hint is, and what it is made of; what explains it is left out."""
+    origin, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
+    return _parts(parts[0]) if origin is Annotated else (types.UnionType if origin is typing.Union else origin, parts)
+
+
+def _leaves(hint: Any) -> Iterator[Any]:
+    """The types that a hint is made of."""
+    origin, parts = _parts(hint)
+    yield origin
+    for part in parts:
+        yield from _leaves(part)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is what a hint says. An empty word is none: it would mean the default, or this folder."""
+    origin, parts = _parts(hint)
+    if origin is Any:
+        return True
+    if origin is types.UnionType:
+        return any(_fits(value, part) for part in parts)
+    if origin in (int, float):
+        return isinstance(value, (int, origin)) and not isinstance(value, bool)
+    if origin is str:
+        return isinstance(value, str) and bool(value.strip())
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(
+            _fits(one, part) for pair in value.items() for one, part in zip(pair, parts, strict=True)
+        )
+    if origin in (Sequence, Iterable):
+        listed = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+        return listed and all(_fits(one, parts[0]) for one in value)
+    return isinstance(value, origin)
+
+
+_WORDS = {
+    bool: "True or False", int: "a whole number, such as 1", float: "a number, such as 0.5", str: "a name",
+    Callable: "a function", Sequence: "a list", Iterable: "a list", Mapping: "a dict",
+}  # fmt: skip
+
+
+def _words(hint: Any) -> str:
+    """What a hint says, for people."""
+    if typing.get_origin(hint) is Annotated:
+        return hint.__metadata__[0]
+    origin, parts = _parts(hint)
+    if origin is types.UnionType:
+        return " or ".join(_words(part) for part in parts if part is not types.NoneType)
+    return _WORDS.get(origin) or f"a {origin.__name__}"
 
 
 def explanations(record: Callable[..., Any]) -> dict[str, str]:
@@ -136,8 +240,19 @@ def explanations(record: Callable[..., Any]) -> dict[str, str]:
 
 
 def names_in(given: Names | None) -> tuple[str, ...]:
-    """The names as a tuple, each once; a single string is one name."""
-    return () if given is None else (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
+    """The names as a tuple, each once. In a single string commas part them, but for options.
+
+    So "a,option=value,b" are two, and "one=a,other=b" as well.
+    """
+    if given is None or not isinstance(given, str):
+        return tuple(dict.fromkeys(given or ()))
+    names: list[str] = []
+    for piece in filter(None, map(str.strip, given.split(","))):
+        if "=" in piece and names and "=" not in names[-1].partition(",")[0]:
+            names[-1] += f",{piece}"
+        else:
+            names.append(piece)
+    return tuple(dict.fromkeys(names))
 
 
 def said_once(said: Iterable[tuple[str, Any]]) -> dict[str, Any]:

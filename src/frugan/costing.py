@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import owncode, recipes, terminal, training
+from frugan.arguments import Changes, File, Name, strict
 from frugan.owncode import Code
 from frugan.recipe import Recipe, from_run
 from frugan.registry import UserError, unknown
@@ -115,15 +115,16 @@ class RecipeCost:
             console.print(str(self.runtime), soft_wrap=True)
 
 
+@strict
 def cost_of(
-    model: str | Path | Recipe,
+    model: File | Recipe,
     *,
-    family: str | None = None,
-    discriminator_family: str | None = None,
-    changes: Mapping[str, Any] | None = None,
+    family: Name | None = None,
+    discriminator_family: Name | None = None,
+    changes: Changes | None = None,
     latency: bool = False,
     explain: bool = False,
-    runtime: str | None = None,
+    runtime: Name | None = None,
     threads: int | None = None,
     code: Code | None = None,
     trust_code: bool = False,
@@ -174,7 +175,7 @@ def cost_of(
     return RecipeCost(recipe, network_costs, also, shipped)
 
 
-def _in_runtime(model: str | Path | Recipe, recipe: Recipe, runtime: str, threads: int | None) -> RuntimeCost:
+def _in_runtime(model: File | Recipe, recipe: Recipe, runtime: str, threads: int | None) -> RuntimeCost:
     """What is shipped, measured in a runtime: the network of a trained run, else the recipe's with first weights."""
     from frugan import artefact, build, exporting
     from frugan.engine import checkpoint
@@ -225,7 +226,7 @@ def _kernels(recipe: Recipe, blueprint: Blueprint, module: nn.Module) -> tuple[K
     )
 
 
-def recipe_of(model: str | Path | Recipe, code: Code | None = None, trust_code: bool = False) -> Recipe:
+def recipe_of(model: File | Recipe, code: Code | None = None, trust_code: bool = False) -> Recipe:
     """The recipe that is meant, and its code run; a folder is a run, anything else a name or file. Raises UserError."""
     from frugan.engine.run import RunFolder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frugan import files, owncode
+from frugan.arguments import File, Name, strict
 from frugan.owncode import Code
 from frugan.registry import UserError
 
@@ -83,8 +85,9 @@ class Classification:
             print(f"{right:,} of {self.judged:,} images are right: accuracy {self.accuracy:.4f}")
 
 
+@strict
 def classify(
-    run: str | Path, images: str | Path | Sequence[str | Path], *, split: str | None = None, device: str | None = None,
+    run: File, images: File | Sequence[File], *, split: Name | None = None, device: Name | None = None,
     code: Code | None = None, trust_code: bool = False,
 ) -> Classification:
     """What the classifier of a run or an artefact says of images.
@@ -102,7 +105,7 @@ def classify(
     from frugan.artefact import open_shipped
     from frugan.engine.precision import choose_device
 
-    given = [images] if isinstance(images, (str, Path)) else list(images)
+    given = [images] if isinstance(images, (str, os.PathLike)) else list(images)
     if not given:
         raise UserError("No images were given. Name files, folders or a source: frugan classify RUN IMAGES.")
     owncode.load_of(run, code, trust_code=trust_code)

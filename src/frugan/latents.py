@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from frugan.ranges import Range
 from frugan.registry import UserError, suggest
 from frugan.seeds import generator
 
@@ -46,13 +48,18 @@ class Latents:
         rows = torch.cat(chunks)[start - first * _ROWS :][:count]
         return rows if truncation is None else self._truncated(rows, truncation)
 
-    def _truncated(self, rows: Tensor, truncation: float) -> Tensor:
+    def check_truncation(self, truncation: Any) -> None:
+        """Raise UserError for a truncation that these latents cannot have."""
         if self.distribution != "normal":
             raise UserError(
                 f"truncation={truncation}: only normal latents can be truncated; these latents are {self.distribution}."
             )
-        if not 0 < truncation < math.inf:
-            raise UserError(f"truncation={truncation}: give a number above 0, e.g. 0.7.")
+        why_not = Range(above=0, such_as="0.7").why_not(truncation, whole=False)
+        if why_not is not None:
+            raise UserError(f"truncation={truncation!r}: {why_not}.")
+
+    def _truncated(self, rows: Tensor, truncation: float) -> Tensor:
+        self.check_truncation(truncation)
         tail = 0.5 * math.erfc(truncation / math.sqrt(2))
         share = torch.special.ndtr(rows.double()).mul(1 - 2 * tail).add(tail)
         return torch.special.ndtri(share).clamp(-truncation, truncation).float()

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from frugan.arguments import said_once
+from frugan.arguments import Changes, Name, said_once, strict
 from frugan.ranges import Checked, Range, checked
 from frugan.registry import UserError, suggest
 
@@ -226,7 +226,8 @@ class Recipe(Checked):
         source = next((one for stream, one in sources.items() if stream not in own), self.data.source)
         return replace(self, data=replace(self.data, source=source), streams=streams)
 
-    def with_family(self, name: str, role: str = "generator") -> Recipe:
+    @strict
+    def with_family(self, name: Name, role: Name = "generator") -> Recipe:
         """This recipe with its networks of a role built by a family, ``NAME[,option=value...]``.
 
         Of the role "generator" if left out.
@@ -256,7 +257,8 @@ class Recipe(Checked):
         """The networks that make images: those of the role "generator"."""
         return self.with_role("generator")
 
-    def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
+    @strict
+    def with_changes(self, changes: Changes) -> Recipe:
         """This recipe with dotted keys changed, see this module.
 
         Raises UserError with the nearest key for an unknown one.

@@ -37,18 +37,18 @@ class UserError(Exception):
     code = 2
 
 
-def suggest(wrong: str, accepted: Iterable[str]) -> str:
+def suggest(wrong: Any, accepted: Iterable[str]) -> str:
     """The end of an error message: the nearest accepted name if one is close, then all accepted names."""
     names = sorted(accepted)
-    near = difflib.get_close_matches(wrong, names, n=1)
+    near = difflib.get_close_matches(str(wrong), names, n=1)
     hint = f"Did you mean '{near[0]}'? " if near else ""
     return f"{hint}{'Choose from: ' + ', '.join(names) if names else 'There is nothing to choose from'}."
 
 
-def unknown(kind: str, name: str, accepted: Iterable[str]) -> UserError:
+def unknown(kind: str, name: Any, accepted: Iterable[str]) -> UserError:
     """The error for an unknown name: most likely it is misspelt, or else something of the user's own."""
     accepted = list(accepted)
-    misspelt = difflib.get_close_matches(name, accepted, n=1, cutoff=0.75)
+    misspelt = difflib.get_close_matches(str(name), accepted, n=1, cutoff=0.75)
     own = "" if misspelt else " If it is your own, name its file: --code FILE (in Python code=)."
     return UserError(f"There is no {kind} called '{name}'. {suggest(name, accepted)}{own}")
 
@@ -86,6 +86,8 @@ class Registry:
 
     def find(self, name: str) -> Any:
         """The variant called `name`. Raises UserError with the nearest name if there is none."""
+        if not isinstance(name, str):
+            raise unknown(self.kind, name, self.names())
         path = f"{self.package}.{name}"
         # What was found before needs no look at the folder: every layer asks for its kernel in every call.
         known = self._added.get(name, getattr(sys.modules.get(path), "variant", None))

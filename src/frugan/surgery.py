@@ -17,6 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
 from frugan import convs
+from frugan.arguments import Name, Names, names_in, strict
 from frugan.convs import ConvFamily, Pads
 from frugan.costs import Cost, Observation, duplicate, observe, parameters, priced, table
 from frugan.registry import UserError, check_options, suggest
@@ -85,9 +86,10 @@ class Swapped(NamedTuple):
     report: SwapReport
 
 
+@strict
 def swap(
-    module: nn.Module, family: str | ConvFamily, *, inputs: Any = None, batch: int | None = None,
-    layers: Chooser | None = None, kinds: Sequence[str] = KINDS, minimum_channels: int = 0, keep_first: bool = False,
+    module: nn.Module, family: Name | ConvFamily, *, inputs: Any = None, batch: int | None = None,
+    layers: Chooser | None = None, kinds: Names = KINDS, minimum_channels: int = 0, keep_first: bool = False,
     keep_last: bool = False, start_afresh: bool = False, **options: Any,
 ) -> Swapped:
     """A copy of `module` whose convolutions are rebuilt by `family`, with a report.
@@ -110,8 +112,7 @@ def swap(
     the rewritten module does not give the shapes of the original.
     """
     chosen = _family(family, options)
-    if isinstance(kinds, str):
-        kinds = (kinds,)
+    kinds = names_in(kinds)
     for kind in kinds:
         if kind not in (*KINDS, VALID):
             raise UserError(f"There is no kind of layer called '{kind}'. {suggest(kind, (*KINDS, VALID))}")
@@ -146,7 +147,7 @@ def swap(
         elif any(len(owners[id(tensor)]) > 1 for tensor in layer.parameters()):
             built = "its weights are shared with another layer"
         else:
-            built = _rebuilt(name, layer, chosen, tuple(kinds))
+            built = _rebuilt(name, layer, chosen, kinds)
         if isinstance(built, str):
             rows.append(SwapRow(name, _described(layer), None, built, count, count))
         else:

@@ -7,12 +7,14 @@ that make each side a multiple of what the network needs. It is translated whole
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import files, owncode
+from frugan.arguments import File, Name, Names, names_in, strict
 from frugan.owncode import Code
 from frugan.registry import UserError, suggest
 
@@ -24,9 +26,10 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
+@strict
 def translate(
-    run: str | Path, images: Sequence[str | Path], *, out: str | Path, to: Sequence[str] = (),
-    labels: Sequence[str] | None = None, size: int | None = None, device: str | None = None,
+    run: File, images: File | Sequence[File], *, out: File, to: Names = (),
+    labels: Names | None = None, size: int | None = None, device: Name | None = None,
     code: Code | None = None, trust_code: bool = False, overwrite: bool = False,
 ) -> list[Path]:
     """Translate image files, or those of folders, and return what was written into the folder `out`.
@@ -50,8 +53,8 @@ def translate(
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
         raise UserError(f"{out} already exists. Give another --out, or --overwrite.")
     owncode.load_of(run, code, trust_code=trust_code)
-    translator, targets = _opened(run, to, str(choose_device(device)))
-    chosen = _image_files(images)
+    translator, targets = _opened(run, names_in(to), str(choose_device(device)))
+    chosen = _image_files([images] if isinstance(images, (str, os.PathLike)) else images)
     channels, *trained = translator.config["image"]
     wanted = size or min(trained)
     if wanted < 1:
@@ -65,7 +68,7 @@ def translate(
             continue
         row = [pixels]
         for target, name in zip(targets, names.of(path), strict=True):
-            made = translator.translate(pixels[None], target, None if labels is None else list(labels))[0]
+            made = translator.translate(pixels[None], target, None if labels is None else list(names_in(labels)))[0]
             written.append(_write(made, out / name))
             row.append(made)
         rows.append(row)
@@ -76,7 +79,7 @@ def translate(
     return written
 
 
-def _opened(run: str | Path, to: Sequence[str], device: str) -> tuple[Translator, tuple[str, ...]]:
+def _opened(run: File, to: Sequence[str], device: str) -> tuple[Translator, tuple[str, ...]]:
     """The translator that knows the targets (of two directions, the one that leads there), and the targets."""
     from frugan.artefact import NOT, open_shipped
 
@@ -108,7 +111,7 @@ def _opened(run: str | Path, to: Sequence[str], device: str) -> tuple[Translator
     raise UserError(f"{run} cannot translate to '{wrong}'. {suggest(wrong, everything)}")
 
 
-def _image_files(images: Sequence[str | Path]) -> list[tuple[Path, bool]]:
+def _image_files(images: Sequence[File]) -> list[tuple[Path, bool]]:
     """The image files, each with whether it (not its folder) was named. Raises UserError if there are none."""
     files: list[tuple[Path, bool]] = []
     for given in map(Path, images):

@@ -13,10 +13,19 @@ from frugan.registry import UserError
 
 @pytest.mark.parametrize(("device", "told"), [
     ("mps", "it computes no float64"), ("xpu", "it was never tried"), ("gpu", "There is no device 'gpu'"),
+    ("meta", "There is no device 'meta'"),
 ])  # fmt: skip
 def test_a_device_that_frugan_does_not_run_on_is_refused_by_name(device, told):
     with pytest.raises(UserError, match=told):
         choose_device(device)
+
+
+def test_a_card_that_the_machine_lacks_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1").index == 1
+    with pytest.raises(UserError, match=r"cuda:2: this machine has no such card\. Choose from: cpu, cuda:0, cuda:1"):
+        choose_device("cuda:2")
 
 
 @pytest.mark.parametrize(("instructions", "slower", "chosen"), [

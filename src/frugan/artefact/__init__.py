@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from frugan import build, files, games, owncode
+from frugan.arguments import File, Name, strict
 from frugan.artefact import _files, _hub, _onnx
 from frugan.artefact._config import blueprint_of, config_of, config_untrained, with_own_code
 from frugan.artefact._encoder import Classifier, Encoder
@@ -28,6 +29,7 @@ from frugan.artefact._trained import set_memory_layout
 from frugan.artefact._translator import NOT, Translator
 from frugan.engine import checkpoint
 from frugan.engine.average import measure_standing
+from frugan.engine.precision import device_called
 from frugan.engine.run import RunFolder
 from frugan.games import GENERATOR
 from frugan.owncode import Code
@@ -48,20 +50,21 @@ STANDING = "standing"
 
 @overload
 def load(
-    path: str | Path, *, role: Literal["generator"], device: str | torch.device = "cpu", code: Code | None = None,
+    path: File, *, role: Literal["generator"], device: str | torch.device = "cpu", code: Code | None = None,
     trust_code: bool = False,
 ) -> Generator: ...
 
 
 @overload
 def load(
-    path: str | Path, *, role: str | None = None, device: str | torch.device = "cpu", code: Code | None = None,
+    path: File, *, role: str | None = None, device: str | torch.device = "cpu", code: Code | None = None,
     trust_code: bool = False,
 ) -> Any: ...
 
 
+@strict
 def load(
-    path: str | Path, *, role: str | None = None, device: str | torch.device = "cpu", code: Code | None = None,
+    path: File, *, role: Name | None = None, device: Name | torch.device = "cpu", code: Code | None = None,
     trust_code: bool = False,
 ) -> Any:
     """The `Generator`, `Translator`, `Encoder` or `Classifier` of an artefact or of a run folder.
@@ -76,25 +79,26 @@ def load(
             an artefact, give them here.
         trust_code: run the code that a run names even if you have never run it on this machine; see `frugan.owncode`.
 
-    Raises UserError if there is nothing to load at `path`, nothing with that role, or code that is not allowed.
+    Raises UserError if there is nothing to load at `path`, nothing with that role, no such device, or code that is not
+    allowed.
     """
     path = _hub.local(path)
     owncode.load_of(path, code, trust_code=trust_code)
-    return open_shipped(path, role=role, device=device)
+    return open_shipped(path, role=role, device=device_called(str(device)))
 
 
 @overload
 def open_shipped(
-    path: str | Path, *, role: Literal["generator"], device: str | torch.device = "cpu"
+    path: File, *, role: Literal["generator"], device: str | torch.device = "cpu"
 ) -> Generator: ...
 
 
 @overload
-def open_shipped(path: str | Path, *, role: str | None = None, device: str | torch.device = "cpu") -> Any: ...
+def open_shipped(path: File, *, role: str | None = None, device: str | torch.device = "cpu") -> Any: ...
 
 
 def open_shipped(
-    path: str | Path, *, role: str | None = None, device: str | torch.device = "cpu"
+    path: File, *, role: str | None = None, device: str | torch.device = "cpu"
 ) -> Any:
     """The same as `load`, for functions that have run the run's own code already."""
     path = _hub.local(path)
@@ -119,12 +123,12 @@ def open_shipped(
     return alive
 
 
-def is_exported(path: str | Path) -> bool:
+def is_exported(path: File) -> bool:
     """Whether a path is that of an exported file, by its ending."""
     return Path(path).suffix == _onnx.SUFFIX
 
 
-def config_at(path: str | Path) -> dict[str, Any] | None:
+def config_at(path: File) -> dict[str, Any] | None:
     """The config of the artefact or exported file at `path`; None if there is none, or a damaged one (`load` says so).
     """
     path = Path(path)

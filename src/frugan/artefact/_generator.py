@@ -64,10 +64,8 @@ class Generator(TrainedNetwork):
         self, count: int, seed: int = 0, labels: Any = None, truncation: float | None = None
     ) -> Iterator[Tensor]:
         """The images of `sample`, chunk by chunk: bytes ``[up to 32, channels, height, width]`` on the CPU."""
-        for name, value, allowed in (("count", count, Range(least=0, below=1e12)), ("seed", seed, Range(least=0))):
-            why_not = allowed.why_not(value, whole=True)
-            if why_not is not None:
-                raise UserError(f"{name}={value}: {why_not}.")
+        _check("count", count, Range(least=0, below=1e12))
+        _check("seed", seed, Range(least=0))
         wanted = self.condition(count, labels)
         truncation = self.truncation if truncation is None else truncation
         module = self.module if truncation is None else self.under(truncation)
@@ -76,9 +74,9 @@ class Generator(TrainedNetwork):
             yield self._chunk(module, latents, None if wanted is None else wanted[start : start + CHUNK], count - start)
 
     def images_of(
-        self, latents: Tensor, labels: Any = None, truncation: float | None = None
+        self, latents: Any, labels: Any = None, truncation: float | None = None
     ) -> np.ndarray[Any, Any]:
-        """The images of given latents ``[count, size]``: bytes ``[count, height, width, channels]``.
+        """The images of latents ``[count, size]``, a tensor or array: bytes ``[count, height, width, channels]``.
 
         Those of `Latents.rows` give the same bytes as `sample`.
 
@@ -86,22 +84,34 @@ class Generator(TrainedNetwork):
             labels: as of `sample`.
             truncation: under which the latents were drawn. The latents stay as they are; see `sample` for its norms.
 
-        Raises UserError for latents of another size, and as `sample` does.
+        Raises UserError for latents of another size or that are not finite, and as `sample` does.
         """
         import numpy as np
 
-        if latents.ndim != 2 or latents.shape[1] != self.latents.size:
-            raise UserError(
-                f"The latents have the shape {list(latents.shape)}, but this generator takes [count, "
-                f"{self.latents.size}]."
-            )
-        wanted = self.condition(len(latents), labels)
+        rows = self._rows_of(latents)
+        wanted = self.condition(len(rows), labels)
         module = self.module if truncation is None else self.under(truncation)
         made = [torch.empty(0, *self.config["image"], dtype=torch.uint8)]
-        for start in range(0, len(latents), CHUNK):
+        for start in range(0, len(rows), CHUNK):
             part = None if wanted is None else wanted[start : start + CHUNK]
-            made.append(self._chunk(module, latents[start : start + CHUNK].float(), part, len(latents) - start))
+            made.append(self._chunk(module, rows[start : start + CHUNK], part, len(rows) - start))
         return np.ascontiguousarray(torch.cat(made).permute(0, 2, 3, 1).numpy())
+
+    def _rows_of(self, latents: Any) -> Tensor:
+        """Latents as float32. Raises UserError for what is none."""
+        import numpy as np
+
+        try:  # a copy: torch warns of arrays that cannot be written to
+            rows = latents if isinstance(latents, Tensor) else torch.from_numpy(np.array(latents))
+        except (TypeError, ValueError, RuntimeError):
+            rows = torch.tensor(torch.nan)
+        if rows.is_complex() or not bool(rows.isfinite().all()):
+            raise UserError(f"latents: give finite real numbers [count, {self.latents.size}], in a tensor or an array.")
+        if rows.ndim != 2 or rows.shape[1] != self.latents.size:
+            raise UserError(
+                f"The latents have the shape {list(rows.shape)}, but this generator takes [count, {self.latents.size}]."
+            )
+        return rows.float()
 
     def _chunk(self, module: nn.Module, latents: Tensor, labels: Tensor | None, count: int) -> Tensor:
         """The first `count` images of up to 32 latents: bytes on the CPU. The rest of a whole chunk is computed too."""
@@ -130,8 +140,9 @@ class Generator(TrainedNetwork):
 
         It is `module` itself, or, if its norms follow truncation, one with standing statistics of images made under
         it: the maps of truncated latents vary less, so norms would divide them by too much with the statistics of all
-        images (Brock et al. 2019, arXiv 1809.11096).
+        images (Brock et al. 2019, arXiv 1809.11096). Raises UserError for a truncation that the latents cannot have.
         """
+        self.latents.check_truncation(truncation)
         follows = getattr(self.module, "norms_follow_truncation", False)
         if follows and isinstance(self.module, Running) and truncation != self.truncation:
             raise UserError(
@@ -151,7 +162,16 @@ class Generator(TrainedNetwork):
 
         Args:
             batch: the usual number of latents in a call; `sample` uses 32.
+
+        Raises UserError for a batch below 1.
         """
+        _check("batch", batch, Range(least=1, below=1e12))
         _, *condition = (one.to(self.device) for one in self.blueprint.example(batch))
         inputs = (self.latents.rows(0, batch, 0).to(self.device), *condition)
         return Generator(fuse(self.module, *inputs), self.config)
+
+
+def _check(name: str, value: Any, allowed: Range) -> None:
+    why_not = allowed.why_not(value, whole=True)
+    if why_not is not None:
+        raise UserError(f"{name}={value!r}: {why_not}.")

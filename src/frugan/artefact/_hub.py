@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from frugan.arguments import File
 from frugan.registry import UserError
 
 PREFIX = "hf-hub:"
 FILES = ("model.safetensors", "config.json", "README.md")
 
 
-def local(path: str | Path) -> Path:
+def local(path: File) -> Path:
     """The folder of an artefact on this machine; one on the Hub is fetched. Raises UserError if that fails."""
     text = str(path)
     return fetch(text) if text.startswith(PREFIX) else Path(path).expanduser()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from frugan import costs
+from frugan.arguments import File, strict
 from frugan.artefact import _files
 from frugan.artefact._config import blueprint_of
 from frugan.artefact._onnx import Running
@@ -97,7 +98,8 @@ class TrainedNetwork:
         """The range of the images that it makes or takes."""
         return self.module.image_range  # type: ignore[return-value]
 
-    def save(self, path: str | Path, overwrite: bool = False, **also: Any) -> Path:
+    @strict
+    def save(self, path: File, overwrite: bool = False, **also: Any) -> Path:
         """Write an artefact folder. Networks that only a run folder has, such as a reader of labels, are not written.
 
         What is given as `also` is added to the config, and so to the card.

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import convs, costing, files, memory, seeds, terminal, training
+from frugan.arguments import Changes, File, Name, Names, names_in, strict
 from frugan.benching import _roofline, _showing
 from frugan.benching._roofline import Hot, Roofline
 from frugan.owncode import Code
@@ -130,16 +131,17 @@ class Bench:
 _FILES = {"bench.json", "bench.png"}
 
 
+@strict
 def bench(
-    recipe: str | Path | Recipe,
+    recipe: File | Recipe,
     *,
-    families: Sequence[str] = (),
-    precisions: Sequence[str] = (),
+    families: Names = (),
+    precisions: Names = (),
     batch_size: int | None = None,
-    changes: Mapping[str, Any] | None = None,
+    changes: Changes | None = None,
     repeats: int = 5,
     seconds: float = 0.5,
-    device: str | None = None,
+    device: Name | None = None,
     code: Code | None = None,
     trust_code: bool = False,
     announce: Callable[[str], None] | None = None,
@@ -175,11 +177,11 @@ def bench(
     tell = announce or (lambda line: None)
     place = choose_device(device)
     fast = {"float32", precision.resolve("auto", place)}
-    asked = tuple(precisions) or tuple(name for name in ("float32", "bf16") if name in fast)
+    asked = names_in(precisions) or tuple(name for name in ("float32", "bf16") if name in fast)
     for name in asked:
         if name not in ("float32", "bf16"):
             raise UserError(f"frugan bench cannot measure the precision '{name}'. {suggest(name, ('float32', 'bf16'))}")
-    named = tuple(families) or arms_of(base)
+    named = names_in(families) or arms_of(base)
     mode = kernels.resolve(base.kernels, place, base.whole_rounds)
 
     memory.keep()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import owncode, registry, terminal
-from frugan.arguments import Code
+from frugan.arguments import Code, File, strict
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ class Report:
         return f"{count} by {variants} variant{'s' if variants > 1 else ''}."
 
 
-def check(*code: str | Path, say: Callable[[str], None] | None = None) -> Report:
+@strict
+def check(*code: File, say: Callable[[str], None] | None = None) -> Report:
     """Check everything that these files of yours add, on small data made for the check.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from frugan.arguments import said_once
+from frugan.arguments import names_in, said_once
 from frugan.registry import UserError
 
 # These options have no default that the help could show; their texts say what happens if one is left out.
@@ -132,16 +132,8 @@ def options_last(given: list[str], verb: Callable[..., None]) -> list[str]:
 
 
 def listed(text: str | None) -> tuple[str, ...] | None:
-    """The names in "a,b,c", each with its options: "a,option=value,b" are two. ("one=a,other=b" are two as well.)"""
-    if text is None:
-        return None
-    names: list[str] = []
-    for piece in filter(None, map(str.strip, text.split(","))):
-        if "=" in piece and names and "=" not in names[-1].partition(",")[0]:
-            names[-1] += f",{piece}"
-        else:
-            names.append(piece)
-    return tuple(names)
+    """The names that were typed, see `names_in`; None if there is no such option."""
+    return None if text is None else names_in(text)
 
 
 def whole_numbers(option: str, text: str, such_as: str) -> tuple[int, ...]:

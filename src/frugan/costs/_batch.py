@@ -46,6 +46,16 @@ def images_of(
     return batch if alike and (not made or batch in made) else None
 
 
+def may_hold(batch: int, given: Sequence[Shape], layers: Mapping[str, Sequence[Images]]) -> bool:
+    """Whether tensors of the shapes `given` may hold `batch` images, as somebody says, or parts of so many.
+
+    `layers` are as for `images_of`: those that were given a batch know better than the lengths of axes.
+    """
+    known = [sum(one.count for one in calls if one.axis is not None) for calls in layers.values()]
+    lengths = [length for shape in given for length in shape]
+    return any(count % batch == 0 for count in list(filter(None, known)) or lengths)
+
+
 def steps_first(calls: Sequence[Images], batch: int) -> bool:
     """Whether a layer took the axis that was taken for the images to be the steps of sequences."""
     return any(one.axis == 1 and one.shape[0] == batch != one.count for one in calls)

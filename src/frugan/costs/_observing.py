@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frugan.costs._batch import images_of, steps_first
+from frugan.costs._batch import images_of, may_hold, steps_first
 from frugan.costs._counting import AttentionCalls, Counter, Place, storage
 from frugan.costs._formulas import LAYERS, Images, Shape, Taken, has_formula, images, work
 from frugan.costs._tensors import all_tensors, arguments, dtype_of, duplicate, is_shape, tensors_in
@@ -85,6 +85,10 @@ def observe(module: nn.Module, *inputs: Any, batch: int | None = None) -> Observ
             f"{type(module).__name__} fails with {described}: {reason}. Give the inputs that it needs: tensors, or "
             "shapes that begin with the batch, e.g. (1, 3, 64, 64)."
         ) from error
+    if any(0 in shape for shape in given):
+        raise UserError(f"{described}: this holds no images. Give one at least, e.g. (1, 3, 64, 64).")
+    if batch is not None and not may_hold(batch, given, watch.images):
+        raise UserError(f"batch={batch}: {described} holds neither so many images nor a multiple. Leave batch out.")
     counted = batch or images_of(given, outputs, watch.images)
     if counted is None:
         made = ", ".join(map(str, outputs)) or "no tensor"

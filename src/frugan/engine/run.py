@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 from frugan import claims, files
+from frugan.arguments import File
 from frugan.claims import Claim
 from frugan.registry import UserError
 
@@ -102,12 +104,17 @@ class ValueLine(TypedDict):
     floor: dict[str, Any] | None
 
 
-class RunFolder:
-    """One run's folder and the files in it."""
+class RunFolder(os.PathLike[str]):
+    """One run's folder and the files in it. It serves wherever a path does, so in every verb that takes a run."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: File) -> None:
         self.path = Path(path).expanduser()
         self._claim: Claim | None = None
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    __str__ = __fspath__
 
     @property
     def recipe(self) -> Path:

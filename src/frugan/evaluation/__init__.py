@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frugan.arguments import taking
+from frugan.arguments import File, Names, WholeNumbers, strict, taking
 from frugan.evaluation.arguments import EvaluationArguments
 from frugan.evaluation.values.kept_images import made_once
 from frugan.evaluation.values.names import PRIMARY, by_target, of_all
@@ -62,7 +62,7 @@ def evaluate(asked: EvaluationArguments) -> list[Value]:
 
     # Code of the user's own may add what is named. Names are checked before anything is opened, metrics before anything
     # is looked at.
-    owncode.load_of(_path_of(asked.fakes), asked.code, trust_code=asked.trust_code)
+    owncode.load_of(Path(asked.fakes).expanduser(), asked.code, trust_code=asked.trust_code)
     asked = resolve_arguments(asked)
     measurement = open_measurement(asked)
     chosen = choose_metrics(asked.metrics, measurement)
@@ -126,7 +126,7 @@ def foresee(assembly: Assembly, name: str, *, needed: str | None = None, **asked
     return {metric.name: shared(measurement.protocol(metric)) for metric in chosen}
 
 
-def sheets(run: str | Path | RunFolder, count: int) -> list[Sheet]:
+def sheets(run: File, count: int) -> list[Sheet]:
     """The first `count` images that a run's translators are judged by, with their translations, for people to look at.
 
     Run the run's own code first (`frugan.owncode.load_of`). Raises UserError if the run has no translators, or its data
@@ -155,11 +155,12 @@ class Noise(NamedTuple):
     protocol: dict[str, Any]
 
 
+@strict
 def noise(
-    run: str | Path | RunFolder,
+    run: File,
     *,
-    metrics: Sequence[str] | None = None,
-    seeds: Sequence[int] = range(5),
+    metrics: Names | None = None,
+    seeds: WholeNumbers = range(5),
     **settings: Any,
 ) -> dict[str, Noise]:
     """The noise of evaluation itself, for each metric: evaluate one checkpoint with several sampling seeds.
@@ -203,10 +204,6 @@ def unequal(protocols: Iterable[Mapping[str, Any]]) -> list[str]:
         if len(hashes) > 1:
             lines.append(f"code of the {variant}: {' | '.join(hashes)}")
     return lines
-
-
-def _path_of(fakes: str | Path | RunFolder) -> Path:
-    return Path(fakes).expanduser() if isinstance(fakes, (str, Path)) else fakes.path
 
 
 def shared(protocol: Mapping[str, Any]) -> dict[str, Any]:

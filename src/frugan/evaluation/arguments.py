@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frugan.arguments import Code, Count, Name, Names, Source
+import frugan
+from frugan.arguments import Code, Count, File, Name, Names, Source
 
 if TYPE_CHECKING:
-    from frugan.engine.run import RunFolder
-    from frugan.views import View
+    import frugan.views  # at a call it is imported by its name in the hint below
 
 
 @dataclass(frozen=True)
 class EvaluationArguments:
     """Which fakes to evaluate, against which real images, and how. What you leave out is chosen to suit the data."""
 
-    fakes: str | Path | RunFolder
+    fakes: File
     """A run, an artefact, or images: a folder (PNG, not JPEG), an .npz (`images`, uint8), a .parquet."""
     _: KW_ONLY
     real: Source | None = None
@@ -28,7 +27,7 @@ class EvaluationArguments:
     """Which metrics to compute. If left out: fid and kid, and class_coverage if the view knows the classes of the data.
     For a translator: fid, target_accuracy, preservation, reconstruction_error and identity_error, for every target.
     memorisation is added if fakes are compared with fewer than 20,000 training images."""
-    view: Name | View | None = None
+    view: Name | frugan.views.View | None = None
     """Which network turns images into features. If left out: classifier (a small net, trained on the real images) for
     data with two or more classes; stacked for stacked digits; inception for statistics of 2048 features; contrast (a
     small net, trained on the real images without labels) for everything else; pixels for fewer than 20 images."""

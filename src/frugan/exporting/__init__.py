@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from frugan import files, owncode
+from frugan.arguments import File, Name, strict
 from frugan.exporting._checking import Checked as Checked
 from frugan.exporting._checking import check_file as check_file
 from frugan.exporting._parcel import EXAMPLES as EXAMPLES
@@ -99,7 +100,8 @@ class Exported:
         return "\n".join([*self.written.notes, f"parity: {self.written.parity}", *sizes])
 
 
-def find(name: str) -> Target:
+@strict
+def find(name: Name) -> Target:
     """The target called `name`, with dashes or underscores. Raises UserError with the nearest name if there is none."""
     return registry.find(name.replace("-", "_"))
 
@@ -130,8 +132,9 @@ def in_runtime(networks: Mapping[str, Any], runtime: str, **how: Any) -> dict[st
     return _in_runtime(find("onnx").write, networks, runtime, **how)
 
 
+@strict
 def export(
-    run: str | Path, to: str = "onnx", *, out: str | Path, role: str | None = None, place: str | None = None,
+    run: File, to: Name = "onnx", *, out: File, role: Name | None = None, place: Name | None = None,
     truncation: float | None = None, code: Code | None = None, trust_code: bool = False, overwrite: bool = False,
     **options: Any,
 ) -> Exported:  # fmt: skip

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from frugan import files
-from frugan.arguments import Code
+from frugan.arguments import Code, File, strict
 from frugan.owncode import _running, _trust
 from frugan.owncode._reading import CodeFile, Read, paths_of, read
 from frugan.owncode._running import forget, tell
@@ -51,6 +51,7 @@ def as_it_was_run() -> Iterator[None]:
         _as_it_was_run.reset(before)
 
 
+@strict
 def load(code: Code | None) -> tuple[CodeFile, ...]:
     """Run the user's own files, so that their variants can be named, and remember their hashes as allowed.
 
@@ -64,7 +65,7 @@ def load(code: Code | None) -> tuple[CodeFile, ...]:
 
 
 def load_of(
-    folder: str | Path, code: Code | None = None, *, trust_code: bool = False, say: Callable[[str], None] | None = None
+    folder: File, code: Code | None = None, *, trust_code: bool = False, say: Callable[[str], None] | None = None
 ) -> tuple[CodeFile, ...]:
     """Run the code that the run or comparison in `folder` names, then the user's own `code`.
 
@@ -98,7 +99,7 @@ def load_of(
     return tuple(_running.run(one) for one in (*own_files, *given))
 
 
-def named_in(folder: str | Path) -> list[CodeFile]:
+def named_in(folder: File) -> list[CodeFile]:
     """The code files that ``run.json`` or ``plan.json`` in `folder` names; none if there is no such file.
 
     An artefact names none.
@@ -181,7 +182,7 @@ def _instead_of(named: CodeFile, given: Sequence[Read]) -> Read | None:
     return None
 
 
-def _as_named(named: CodeFile, folder: str | Path, given: Sequence[Read]) -> Read | None:
+def _as_named(named: CodeFile, folder: File, given: Sequence[Read]) -> Read | None:
     """The file that a run names, as it was then; None if it is not there, but the user named others."""
     if not named.path.is_file():
         if given:
@@ -199,7 +200,7 @@ def _as_named(named: CodeFile, folder: str | Path, given: Sequence[Read]) -> Rea
     return code
 
 
-def _check_trusted(files: Sequence[CodeFile], folder: str | Path) -> None:
+def _check_trusted(files: Sequence[CodeFile], folder: File) -> None:
     """Raise UserError for code that this user never ran, naming every file: --trust-code then allows all of them."""
     new = [
         f"{one.path}{' and, beside it, ' + ', '.join(one.beside) if one.beside else ''}, SHA-256 {one.hash}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class Read:
 
 def paths_of(code: Code | None) -> list[Path]:
     """The files that were named, absolute, each once. Raises UserError for one that is not there, or no Python file."""
-    listed = [] if code is None else [code] if isinstance(code, (str, Path)) else list(code)
+    listed = [] if code is None else [code] if isinstance(code, (str, os.PathLike)) else list(code)
     paths = list(dict.fromkeys(Path(path).expanduser().resolve() for path in listed))
     for path in paths:
         if not path.is_file():

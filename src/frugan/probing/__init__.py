@@ -13,9 +13,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from frugan import files, owncode, terminal
+from frugan.arguments import File, Name, Names, Source, names_in, strict
 from frugan.countdown import Countdown
 from frugan.owncode import Code
 from frugan.registry import UserError, suggest
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from frugan.probing._protocol import Measured
 
 ALL, USUAL = "all", (10, 100, 1000)
+
+Counts = Annotated[Sequence[int | str], "a list of numbers, such as [10, 100, 'all']"]
+"""How many images of each class."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +86,11 @@ class Probing:
         print(f"{spread}Learnt from {told['train']}.")
 
 
+@strict
 def probe(
-    run: str | Path, *, data: str | None = None, only: Sequence[str | int] = (), attribute: str | None = None,
-    network: str | None = None, features: Sequence[str] = (), classifier: str = "svm",
-    per_class: Sequence[int | str] | None = None, draws: int = 5, seed: int = 0, device: str | None = None,
+    run: File, *, data: Source | None = None, only: Sequence[str | int] = (), attribute: Name | None = None,
+    network: Name | None = None, features: Names = (), classifier: Name = "svm",
+    per_class: Counts | None = None, draws: int = 5, seed: int = 0, device: Name | None = None,
     code: Code | None = None, trust_code: bool = False, announce: Callable[[str], None] | None = None,
 ) -> Probing:
     """Train linear classifiers on what a network of a run says of images, and on pixels, and judge them.
@@ -119,7 +124,7 @@ def probe(
         raise UserError(f"per_class={counts}, draws={draws}: give a number of 1 or more for each.")
     owncode.load_of(run, code, trust_code=trust_code)
     judging = open_network(Path(run), network, str(choose_device(device)))
-    wanted = tuple(features) or _usual(judging)
+    wanted = names_in(features) or _usual(judging)
     looks: dict[str, _features.Look] = {}
     for what in wanted:
         for module, name in ((judging.trained, judging.name), (judging.untrained, f"{judging.name}, untrained")):

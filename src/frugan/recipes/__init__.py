@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from frugan import files
+from frugan.arguments import Name, strict
 from frugan.recipe import Recipe, from_dict
 from frugan.registry import Origin, UserError, load_entry_points, origin_of, record, unknown
 
@@ -47,7 +48,8 @@ def names() -> list[str]:
     return list(_known)
 
 
-def find(name: str) -> Recipe:
+@strict
+def find(name: Name) -> Recipe:
     """The recipe called `name`, or the one in a JSON file. Raises UserError with the nearest name if there is none."""
     _load()
     if name.endswith(".json"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from frugan import files, owncode
+from frugan.arguments import File, strict
 from frugan.owncode import Code
 from frugan.registry import UserError
 from frugan.reporting._comparison import comparison_page
@@ -31,8 +32,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+@strict
 def report(
-    path: str | Path, *, out: str | Path | None = None, code: Code | None = None, trust_code: bool = False,
+    path: File, *, out: File | None = None, code: Code | None = None, trust_code: bool = False,
     overwrite: bool = False,
 ) -> Path:  # fmt: skip
     """Write the page about a run, a comparison or a search, and return its path.

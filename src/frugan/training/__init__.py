@@ -96,7 +96,9 @@ def _recipe_of(asked: TrainingArguments) -> Recipe:
     if asked.recipe is None:
         return _with_asked(choosing.base(asked.data), asked)
     if isinstance(asked.recipe, str) and Path(asked.recipe).is_dir() and asked.recipe not in recipes.names():
-        raise UserError(f"{asked.recipe} is a folder, not a recipe. To train on its images: --data {asked.recipe}")
+        own = Path(asked.recipe) / "recipe.json"
+        instead = f"Its recipe is {own}" if own.is_file() else f"To train on its images: --data {asked.recipe}"
+        raise UserError(f"{asked.recipe} is a folder, not a recipe. {instead}")
     return _with_asked(recipes.find(asked.recipe) if isinstance(asked.recipe, str) else asked.recipe, asked)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frugan import owncode
+from frugan.arguments import File
 from frugan.owncode import Code, CodeFile
 from frugan.recipe import Recipe
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run_code(
-    folder: str | Path | None, init: Iterable[str | Path], code: Code | None, *, trust_code: bool
+    folder: File | None, init: Iterable[File], code: Code | None, *, trust_code: bool
 ) -> tuple[CodeFile, ...]:
     """Execute all code that a run or comparison in `folder` needs, each file once, and return the files.
 

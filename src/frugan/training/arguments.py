@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from typing import Annotated
 
 from frugan.arguments import Changes, Code, Count, File, Init, Name, Source
 from frugan.recipe import Choice, Recipe
 
-Observers = str | Sequence[str | Choice]
+Observers = Annotated[str | Sequence[str | Choice], "an observer, such as 'mine,option=1', or a list of them"]
 """Observers by name, each perhaps with options; on the command line with + between them."""
 
 

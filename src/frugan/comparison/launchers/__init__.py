@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from frugan.arguments import File
 from frugan.registry import Registry, UserError, check_options, options_of
 
 registry = Registry("launcher", "frugan.comparison.launchers")
@@ -49,7 +50,7 @@ def add(name: str, launcher: Launcher) -> Launcher:
     return registry.add(name, launcher)
 
 
-def read_options(name: str, given: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
+def read_options(name: str, given: File | Mapping[str, Any] | None) -> dict[str, Any]:
     """The options for the launcher called `name`: a mapping, or what a TOML file holds.
 
     Raises UserError for an unknown launcher, a file that cannot be read, or an option that the launcher does not have.

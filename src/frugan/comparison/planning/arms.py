@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from frugan.arguments import said_once
 from frugan.recipe import Recipe, differences, parse_value
@@ -43,7 +43,7 @@ class Arm:
         return self.folder.startswith(DAMAGED)
 
 
-Arms = str | Recipe | Arm | Sequence[str | Recipe | Arm]
+Arms = Annotated[str | Recipe | Arm | Sequence[str | Recipe | Arm], "an arm, such as 'thin: mnist', or a list of them"]
 """What is compared. Each arm is a string as typed, a recipe, or an `Arm`."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import evaluation, reporting
+from frugan.arguments import File
 from frugan.comparison.planning.plan_file import describe_design, find_differences
 from frugan.registry import UserError
 
@@ -18,7 +19,7 @@ MAY_DIFFER = ("tune", "tune_images", "tune_seeds", "seeds", "margin", "pilot_see
 """Settings that may differ between the comparison with tuning and the one without. The report names the seeds."""
 
 
-def check(folder: str | Path | None, design: Design) -> None:
+def check(folder: File | None, design: Design) -> None:
     """Check that the untuned comparison in `folder` can be shown beside `design`. Raises UserError."""
     from frugan.engine.run import RunFolder
 
@@ -39,7 +40,7 @@ def check(folder: str | Path | None, design: Design) -> None:
         )
 
 
-def read_beside(folder: str | Path, result: Mapping[str, Any]) -> dict[str, Any]:
+def read_beside(folder: File, result: Mapping[str, Any]) -> dict[str, Any]:
     """Read the untuned values and verdicts in the primary metric, by arm, and how their protocol differs."""
     data, primary = reporting.read_comparison(Path(folder)), result["primary"]
     protocols = [one["metrics"][primary]["protocol"] for one in (data, result)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import artefact
+from frugan.arguments import File
 from frugan.batch import ImageShape
 from frugan.engine.run import RunFolder
 from frugan.evaluation.opening.translators import hashes_of_data
@@ -45,13 +46,13 @@ class ShippedClassifier:
 
 
 def open_classifier(
-    given: str | Path | RunFolder, *, device: str, beside: artefact.Generator | None = None
+    given: File, *, device: str, beside: artefact.Generator | None = None
 ) -> ShippedClassifier | None:
     """The classifier of a run or an artefact; None if there is none, or it is beside a generator and not asked for so.
 
     `beside` is the generator of the same run, if it is judged too.
     """
-    path = given.path if isinstance(given, RunFolder) else Path(given).expanduser()
+    path = Path(given).expanduser()
     run = RunFolder(path)
     config = artefact.config_at(path)
     if config is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import artefact, data, seeds
+from frugan.arguments import File
 from frugan.batch import ImageShape, to_bytes
 from frugan.data import Dataset
 from frugan.engine.run import RunFolder
@@ -212,14 +213,14 @@ def fakes_of(generator: Generator, name: str, run: RunFolder | None, encoder: En
 
 
 def open_fakes(
-    given: str | Path | RunFolder, *, device: str, allow_unusable: bool,
+    given: File, *, device: str, allow_unusable: bool,
     announce: Callable[[str], None],
 ) -> Fakes:  # fmt: skip
     """Open the fakes at a path: a run, an artefact, or images of any program (a folder, .npz or parquet).
 
     Raises UserError if it is none of these.
     """
-    path = given.path if isinstance(given, RunFolder) else Path(given).expanduser()
+    path = Path(given).expanduser()
     if RunFolder(path).exists() or (path / "config.json").is_file() or artefact.is_exported(path):
         home = path if RunFolder(path).exists() else path.parent if path.name == BEST else None
         run = RunFolder(home) if home is not None and RunFolder(home).exists() else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import artefact, build
+from frugan.arguments import File
 from frugan.engine.run import RunFolder
 from frugan.evaluation.opening.reals import describe_data
 from frugan.evaluation.opening.targets import Split, label_layouts
@@ -37,12 +38,12 @@ class ShippedTranslators:
         return next(iter(self.translators.values())).config
 
 
-def open_translators(fakes: str | Path | RunFolder, *, device: str) -> ShippedTranslators | None:
+def open_translators(fakes: File, *, device: str) -> ShippedTranslators | None:
     """Open the translators of a run or an artefact; None if the path holds no translators.
 
     Raises UserError for an artefact of one direction, since an evaluation needs both.
     """
-    path = fakes.path if isinstance(fakes, RunFolder) else Path(fakes).expanduser()
+    path = Path(fakes).expanduser()
     run = RunFolder(path)
     config = artefact.config_at(path)
     if config is not None:
