@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import torch
 from PIL import Image
 
 from frugan.data import check, contact_sheet, has_split, open_dataset, sources
+from frugan.data.readers import npz
 from frugan.registry import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -94,6 +96,34 @@ def test_links_in_circles_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "b" / "lost.png").symlink_to(tmp_path / "nowhere.png")
     dataset = open_dataset(str(tmp_path), allow_unusable=True)
     assert [skipped.reason for skipped in dataset.skipped] == ["cannot be read: No such file or directory"]
+
+
+def test_folders_may_be_nested_deeper_than_functions_may_be_called(tmp_path: Path) -> None:
+    picture(tmp_path / "x.png")
+    here = os.getcwd()
+    try:
+        os.chdir(tmp_path)
+        for _ in range(1_200):
+            os.mkdir("a")
+            os.chdir("a")
+        os.chdir(here)
+        assert len(open_dataset(str(tmp_path))) == 1
+    finally:
+        os.chdir(here)
+        subprocess.run(["rm", "-r", str(tmp_path / "a")], check=True)  # which pytest's own removal cannot
+
+
+def test_what_a_reader_stumbles_over_is_an_error_of_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "a.npz", images=pixels(3))
+
+    def stumble(*arguments: object) -> None:
+        raise IndexError("list index out of range")
+
+    for place in ("_content", "_arrays"):
+        with monkeypatch.context() as patched:
+            patched.setattr(npz, place, stumble)
+            with pytest.raises(UserError, match=r"a(\.npz)? cannot be read: it is damaged, or of another .*IndexError"):
+                open_dataset(str(tmp_path / "a.npz"))
 
 
 def test_unusable_images_are_set_aside_and_named(tmp_path: Path) -> None:
