@@ -371,6 +371,10 @@ def test_npz_in_both_layouts_and_depths(tmp_path: Path) -> None:
             "one whole number, 0 or more, for each of the 2",
         ),
         ({"images": np.zeros((0, 4, 4), np.uint8)}, "has no images"),
+        ({"images": np.zeros((4, 0, 8), np.uint8)}, r"the shape \[4, 0, 8\]"),
+        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.zeros(0, int)}, "one whole number, 0 or more"),
+        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.array(3)}, "one whole number, 0 or more"),
+        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.array([-1, 0])}, "one whole number, 0 or more"),
     ],
 )
 def test_npz_of_something_else(tmp_path: Path, arrays: dict[str, np.ndarray], said: str) -> None:
@@ -525,9 +529,21 @@ def test_parquet_with_named_classes_shards_and_splits(tmp_path: Path) -> None:
     assert dataset.classes == ("cat", "dog", "emu")
     held_out = open_dataset(str(tmp_path), split="test")
     assert held_out.labels is None
-    assert held_out.notes == ("unlabelled: some images have no label",)
+    assert held_out.notes == ("unlabelled: no image has a label",)
     emus = open_dataset(str(tmp_path), only=["emu"])
     assert np.array_equal(emus.images.permute(0, 2, 3, 1).numpy(), images[2::3])
+
+
+def test_rows_of_parquet_without_a_label_are_set_aside(tmp_path: Path) -> None:
+    images = pixels(30)
+    table(tmp_path / "a.parquet", [png(image) for image in images], {"kind": [-1, 1, None, *(27 * [2])]}, FEATURES)
+    dataset = open_dataset(str(tmp_path / "a.parquet"), allow_unusable=True)
+    assert [tuple(one) for one in dataset.skipped] == [
+        ("a.parquet row 0 (0.png)", "no label in the column kind"),
+        ("a.parquet row 2 (2.png)", "no label in the column kind"),
+    ]
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [1, *(27 * [2])]
 
 
 def test_parquet_with_words_for_labels_and_rows_without_bytes(tmp_path: Path) -> None:
