@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,8 @@ def test_own_attributes_may_be_said_and_targets_be_numbers():
     ({"to": None}, "Say what to translate to"),
     ({"to": "old", "reader": False}, "Give labels, from black_hair"),
     ({"to": "old", "labels": ["odl"]}, "does not know 'odl'"),
+    ({"to": "old", "labels": ["old"], "kind": "classes"}, "takes no labels, only a translator of attributes does"),
+    ({"to": "old", "labels": ["old"], "kind": "direction"}, "takes no labels, only a translator of attributes does"),
     ({"to": "old", "size": (18, 16)}, "sides that are multiples of 4"),
     ({"to": ["old", "glasses"], "kind": "classes"}, "An image can have only one of"),
 ])
@@ -165,14 +168,12 @@ def test_each_direction_of_a_cycle_is_shipped_by_itself(cycle, tmp_path):
         artefact.load(tmp_path / "artefact", role="generator")
 
 
-def test_files_and_folders_are_translated_and_compared_on_a_sheet(star, tmp_path, capsys):
+def test_files_and_folders_are_translated_and_compared_on_a_sheet(star, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     random = np.random.default_rng(0)
     Image.fromarray(random.integers(0, 255, (30, 61, 3), dtype=np.uint8)).save(pictures / "wide.png")
     Image.fromarray(random.integers(0, 255, (64, 32, 3), dtype=np.uint8)).save(pictures / "high.jpg")
-    Image.fromarray(random.integers(0, 255, (64, 32), dtype=np.uint8)).save(pictures / "grey.png")
-    (pictures / "broken.png").write_text("no image")
     written = translate(star, [pictures], out=tmp_path / "out")
     assert sorted(path.name for path in written) == [
         "high-calm.png", "high-storm.png", "sheet.png", "wide-calm.png", "wide-storm.png",
@@ -180,9 +181,37 @@ def test_files_and_folders_are_translated_and_compared_on_a_sheet(star, tmp_path
     assert size(tmp_path / "out" / "wide-calm.png") == (32, 16)
     assert size(tmp_path / "out" / "high-calm.png") == (16, 32)
     assert size(tmp_path / "out" / "sheet.png") == (2 + 3 * 34, 2 + 34 + 18)
-    told = capsys.readouterr().err
-    assert "grey.png is grey" in told
-    assert "broken.png cannot be read" in told
+
+
+def test_images_are_read_as_those_of_training_and_each_file_is_translated_or_named(star, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    folder, linked = tmp_path / "photos", tmp_path / "linked"
+    (folder / "train").mkdir(parents=True)
+    linked.mkdir()
+    (folder / "link").symlink_to(linked)
+    white, grey = np.full((32, 32, 3), 255, np.uint8), np.full((32, 32), 255, np.uint8)
+    upright = Image.Exif()
+    upright[0x0112] = 6  # turned by a quarter
+    for name in ("a.png", "b.ppm", "train/c.JPG", "link/d.bmp"):
+        Image.fromarray(white).save(folder / name)
+    Image.fromarray(white).save(folder / "e", format="PNG")
+    Image.fromarray(grey).save(folder / "f.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(folder / "g.png")
+    Image.fromarray(np.zeros((32, 32, 4), np.uint8)).save(folder / "h.png")
+    Image.fromarray(np.full((32, 64, 3), 255, np.uint8)).save(folder / "turned.jpg", exif=upright)
+    Image.fromarray(np.zeros((101, 100), np.uint8)).save(folder / "huge.png")
+    Image.fromarray(np.zeros((1, 900), np.uint8)).save(folder / "long.png")
+    (folder / "notes.txt").write_text("no image")
+    translate(star, [folder], out=tmp_path / "out", to=["calm"])
+    made = {path.stem.removesuffix("-calm"): path for path in (tmp_path / "out").iterdir()}
+    assert set(made) == {*"abcdefgh", "turned"}
+    assert len({made[name].read_bytes() for name in "abcdefgh"}) == 1  # grey, deep and transparent ones are white, too
+    assert size(made["turned"]) == (16, 32)
+    said = capsys.readouterr().err
+    for reason in ("notes.txt: not an image", "huge.png: decompression bomb", "long.png: would become 14,400 x 16"):
+        assert reason in said
+    shutil.make_archive(str(tmp_path / "photos"), "zip", folder)
+    assert len(translate(star, [tmp_path / "photos.zip", folder / "e"], out=tmp_path / "zip", to=["calm"])) > 1
 
 
 def test_the_command_translates_one_way_and_back(cycle, folder, tmp_path):
@@ -198,15 +227,20 @@ def test_the_command_translates_one_way_and_back(cycle, folder, tmp_path):
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"to": ["strom"]}, "cannot translate to 'strom'. Did you mean 'storm'"),
     ({"images": ["nowhere"]}, "no such file or folder"),
-    ({"size": -1}, "a side in pixels"),
-    ({"images": ["grey.png"]}, "grey.png is grey"),
-    ({"images": ["empty"]}, "has no image files"),
+    *[({"size": size}, f"--size {size}: give a side in pixels, from 8 to 9,459") for size in (-1, 0, 1, 7, 1_000_000)],
+    ({"images": ["broken.png"]}, "broken.png cannot be translated: not an image"),
+    ({"images": ["empty"]}, "empty: there are no files in this folder"),
+    ({"images": ["texts"]}, "None of the 1 files can be translated"),
+    ({"labels": ["calm"]}, "takes no labels"),
     ({"images": []}, "No images were given"),
 ])
 def test_bad_files_and_targets_get_one_line(star, tmp_path, arguments, message, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.zeros((8, 8), np.uint8)).save("grey.png")
+    Path("broken.png").write_text("no image")
     Path("empty").mkdir()
+    Path("texts").mkdir()
+    Path("texts/notes.txt").write_text("no image")
     with pytest.raises(UserError, match=message):
         translate(star, **{"images": ["grey.png"], "out": tmp_path / "out", **arguments})
 

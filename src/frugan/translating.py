@@ -1,12 +1,14 @@
 """Translating: image files through a trained translator, one file for each target, or one sheet to compare them.
 
 Every image is resized so that its shorter side has the size of training. Its aspect is kept, but for the few pixels
-that make each side a multiple of what the network needs. It is translated whole, not in tiles.
+that make each side a multiple of what the network needs. It is translated whole, not in tiles. In all else it is
+converted as the images of training are.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from frugan.artefact import Translator
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+    from frugan.data import Named
 
 
 @strict
@@ -32,7 +33,7 @@ def translate(
     labels: Names | None = None, size: int | None = None, device: Name | None = None,
     code: Code | None = None, trust_code: bool = False, overwrite: bool = False,
 ) -> list[Path]:
-    """Translate image files, or those of folders, and return what was written into the folder `out`.
+    """Translate image files, or those of folders and archives, and return what was written into the folder `out`.
 
     Args:
         run: a run folder or an artefact that ships a translator.
@@ -44,9 +45,11 @@ def translate(
         code: your files that add what the network needs; a run remembers its own.
         trust_code: run the code that a run names even if you have not run it on this machine.
 
-    A file of a folder that cannot be read is named and passed over. Raises UserError for a target that is not known
-    (before anything is read), for a file that is no image or of other channels, and if `out` holds something.
+    A file of a folder that cannot be used is named, with the reason, and passed over. Raises UserError for a target, a
+    label or a size that will not do (before anything is read), for a file that is no image, and if `out` holds
+    something.
     """
+    from frugan import data
     from frugan.engine.precision import choose_device
 
     out = Path(out)
@@ -54,27 +57,39 @@ def translate(
         raise UserError(f"{out} already exists. Give another --out, or --overwrite.")
     owncode.load_of(run, code, trust_code=trust_code)
     translator, targets = _opened(run, names_in(to), str(choose_device(device)))
-    chosen = _image_files([images] if isinstance(images, (str, os.PathLike)) else images)
+    told = None if labels is None else names_in(labels)
+    translator.check_labels(told)
     channels, *trained = translator.config["image"]
-    wanted = size or min(trained)
-    if wanted < 1:
-        raise UserError(f"--size {wanted}: give a side in pixels, 1 or more.")
+    multiple = getattr(translator.module, "multiple", 1)
+    wanted = min(trained) if size is None else _checked(size, multiple, min(trained))
+    sources = [_existing(path) for path in ([images] if isinstance(images, (str, os.PathLike)) else images)]
+    if not sources:
+        raise UserError("No images were given. Name files or folders: frugan translate RUN IMAGES --out FOLDER.")
+    # All are opened before anything is written: `out` may lie in one of the folders.
+    opened = [(path, data.read_images(str(path), size=None, channels=channels, whole=True)) for path in sources]
     written: list[Path] = []
     rows: list[list[Any]] = []
     names = _Names(targets)
-    for path, named in chosen:
-        pixels = _read(path, channels, wanted, getattr(translator.module, "multiple", 1), named)
-        if pixels is None:
-            continue
-        row = [pixels]
-        for target, name in zip(targets, names.of(path), strict=True):
-            made = translator.translate(pixels[None], target, None if labels is None else list(names_in(labels)))[0]
-            written.append(_write(made, out / name))
-            row.append(made)
-        rows.append(row)
-    if not rows:
-        raise UserError(f"None of the {len(chosen)} files could be read as an image.")
-    if len(targets) > 1:
+    skipped = 0
+    for source, inside in opened:
+        for image in inside:
+            pixels, reason = _resized(image, wanted, multiple)
+            if pixels is None and image.path == str(source):
+                raise UserError(f"{image.path} cannot be translated: {reason}.")
+            if pixels is None:
+                print(f"frugan: set aside: {image.path}: {reason}", file=sys.stderr)
+                skipped += 1
+                continue
+            row = [pixels]
+            for target, name in zip(targets, names.of(Path(image.path)), strict=True):
+                made = translator.translate(pixels[None], target, None if told is None else list(told))[0]
+                written.append(_write(made, out / name))
+                row.append(made)
+            if len(targets) > 1:
+                rows.append(row)
+    if not written:
+        raise UserError(f"None of the {skipped:,} files can be translated, for the reasons above. Name other images.")
+    if rows:
         written.append(_write(_sheet(rows), out / "sheet.png"))
     return written
 
@@ -111,47 +126,42 @@ def _opened(run: File, to: Sequence[str], device: str) -> tuple[Translator, tupl
     raise UserError(f"{run} cannot translate to '{wrong}'. {suggest(wrong, everything)}")
 
 
-def _image_files(images: Sequence[File]) -> list[tuple[Path, bool]]:
-    """The image files, each with whether it (not its folder) was named. Raises UserError if there are none."""
-    files: list[tuple[Path, bool]] = []
-    for given in map(Path, images):
-        if given.is_dir():
-            inside = sorted(path for path in given.rglob("*") if path.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise UserError(f"{given} has no image files ({', '.join(SUFFIXES)}).")
-            files += [(path, False) for path in inside]
-        elif given.is_file():
-            files.append((given, True))
-        else:
-            raise UserError(f"{given}: there is no such file or folder. Give images, or folders of images.")
-    if not files:
-        raise UserError("No images were given. Name files or folders: frugan translate RUN IMAGES --out FOLDER.")
-    return files
+def _checked(size: int, multiple: int, trained: int) -> int:
+    """The side that the user wants. Raises UserError where no network of this kind could have a use for it."""
+    least = min(2 * multiple, trained)  # of a single pixel, deep inside the network, norms find no statistics
+    most = math.isqrt(_most_pixels())
+    if not least <= size <= most:
+        raise UserError(f"--size {size}: give a side in pixels, from {least} to {most:,}; training had {trained}.")
+    return size
 
 
-def _read(path: Path, channels: int, size: int, multiple: int, named: bool) -> np.ndarray[Any, Any] | None:
-    """One image as bytes ``[height, width, channels]``, resized; None for one of a folder that cannot be used."""
+def _most_pixels() -> int:
+    """The pixels that a picture may have: as many as of one that is read."""
+    from PIL import Image
+
+    return Image.MAX_IMAGE_PIXELS or sys.maxsize
+
+
+def _existing(given: File) -> Path:
+    path = Path(given).expanduser()
+    if not path.exists():
+        raise UserError(f"{given}: there is no such file or folder. Give images, or folders of images.")
+    return path
+
+
+def _resized(image: Named, size: int, multiple: int) -> tuple[np.ndarray[Any, Any] | None, str]:
+    """An image as bytes ``[height, width, channels]`` of that shorter side; or None, and why it cannot be."""
     import numpy as np
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image
 
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            grey = image.mode in ("1", "L", "LA", "I", "F", "I;16")
-            if grey != (channels == 1):
-                given, taken = ("grey", "colour") if grey else ("in colour", "grey")
-                raise UserError(f"{path} is {given}, but this translator needs {taken} images.")
-            image = image.convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError, UserError) as error:
-        refusal = error if isinstance(error, UserError) else UserError(f"{path} cannot be read as an image: {error}.")
-        if named:
-            raise refusal from None
-        print(f"frugan: set aside: {refusal}", file=sys.stderr)
-        return None
-    scale = size / min(image.size)
-    width, height = (max(1, round(side * scale / multiple)) * multiple for side in image.size)
-    pixels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
-    return pixels.reshape(height, width, channels)
+    if image.pixels is None:
+        return None, image.reason
+    channels, *own = image.pixels.shape
+    height, width = (max(1, round(side * size / min(own) / multiple)) * multiple for side in own)
+    if height * width > _most_pixels():
+        return None, f"would become {width:,} x {height:,} pixels, and {_most_pixels():,} are the most: cut it first"
+    plain = Image.fromarray(image.pixels[0] if channels == 1 else image.pixels.transpose(1, 2, 0))
+    return np.asarray(plain.resize((width, height), Image.Resampling.LANCZOS)).reshape(height, width, channels), ""
 
 
 def _sheet(rows: Sequence[Sequence[Any]]) -> np.ndarray[Any, Any]:

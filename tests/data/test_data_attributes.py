@@ -179,16 +179,42 @@ def test_a_bare_name_that_two_images_have_is_not_guessed(tmp_path: Path) -> None
         (["file,hat", "00.png,2"], r"line 2 \(00.png\): hat is '2'. Accepted are 1, 0 and -1"),
         (["file,hat", "00.png,1", "01.png,yes"], r"line 3 \(01.png\): hat is 'yes'"),
         (["file,hat", "00.png,1,1"], r"2 values for the 1 attributes"),
-        (["file,hat", "00.png,1", "00.png,0"], r"line 3: 00.png is already in line 2"),
+        (["file,hat", "00.png,1", "00.png,0"], r"line 3: 00.png has other attributes in line 2"),
+        (["file,hat", "", "00.png,1", "01.png,1", ".\\00.PNG,0"], r"line 5: 00.png has other attributes in line 3"),
+        (["file,hat", f"00.png,{140_000 * 'x'}"], "attributes.csv, line 2: a cell is too long"),
+        (["file,hat", "caf\xe9,1"], "attributes.csv, line 2: this is no text in UTF-8"),
         (["file"], "has no attributes"),
         (["file,hat,hat", "00.png,1,1"], "names an attribute twice"),
     ],
 )
 def test_a_csv_that_is_wrong_is_told_by_line(tmp_path: Path, rows: list[str], said: str) -> None:
     faces(tmp_path, 2)
-    write_csv(tmp_path, rows)
+    (tmp_path / "attributes.csv").write_text("\n".join(rows), encoding="latin-1")
     with pytest.raises(UserError, match=said):
         open_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("Attributes.CSV", b"file,hat\r00.png,1\r./00.png,1\r01.png,0\r"),
+    ("list_attr_x.txt", b"\xef\xbb\xbf2\nhat\n00.png 1\n01.png -1\n"),
+    ("my_attr.txt", "2\nhat\n00.png 1\n01.png -1\n".encode("utf-8-sig")),
+    ("List_Attr_X.txt", "2\r\nhat\r\n00.png 1\r\n01.png -1\r\n".encode("utf-16")),
+])  # fmt: skip
+def test_a_list_is_read_whatever_its_line_ends_and_its_encoding(tmp_path: Path, name: str, text: bytes) -> None:
+    faces(tmp_path, 2)
+    (tmp_path / name).write_bytes(text)
+    dataset = open_dataset(str(tmp_path))
+    assert dataset.attributes == ("hat",)
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [[1], [0]]
+    assert dataset.notes == ()
+
+
+def test_a_text_about_something_else_is_no_list_of_attributes(tmp_path: Path) -> None:
+    faces(tmp_path, 30)
+    (tmp_path / "my_attributions.txt").write_text("Photographs by me.\n")
+    dataset = open_dataset(str(tmp_path))
+    assert [tuple(one) for one in dataset.skipped] == [("my_attributions.txt", "not an image")]
 
 
 def test_a_celeba_list_that_is_wrong_is_told_by_line(tmp_path: Path) -> None:
@@ -199,7 +225,20 @@ def test_a_celeba_list_that_is_wrong_is_told_by_line(tmp_path: Path) -> None:
     celeba(tmp_path, BITS, count="file")
     with pytest.raises(UserError, match="line 1: 'file' is not a number of images"):
         open_dataset(str(tmp_path))
+    celeba(tmp_path, BITS, count=5000 * "9")
+    with pytest.raises(UserError, match=r"line 1: '9999.*' is not a number of images"):
+        open_dataset(str(tmp_path))
+    celeba(tmp_path, {**BITS, "?.png": [0, 0, 0]})
+    listed = tmp_path / "list_attr_celeba.txt"
+    listed.write_bytes(listed.read_bytes().replace(b"?", b"\xe9"))
+    with pytest.raises(UserError, match=r"celeba\.txt, line 19: this is no text in UTF-8"):
+        open_dataset(str(tmp_path))
     celeba(tmp_path, BITS)
+    for junk in (b"junk", b"\xff\xfe\xff", b"00.png 0\n01.png 3"):
+        (tmp_path / "list_eval_partition.txt").write_bytes(b"00.png 0\n" + junk)
+        with pytest.raises(UserError, match=r"list_eval_partition.txt, line [23]: "):
+            open_dataset(str(tmp_path))
+    (tmp_path / "list_eval_partition.txt").unlink()
     write_csv(tmp_path, ["file,hat"])
     with pytest.raises(UserError, match=r"several lists of attributes \(attributes.csv, list_attr_celeba.txt\)"):
         open_dataset(str(tmp_path))

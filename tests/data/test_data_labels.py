@@ -28,7 +28,10 @@ def write(folder: Path, *names: str) -> Path:
 
 def labels_of(source: object) -> dict[int, str] | None:
     """Each image's grey level, and the name of its class."""
-    opened = data.open_dataset(str(source))
+    return told_by(data.open_dataset(str(source)))
+
+
+def told_by(opened: data.Dataset) -> dict[int, str] | None:
     if opened.labels is None:
         return None
     pairs = zip(opened.images, opened.labels, strict=True)
@@ -98,22 +101,126 @@ def test_a_list_of_other_images_shows_a_name_of_each_side(tmp_path):
 
 
 @pytest.mark.parametrize(("listed", "lines"), [
-    (["img/1.jpg", "img/2.jpg"], [0, 1]),
-    (["./img/1.JPG", "IMG\\2.jpg"], [0, 1]),
-    (["/home/me/set/img/1.jpg", "C:\\set\\img\\2.jpg"], [0, 1]),
-    (["2.jpg", "1.jpg"], [1, 0]),
-    (["1", "2"], [0, 1]),
-    (["other/1.jpg", "img/2.jpg"], [None, 1]),
-    (["1.jpg", "1.png"], [0, None]),
+    (["img/1.jpg", "img/2.jpg"], [(0,), (1,)]),
+    (["./img/1.JPG", "IMG\\2.jpg"], [(0,), (1,)]),
+    (["/home/me/set/img/1.jpg", "C:\\set\\img\\2.jpg"], [(0,), (1,)]),
+    (["2.jpg", "1.jpg"], [(1,), (0,)]),
+    (["1", "2"], [(0,), (1,)]),
+    (["other/1.jpg", "img/2.jpg"], [(), (1,)]),
+    (["1.jpg", "1.png"], [(0,), ()]),
+    (["img/1.jpg", "./img/1.jpg", "img/1", "1.jpg"], [(0, 1, 2), ()]),
+    (["/a/img/1.jpg", "/a/img/1.jpg"], [(0, 1), ()]),
 ])  # fmt: skip
 def test_names_in_a_list_are_found_as_people_write_them(listed, lines):
     assert match(["img/1.jpg", "img/2.jpg"], listed) == lines
 
 
 def test_a_name_that_could_mean_two_images_means_none():
-    assert match(["a/1.jpg", "b/1.jpg"], ["1.jpg"]) == [None, None]
-    assert match(["a/1.jpg", "b/1.jpg"], ["1.jpg", "a/1.jpg"]) == [1, None]
-    assert match(["1.jpg"], ["x/1.jpg", "y/1.jpg"]) == [None]
+    assert match(["a/1.jpg", "b/1.jpg"], ["1.jpg"]) == [(), ()]
+    assert match(["a/1.jpg", "b/1.jpg"], ["1.jpg", "a/1.jpg"]) == [(1,), ()]
+    assert match(["1.jpg"], ["x/1.jpg", "y/1.jpg"]) == [()]
+    assert match(["A.jpg", "a.jpg"], ["a.jpg", "A.jpg"]) == [(1,), (0,)]
+
+
+def jsonl(*labels: object) -> str:
+    named = zip("abcd", labels, strict=False)
+    return "\n".join(json.dumps({"file_name": f"{name}.png", "label": label}) for name, label in named)
+
+
+def stylegan(*labels: object) -> str:
+    return json.dumps({"labels": [[f"{name}.png", label] for name, label in zip("abcd", labels, strict=False)]})
+
+
+def cells(*labels: str) -> str:
+    return "file,label\n" + "\n".join(f"{name}.png,{label}" for name, label in zip("abcd", labels, strict=False))
+
+
+NAMED = "no numbers that run on from 0"
+
+
+@pytest.mark.parametrize(("name", "text", "classes", "said"), [
+    ("dataset.json", stylegan(1.0, 0.0, 1, True), "1011", ""),
+    ("dataset.json", stylegan(1, None, 0, 1), "1-01", "b.png: no label in dataset.json"),
+    ("dataset.json", stylegan(0, [0, 1], 1, 1), None, "the label of 'b.png' is [0, 1], but classes are whole numbers"),
+    ("dataset.json", stylegan(0, 0.5, 1, 1), None, "the label of 'b.png' is 0.5, but classes are whole numbers"),
+    ("dataset.json", stylegan(0, 10**9, 0, 0), ["0", "1000000000", "0", "0"], NAMED),
+    ("dataset.json", stylegan(0, 10**30, 0, 0), ["0", "1" + 30 * "0", "0", "0"], ""),
+    ("dataset.json", '{"labels": null}', None, "dataset.json holds no labels"),
+    ("metadata.jsonl", '{"file_name": "a.png"}\n' + jsonl(0, 1, 0, 1).partition("\n")[2], "-101",
+     "a.png: no label in metadata.jsonl"),
+    ("metadata.jsonl", jsonl(0, float("nan"), 1, 0), "0-10", "b.png: no label in metadata.jsonl"),
+    ("metadata.jsonl", jsonl(0, {"a": 1}, 1, 0), None, "the label of 'b.png' is {'a': 1}, but"),
+    ("metadata.jsonl", jsonl("\u2028", "x", "x", "x").replace("\\u2028", "\u2028"), ["\u2028", "x", "x", "x"], ""),
+    ("labels.csv", cells("-1", "1", "-1", "1"), ["-1", "1", "-1", "1"], NAMED),
+    ("labels.csv", cells("-1", "-1", "-1", "-1"), None, "no image has a label"),
+    ("labels.csv", cells("0", "", "1", "nan"), "0-1-", "b.png: no label in labels.csv; d.png: no label in labels.csv"),
+    ("labels.csv", "file,label\na.png,0\nb.png\nc.png,1\nd.png,0\n,\n", "0-10", "b.png: no label in labels.csv"),
+    ("labels.csv", cells("1.0", "0.0", "", "1.0"), "10-1", "c.png: no label in labels.csv"),
+    ("labels.csv", cells("01", "1", "01", "1"), ["01", "1", "01", "1"], ""),
+    ("labels.csv", cells("3", "\u0663", "3", "3"), ["3", "\u0663", "3", "3"], ""),
+    ("labels.csv", cells("0", "1000", "0", "0"), ["0", "1000", "0", "0"], NAMED),
+    ("labels.csv", cells(19 * "9", "1", "1", "1"), [19 * "9", "1", "1", "1"], ""),
+    ("labels.csv", cells(5000 * "9", "1", "1", "1"), [5000 * "9", "1", "1", "1"], ""),
+    ("labels.csv", cells("0", "1", "0", "1") + "\n./A.PNG,0\n", "0101", ""),
+    ("labels.csv", cells("0", "1", "0", "1").replace("\n", "\r"), "0101", ""),
+    ("labels.csv", cells("0", "1", "0", "1").encode("utf-16"), "0101", ""),
+    ("Labels.CSV", cells("0", "1", "0", "1"), "0101", "Labels.CSV gives it 2 classes"),
+    ("metadata.json", "[]", None, "metadata.json is not read: a list of labels is called dataset.json, "),
+])  # fmt: skip
+def test_each_label_of_a_list_is_taken_as_it_stands_or_what_it_lacks_is_said(tmp_path, name, text, classes, said):
+    folder = write(tmp_path / "set", "a.png", "b.png", "c.png", "d.png")
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    opened = data.open_dataset(str(folder), allow_unusable=True)
+    told = [*opened.notes, "; ".join(f"{one.path}: {one.reason}" for one in opened.skipped)]
+    assert any(said in line for line in told), told
+    assert len(opened.classes) == len(set(classes or "") - {"-"})
+    assert told_by(opened) == (classes and {at: one for at, one in enumerate(classes) if one != "-"})
+
+
+DEEP = 100_000 * "["
+
+
+@pytest.mark.parametrize(("name", "text", "said"), [
+    ("labels.csv", cells("x", "y") + "\na.png,y", "the label of 'a.png' is 'x' in line 2 and 'y' in line 4"),
+    ("labels.csv", cells("0", "1") + "\n./A.png,1", "the label of 'a.png' is '0' in line 2 and '1' in line 4"),
+    ("labels.csv", "file,label\n/d/a.png,0\n/d/a.png,1", "the label of 'a.png' is '0' in line 2 and '1' in line 3"),
+    ("dataset.json", '{"labels": [["a.png", 0], ["a.png", 1]]}', "is '0' in entry 1 and '1' in entry 2"),
+    ("dataset.json", '{"labels": {"a.png": 0, "a.png": 1}}', "'a.png' stands in it twice"),
+    ("dataset.json", DEEP, "dataset.json is not valid JSON: its values are nested too deeply"),
+    ("dataset.json", "{}", 'dataset.json must be like {"labels": [["a.png", 0], ["b.png", 1]]}, but it is another'),
+    ("dataset.json", "[]", "dataset.json must be like"),
+    ("dataset.json", '{"labels": 5}', "dataset.json must be like"),
+    ("dataset.json", '{"labels": [["a.png", 0], ["b.png", 1, 2]]}', "entry 2 of its labels is another thing"),
+    ("metadata.jsonl", jsonl(0, 1) + "\n" + DEEP, "metadata.jsonl, line 3 is not valid JSON: its values are nested"),
+    ("metadata.jsonl", jsonl(0) + "\n[0]", 'metadata.jsonl, line 2: a line must be like {"file_name": "a.png"'),
+    ("metadata.jsonl", jsonl(0) + '\n{"label": 1}', "metadata.jsonl, line 2: the column file_name names no file"),
+    ("labels.csv", "file,label\na,b.png,1\n", "labels.csv, line 2: 3 cells, but the header has 2"),
+    ("labels.csv", f"file,label\na.png,0\nb.png,{140_000 * 'x'}", "labels.csv, line 3: a cell is too long"),
+    ("labels.csv", "file,label\na.png,caf\xe9".encode("latin-1"), "labels.csv, line 2: this is no text in UTF-8"),
+    ("labels.csv", "file,label\na.png,\0", "labels.csv, line 2: this is no text in UTF-8"),
+])  # fmt: skip
+def test_a_list_that_cannot_be_taken_is_answered_with_its_name_and_place(tmp_path, name, text, said):
+    folder = write(tmp_path / "set", "a.png", "b.png")
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    shutil.make_archive(str(tmp_path / "set"), "zip", folder)
+    for source in (folder, tmp_path / "set.zip"):
+        with pytest.raises(UserError) as error:
+            data.open_dataset(str(source))
+        assert said in str(error.value)
+        assert str(error.value).startswith(f"{source}: {name}")
+
+
+@pytest.mark.parametrize(("labels", "classes"), [
+    ([0, 2**64 - 1], ("0", str(2**64 - 1))),
+    ([7, 10**11], ("7", str(10**11))),
+    ([0, 2], ("0", "1", "2")),
+])
+def test_labels_of_arrays_are_their_own_names_where_they_do_not_run_on(tmp_path, labels, classes):
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.array(labels, np.uint64))
+    opened = data.open_dataset(str(tmp_path / "a.npz"))
+    assert opened.classes == classes
+    assert [opened.classes[label] for label in opened.labels] == list(map(str, labels))
+    assert len(opened.notes) == (len(classes) == 2)
 
 
 def test_training_says_what_was_taken_for_a_class(tmp_path, capsys):

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import torch
 from PIL import Image
 
 from frugan.data import check, contact_sheet, has_split, open_dataset, sources
+from frugan.data.readers import npz
 from frugan.registry import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -94,6 +96,34 @@ def test_links_in_circles_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "b" / "lost.png").symlink_to(tmp_path / "nowhere.png")
     dataset = open_dataset(str(tmp_path), allow_unusable=True)
     assert [skipped.reason for skipped in dataset.skipped] == ["cannot be read: No such file or directory"]
+
+
+def test_folders_may_be_nested_deeper_than_functions_may_be_called(tmp_path: Path) -> None:
+    picture(tmp_path / "x.png")
+    here = os.getcwd()
+    try:
+        os.chdir(tmp_path)
+        for _ in range(1_200):
+            os.mkdir("a")
+            os.chdir("a")
+        os.chdir(here)
+        assert len(open_dataset(str(tmp_path))) == 1
+    finally:
+        os.chdir(here)
+        subprocess.run(["rm", "-r", str(tmp_path / "a")], check=True)  # which pytest's own removal cannot
+
+
+def test_what_a_reader_stumbles_over_is_an_error_of_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "a.npz", images=pixels(3))
+
+    def stumble(*arguments: object) -> None:
+        raise IndexError("list index out of range")
+
+    for place in ("_content", "_arrays"):
+        with monkeypatch.context() as patched:
+            patched.setattr(npz, place, stumble)
+            with pytest.raises(UserError, match=r"a(\.npz)? cannot be read: it is damaged, or of another .*IndexError"):
+                open_dataset(str(tmp_path / "a.npz"))
 
 
 def test_unusable_images_are_set_aside_and_named(tmp_path: Path) -> None:
@@ -341,6 +371,10 @@ def test_npz_in_both_layouts_and_depths(tmp_path: Path) -> None:
             "one whole number, 0 or more, for each of the 2",
         ),
         ({"images": np.zeros((0, 4, 4), np.uint8)}, "has no images"),
+        ({"images": np.zeros((4, 0, 8), np.uint8)}, r"the shape \[4, 0, 8\]"),
+        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.zeros(0, int)}, "one whole number, 0 or more"),
+        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.array(3)}, "one whole number, 0 or more"),
+        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.array([-1, 0])}, "one whole number, 0 or more"),
     ],
 )
 def test_npz_of_something_else(tmp_path: Path, arrays: dict[str, np.ndarray], said: str) -> None:
@@ -495,9 +529,21 @@ def test_parquet_with_named_classes_shards_and_splits(tmp_path: Path) -> None:
     assert dataset.classes == ("cat", "dog", "emu")
     held_out = open_dataset(str(tmp_path), split="test")
     assert held_out.labels is None
-    assert held_out.notes == ("unlabelled: some images have no label",)
+    assert held_out.notes == ("unlabelled: no image has a label",)
     emus = open_dataset(str(tmp_path), only=["emu"])
     assert np.array_equal(emus.images.permute(0, 2, 3, 1).numpy(), images[2::3])
+
+
+def test_rows_of_parquet_without_a_label_are_set_aside(tmp_path: Path) -> None:
+    images = pixels(30)
+    table(tmp_path / "a.parquet", [png(image) for image in images], {"kind": [-1, 1, None, *(27 * [2])]}, FEATURES)
+    dataset = open_dataset(str(tmp_path / "a.parquet"), allow_unusable=True)
+    assert [tuple(one) for one in dataset.skipped] == [
+        ("a.parquet row 0 (0.png)", "no label in the column kind"),
+        ("a.parquet row 2 (2.png)", "no label in the column kind"),
+    ]
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [1, *(27 * [2])]
 
 
 def test_parquet_with_words_for_labels_and_rows_without_bytes(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ class Translator(TrainedNetwork):
         """
         import numpy as np
 
+        self.check_labels(labels)
         made, multiple = [], getattr(self.module, "multiple", 1)
         chunks = chunks_of(images, self.config["image"], self.image_range, self.device, "this translator", multiple)
         for number, chunk in enumerate(chunks):
@@ -92,6 +93,19 @@ class Translator(TrainedNetwork):
                 bits[:, [other for group in domains["exclusive"] if number in group for other in group]] = 0
             bits[:, number] = 0 if name.startswith(NOT) else 1
         return bits
+
+    def check_labels(self, labels: Any) -> None:
+        """Raise UserError for labels of images that this translator does not know, or has no use for."""
+        if labels is None:
+            return
+        if self.config["domains"]["kind"] != "attributes":
+            raise UserError(
+                "This translator does the same whatever an image is now: it takes no labels, only a translator of "
+                "attributes does. Leave labels out."
+            )
+        for name in labels:
+            if isinstance(name, str):
+                self._number(name)
 
     def _number(self, name: str) -> int:
         if name not in self.domains:

@@ -244,8 +244,8 @@ def arithmetic(
 def directions(
     run: Run, *, out: Out, by: Annotated[str, arg(metavar="layer|pca|latent:N,...|LABEL,...")] = "layer",
     how_many: int = 6, reach: float = 3.0, of: int = 0, data: Text = None, count: int = TOLD, seconds: float = 0.06,
-    seed: int = 0, labels: Names = None, truncation: Value = None, latents: File = None, device: Text = None, code: Code = (),
-    trust_code: Trust = False, overwrite: Flag = False,
+    seed: int = 0, labels: Names = None, truncation: Value = None, latents: File = None, device: Text = None,
+    code: Code = (), trust_code: Trust = False, overwrite: Flag = False,
 ) -> None:
     """Directions in the latents, and one sample moved along each: without labels, or fitted to labels.
 

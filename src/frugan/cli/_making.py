@@ -91,7 +91,8 @@ def translate(
 
     Args:
         run: A run folder or an artefact.
-        images: Image files, or folders of them. The shorter side of each image is resized to the size in training.
+        images: Image files, or folders or .zip archives of them; every file of a folder counts. The shorter side of
+            each image is resized to the size in training.
         out: The folder to write to. Each file is named IMAGE-TARGET.png.
         to: What to change the images to, by name, with commas: blond_hair,"not glasses". If left out: all targets.
         labels: The attributes that all these images have, with commas. If left out: the run's discriminator guesses

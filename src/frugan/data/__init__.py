@@ -11,6 +11,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from frugan.data import readers
 from frugan.data._absolute import absolute
 from frugan.data._attributes import groups_of, numbers_of
 from frugan.data._balance import check_balance
-from frugan.data._convert import Skipped, suffixes
+from frugan.data._convert import Skipped, is_image
 from frugan.data._holdout import check_holdout, usual_holdout
 from frugan.data._look import Look, look
 from frugan.data._named import NAMED, find_folder
@@ -40,12 +41,12 @@ from frugan.data.pack import (
     class_numbers,
     content_hash,
     convert_all,
-    convert_items,
     open_content,
     open_pack,
     renumber,
 )
-from frugan.data.readers import Item
+from frugan.data.readers import SPLITS, Content, Item
+from frugan.data.readers._walk import walk
 from frugan.registry import UserError
 
 __all__ = [
@@ -351,26 +352,42 @@ def terms_of(source: str) -> str:
 
 
 def read_images(
-    source: str, *, size: tuple[int, int], channels: int, split: str | None = None, cache: Path | None = None
+    source: str, *, size: tuple[int, int] | None, channels: int, split: str | None = None, whole: bool = False,
+    cache: Path | None = None,
 ) -> Iterator[Named]:
     """The images of a source, or of one image file, each by its path and with its class; nothing is packed.
 
-    They are converted as those that a network is trained on.
+    They are converted as those that a network is trained on. A `size` of None keeps the size of each.
 
     Args:
         split: ``train`` or ``test``; if left out, test where the source has it.
+        whole: all that is there is wanted, whatever it is for: every file of a folder, or else every split.
 
-    Raises UserError if there is no such source, split or file. An image that cannot be used comes with the reason.
+    Raises UserError at once if there is no such source, split or file, or if it is an empty folder. An image that
+    cannot be used comes with the reason.
     """
     wanted = Wanted(size, channels, (), None)
     path = Path(source).expanduser()
-    if path.is_file() and path.suffix.lower() in suffixes():
-        (only,) = convert_items([Item(str(path), path)], wanted)
-        yield _named(only, None)
-        return
-    if split is None:
+    if path.is_file() and is_image(path):
+        return _read(_content_of([path]), [0], wanted)
+    if whole and path.is_dir():
+        files = [path / name for name, _, _ in walk(path)]
+        if not files:
+            raise UserError(f"{source}: there are no files in this folder. Put images there, or name another folder.")
+        return _read(_content_of(files), range(len(files)), wanted)
+    if split is None and not whole:
         split = "test" if has_split(source, "test") else "train"
-    content, numbers = open_content(find(source, split, size, cache), wanted)
+    splits = [split] if split else [one for one in SPLITS if has_split(source, one)]
+    opened = [open_content(find(source, one, size, cache), wanted) for one in splits]
+    return chain.from_iterable(_read(content, numbers, wanted) for content, numbers in opened)
+
+
+def _content_of(files: Sequence[Path]) -> Content:
+    """Image files as they are given, without labels."""
+    return Content(len(files), lambda numbers: (Item(str(files[number]), files[number]) for number in numbers))
+
+
+def _read(content: Content, numbers: Sequence[int], wanted: Wanted) -> Iterator[Named]:
     labels = None if content.attributes else content.labels
     for number, conversion in zip(numbers, convert_all(content, numbers, wanted), strict=True):
         yield _named(conversion, None if labels is None else content.classes[int(labels[number])])

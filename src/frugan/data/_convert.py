@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import io
+import warnings
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -101,6 +102,19 @@ def suffixes() -> frozenset[str]:
     """The file endings of those formats, lower case, with their dot."""
     known = set(formats())
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in known)
+
+
+def is_image(file: Path) -> bool:
+    """Whether a file is one image, sound or not: its ending says so, or else its first bytes do."""
+    if file.suffix.lower() in suffixes():
+        return True
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=formats()):
+            return True
+    except OSError:
+        return False
+    except Exception:  # an image, but a damaged or a huge one: `convert` says so
+        return True
 
 
 def _decode(content: bytes | Path) -> Image.Image:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frugan.data import readers
 from frugan.data._named import NAMED, locate
-from frugan.data.pack import Wanted
+from frugan.data.pack import Wanted, readable
 from frugan.data.readers import SPLITS, Found, Reader
 from frugan.registry import UserError, suggest
 
@@ -35,13 +35,13 @@ def find(source: str, split: str, size: tuple[int, int] | None, cache: Path | No
     """One split of a source, found by its reader. Raises UserError if there is no such source or split."""
     _check_split(split)
     place, name, reader = _resolve(source, cache)
-    splits = reader.splits(place)
+    splits = readable(lambda: reader.splits(place), source)
     if split not in splits:
         raise UserError(
             f"{source} has no {split} images, only {', '.join(splits)}. Add them as this kind of source needs "
             f"them ({reader.what}), or use another split."
         )
-    found = reader.find(place, split, size)
+    found = readable(lambda: reader.find(place, split, size), source)
     return found if name is None else dataclasses.replace(found, name=name)
 
 
@@ -49,7 +49,7 @@ def has_split(source: str, split: str) -> bool:
     """Whether the source has images of that split (``test``: held out). Raises UserError if there is no such source."""
     _check_split(split)
     place, _, reader = _resolve(source, None)
-    return split in reader.splits(place)
+    return split in readable(lambda: reader.splits(place), source)
 
 
 def _check_split(split: str) -> None:
@@ -62,7 +62,7 @@ def _resolve(source: str, cache: Path | None) -> tuple[str, str | None, Reader]:
     name = source if source in NAMED else None
     place = locate(name, cache) if name else source if ":" in source else str(Path(source).expanduser())
     kinds = {kind: readers.find(kind) for kind in readers.names()}
-    taking = [kind for kind, reader in kinds.items() if not reader.loose and reader.accepts(place)]
+    taking = readable(lambda: [kind for kind, one in kinds.items() if not one.loose and one.accepts(place)], source)
     if len(taking) > 1:
         raise UserError(
             f"{source}: this folder holds {' and '.join(taking)} files, so it is unclear which are meant. Give "

@@ -125,7 +125,7 @@ def open_pack(
 
 def open_content(found: Found, wanted: Wanted) -> tuple[Content, list[int]]:
     """Open the source: its content and the numbers of the images asked for. Raises UserError for an unknown class."""
-    content = _readable(found.open)
+    content = readable(found.open, found.name)
     return content, _choose(found, content, wanted)[0].tolist()
 
 
@@ -139,7 +139,7 @@ def convert_all(content: Content, numbers: Sequence[int], wanted: Wanted) -> Ite
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         # Pillow warns of oddities in files that it then reads well. Set here since threads share the filters.
         warnings.simplefilter("ignore")
-        chunks = iter(lambda: _readable(lambda: list(islice(items, chunk_size))), [])
+        chunks = iter(lambda: readable(lambda: list(islice(items, chunk_size))), [])
         waiting: deque[Future[list[Conversion]]] = deque()
         for chunk in chunks:
             waiting.append(pool.submit(convert_items, chunk, wanted))
@@ -196,12 +196,23 @@ def _finish(digest: Any, labels: np.ndarray | None, shape: Sequence[int]) -> str
     return digest.hexdigest()[:16]
 
 
-def _readable(read: Callable[[], T]) -> T:
-    """What `read` returns. An OSError becomes a UserError about the source, not about the cache's disk."""
+def readable(read: Callable[[], T], name: str = "The source") -> T:
+    """What `read` returns of a source. Whatever a reader stumbles over becomes a UserError that names the source.
+
+    (An OSError is then about the source, not about the cache's disk.)
+    """
     try:
         return read()
+    except UserError:
+        raise
     except OSError as error:
-        raise UserError(f"The source cannot be read: {error}") from error
+        raise UserError(f"{name} cannot be read: {error}") from error
+    except Exception as error:  # damaged files raise nearly anything
+        said = str(error).splitlines()[0] if str(error) else "it says no more"
+        raise UserError(
+            f"{name} cannot be read: it is damaged, or of another form than its name says ({type(error).__name__}: "
+            f"{said[:100]}). Make or fetch it again, or give another source (frugan data list)."
+        ) from error
 
 
 def convert_items(items: list[Item], wanted: Wanted) -> list[Conversion]:
@@ -254,7 +265,7 @@ def _divide(name: str, numbers: np.ndarray, wanted: Wanted) -> np.ndarray:
 def _write(
     folder: Path, found: Found, split: str, wanted: Wanted, allow_unusable: bool, progress: Progress | None
 ) -> None:
-    content = _readable(found.open)
+    content = readable(found.open, found.name)
     numbers, labels, classes = _choose(found, content, wanted)
     chosen = ",".join(classes or map(str, wanted.only))
     if not len(numbers):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import numbers
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from frugan.data.readers import Item
 from frugan.registry import UserError
 
 _IMAGES = ("image", "img", "images", "picture", "photo")
@@ -48,8 +50,8 @@ def columns(source: str, names: Sequence[str], features: Mapping[str, Any], type
         label = (usual or typed["ClassLabel"])[0]
         return Columns(images[0], label, _names(features, label), {})
     several = [name for name in names if name in (*typed["ClassLabel"], *yes_no)]
-    numbers = [name for name in names if "int" in _plain(features, types, name)]
-    return Columns(images[0], None, (), {name: _names(features, name) for name in several or numbers})
+    whole = [name for name in names if "int" in _plain(features, types, name)]
+    return Columns(images[0], None, (), {name: _names(features, name) for name in several or whole})
 
 
 def _names(features: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -93,23 +95,66 @@ def _type(features: Mapping[str, Any], name: str) -> str | None:
     return given.get("_type") if isinstance(given, Mapping) else None
 
 
-def numbered(
-    values: Sequence[Any], classes: tuple[str, ...]
-) -> tuple[np.ndarray | None, tuple[str, ...], tuple[str, ...]]:
-    """A label column as int64 numbers, the classes' names, and notes. The numbers are None if any row has no label.
+class Numbered(NamedTuple):
+    """Labels as numbers of classes, int64 (None if there are none), the classes' names, and notes.
 
-    Labels that are words are numbered in alphabetical order. A missing label is None or, in the Hub's test splits, -1.
+    `missing` are the rows without a label, in sources where others have one: they are to be set aside. Their number, 0,
+    means nothing.
     """
-    if any(value is None or (not isinstance(value, str) and value < 0) for value in values):
-        return None, (), ("unlabelled: some images have no label",)
-    if any(isinstance(value, str) for value in values):
-        words = [str(value) for value in values]
-        classes = tuple(sorted(set(words)))
-        place = {name: number for number, name in enumerate(classes)}
-        return np.array([place[word] for word in words], np.int64), classes, ()
-    if any(int(value) != value for value in values):
-        return None, (), ("unlabelled: the labels are not whole numbers",)
-    labels = np.array(values, np.int64)
-    if len(classes) <= labels.max(initial=-1):
-        classes = tuple(str(number) for number in range(int(labels.max()) + 1))
-    return labels, classes, ()
+
+    labels: np.ndarray | None
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    missing: frozenset[int] = frozenset()
+
+
+def numbered(
+    values: Sequence[Any], classes: tuple[str, ...], name: Callable[[int], str] = lambda row: f"row {row}"
+) -> Numbered:
+    """A column of labels as classes.
+
+    Words are numbered in alphabetical order. Whole numbers are the classes' numbers if at least half of those from 0 to
+    the largest occur, or `classes` declares them; else each is a class of its own name. A missing label is None, not a
+    number, or -1, as in the Hub's test splits: where classes are declared, or all are -1.
+
+    Args:
+        name: what a note calls a row.
+    """
+    blank = -1 if classes or all(value == -1 for value in values) else None
+    known = {row: value for row, value in enumerate(values) if not (value is None or value == blank or value != value)}
+    if not known:
+        return Numbered(None, (), ("unlabelled: no image has a label",))
+    odd = next((row for row, value in known.items() if not isinstance(value, str) and not _is_whole(value)), None)
+    if odd is not None:
+        note = f"unlabelled: the label of {name(odd)} is {str(known[odd])[:40]}, but classes are whole numbers or words"
+        return Numbered(None, (), (note,))
+    notes: tuple[str, ...] = ()
+    if any(isinstance(value, str) for value in known.values()):
+        known = {row: value if isinstance(value, str) else str(int(value)) for row, value in known.items()}
+        present: list[Any] = sorted(set(known.values()))
+        classes = tuple(present)
+    else:
+        known = {row: int(value) for row, value in known.items()}
+        present = sorted(set(known.values()))
+        if present[0] >= 0 and present[-1] < max(len(classes), 2 * len(present)):
+            classes = classes if present[-1] < len(classes) else tuple(map(str, range(present[-1] + 1)))
+            present = list(range(len(classes)))
+        else:
+            classes = tuple(map(str, present))
+            shown = f"{', '.join(classes[:4])}{' ...' if len(classes) > 4 else ''}"
+            notes = (f"its labels {shown} are no numbers that run on from 0, so they are taken for names of classes",)
+    place = {value: number for number, value in enumerate(present)}
+    labels = np.zeros(len(values), np.int64)
+    labels[list(known)] = [place[value] for value in known.values()]
+    return Numbered(labels, classes, notes, frozenset(range(len(values))) - known.keys())
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and float(value).is_integer()
+
+
+def labelled(items: Iterable[Item], rows: Iterable[int], missing: frozenset[int], column: str | None) -> Iterator[Item]:
+    """The items of these rows; of those without a label the reason instead."""
+    reason = f"no label in the column {column}"
+    for item, row in zip(items, rows, strict=True):
+        yield Item(item.path, reason) if row in missing else item

@@ -7,34 +7,36 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 
-def match(images: Sequence[str], listed: Sequence[str]) -> list[int | None]:
-    """The number of the line that names each image; None if none does, or if it is not clear which.
+def match(images: Sequence[str], listed: Sequence[str]) -> list[tuple[int, ...]]:
+    """The numbers of the lines that name each image: one; none, also if it is not clear which; or several.
 
     `images` are paths below the folder. A line may name a path below it, a path that leads there from elsewhere
-    (absolute, or with ``./`` or backslashes), or the name alone, if no other image has it. Capitals do not matter, and
-    the ending may be left out.
+    (absolute, or with ``./`` or backslashes), or the name alone, if no other image has it. Capitals do not matter
+    (unless two images differ in nothing else), and the ending may be left out. Several lines are those that name the
+    same image, each in its own way: whether they agree is for the reader to say.
     """
     lines = [_parts(name) for name in listed]
+    wanted = [_parts(name) for name in images]
+    alike = Counter(wanted)
     by_stem: dict[str, list[int]] = {}
     for number, parts in enumerate(lines):
         for stem in dict.fromkeys([_stem(parts[-1]), parts[-1]]):  # "1.a" may be a whole stem or have an ending
             by_stem.setdefault(stem, []).append(number)
-    exact: dict[int, int] = {}
-    likely: dict[int, int] = {}
-    times: Counter[int] = Counter()  # how many images each line may mean
-    for image, name in enumerate(images):
-        parts = _parts(name)
-        candidates = [line for line in by_stem.get(_stem(parts[-1]), []) if _leads_to(lines[line], parts)]
-        same = [line for line in candidates if lines[line] == parts]
-        times.update(candidates)
-        if same:
-            exact[image] = same[0]
-        elif len(candidates) == 1:
-            likely[image] = candidates[0]
-    return [
-        exact[image] if image in exact else likely[image] if times[likely.get(image, -1)] == 1 else None
-        for image in range(len(images))
+    candidates = [
+        [line for line in by_stem.get(_stem(parts[-1]), []) if _leads_to(lines[line], parts)] for parts in wanted
     ]
+    times = Counter(line for found in candidates for line in found)  # how many images each line may mean
+    matched: list[tuple[int, ...]] = []
+    for name, parts, found in zip(images, wanted, candidates, strict=True):
+        same = [line for line in found if lines[line] == parts]
+        own = [line for line in found if times[line] == 1]
+        if alike[parts] > 1:
+            matched.append(tuple(line for line in same if listed[line] == name))
+        elif same:
+            matched.append((*same, *(line for line in own if line not in same and lines[line][:-1] == parts[:-1])))
+        else:
+            matched.append(tuple(own) if own == found and len({lines[line] for line in found}) == 1 else ())
+    return matched
 
 
 def _parts(name: str) -> tuple[str, ...]:

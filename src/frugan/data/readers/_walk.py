@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from frugan.data.readers import SPLIT_NAMES
@@ -23,25 +22,32 @@ def split_folders(folder: Path) -> dict[str, Path]:
 def walk(folder: Path) -> list[tuple[str, int, int]]:
     """Relative path, size and time of every file below `folder`, sorted.
 
-    Hidden files and files of the system (Thumbs.db) are left out. Links are followed, but no folder is visited twice.
+    Hidden files and files of the system (Thumbs.db) are left out. Links are followed, but no folder is visited twice. A
+    link that leads nowhere, and a folder below that cannot be opened, are files of no size: images that cannot be read.
     """
     status = folder.stat()
-    return sorted(_below(folder, "", {(status.st_dev, status.st_ino)}))
-
-
-def _below(folder: Path, prefix: str, visited: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
-    """Relative path, size and time of every file below `folder`; links are followed, but no folder is visited twice."""
-    with os.scandir(folder) as entries:
+    visited, files = {(status.st_dev, status.st_ino)}, []
+    waiting = [(os.fspath(folder), "")]  # not a function that calls itself: folders may be nested a thousand deep
+    while waiting:
+        path, prefix = waiting.pop()
+        try:
+            entries = list(os.scandir(path))
+        except OSError:
+            if not prefix:
+                raise
+            files.append((prefix.rstrip("/"), -1, 0))
+            continue
         for entry in entries:
             if entry.name.startswith(".") or entry.name.lower() in LEFT_BY_SYSTEMS:
                 continue
             try:
                 status = entry.stat()
-            except OSError:  # a link that leads nowhere: named as an image that cannot be read
-                yield f"{prefix}{entry.name}", -1, 0
+            except OSError:
+                files.append((f"{prefix}{entry.name}", -1, 0))
                 continue
             if not entry.is_dir():
-                yield f"{prefix}{entry.name}", status.st_size, status.st_mtime_ns
+                files.append((f"{prefix}{entry.name}", status.st_size, status.st_mtime_ns))
             elif (status.st_dev, status.st_ino) not in visited:
                 visited.add((status.st_dev, status.st_ino))
-                yield from _below(Path(entry.path), f"{prefix}{entry.name}/", visited)
+                waiting.append((entry.path, f"{prefix}{entry.name}/"))
+    return sorted(files)

@@ -55,8 +55,15 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
 def _content(source: str, names: list[str]) -> Content:
     archive = zipfile.ZipFile(source)
     folder = _common(names)
+
+    def read_list(name: str) -> bytes:
+        data = _bytes(archive, folder + name)
+        if isinstance(data, str):
+            raise UserError(f"{name} cannot be read: {data}. Correct it, or take it away to use the images alone.")
+        return data
+
     try:
-        told = read_labels([name[len(folder) :] for name in names], lambda name: archive.read(folder + name))
+        told = read_labels([name[len(folder) :] for name in names], read_list)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
 

@@ -1,10 +1,10 @@
 """Images with a list of their attributes, in CelebA's form or as a CSV.
 
-The list is `attributes.csv`, or `list_attr*.csv` or `*attr*.txt` as in CelebA, in the folder or in its `Anno/`. The
-user may also name the CSV itself. CelebA's form is a line with the count of images, a line with the attributes' names,
-then a line for each image: its file, and 1 or -1 for each attribute. A CSV has a header, the file in its first column,
-and 1, 0 or -1 in the others (-1 means 0); commas, semicolons or tabs stand between them. How a file is named, see
-`_matching`.
+The list is `attributes.csv`, or `list_attr*.csv` or `list_attr*.txt` as in CelebA, in the folder or in its `Anno/`; or
+another `*attr*.txt` that begins as CelebA's. The user may also name the CSV itself. CelebA's form is a line with the
+count of images, a line with the attributes' names, then a line for each image: its file, and 1 or -1 for each
+attribute. A CSV has a header, the file in its first column, and 1, 0 or -1 in the others (-1 means 0); commas,
+semicolons or tabs stand between them. How a file is named, see `_matching`.
 
 Splits are, if present: `train/` and `test/` in the folder; else CelebA's `list_eval_partition.txt`, in which 0 is train
 and 2 is test (1, validation, is left out). A list in CelebA's form with at least `ENOUGH` lines is split as in the
@@ -14,25 +14,29 @@ Otherwise everything is train.
 
 from __future__ import annotations
 
-import csv
-import io
+import os
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 
 from frugan.data._convert import suffixes
 from frugan.data.readers import SPLITS, Content, Found, Item, Reader, stamp
-from frugan.data.readers._labels import RULES, delimiter
+from frugan.data.readers._labels import RULES
 from frugan.data.readers._matching import match
+from frugan.data.readers._texts import DIGITS, table_of, text_of
 from frugan.data.readers._walk import split_folders, walk
 from frugan.registry import UserError
 
 ENOUGH = 20_000
 _HELD_OUT, _SHUFFLE = 1_999, 1234  # of the StarGAN reference
-_PATTERNS = ("attributes.csv", "list_attr*.csv", "*attr*.txt")
+_PATTERNS = ("attributes.csv", "list_attr*.csv", "list_attr*.txt")
+_PERHAPS = "*attr*.txt"
+_COUNT = re.compile(rf"[0-9]{{1,{DIGITS}}}")
 _PARTITION = "list_eval_partition"
 _VALUES = {"1": 1, "0": 0, "-1": 0}
 _NAMED = "celeba:"
@@ -51,21 +55,35 @@ class _Place:
 
 @dataclass(frozen=True, eq=False)
 class _List:
-    """What a list says: attributes' names, files in their order, and bits int64 ``[files, attributes]``."""
+    """What a list says: attributes' names, files in their order, the lines they stand in, and bits int64 ``[files,
+    attributes]``.
+    """
 
     attributes: tuple[str, ...]
     files: tuple[str, ...]
+    lines: tuple[int, ...]
     bits: np.ndarray
 
 
 def _candidates(root: Path) -> list[Path]:
-    candidates = {file for place in (root, root / "Anno") for pattern in _PATTERNS for file in place.glob(pattern)}
-    return sorted(file for file in candidates if file.is_file())
+    """The lists in a folder; capitals do not matter in their names."""
+    places = [place for place in (root, root / "Anno") if place.is_dir()]
+    return [place / name for place in places for name in sorted(os.listdir(place)) if _is_list(place / name)]
+
+
+def _is_list(file: Path) -> bool:
+    name = file.name.lower()
+    if any(fnmatchcase(name, pattern) for pattern in _PATTERNS):
+        return file.is_file()
+    if not fnmatchcase(name, _PERHAPS) or not file.is_file():
+        return False
+    with file.open("rb") as lines:  # an `attribution.txt` is no list
+        return _COUNT.fullmatch(lines.readline(100).decode("utf-8-sig", "replace").strip()) is not None
 
 
 def _accepts(source: str) -> bool:
     path = Path(source)
-    return source.startswith(_NAMED) or (path.is_file() and path.suffix == ".csv") or bool(_candidates(path))
+    return source.startswith(_NAMED) or (path.is_file() and path.suffix.lower() == ".csv") or bool(_candidates(path))
 
 
 def _place(source: str) -> _Place:
@@ -95,14 +113,20 @@ def _splits(source: str) -> tuple[str, ...]:
 
 
 def _holds_out(file: Path) -> bool:
-    return file.suffix == ".txt" and _count(file) >= ENOUGH
+    return file.suffix.lower() == ".txt" and _count(file, _text(file)) >= ENOUGH
 
 
-def _count(file: Path) -> int:
+def _text(file: Path) -> str:
+    try:
+        return text_of(str(file), file.read_bytes())
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}.") from None
+
+
+def _count(file: Path, text: str) -> int:
     """The count of images that CelebA's form states in its first line."""
-    with file.open(encoding="utf-8") as lines:
-        first = lines.readline().strip()
-    if not first.isdecimal():
+    first = text.partition("\n")[0].strip()
+    if not _COUNT.fullmatch(first):
         raise UserError(
             f"{file}, line 1: '{first[:40]}' is not a number of images. Such a file must be like CelebA's: the number, "
             "then the attributes' names, then one line for each image. If yours is a table with a header, name it "
@@ -126,14 +150,22 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
 
 def _content(place: _Place, images: list[str], split: str) -> Content:
     listed = _read(place.file)
-    lines = match(images, listed.files)
-    if all(line is None for line in lines):
+    matched = match(images, listed.files)
+    for image, (one, *others) in ((image, mine) for image, mine in zip(images, matched, strict=True) if mine):
+        other = next((line for line in others if (listed.bits[line] != listed.bits[one]).any()), None)
+        if other is not None:
+            raise UserError(
+                f"{place.file}, line {listed.lines[other]}: {image} has other attributes in line {listed.lines[one]}. "
+                "Keep only one of the two lines."
+            )
+    lines = [mine[0] if mine else None for mine in matched]
+    if not any(matched):
         theirs = f"It names '{listed.files[0]}'" if listed.files else "It names nothing"
         raise UserError(
             f"{place.file} names none of the {len(images):,} images in {place.root}. {theirs}; one of the images is "
             f"'{images[0]}'. Correct the names."
         )
-    lone = len(listed.files) - len([line for line in lines if line is not None])
+    lone = len(listed.files) - len({line for mine in matched for line in mine})
     notes = [f"{lone:,} lines of {place.file.name} have no image in {place.root}"] if lone else []
     kept = [number for number, mine in enumerate(_of_split(place, images, lines, listed, split)) if mine]
     labels = np.zeros((len(kept), len(listed.attributes)), np.int64)
@@ -158,8 +190,7 @@ def _of_split(
         return (image.startswith(inside) for image in images)
     if place.partition is not None:
         asked = {"train": "0", "test": "2"}[split]
-        rows = (row.replace(",", " ").split() for row in place.partition.read_text(encoding="utf-8").splitlines())
-        part = {row[0]: row[1] for row in rows if len(row) == 2}
+        part = _parts(place.partition)
         return (part.get(image.rpartition("/")[2], "0") == asked for image in images)
     order = list(range(len(listed.files)))
     random.Random(_SHUFFLE).shuffle(order)
@@ -167,34 +198,43 @@ def _of_split(
     return ((line in held_out) == (split == "test") for line in lines)
 
 
+def _parts(file: Path) -> dict[str, str]:
+    """Image -> the number of its part, of a `list_eval_partition`. Raises UserError with a wrong line."""
+    rows = [(number, row.replace(",", " ").split()) for number, row in enumerate(_text(file).split("\n"), 1)]
+    parts = {}
+    for number, row in rows:
+        if len(row) == 2 and row[1] in ("0", "1", "2"):
+            parts[row[0]] = row[1]
+        elif row and number > 1:  # the first line may be a header
+            raise UserError(
+                f"{file}, line {number}: '{' '.join(row)[:40]}' is not a file and 0 (train), 1 (validation) or 2 "
+                "(test). Correct it, or take the list away."
+            )
+    return parts
+
+
 def _read(file: Path) -> _List:
     """A list in either form. Raises UserError with the line that is wrong."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            if file.suffix == ".csv":
-                table = text.read()
-                cells = csv.reader(io.StringIO(table), delimiter=delimiter(table), skipinitialspace=True)
-                rows = [[cell.strip() for cell in row] for row in cells if row]
-                names, first = (rows[0][1:] if rows else []), 2
-                rows = rows[1:]
-            else:
-                count, names, first = _count(file), [], 3
-                rows = [line.split() for line in text if line.strip()]
-                names, rows = (rows[1] if len(rows) > 1 else []), rows[2:]
-                if len(rows) != count:
-                    raise UserError(
-                        f"{file}: line 1 says {count:,} images, but {len(rows):,} lines follow the names. If the file "
-                        "was cut short, download it again; if you changed it, correct line 1."
-                    )
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
+    text = _text(file)
+    if file.suffix.lower() == ".csv":
+        (_, header), *rows = table_of(str(file), text) or [(1, [])]
+        names = header[1:]
+    else:
+        count = _count(file, text)
+        (_, names), *rows = [
+            (number, line.split()) for number, line in enumerate(text.split("\n"), 1) if line.strip()
+        ][1:] or [(2, [])]  # fmt: skip
+        if len(rows) != count:
+            raise UserError(
+                f"{file}: line 1 says {count:,} images, but {len(rows):,} lines follow the names. If the file "
+                "was cut short, download it again; if you changed it, correct line 1."
+            )
     if not names or len(set(names)) < len(names):
         problem = "has no attributes" if not names else "names an attribute twice"
         raise UserError(f"{file} {problem}. It needs one or more attributes, each with its own name.")
     bits = np.zeros((len(rows), len(names)), np.int64)
-    line_of: dict[str, int] = {}
-    for number, (name, *values) in enumerate(rows):
-        where = f"{file}, line {number + first}"
+    for number, (line, (name, *values)) in enumerate(rows):
+        where = f"{file}, line {line}"
         if len(values) != len(names):
             raise UserError(f"{where} ({name}): {len(values)} values for the {len(names)} attributes of its header.")
         try:
@@ -204,10 +244,7 @@ def _read(file: Path) -> _List:
             raise UserError(
                 f"{where} ({name}): {names[wrong]} is '{values[wrong]}'. Accepted are 1, 0 and -1 (-1 counts as 0)."
             ) from error
-        if name in line_of:
-            raise UserError(f"{where}: {name} is already in line {line_of[name]}. Keep only one of the two lines.")
-        line_of[name] = number + first
-    return _List(tuple(names), tuple(line_of), bits)
+    return _List(tuple(names), tuple(row[0] for _, row in rows), tuple(line for line, _ in rows), bits)
 
 
 variant = Reader(

@@ -14,7 +14,7 @@ from typing import Any
 
 from frugan.cache import cache_root, keep_json, kept_json
 from frugan.data.readers import SPLIT_NAMES, Content, Found, Item, Reader
-from frugan.data.readers._features import bits, columns, numbered
+from frugan.data.readers._features import Numbered, bits, columns, labelled, numbered
 from frugan.registry import UserError
 
 _ROWS = 256  # read from the table at once
@@ -69,15 +69,15 @@ def _content(source: str, split: str) -> Content:
     except Exception as error:  # as above
         raise UserError(f"{source} cannot be downloaded: {error}") from error
     chosen = columns(source, table.column_names, table.features.to_dict(), {})
-    labels, classes, notes, attributes = None, (), (), ()
+    told, attributes = Numbered(None, (), ()), ()
     if chosen.label is not None:
-        labels, classes, notes = numbered(list(table[chosen.label]), chosen.classes)
+        told = numbered(list(table[chosen.label]), chosen.classes)
     elif chosen.attributes:
         known, attributes = bits({name: list(table[name]) for name in chosen.attributes}, chosen.attributes)
-        labels = known if attributes else None
+        told = told._replace(labels=known if attributes else None)
     table = table.cast_column(chosen.image, datasets.Image(decode=False))
 
-    def read(numbers: Sequence[int]) -> Iterator[Item]:
+    def rows(numbers: Sequence[int]) -> Iterator[Item]:
         for start in range(0, len(numbers), _ROWS):
             some = numbers[start : start + _ROWS]
             for number, cell in zip(some, table.select(some)[chosen.image], strict=True):
@@ -85,7 +85,10 @@ def _content(source: str, split: str) -> Content:
                 # Data sets of loose files keep only their paths, in the library's own cache.
                 yield Item(where, cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]))
 
-    return Content(len(table), read, labels, classes, notes, attributes)
+    def read(numbers: Sequence[int]) -> Iterator[Item]:
+        return labelled(rows(numbers), numbers, told.missing, chosen.label)
+
+    return Content(len(table), read, told.labels, told.classes, told.notes, attributes)
 
 
 variant = Reader(

@@ -7,11 +7,13 @@ both are possible, channels are last), as uint8, as uint16 (scaled by 255/65535)
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from frugan.data.readers import Content, Found, Reader, array_content, stamp
+from frugan.data.readers._features import numbered
 from frugan.registry import UserError
 
 # Split -> names of the arrays of images and of labels; the first that is there is taken. `arr_0` is what numpy calls
@@ -60,23 +62,23 @@ def _content(source: str, images_name: str, labels_name: str) -> Content:
     images = _bytes(source, images_name, _channels_last(source, images_name, images))
     if labels is None:
         return array_content(images, None, (), images_name)
-    labels = labels.reshape(len(labels), -1)
-    if labels.shape != (len(images), 1) or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
+    if labels.shape not in ((len(images),), (len(images), 1)) or labels.dtype.kind not in "iu" or (labels < 0).any():
         raise UserError(
             f"{source}: {labels_name} is {labels.dtype} {list(labels.shape)}. It must hold one whole number, 0 "
             f"or more, for each of the {len(images)} images."
         )
-    numbers = labels[:, 0].astype(np.int64)
-    return array_content(images, numbers, [str(number) for number in range(numbers.max(initial=-1) + 1)], images_name)
+    numbers, classes, notes, _ = numbered(labels.reshape(-1).tolist(), ())
+    return replace(array_content(images, numbers, classes, images_name), notes=notes)
 
 
 def _channels_last(source: str, name: str, images: np.ndarray) -> np.ndarray:
-    if images.ndim == 3:
-        return images[..., None]
-    if images.ndim == 4 and images.shape[3] in (1, 3, 4):
-        return images
-    if images.ndim == 4 and images.shape[1] in (1, 3, 4):
-        return images.transpose(0, 2, 3, 1)
+    if 0 not in images.shape[1:]:
+        if images.ndim == 3:
+            return images[..., None]
+        if images.ndim == 4 and images.shape[3] in (1, 3, 4):
+            return images
+        if images.ndim == 4 and images.shape[1] in (1, 3, 4):
+            return images.transpose(0, 2, 3, 1)
     raise UserError(
         f"{source}: {name} has the shape {list(images.shape)}. It must be [count, height, width], with 1, 3 or "
         "4 channels last or second."

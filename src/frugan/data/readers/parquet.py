@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from frugan.data.readers import SPLIT_NAMES, SPLITS, Content, Found, Item, Reader, stamp
-from frugan.data.readers._features import bits, columns, numbered
+from frugan.data.readers._features import Numbered, bits, columns, labelled, numbered
 from frugan.registry import UserError
 
 
@@ -54,17 +54,18 @@ def _content(source: str, files: list[Path]) -> Content:
     def values(column: str) -> list[Any]:
         return [value for table in tables for value in table.read([column]).column(0).to_pylist()]
 
-    labels, classes, notes, attributes = None, (), (), ()
+    told, attributes = Numbered(None, (), ()), ()
     if chosen.label is not None:
-        labels, classes, notes = numbered(values(chosen.label), chosen.classes)
+        told = numbered(values(chosen.label), chosen.classes)
     elif chosen.attributes:
         known, attributes = bits({name: values(name) for name in chosen.attributes}, chosen.attributes)
-        labels = known if attributes else None
+        told = told._replace(labels=known if attributes else None)
 
     def read(numbers: Sequence[int]) -> Iterator[Item]:
-        return _rows(files, tables, chosen.image, numbers)
+        return labelled(_rows(files, tables, chosen.image, numbers), numbers, told.missing, chosen.label)
 
-    return Content(sum(table.metadata.num_rows for table in tables), read, labels, classes, notes, attributes)
+    count = sum(table.metadata.num_rows for table in tables)
+    return Content(count, read, told.labels, told.classes, told.notes, attributes)
 
 
 def _rows(files: list[Path], tables: list[Any], column: str, numbers: Sequence[int]) -> Iterator[Item]:
