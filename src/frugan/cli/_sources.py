@@ -8,7 +8,6 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from frugan import terminal
-from frugan import terminal
 from frugan.cli._arguments import Code, Flag, Names, Number, Source, check_out, listed
 
 
