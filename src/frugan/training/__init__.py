@@ -139,9 +139,15 @@ def _fitted(asked: TrainingArguments, recipe: Recipe, folder: RunFolder, device:
         return _choose(asked, recipe, folder, device, say)
     if asked.recipe is None:  # as it was chosen when the run began
         recipe = _with_asked(from_run(folder), asked)
-    elif folder.exists() and asked.data is None and "data.source" not in (asked.changes or {}) and not recipe.streams:
+    elif folder.exists() and not _names_data(asked) and not recipe.streams:
         recipe = replace(recipe, data=replace(recipe.data, source=from_run(folder).data.source))
     return _minutes.with_images(recipe, folder, device, asked.allow_unusable, asked.quiet)
+
+
+def _names_data(asked: TrainingArguments) -> bool:
+    """Whether the user said where the images are: outright, or in a recipe that is not one of frugan's own."""
+    said = asked.data is not None or "data.source" in (asked.changes or {})
+    return said or not isinstance(asked.recipe, str) or asked.recipe not in recipes.names()
 
 
 def _with_asked(recipe: Recipe, asked: TrainingArguments) -> Recipe:
