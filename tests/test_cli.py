@@ -175,6 +175,10 @@ def test_recipes_as_json_hold_what_the_list_shows(
         ("compare 'a: mnist seed=3' 'c: mnist' --seeds 0", "seed=3: every arm is trained with each of --seeds."),
         ("compare mnist --families standard,depthwise seed=5", "seed=5: every arm is trained with each of --seeds."),
         ("compare \"a: mnist 'x\" mnist", "has a quote that does not end"),
+        ("train 'mn\nist'", "recipe called 'mn\\nist'"),
+        ("report nowhere --out a.txt", "--out a.txt: this writes FILE.html."),
+        ("bench vanilla --out /dev/null", "--out /dev/null: this writes a folder"),
+        ("train vanilla --data glyphs --out 'o\n3'", "has a line break"),
         ("sample nowhere --out x.png", "neither an artefact"),
         ("sample nowhere --out x.jpg", "--out x.jpg: this writes FILE.png or FILE.npz or a folder."),
         ("probe nowhere --out x.txt", "--out x.txt: this writes FILE.json."),
@@ -221,6 +225,49 @@ def test_a_mistyped_option_is_explained_with_code_2(
 ) -> None:
     assert typed(line) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_name_with_a_line_break_writes_no_line_of_its_own(
+    typed: Callable[[str], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("pictures/a\nfrugan: b", "pictures/c"):
+        Path(folder).mkdir(parents=True)
+        for number in range(2):
+            Image.effect_noise((16, 16), 50).save(f"{folder}/{number}.png")
+    Path("pictures/c/x\nforged.png").write_text("no image")
+    assert typed("data check pictures") == 0
+    printed = capsys.readouterr().out
+    assert r"a\nfrugan: b" in printed
+    assert r"x\nforged.png" in printed
+    assert not any(line.startswith(("frugan: b", "forged")) for line in printed.splitlines())
+
+
+def test_a_current_folder_that_was_deleted_is_said(
+    typed: Callable[[str], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert typed("cost mnist") == 2
+    assert capsys.readouterr().err == "frugan: The current folder was deleted. Change to one that is there: cd ~\n"
+    monkeypatch.chdir(tmp_path)
+
+
+def test_what_was_measured_is_printed_even_if_it_cannot_be_saved(
+    typed: Callable[[str], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Measured:
+        recipe = "mnist"
+
+        def as_dict(self) -> dict[str, int]:
+            return {"milliseconds": 5}
+
+        def save(self, folder: Path) -> None:
+            raise UserError("it is full")
+
+    monkeypatch.setattr("frugan.benching.bench", lambda *given, **named: Measured())
+    assert typed("bench mnist --json") == 2
+    assert json.loads(capsys.readouterr().out) == {"milliseconds": 5}
 
 
 def test_keys_may_stand_anywhere_between_options(run: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from frugan import pictures
 from frugan.pictures import FILMS, check_film, grid, save_film
 from frugan.registry import UserError
 
@@ -81,3 +82,15 @@ def test_a_film_of_another_name_is_refused_before_anything_is_made(
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UserError, match=r"to write MP4, install: pip install \"frugan\[video\]\"\. FILE\.webp"):
         check_film(Path("walk.mp4"))
+
+
+@pytest.mark.parametrize("damage", ["half", "text"])
+def test_a_damaged_picture_is_left_out_with_a_note(tmp_path, capsys, damage):
+    path = tmp_path / "images-1.png"
+    Image.effect_noise((32, 32), 9).save(path)
+    found = pictures.read(path)
+    assert found is not None
+    assert (found[0].mode, found[1]) == ("RGB", "")
+    path.write_bytes(path.read_bytes()[:300] if damage == "half" else b"text")
+    assert pictures.read(path) is None
+    assert capsys.readouterr().err == f"frugan: {path} cannot be read as a picture, and is left out.\n"

@@ -5,6 +5,7 @@ Most runs are a command ``frugan train ...`` in a forked child (see fork_server.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -717,3 +719,30 @@ def test_a_run_writes_to_folders_of_its_own_only(serve, data, finished, tmp_path
     assert answer["status"] == 2
     assert f"{run / name} is {'no folder' if kind == 'file' else 'a link to '}" in answer["stderr"]
     assert sorted((finished / name).iterdir()) == before
+
+
+def test_a_run_that_is_finished_is_continued_by_its_own_length_and_on_its_own_data(serve, data, finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    named = ["train", "vanilla", *TINY, "--out", str(run)]
+    answer = serve([*named, "--rounds", "3"])  # and no --data: the run knows them
+    assert (answer["status"], answer["stderr"]) == (0, "")
+    assert "Train it further with --rounds 12" in answer["stdout"]
+    assert serve([*named, "--data", str(data), "--rounds", "7"])["status"] == 0
+
+
+@pytest.mark.parametrize(("number", "told"), [
+    (errno.ENOSPC, "Free some space, then"), (errno.ENOENT, "Put the folder back if it was moved, then"),
+    (errno.EBUSY, "Wait until the other has finished, then"), (errno.EACCES, "Put that right, then"),
+])  # fmt: skip
+def test_what_the_disk_refuses_is_told_with_what_to_do(tmp_path, number, told):
+    parts: Any = SimpleNamespace(clock=SimpleNamespace(images=8))
+    with pytest.raises(UserError, match=told), training._disk(RunFolder(tmp_path), parts):
+        raise OSError(number, os.strerror(number), str(tmp_path))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_output_is_not_taken_for_a_full_run_folder(data, finished):
+    typed = [sys.executable, "-m", "frugan", "train", "vanilla", *TINY, "--images", "24", "--out", str(finished)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(typed, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr.partition(":")[2].partition(":")[0]) == (2, " The output")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -60,12 +61,19 @@ def save_grid(
         grid(images, columns, scale).save(beside, pnginfo=about)
 
 
-def title_of(path: Path) -> str:
-    """The title in a PNG file; empty if it has none."""
+def read(path: Path) -> tuple[Image.Image, str] | None:
+    """The picture in a PNG file in colours, and its title, empty if it has none.
+
+    None if it is damaged, which is said in a line: a picture that only shows how a run went ends nothing.
+    """
     from PIL import Image
 
-    with Image.open(path) as picture:
-        return str(picture.info.get("Title", ""))
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB"), str(picture.info.get("Title", ""))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        print(f"frugan: {path} cannot be read as a picture, and is left out.", file=sys.stderr)
+        return None
 
 
 def check_film(path: Path) -> None:

@@ -22,6 +22,9 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud
 """Control characters without tab and new line, marks that reverse the order of writing, and bytes of no UTF-8."""
 
 
+OUTPUT = "The output"
+"""The file name of errors of stdout and stderr."""
+
 NARROWEST, USUAL = 20, 80
 """Columns below which nothing can be read, as of a terminal that does not know its width; and what is then taken."""
 
@@ -45,6 +48,11 @@ def prepare() -> None:
 def plain(text: str) -> str:
     """The text with its control characters escaped."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str) -> str:
+    """The text as one line, its new lines escaped too: a name that holds one could write a line of its own."""
+    return plain(text).replace("\n", "\\n")
 
 
 def console(*, stderr: bool = False) -> Any:
@@ -111,6 +119,7 @@ class Output(io.TextIOBase):
                 os.dup2(quiet, self.stream.fileno())
                 os.close(quiet)
             if not stopping.is_saving():
+                error.filename = OUTPUT
                 raise
             if error.errno in _UNREAD:
                 stopping.ask()

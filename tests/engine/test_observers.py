@@ -129,7 +129,7 @@ def test_at_the_end_the_previews_become_a_film_with_a_limited_number_of_frames(t
     folder = RunFolder(tmp_path)
     previews = Previews(folder, {"train": Batch(torch.zeros(4, 1, 2, 2))}, (-2.0, 2.0), 0)
     shown: list[str] = []
-    monkeypatch.setattr(observers, "_read", lambda path: shown.append(path.stem) or Image.new("RGB", (8, 8)))
+    monkeypatch.setattr(observers, "read", lambda path: shown.append(path.stem) or (Image.new("RGB", (8, 8)), ""))
     for images in (100, 200, 300, 400):
         previews.look(moment(images))
     assert not shown
@@ -200,7 +200,7 @@ def test_json_files_are_whole_and_of_a_known_format(tmp_path):
     assert folder.read_json(folder.recipe) == {"format": 1, "name": "x"}
     with pytest.raises(UserError, match=r"is not a run folder: it has no run\.json"):
         folder.read_json(folder.facts)
-    for text, told in (("{", "is not valid JSON"), ('{"format": 9}', "has format 9"), ("[]", "has format None")):
+    for text, told in (("{", "is not valid JSON"), ('{"format": 9}', "has format 9"), ("[]", "must be a map")):
         folder.facts.write_text(text)
         with pytest.raises(UserError, match=told):
             folder.read_json(folder.facts)

@@ -120,12 +120,19 @@ class Bench:
         Raises UserError if the folder holds other files.
         """
         folder = Path(folder)
-        if folder.exists() and not (folder.is_dir() and {one.name for one in folder.iterdir()} <= _FILES):
-            raise UserError(f"{folder} holds files that frugan bench did not write. Give another --out.")
+        check_place(folder)
         files.write(folder / "bench.json", json.dumps(self.as_dict(), indent=1) + "\n")
         with files.whole(folder / "bench.png") as beside:
             _showing.plot(self, beside)
         return folder / "bench.png"
+
+
+def check_place(folder: Path) -> None:
+    """Raise UserError if the results cannot be saved in a folder, since there is something else."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder}: this writes a folder, and there is a file. Give another --out.")
+    if folder.exists() and not {one.name for one in folder.iterdir()} <= _FILES:
+        raise UserError(f"{folder} holds files that frugan bench did not write. Give another --out.")
 
 
 _FILES = {"bench.json", "bench.png"}

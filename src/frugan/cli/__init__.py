@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -59,10 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = [at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     with stopping.listening(), terminal.printing():
         try:
+            _check_here()
             _dispatch(given, own_process=arguments is None)
             sys.stdout.flush()
         except UserError as error:
-            print(f"frugan: {error}", file=sys.stderr)
+            print(f"frugan: {terminal.one_line(str(error))}", file=sys.stderr)
             sys.exit(error.code)
         except KeyboardInterrupt:
             print("frugan: interrupted.", file=sys.stderr)
@@ -70,14 +72,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except BrokenPipeError:
             sys.exit(0)
         except OSError as error:
-            print(f"frugan: {_told(error)}", file=sys.stderr)
+            print(f"frugan: {terminal.one_line(_told(error))}", file=sys.stderr)
             sys.exit(2)
+
+
+def _check_here() -> None:
+    """Raise UserError if the current folder is gone: libraries end the program where they look for it."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UserError("The current folder was deleted. Change to one that is there: cd ~") from None
 
 
 def _told(error: OSError) -> str:
     """What the system refused and where, in one line. (Verbs say it better wherever it is foreseen.)"""
     where = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
-    return f"{where or 'The output'}: {error.strerror or error}. Check the path, its permissions and the free space."
+    return f"{where or terminal.OUTPUT}: {error.strerror or error}. Check the path, its permissions and the free space."
 
 
 def _dispatch(given: list[str], own_process: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from frugan import terminal
 from frugan.arguments import names_in, said_once
 from frugan.registry import UserError
 
@@ -161,7 +162,7 @@ def pilots_of(text: str | None) -> tuple[int, ...] | None:
 
 
 def tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(terminal.one_line(line), file=sys.stderr, flush=True)
 
 
 def check_out(out: Path | None, overwrite: bool, endings: Sequence[str]) -> None:

@@ -158,17 +158,22 @@ def bench(
         device: cpu, cuda ... If left out: the best that this machine has.
     """
     from frugan.benching import bench as measure
+    from frugan.benching import check_place
 
+    if out is not None:
+        check_place(out)
     result = measure(
         recipe, families=listed(families) or (), precisions=listed(precisions) or (), batch_size=batch_size,
         changes=key_values(keys), repeats=repeats, device=device, code=code, trust_code=trust_code,
         announce=tell,
     )
-    plot = result.save(Path("runs") / f"bench-{result.recipe}" if out is None else out)
+    # Printed first, so that nothing that was measured is lost where it cannot be saved.
     if json:
         print_json(result.as_dict())
     else:
         result.show(layers=layers)
+    plot = result.save(Path("runs") / f"bench-{result.recipe}" if out is None else out)
+    if not json:
         print(f"Plot: {plot}")
 
 
@@ -186,6 +191,7 @@ def report(
     """
     from frugan.reporting import report as write
 
+    check_out(out, overwrite, (".html",))
     print(f"Report: {write(folder, out=out, code=code, trust_code=trust_code, overwrite=overwrite)}")
 
 

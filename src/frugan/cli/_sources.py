@@ -56,7 +56,7 @@ def data_show(
         data.contact_sheet(opened, seed=seed).save(beside)
     print(f"{opened.title}: {opened.shape.height} x {opened.shape.width}, {opened.shape.channels} channels")
     for note in opened.notes:
-        print(f"note: {note}")
+        print(terminal.one_line(f"note: {note}"))
     if opened.labels is not None and opened.attributes:
         shares = zip(opened.attributes, opened.labels.sum(0).tolist(), strict=True)
         print("attributes: " + ", ".join(f"{name} {count:,} ({count / len(opened):.1%})" for name, count in shares))
@@ -85,9 +85,9 @@ def data_check(
     owncode.load(code)
     report = data.check(source, split=split, size=size, channels=channels)
     for skipped in report.skipped:
-        print(f"{skipped.path}: {skipped.reason}")
+        print(terminal.one_line(f"{skipped.path}: {skipped.reason}"))
     for note in report.notes:
-        print(f"note: {note}")
+        print(terminal.one_line(f"note: {note}"))
     print(f"{report.usable:,} usable, {len(report.skipped):,} not.")
 
 
@@ -113,7 +113,7 @@ def data_pack(
         progress=training.tell_packing(source),
     )
     for note in opened.notes:
-        print(f"note: {note}")
+        print(terminal.one_line(f"note: {note}"))
     print(f"Packed: {opened.title}, {len(opened.skipped)} images set aside.")
 
 

@@ -37,8 +37,9 @@ def find(source: str, split: str, size: tuple[int, int] | None, cache: Path | No
     place, name, reader = _resolve(source, cache)
     splits = readable(lambda: reader.splits(place), source)
     if split not in splits:
+        others = f"only {', '.join(splits)}" if splits else "and no others"
         raise UserError(
-            f"{source} has no {split} images, only {', '.join(splits)}. Add them as this kind of source needs "
+            f"{source} has no {split} images, {others}. Add them as this kind of source needs "
             f"them ({reader.what}), or use another split."
         )
     found = readable(lambda: reader.find(place, split, size), source)

@@ -13,7 +13,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
@@ -25,12 +24,11 @@ from frugan.batch import Batch, to_bytes
 from frugan.engine.average import STANDING_BATCH, measure_standing
 from frugan.engine.run import RunFolder
 from frugan.games import Game
-from frugan.pictures import save_film, save_grid
+from frugan.pictures import read, save_film, save_grid
 from frugan.registry import Catalogue, UserError
 from frugan.seeds import derive
 
 if TYPE_CHECKING:
-    from PIL import Image
 
     from frugan.recipe import Recipe
 
@@ -332,14 +330,8 @@ class Previews:
         if count < 2:
             return
         shown = [grids[place * (len(grids) - 1) // (count - 1)] for place in range(count)]
-        save_film(map(_read, shown), self.folder.samples / "film.webp", seconds=0.15, hold=2.0)
-
-
-def _read(path: Path) -> Image.Image:
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        return picture.convert("RGB")
+        frames = (found[0] for found in map(read, shown) if found is not None)
+        save_film(frames, self.folder.samples / "film.webp", seconds=0.15, hold=2.0)
 
 
 class Bar:

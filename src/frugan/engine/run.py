@@ -244,9 +244,13 @@ class RunFolder(os.PathLike[str]):
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; see `frugan.claims`.
 
-        Raises UserError if another one is training here, or if what should be a folder in it is none, or a link, which
-        may lead into another run.
+        Raises UserError if another one is training here, if its name has a line break, or if what should be a folder in
+        it is none, or a link, which may lead into another run.
         """
+        if "\n" in str(self.path.absolute()):
+            raise UserError(
+                f"The name {self.path.absolute()} has a line break, but stands in lines of text. Give another --out."
+            )
         for place in (self.checkpoints, self.samples):
             if place.is_symlink() or (place.exists() and not place.is_dir()):
                 kind = f"a link to {place.readlink()}" if place.is_symlink() else "no folder"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,15 +29,13 @@ def of_rows(*rows: Any) -> str:
     return of_images(np.concatenate(rows), len(rows[0]))
 
 
-def of_preview(path: Path, side: int) -> str:
-    """A saved preview of a run as a data address, shrunk so that its images are `side` pixels high again."""
+def of_preview(picture: Image.Image, side: int) -> str:
+    """A preview of a run as a data address, shrunk so that its images are `side` pixels high again."""
     from PIL import Image
 
     from frugan import pictures
 
     scale = pictures.enlargement(side)
-    with Image.open(path) as picture:
-        picture = picture.convert("RGB")
     return _address(picture.resize((picture.width // scale, picture.height // scale), Image.Resampling.NEAREST))
 
 

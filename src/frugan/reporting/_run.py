@@ -229,7 +229,7 @@ def _truncations(folder: RunFolder) -> list[dict[str, str]]:
 
 def _previews(folder: RunFolder, recipe: Recipe) -> list[dict[str, str]]:
     """A few previews from the first to the last, evenly over those that there are (they come often at first)."""
-    from frugan.pictures import title_of
+    from frugan.pictures import read
     from frugan.reporting import _pictures as pictures
 
     files = sorted(folder.samples.glob("images-*.png")) if folder.samples.is_dir() else []
@@ -237,12 +237,12 @@ def _previews(folder: RunFolder, recipe: Recipe) -> list[dict[str, str]]:
     picked = [files[round(place * (len(files) - 1) / max(1, count - 1))] for place in range(count)]
     return [
         {
-            "address": pictures.of_preview(file, recipe.data.sides[0]),
+            "address": pictures.of_preview(found[0], recipe.data.sides[0]),
             "images": f"{int(file.stem.removeprefix('images-')):,}",
-            "wrong": title_of(file).partition("; ")[2].partition(":")[0],
+            "wrong": found[1].partition("; ")[2].partition(":")[0],
         }
-        for file in picked
-    ]
+        for file in picked if (found := read(file)) is not None
+    ]  # fmt: skip
 
 
 def _facts(recipe: Recipe, facts: Mapping[str, Any]) -> list[tuple[str, str]]:

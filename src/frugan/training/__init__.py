@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import __version__, memory, recipes
+from frugan import __version__, memory, recipes, terminal
 from frugan.arguments import Changes, Init, taking
 from frugan.owncode import CodeFile
 from frugan.recipe import Recipe, from_run, parse_count, to_dict
@@ -140,7 +141,15 @@ def _fitted(asked: TrainingArguments, recipe: Recipe, folder: RunFolder, device:
         return _choose(asked, recipe, folder, device, say)
     if asked.recipe is None:  # as it was chosen when the run began
         recipe = _with_asked(from_run(folder), asked)
+    elif folder.exists() and not _names_data(asked) and not recipe.streams:
+        recipe = replace(recipe, data=replace(recipe.data, source=from_run(folder).data.source))
     return _minutes.with_images(recipe, folder, device, asked.allow_unusable, asked.quiet)
+
+
+def _names_data(asked: TrainingArguments) -> bool:
+    """Whether the user said where the images are: outright, or in a recipe that is not one of frugan's own."""
+    said = asked.data is not None or "data.source" in (asked.changes or {})
+    return said or not isinstance(asked.recipe, str) or asked.recipe not in recipes.names()
 
 
 def _with_asked(recipe: Recipe, asked: TrainingArguments) -> Recipe:
@@ -175,7 +184,7 @@ def _number_held_out(holdout: int | str) -> int:
 
 def _sayer(quiet: bool) -> Callable[[str], None]:
     """What prints a remark for people, or keeps silent."""
-    return lambda line: None if quiet else print(f"frugan: {line}", file=sys.stderr, flush=True)
+    return lambda line: None if quiet else print(f"frugan: {terminal.one_line(line)}", file=sys.stderr, flush=True)
 
 
 def _check_said_once(asked: TrainingArguments, changes: Changes) -> None:
@@ -295,7 +304,7 @@ def _play_on(
         start = 0
     elif start >= recipe.images if recipe.rounds is None else parts.clock.rounds >= recipe.rounds:
         if not asked.quiet:
-            further = f"--images {2 * start}" if recipe.rounds is None else f"--rounds {2 * recipe.rounds}"
+            further = f"--images {2 * start}" if recipe.rounds is None else f"--rounds {2 * parts.clock.rounds}"
             print(
                 f"{folder.path} is finished: {start:,} images. Train it further with {further}, "
                 f"look at it with: frugan report {folder.path}"
@@ -360,9 +369,15 @@ def _disk(folder: RunFolder, parts: Parts) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if error.filename == terminal.OUTPUT:
+            raise
+        first = {
+            errno.ENOSPC: "Free some space", errno.EDQUOT: "Free some space",
+            errno.ENOENT: "Put the folder back if it was moved", errno.EBUSY: "Wait until the other has finished",
+        }.get(error.errno or 0, "Put that right")
         raise UserError(
             f"{folder.path} could not be written ({error.strerror or error}) after {parts.clock.images:,} images. "
-            f"{checkpoint.kept(folder.checkpoints)} Free some space, then run the same command again."
+            f"{checkpoint.kept(folder.checkpoints)} {first}, then run the same command again."
         ) from error
     except KeyboardInterrupt:
         print(f"Stopped at once, after {parts.clock.images:,} images. {checkpoint.kept(folder.checkpoints)}")
