@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import frugan
-from frugan import costing, exporting, reporting, training
+from frugan import costing, data, exporting, reporting, training
 from frugan.arguments import Name, explanations, names_in, taking
 from frugan.recipe import to_dict
 from frugan.registry import UserError
@@ -220,6 +220,12 @@ def run(tmp_path_factory):
 ], ids=["load", "export", "probe", "evaluate", "init", "report", "cost"])  # fmt: skip
 def test_what_train_returned_serves_wherever_a_run_does(verb, run, tmp_path):
     assert verb(run, tmp_path / "out")
+
+
+def test_a_source_of_images_may_be_a_path(run):
+    path = run.path.parent / "data.npz"
+    assert len(data.open_dataset(path)) == len(list(data.read_images(path, size=8, channels=1))) == 32
+    assert data.look(path).count == data.check(path).usable == 32
 
 
 def test_a_run_is_no_recipe_but_has_one(run):

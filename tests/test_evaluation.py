@@ -271,7 +271,7 @@ def test_truncated_fakes_are_the_samples_under_that_truncation_and_say_so(run: P
 
 
 def test_truncation_needs_normal_latents_and_is_refused_where_there_are_none(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="needs a value above 0"):
+    with pytest.raises(UserError, match="give a number above 0"):
         evaluate(run, metrics=["fid"], truncation=-1, device="cpu")
     with pytest.raises(UserError, match="path_length draws latents itself, without truncation"):
         evaluate(run, metrics=["path_length"], truncation=0.5, device="cpu")

@@ -146,7 +146,7 @@ def _taken(who: str, where: str, value: Any, hint: Any) -> Any:
     """The value as plain Python has it. Raises UserError if it is not what the hint says."""
     if hint in (Any, inspect.Parameter.empty):
         return value
-    plain = _plain(value, paths=any(leaf is os.PathLike for leaf in _leaves(hint)))
+    plain = _plain(value, paths=any(leaf in (os.PathLike, Path) for leaf in _leaves(hint)))
     if not _fits(plain, hint):
         shown = textwrap.shorten(repr(value), 60, placeholder=" ...")
         raise UserError(f"{who}({where}{shown}): give {_words(hint)}.")

@@ -405,7 +405,7 @@ def test_images_are_chosen_by_what_they_have_and_lack(tmp_path: Path) -> None:
         ({"attributes": ["Blond"]}, "has no attribute 'Blond'.*Choose from: Black_Hair, Male, Young"),
         ({"attributes": ["black_hair"]}, "Did you mean 'Black_Hair'"),
         ({"attributes": ["Male", "Male"]}, "named twice in Male, Male"),
-        ({"attributes": "Male"}, r"give a list of names, e.g. \['Male'\]"),
+        ({"attributes": "Male"}, r"open_dataset\(attributes='Male'\): give a list of names"),
         ({"only": ["Blond"]}, "has no attribute 'Blond'"),
         ({"only": [0]}, "has no attribute '0'"),
     ],

@@ -660,9 +660,12 @@ def test_a_named_source_is_looked_for_and_never_replaced(tmp_path: Path, monkeyp
         ({"source": "mnits"}, r"no file, folder or named source.*Did you mean 'mnist'"),
         ({"source": "glyphs", "split": "held-out"}, r"no split called 'held-out'\. Choose from: test, train"),
         ({"source": "glyphs", "size": 0}, "data.size=0"),
+        ({"source": "glyphs", "size": (8, 8, 3)}, r"data.size=\(8, 8, 3\): give the side"),
+        ({"source": "glyphs", "size": "a"}, r"open_dataset\(size='a'\): give the side"),
+        ({"source": 5}, r"open_dataset\(source=5\): give a source"),
         ({"source": "glyphs", "channels": 2}, "data.channels=2: give 1"),
         ({"source": "glyphs", "limit": 0}, "data.limit=0"),
-        ({"source": "glyphs", "only": "7"}, r"give a list of classes, e.g. \['7'\]"),
+        ({"source": "glyphs", "only": "7"}, r"open_dataset\(only='7'\): give a list of classes"),
         ({"source": "glyphs", "only": ["7", 7]}, "named twice"),
     ],
 )

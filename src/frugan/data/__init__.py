@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from frugan import seeds
+from frugan.arguments import Name, Source, strict
 from frugan.batch import ImageShape
 from frugan.data import readers
 from frugan.data._absolute import absolute
@@ -30,13 +31,12 @@ from frugan.data._convert import Skipped, is_image
 from frugan.data._holdout import check_holdout, usual_holdout
 from frugan.data._look import Look, look
 from frugan.data._named import NAMED, find_folder
-from frugan.data._sources import find, has_split, wanted_of
+from frugan.data._sources import Classes, Size, find, has_split, wanted_of
 from frugan.data.batches import Batches
 from frugan.data.pack import (
     Conversion,
     Pack,
     Progress,
-    Wanted,
     attributes_hash,
     class_numbers,
     content_hash,
@@ -54,6 +54,9 @@ __all__ = [
     "absolute", "check", "check_balance", "contact_sheet", "has_split", "look", "open_dataset", "read_images",
     "sources", "terms_of", "usual_holdout",
 ]  # fmt: skip
+
+Attributes = Annotated[Sequence[str], "a list of names, such as ['Male', 'Young']"]
+"""Attributes by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,14 +239,15 @@ class CheckReport:
     notes: tuple[str, ...]
 
 
+@strict
 def open_dataset(
-    source: str,
+    source: Source,
     *,
-    split: str = "train",
-    size: int | tuple[int, int] | None = None,
+    split: Name = "train",
+    size: Size | None = None,
     channels: int | None = None,
-    only: Sequence[str | int] = (),
-    attributes: Sequence[str] = (),
+    only: Classes = (),
+    attributes: Attributes = (),
     exclusive: Sequence[Sequence[str]] = (),
     limit: int | None = None,
     even_limit: int | None = None,
@@ -279,8 +283,6 @@ def open_dataset(
         UserError: the source, split, class or attribute does not exist, or its images cannot be used. It says what to
             do.
     """
-    if isinstance(attributes, str):
-        raise UserError(f"data.attributes={attributes!r}: give a list of names, e.g. ['{attributes}'].")
     wanted = wanted_of(size, channels, only, limit)
     if holdout:
         check_holdout(source, holdout)
@@ -351,8 +353,9 @@ def terms_of(source: str) -> str:
     return next((kind.terms for kind in map(readers.find, readers.names()) if kind.terms and kind.accepts(source)), "")
 
 
+@strict
 def read_images(
-    source: str, *, size: tuple[int, int] | None, channels: int, split: str | None = None, whole: bool = False,
+    source: Source, *, size: Size, channels: int, split: Name | None = None, whole: bool = False,
     cache: Path | None = None,
 ) -> Iterator[Named]:
     """The images of a source, or of one image file, each by its path and with its class; nothing is packed.
@@ -366,7 +369,7 @@ def read_images(
     Raises UserError at once if there is no such source, split or file, or if it is an empty folder. An image that
     cannot be used comes with the reason.
     """
-    wanted = Wanted(size, channels, (), None)
+    wanted = wanted_of(size, channels, (), None)
     path = Path(source).expanduser()
     if path.is_file() and is_image(path):
         return _read(_content_of([path]), [0], wanted)
@@ -378,7 +381,7 @@ def read_images(
     if split is None and not whole:
         split = "test" if has_split(source, "test") else "train"
     splits = [split] if split else [one for one in SPLITS if has_split(source, one)]
-    opened = [open_content(find(source, one, size, cache), wanted) for one in splits]
+    opened = [open_content(find(source, one, wanted.size, cache), wanted) for one in splits]
     return chain.from_iterable(_read(content, numbers, wanted) for content, numbers in opened)
 
 
@@ -398,13 +401,14 @@ def _named(conversion: Conversion, label: str | None) -> Named:
     return Named(conversion.path, pixels, own_size, label, conversion.reason)
 
 
+@strict
 def check(
-    source: str,
+    source: Source,
     *,
-    split: str = "train",
-    size: int | tuple[int, int] | None = None,
+    split: Name = "train",
+    size: Size | None = None,
     channels: int | None = None,
-    only: Sequence[str | int] = (),
+    only: Classes = (),
     limit: int | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from frugan.data._sources import find, has_split, wanted_of
+from frugan.arguments import Source, strict
+from frugan.data._sources import Classes, find, has_split, wanted_of
 from frugan.data.pack import open_content
 from frugan.registry import UserError
 
@@ -15,7 +14,8 @@ ENOUGH_TO_KEEP, FEWEST_HELD_OUT = 1000, 16
 """Of 1,000 images or more so many are kept to train on and to compare with. Fewer than 16 are not held out at all."""
 
 
-def usual_holdout(source: str, *, only: Sequence[str | int] = ()) -> int:
+@strict
+def usual_holdout(source: Source, *, only: Classes = ()) -> int:
     """How many images of a source are held out for evaluation unless the user says otherwise.
 
     0 if it has a test split of its own, or too few images. No image is read. Raises UserError if there is no such

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from frugan.data._sources import find, wanted_of
+from frugan.arguments import Name, Source, strict
+from frugan.data._sources import Classes, find, wanted_of
 from frugan.data.pack import class_numbers, convert_all, open_content, renumber
 from frugan.registry import UserError
 
@@ -38,8 +39,9 @@ class Look:
     alike: bool
 
 
+@strict
 def look(
-    source: str, *, split: str = "train", only: Sequence[str | int] = (), limit: int | None = None, most: int = 60,
+    source: Source, *, split: Name = "train", only: Classes = (), limit: int | None = None, most: int = 60,
     cache: Path | None = None,
 ) -> Look:
     """What kind of images a source has, from at most `most` of them; nothing is packed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from frugan.data import readers
 from frugan.data._named import NAMED, locate
@@ -12,23 +13,27 @@ from frugan.data.pack import Wanted, readable
 from frugan.data.readers import SPLITS, Found, Reader
 from frugan.registry import UserError, suggest
 
+Size = Annotated[int | Sequence[int], "the side in pixels, such as 64, or height and width, such as (48, 64)"]
+"""The size that images are brought to."""
+
+Classes = Annotated[Sequence[str | int], "a list of classes, such as ['7', '9']"]
+"""Classes by name or number."""
+
 _ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 
 
 def wanted_of(
-    size: int | tuple[int, int] | None, channels: int | None, only: Sequence[str | int], limit: int | None
+    size: Size | None, channels: int | None, only: Classes, limit: int | None
 ) -> Wanted:
     """What is asked for, checked before any file is opened."""
-    height, width = (size, size) if isinstance(size, int) else size or (None, None)
-    if size is not None and not (isinstance(height, int) and isinstance(width, int) and min(height, width) >= 1):
+    sides = () if size is None else (size, size) if isinstance(size, int) else tuple(size)
+    if size is not None and (len(sides) != 2 or min(sides) < 1):
         raise UserError(f"data.size={size}: give the side in pixels, e.g. 64, or height and width, e.g. 48,64.")
     if channels not in (None, 1, 3):
         raise UserError(f"data.channels={channels}: give 1 (grey) or 3 (red, green, blue).")
     if limit is not None and limit < 1:
         raise UserError(f"data.limit={limit}: give a number of images, 1 or more.")
-    if isinstance(only, str):
-        raise UserError(f"data.only={only!r}: give a list of classes, e.g. ['{only}'].")
-    return Wanted(None if height is None or width is None else (height, width), channels, tuple(only), limit)
+    return Wanted((sides[0], sides[1]) if sides else None, channels, tuple(only), limit)
 
 
 def find(source: str, split: str, size: tuple[int, int] | None, cache: Path | None) -> Found:
