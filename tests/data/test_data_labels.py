@@ -221,6 +221,11 @@ def test_labels_of_arrays_are_their_own_names_where_they_do_not_run_on(tmp_path,
     assert opened.classes == classes
     assert [opened.classes[label] for label in opened.labels] == list(map(str, labels))
     assert len(opened.notes) == (len(classes) == 2)
+    for only in (labels[1], str(labels[1])):
+        assert data.open_dataset(str(tmp_path / "a.npz"), only=[only]).classes == (str(labels[1]),)
+    for only in (str(labels[1] + 1), "\u0663", 5000 * "9"):
+        with pytest.raises(UserError, match="has no class"):
+            data.open_dataset(str(tmp_path / "a.npz"), only=[only])
 
 
 def test_training_says_what_was_taken_for_a_class(tmp_path, capsys):
