@@ -149,8 +149,9 @@ NAMED = "no numbers that run on from 0"
     ("metadata.jsonl", '{"file_name": "a.png"}\n' + jsonl(0, 1, 0, 1).partition("\n")[2], "-101",
      "a.png: no label in metadata.jsonl"),
     ("metadata.jsonl", jsonl(0, float("nan"), 1, 0), "0-10", "b.png: no label in metadata.jsonl"),
+    ("metadata.jsonl", jsonl("x", " ", " x", "y"), "x-xy", "b.png: no label in metadata.jsonl"),
     ("metadata.jsonl", jsonl(0, {"a": 1}, 1, 0), None, "the label of 'b.png' is {'a': 1}, but"),
-    ("metadata.jsonl", jsonl("\u2028", "x", "x", "x").replace("\\u2028", "\u2028"), ["\u2028", "x", "x", "x"], ""),
+    ("metadata.jsonl", jsonl("a|b", "x", "x", "x").replace("|", "\u2028"), ["a\u2028b", "x", "x", "x"], ""),
     ("labels.csv", cells("-1", "1", "-1", "1"), ["-1", "1", "-1", "1"], NAMED),
     ("labels.csv", cells("-1", "-1", "-1", "-1"), None, "no image has a label"),
     ("labels.csv", cells("0", "", "1", "nan"), "0-1-", "b.png: no label in labels.csv; d.png: no label in labels.csv"),
@@ -208,6 +209,17 @@ def test_a_list_that_cannot_be_taken_is_answered_with_its_name_and_place(tmp_pat
             data.open_dataset(str(source))
         assert said in str(error.value)
         assert str(error.value).startswith(f"{source}: {name}")
+
+
+def test_files_that_are_called_by_numbers_may_be_named_by_them(tmp_path):
+    folder = write(tmp_path / "set", "1.png", "2.png")
+    for name, text in {
+        "dataset.json": '{"labels": [[1, 0], [2, 1]]}',
+        "metadata.jsonl": '{"id": 1, "label": 0}\n{"id": 2, "label": 1}',
+    }.items():
+        (folder / name).write_text(text)
+        assert labels_of(folder) == {0: "0", 1: "1"}
+        (folder / name).unlink()
 
 
 @pytest.mark.parametrize(("labels", "classes"), [
