@@ -196,6 +196,7 @@ DEEP = 100_000 * "["
     ("metadata.jsonl", jsonl(0) + "\n[0]", 'metadata.jsonl, line 2: a line must be like {"file_name": "a.png"'),
     ("metadata.jsonl", jsonl(0) + '\n{"label": 1}', "metadata.jsonl, line 2: the column file_name names no file"),
     ("labels.csv", "file,label\na,b.png,1\n", "labels.csv, line 2: 3 cells, but the header has 2"),
+    ("labels.csv", 'file,label\n"a.png,0\nb.png,1\n', "labels.csv names none of the 2 images beside it. It names 'a"),
     ("labels.csv", f"file,label\na.png,0\nb.png,{140_000 * 'x'}", "labels.csv, line 3: a cell is too long"),
     ("labels.csv", "file,label\na.png,caf\xe9".encode("latin-1"), "labels.csv, line 2: this is no text in UTF-8"),
     ("labels.csv", "file,label\na.png,\0", "labels.csv, line 2: this is no text in UTF-8"),

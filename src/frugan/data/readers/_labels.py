@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -114,7 +115,7 @@ def _is_image(name: str) -> bool:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
+    return ", ".join(name[:40] for name in names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
 
 
 # --------------------------------------------------------------------------------------------------------------- lists
@@ -139,7 +140,7 @@ def _of_list(images: Sequence[str], name: str, data: bytes) -> Labels:
     written = [value.strip() or None if isinstance(value, str) else value for value in told.labels]
     matched = match(images, told.files)
     if not any(matched):
-        theirs = f"It names '{told.files[0]}'" if told.files else "It names nothing"
+        theirs = f"It names '{' '.join(told.files[0].split())[:80]}'" if told.files else "It names nothing"
         raise UserError(
             f"{name} names none of the {len(images):,} images beside it. {theirs}; one of the images is '{images[0]}'. "
             "Correct the names, or take the list away to use the images alone."
@@ -233,10 +234,8 @@ def _rows(name: str, text: str) -> list[tuple[int, dict[str, Any]]]:
                 f"{name}, line {line}: {len(row)} cells, but the header has {len(header)}. Write what has a comma in "
                 "it between quotation marks."
             )
-    return [
-        (line, {key: None if cell.lower() in ("", "nan") else cell for key, cell in zip(header, row, strict=False)})
-        for line, row in rows
-    ]
+    whole = [(line, zip_longest(header, row[: len(header)], fillvalue="")) for line, row in rows]
+    return [(line, {key: None if cell.lower() in ("", "nan") else cell for key, cell in row}) for line, row in whole]
 
 
 def _as_numbers(values: Sequence[Any]) -> list[Any]:
