@@ -149,8 +149,9 @@ NAMED = "no numbers that run on from 0"
     ("metadata.jsonl", '{"file_name": "a.png"}\n' + jsonl(0, 1, 0, 1).partition("\n")[2], "-101",
      "a.png: no label in metadata.jsonl"),
     ("metadata.jsonl", jsonl(0, float("nan"), 1, 0), "0-10", "b.png: no label in metadata.jsonl"),
+    ("metadata.jsonl", jsonl("x", " ", " x", "y"), "x-xy", "b.png: no label in metadata.jsonl"),
     ("metadata.jsonl", jsonl(0, {"a": 1}, 1, 0), None, "the label of 'b.png' is {'a': 1}, but"),
-    ("metadata.jsonl", jsonl("\u2028", "x", "x", "x").replace("\\u2028", "\u2028"), ["\u2028", "x", "x", "x"], ""),
+    ("metadata.jsonl", jsonl("a|b", "x", "x", "x").replace("|", "\u2028"), ["a\u2028b", "x", "x", "x"], ""),
     ("labels.csv", cells("-1", "1", "-1", "1"), ["-1", "1", "-1", "1"], NAMED),
     ("labels.csv", cells("-1", "-1", "-1", "-1"), None, "no image has a label"),
     ("labels.csv", cells("0", "", "1", "nan"), "0-1-", "b.png: no label in labels.csv; d.png: no label in labels.csv"),
@@ -195,6 +196,7 @@ DEEP = 100_000 * "["
     ("metadata.jsonl", jsonl(0) + "\n[0]", 'metadata.jsonl, line 2: a line must be like {"file_name": "a.png"'),
     ("metadata.jsonl", jsonl(0) + '\n{"label": 1}', "metadata.jsonl, line 2: the column file_name names no file"),
     ("labels.csv", "file,label\na,b.png,1\n", "labels.csv, line 2: 3 cells, but the header has 2"),
+    ("labels.csv", 'file,label\n"a.png,0\nb.png,1\n', "labels.csv names none of the 2 images beside it. It names 'a"),
     ("labels.csv", f"file,label\na.png,0\nb.png,{140_000 * 'x'}", "labels.csv, line 3: a cell is too long"),
     ("labels.csv", "file,label\na.png,caf\xe9".encode("latin-1"), "labels.csv, line 2: this is no text in UTF-8"),
     ("labels.csv", "file,label\na.png,\0", "labels.csv, line 2: this is no text in UTF-8"),
@@ -210,6 +212,17 @@ def test_a_list_that_cannot_be_taken_is_answered_with_its_name_and_place(tmp_pat
         assert str(error.value).startswith(f"{source}: {name}")
 
 
+def test_files_that_are_called_by_numbers_may_be_named_by_them(tmp_path):
+    folder = write(tmp_path / "set", "1.png", "2.png")
+    for name, text in {
+        "dataset.json": '{"labels": [[1, 0], [2, 1]]}',
+        "metadata.jsonl": '{"id": 1, "label": 0}\n{"id": 2, "label": 1}',
+    }.items():
+        (folder / name).write_text(text)
+        assert labels_of(folder) == {0: "0", 1: "1"}
+        (folder / name).unlink()
+
+
 @pytest.mark.parametrize(("labels", "classes"), [
     ([0, 2**64 - 1], ("0", str(2**64 - 1))),
     ([7, 10**11], ("7", str(10**11))),
@@ -221,6 +234,11 @@ def test_labels_of_arrays_are_their_own_names_where_they_do_not_run_on(tmp_path,
     assert opened.classes == classes
     assert [opened.classes[label] for label in opened.labels] == list(map(str, labels))
     assert len(opened.notes) == (len(classes) == 2)
+    for only in (labels[1], str(labels[1])):
+        assert data.open_dataset(str(tmp_path / "a.npz"), only=[only]).classes == (str(labels[1]),)
+    for only in (str(labels[1] + 1), "\u0663", 5000 * "9"):
+        with pytest.raises(UserError, match="has no class"):
+            data.open_dataset(str(tmp_path / "a.npz"), only=[only])
 
 
 def test_training_says_what_was_taken_for_a_class(tmp_path, capsys):

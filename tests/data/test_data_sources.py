@@ -371,6 +371,7 @@ def test_npz_in_both_layouts_and_depths(tmp_path: Path) -> None:
             "one whole number, 0 or more, for each of the 2",
         ),
         ({"images": np.zeros((0, 4, 4), np.uint8)}, "has no images"),
+        ({"images": np.zeros((0, 4, 4), np.uint8), "labels": np.zeros(0, int)}, "has no images"),
         ({"images": np.zeros((4, 0, 8), np.uint8)}, r"the shape \[4, 0, 8\]"),
         ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.zeros(0, int)}, "one whole number, 0 or more"),
         ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.array(3)}, "one whole number, 0 or more"),

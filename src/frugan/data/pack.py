@@ -142,7 +142,7 @@ def convert_all(content: Content, numbers: Sequence[int], wanted: Wanted) -> Ite
         chunks = iter(lambda: readable(lambda: list(islice(items, chunk_size))), [])
         waiting: deque[Future[list[Conversion]]] = deque()
         for chunk in chunks:
-            waiting.append(pool.submit(convert_items, chunk, wanted))
+            waiting.append(pool.submit(_convert_items, chunk, wanted))
             if len(waiting) > ahead * threads:
                 yield from waiting.popleft().result()
         while waiting:
@@ -155,12 +155,14 @@ def class_numbers(name: str, classes: Sequence[str], only: Sequence[str | int]) 
         raise UserError(
             f"{name} has no labels, so data.only cannot choose classes ({', '.join(map(str, only))}). Leave it out."
         )
-    chosen = []
+    chosen, numbers = [], set(map(str, range(len(classes))))
     for wanted in only:
         if wanted in classes:
             chosen.append(list(classes).index(str(wanted)))
-        elif str(wanted).isdecimal() and int(wanted) < len(classes):
+        elif str(wanted) in numbers:
             chosen.append(int(wanted))
+        elif str(wanted) in classes:  # a name that is a number, typed as one: 1000, of the classes 0 and 1000
+            chosen.append(list(classes).index(str(wanted)))
         else:
             raise UserError(f"{name} has no class '{wanted}'. {suggest(str(wanted), classes)}")
     if len(set(chosen)) < len(chosen):
@@ -215,7 +217,7 @@ def readable(read: Callable[[], T], name: str = "The source") -> T:
         ) from error
 
 
-def convert_items(items: list[Item], wanted: Wanted) -> list[Conversion]:
+def _convert_items(items: list[Item], wanted: Wanted) -> list[Conversion]:
     """A few items, converted in order."""
     conversions = []
     for item in items:

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -114,7 +115,7 @@ def _is_image(name: str) -> bool:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
+    return ", ".join(name[:40] for name in names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
 
 
 # --------------------------------------------------------------------------------------------------------------- lists
@@ -136,9 +137,10 @@ def _of_list(images: Sequence[str], name: str, data: bytes) -> Labels:
     if told is None:
         note = f"unlabelled: {name} holds no labels, and folders are no classes beside it"
         return Labels(list(images), notes=(note,))
+    written = [value.strip() or None if isinstance(value, str) else value for value in told.labels]
     matched = match(images, told.files)
     if not any(matched):
-        theirs = f"It names '{told.files[0]}'" if told.files else "It names nothing"
+        theirs = f"It names '{' '.join(told.files[0].split())[:80]}'" if told.files else "It names nothing"
         raise UserError(
             f"{name} names none of the {len(images):,} images beside it. {theirs}; one of the images is '{images[0]}'. "
             "Correct the names, or take the list away to use the images alone."
@@ -148,11 +150,11 @@ def _of_list(images: Sequence[str], name: str, data: bytes) -> Labels:
     for image, lines in zip(images, matched, strict=True):
         if not lines:
             reasons[image] = f"no line in {name}"
-        other = next((line for line in lines[1:] if told.labels[line] != told.labels[lines[0]]), None)
+        other = next((line for line in lines[1:] if written[line] != written[lines[0]]), None)
         if other is not None:
-            one, two = (f"'{told.labels[line]}' in {told.places[line]}" for line in (lines[0], other))
+            one, two = (f"'{written[line]}' in {told.places[line]}" for line in (lines[0], other))
             raise UserError(f"{name}: the label of '{image}' is {one} and {two}. Keep only one of them.")
-        values.append(told.labels[lines[0]] if lines else None)
+        values.append(written[lines[0]] if lines else None)
     labels, classes, notes, missing = numbered(_as_numbers(values), (), lambda row: f"'{images[row]}'")
     if labels is None:
         return Labels(list(images), notes=notes)
@@ -177,11 +179,16 @@ def _of_json(name: str, text: str) -> _Listed | None:
             "or take it away to use the images alone."
         )
     places = [f"entry {number + 1}" for number in range(len(pairs))]
-    return _Listed([pair[0] for pair in pairs], [pair[1] for pair in pairs], places)
+    return _Listed([str(pair[0]) for pair in pairs], [pair[1] for pair in pairs], places)
 
 
 def _is_pair(entry: Any) -> bool:
-    return isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str)
+    return isinstance(entry, (list, tuple)) and len(entry) == 2 and _is_name(entry[0])
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a value may name a file; one that is called by its number may be a number."""
+    return isinstance(value, (str, int)) and bool(str(value).strip())
 
 
 def _of_table(name: str, text: str) -> _Listed | None:
@@ -199,10 +206,10 @@ def _of_table(name: str, text: str) -> _Listed | None:
     label = next((columns[key] for key in _LABELS if key in columns), None)
     if label is None:
         return None
-    nameless = next((line for line, row in rows if not isinstance(row.get(file), str) or not row[file].strip()), None)
+    nameless = next((line for line, row in rows if not _is_name(row.get(file))), None)
     if nameless is not None:
         raise UserError(f"{name}, line {nameless}: the column {file} names no file. Name one, or delete the line.")
-    files, labels = [row[file] for _, row in rows], [row.get(label) for _, row in rows]
+    files, labels = [str(row[file]) for _, row in rows], [row.get(label) for _, row in rows]
     return _Listed(files, labels, [f"line {line}" for line, _ in rows])
 
 
@@ -227,10 +234,8 @@ def _rows(name: str, text: str) -> list[tuple[int, dict[str, Any]]]:
                 f"{name}, line {line}: {len(row)} cells, but the header has {len(header)}. Write what has a comma in "
                 "it between quotation marks."
             )
-    return [
-        (line, {key: None if cell.lower() in ("", "nan") else cell for key, cell in zip(header, row, strict=False)})
-        for line, row in rows
-    ]
+    whole = [(line, zip_longest(header, row[: len(header)], fillvalue="")) for line, row in rows]
+    return [(line, {key: None if cell.lower() in ("", "nan") else cell for key, cell in row}) for line, row in whole]
 
 
 def _as_numbers(values: Sequence[Any]) -> list[Any]:

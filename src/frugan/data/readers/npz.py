@@ -67,8 +67,10 @@ def _content(source: str, images_name: str, labels_name: str) -> Content:
             f"{source}: {labels_name} is {labels.dtype} {list(labels.shape)}. It must hold one whole number, 0 "
             f"or more, for each of the {len(images)} images."
         )
-    numbers, classes, notes, _ = numbered(labels.reshape(-1).tolist(), ())
-    return replace(array_content(images, numbers, classes, images_name), notes=notes)
+    present, places = np.unique(labels.reshape(-1), return_inverse=True)
+    numbers, classes, notes, _ = numbered(present.tolist(), ())  # each once, as there may be millions
+    chosen = None if numbers is None else numbers[places]
+    return replace(array_content(images, chosen, classes, images_name), notes=notes)
 
 
 def _channels_last(source: str, name: str, images: np.ndarray) -> np.ndarray:
