@@ -465,6 +465,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return kind(**_checked(kind, read, where))
     if origin is dict and isinstance(value, Mapping):
         return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin is tuple and arguments[-1] is Ellipsis and isinstance(value, (int, str, Mapping)):
+        value = [value]  # data.only=3 is a list of one
     if origin is tuple and isinstance(value, (list, tuple)):
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
             raise UserError(f"{where} is {list(value)}, but it must have {len(arguments)} values.")
@@ -480,8 +482,12 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return int(value)
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    name = getattr(kind, "__name__", str(kind))
-    raise UserError(f"{where} is {value!r}, but it must be of type {name}.")
+    name = "list, e.g. [1]" if origin is tuple else getattr(kind, "__name__", str(kind))
+    instead = "" if not where.endswith("data.classes") else (
+        " Give how many classes the data have. If the folders of images are no classes, give data.source=flat:FOLDER "
+        "(--data flat:FOLDER)."
+    )
+    raise UserError(f"{where} is {value!r}, but it must be of type {name}.{instead}")
 
 
 def _check_finite(value: Any, where: str) -> None:
