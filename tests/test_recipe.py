@@ -177,7 +177,7 @@ def test_one_value_is_a_list_of_one(mnist, key, typed, kept):
 
 @pytest.mark.parametrize(("key", "value", "told"), [
     ("data.only", None, r"recipe\.data\.only is None, but it must be of type list, e\.g\. \[1\]"),
-    ("data.classes", "none", r"must be of type int\. .* no classes, give data\.source=flat:FOLDER \(--data flat:FOLDER\)"),
+    ("data.classes", "none", r"type int\. .* no classes, give data\.source=flat:FOLDER \(--data flat:FOLDER\)"),
 ])
 def test_a_type_is_told_in_words_that_can_be_typed(mnist, key, value, told):
     with pytest.raises(UserError, match=told):

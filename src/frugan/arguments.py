@@ -30,7 +30,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from frugan.registry import UserError, suggest
+from frugan.ranges import Unfit, fitted, has_range
+from frugan.registry import UserError, declared, suggest
 
 Name = str
 """The name of one thing: a view, an arm, a device."""
@@ -87,7 +88,7 @@ def taking(record: Callable[P, Record]) -> Callable[[Callable[[Record], Result]]
                 raise TypeError(f"{function.__name__}(): {error}") from None
             paths = {name for name, of in signature.parameters.items() if _of_files(str(of.annotation))}
             plain = {name: _plain(value, paths=name in paths) for name, value in asked.items()}
-            return function(record(**plain))  # type: ignore[call-arg]
+            return function(record(**in_range(plain, record)))  # type: ignore[call-arg]
 
         returned = function.__annotations__.get("return", Any)
         call.__annotations__ = {name: of.annotation for name, of in signature.parameters.items()}
@@ -98,6 +99,18 @@ def taking(record: Callable[P, Record]) -> Callable[[Callable[[Record], Result]]
         return call
 
     return decorate
+
+
+def in_range(given: Mapping[str, Any], function: Callable[..., Any]) -> dict[str, Any]:
+    """The arguments given to a function, those that it declares with a range inside that. Raises UserError."""
+    values, accepted = dict(given), declared(function)
+    for name, option in accepted.items():
+        if name in given and given[name] != option.default and has_range(option.annotation):
+            try:
+                values[name] = fitted(option.annotation, given[name])
+            except Unfit as unfit:
+                raise UserError(f"--{name.replace('_', '-')} {given[name]}: {unfit}.") from None
+    return values
 
 
 def _of_files(annotation: str) -> bool:

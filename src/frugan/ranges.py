@@ -89,6 +89,11 @@ Times = Annotated[int, Range(1, most=1_000)]
 """`Repeats` that cannot be none."""
 
 
+def has_range(hint: Any) -> bool:
+    """Whether a range is stated with a type, or inside it."""
+    return isinstance(hint, Range) or any(map(has_range, (*typing.get_args(hint), *getattr(hint, "__metadata__", ()))))
+
+
 def fitted(hint: Any, value: Any, allowed: Range | None = None) -> Any:
     """`value` as a place of this type takes it: whole numbers as Python's own, also those typed as 1e3.
 

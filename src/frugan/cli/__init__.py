@@ -14,6 +14,7 @@ import tyro
 from tyro.conf import DisallowNone, FlagCreatePairsOff
 
 from frugan import stopping, terminal
+from frugan.arguments import in_range
 from frugan.cli import _exploring
 from frugan.cli._arguments import at_home, check_words, is_key, options_last
 from frugan.cli._checking import check
@@ -107,7 +108,7 @@ def _dispatch(given: list[str], own_process: bool) -> None:
     @functools.wraps(typed)
     def plainly(**given: Any) -> None:
         with terminal.printing():
-            typed(**given)
+            typed(**in_range(given, typed))
 
     try:
         with terminal.printing(escapes=not sys.stdout.isatty()):  # help has colours on a terminal

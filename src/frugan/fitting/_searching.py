@@ -116,9 +116,6 @@ def _check(asked: FitArguments) -> None:
         raise UserError(f"--to {asked.to}: name one export target, e.g. onnx, or web,single_file=true.")
     exporting.find(typed[0].name).check(typed[0].options)
     exporting.needed("onnx", "onnxscript", "onnxruntime")
-    for option, number in (("candidates", asked.candidates), ("jobs", asked.jobs)):
-        if number is not None and number < 1:
-            raise UserError(f"--{option} {number}: give a whole number of 1 or more.")
     if asked.minutes is not None and not asked.minutes > 0:
         raise UserError(f"--minutes {asked.minutes}: give a number above 0.")
 
