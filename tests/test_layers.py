@@ -52,6 +52,7 @@ SIDEWAYS_PAIRS = {
     ("claims", "registry"),  # a folder that is held is answered as any mistake of the user's
     ("claims", "files"),  # whether a lock is held is asked in one way
     ("arguments", "ranges"),  # an argument is checked as a field of a recipe is
+    ("memory", "registry"),  # memory that cannot be had is answered as any mistake of the user's
     ("cache", "claims"),  # what many need is made by one of them
     ("cache", "files"),  # what can be made again is written as everything is
     ("registry", "ranges"),  # an option of a variant is checked as a field of a recipe is

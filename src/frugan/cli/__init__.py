@@ -13,7 +13,7 @@ from typing import Any
 import tyro
 from tyro.conf import DisallowNone, FlagCreatePairsOff
 
-from frugan import stopping, terminal
+from frugan import memory, stopping, terminal
 from frugan.arguments import in_range
 from frugan.cli import _exploring
 from frugan.cli._arguments import at_home, check_words, is_key, options_last
@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = [at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     with stopping.listening(), terminal.printing():
         try:
-            _dispatch(given, own_process=arguments is None)
+            with memory.enough():
+                _dispatch(given, own_process=arguments is None)
             sys.stdout.flush()
         except UserError as error:
             print(f"frugan: {error}", file=sys.stderr)
@@ -100,8 +101,6 @@ def _dispatch(given: list[str], own_process: bool) -> None:
 
         raise UserError(f"There is no verb '{verb}'. {suggest(verb, [*verbs, *(GROUPS if verbs is VERBS else [])])}")
     if own_process and not {"-h", "--help"} & set(rest):
-        from frugan import memory
-
         memory.keep()
     typed = with_arguments(verbs[verb])
 

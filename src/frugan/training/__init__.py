@@ -37,6 +37,7 @@ __all__ = [
 
 
 @taking(TrainingArguments)
+@memory.enough()
 def train(asked: TrainingArguments) -> RunFolder:
     """Train a recipe and return its run folder. Called again on the same folder, it continues the run.
 
