@@ -20,7 +20,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,12 +29,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from frugan import games
+from frugan import build, games, losses, nets
 from frugan.artefact import load
 from frugan.checking._ground import Ground as SmallRecipes
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
-from frugan.recipe import to_dict
+from frugan.recipe import Recipe, to_dict
 
 TESTS = Path(__file__).resolve().parent
 TINY = [
@@ -89,6 +90,7 @@ VALUES: list[Any] = [
     float("nan"),
     float("inf"),
     10**30,
+    1e30,
     "",
     "no such",
     [],
@@ -319,21 +321,44 @@ def words(chance: random.Random, ground: Ground, place: Path) -> Fault | None:
 
 
 def recipe(chance: random.Random, ground: Ground, place: Path) -> Fault | None:
-    """A recipe file with one value that has no sense there, or a key that does not exist."""
-    value = json.loads((ground.run / "recipe.json").read_text())
-    node, path = value, []
-    while isinstance(node, (dict, list)) and node:
-        key = chance.choice(list(node) if isinstance(node, dict) else range(len(node)))
-        path.append(key)
-        if not isinstance(node[key], (dict, list)) or not node[key] or chance.random() < 0.2:
-            node[key] = chance.choice(VALUES)
-            break
+    """A game's recipe file with one value or option that has no sense there, or a key that does not exist."""
+    game = chance.choice(games.names())
+    value = _written_out(replace(ground.small.game(game), batch_size=4))
+    places = list(_places(value))
+    in_options = [place for place in places if "options" in place[:-1]]
+    *way, last = path = chance.choice(in_options if chance.random() < 0.6 else places)
+    node = value
+    for key in way:
         node = node[key]
+    node[last] = chance.choice(VALUES)
     (place / "recipe.json").write_text(json.dumps(value))
-    what = f"recipe: {'.'.join(map(str, path))} = {node[path[-1]]!r}"
+    what = f"recipe: {game}, {'.'.join(map(str, path))} = {node[last]!r}"
     verb = chance.choice(["train", "cost"])
     rest = ["--images", "8", "--out", str(place / "run")] if verb == "train" else []
     return judged(what, ground.do([verb, str(place / "recipe.json"), *rest]))
+
+
+def _places(node: Any) -> Iterator[tuple[Any, ...]]:
+    """The keys that lead to everything inside a recipe's JSON."""
+    for key in node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
+        yield (key,)
+        yield from ((key, *way) for way in _places(node[key]))
+
+
+def _written_out(recipe: Recipe) -> dict[str, Any]:
+    """A recipe's JSON, with those options of its game, loss and networks that it leaves at their defaults."""
+    tree, planned = to_dict(recipe), build.blueprints(recipe)
+    left = [
+        (tree["game"]["options"], games.find(recipe.game.name).options()),
+        (tree["loss"]["options"], losses.options(recipe.loss.name)),
+        *(
+            (tree["networks"][name]["options"], nets.options(spec.architecture, planned[name].part))
+            for name, spec in recipe.networks.items()
+        ),
+    ]
+    for options, defaults in left:
+        options.update({key: json.loads(json.dumps(one)) for key, one in defaults.items() if key not in options})
+    return tree
 
 
 def run_folder(chance: random.Random, ground: Ground, place: Path) -> Fault | None:

@@ -88,7 +88,7 @@ def test_options_come_from_a_file_and_a_slip_is_answered_with_the_nearest(tmp_pa
         read_options("slurm", file)
     with pytest.raises(UserError, match=r"none\.toml cannot be read"):
         read_options("slurm", tmp_path / "none.toml")
-    with pytest.raises(UserError, match=r"'cpus' is 'four'. Give a value like 1"):
+    with pytest.raises(UserError, match=r"'cpus' is 'four'. Give a whole number, e.g. 1"):
         read_options("ray", {"cpus": "four"})
 
 

@@ -51,9 +51,11 @@ SIDEWAYS_PAIRS = {
     ("files", "registry"),  # a damaged file is answered as any mistake of the user's
     ("claims", "registry"),  # a folder that is held is answered as any mistake of the user's
     ("claims", "files"),  # whether a lock is held is asked in one way
+    ("arguments", "ranges"),  # an argument is checked as a field of a recipe is
+    ("memory", "registry"),  # memory that cannot be had is answered as any mistake of the user's
     ("cache", "claims"),  # what many need is made by one of them
     ("cache", "files"),  # what can be made again is written as everything is
-    ("ranges", "registry"),  # a value out of its range is answered as any mistake of the user's
+    ("registry", "ranges"),  # an option of a variant is checked as a field of a recipe is
     ("build", "blueprint"),  # a recipe's networks are built one by one
     ("penalties", "kernels"),  # a penalty says which gradients are wanted
     ("tangents", "kernels"),  # derivatives are those of torch's own functions

@@ -135,6 +135,9 @@ def test_a_value_of_another_kind_is_refused_with_the_place(mnist, key, value, to
     ("averages.generator.half_life", 0, "above 0"), ("averages.generator.half_life", math.nan, "above 0"),
     ("data.size", -32, "1 or more"), ("data.limit", 0, "1 or more"), ("latents.size", 0, "1 or more"),
     ("data.image_range", [1, 1], r"^data\.image_range=\(1\.0, 1\.0\): give numbers that rise\.$"),
+    ("batch_size", 1e30, r"^batch_size=\d+: give a whole number, 1 or more and at most 1,000,000\.$"),
+    ("latents.size", 10**9, "at most 1,000,000"), ("data.even_limit", 1e30, "at most 1,000,000,000,000"),
+    ("data.even_limit", 0, "1 or more"), ("data.finer", 10**6, "at most 1,000"),
     ("rounds", 0, "1 or more"), ("rounds", math.inf, "rounds"), ("rounds", math.nan, "rounds"),
     ("loss.smoothing", math.nan, r"loss\.options\.smoothing=nan: give a finite number"),
     ("generator.channels", [64, math.inf], r"channels\.1=inf: give a finite number"),
@@ -162,6 +165,23 @@ def test_numpys_whole_numbers_become_pythons(mnist):
 def test_whole_numbers_serve_as_floats_and_back(mnist):
     changed = mnist.with_changes({"learning_rate": 1, "batch_size": 64.0})
     assert (type(changed.players["generator"].learning_rate), type(changed.batch_size)) == (float, int)
+
+
+@pytest.mark.parametrize(("key", "typed", "kept"), [
+    ("data.only", 0, (0,)), ("data.only", "shirt", ("shirt",)), ("data.attributes", "Smiling", ("Smiling",)),
+    ("data.only", [], ()),
+])
+def test_one_value_is_a_list_of_one(mnist, key, typed, kept):
+    assert getattr(mnist.with_changes({key: typed}).data, key.removeprefix("data.")) == kept
+
+
+@pytest.mark.parametrize(("key", "value", "told"), [
+    ("data.only", None, r"recipe\.data\.only is None, but it must be of type list, e\.g\. \[1\]"),
+    ("data.classes", "none", r"type int\. .* no classes, give data\.source=flat:FOLDER \(--data flat:FOLDER\)"),
+])
+def test_a_type_is_told_in_words_that_can_be_typed(mnist, key, value, told):
+    with pytest.raises(UserError, match=told):
+        mnist.with_changes({key: value})
 
 
 def test_json_of_everything_at_once(mnist):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
+import numpy as np
 import pytest
 
 from frugan import registry, seeds
-from frugan.registry import Catalogue, Registry, UserError, check_options, options_of, suggest
+from frugan.ranges import Amount, Count, Range
+from frugan.registry import Catalogue, Registry, UserError, check_options, declared, options_of, suggest
 
 
 @pytest.fixture
@@ -126,24 +130,67 @@ def test_suggest_without_a_near_name_lists_what_is_accepted() -> None:
     assert suggest("zzz", []) == "There is nothing to choose from."
 
 
-def variant(first: int, *, width: float = 1.0, norm: str = "batch", shallow: bool = False, stride: int = 2) -> None:
+def variant(
+    first: int, *, width: float = 1.0, norm: str = "batch", shallow: bool = False, stride: int = 2,
+    units: Sequence[Count] = (8,), group: Amount | None = 4, form: Literal["pair", "small"] = "pair",
+    shares: Mapping[str, float] | None = None,
+    sides: Annotated[tuple[int, int], Range(0, most=9, rising=True)] = (1, 2),
+    made_by: str | Callable[[int], int] = "hand",
+) -> None:
     """A variant's function with options."""
 
 
+def of_ones_own(*, width=1, sizes=(1, 2), anything=None, far: Nowhere = "x", steps: Count = 1) -> None:  # noqa: F821
+    """What a user may write: without annotations, or with such as only type checkers know."""
+
+
 def test_options_are_the_keyword_only_arguments_that_have_defaults() -> None:
-    assert options_of(variant, without=["stride"]) == {"width": 1.0, "norm": "batch", "shallow": False}
+    without = ["stride", "units", "group", "form", "shares", "sides", "made_by"]
+    assert options_of(variant, without=without) == {"width": 1.0, "norm": "batch", "shallow": False}
 
 
-def test_options_are_checked_by_name_and_kind() -> None:
-    accepted = options_of(variant)
-    check_options("It", {"width": 2, "norm": "instance", "shallow": True}, accepted)
-    check_options("It", {"anything": 3}, {"anything": None})
-    with pytest.raises(UserError, match=r"^It has no option 'widht'\. Did you mean 'width'\? Choose from: "):
-        check_options("It", {"widht": 2}, accepted)
-    with pytest.raises(UserError, match=r"^It: the option 'norm' is 3\. Give a value like 'batch'\.$"):
-        check_options("It", {"norm": 3}, accepted)
-    with pytest.raises(UserError, match=r"^It: the option 'width' is True\. Give a value like 1\.0\.$"):
-        check_options("It", {"width": True}, accepted)
+@pytest.mark.parametrize(("function", "given"), [
+    (variant, {"width": 2, "norm": "instance", "shallow": True}), (variant, {"stride": 3, "units": [1, 1_000_000]}),
+    (variant, {"group": None, "form": "small", "shares": {"a": 0.5}, "sides": [0, 9]}), (variant, {"group": 0}),
+    (variant, {"made_by": int, "units": []}),
+    (of_ones_own, {"width": 0.5, "sizes": [1.5], "anything": [{}], "far": "y"}),
+])  # fmt: skip
+def test_options_of_their_types_are_taken_as_they_are(function: Callable[..., None], given: dict[str, Any]) -> None:
+    assert check_options("It", given, declared(function)) == given
+
+
+def test_whole_numbers_are_those_of_python_however_they_were_typed() -> None:
+    taken = check_options("It", {"stride": 2e3, "units": [np.int64(3), 4.0], "group": 1e3}, declared(variant))
+    assert [type(one) for one in (taken["stride"], *taken["units"], taken["group"])] == [int] * 4
+
+
+@pytest.mark.parametrize(("given", "told"), [
+    ({"widht": 2}, r"It has no option 'widht'\. Did you mean 'width'\? Choose from: "),
+    ({"norm": 3}, r"It: the option 'norm' is 3\. Give a word, e\.g\. 'batch'\."),
+    ({"norm": None}, r"It: the option 'norm' is None\. Give a word"),
+    ({"width": True}, r"It: the option 'width' is True\. Give a finite number, e\.g\. 1\.0\."),
+    ({"width": math.nan}, "finite number"), ({"width": math.inf}, "finite number"), ({"width": "2"}, "finite number"),
+    ({"width": 1e30}, r"Give a number at most 1,000,000,000,000"), ({"width": -(10**400)}, "finite number"),
+    ({"width": None}, "finite number"), ({"width": [1]}, "finite number"),
+    ({"shallow": 1}, "Give true or false"), ({"shallow": None}, "Give true or false"),
+    ({"stride": 1.5}, r"Give a whole number, e\.g\. 2\."), ({"stride": True}, "whole number"),
+    ({"units": 8}, r"Give a list, e\.g\. \[1\] for one value"), ({"units": "8"}, "Give a list"),
+    ({"units": [0]}, "Give a whole number, 1 or more, for each value"), ({"units": [True]}, "for each value"),
+    ({"units": [None]}, "for each value"), ({"units": [10**30]}, "1 or more and at most 1,000,000, for each value"),
+    ({"group": -1}, "Give a whole number, 0 or more"), ({"form": "big"}, "Give one of: pair, small"),
+    ({"form": []}, "one of"), ({"shares": [1]}, "Give names with values"), ({"sides": [1]}, "Give a list of 2 values"),
+    ({"sides": [3, 3]}, "numbers that rise"), ({"sides": [3, 10]}, "0 or more and at most 9"),
+    ({"made_by": 3}, "Give a word"),
+])  # fmt: skip
+def test_options_of_other_types_or_outside_their_range_are_refused(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=f"^{told}" if told.startswith("It") else told):
+        check_options("It", given, declared(variant))
+
+
+@pytest.mark.parametrize("given", [{"width": "2"}, {"width": None}, {"sizes": 1}, {"far": 1}, {"steps": 0}])
+def test_an_option_without_annotation_is_of_its_defaults_kind(given: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"^It: the option"):
+        check_options("It", given, declared(of_ones_own))
 
 
 class _Entry:

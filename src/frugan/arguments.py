@@ -34,7 +34,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
-from frugan.registry import UserError, suggest
+from frugan.ranges import Unfit, fitted, has_range
+from frugan.registry import UserError, declared, suggest
 
 Name = Annotated[str, "a name"]
 """The name of one thing: a view, an arm, a device."""
@@ -82,8 +83,8 @@ def taking(record: Callable[P, Record]) -> Callable[[Callable[[Record], Result]]
     def decorate(function: Callable[[Record], Result]) -> Callable[P, Result]:
         @functools.wraps(function)
         def call(*given: P.args, **named: P.kwargs) -> Result:
-            asked = _accepted(function.__name__, record, given, named)
-            return function(record(*asked.args, **asked.kwargs))
+            asked = _accepted(function.__name__, record, given, named).arguments
+            return function(record(**in_range(asked, record)))  # type: ignore[call-arg]
 
         returned = function.__annotations__.get("return", Any)
         call.__annotations__ = {name: of.annotation for name, of in signature.parameters.items()}
@@ -94,6 +95,18 @@ def taking(record: Callable[P, Record]) -> Callable[[Callable[[Record], Result]]
         return call
 
     return decorate
+
+
+def in_range(given: Mapping[str, Any], function: Callable[..., Any]) -> dict[str, Any]:
+    """The arguments given to a function, those that it declares with a range inside that. Raises UserError."""
+    values, accepted = dict(given), declared(function)
+    for name, option in accepted.items():
+        if name in given and given[name] != option.default and has_range(option.annotation):
+            try:
+                values[name] = fitted(option.annotation, given[name])
+            except Unfit as unfit:
+                raise UserError(f"--{name.replace('_', '-')} {given[name]}: {unfit}.") from None
+    return values
 
 
 def strict(function: Callable[P, Result]) -> Callable[P, Result]:

@@ -52,7 +52,7 @@ class Blueprint:
 
         Raises UserError as `check` does, and for sizes that the architecture cannot make.
         """
-        self.check()
+        options = nets.check(self.spec.architecture, self.part, self.spec.options)
         layers = convs.Layers(self._rules())
         given: tuple[Any, ...] = {
             "decoder": (self.image, self.latents, layers, self.condition),
@@ -60,7 +60,7 @@ class Blueprint:
             "translator": (self.image, layers, self.condition),
             "joint": (self.image, self.vector, dict(self.outputs or {}), layers, self.condition),
         }[self.part]
-        module = nets.find(self.spec.architecture).part(self.part)(*given, **self.spec.options)
+        module = nets.find(self.spec.architecture).part(self.part)(*given, **options)
         layers.check_rules_used()
         return module, layers
 

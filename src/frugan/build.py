@@ -85,7 +85,8 @@ def assemble(recipe: Recipe, device: torch.device = CPU) -> Assembly:
     ready = {name: module.to(device) for name, (module, _) in built.items()}
     layers = {name: choices for name, (_, choices) in built.items()}
     variant = games.find(recipe.game.name)
-    game = variant.game(**ready, batch_size=recipe.batch_size, **given, **recipe.game.options)
+    options = variant.check(recipe.game.name, recipe.game.options)
+    game = variant.game(**ready, batch_size=recipe.batch_size, **given, **options)
     if recipe.penalties and not games.penalties_of(game):
         listed = ", ".join(choice.name for choice in recipe.penalties)
         raise UserError(

@@ -156,9 +156,10 @@ def cost_of(
     values = build.values(recipe)  # a name that is wrong is told, though nothing here is counted of it
     network_costs, planned, makers = {}, build.blueprints(recipe), recipe.makers()
     built = build.networks(recipe)
-    game = games.find(recipe.game.name).game(
+    variant = games.find(recipe.game.name)
+    game = variant.game(
         **{name: module for name, (module, _) in built.items()}, batch_size=recipe.batch_size, **values,
-        **recipe.game.options,
+        **variant.check(recipe.game.name, recipe.game.options),
     )
     also = {
         role: item.network for role, item in game.shipped().items()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frugan.ranges import Range
+from frugan.ranges import Range, Unfit
 from frugan.registry import UserError, suggest
 from frugan.seeds import generator
 
@@ -54,9 +54,10 @@ class Latents:
             raise UserError(
                 f"truncation={truncation}: only normal latents can be truncated; these latents are {self.distribution}."
             )
-        why_not = Range(above=0, such_as="0.7").why_not(truncation, whole=False)
-        if why_not is not None:
-            raise UserError(f"truncation={truncation!r}: {why_not}.")
+        try:
+            Range(above=0, such_as="0.7").check(truncation, whole=False)
+        except Unfit as unfit:
+            raise UserError(f"truncation={truncation!r}: {unfit}.") from None
 
     def _truncated(self, rows: Tensor, truncation: float) -> Tensor:
         self.check_truncation(truncation)

@@ -1,9 +1,42 @@
-"""How this process's memory is managed."""
+"""How this process's memory is managed, and what is said where there is too little."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import re
 import sys
+from collections.abc import Iterator
+
+from frugan.registry import UserError
+
+
+@contextlib.contextmanager
+def enough() -> Iterator[None]:
+    """Inside, memory that cannot be had raises UserError, which says how much was wanted and what takes less."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        wanted = _wanted(error)
+        if wanted is None:
+            raise
+        raise UserError(
+            f"There is too little memory: {wanted} at once could not be had. Smaller images (data.size), thinner "
+            "networks (e.g. generator.width=0.5) and fewer images at once (batch_size) take less."
+        ) from error
+
+
+def _wanted(error: Exception) -> str | None:
+    """How much memory was refused, in words; None for another error. torch has a type of its own for GPUs alone."""
+    text = str(error)
+    number = re.search(r"tried to allocate (\d+) bytes", text)
+    if number is not None:
+        return f"{int(number[1]) / 1e9:,.1f} GB"
+    named = re.search(r"(?:Tried|Unable) to allocate ([\d.]+ \w+)", text)
+    if named is not None:
+        return named[1]
+    beyond = isinstance(error, MemoryError) or "out of memory" in text or "Storage size calculation overflowed" in text
+    return "what was asked for" if beyond else None
 
 
 def keep() -> None:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -35,10 +35,13 @@ from torch.overrides import TorchFunctionMode
 
 from frugan import kernels
 from frugan.batch import Batch
+from frugan.ranges import Range
 from frugan.registry import Catalogue, UserError, suggest
 
 # Under the root: at slope zero the derivative of the root is undefined.
 _TINY = 1e-12
+
+Every = Annotated[int, Range(1, such_as="every=16")]
 
 
 def _of_one_process(tensor: Tensor) -> Tensor:
@@ -179,7 +182,7 @@ def squared_slopes(score: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
         return gradient.flatten(1).square().sum(1)
 
 
-def wgan_gp(*, weight: float = 10.0, every: int = 1, target: float = 1.0) -> SlopePenalty:
+def wgan_gp(*, weight: float = 10.0, every: Every = 1, target: float = 1.0) -> SlopePenalty:
     """Slopes of 1 between real and fake images (for the loss `wgan`). Usually with 5 discriminator steps per round.
 
     `target` asks for slopes of so much instead: weight / target^2 (n - target)^2 (Karras et al. 2018, 1710.10196,
@@ -192,13 +195,13 @@ def wgan_gp(*, weight: float = 10.0, every: int = 1, target: float = 1.0) -> Slo
     )
 
 
-def wgan_lp(*, weight: float = 10.0, every: int = 1) -> SlopePenalty:
+def wgan_lp(*, weight: float = 10.0, every: Every = 1) -> SlopePenalty:
     """Slopes of at most 1 between real and fake images: the one-sided form of `wgan_gp`."""
     return SlopePenalty("wgan_lp", "between", _between, _above_one, weight, every)
 
 
 def dragan(
-    *, weight: float = 10.0, every: int = 1, perturbation: str = "scaled", variance: float = 10.0
+    *, weight: float = 10.0, every: Every = 1, perturbation: str = "scaled", variance: float = 10.0
 ) -> SlopePenalty:
     """Slopes of 1 around real images.
 
@@ -213,12 +216,12 @@ def dragan(
     return SlopePenalty("dragan", "around", perturbations[perturbation], _off_one, weight, every)
 
 
-def r1(*, weight: float = 10.0, every: int = 1) -> SlopePenalty:
+def r1(*, weight: float = 10.0, every: Every = 1) -> SlopePenalty:
     """Slopes of 0 at real images. The weight is the paper's; lower it for small images."""
     return SlopePenalty("r1", "real", lambda real, fake, random: real, _half, weight, every)
 
 
-def r2(*, weight: float = 10.0, every: int = 1) -> SlopePenalty:
+def r2(*, weight: float = 10.0, every: Every = 1) -> SlopePenalty:
     """Slopes of 0 at fake images."""
     return SlopePenalty("r2", "fake", lambda real, fake, random: fake, _half, weight, every)
 
@@ -236,7 +239,7 @@ class Drift:
         return self.weight * self.every * judgement.real_scores.square().mean()
 
 
-def drift(*, weight: float = 0.001, every: int = 1) -> Drift:
+def drift(*, weight: float = 0.001, every: Every = 1) -> Drift:
     """Keeps scores from drifting away, which the loss `wgan` allows (Karras et al. 2018, 1710.10196, appendix A.1)."""
     if weight < 0:
         raise UserError(f"The penalty 'drift' has weight {weight:g}. Give a weight of 0 or more, e.g. weight=0.001.")

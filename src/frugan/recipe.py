@@ -15,6 +15,7 @@ Single values are changed by dotted keys, as typed after ``frugan train``:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from frugan.arguments import Changes, Name, said_once, strict
-from frugan.ranges import Checked, Range, checked
+from frugan.ranges import Amount, Count, Range, Side, Unfit, fitted
 from frugan.registry import UserError, suggest
 
 if TYPE_CHECKING:
@@ -35,6 +36,41 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 Positive = Annotated[int, Range(1)]
+
+OWN = ("kernel", "stride", "padding")
+"""What an architecture asks of each of its layers: a rule for some layers may change it, a family for all may not."""
+
+
+class Checked:
+    """A dataclass whose fields with a `Range` are checked when it is made; numpy's whole numbers become Python's.
+
+    Raises UserError for a value outside its range.
+    """
+
+    def __post_init__(self) -> None:
+        values = {name: getattr(self, name) for name in _ranged(type(self))}
+        for name, value in _checked(type(self), values, type(self).__name__).items():
+            object.__setattr__(self, name, value)
+
+
+def _checked(record: type, values: dict[str, Any], where: str) -> dict[str, Any]:
+    """The values of a record's fields as these take them. Raises UserError that names ``where.field``."""
+    accepted = dict(values)
+    for name, hint in _ranged(record).items():
+        try:
+            if name in values:
+                accepted[name] = fitted(hint, values[name])
+        except Unfit as unfit:
+            raise UserError(f"{where}.{name}={values[name]}: {unfit}.".removeprefix("recipe.")) from None
+    return accepted
+
+
+@functools.cache
+def _ranged(record: type) -> dict[str, Any]:
+    """The fields that have a range, with their types."""
+    hints = typing.get_type_hints(record, include_extras=True)
+    names = [item.name for item in dataclasses.fields(record)]
+    return {name: hints[name] for name in names if typing.get_origin(hints[name]) is Annotated}
 
 
 @dataclass(frozen=True)
@@ -72,9 +108,9 @@ class Data(Checked):
     """
 
     source: str
-    size: Annotated[int | tuple[int, int], Range(1)]
-    channels: Positive
-    classes: Annotated[int, Range(0)] = 0
+    size: Annotated[int | tuple[int, int], Range(1, most=100_000)]
+    channels: Count
+    classes: Amount = 0
     split: str = "train"
     only: tuple[str | int, ...] = ()
     limit: Annotated[int | None, Range(1)] = None
@@ -82,9 +118,9 @@ class Data(Checked):
     attributes: tuple[str, ...] = ()
     exclusive: tuple[tuple[str, ...], ...] = ()
     balance: str | None = None
-    even_limit: int | None = None
-    limit_seed: int = 0
-    finer: Positive = 1
+    even_limit: Annotated[int | None, Range(1)] = None
+    limit_seed: Annotated[int, Range(0, most=math.inf)] = 0
+    finer: Side = 1
     holdout: Annotated[int | None, Range(0)] = None
 
     @property
@@ -112,6 +148,14 @@ class Network:
     def with_family(self, name: str) -> Network:
         """This network with its layers built by a family, ``NAME[,option=value...]``, by its own table for it."""
         (family,) = parse_choices([name])
+        own = [option for option in family.options if option in OWN]
+        if own:
+            raise UserError(
+                f"{name}: {', '.join(own)} is the network's own, and no option of a family for all its layers. Leave "
+                f"it out; an option of the network may change it, and so may a rule for some layers, e.g. "
+                f"generator.families='[{{\"pattern\": \"up.*\", \"family\": \"{family.name}\", \"options\": "
+                f"{{\"{own[0]}\": 3}}}}]'."
+            )
         rules = self.tables.get(family.name, (Rule("*", family.name),))
         return replace(self, families=tuple(
             replace(rule, options={**rule.options, **family.options}) if rule.family == family.name else rule
@@ -155,7 +199,7 @@ class Average(Checked):
 class LatentsChoice(Checked):
     """How many latents, and whether they are normal or uniform on [-1, 1]."""
 
-    size: Positive = 100
+    size: Count = 100
     distribution: str = "normal"
 
 
@@ -182,10 +226,10 @@ class Recipe(Checked):
     latents: LatentsChoice = field(default_factory=LatentsChoice)
     averages: dict[str, Average] = field(default_factory=dict)
     streams: dict[str, dict[str, Any]] = field(default_factory=dict)
-    batch_size: Positive = 64
+    batch_size: Count = 64
     rounds: Annotated[int | None, Range(1)] = None
     minutes: Annotated[float | None, Range(above=0, such_as="20")] = None
-    seed: Annotated[int, Range(0)] = 0
+    seed: Annotated[int, Range(0, most=math.inf)] = 0
     precision: str = "auto"
     kernels: str = "auto"
 
@@ -421,9 +465,11 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         if missing:
             raise UserError(f"{where}: the field '{missing[0]}' is missing.")
         read = {key: _read(hints[key], item, f"{where}.{key}") for key, item in value.items()}
-        return kind(**checked(kind, read, where))
+        return kind(**_checked(kind, read, where))
     if origin is dict and isinstance(value, Mapping):
         return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin is tuple and arguments[-1] is Ellipsis and isinstance(value, (int, str, Mapping)):
+        value = [value]  # data.only=3 is a list of one
     if origin is tuple and isinstance(value, (list, tuple)):
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
             raise UserError(f"{where} is {list(value)}, but it must have {len(arguments)} values.")
@@ -439,8 +485,12 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return int(value)
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    name = getattr(kind, "__name__", str(kind))
-    raise UserError(f"{where} is {value!r}, but it must be of type {name}.")
+    name = "list, e.g. [1]" if origin is tuple else getattr(kind, "__name__", str(kind))
+    instead = "" if not where.endswith("data.classes") else (
+        " Give how many classes the data have. If the folders of images are no classes, give data.source=flat:FOLDER "
+        "(--data flat:FOLDER)."
+    )
+    raise UserError(f"{where} is {value!r}, but it must be of type {name}.{instead}")
 
 
 def _check_finite(value: Any, where: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -24,6 +25,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from frugan.ranges import Unfit, fitted
 
 T = TypeVar("T")
 
@@ -135,9 +138,9 @@ class Catalogue(Generic[T]):
         """The options of the one called `name` and their defaults. Raises UserError if there is none of that name."""
         return options_of(self._function(name))
 
-    def check(self, name: str, given: Mapping[str, Any]) -> None:
-        """Raise UserError for an unknown name, an unknown option, or an option's value of another kind."""
-        check_options(f"The {self.kind} '{name}'", given, self.options(name))
+    def check(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options as the function takes them, see `check_options`. Raises UserError, also for an unknown name."""
+        return check_options(f"The {self.kind} '{name}'", given, declared(self._function(name)))
 
     def find(self, name: str, /, *inputs: Any, **given: Any) -> T:
         """What the one called `name` makes of `inputs`, with options.
@@ -145,7 +148,7 @@ class Catalogue(Generic[T]):
         Raises UserError for an unknown name or option, for a function that takes other arguments, and if the value
         lacks what one of its kind has.
         """
-        self.check(name, given)
+        given = self.check(name, given)
         function = self._function(name)
         try:
             inspect.signature(function).bind(*inputs, **given)
@@ -170,11 +173,11 @@ class Catalogue(Generic[T]):
         return self._added[name] if name in self._added else self._shipped[name]
 
 
-def options_of(function: Callable[..., Any], without: Iterable[str] = ()) -> dict[str, Any]:
-    """The keyword-only options of a variant's function and their defaults, leaving out the names in `without`."""
+def declared(function: Callable[..., Any], without: Iterable[str] = ()) -> dict[str, inspect.Parameter]:
+    """The keyword-only options of a variant's function as it declares them, leaving out the names in `without`."""
     skipped = set(without)
     return {
-        name: parameter.default
+        name: parameter.replace(annotation=_known(parameter.annotation, function))
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         and parameter.default is not inspect.Parameter.empty
@@ -182,18 +185,51 @@ def options_of(function: Callable[..., Any], without: Iterable[str] = ()) -> dic
     }
 
 
-def check_options(owner: str, given: Mapping[str, Any], accepted: Mapping[str, Any]) -> None:
-    """Raise UserError if `given` names an option that `owner` does not have, or gives one a value of another kind."""
+def options_of(function: Callable[..., Any], without: Iterable[str] = ()) -> dict[str, Any]:
+    """The options of a variant's function and their defaults, leaving out the names in `without`."""
+    return {name: option.default for name, option in declared(function, without).items()}
+
+
+def check_options(
+    owner: str, given: Mapping[str, Any], accepted: Mapping[str, inspect.Parameter]
+) -> dict[str, Any]:
+    """The given options as their owner takes them: whole numbers that were typed as 1e3 become whole numbers.
+
+    `accepted` are options as `declared` returns them; one without an annotation is of its default's kind. Raises
+    UserError for an option that `owner` does not have, and for a value of another type or outside its range.
+    """
+    values = {}
     for name, value in given.items():
         if name not in accepted:
             raise UserError(f"{owner} has no option '{name}'. {suggest(name, accepted)}")
-        default = accepted[name]
-        if isinstance(default, bool) != isinstance(value, bool) and default is not None:
-            raise UserError(f"{owner}: the option '{name}' is {value!r}. Give a value like {default!r}.")
-        number = isinstance(default, (int, float)) and isinstance(value, (int, float))
-        if default is not None and value is not None and not number and not isinstance(value, type(default)):
-            if not (isinstance(default, (list, tuple)) and isinstance(value, (list, tuple))):
-                raise UserError(f"{owner}: the option '{name}' is {value!r}. Give a value like {default!r}.")
+        default = accepted[name].default
+        try:
+            values[name] = value if value is default else fitted(_type_of(accepted[name]), value)
+        except Unfit as unfit:
+            reason = str(unfit)
+            example = f", e.g. {default!r}" if default not in (None, "") and "e.g." not in reason else ""
+            wanted = f"{reason[0].upper()}{reason[1:]}{example}"
+            raise UserError(f"{owner}: the option '{name}' is {value!r}. {wanted}.") from None
+    return values
+
+
+def _known(annotation: Any, function: Callable[..., Any]) -> Any:
+    """An annotation that was written as text, as the type it names; the text if only type checkers know that."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function.__init__ if isinstance(function, type) else function)
+    try:
+        return eval(annotation, getattr(function, "__globals__", {})) if isinstance(annotation, str) else annotation
+    except Exception:
+        return annotation
+
+
+def _type_of(option: inspect.Parameter) -> Any:
+    """The annotated type of an option, or where it has none that is known, what its default tells."""
+    if not isinstance(option.annotation, str) and option.annotation is not inspect.Parameter.empty:
+        return option.annotation
+    kind = type(option.default)
+    return Any if option.default is None else float if kind is int else kind
 
 
 # --------------------------------------------------------------------------------------------- where variants come from

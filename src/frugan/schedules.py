@@ -10,7 +10,9 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
+from frugan.ranges import Range
 from frugan.registry import Catalogue, UserError
 
 
@@ -30,6 +32,9 @@ class Schedule:
 
     def __call__(self, images: int, budget: int) -> float:
         return self.factor(images, budget)
+
+
+Stages = Annotated[Sequence[Sequence[float]], Range(such_as="stages,factors=[[50000,0.5],[100000,0.1]]")]
 
 
 def constant() -> Schedule:
@@ -54,7 +59,7 @@ def cosine(*, start: int = 0, end: int | None = None, to: float = 0.0, hold: flo
     return _falling("cosine", lambda share: (1 - math.cos(math.pi * share)) / 2, start, end, to, hold, steps)
 
 
-def stages(*, factors: Sequence[Sequence[float]] = ()) -> Schedule:
+def stages(*, factors: Stages = ()) -> Schedule:
     """The rate is multiplied by one factor in each stage of a run.
 
     Args:

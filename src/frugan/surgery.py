@@ -24,7 +24,6 @@ from frugan.registry import UserError, check_options, suggest
 
 KINDS = ("same", "down", "up")
 VALID = "valid"  # a convolution padded too little to keep or divide the size exactly, perhaps by a layer before it
-SEAM = ("inner_norm", "inner_bias")  # all of the contract that a swap leaves open; the rest follows from the layer
 
 Chooser = str | Sequence[str] | Callable[[str, nn.Module], bool]
 
@@ -171,9 +170,8 @@ def swap(
 def _family(family: str | ConvFamily, options: dict[str, Any]) -> ConvFamily:
     """The family with its options; what a swap keeps (kernel, stride, padding) cannot be set."""
     chosen = convs.find(family) if isinstance(family, str) else family
-    accepted = {**chosen.accepted(), **dict.fromkeys(SEAM)}
-    check_options(f"swap to '{chosen.name}'", {**chosen.options, **options}, accepted)
-    return chosen.with_options(**options)
+    accepted = {**chosen.accepted(), **convs.SEAM}
+    return chosen.with_options(**check_options(f"swap to '{chosen.name}'", {**chosen.options, **options}, accepted))
 
 
 def _rebuilt(name: str, layer: _ConvNd, family: ConvFamily, kinds: tuple[str, ...]) -> nn.Module | str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 from torch import nn
 
-from frugan import convs
+from frugan import convs, recipes, swap
 from frugan.registry import UserError
 
 
@@ -51,3 +54,39 @@ def test_misspelt_families_and_values_are_answered() -> None:
         convs.Layers([("*", convs.find("factorised", form="smal"))]).same("x", 4, 4, 5)
     with pytest.raises(UserError, match="no order 'reversed'"):
         convs.Layers([("*", convs.find("depthwise", order="reversed"))]).same("x", 4, 4, 5)
+
+
+@pytest.mark.parametrize("name", convs.names())
+@pytest.mark.parametrize("options", [
+    {"kernel": 1.5}, {"kernel": math.nan}, {"kernel": [3]}, {"kernel": None}, {"kernel": 1e30}, {"kernel": 0},
+    {"kernel": -1}, {"kernel": True}, {"stride": 0}, {"padding": -1}, {"padding": [1]}, {"padding": [100_000, 0]},
+    {"start": -1}, {"inner_norm": 3}, {"bias": 1}, {"padding_mode": "mirror"},
+], ids=str)  # fmt: skip
+def test_values_without_sense_reach_no_family(name: str, options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=rf"^The convolution family '{name}': the option '{next(iter(options))}' is "):
+        convs.find(name, **options)
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("depthwise", {"multiplier": 1.5}), ("depthwise", {"multiplier": 0, "order": "depthwise_first"}),
+    ("depthwise", {"order": None}), ("grouped", {"groups": 0}), ("factorised", {"middle": 0}),
+    ("factorised", {"middle": 1e9}), ("factorised", {"holes": 1}),
+], ids=str)  # fmt: skip
+def test_nor_do_those_of_the_options_of_one_family(name: str, options: dict[str, Any]) -> None:
+    key = next(iter(options))
+    with pytest.raises(UserError, match=f"the option '{key}' is "):
+        convs.find(name, **options)
+    with pytest.raises(UserError, match=f"^swap to '{name}': the option '{key}' is "):
+        swap(nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3)), name, **options)
+
+
+def test_whole_numbers_may_be_typed_with_an_exponent() -> None:
+    assert convs.find("grouped", groups=8e0).options == {"groups": 8}
+
+
+def test_what_the_network_asks_of_its_layers_is_not_offered_as_an_option_of_a_family() -> None:
+    with pytest.raises(UserError, match=r"Choose from: between, inner_bias, inner_norm, multiplier, order, start\.$"):
+        convs.find("depthwise", kernl=3)
+    for option in ("kernel", "stride", "padding"):
+        with pytest.raises(UserError, match=rf"^standard,{option}=3: {option} is the network's own"):
+            recipes.find("mnist").with_family(f"standard,{option}=3")

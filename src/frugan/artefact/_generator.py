@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from frugan.batch import to_bytes
 from frugan.engine.average import STANDING_BATCH, measure_standing
 from frugan.fusing import fuse
 from frugan.latents import Latents
-from frugan.ranges import Range
+from frugan.ranges import Range, Unfit, fitted
 from frugan.registry import UserError
 from frugan.seeds import derive
 
@@ -64,8 +65,7 @@ class Generator(TrainedNetwork):
         self, count: int, seed: int = 0, labels: Any = None, truncation: float | None = None
     ) -> Iterator[Tensor]:
         """The images of `sample`, chunk by chunk: bytes ``[up to 32, channels, height, width]`` on the CPU."""
-        _check("count", count, Range(least=0, below=1e12))
-        _check("seed", seed, Range(least=0))
+        count, seed = _whole("count", count, Range(0)), _whole("seed", seed, Range(0, most=math.inf))
         wanted = self.condition(count, labels)
         truncation = self.truncation if truncation is None else truncation
         module = self.module if truncation is None else self.under(truncation)
@@ -165,13 +165,14 @@ class Generator(TrainedNetwork):
 
         Raises UserError for a batch below 1.
         """
-        _check("batch", batch, Range(least=1, below=1e12))
+        batch = _whole("batch", batch, Range(1))
         _, *condition = (one.to(self.device) for one in self.blueprint.example(batch))
         inputs = (self.latents.rows(0, batch, 0).to(self.device), *condition)
         return Generator(fuse(self.module, *inputs), self.config)
 
 
-def _check(name: str, value: Any, allowed: Range) -> None:
-    why_not = allowed.why_not(value, whole=True)
-    if why_not is not None:
-        raise UserError(f"{name}={value!r}: {why_not}.")
+def _whole(name: str, value: Any, allowed: Range) -> int:
+    try:
+        return fitted(Annotated[int, allowed], value)
+    except Unfit as unfit:
+        raise UserError(f"{name}={value}: {unfit}.") from None

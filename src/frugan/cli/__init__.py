@@ -14,7 +14,8 @@ from typing import Any
 import tyro
 from tyro.conf import DisallowNone, FlagCreatePairsOff
 
-from frugan import stopping, terminal
+from frugan import memory, stopping, terminal
+from frugan.arguments import in_range
 from frugan.cli import _exploring
 from frugan.cli._arguments import at_home, check_words, is_key, options_last
 from frugan.cli._checking import check
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with stopping.listening(), terminal.printing():
         try:
             _check_here()
-            _dispatch(given, own_process=arguments is None)
+            with memory.enough():
+                _dispatch(given, own_process=arguments is None)
             sys.stdout.flush()
         except UserError as error:
             print(f"frugan: {terminal.one_line(str(error))}", file=sys.stderr)
@@ -109,15 +111,13 @@ def _dispatch(given: list[str], own_process: bool) -> None:
 
         raise UserError(f"There is no verb '{verb}'. {suggest(verb, [*verbs, *(GROUPS if verbs is VERBS else [])])}")
     if own_process and not {"-h", "--help"} & set(rest):
-        from frugan import memory
-
         memory.keep()
     typed = with_arguments(verbs[verb])
 
     @functools.wraps(typed)
     def plainly(**given: Any) -> None:
         with terminal.printing():
-            typed(**given)
+            typed(**in_range(given, typed))
 
     try:
         with terminal.printing(escapes=not sys.stdout.isatty()):  # help has colours on a terminal

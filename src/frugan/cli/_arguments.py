@@ -137,14 +137,21 @@ def listed(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else names_in(text)
 
 
+MOST_LISTED = 10_000
+"""How many whole numbers an option takes: each is a run to train, or an image to show."""
+
+
 def whole_numbers(option: str, text: str, such_as: str) -> tuple[int, ...]:
     """Read "0-4" or "0,1,5" as numbers. Raises UserError."""
     numbers: list[int] = []
     try:
         for part in listed(text) or ():
             first, dash, last = part.partition("-")
-            numbers += range(int(first), int(last) + 1) if dash else [int(first)]
-    except ValueError:
+            further = range(int(first), int(last) + 1) if dash else [int(first)]
+            if len(numbers) + len(further) > MOST_LISTED:
+                raise UserError(f"{option} {text}: give at most {MOST_LISTED:,} whole numbers, such as {such_as}.")
+            numbers += further
+    except (ValueError, OverflowError):  # of a range that is longer than Python can count
         numbers = []
     if not numbers:
         raise UserError(f"{option} {text}: give whole numbers such as {such_as}.")

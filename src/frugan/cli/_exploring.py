@@ -23,6 +23,7 @@ from frugan.cli._arguments import (
     tell,
     whole_numbers,
 )
+from frugan.ranges import Amount, Count, Range, Times
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
@@ -33,14 +34,16 @@ Out = Annotated[Path, arg(metavar="FILE")]
 Images = Positional[Annotated[tuple[str, ...], arg(metavar="IMAGES ...", help_behavior_hint="(required)")]]
 Numbers = Annotated[str | None, arg(metavar="N,N,...", help_behavior_hint="")]
 
+Steps = Annotated[int, Range(1, most=10_000)]
+
 SHOWN = 64
 TOLD = 2048
 """How many samples there are to choose from by number, and by label, if --count is left out."""
 
 
 def grid(
-    run: Run, *, out: Out, count: int = SHOWN, seed: int = 0, labels: Names = None, truncation: Value = None,
-    latents: File = None, corners: Numbers = None, side: int = 8, code: Code = (), trust_code: Trust = False,
+    run: Run, *, out: Out, count: Count = SHOWN, seed: int = 0, labels: Names = None, truncation: Value = None,
+    latents: File = None, corners: Numbers = None, side: Times = 8, code: Code = (), trust_code: Trust = False,
     overwrite: Flag = False,
 ) -> None:
     """A contact sheet of samples with their numbers, to choose from; or a grid between four of them.
@@ -77,9 +80,9 @@ def grid(
 
 
 def walk(
-    run: Run, *, out: Out, through: Numbers = None, points: int = 4, walks: int = 16, steps: int = 24,
+    run: Run, *, out: Out, through: Numbers = None, points: Times = 4, walks: Times = 16, steps: Steps = 24,
     path: Text = None, open: Flag = False, seconds: float = 0.06, view: Text = None, data: Text = None,
-    count: int = SHOWN, seed: int = 0, labels: Names = None, truncation: Value = None, latents: File = None,
+    count: Count = SHOWN, seed: int = 0, labels: Names = None, truncation: Value = None, latents: File = None,
     code: Code = (), trust_code: Trust = False, overwrite: Flag = False,
 ) -> None:
     """A film of walks from sample to sample that plays endlessly, or a picture of them in rows.
@@ -160,9 +163,9 @@ def walk(
 
 def arithmetic(
     run: Run, expression: Positional[Annotated[str, arg(metavar='"A - B + C"')]], *, out: File = None,
-    exemplars: int = 30, noise: float = 0.25, trials: int = 0, data: Text = None, count: Number = None, seed: int = 0,
-    labels: Names = None, truncation: Value = None, latents: File = None, device: Text = None, code: Code = (),
-    trust_code: Trust = False, overwrite: Flag = False,
+    exemplars: Times = 30, noise: float = 0.25, trials: Amount = 0, data: Text = None, count: Number = None,
+    seed: int = 0, labels: Names = None, truncation: Value = None, latents: File = None, device: Text = None,
+    code: Code = (), trust_code: Trust = False, overwrite: Flag = False,
 ) -> None:
     """Add and subtract the means of exemplars, chosen by number or by label, and show what comes out.
 
@@ -243,7 +246,7 @@ def arithmetic(
 
 def directions(
     run: Run, *, out: Out, by: Annotated[str, arg(metavar="layer|pca|latent:N,...|LABEL,...")] = "layer",
-    how_many: int = 6, reach: float = 3.0, of: int = 0, data: Text = None, count: int = TOLD, seconds: float = 0.06,
+    how_many: Times = 6, reach: float = 3.0, of: int = 0, data: Text = None, count: Count = TOLD, seconds: float = 0.06,
     seed: int = 0, labels: Names = None, truncation: Value = None, latents: File = None, device: Text = None,
     code: Code = (), trust_code: Trust = False, overwrite: Flag = False,
 ) -> None:
@@ -311,7 +314,7 @@ def directions(
 
 
 def truncation(
-    run: Run, *, out: Out, values: Names = None, count: int = 10, seed: int = 0, labels: Names = None,
+    run: Run, *, out: Out, values: Names = None, count: Count = 10, seed: int = 0, labels: Names = None,
     code: Code = (), trust_code: Trust = False, overwrite: Flag = False,
 ) -> None:
     """The same samples under ever narrower latents: less variety, more typical images. Normal latents only.
@@ -344,7 +347,7 @@ def truncation(
 
 
 def project(
-    run: Run, images: Images, *, out: Out, by: Text = None, resize: Flag = False, count: int = 16, steps: int = 200,
+    run: Run, images: Images, *, out: Out, by: Text = None, resize: Flag = False, count: Count = 16, steps: Steps = 200,
     split: Text = None, labels: Names = None, seed: int = 0, device: Text = None, code: Code = (),
     trust_code: Trust = False, overwrite: Flag = False,
 ) -> None:

@@ -26,6 +26,7 @@ from frugan.cli._arguments import (
     tell,
 )
 from frugan.cli._reading import reads
+from frugan.ranges import Times
 
 
 @reads("frugan.evaluation.evaluate", without=("batch_size", "view_seed", "progress"))
@@ -60,7 +61,7 @@ def evaluate(*, json: Json = False, **given: Any) -> None:
 def probe(
     run: Run, *, data: Text = None, only: Names = None, attribute: Text = None, network: Text = None,
     features: Names = None, classifier: Annotated[str, arg(metavar="NAME")] = "svm",
-    per_class: Names = None, draws: int = 5, seed: int = 0,
+    per_class: Names = None, draws: Times = 5, seed: int = 0,
     out: File = None, device: Text = None, json: Json = False, code: Code = (), trust_code: Trust = False,
     overwrite: Flag = False,
 ) -> None:
@@ -137,7 +138,7 @@ def cost(
 
 def bench(
     recipe: Positional[Annotated[str, arg(metavar="RECIPE|RUN")]], keys: Keys = (), *, families: Names = None,
-    precisions: Names = None, batch_size: Number = None, repeats: int = 5, layers: Flag = False, out: File = None,
+    precisions: Names = None, batch_size: Number = None, repeats: Times = 5, layers: Flag = False, out: File = None,
     device: Text = None, json: Json = False, code: Code = (), trust_code: Trust = False,
 ) -> None:
     """Measure how fast a recipe trains and samples on this machine, in every family and precision.

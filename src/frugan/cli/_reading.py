@@ -51,6 +51,7 @@ KINDS = {
     "Init": Kind(str, "[NETWORK=]PATH,...", lambda option, text: init_of(text)),
     "Changes": Kind(tuple[str, ...], "[KEY=VALUE ...]", lambda option, keys: key_values(keys)),
     "int": Kind(int, "N"),
+    "Times": Kind(int, "N"),
     "float": Kind(float, "X"),
     "bool": Kind(bool, ""),
     "str": Kind(str, "NAME"),

@@ -26,7 +26,8 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from inspect import Parameter
+from typing import Annotated, Any, Literal
 
 from torch import nn
 
@@ -40,13 +41,28 @@ from frugan.convs._start import calibrate as calibrate
 from frugan.convs._start import composites as composites
 from frugan.convs._start import is_chain as is_chain
 from frugan.convs._start import pieces_of as pieces_of
-from frugan.registry import Registry, UserError, check_options, options_of, suggest
+from frugan.ranges import Range, Side
+from frugan.registry import Registry, UserError, check_options, declared, options_of, suggest
 
 registry = Registry("convolution family", "frugan.convs")
 names = registry.names
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {"batch_norm": nn.BatchNorm2d, "instance_norm": nn.InstanceNorm2d}
-CONTRACT = ("stride", "bias", "inner_bias", "inner_norm", "padding", "padding_mode")
+
+
+def _layer(
+    *, kernel: Side = 1, stride: Side = 1, bias: bool = True, inner_bias: bool | None = None,
+    inner_norm: str | Callable[[int], nn.Module] | None = None,
+    padding: Annotated[Pads | None, Range(-1_000, most=1_000)] = None,
+    padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros", start: str = STARTS[0],
+) -> None:
+    """What a network asks of a layer beside its channels, of whatever family; a rule for a role may ask otherwise."""
+
+
+ASKED = declared(_layer)
+CONTRACT = tuple(name for name in ASKED if name not in ("kernel", "start"))
+SEAM = {name: ASKED[name] for name in ("inner_norm", "inner_bias")}
+"""What of it every network leaves open."""
 
 
 class Declined(Exception):
@@ -67,20 +83,23 @@ class ConvFamily:
         """The same family with these options, e.g. ``middle=0.5``. Raises UserError for unknown options."""
         return replace(self, options={**self.options, **options})
 
-    def accepted(self) -> dict[str, Any]:
-        """The family's own options (all arguments besides the contract's) and their defaults."""
-        own: dict[str, Any] = {}
+    def accepted(self) -> dict[str, Parameter]:
+        """The family's own options, all arguments besides the contract's, as it declares them."""
+        own: dict[str, Parameter] = {}
         for build in (self.same, self.down, self.up):
-            own.update(options_of(build, without=CONTRACT))
+            own.update(declared(build, without=CONTRACT))
         return own
 
 
 def find(name: str, **options: Any) -> ConvFamily:
-    """The family called `name`, with these options. Raises UserError with the nearest name or option."""
+    """The family called `name`, with these options.
+
+    Raises UserError with the nearest name or option, and for values without sense.
+    """
     family: ConvFamily = registry.find(name)
-    accepted = {**dict.fromkeys(("kernel", "start", *CONTRACT)), **family.accepted()}
-    check_options(f"The convolution family '{name}'", options, accepted)
-    return family.with_options(**options)
+    asked = {key: option for key, option in ASKED.items() if key in options}  # offered to nobody, see `recipe.OWN`
+    accepted = {**SEAM, "start": ASKED["start"], **asked, **family.accepted()}
+    return family.with_options(**check_options(f"The convolution family '{name}'", options, accepted))
 
 
 def add(name: str, family: ConvFamily) -> ConvFamily:

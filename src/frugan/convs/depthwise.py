@@ -14,6 +14,7 @@ from torch import nn
 from frugan.convs import ConvFamily, Declined, Pads
 from frugan.convs._primitives import Convolution, Transposed, exact
 from frugan.convs._seam import check_between, joined
+from frugan.ranges import Count
 from frugan.registry import UserError, suggest
 
 ORDERS = ("depthwise_first", "pointwise_first")
@@ -23,7 +24,7 @@ def down(
     in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
     inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
     padding_mode: str = "zeros",
-    order: str = "depthwise_first", multiplier: int = 1, between: str = "",
+    order: str = "depthwise_first", multiplier: Count = 1, between: str = "",
 ) -> nn.Module:
     """A depthwise K x K convolution of stride `stride` and a 1 x 1 convolution; `inner_norm` stands between them.
 
@@ -44,7 +45,7 @@ def up(
     in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
     inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
     padding_mode: str = "zeros",
-    order: str = "depthwise_first", multiplier: int = 1, between: str = "",
+    order: str = "depthwise_first", multiplier: Count = 1, between: str = "",
 ) -> nn.Module:
     """A depthwise K x K transposed convolution and a 1 x 1 convolution; options as for `down`."""
     return _separable(

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Annotated
 
 from torch import nn
 
 from frugan.convs import ConvFamily, Declined, Pads
 from frugan.convs._primitives import NONE, Convolution, Transposed, exact, narrower
 from frugan.convs._seam import check_between, joined
+from frugan.ranges import Range
 from frugan.registry import UserError, suggest
 
 FORMS = ("pair", "small", "both")
+Middle = Annotated[float, Range(above=0, most=1_000, such_as="0.5")]
 
 
 def down(
     in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
     inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
     padding_mode: str = "zeros",
-    form: str = "pair", middle: float = 1.0, holes: bool = False, between: str = "",
+    form: str = "pair", middle: Middle = 1.0, holes: bool = False, between: str = "",
 ) -> nn.Module:
     """The pieces of a K x K convolution, in this order, with M = middle x out_channels between them.
 
@@ -49,7 +52,7 @@ def up(
     in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
     inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
     padding_mode: str = "zeros",
-    form: str = "pair", middle: float = 1.0, holes: bool = False, between: str = "",
+    form: str = "pair", middle: Middle = 1.0, holes: bool = False, between: str = "",
 ) -> nn.Module:
     """The pieces of a K x K transposed convolution; options as for `down`."""
     return _pieces(

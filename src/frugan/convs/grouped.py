@@ -13,13 +13,14 @@ from torch import nn
 
 from frugan.convs import ConvFamily, Declined, Pads
 from frugan.convs._primitives import Convolution, Transposed, exact
+from frugan.ranges import Count
 
 
 def down(
     in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
     inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
     padding_mode: str = "zeros",
-    groups: int = 4,
+    groups: Count = 4,
 ) -> nn.Module:
     """A K x K convolution in `groups` groups. Raises Declined if `groups` does not divide the channels."""
     return _grouped(
@@ -32,7 +33,7 @@ def up(
     in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, bias: bool = True,
     inner_bias: bool | None = None, inner_norm: Callable[[int], nn.Module] | None = None, padding: Pads | None = None,
     padding_mode: str = "zeros",
-    groups: int = 4,
+    groups: Count = 4,
 ) -> nn.Module:
     """A K x K transposed convolution in `groups` groups; as `down`."""
     return _grouped(Transposed, in_channels, out_channels, kernel, stride, bias, padding, groups)

@@ -37,6 +37,7 @@ from frugan.data.pack import (
     Conversion,
     Pack,
     Progress,
+    Wanted,
     attributes_hash,
     class_numbers,
     content_hash,
@@ -355,7 +356,7 @@ def terms_of(source: str) -> str:
 
 @strict
 def read_images(
-    source: Source, *, size: Size, channels: int, split: Name | None = None, whole: bool = False,
+    source: Source, *, size: Size | None, channels: int, split: Name | None = None, whole: bool = False,
     cache: Path | None = None,
 ) -> Iterator[Named]:
     """The images of a source, or of one image file, each by its path and with its class; nothing is packed.

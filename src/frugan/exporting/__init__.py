@@ -39,7 +39,7 @@ from frugan.exporting._runtimes import RuntimeCost as RuntimeCost
 from frugan.exporting._runtimes import check_runtime as check_runtime
 from frugan.exporting._runtimes import in_runtime as _in_runtime
 from frugan.owncode import Code
-from frugan.registry import Registry, UserError, check_options, options_of
+from frugan.registry import Registry, UserError, check_options, declared, options_of
 
 registry = Registry("export target", "frugan.exporting")
 names = registry.names
@@ -77,6 +77,11 @@ class Target:
     def options(self) -> dict[str, Any]:
         """Its options and their defaults."""
         return options_of(self.write)
+
+    def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options as the target takes them. Raises UserError for one that it does not have, or a value of another
+        kind."""
+        return check_options(f"The export target '{self.name}'", given, declared(self.write))
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ def export(
 
     owncode.load_of(run, code, trust_code=trust_code)
     target = find(to)
-    check_options(f"The export target '{to}'", options, target.options())
+    options = target.check(options)
     if place is not None and place not in PLACES:
         raise UserError(f"--for {place} is unknown. Accepted: {', '.join(PLACES)}.")
     folder = _free(Path(out), overwrite)

@@ -21,7 +21,7 @@ from frugan.fitting._halving import Race
 from frugan.fitting._screening import Screen, size_of
 from frugan.fitting.arguments import FitArguments
 from frugan.recipe import Choice, Recipe, from_dict, parse_choices, parse_count, to_dict
-from frugan.registry import UserError, check_options
+from frugan.registry import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -114,11 +114,8 @@ def _check(asked: FitArguments) -> None:
     typed = parse_choices([asked.to])
     if len(typed) != 1:
         raise UserError(f"--to {asked.to}: name one export target, e.g. onnx, or web,single_file=true.")
-    check_options(f"The export target '{typed[0].name}'", typed[0].options, exporting.find(typed[0].name).options())
+    exporting.find(typed[0].name).check(typed[0].options)
     exporting.needed("onnx", "onnxscript", "onnxruntime")
-    for option, number in (("candidates", asked.candidates), ("jobs", asked.jobs)):
-        if number is not None and number < 1:
-            raise UserError(f"--{option} {number}: give a whole number of 1 or more.")
     if asked.minutes is not None and not asked.minutes > 0:
         raise UserError(f"--minutes {asked.minutes}: give a number above 0.")
 

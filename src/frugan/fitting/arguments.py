@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 
 from frugan.arguments import Changes, Code, Count, File, Limit, Name, Names, Source
+from frugan.ranges import Times
 from frugan.recipe import Recipe
 
 
@@ -25,7 +26,7 @@ class FitArguments:
     """How large the exported file may be, e.g. 2MB (a million bytes each) or 500kB."""
     runtime: Name = "onnxruntime"
     """What will run the generator: onnxruntime, or torch. It is measured there."""
-    threads: int = 1
+    threads: Times = 1
     """How many threads it will run on."""
     images: Count | None = None
     """How many real images the finalists are shown: 60k, 2M. If left out: as many as --minutes allow, but no more than
@@ -44,7 +45,7 @@ class FitArguments:
     depths: Names | None = None
     """How deep to make it: OPTION=VALUE/VALUE..., an option of the architecture, e.g. blocks=2/4/6. If left out: as in
     the recipe."""
-    candidates: int | None = None
+    candidates: Times | None = None
     """How many networks are trained at most; the others are only built and measured. If left out: 10, but with few
     --minutes one for each, and 3 at least."""
     metric: Name | None = None
@@ -58,7 +59,7 @@ class FitArguments:
     """The seed of every run."""
     changes: Changes | None = None
     """Values of the recipe as key=value, for all candidates."""
-    jobs: int = 1
+    jobs: Times = 1
     """How many runs are trained at the same time. They share the cores equally."""
     device: Name | None = None
     """Where to train: cpu, cuda ... If left out: the best that this machine has. Latency is measured on the CPU."""

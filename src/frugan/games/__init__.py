@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from frugan.batch import Batch
 from frugan.penalties import Penalty
-from frugan.registry import Registry, UserError, check_options, options_of
+from frugan.registry import Registry, UserError, check_options, declared, options_of
 
 registry = Registry("game", "frugan.games")
 names = registry.names
@@ -235,6 +235,9 @@ class Order:
             object.__setattr__(self, "role", _USUAL_ROLES.get(self.part, self.part))
 
 
+_PARTS = ("batch_size", "latents", "loss", "penalties", "augment")
+
+
 @dataclass(frozen=True)
 class Variant:
     """A game as the registry holds it.
@@ -259,11 +262,12 @@ class Variant:
 
     def options(self) -> dict[str, Any]:
         """The game's own options and their defaults."""
-        return options_of(self.game, without=("batch_size", "latents", "loss", "penalties", "augment"))
+        return options_of(self.game, without=_PARTS)
 
-    def check(self, name: str, given: Mapping[str, Any]) -> None:
-        """Raise UserError for an option that this game does not have."""
-        check_options(f"The game '{name}'", given, self.options())
+    def check(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options as the game takes them. Raises UserError for one that it does not have, or a value without sense.
+        """
+        return check_options(f"The game '{name}'", given, declared(self.game, without=_PARTS))
 
 
 def orders(name: str, options: Mapping[str, Any]) -> dict[str, Order]:
@@ -272,8 +276,7 @@ def orders(name: str, options: Mapping[str, Any]) -> dict[str, Order]:
     Raises UserError for an unknown game or option.
     """
     variant = find(name)
-    variant.check(name, options)
-    return variant.order(**options)
+    return variant.order(**variant.check(name, options))
 
 
 def find(name: str) -> Variant:

@@ -22,6 +22,7 @@ from frugan.games._pair import Pair, order, shipped
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
+from frugan.ranges import Times
 from frugan.registry import UserError
 
 
@@ -54,7 +55,7 @@ class Adversarial:
         loss: AdversarialLoss,
         penalties: Sequence[Penalty] = (),
         augment: Sequence[Augmentation] = (),
-        discriminator_steps: int = 1,
+        discriminator_steps: Times = 1,
         fresh_latents: bool = False,
         labels: str = "real",
         pieces: int = 1,

@@ -31,6 +31,7 @@ from frugan.games._encoding import as_encoded, as_judged, check_drawn, drawn_aro
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
+from frugan.ranges import Times
 from frugan.registry import UserError
 
 WIDEST = 5.0
@@ -89,7 +90,7 @@ class BidirectionalUnary:
         latent_score: bool = True,
         pair_score: bool = True,
         stochastic: bool = True,
-        discriminator_steps: int = 2,
+        discriminator_steps: Times = 2,
     ) -> None:
         check_steps(discriminator_steps)
         _check_loss(loss)

@@ -30,6 +30,7 @@ from frugan.games._pair import Pair, shipped
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
+from frugan.ranges import Count, Times
 from frugan.registry import UserError, suggest
 
 MUTATIONS = ("non_saturating", "minimax", "sigmoid_lsgan")
@@ -84,13 +85,13 @@ class Evolutionary:
         loss: AdversarialLoss,
         penalties: Sequence[Penalty] = (),
         augment: Sequence[Augmentation] = (),
-        parents: int = 1,
+        parents: Times = 1,
         mutations: Sequence[str] = MUTATIONS,
         gamma: float = 0.01,
         diversity: str = "norm",
-        evaluation: int | None = None,
+        evaluation: Count | None = None,
         fresh_latents: bool = False,
-        discriminator_steps: int = 3,
+        discriminator_steps: Times = 3,
         labels: str = "real",
         **generators: nn.Module,
     ) -> None:

@@ -26,6 +26,7 @@ from frugan.games.adversarial import Adversarial
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
+from frugan.ranges import Times
 from frugan.registry import UserError
 
 
@@ -87,7 +88,7 @@ class Growing:
         fading: int = 800_000,
         batches: Sequence[Sequence[int]] = (),
         rates: Sequence[Sequence[float]] = (),
-        discriminator_steps: int = 1,
+        discriminator_steps: Times = 1,
         fresh_latents: bool = False,
         labels: str = "real",
     ) -> None:

@@ -27,6 +27,7 @@ from frugan.games._pair import Pair
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
+from frugan.ranges import Count, Repeats
 from frugan.registry import UserError
 
 COLUMNS, ROWS = 10, 4
@@ -59,8 +60,8 @@ class InfoGAN:
         loss: AdversarialLoss,
         penalties: Sequence[Penalty] = (),
         augment: Sequence[Augmentation] = (),
-        categories: Sequence[int] = (2,),
-        continuous: int = 1,
+        categories: Sequence[Count] = (2,),
+        continuous: Repeats = 1,
         weight: float = 1.0,
         continuous_weight: float = 0.1,
     ) -> None:

@@ -20,6 +20,7 @@ from frugan.games._domains import ROWS, Domains, Rules, targets
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
+from frugan.ranges import Times
 from frugan.registry import UserError
 
 
@@ -50,7 +51,7 @@ class Star:
         loss: AdversarialLoss,
         penalties: Sequence[Penalty] = (),
         augment: Sequence[Augmentation] = (),
-        discriminator_steps: int = 5,
+        discriminator_steps: Times = 5,
         classification: float = 1.0,
         reconstruction: float = 10.0,
     ) -> None:

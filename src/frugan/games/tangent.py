@@ -25,6 +25,7 @@ from frugan.games.semi_supervised import SemiSupervised, class_logits
 from frugan.latents import Latents
 from frugan.losses import AdversarialLoss
 from frugan.penalties import Penalty
+from frugan.ranges import Times
 from frugan.registry import UserError, suggest
 
 ON = ("probabilities", "logits")
@@ -65,7 +66,7 @@ class Tangent:
         unsupervised: float = 1.0,
         matching: str = "mean_absolute",
         neutral: bool = False,
-        directions: int = 10,
+        directions: Times = 10,
         along: float = 0.1,
         everywhere: float = 1e-4,
         on: str = "probabilities",

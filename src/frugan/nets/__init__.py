@@ -39,7 +39,7 @@ from frugan.nets._initialise import initialise as initialise
 from frugan.nets._initialise import rules as rules
 from frugan.nets._orthogonality import orthogonality as orthogonality
 from frugan.nets._spectral import SpectralNorm as SpectralNorm
-from frugan.registry import Registry, UserError, check_options, options_of
+from frugan.registry import Registry, UserError, check_options, declared, options_of
 
 registry = Registry("architecture", "frugan.nets")
 names = registry.names
@@ -149,9 +149,9 @@ def options(name: str, part: str) -> dict[str, Any]:
     return options_of(find(name).part(part))
 
 
-def check(name: str, part: str, given: dict[str, Any]) -> None:
-    """Raise UserError if the part does not exist, or does not take one of the options given."""
-    check_options(f"The {part} of '{name}'", given, options(name, part))
+def check(name: str, part: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as the part takes them. Raises UserError if it does not exist, or does not take one that is given."""
+    return check_options(f"The {part} of '{name}'", given, declared(find(name).part(part)))
 
 
 def scaled(channels: int, width: float) -> int:

@@ -24,6 +24,7 @@ from frugan.nets._condition import Entrance
 from frugan.nets._decoder import Decoder
 from frugan.nets._encoder import Encoder, check_images
 from frugan.nets._initialise import initialise
+from frugan.ranges import Count
 
 EPSILON = 1e-8
 """Of every norm, as in the authors' code."""
@@ -90,7 +91,7 @@ class Joint(nn.Module):
 
 def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
-    hidden: Sequence[int] = (1024, 1024), condition: str = "join",
+    hidden: Sequence[Count] = (1024, 1024), condition: str = "join",
 ) -> Decoder:
     """Latents ``[n, latents]`` to images in 0 to 1. No roles.
 
@@ -107,7 +108,7 @@ def decoder(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    hidden: Sequence[int] = (1024, 1024), bounded: Sequence[str] = ("latents",), condition: str = "join",
+    hidden: Sequence[Count] = (1024, 1024), bounded: Sequence[str] = ("latents",), condition: str = "join",
 ) -> Encoder:
     """Images to outputs: to latents as BiGAN's encoder, to a score as the discriminator that sees images alone.
     No roles.
@@ -135,7 +136,7 @@ def encoder(
 
 def joint(
     image: ImageShape, vector: int, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *,
-    width: float = 1.0, hidden: Sequence[int] = (1024, 1024), condition: str = "join",
+    width: float = 1.0, hidden: Sequence[Count] = (1024, 1024), condition: str = "join",
 ) -> Joint:
     """Images with vectors to outputs. No roles.
 

@@ -25,6 +25,7 @@ from frugan.nets._condition import Entrance
 from frugan.nets._decoder import Decoder
 from frugan.nets._encoder import Encoder, Flatten, check_images
 from frugan.nets._initialise import initialise
+from frugan.ranges import Count, Side
 from frugan.registry import UserError
 
 
@@ -93,8 +94,8 @@ class Joint(nn.Module):
 
 
 def decoder(
-    image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0, channels: int = 64,
-    kernel: int = 5, condition: str = "join",
+    image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0, channels: Count = 64,
+    kernel: Side = 5, condition: str = "join",
 ) -> Decoder:
     """Latents ``[n, latents]`` to images in -1 to 1. Roles: ``up.0``, ``up.1`` ..., ``output``.
 
@@ -128,7 +129,7 @@ def decoder(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: int = 64, kernel: int = 5, bounded: Sequence[str] = ("latents",), condition: str = "join",
+    channels: Count = 64, kernel: Side = 5, bounded: Sequence[str] = ("latents",), condition: str = "join",
 ) -> Encoder:
     """Images to outputs. Roles: ``stem``, ``down.0``, ``down.1`` ...
 
@@ -153,7 +154,7 @@ def encoder(
 
 def joint(
     image: ImageShape, vector: int, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *,
-    width: float = 1.0, channels: int = 64, kernel: int = 5, condition: str = "join",
+    width: float = 1.0, channels: Count = 64, kernel: Side = 5, condition: str = "join",
 ) -> Joint:
     """Images with vectors to outputs. Roles and options as of `encoder`; labels enter with the vector."""
     check_outputs(outputs, "bigan_convolutional")

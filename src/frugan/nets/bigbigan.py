@@ -35,6 +35,7 @@ from frugan.nets._initialise import initialise as initialise_by
 from frugan.nets._means import MapMeans
 from frugan.nets._residual import judging_stages
 from frugan.nets._spectral import spectral
+from frugan.ranges import Amount, Count, Repeats
 from frugan.registry import UserError
 
 EPS = 1e-8
@@ -162,8 +163,8 @@ class Joint(nn.Module):
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: int = 64, hidden: int = 512, blocks: int = 2, reversible: bool = False, bounded: Sequence[str] = (),
-    initialise: str = "orthogonal", condition: str = "join",
+    channels: Count = 64, hidden: Count = 512, blocks: Repeats = 2, reversible: bool = False,
+    bounded: Sequence[str] = (), initialise: str = "orthogonal", condition: str = "join",
 ) -> Encoder:
     """Images to outputs; its last stage is the average of the last map. Roles: ``stem``, ``block.i.0``, ``block.i.1``.
 
@@ -207,7 +208,7 @@ def encoder(
 
 def joint(
     image: ImageShape, vector: int, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *,
-    width: float = 1.0, channels: int = 64, attention: int = 0, hidden: int = 512, blocks: int = 4,
+    width: float = 1.0, channels: Count = 64, attention: Amount = 0, hidden: Count = 512, blocks: Repeats = 4,
     normalisation: str = "spectral", initialise: str = "orthogonal", condition: str = "join",
 ) -> Joint:
     """Images with vectors to outputs. Roles: ``block.i.0``, ``block.i.1``, of the layers of the image.

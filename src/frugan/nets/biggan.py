@@ -28,6 +28,7 @@ from frugan.nets._initialise import rules
 from frugan.nets._norms import ConditionalBatchNorm
 from frugan.nets._residual import UP, UpBlock, attend_at, check_attention, doublings, judging_stages
 from frugan.nets._spectral import spectral
+from frugan.ranges import Amount, Count
 from frugan.registry import UserError
 
 EPS = 1e-8
@@ -124,8 +125,8 @@ class ProjectionEncoder(nn.Module):
 
 
 def decoder(
-    image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0, channels: int = 64,
-    shared: int = 0, skip: bool = False, attention: int = 0, normalisation: str = "spectral",
+    image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0, channels: Count = 64,
+    shared: Amount = 0, skip: bool = False, attention: Amount = 0, normalisation: str = "spectral",
     initialise: str = "dcgan",
 ) -> ResidualDecoder:
     """Latents ``[n, latents]`` and labels to images in -1 to 1. Roles: ``block.i.0``, ``block.i.1``, ``output``.
@@ -185,7 +186,7 @@ def decoder(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: int = 64, attention: int = 0, normalisation: str = "spectral", initialise: str = "dcgan",
+    channels: Count = 64, attention: Amount = 0, normalisation: str = "spectral", initialise: str = "dcgan",
 ) -> ProjectionEncoder:
     """Images and labels to outputs. Roles: ``block.i.0``, ``block.i.1``.
 

@@ -22,12 +22,13 @@ from frugan.nets._encoder import Encoder, simple_encoder
 from frugan.nets._initialise import initialise as initialise_by
 from frugan.nets._norms import encoder_norm, set_batch_norms
 from frugan.nets._spectral import spectral
+from frugan.ranges import Count
 from frugan.registry import UserError
 
 
 def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: Sequence[int] = (128, 256), slope: float = 0.3, initialise: str = "keras", condition: str = "join",
+    channels: Sequence[Count] = (128, 256), slope: float = 0.3, initialise: str = "keras", condition: str = "join",
 ) -> Decoder:
     """Latents ``[n, latents]`` to images in -1 to 1. Roles: ``block.0``, ``up.0``, ``block.1``, ``block.2``,
     ``output``.
@@ -58,7 +59,7 @@ def decoder(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: int = 128, slope: float = 0.3, dropout: float = 0.5, normalisation: str = "none",
+    channels: Count = 128, slope: float = 0.3, dropout: float = 0.5, normalisation: str = "none",
     initialise: str = "keras", condition: str = "join",
 ) -> Encoder:
     """Images of at least 24 x 24 to outputs. Unpadded layers are no part of the family axis: it has no roles.

@@ -15,11 +15,12 @@ from frugan.nets._condition import Entrance
 from frugan.nets._initialise import initialise
 from frugan.nets._translator import Style, Translator
 from frugan.nets._translator import translator as build
+from frugan.ranges import Count, Repeats, Times
 
 
 def translator(
-    image: ImageShape, layers: Layers, classes: int = 0, *, width: float = 1.0, channels: int = 64, stages: int = 2,
-    blocks: int = 9, block_layers: Sequence[int] = (2,), biases: bool = True,
+    image: ImageShape, layers: Layers, classes: int = 0, *, width: float = 1.0, channels: Count = 64,
+    stages: Repeats = 2, blocks: Repeats = 9, block_layers: Sequence[Times] = (2,), biases: bool = True,
 ) -> Translator:
     """Images in -1 to 1 to images. Roles: ``stem``, ``down.i``, ``block.i.j``, ``up.i``, ``output``.
 

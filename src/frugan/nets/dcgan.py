@@ -26,12 +26,13 @@ from frugan.nets._encoder import Encoder, Flatten
 from frugan.nets._initialise import initialise
 from frugan.nets._norms import encoder_norm, set_batch_norms
 from frugan.nets._spectral import spectral
+from frugan.ranges import Count, Repeats, Side
 from frugan.registry import UserError
 
 
 def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: int = 128, kernel: int = 5, layers_per_stage: int = 1, projection: str = "dense",
+    channels: Count = 128, kernel: Side = 5, layers_per_stage: Repeats = 1, projection: str = "dense",
     projection_norm: str = "unit", eps: float = 1e-5, condition: str = "join",
 ) -> Decoder:
     """Latents ``[n, latents]`` to images in -1 to 1. Roles: ``up.0``, ``up.1`` ..., ``block.i``, ``output``.
@@ -81,7 +82,7 @@ def decoder(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: int = 128, kernel: int = 5, layers_per_stage: int = 1, head: str = "dense",
+    channels: Count = 128, kernel: Side = 5, layers_per_stage: Repeats = 1, head: str = "dense",
     normalisation: str = "batch_norm", eps: float = 1e-5, condition: str = "join",
 ) -> Encoder:
     """Images to outputs. Roles: ``stem``, ``down.0``, ``down.1`` ..., and ``block.i``.

@@ -20,6 +20,7 @@ from frugan.nets._decoder import check_latents
 from frugan.nets._encoder import check_images
 from frugan.nets._initialise import initialise
 from frugan.nets._norms import set_batch_norms
+from frugan.ranges import Count
 
 
 class JoinedDecoder(nn.Module):
@@ -77,7 +78,7 @@ class JoinedEncoder(nn.Module):
 
 def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: Sequence[int] = (128, 64), hidden: int = 1024, eps: float = 1e-5,
+    channels: Sequence[Count] = (128, 64), hidden: Count = 1024, eps: float = 1e-5,
 ) -> JoinedDecoder:
     """Latents ``[n, latents]`` and labels to images in 0 to 1. Roles: ``up.0``, ``output``.
 
@@ -112,7 +113,7 @@ def decoder(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: Sequence[int] = (64, 128), hidden: int = 1024, eps: float = 1e-5,
+    channels: Sequence[Count] = (64, 128), hidden: Count = 1024, eps: float = 1e-5,
 ) -> JoinedEncoder:
     """Images and labels to outputs. Roles: ``stem``, ``down.0``.
 

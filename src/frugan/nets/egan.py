@@ -24,6 +24,7 @@ from frugan.nets._encoder import Encoder, simple_encoder
 from frugan.nets._initialise import initialise
 from frugan.nets._norms import encoder_norm
 from frugan.nets._spectral import spectral
+from frugan.ranges import Count
 
 ENDS = ("strided", "kept")
 KERNEL = 4
@@ -31,7 +32,7 @@ KERNEL = 4
 
 def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: int = 128, ends: str = "strided", condition: str = "join",
+    channels: Count = 128, ends: str = "strided", condition: str = "join",
 ) -> Decoder:
     """Latents ``[n, latents]`` to images in -1 to 1. Roles: ``up.0``, ``up.1`` ..., ``output``.
 
@@ -61,7 +62,7 @@ def decoder(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: int = 128, ends: str = "strided", bias: bool = True, normalisation: str = "batch_norm",
+    channels: Count = 128, ends: str = "strided", bias: bool = True, normalisation: str = "batch_norm",
     condition: str = "join",
 ) -> Encoder:
     """Images to outputs. Roles: ``stem``, ``down.0``, ``down.1`` ...

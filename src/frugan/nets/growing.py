@@ -31,6 +31,7 @@ from frugan.nets._decoder import check_latents
 from frugan.nets._equalised import start_by_gain
 from frugan.nets._minibatch import MinibatchDeviation, MinibatchDiscrimination
 from frugan.nets._norms import PixelNorm, encoder_norm
+from frugan.ranges import Count
 from frugan.registry import UserError
 
 SMALLEST = 4
@@ -154,7 +155,7 @@ class Encoder(nn.Module):
 
 def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: int = 8192, most_channels: int = 512, activation: str = "leaky_relu", normalisation: str = "pixel",
+    channels: Count = 8192, most_channels: Count = 512, activation: str = "leaky_relu", normalisation: str = "pixel",
     normalise_latents: bool = True, output: str = "linear", equalised: bool = True,
 ) -> Decoder:
     """Latents ``[n, latents]`` to images. Roles: ``block.0.0`` at 4 x 4 pixels, then ``block.1.0``, ``block.1.1`` ...
@@ -197,7 +198,7 @@ def decoder(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: int = 8192, most_channels: int = 512, normalisation: str = "none", minibatch: str = "deviation",
+    channels: Count = 8192, most_channels: Count = 512, normalisation: str = "none", minibatch: str = "deviation",
     group: int | None = 4, equalised: bool = True,
 ) -> Encoder:
     """Images to outputs. Roles as of the decoder, ``block.1.0`` being the first layer at 8 x 8 pixels.

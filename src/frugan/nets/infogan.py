@@ -24,6 +24,7 @@ from frugan.nets._condition import Entrance
 from frugan.nets._decoder import Decoder
 from frugan.nets._encoder import Encoder, Flatten
 from frugan.nets._initialise import initialise as initialise_by
+from frugan.ranges import Count
 from frugan.registry import UserError
 
 SLOPE = 0.1
@@ -47,8 +48,8 @@ class Chosen(Entrance):
 
 def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: Sequence[int] = (128, 64), hidden: int = 1024, categories: Sequence[int] = (), initialise: str = "dcgan",
-    condition: str = "join",
+    channels: Sequence[Count] = (128, 64), hidden: Count = 1024, categories: Sequence[Count] = (),
+    initialise: str = "dcgan", condition: str = "join",
 ) -> Decoder:
     """Latents ``[n, latents]`` to images in -1 to 1, of sides that are multiples of 4. Roles: ``up.0``, ``output``.
 
@@ -80,7 +81,7 @@ def decoder(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: Sequence[int] = (64, 128), hidden: int = 1024, further: int = 128, initialise: str = "dcgan",
+    channels: Sequence[Count] = (64, 128), hidden: Count = 1024, further: Count = 128, initialise: str = "dcgan",
     condition: str = "join",
 ) -> Encoder:
     """Images of sides that are multiples of 4 to outputs. Roles: ``stem``, ``down.0``.

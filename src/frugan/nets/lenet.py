@@ -17,12 +17,13 @@ from frugan.nets._choices import widths
 from frugan.nets._condition import Entrance
 from frugan.nets._encoder import Encoder
 from frugan.nets._initialise import initialise as initialise_by
+from frugan.ranges import Count
 from frugan.registry import UserError
 
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: Sequence[int] = (6, 16), hidden: Sequence[int] = (120, 84), initialise: str = "keras",
+    channels: Sequence[Count] = (6, 16), hidden: Sequence[Count] = (120, 84), initialise: str = "keras",
     condition: str = "join",
 ) -> Encoder:
     """Images of at least 12 x 12 to outputs, say ``{"classes": 10}``. No roles.

@@ -22,11 +22,12 @@ from frugan.nets._encoder import Encoder, simple_encoder
 from frugan.nets._initialise import initialise as initialise_by
 from frugan.nets._norms import set_batch_norms
 from frugan.nets._spectral import spectral
+from frugan.ranges import Count
 
 
 def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
-    hidden: Sequence[int] = (256, 512, 1024), initialise: str = "keras", condition: str = "join",
+    hidden: Sequence[Count] = (256, 512, 1024), initialise: str = "keras", condition: str = "join",
 ) -> Decoder:
     """Latents ``[n, latents]`` to images in -1 to 1. No roles.
 
@@ -50,7 +51,7 @@ def decoder(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    hidden: Sequence[int] = (512, 256), normalisation: str = "none", initialise: str = "keras",
+    hidden: Sequence[Count] = (512, 256), normalisation: str = "none", initialise: str = "keras",
     condition: str = "join",
 ) -> Encoder:
     """Images to outputs. No roles.

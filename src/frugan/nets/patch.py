@@ -17,12 +17,13 @@ from frugan.nets._condition import Entrance
 from frugan.nets._encoder import Encoder
 from frugan.nets._initialise import initialise
 from frugan.nets._means import MapMeans
+from frugan.ranges import Count, Repeats
 from frugan.registry import UserError
 
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: int = 64, stages: int = 3, normalisation: str = "instance_norm",
+    channels: Count = 64, stages: Repeats = 3, normalisation: str = "instance_norm",
 ) -> Encoder:
     """Images to outputs. Roles: ``stem``, ``down.0``, ``down.1`` ...; the two layers of stride 1 have none.
 

@@ -25,6 +25,7 @@ from frugan.nets._condition import Entrance
 from frugan.nets._decoder import Decoder
 from frugan.nets._encoder import Encoder, Flatten
 from frugan.nets._initialise import FirstWeights, initialise
+from frugan.ranges import Count
 from frugan.registry import UserError
 
 HE = FirstWeights(
@@ -64,7 +65,7 @@ class Shift(nn.Module):
 
 def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
-    hidden: Sequence[int] = (500, 500), condition: str = "join",
+    hidden: Sequence[Count] = (500, 500), condition: str = "join",
 ) -> Decoder:
     """Latents ``[n, latents]`` to images in 0 to 1. No roles.
 
@@ -89,7 +90,7 @@ def decoder(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    hidden: Sequence[int] = (1000, 500, 250, 250, 250), noise: Sequence[float] = (0.3, 0.5), condition: str = "join",
+    hidden: Sequence[Count] = (1000, 500, 250, 250, 250), noise: Sequence[float] = (0.3, 0.5), condition: str = "join",
 ) -> Encoder:
     """Images to outputs. No roles.
 

@@ -34,6 +34,7 @@ from frugan.nets._encoder import Encoder, check_images
 from frugan.nets._initialise import FirstWeights, initialise
 from frugan.nets._means import MapMeans
 from frugan.nets.salimans import HE, Shift
+from frugan.ranges import Count
 from frugan.registry import UserError
 
 NORMALISATIONS = ("weight_norm", "batch_norm")
@@ -90,7 +91,7 @@ class Joint(nn.Module):
 
 def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: Sequence[int] = (512, 256, 128), condition: str = "join",
+    channels: Sequence[Count] = (512, 256, 128), condition: str = "join",
 ) -> Decoder:
     """Latents ``[n, latents]`` to images in -1 to 1, of sides that are multiples of 8. Roles: ``up.0``, ``up.1``,
     ``output``.
@@ -123,7 +124,7 @@ def decoder(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: int = 96, normalisation: str = "weight_norm", dropout: Sequence[float] = (0.2, 0.5),
+    channels: Count = 96, normalisation: str = "weight_norm", dropout: Sequence[float] = (0.2, 0.5),
     bounded: Sequence[str] = ("latents",), condition: str = "join",
 ) -> Encoder:
     """Images of 9 pixels or more to outputs. Roles: ``stem``, ``block.0.0``, ``down.0``, ``block.1.0``, ``block.1.1``,
@@ -150,8 +151,8 @@ def encoder(
 
 def joint(
     image: ImageShape, vector: int, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *,
-    width: float = 1.0, channels: int = 96, normalisation: str = "weight_norm",
-    dropout: Sequence[float] = (0.2, 0.5), of_vectors: int = 512, of_pairs: int = 1024, condition: str = "join",
+    width: float = 1.0, channels: Count = 96, normalisation: str = "weight_norm",
+    dropout: Sequence[float] = (0.2, 0.5), of_vectors: Count = 512, of_pairs: Count = 1024, condition: str = "join",
 ) -> Joint:
     """Images with vectors to outputs. Roles and options as of `encoder`; labels enter with the vector.
 

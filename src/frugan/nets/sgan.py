@@ -23,11 +23,12 @@ from frugan.nets._encoder import Encoder, simple_encoder
 from frugan.nets._initialise import initialise as initialise_by
 from frugan.nets._norms import encoder_norm
 from frugan.nets._spectral import spectral
+from frugan.ranges import Count
 
 
 def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: Sequence[int] = (128, 64, 32), initialise: str = "dcgan", condition: str = "join",
+    channels: Sequence[Count] = (128, 64, 32), initialise: str = "dcgan", condition: str = "join",
 ) -> Decoder:
     """Latents ``[n, latents]`` to images in -1 to 1, of sides that are multiples of 4. Roles: ``up.0``, ``up.1``,
     ``output``.
@@ -53,7 +54,7 @@ def decoder(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: Sequence[int] = (32, 64, 128), normalisation: str = "batch_norm", dropout: float = 0.0,
+    channels: Sequence[Count] = (32, 64, 128), normalisation: str = "batch_norm", dropout: float = 0.0,
     initialise: str = "dcgan", condition: str = "join",
 ) -> Encoder:
     """Images of sides that are multiples of 4 to outputs. Roles: ``stem``, ``down.0``, ``down.1``.

@@ -23,6 +23,7 @@ from frugan.nets._condition import Entrance, Table, check_labels
 from frugan.nets._decoder import Decoder
 from frugan.nets._encoder import Flatten, check_images
 from frugan.nets._initialise import initialise, rules
+from frugan.ranges import Count
 from frugan.registry import UserError
 
 KERNEL, RULE = 4, "dcgan"
@@ -35,8 +36,8 @@ def _widths(stages: int, channels: int, most: int, width: float) -> list[int]:
 
 
 def decoder(
-    image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0, channels: int = 32,
-    most: int = 256,
+    image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0, channels: Count = 32,
+    most: Count = 256,
 ) -> Decoder:
     """Latents ``[n, latents]``, and labels if it takes any, to images in -1 to 1. Roles: ``up.0``, ..., ``output``.
 
@@ -109,7 +110,7 @@ class ProjectingEncoder(nn.Module):
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: int = 32, most: int = 256,
+    channels: Count = 32, most: Count = 256,
 ) -> ProjectingEncoder:
     """Images, and labels if it takes any, to outputs. Roles: ``stem``, ``down.0``, ``down.1`` ...
 

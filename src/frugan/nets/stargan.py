@@ -22,14 +22,15 @@ from frugan.nets._condition import Entrance
 from frugan.nets._encoder import Encoder
 from frugan.nets._translator import Style, Translator
 from frugan.nets._translator import translator as build
+from frugan.ranges import Count, Repeats, Times
 from frugan.registry import UserError
 
 MOST_STAGES = 6
 
 
 def translator(
-    image: ImageShape, layers: Layers, classes: int = 0, *, width: float = 1.0, channels: int = 64, stages: int = 2,
-    blocks: int = 6, block_layers: Sequence[int] = (2,),
+    image: ImageShape, layers: Layers, classes: int = 0, *, width: float = 1.0, channels: Count = 64,
+    stages: Repeats = 2, blocks: Repeats = 6, block_layers: Sequence[Times] = (2,),
 ) -> Translator:
     """Images in -1 to 1 and labels to images. Roles: ``stem``, ``down.i``, ``block.i.j``, ``up.i``, ``output``.
 
@@ -52,7 +53,7 @@ def translator(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: int = 64, stages: int | None = None,
+    channels: Count = 64, stages: Repeats | None = None,
 ) -> Encoder:
     """Images to outputs. Roles: ``stem``, ``down.0``, ``down.1`` ... and ``down.last``.
 

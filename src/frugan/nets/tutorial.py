@@ -23,11 +23,12 @@ from frugan.nets._encoder import Encoder, simple_encoder
 from frugan.nets._initialise import initialise as initialise_by
 from frugan.nets._norms import encoder_norm, set_batch_norms
 from frugan.nets._spectral import spectral
+from frugan.ranges import Count
 
 
 def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: Sequence[int] = (256, 128, 64), slope: float = 0.3, initialise: str = "keras", condition: str = "join",
+    channels: Sequence[Count] = (256, 128, 64), slope: float = 0.3, initialise: str = "keras", condition: str = "join",
 ) -> Decoder:
     """Latents ``[n, latents]`` to images in -1 to 1. Roles: ``block.0``, ``up.0``, ``output``.
 
@@ -57,7 +58,7 @@ def decoder(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: Sequence[int] = (64, 128), slope: float = 0.3, dropout: float = 0.3, normalisation: str = "none",
+    channels: Sequence[Count] = (64, 128), slope: float = 0.3, dropout: float = 0.3, normalisation: str = "none",
     initialise: str = "keras", condition: str = "join",
 ) -> Encoder:
     """Images to outputs. Roles: ``stem``, ``down.0``.

@@ -23,12 +23,13 @@ from frugan.nets._encoder import Encoder, simple_encoder
 from frugan.nets._initialise import initialise as initialise_by
 from frugan.nets._norms import Referenced, VirtualBatchNorm, encoder_norm, set_batch_norms
 from frugan.nets._spectral import spectral
+from frugan.ranges import Count
 
 
 def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: Sequence[int] = (128, 256, 128), upsampling: str = "nearest", normalisation: str = "batch_norm",
-    reference: int = 64, initialise: str = "keras", condition: str = "join",
+    channels: Sequence[Count] = (128, 256, 128), upsampling: str = "nearest", normalisation: str = "batch_norm",
+    reference: Count = 64, initialise: str = "keras", condition: str = "join",
 ) -> Decoder | Referenced:
     """Latents ``[n, latents]`` to images in -1 to 1. Roles: ``block.0``, ``block.1``, ``output``; transposed ``up.0``,
     ``up.1``, ``output``.
@@ -78,7 +79,7 @@ def decoder(
 
 def encoder(
     image: ImageShape, outputs: Mapping[str, int], layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: Sequence[int] = (32, 64, 128, 256), dropout: float = 0.25, last_norm: bool = True,
+    channels: Sequence[Count] = (32, 64, 128, 256), dropout: float = 0.25, last_norm: bool = True,
     normalisation: str = "batch_norm", initialise: str = "keras", condition: str = "join",
 ) -> Encoder:
     """Images to outputs. Roles: ``stem``, ``down.0``, ``down.1``, ``block.0``.

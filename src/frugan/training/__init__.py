@@ -42,6 +42,7 @@ BUDGETS = ("images", "rounds", "minutes")
 
 
 @taking(TrainingArguments)
+@memory.enough()
 def train(asked: TrainingArguments) -> RunFolder:
     """Train a recipe and return its run folder. Called again on the same folder, it continues the run.
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from frugan.cache import cache_root
 from frugan.countdown import Countdown
-from frugan.registry import Registry, UserError, check_options, options_of
+from frugan.registry import Registry, UserError, check_options, declared
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,8 +156,8 @@ def build(
         UserError: the name or an option is unknown, or something that the view needs is missing.
     """
     builder = find(name)
-    check_options(
-        f"View '{name}'", options, options_of(builder.build, without=("dataset", "cache", "device", "announce"))
+    options = check_options(
+        f"View '{name}'", options, declared(builder.build, without=("dataset", "cache", "device", "announce"))
     )
     announce = announce or (lambda line: None)
     view = builder.build(dataset=dataset, cache=cache_folder(cache), device=device, announce=announce, **options)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from frugan.arguments import File
-from frugan.registry import Registry, UserError, check_options, options_of
+from frugan.registry import Registry, UserError, check_options, declared
 
 registry = Registry("launcher", "frugan.comparison.launchers")
 names = registry.names
@@ -66,8 +66,7 @@ def read_options(name: str, given: File | Mapping[str, Any] | None) -> dict[str,
             raise UserError(
                 f"--launcher-options {given} cannot be read ({error}). Give a TOML file, with lines like: cpus = 4"
             ) from None
-    check_options(f"{where}The launcher '{name}'", options, options_of(launcher.train))
-    return options
+    return check_options(f"{where}The launcher '{name}'", options, declared(launcher.train))
 
 
 def needed(package: str, extra: str) -> Any:

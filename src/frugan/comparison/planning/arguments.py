@@ -8,6 +8,7 @@ from typing import Any
 
 from frugan.arguments import Changes, Code, Count, File, Name, Names, Source, WholeNumbers
 from frugan.comparison.planning.arms import Arms
+from frugan.ranges import Times
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ComparisonArguments:
     """Where the images come from, for all arms: as for train."""
     changes: Changes | None = None
     """Values of the recipes as key=value, for all arms."""
-    jobs: int = 1
+    jobs: Times = 1
     """How many runs are trained at the same time. They share the cores equally."""
     launcher: Name = "local"
     """Where the runs are trained: local (here), files (commands that you run), slurm, ray (docs/cluster.md). The same

@@ -51,8 +51,6 @@ def check(asked: ComparisonArguments, design: Design, say: Say, *, begun: bool) 
 
 
 def _check_numbers(of: Question) -> None:
-    if of.asked.jobs < 1:
-        raise UserError(f"--jobs {of.asked.jobs}: give how many runs to train at the same time, 1 or more.")
     if of.asked.runtime is not None:
         exporting.check_runtime(of.asked.runtime)
     if of.asked.evaluate_every is not None:

@@ -207,7 +207,7 @@ def _orders(recipe: Recipe) -> Steps:
             accepted = convs.find(rule.family).accepted()
             if "order" not in accepted:
                 continue
-            own = rule.options.get("order", accepted["order"])
+            own = rule.options.get("order", accepted["order"].default)
             turned = {"order": next(order for order in ORDERS if order != own)}
             try:
                 differs = _drawn(_with_options(recipe, {(name, place): turned}), name) != _drawn(recipe, name)
