@@ -296,7 +296,7 @@ def test_latents_are_searched_where_a_run_ships_an_encoder_of_something_else(
     codes = encoder_of(generator, 4, {"continuous": 2, "score": 1})
     monkeypatch.setattr(given, "open_shipped", lambda *_, **__: codes)
     (tmp_path / "recipe.json").write_text("{}")
-    (tmp_path / "run.json").write_text('{"format": 1, "shipped": {"encoder": "discriminator"}}')
+    (tmp_path / "run.json").write_text('{"format": 1, "shipped": {"encoder": {}}}')
     assert given.open_encoder(tmp_path, generator, None) is None
     with pytest.raises(UserError, match=r"No output of the encoder holds 6 latents; it has: continuous \(2\), score"):
         given.open_encoder(tmp_path, generator, "encoder")

@@ -79,11 +79,13 @@ def serve(data: Path) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def command(data: Path) -> Callable[..., list[str]]:
-    """The arguments of a tiny run into `out`, with more of them if wanted."""
+    """The arguments of a tiny run into `out`, with more of them if wanted, or with other values of the same keys."""
 
     def arguments(out: Path, *more: str, recipe: str = "vanilla", images: str | None = "1200") -> list[str]:
         budget = [] if images is None else ["--images", images]
-        return ["train", recipe, *TINY, "--data", str(data), *budget, "--out", str(out), *more]
+        said = {word.partition("=")[0] for word in more}
+        tiny = [word for word in TINY if word.partition("=")[0] not in said]
+        return ["train", recipe, *tiny, "--data", str(data), *budget, "--out", str(out), *more]
 
     return arguments
 
@@ -324,7 +326,7 @@ def test_another_length_is_refused_where_a_schedule_follows_the_end(serve, comma
     ended(serve(command(tmp_path / "run", key, images="8")))
     answer = serve(command(tmp_path / "run", key, images="16"))
     assert answer["status"] == 2
-    assert "the schedule of 'generator' depends on the end" in answer["stderr"]
+    assert "the schedule of generator depends on the end" in answer["stderr"]
     ended(serve(command(tmp_path / "other", f"{key},end=40", images="8")))
     ended(serve(command(tmp_path / "other", f"{key},end=40", images="16")))
     ended(serve(command(tmp_path / "whole", f"{key},end=40", images="16")))
@@ -379,7 +381,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(serve, command, tmp
     ("players.generator.schedule=cosin", "Did you mean 'cosine'"),
 ])
 def test_mistakes_are_told_before_any_data_is_opened(serve, command, tmp_path, key, told):
-    arguments = [*command(tmp_path / "run"), key]
+    arguments = command(tmp_path / "run", key)
     arguments[arguments.index("--data") + 1] = "no-such-data"
     answer = serve(arguments)
     assert answer["status"] == 2
