@@ -105,7 +105,8 @@ def test_walks_change_one_code_along_each_row():
 @pytest.mark.parametrize(("options", "said"), [
     ({"game__categories": [3]}, r"Give both the same: generator\.categories=\[3\]"),
     ({"latents__size": 6}, r"Give latents\.size=7 or more"), ({"game__weight": -1.0}, r"game\.weight=-1\.0"),
-    ({"game__categories": [1]}, "list of sizes, 2 or more"), ({"game__continuous": -1}, r"game\.continuous=-1"),
+    ({"game__categories": [1]}, "list of sizes, 2 or more"),
+    ({"game__continuous": -1}, r"'continuous' is -1\. Give a whole number, 0 or more"),
 ])  # fmt: skip
 def test_what_cannot_be_played_is_refused_in_words(options, said):
     with pytest.raises(UserError, match=said):

@@ -113,7 +113,7 @@ def test_a_preview_moves_images_along_their_tangents():
 
 @pytest.mark.parametrize(("options", "said"), [
     ({"game__on": "logit"}, "Did you mean 'logits'"), ({"game__along": -1.0}, "game.along=-1.0: give 0 or more"),
-    ({"game__directions": 0}, "game.directions=0"), ({"game__every": 0}, "game.every=0"),
+    ({"game__directions": 0}, "'directions' is 0"), ({"game__every": 0}, "game.every=0"),
     ({"game__form": "stack"}, "Did you mean 'stacked'"), ({"encoder__labels": True}, "encoder.labels=false"),
 ])  # fmt: skip
 def test_what_cannot_be_played_is_refused_in_words(options, said):
