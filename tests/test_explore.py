@@ -289,17 +289,15 @@ def test_an_encoder_of_finer_images_sees_them_and_its_images_are_compared_in_the
 
 
 def test_latents_are_searched_where_a_run_ships_an_encoder_of_something_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """InfoGAN's finds codes."""
     generator = linear()
     codes = encoder_of(generator, 4, {"continuous": 2, "score": 1})
     monkeypatch.setattr(given, "open_shipped", lambda *_, **__: codes)
-    (tmp_path / "recipe.json").write_text("{}")
-    (tmp_path / "run.json").write_text('{"format": 1, "shipped": {"encoder": {}}}')
-    assert given.open_encoder(tmp_path, generator, None) is None
+    assert given.open_encoder(run, generator, None) is None
     with pytest.raises(UserError, match=r"No output of the encoder holds 6 latents; it has: continuous \(2\), score"):
-        given.open_encoder(tmp_path, generator, "encoder")
+        given.open_encoder(run, generator, "encoder")
 
 
 def test_an_encoder_gives_its_latents_and_images_of_another_size_are_refused() -> None:

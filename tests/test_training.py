@@ -377,7 +377,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(serve, command, tmp
     ("players.generator.networks=[discriminator]", "both train 'discriminator'"),
     ("players.generator.optimiser=adm", "Did you mean 'adam'"),
     ("game=adversrial", "Did you mean 'adversarial'"),
-    ("game.discriminator_steps=0", "give a whole number, 1 or more"),
+    ("game.discriminator_steps=0", "Give a whole number, 1 or more"),
     ("players.generator.schedule=cosin", "Did you mean 'cosine'"),
 ])
 def test_mistakes_are_told_before_any_data_is_opened(serve, command, tmp_path, key, told):
@@ -528,7 +528,8 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights(serve, command, unb
 
 
 def test_a_rate_that_blows_up_is_told_with_the_module_that_broke_first(serve, command, tmp_path):
-    keys = ["players.generator.learning_rate=1e38", "players.generator.optimiser=sgd"]
+    deep = "generator.hidden=[8,8,8,8,8]"
+    keys = [deep, "players.generator.learning_rate=1e12", "players.generator.optimiser=sgd"]
     answer = serve(command(tmp_path / "run", *keys))
     assert answer["status"] == 2
     assert "is not finite" in answer["stderr"]
