@@ -347,8 +347,9 @@ def run(request: Any, tiny: Callable[[str], Recipe], tmp_path_factory: pytest.Te
     return train(tiny(request.param), images=1, out=tmp_path_factory.mktemp("run") / "run", quiet=True).path
 
 
-def test_what_a_run_ships_makes_images_on_the_device_and_copies_each_chunk_back_once(run, device):
-    with device.waiting():
+def test_what_a_run_ships_makes_images_on_the_device_and_copies_each_chunk_back_once(run, device, monkeypatch):
+    with device.waiting(), monkeypatch.context() as pretended:
+        pretended.setattr(torch.cuda, "is_available", lambda: True)
         made = load(run, device="cuda")
     with device.waiting() as waits:
         if isinstance(made, Generator):

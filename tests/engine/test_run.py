@@ -19,7 +19,7 @@ from frugan.registry import UserError
 FACTS: dict[str, Any] = {
     "frugan": "0.1.0", "id": "a", "versions": {"python": "3.11"}, "given": {}, "image_range": [-1.0, 1.0],
     "shipped": {"generator": {"network": "generator", "averaged": True, "direction": None, "reader": None}},
-    "data": {"train": {"name": "n", "count": 64, "hash": "h", "path": "/n", "classes": ["0"], "exclusive": [["0"]]}},
+    "data": {"train": {"name": "n", "count": 64, "hash": "h", "path": "/n", "classes": ["0"], "exclusive": [[0]]}},
 }  # fmt: skip
 LINE: dict[str, Any] = {"images": 4, "rounds": 1, "seconds": 0.5, "health.spread": 1, "generator.loss": float("nan")}
 

@@ -53,7 +53,7 @@ class Trained(TypedDict):
     path: str
     classes: list[str]
     attributes: list[str]
-    exclusive: list[list[str]]
+    exclusive: list[list[int]]
 
 
 class Given(TypedDict):
