@@ -484,6 +484,9 @@ def caches(chance: random.Random, ground: Ground, place: Path) -> Fault | None:
     shutil.copytree(ground.run, place / "run")
     (place / "run" / "metrics.jsonl").unlink(missing_ok=True)
     first = ground.do(typed)
+    if first.status:  # damaged by an earlier attempt, and said so then; what to delete is deleted
+        shutil.rmtree(ground.cache / "views")
+        first = ground.do(typed)
     (place / "run" / "metrics.jsonl").unlink(missing_ok=True)
     files = [path for path in ground.cache.rglob("*") if path.is_file() and not path.name.startswith(".")]
     path = chance.choice(files)
