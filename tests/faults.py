@@ -496,7 +496,7 @@ def caches(chance: random.Random, ground: Ground, place: Path) -> Fault | None:
         path.rmdir()
     if again.status == 0 and first.status == 0 and again.out != first.out:
         return Fault(what, "another value, without a word")
-    if again.status and str(path) not in again.err and path.name not in again.err:
+    if again.status and str(path.parent) not in again.err and path.name not in again.err:
         return judged(what, again) or Fault(what, f"does not name the file: {again.last}")
     return judged(what, again)
 

@@ -93,6 +93,9 @@ class Writing:
     def fileno(self) -> int:
         return self.file.fileno()
 
+    def tell(self) -> int:
+        return self.file.tell()
+
     def __enter__(self) -> Writing:
         return self
 
