@@ -18,7 +18,7 @@ from frugan.recipe import Recipe, from_run, parse_count, to_dict
 from frugan.registry import UserError, suggest
 from frugan.training import _code, _deciding, _giving, _holding, _minutes, _observing, _resuming, choosing
 from frugan.training._code import inits_of, run_code
-from frugan.training._deciding import decide, decided_in, settle
+from frugan.training._deciding import DECIDED, decide, decided_in, settle
 from frugan.training._opening import open_data, tell_packing
 from frugan.training.arguments import TrainingArguments
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
 
 __all__ = [
-    "chosen", "decide", "decided_in", "default_folder", "inits_of", "rehearse", "resolve", "run_code", "settle",
-    "tell_packing", "train",
+    "DECIDED", "chosen", "decide", "decided_in", "default_folder", "inits_of", "rehearse", "resolve", "run_code",
+    "settle", "tell_packing", "train",
 ]  # fmt: skip
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from frugan.engine.run import RunFolder
 
+DECIDED = ("kernels", "precision")
+"""The settings of a recipe that may be "auto"."""
+
 
 def decide(rounds: int, device: torch.device) -> dict[str, str]:
     """What "auto" means on this machine, in a run of so many rounds: the value for each such setting of a recipe."""
@@ -46,6 +49,6 @@ def settled(recipe: Recipe, folder: RunFolder, device: torch.device) -> Recipe:
     begun = decided_in(folder)
     if begun.get("precision") == "bf16" and not has_bf16(device):  # a product takes minutes there
         del begun["precision"]
-    if not begun.keys() >= {"kernels", "precision"}:
+    if not begun.keys() >= set(DECIDED):
         begun = {**decide(recipe.whole_rounds, device), **begun}
     return settle(recipe, begun)

@@ -33,20 +33,17 @@ from frugan.comparison.planning.arms import Arm
 from frugan.owncode import CodeFile
 from frugan.recipe import differences, from_dict, from_run, to_dict
 from frugan.registry import UserError
-from frugan.training import contents, decided_in, settle
+from frugan.training import DECIDED, contents, decided_in, settle
 
 if TYPE_CHECKING:
     from frugan.comparison.planning import Design
     from frugan.engine.run import RunFolder
 
 ADDED = (
-    "format", "fixed", "controls", "tuning", "trained_before", "kernels", "precision", "primary", "code",
-    "code_changes", "plan_changes", "data",
+    "format", "fixed", "controls", "tuning", "trained_before", "primary", "code", "code_changes", "plan_changes",
+    "data", *DECIDED,
 )  # fmt: skip
 """Entries of a plan that the user does not type: they are added later, or follow from the rest."""
-
-DECIDED = ("kernels", "precision")
-"""Settings of recipes whose "auto" is decided once for a plan, which keeps them under these names."""
 
 EVALUATION = ("metrics", "view", "count", "reference", "allow_few")
 """How runs are evaluated. This may change as long as no value is known."""
