@@ -26,8 +26,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from frugan.arguments import Changes, Name, said_once, strict
-from frugan.ranges import Amount, Count, Range, Side, Unfit, fitted
+from frugan.arguments import Changes, Name, strict
+from frugan.ranges import Amount, Count, Range, Side
+from frugan.recipe._checked import Checked, checked
+from frugan.recipe._typed import choice_of, parted
+from frugan.recipe._typed import parse_count as parse_count
+from frugan.recipe._typed import parse_value as parse_value
 from frugan.registry import UserError, suggest
 
 if TYPE_CHECKING:
@@ -37,40 +41,13 @@ FORMAT = 1
 
 Positive = Annotated[int, Range(1)]
 
+NO_CLASSES = (
+    "Give how many classes the data have. If the folders of images are no classes, give data.source=flat:FOLDER "
+    "(--data flat:FOLDER)."
+)
+
 OWN = ("kernel", "stride", "padding")
 """What an architecture asks of each of its layers: a rule for some layers may change it, a family for all may not."""
-
-
-class Checked:
-    """A dataclass whose fields with a `Range` are checked when it is made; numpy's whole numbers become Python's.
-
-    Raises UserError for a value outside its range.
-    """
-
-    def __post_init__(self) -> None:
-        values = {name: getattr(self, name) for name in _ranged(type(self))}
-        for name, value in _checked(type(self), values, type(self).__name__).items():
-            object.__setattr__(self, name, value)
-
-
-def _checked(record: type, values: dict[str, Any], where: str) -> dict[str, Any]:
-    """The values of a record's fields as these take them. Raises UserError that names ``where.field``."""
-    accepted = dict(values)
-    for name, hint in _ranged(record).items():
-        try:
-            if name in values:
-                accepted[name] = fitted(hint, values[name])
-        except Unfit as unfit:
-            raise UserError(f"{where}.{name}={values[name]}: {unfit}.".removeprefix("recipe.")) from None
-    return accepted
-
-
-@functools.cache
-def _ranged(record: type) -> dict[str, Any]:
-    """The fields that have a range, with their types."""
-    hints = typing.get_type_hints(record, include_extras=True)
-    names = [item.name for item in dataclasses.fields(record)]
-    return {name: hints[name] for name in names if typing.get_origin(hints[name]) is Annotated}
 
 
 @dataclass(frozen=True)
@@ -110,7 +87,7 @@ class Data(Checked):
     source: str
     size: Annotated[int | tuple[int, int], Range(1, most=100_000)]
     channels: Count
-    classes: Amount = 0
+    classes: Amount = field(default=0, metadata={"instead": NO_CLASSES})
     split: str = "train"
     only: tuple[str | int, ...] = ()
     limit: Annotated[int | None, Range(1)] = None
@@ -344,68 +321,10 @@ class Recipe(Checked):
         return short
 
 
-def parse_value(text: str) -> Any:
-    """A value as typed on the command line: a number, true, false, null, JSON, a list ``[a,b]``, else the text itself.
-
-    The words of a list, or of lists in a list, need no quotes: a shell would remove them.
-    """
-    lowered = text.strip().lower()
-    if lowered == "null":
-        return None
-    try:
-        return json.loads(lowered if lowered in ("true", "false") else text)
-    except json.JSONDecodeError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        items = _items(text.strip())
-        return text if items is None else [parse_value(item) for item in items]
-
-
-def _items(text: str) -> list[str] | None:
-    """What stands between the outermost commas of ``[a,[b,c]]``; None of what is no list."""
-    if not (text.startswith("[") and text.endswith("]")) or set(text) & set("{}\""):
-        return None
-    items = _parted(text[1:-1], ",")
-    return None if items is None else [item.strip() for item in items]
-
-
-def _parted(text: str, separator: str) -> list[str] | None:
-    """What stands between separators that are not inside brackets; None if the brackets do not match."""
-    items, depth = [""], 0
-    for letter in text:
-        depth += {"[": 1, "]": -1}.get(letter, 0)
-        if depth < 0:
-            return None
-        if letter == separator and not depth:
-            items.append("")
-        else:
-            items[-1] += letter
-    return None if depth else items
-
-
-def parse_count(text: str | int) -> int:
-    """A number of images as typed: 60000, 60k, 2M. Raises UserError."""
-    factors = {"k": 1_000, "m": 1_000_000}
-    stripped = str(text).strip().lower()
-    if re.fullmatch(r"\d{1,3}([,_]\d{3})+", stripped):  # 60,000; but 1,5 is somebody's one and a half
-        stripped = re.sub("[,_]", "", stripped)
-    try:
-        number = float(stripped[:-1]) * factors[stripped[-1]] if stripped[-1:] in factors else float(stripped)
-    except ValueError:
-        number = -1.0
-    if not (1 <= number <= 1e12 and number.is_integer()):
-        raise UserError(
-            f"'{text}' is not a number of images. Give a whole number above 0, such as 60000, 60k or 2M."
-        )
-    return int(number)
-
-
 def parse_choices(given: str | Sequence[str | Choice]) -> tuple[Choice, ...]:
     """Variants with options: ``"r1,weight=2+r2"`` as typed, or a list of such names and of `Choice`."""
-    items = _parted(given, "+") or [given] if isinstance(given, str) else given
-    return tuple(item if isinstance(item, Choice) else Choice(**_choice(item)) for item in items if item != "")
+    items = parted(given, "+") or [given] if isinstance(given, str) else given
+    return tuple(item if isinstance(item, Choice) else Choice(**choice_of(item)) for item in items if item != "")
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
@@ -435,8 +354,11 @@ def from_run(run: RunFolder) -> Recipe:
     return recipe.with_sources({stream: path for stream, path in paths.items() if Path(path).exists()})
 
 
-def _read(kind: Any, value: Any, where: str) -> Any:
-    """`value` as the type `kind`, strictly: unknown keys and wrong types are errors, whole numbers serve as floats."""
+def _read(kind: Any, value: Any, where: str, instead: str = "") -> Any:
+    """`value` as the type `kind`, strictly: unknown keys and wrong types are errors, whole numbers serve as floats.
+
+    `instead` is what a field's metadata advise where its type is wrong.
+    """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
@@ -445,15 +367,15 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         for option in options:
             listed = isinstance(value, (list, tuple)) and typing.get_origin(option) is tuple
             if listed or option is type(value):
-                return _read(option, value, where)
-        return _read(options[0], value, where)
+                return _read(option, value, where, instead)
+        return _read(options[0], value, where, instead)
     if dataclasses.is_dataclass(kind):
         if isinstance(value, str) and kind is Choice:
             return Choice(value)
         if not isinstance(value, Mapping):
             fields = ", ".join(item.name for item in dataclasses.fields(kind))
             raise UserError(f"{where} is {value!r}, but it must be {{{fields}}}.")
-        hints = typing.get_type_hints(kind)
+        hints, known = typing.get_type_hints(kind), {item.name: item for item in dataclasses.fields(kind)}
         for key in value:
             if key not in hints:
                 raise UserError(f"{where} has no field '{key}'. {suggest(key, hints)}")
@@ -464,8 +386,11 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         ]
         if missing:
             raise UserError(f"{where}: the field '{missing[0]}' is missing.")
-        read = {key: _read(hints[key], item, f"{where}.{key}") for key, item in value.items()}
-        return kind(**_checked(kind, read, where))
+        read = {
+            key: _read(hints[key], item, f"{where}.{key}", known[key].metadata.get("instead", ""))
+            for key, item in value.items()
+        }
+        return kind(**checked(kind, read, where))
     if origin is dict and isinstance(value, Mapping):
         return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin is tuple and arguments[-1] is Ellipsis and isinstance(value, (int, str, Mapping)):
@@ -486,11 +411,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     name = "list, e.g. [1]" if origin is tuple else getattr(kind, "__name__", str(kind))
-    instead = "" if not where.endswith("data.classes") else (
-        " Give how many classes the data have. If the folders of images are no classes, give data.source=flat:FOLDER "
-        "(--data flat:FOLDER)."
-    )
-    raise UserError(f"{where} is {value!r}, but it must be of type {name}.{instead}")
+    raise UserError(f"{where} is {value!r}, but it must be of type {name}. {instead}".rstrip())
 
 
 def _check_finite(value: Any, where: str) -> None:
@@ -521,21 +442,12 @@ def _change(tree: dict[str, Any], path: list[str], value: Any, key: str, recipe:
         raise UserError(f"The recipe '{recipe.name}' has no key '{key}'. {suggest(key, recipe.keys())}")
     if last in ("penalties", "augment"):
         given = [] if value in (None, "", "none") else value
-        items = given if isinstance(given, list) else _parted(str(given), "+") or [given]
-        parent[last] = [_choice(item) for item in items]
+        items = given if isinstance(given, list) else parted(str(given), "+") or [given]
+        parent[last] = [choice_of(item) for item in items]
     elif last in ("game", "loss", "optimiser", "schedule") and not isinstance(value, Mapping):
-        parent[last] = _choice(value)
+        parent[last] = choice_of(value)
     else:
         parent[last] = value
-
-
-def _choice(value: Any) -> Any:
-    """``"r1,weight=10"`` as a name and its options."""
-    if not isinstance(value, str):
-        return value
-    name, *options = _parted(value, ",") or [value]
-    pairs = [option.partition("=") for option in options]
-    return {"name": name, "options": said_once((option, parse_value(given)) for option, _, given in pairs)}
 
 
 def _flatten(value: Any, path: str, flat: dict[str, Any]) -> None:
