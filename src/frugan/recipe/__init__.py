@@ -15,10 +15,8 @@ Single values are changed by dotted keys, as typed after ``frugan train``:
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import math
-import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
