@@ -284,6 +284,24 @@ def test_every_metric_there_is_can_be_evaluated_of_a_run(made: Path, tmp_path: P
     assert all(floors[name] is not None for name in ("fid", "precision_recall", "density_coverage", "ms_ssim"))
 
 
+def test_no_view_is_trained_for_metrics_that_see_images_by_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **options: Any) -> None:
+        raise AssertionError("a view was built")
+
+    monkeypatch.setattr("frugan.evaluation.opening.view.views.build", refuse)
+    images = np.random.default_rng(0).integers(0, 256, (120, 16, 16)).astype(np.uint8)
+    np.savez(tmp_path / "fakes.npz", images=images[:40])
+    np.savez(tmp_path / "real.npz", x_train=images[40:80], x_test=images[80:])
+    alone = ["swd", "ms_ssim"]
+    values = evaluate(
+        tmp_path / "fakes.npz", real=str(tmp_path / "real.npz"), metrics=alone, view="classifier", allow_few=alone
+    )
+    assert [value["protocol"]["view"] for value in values] == ["pixels"] * 2
+    assert all(value["floor"] is not None for value in values)
+
+
 # ------------------------------------------------------------------------------------------------------------- too few
 
 

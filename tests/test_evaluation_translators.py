@@ -217,6 +217,17 @@ def test_another_seed_translates_other_images_and_another_judge_is_another_view(
     ]  # fmt: skip
 
 
+def test_no_view_is_trained_for_metrics_that_see_images_by_themselves(
+    star: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **options: Any) -> None:
+        raise AssertionError("a view was built")
+
+    monkeypatch.setattr("frugan.evaluation.opening.view.views.build", refuse)
+    values = evaluate(star, metrics=["reconstruction_error", "identity_error"], count=50, seed=3, device="cpu")
+    assert [value["protocol"]["view"] for value in values] == ["pixels"] * 2
+
+
 def test_any_view_serves_and_labels_are_told_by_the_classifier_all_the_same(star: Path) -> None:
     found = {v["metric"]: v for v in evaluate(star, metrics=["fid", "target_accuracy"], view="pixels", **COUNT)}
     assert found["fid"]["protocol"]["view"] == "pixels"

@@ -7,8 +7,15 @@ import ctypes
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from frugan.registry import UserError
+
+GROUPS = Path("/sys/fs/cgroup")
+DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
+"""Where there is one, a GPU's driver asks for far more addresses than memory, so nothing may be held back."""
+SPARE = 2**30
+"""Bytes that a process may ask for beyond what is free: it never uses all that it asks for."""
 
 
 @contextlib.contextmanager
@@ -37,6 +44,63 @@ def _wanted(error: Exception) -> str | None:
         return named[1]
     beyond = isinstance(error, MemoryError) or "out of memory" in text or "Storage size calculation overflowed" in text
     return "what was asked for" if beyond else None
+
+
+def hold() -> None:
+    """Refuse this process, and those that it starts, more memory than this machine has left now.
+
+    Linux promises any amount, and when it cannot give what it promised it kills a process without a word. A refusal is
+    told in a line (`enough`). It does nothing on other systems and on machines with a GPU.
+    """
+    if not sys.platform.startswith("linux") or any(driver.exists() for driver in DRIVERS):
+        return
+    import resource
+
+    try:
+        limit = _kilobytes("/proc/self/status", "VmData") * 1024 + free() + SPARE
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
+    except (OSError, ValueError):
+        return  # a system without these files keeps its own rule
+
+
+def free() -> int:
+    """How many bytes this process may still use: what the machine has left, and what its group of processes may have.
+
+    Raises OSError or ValueError where the system does not say.
+    """
+    left = [sum(_kilobytes("/proc/meminfo", name) for name in ("MemAvailable", "SwapFree")) * 1024]
+    for line in Path("/proc/self/cgroup").read_text("utf-8").splitlines():
+        _, controller, own = line.split(":", 2)
+        if controller in _LIMITS:
+            folder = GROUPS / controller / own.lstrip("/")
+            left += [_left(group, *_LIMITS[controller]) for group in (folder, *folder.parents)]
+    return min(left)
+
+
+_LIMITS = {
+    "": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+"""Of both versions of control groups: the files with the limit and with what is used, and how pages of files that are
+kept, and count as free, stand in ``memory.stat``."""
+
+
+def _left(group: Path, limit: str, usage: str, kept: str) -> int:
+    """How many bytes a group of processes may still use; a very large number if it has no limit."""
+    if not (group / limit).exists() or (group / limit).read_text("utf-8").strip() == "max":
+        return sys.maxsize
+    pages = re.search(rf"^{kept} (\d+)", (group / "memory.stat").read_text("utf-8"), re.MULTILINE)
+    used = int((group / usage).read_text("utf-8")) - (int(pages[1]) if pages else 0)
+    return max(0, int((group / limit).read_text("utf-8")) - used)
+
+
+def _kilobytes(path: str, name: str) -> int:
+    """A number of the system's, as it stands behind its name. Raises ValueError if it is not there."""
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path(path).read_text("utf-8"), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{path} has no {name}.")
+    return int(found[1])
 
 
 def keep() -> None:

@@ -112,6 +112,7 @@ def _dispatch(given: list[str], own_process: bool) -> None:
         raise UserError(f"There is no verb '{verb}'. {suggest(verb, [*verbs, *(GROUPS if verbs is VERBS else [])])}")
     if own_process and not {"-h", "--help"} & set(rest):
         memory.keep()
+        memory.hold()
     typed = with_arguments(verbs[verb])
 
     @functools.wraps(typed)

@@ -340,6 +340,8 @@ def _asks_for_more_of_each_target(metric: Metric, of: MeasurementOfTranslations)
 
 
 def _asks_for_a_view_that_fits(metric: Metric, of: MeasurementOfTranslations) -> str:
+    if metrics.sees_by_itself(metric):
+        return ""
     try:
         used = [of.view_for(metric, group) for group in of.groups]
     except UserError as error:

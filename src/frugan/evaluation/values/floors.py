@@ -7,16 +7,13 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from frugan import metrics
 from frugan.cache import cache_root, keep_json, kept_json
 from frugan.evaluation.values.inputs import ImageSets
 from frugan.metrics import Metric, Need, parse_need
 from frugan.registry import UserError
-
-if TYPE_CHECKING:
-    from frugan.views import View
 
 FLOORS = 1
 """The format of the floors that are kept; others are not read."""
@@ -36,7 +33,7 @@ def has_floor(metric: Metric) -> bool:
 
 
 def find_floor(
-    metric: Metric, sets: ImageSets, of: str, view: View, options: Mapping[str, Any],
+    metric: Metric, sets: ImageSets, of: str, view_version: str, options: Mapping[str, Any],
     given: Callable[[], Mapping[str, Any]],
 ) -> dict[str, Any] | None:  # fmt: skip
     """The floor ``{"value", "values", "protocol"}`` of `metric`; None if it has none.
@@ -46,7 +43,7 @@ def find_floor(
     """
     protocol = {
         "of": of, "fake_count": sets.fake.count, "real_count": sets.real.count if sets.real else 0,
-        "view_version": view.version, "options": options,
+        "view_version": view_version, "options": options,
     }  # fmt: skip
     images = [one.key for one in sets if one is not None]
     identity = {"format": FLOORS, "metric": metric.name, "code": hash_code(metric), **protocol, "images": images}

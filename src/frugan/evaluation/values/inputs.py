@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -180,6 +180,21 @@ def choose_options(metric: Metric, fewest: int) -> dict[str, Any]:
     if isinstance(options.get("subset_size"), int):
         options["subset_size"] = min(options["subset_size"], fewest)
     return options
+
+
+def describe_views(metric: Metric, used: Callable[[], Iterable[View]]) -> dict[str, Any]:
+    """The facts for the protocol about what images are looked at through.
+
+    `used` gives the views, which may have to be trained. It is not called for a metric that sees images by itself.
+    """
+    if metrics.sees_by_itself(metric):
+        return {"view": "pixels", "view_version": "pixels", "resizing": "none", "view_accuracy": None}
+    through = list({view.version: view for view in used()}.values())
+    accuracies = [view.description["accuracy"] for view in through if view.description.get("accuracy") is not None]
+    return {
+        "view": through[0].name, "view_version": " ".join(view.version for view in through),
+        "resizing": through[0].description.get("resizing", "none"), "view_accuracy": min(accuracies, default=None),
+    }  # fmt: skip
 
 
 def describe_metric(metric: Metric) -> dict[str, Any]:

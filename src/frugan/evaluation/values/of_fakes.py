@@ -14,7 +14,7 @@ from frugan.evaluation.opening.fakes import Fakes, Images, draw_images
 from frugan.evaluation.opening.reals import Reals, Statistics
 from frugan.evaluation.refusals import looks_at, refusal_of_fakes
 from frugan.evaluation.values import floors
-from frugan.evaluation.values.inputs import ImageSets, MetricInputs, choose_options, describe_metric
+from frugan.evaluation.values.inputs import ImageSets, MetricInputs, choose_options, describe_metric, describe_views
 from frugan.evaluation.values.names import PRIMARY
 from frugan.evaluation.values.of_classifiers import MeasurementOfClassifier
 from frugan.metrics import Metric, Need, parse_need
@@ -129,10 +129,7 @@ class MeasurementOfFakes:
         protocol: dict[str, Any] = {
             **self._compared_with(metric),
             **self.fakes.describe(self.count, self.seed, self._trained_on()),
-            "view": self.view.name,
-            "view_version": self.view.version,
-            "resizing": self.view.description.get("resizing", "none"),
-            "view_accuracy": self.view.description.get("accuracy"),
+            **describe_views(metric, lambda: [self.view]),
             "precision": "float32",
             "truncation": self.fakes.truncation,
             "options": self._options(metric),
@@ -230,7 +227,8 @@ class MeasurementOfFakes:
         if min(images.count for images in sets if images is not None) < least:
             return None
         given = partial(self.inputs.gather, metric, sets)
-        return floors.find_floor(metric, sets, of, self.view, _options_for(metric, sets), given)
+        view = describe_views(metric, lambda: [self.view])["view_version"]
+        return floors.find_floor(metric, sets, of, view, _options_for(metric, sets), given)
 
     def _real_sets(self, metric: Metric, reals: Reals) -> tuple[ImageSets, str]:
         """Real images that share none with those they are compared with, and where they came from."""

@@ -19,7 +19,7 @@ from frugan.evaluation.opening.targets import Group, Target, draw_from
 from frugan.evaluation.opening.translators import ShippedTranslators
 from frugan.evaluation.refusals import OF_ATTRIBUTES, have_attributes, refusal_of_translations, too_few_of_a_target
 from frugan.evaluation.values import floors
-from frugan.evaluation.values.inputs import ImageSets, MetricInputs, choose_options, describe_metric
+from frugan.evaluation.values.inputs import ImageSets, MetricInputs, choose_options, describe_metric, describe_views
 from frugan.evaluation.values.names import PRIMARY, TO
 from frugan.metrics import Metric, Need, parse_need
 
@@ -90,13 +90,10 @@ class MeasurementOfTranslations:
     def protocol(self, metric: Metric) -> dict[str, Any]:
         """The protocol of the value of `metric`: how it is made, as JSON."""
         config, targets = self.shipping.config, self.targets
-        used = (self.view_for(metric, group) for group in self.groups)
-        through = list({view.version: view for view in used}.values())
         sets = {one.dataset.content_hash: one.dataset for target in targets for one in (target.source, target.real)}
         counts = {
             target.name: [min(len(pool), self.count) for pool in (target.source, target.real)] for target in targets
         }
-        accuracies = [view.description["accuracy"] for view in through if view.description.get("accuracy") is not None]
         protocol: dict[str, Any] = {
             "data": " and ".join(one.name for one in sets.values()),
             "split": " and ".join(dict.fromkeys(one.split for one in sets.values())),
@@ -108,9 +105,7 @@ class MeasurementOfTranslations:
             "weights": "averaged" if config["averaged"] else "live", "checkpoint": config.get("checkpoint", "last"),
             "sampling_seed": self.seed,
             "generator": " ".join(one.weights_hash for one in self.shipping.translators.values()),
-            "view": through[0].name, "view_version": " ".join(view.version for view in through),
-            "resizing": through[0].description.get("resizing", "none"),
-            "view_accuracy": min(accuracies, default=None),
+            **describe_views(metric, lambda: [self.view_for(metric, group) for group in self.groups]),
             "precision": "float32", "truncation": None, "options": self._options(metric),
             **describe_metric(metric),
         }  # fmt: skip
@@ -236,7 +231,8 @@ class MeasurementOfTranslations:
             of = "two disjoint halves of the real images of each target"
         sets = ImageSets(fake, against, source=target.label_as_sources(fake))
         given = partial(inputs.gather, metric, sets)
-        return floors.find_floor(metric, sets, of, self.view_for(metric, group), self._options(metric), given)
+        view = describe_views(metric, lambda: [self.view_for(metric, group)])["view_version"]
+        return floors.find_floor(metric, sets, of, view, self._options(metric), given)
 
 
 def _merge(by_target: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

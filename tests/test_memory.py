@@ -1,0 +1,84 @@
+"""Memory: what is refused in time, and how much a process may still use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from frugan import memory
+from frugan.registry import UserError
+
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux promises memory that it lacks")
+
+
+def child(code: str) -> str:
+    """What a process says, or the signal that ended it."""
+    one = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=one)
+    return f"{done.returncode} {done.stdout}{done.stderr.strip().splitlines()[-1:]}"
+
+
+@LINUX
+@pytest.mark.parametrize("size", [100_000_000_000, 400_000_000])
+def test_memory_beyond_what_is_left_is_refused_instead_of_promised(size: int) -> None:
+    """Piece by piece too, as layers are built: each piece is small."""
+    held = child(
+        "from frugan import memory; memory.DRIVERS = (); memory.free = lambda: 10**9; memory.hold()\n"
+        "import torch\n"
+        "kept = []\n"
+        "with memory.enough():\n"
+        f"    for _ in range(20): kept.append(torch.empty({size}, dtype=torch.uint8).fill_(1))\n"
+    )
+    assert "UserError: There is too little memory: " in held
+
+
+@LINUX
+def test_what_is_left_is_enough_for_what_needs_little() -> None:
+    assert child(
+        "from frugan import memory; memory.DRIVERS = (); memory.hold()\n"
+        "import torch; print(int(torch.ones(10_000_000).sum()))"
+    ).startswith("0 10000000")
+
+
+@LINUX
+def test_a_machine_with_a_gpu_is_left_alone(tmp_path: Path) -> None:
+    assert child(
+        "import resource; from frugan import memory\n"
+        f"memory.DRIVERS = (__import__('pathlib').Path({str(tmp_path)!r}),); memory.hold()\n"
+        "print(resource.getrlimit(resource.RLIMIT_DATA)[0])"
+    ).startswith("0 -1")
+
+
+@LINUX
+@pytest.mark.parametrize("version", ["", "memory"])
+def test_a_group_of_processes_has_less_than_its_machine(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's limit, less what it uses already; pages of files that it keeps can be had back."""
+    monkeypatch.setattr(memory, "GROUPS", tmp_path / "none")
+    machine = memory.free()
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    own = next((line.split(":", 2)[2] for line in lines if line.split(":", 2)[1] == version), None)
+    if own is None:
+        pytest.skip("this system has the other version of control groups")
+    folder = tmp_path / "groups" / version / own.lstrip("/")
+    folder.mkdir(parents=True)
+    limit, usage, kept = memory._LIMITS[version]
+    (folder / limit).write_text("3000000\n")
+    (folder / usage).write_text("2500000\n")
+    (folder / "memory.stat").write_text(f"anon 2000000\n{kept} 400000\nactive_file 100000\n")
+    monkeypatch.setattr(memory, "GROUPS", tmp_path / "groups")
+    assert memory.free() == 900_000 < machine
+    (folder / limit).write_text("max\n")
+    assert memory.free() > 900_000
+
+
+def test_errors_that_are_not_of_memory_pass() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), memory.enough():
+        raise RuntimeError("shapes differ")
+    with pytest.raises(UserError, match=r"There is too little memory: 5\.0 GB at once"), memory.enough():
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 5000000000 bytes.")
