@@ -127,16 +127,38 @@ def test_a_run_folder_that_is_gone_is_noticed(tmp_path, kind):
 
 
 @pytest.mark.parametrize(("variables", "place"), [
-    ({}, "HOME/.cache/frugan"), ({"XDG_CACHE_HOME": "/xdg"}, "/xdg/frugan"),
+    ({}, "HOME/.cache/frugan"), ({"XDG_CACHE_HOME": "XDG"}, "XDG/frugan"),
     ({"XDG_CACHE_HOME": "not/absolute"}, "HOME/.cache/frugan"),
-    ({"XDG_CACHE_HOME": "/xdg", "FRUGAN_CACHE": "~/mine"}, "HOME/mine"),
+    ({"XDG_CACHE_HOME": "XDG", "FRUGAN_CACHE": "~/mine"}, "HOME/mine"),
 ])  # fmt: skip
-def test_the_cache_is_where_people_want_it(variables, place, monkeypatch):
+def test_the_cache_is_where_people_want_it(variables, place, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in ("FRUGAN_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert str(cache.cache_root()) == place.replace("HOME", str(Path.home()))
+        monkeypatch.setenv(name, value.replace("XDG", str(tmp_path)))
+    assert str(cache.cache_root()) == place.replace("HOME", str(Path.home())).replace("XDG", str(tmp_path))
+
+
+def test_a_home_that_cannot_be_written_leaves_a_folder_for_temporary_files(tmp_path, monkeypatch, capsys):
+    """As in containers without a home. A folder of that name that others may write, or made, is not trusted."""
+    for name in ("FRUGAN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/homeless/me")
+    monkeypatch.setattr(cache.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(cache.tempfile, "mkdtemp", lambda prefix: str(tmp_path / f"{prefix}own"))
+    cache._elsewhere.cache_clear()
+    mine = tmp_path / f"frugan-{os.getuid()}"
+    assert cache.cache_root() == cache.cache_root() == mine
+    assert mine.stat().st_mode & 0o077 == 0
+    said = capsys.readouterr().err
+    assert said.count("/homeless/me/.cache/frugan cannot be made") == 1
+    assert "FRUGAN_CACHE" in said
+    mine.chmod(0o777)
+    cache._elsewhere.cache_clear()
+    assert cache.cache_root() == tmp_path / "frugan-own"
+    cache._elsewhere.cache_clear()
 
 
 def test_a_cache_that_cannot_be_written_is_said_once_and_costs_nothing_else(tmp_path, monkeypatch, capsys):

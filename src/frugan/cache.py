@@ -7,10 +7,13 @@ and it may be deleted, so what one user has decided is kept elsewhere.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
+import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -25,9 +28,31 @@ _instead: ContextVar[Path | None] = ContextVar("instead", default=None)
 def cache_root() -> Path:
     """The folder of everything that can be made again: ``$FRUGAN_CACHE``, or ``frugan`` in ``$XDG_CACHE_HOME``.
 
-    Without these it is ``~/.cache/frugan``.
+    Without these it is ``~/.cache/frugan``; where this cannot be made, a folder of this user's for temporary files.
     """
-    return _instead.get() or _place("FRUGAN_CACHE", "XDG_CACHE_HOME", "~/.cache")
+    named = _instead.get() or _place("FRUGAN_CACHE", "XDG_CACHE_HOME", "~/.cache")
+    return named if os.environ.get("FRUGAN_CACHE") or _may_be_made(named) else _elsewhere(named)
+
+
+def _may_be_made(folder: Path) -> bool:
+    """Whether the folder is there, or nothing is seen to hinder its making."""
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    return there == folder.absolute() or os.access(there, os.W_OK)
+
+
+@functools.cache
+def _elsewhere(named: Path) -> Path:
+    """A folder for temporary files that only this user may write, and a line that tells which. Raises OSError."""
+    folder = Path(tempfile.gettempdir()) / f"frugan-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    there = folder.lstat()
+    if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.getuid() or there.st_mode & 0o022:
+        folder = Path(tempfile.mkdtemp(prefix="frugan-"))  # another user made that one
+    print(
+        f"frugan: {named} cannot be made, so packs of images and the like are kept in {folder}. Set FRUGAN_CACHE to "
+        "choose a folder.", file=sys.stderr, flush=True,
+    )  # fmt: skip
+    return folder
 
 
 @contextlib.contextmanager
