@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -68,6 +69,20 @@ def test_keys_reach_every_part(mnist):
     assert changed.players["generator"].betas == mnist.players["generator"].betas
     assert changed.players["generator"].schedule == Choice("cosine", {"end": 1000})
     assert mnist.batch_size == recipes.find("mnist").batch_size  # the first is as it was
+
+
+@pytest.mark.parametrize(("first", "later"), [
+    ({"generator.width": 0.5}, {"architecture.width": 0.25}), ({"architecture.width": 0.5}, {"generator.width": 0.25}),
+    ({"players.generator.learning_rate": 1e-3}, {"learning_rate": 1e-4}),
+    ({"game.discriminator_steps": 2}, {"game": "adversarial"}), ({"loss.smoothing": 0.9}, {"loss": "hinge"}),
+    ({"networks.generator.options.width": 0.5}, {"generator.width": 0.25}),
+])  # fmt: skip
+def test_a_key_that_a_later_one_leaves_without_effect_is_refused(mnist, first, later):
+    (key,), (after,) = first, later
+    with pytest.raises(UserError, match=f"^{re.escape(key)}= has no effect, since {re.escape(after)}= comes after it"):
+        mnist.with_changes({**first, **later})
+    if key != "networks.generator.options.width" and "width" not in key:
+        mnist.with_changes({**later, **first})  # for all players first, then for one: both count
 
 
 def test_architecture_reaches_the_networks_that_make_images_only(mnist):

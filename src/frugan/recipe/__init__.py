@@ -278,14 +278,16 @@ class Recipe(Checked):
 
     @strict
     def with_changes(self, changes: Changes) -> Recipe:
-        """This recipe with dotted keys changed, see this module.
+        """This recipe with dotted keys changed in their order, see this module.
 
-        Raises UserError with the nearest key for an unknown one.
+        Raises UserError with the nearest key for an unknown one, and for a key that later ones leave without effect.
         """
         tree = to_dict(self)
+        paths = {key: self._paths(key) for key in changes}
         for key, value in changes.items():
-            for path in self._paths(key):
+            for path in paths[key]:
                 _change(tree, path, value, key, self)
+        _check_effects(paths)
         return from_dict(tree)
 
     def _paths(self, key: str) -> list[list[str]]:
@@ -446,6 +448,20 @@ def _change(tree: dict[str, Any], path: list[str], value: Any, key: str, recipe:
         parent[last] = choice_of(value)
     else:
         parent[last] = value
+
+
+def _check_effects(paths: Mapping[str, Sequence[Sequence[str]]]) -> None:
+    """Raise UserError for a key whose values are all set once more, by a later key that reaches as far or farther."""
+    keys = list(paths)
+    for number, key in enumerate(keys):
+        after = {tuple(path): later for later in keys[number + 1 :] for path in paths[later]}
+        starts = [[tuple(path[:depth]) for depth in range(1, len(path) + 1)] for path in paths[key]]
+        over = [next((after[start] for start in of if start in after), None) for of in starts]
+        if over and None not in over:
+            raise UserError(
+                f"{key}= has no effect, since {over[0]}= comes after it and sets it too. Leave one of them out, or "
+                f"give {key}= last."
+            )
 
 
 def _flatten(value: Any, path: str, flat: dict[str, Any]) -> None:
