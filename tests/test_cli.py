@@ -241,16 +241,26 @@ def test_a_mistyped_option_is_explained_with_code_2(
 def test_a_name_with_a_line_break_writes_no_line_of_its_own(
     typed: Callable[[str], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for folder in ("pictures/a\nfrugan: b", "pictures/c"):
+    """Of the folder, of a class, of an image and of what is written: no verb lets one begin a line."""
+    whole = "'photos\nfrugan: a'"
+    for folder in ("photos\nfrugan: a/a\nfrugan: b", "photos\nfrugan: a/c"):
         Path(folder).mkdir(parents=True)
-        for number in range(2):
-            Image.effect_noise((16, 16), 50).save(f"{folder}/{number}.png")
-    Path("pictures/c/x\nforged.png").write_text("no image")
-    assert typed("data check pictures") == 0
-    printed = capsys.readouterr().out
-    assert r"a\nfrugan: b" in printed
-    assert r"x\nforged.png" in printed
-    assert not any(line.startswith(("frugan: b", "forged")) for line in printed.splitlines())
+        for number in range(20):
+            Image.effect_noise((16, 16), 50 + number).save(f"{folder}/{number}.png")
+    Path("photos\nfrugan: a/c/x\nforged.png").write_text("no image")
+    said = []
+    for line in (
+        f"data check {whole}", f"data show {whole} --out 'sheet\nforged.png'", f"data pack {whole}",
+        f"train vanilla --data {whole} data.size=16 --images 16 batch_size=8 generator.hidden=[8] "
+        "discriminator.hidden=[8] --out run",
+        "sample run --out 'images\nforged.png' --count 4", "explore grid run --out 'grid\nforged.png'",
+        f"evaluate run --metrics fid --count 10 --allow-few fid --view pixels --real {whole}",
+    ):  # fmt: skip
+        assert typed(line) == 0, line
+        printed = capsys.readouterr()
+        said.append(printed.out + printed.err)
+    assert r"a\nfrugan: b" in said[0] and r"x\nforged.png" in said[0]  # noqa: PT018
+    assert not [line for line in "".join(said).splitlines() if line.startswith(("frugan: a", "frugan: b", "forged"))]
 
 
 def test_a_current_folder_that_was_deleted_is_said(

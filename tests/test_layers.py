@@ -56,6 +56,9 @@ SIDEWAYS_PAIRS = {
     ("cache", "claims"),  # what many need is made by one of them
     ("cache", "files"),  # what can be made again is written as everything is
     ("registry", "ranges"),  # an option of a variant is checked as a field of a recipe is
+    ("cache", "terminal"),  # the three say what they leave out, in lines as all others
+    ("claims", "terminal"),
+    ("registry", "terminal"),
     ("build", "blueprint"),  # a recipe's networks are built one by one
     ("penalties", "kernels"),  # a penalty says which gradients are wanted
     ("tangents", "kernels"),  # derivatives are those of torch's own functions
@@ -173,6 +176,24 @@ def test_only_a_variant_imports_a_variant() -> None:
         if is_variant_of(one.target, axis) and not is_variant_of(one.source, axis)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+OWN_TEXT = {
+    "terminal.py", "cli/__init__.py", "cli/_arguments.py", "cli/_making.py", "cli/_recipes.py",
+    "comparison/launchers/_spreading.py", "comparison/launchers/files.py",
+}  # fmt: skip
+"""Files that also print text of several lines, JSON, or a question. No name of a user's stands in it unescaped."""
+
+
+def test_lines_are_printed_by_one_module_which_escapes_the_names_in_them() -> None:
+    """A name may hold a line break, or what moves a terminal's cursor: `frugan.terminal.say` and `tell` know."""
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        prints = [node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "print"]
+        if any(not isinstance(word, ast.Constant) for node in prints for word in node.args):
+            found.append(path.relative_to(SOURCE).as_posix())
+    assert sorted(set(found) - OWN_TEXT) == []
 
 
 def test_the_axes_are_found() -> None:

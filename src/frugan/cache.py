@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import stat
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from frugan import claims, files
+from frugan import claims, files, terminal
 
 _instead: ContextVar[Path | None] = ContextVar("instead", default=None)
 
@@ -48,9 +47,9 @@ def _elsewhere(named: Path) -> Path:
     there = folder.lstat()
     if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.getuid() or there.st_mode & 0o022:
         folder = Path(tempfile.mkdtemp(prefix="frugan-"))  # another user made that one
-    print(
+    terminal.tell(
         f"frugan: {named} cannot be made, so packs of images and the like are kept in {folder}. Set FRUGAN_CACHE to "
-        "choose a folder.", file=sys.stderr, flush=True,
+        "choose a folder."
     )  # fmt: skip
     return folder
 
@@ -131,10 +130,9 @@ def optional() -> Iterator[None]:
     except OSError as error:
         if not _told:
             _told.append(str(error))
-            print(
+            terminal.tell(
                 f"frugan: the cache {cache_root()} cannot be written ({error.strerror or error}). What is not kept "
-                "there is computed again next time. Free some space, or set FRUGAN_CACHE to a folder with enough.",
-                file=sys.stderr, flush=True,
+                "there is computed again next time. Free some space, or set FRUGAN_CACHE to a folder with enough."
             )
 
 

@@ -22,13 +22,13 @@ import os
 import re
 import secrets
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from frugan import terminal
 from frugan.files import is_locked, open_plain
 from frugan.registry import UserError
 
@@ -178,10 +178,9 @@ def _wait_until_free(path: Path) -> None:
                 raise held
             return
     if about:
-        print(
+        terminal.tell(
             f"frugan: a process on {about['host']} has used {path.parent}. Watching for {PATIENCE:.0f} s whether it "
-            "still runs.",
-            file=sys.stderr, flush=True,
+            "still runs."
         )  # fmt: skip
     begun = time.monotonic()
     while time.monotonic() - begun < PATIENCE:

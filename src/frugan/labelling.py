@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frugan import files, owncode
+from frugan import files, owncode, terminal
 from frugan.arguments import File, Name, strict
 from frugan.owncode import Code
 from frugan.registry import UserError
@@ -77,12 +76,12 @@ class Classification:
         if every and len(self.images) <= SHOWN:
             for image in self.images:
                 wrong = f"  (it is {image.own})" if image.own in self.classes and image.own != image.told else ""
-                print(f"{image.path}  {image.told}  {image.probability:.3f}{wrong}")
+                terminal.say(f"{image.path}  {image.told}  {image.probability:.3f}{wrong}")
         counts = Counter(image.told for image in self.images)
-        print(", ".join(f"{counts[name]:,} of {name}" for name in self.classes if counts[name]))
+        terminal.say(", ".join(f"{counts[name]:,} of {name}" for name in self.classes if counts[name]))
         if self.accuracy is not None:
             right = round(self.accuracy * self.judged)
-            print(f"{right:,} of {self.judged:,} images are right: accuracy {self.accuracy:.4f}")
+            terminal.say(f"{right:,} of {self.judged:,} images are right: accuracy {self.accuracy:.4f}")
 
 
 @strict
@@ -118,7 +117,7 @@ def classify(
             told += _tell(classifier, [one for one in chunk if one.pixels is not None])
             skipped += [(one.path, one.reason) for one in chunk if one.pixels is None]
     for path, reason in skipped:
-        print(f"frugan: set aside: {path}: {reason}", file=sys.stderr)
+        terminal.tell(f"frugan: set aside: {path}: {reason}")
     if not told:
         raise UserError(f"None of the {len(skipped):,} images could be used: frugan data check SOURCE lists why.")
     return Classification(classifier.classes, tuple(told), tuple(skipped))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import files
+from frugan import files, terminal
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def read(path: Path) -> tuple[Image.Image, str] | None:
         with Image.open(path) as picture:
             return picture.convert("RGB"), str(picture.info.get("Title", ""))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        print(f"frugan: {path} cannot be read as a picture, and is left out.", file=sys.stderr)
+        terminal.tell(f"frugan: {path} cannot be read as a picture, and is left out.")
         return None
 
 

@@ -26,6 +26,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from frugan import terminal
 from frugan.ranges import Unfit, fitted
 
 T = TypeVar("T")
@@ -356,4 +357,4 @@ def load_entry_points() -> None:
             with adding(Origin(package, "")):
                 entry.load()
         except Exception as error:
-            print(f"frugan: the plugin '{entry.name}' could not be loaded: {error}", file=sys.stderr)
+            terminal.tell(f"frugan: the plugin '{entry.name}' could not be loaded: {error}")

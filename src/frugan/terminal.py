@@ -55,6 +55,16 @@ def one_line(text: str) -> str:
     return plain(text).replace("\n", "\\n")
 
 
+def say(line: object) -> None:
+    """Print a result in one line, whatever names stand in it."""
+    print(one_line(str(line)))
+
+
+def tell(line: object) -> None:
+    """Print in one line what happens meanwhile: to stderr, where it does not mix with results."""
+    print(one_line(str(line)), file=sys.stderr, flush=True)
+
+
 def console(*, stderr: bool = False) -> Any:
     """A console of `rich` that takes what it is given as plain text, not as markup or escape sequences."""
     from rich.console import Console

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import files, owncode
+from frugan import files, owncode, terminal
 from frugan.arguments import File, Name, Names, names_in, strict
 from frugan.owncode import Code
 from frugan.registry import UserError, suggest
@@ -77,7 +77,7 @@ def translate(
             if pixels is None and image.path == str(source):
                 raise UserError(f"{image.path} cannot be translated: {reason}.")
             if pixels is None:
-                print(f"frugan: set aside: {image.path}: {reason}", file=sys.stderr)
+                terminal.tell(f"frugan: set aside: {image.path}: {reason}")
                 skipped += 1
                 continue
             row = [pixels]

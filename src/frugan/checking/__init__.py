@@ -7,7 +7,6 @@ variants must meet exactly the same requirements.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -103,7 +102,7 @@ def check(*code: File, say: Callable[[str], None] | None = None) -> Report:
     from frugan.checking._ground import open_ground
 
     files = [one.path for one in owncode.load(list(code))]
-    pace = _Pace(say or (lambda line: print(line, file=sys.stderr, flush=True)), len(wanted))
+    pace = _Pace(say or terminal.tell, len(wanted))
     with open_ground(files) as ground:
         checked = [_check_parts(contract, name, ground, pace) for contract, name in wanted]
         _check_in_two_processes(checked, ground, pace)

@@ -66,15 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 _dispatch(given, own_process=arguments is None)
             sys.stdout.flush()
         except UserError as error:
-            print(f"frugan: {terminal.one_line(str(error))}", file=sys.stderr)
+            terminal.tell(f"frugan: {error}")
             sys.exit(error.code)
         except KeyboardInterrupt:
-            print("frugan: interrupted.", file=sys.stderr)
+            terminal.tell("frugan: interrupted.")
             sys.exit(130)
         except BrokenPipeError:
             sys.exit(0)
         except OSError as error:
-            print(f"frugan: {terminal.one_line(_told(error))}", file=sys.stderr)
+            terminal.tell(f"frugan: {_told(error)}")
             sys.exit(2)
 
 

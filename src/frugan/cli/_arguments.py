@@ -5,14 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from frugan import terminal
 from frugan.arguments import names_in, said_once
 from frugan.registry import UserError
 
@@ -166,10 +164,6 @@ def pilots_of(text: str | None) -> tuple[int, ...] | None:
     if text == "none":
         return ()
     return None if text is None else whole_numbers("--pilot-seeds", text, "1000-1002, or none")
-
-
-def tell(line: str) -> None:
-    print(terminal.one_line(line), file=sys.stderr, flush=True)
 
 
 def check_out(out: Path | None, overwrite: bool, endings: Sequence[str]) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from frugan.cli._arguments import Json, print_json, tell
+from frugan import terminal
+from frugan.cli._arguments import Json, print_json
 
 
 def check(
@@ -24,7 +25,7 @@ def check(
     """
     from frugan.checking import check as run
 
-    report = run(*files, say=tell)
+    report = run(*files, say=terminal.tell)
     if json:
         print_json(report.as_dict())
     else:

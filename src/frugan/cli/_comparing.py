@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from frugan import terminal
 from frugan.cli._arguments import Many, Number, Value, is_key, key_values
 from frugan.cli._reading import reads
 
@@ -47,7 +48,7 @@ def plan(
     from frugan.comparison import plan as needed
 
     for line in needed(comparison, margin=margin, sd=sd, power=power, jobs=jobs).words():
-        print(line)
+        terminal.say(line)
 
 
 
@@ -60,7 +61,7 @@ def demo(*, out: Path = Path("runs/demo"), images: Many = "25k") -> None:
     """
     from frugan.comparison import compare as run
 
-    print(
+    terminal.say(
         "This shows what a comparison looks like. One seed and a small budget prove nothing yet. "
         f"While the two generators train, their images appear in {out}/runs/*/seed-0/samples/."
     )

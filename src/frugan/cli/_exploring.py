@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from frugan import terminal
 from frugan.cli._arguments import (
     Code,
     File,
@@ -20,7 +21,6 @@ from frugan.cli._arguments import (
     Value,
     check_out,
     listed,
-    tell,
     whole_numbers,
 )
 from frugan.ranges import Amount, Count, Range, Times
@@ -68,14 +68,14 @@ def grid(
     chosen = _samples(generator, count, seed, labels, truncation, latents)
     if corners is None:
         _save(sheets.numbered(chosen.images()), out)
-        print(f"{len(chosen)} samples with their numbers: {out}")
+        terminal.say(f"{len(chosen)} samples with their numbers: {out}")
         return
     four = chosen.take(whole_numbers("--corners", corners, "3,17,5,9"))
     path = explore.usual_path(generator.latents)
     between = explore.plane(four.latents, side, side, path=path)
     told = _held(four, len(between))
     _save(next(sheets.frames(explore.images_of(generator, between, told, truncation)[None], side)), out)
-    print(f"{side} x {side} images between samples {corners}: {out}")
+    terminal.say(f"{side} x {side} images between samples {corners}: {out}")
 
 
 
@@ -122,7 +122,7 @@ def walk(
         raise UserError(f"--seconds {seconds}: give a number above 0, e.g. 0.06.")
     generator = _generator(run, code, trust_code)
     way = explore.check_path(path or explore.usual_path(generator.latents), generator.latents)
-    seen = None if view is None else explore.open_view(view, generator, run, data, announce=tell)
+    seen = None if view is None else explore.open_view(view, generator, run, data, announce=terminal.tell)
     if through is not None:
         numbers = whole_numbers("--through", through, "3,17,5")
         if len(numbers) < 2:
@@ -154,7 +154,7 @@ def walk(
         images = torch.from_numpy(one).permute(0, 3, 1, 2)
         sizes = explore.steps_between(images.float() if seen is None else seen.features(images), closed=not open)
         ratios.append(float(sizes.max() / sizes.mean().clamp_min(1e-12)))
-    print(
+    terminal.say(
         f"{len(made)} walk{'s' * (len(made) > 1)} of {len(made[0])} images along the {way}: {out}. The largest step "
         f"between two images is {max(ratios):.1f} times the mean one of its walk, in {view or 'pixels'}."
     )
@@ -219,7 +219,7 @@ def arithmetic(
     def judge(number: int) -> Any:
         wanted = [label for term in terms for label in term.wanted]
         return explore.open_judge(
-            generator, run, data, seed=number, device=place, announce=tell, labels=wanted
+            generator, run, data, seed=number, device=place, announce=terminal.tell, labels=wanted
         )
 
     first = judge(0) if told else None
@@ -233,11 +233,11 @@ def arithmetic(
         made = explore.images_of(generator, result.latents, result.labels, truncation)
         rows.append((f"= {expression}, then with noise", made))
         _save(sheets.titled(rows), out)
-        print(f"{expression}: {out}")
+        terminal.say(f"{expression}: {out}")
     if trials:
         assert first is not None  # expected_of wants labels
         found = explore.measure(chosen, terms, first, judge(1), trials=trials, exemplars=exemplars, seed=seed)
-        print(
+        terminal.say(
             f"{expression}: {', '.join(found.expected)} in {100 * found.rate:.1f} % of {found.trials} trials; "
             f"the mean of C alone: {100 * found.chance:.1f} %; exemplars of A: {100 * found.exemplar:.1f} %."
         )
@@ -294,7 +294,7 @@ def directions(
     else:
         names = listed(by) or ()
         judge = explore.open_judge(
-            generator, run, data, device=str(choose_device(device)), announce=tell, labels=names,
+            generator, run, data, device=str(choose_device(device)), announce=terminal.tell, labels=names,
             others=(finding.LAYER, finding.PCA),
         )  # fmt: skip
         found = explore.by_labels(pool, judge, names)
@@ -308,8 +308,8 @@ def directions(
     else:
         pictures.save_film(sheets.frames(made.swapaxes(0, 1)), out, seconds=seconds)
     for pair in zip(found.names, found.fits, strict=True):
-        print(": ".join(filter(None, pair)))
-    print(f"Sample {of} moved by up to {reach:g} along {len(found)} directions: {out}")
+        terminal.say(": ".join(filter(None, pair)))
+    terminal.say(f"Sample {of} moved by up to {reach:g} along {len(found)} directions: {out}")
 
 
 
@@ -342,7 +342,7 @@ def truncation(
         for limit in limits
     ]  # fmt: skip
     _save(sheets.titled(rows), out)
-    print(f"{len(rows)} rows of {count} samples: {out}")
+    terminal.say(f"{len(rows)} rows of {count} samples: {out}")
 
 
 
@@ -384,7 +384,7 @@ def project(
     pixels = given.read(images, encoder or generator, count, split, resize=resize)
     classes = None if labels is None else whole_numbers("--labels", labels, "3, or 0,1,2")
     wanted = classes[0] if classes and len(classes) == 1 else classes
-    found = explore.project(generator, pixels, encoder, labels=wanted, steps=steps, seed=seed, announce=tell)
+    found = explore.project(generator, pixels, encoder, labels=wanted, steps=steps, seed=seed, announce=terminal.tell)
     if out.suffix.lower() == ".npz":
         explore.write_samples(found.samples, out, given=found.given)
     else:
@@ -397,7 +397,7 @@ def project(
         _save(next(sheets.frames(np.concatenate(rows)[None], len(rows[0]))), out)
     compared = "" if len(pixels) < 2 else f", {found.ratio:.2f} of the distance to another's"
     count_of = "1 image" if len(pixels) == 1 else f"{len(pixels)} images"
-    print(
+    terminal.say(
         f"{count_of} projected by {found.by}: {out}. Mean distance of an image from its reconstruction (L2, pixels in "
         f"0 to 1): {float(found.errors.mean()):.2f}{compared}."
     )
@@ -425,7 +425,7 @@ def film(
     shown = training_film.previews_of(run)
     pictures.save_film(training_film.frames_of(run), out, seconds=seconds, hold=hold)
     previews = "1 preview" if len(shown) == 1 else f"{len(shown)} previews"
-    print(f"{previews}, from {shown[0][0]:,} to {shown[-1][0]:,} images: {out}")
+    terminal.say(f"{previews}, from {shown[0][0]:,} to {shown[-1][0]:,} images: {out}")
 
 
 def _generator(run: Path, code: Sequence[Path], trust_code: bool, device: str = "cpu") -> Generator:

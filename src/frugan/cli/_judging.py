@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from frugan import terminal
 from frugan.cli._arguments import (
     Code,
     File,
@@ -23,7 +24,6 @@ from frugan.cli._arguments import (
     key_values,
     listed,
     print_json,
-    tell,
 )
 from frugan.cli._reading import reads
 from frugan.ranges import Times
@@ -50,7 +50,7 @@ def evaluate(*, json: Json = False, **given: Any) -> None:
     """
     from frugan.evaluation import evaluate as measure
 
-    values = measure(**given, progress=tell)
+    values = measure(**given, progress=terminal.tell)
     if json:
         print_json(values)
     else:
@@ -92,7 +92,7 @@ def probe(
     found = measure(
         run, data=data, only=listed(only) or (), attribute=attribute, network=network, features=listed(features) or (),
         classifier=classifier, per_class=listed(per_class), draws=draws, seed=seed, device=device, code=code,
-        trust_code=trust_code, announce=tell,
+        trust_code=trust_code, announce=terminal.tell,
     )
     if out is not None:
         found.save(out)
@@ -166,7 +166,7 @@ def bench(
     result = measure(
         recipe, families=listed(families) or (), precisions=listed(precisions) or (), batch_size=batch_size,
         changes=key_values(keys), repeats=repeats, device=device, code=code, trust_code=trust_code,
-        announce=tell,
+        announce=terminal.tell,
     )
     # Printed first, so that nothing that was measured is lost where it cannot be saved.
     if json:
@@ -175,7 +175,7 @@ def bench(
         result.show(layers=layers)
     plot = result.save(Path("runs") / f"bench-{result.recipe}" if out is None else out)
     if not json:
-        print(f"Plot: {plot}")
+        terminal.say(f"Plot: {plot}")
 
 
 
@@ -193,7 +193,7 @@ def report(
     from frugan.reporting import report as write
 
     check_out(out, overwrite, (".html",))
-    print(f"Report: {write(folder, out=out, code=code, trust_code=trust_code, overwrite=overwrite)}")
+    terminal.say(f"Report: {write(folder, out=out, code=code, trust_code=trust_code, overwrite=overwrite)}")
 
 
 
@@ -201,24 +201,25 @@ def _print_values(values: Sequence[dict[str, Any]]) -> None:
     """Print each metric's headline, floor and other numbers; then what the protocols share, and how each differs."""
     from frugan.evaluation import of_all
 
-    print(f"{'metric':20} {'value':>10} {'floor':>10}  better")
+    terminal.say(f"{'metric':20} {'value':>10} {'floor':>10}  better")
     for value in values:
         floor = value.get("floor")
         numbers = [value["values"][value["headline"]], *([] if floor is None else [floor["value"]])]
         shown = [f"{number:.4g}" for number in numbers] + ["-"] * (2 - len(numbers))
         others = [f"{key} {number:.4g}" for key, number in of_all(value).items() if key != value["headline"]]
-        print(f"{value['metric']:20} {shown[0]:>10} {shown[1]:>10}  {value['better']:8}{'  '.join(others)}".rstrip())
+        row = f"{value['metric']:20} {shown[0]:>10} {shown[1]:>10}  {value['better']:8}{'  '.join(others)}"
+        terminal.say(row.rstrip())
     _print_targets(values)
     protocols = [value["protocol"] for value in values]
     for of in dict.fromkeys(value["floor"]["protocol"]["of"] for value in values if value.get("floor")):
         names = [v["metric"] for v in values if v.get("floor") and v["floor"]["protocol"]["of"] == of]
-        print(f"floor of {', '.join(names)}: {of}")
+        terminal.say(f"floor of {', '.join(names)}: {of}")
     same = {key: item for key, item in protocols[0].items() if all(key in p and p[key] == item for p in protocols)}
-    print("protocol: " + ", ".join(f"{key} {item}" for key, item in same.items() if item not in (None, {})))
+    terminal.say("protocol: " + ", ".join(f"{key} {item}" for key, item in same.items() if item not in (None, {})))
     for value in values:
         own = [f"{key} {item}" for key, item in value["protocol"].items() if key not in same and item not in (None, {})]
         if own:
-            print(f"protocol of {value['metric']}: {', '.join(own)}")
+            terminal.say(f"protocol of {value['metric']}: {', '.join(own)}")
 
 
 def _print_targets(values: Sequence[dict[str, Any]]) -> None:
@@ -234,11 +235,12 @@ def _print_targets(values: Sequence[dict[str, Any]]) -> None:
         return
     names = list(dict.fromkeys(name for *_, metric, key in columns for name in tables[metric][key]))
     wide = max(map(len, [*names, "target"])) + 2
-    print("\n" + "target".ljust(wide) + "".join(f"  {title}" for title, *_ in columns))
+    print()
+    terminal.say("target".ljust(wide) + "".join(f"  {title}" for title, *_ in columns))
     for name in names:
         cells = [(title, tables[metric][key].get(name)) for title, metric, key in columns]
-        print(name.ljust(wide) + "".join("  " + ("-" if number is None else f"{number:.4g}").rjust(len(title))
-                                         for title, number in cells))  # fmt: skip
+        shown = [("-" if number is None else f"{number:.4g}").rjust(len(title)) for title, number in cells]
+        terminal.say(name.ljust(wide) + "".join(f"  {one}" for one in shown))
     print()
 
 
@@ -251,8 +253,9 @@ def print_first_lines() -> None:
     from frugan import metrics, views
 
     for title, axis in (("--metrics", metrics), ("--view", views)):
-        print(f"\nNames for {title}:")
+        print()
+        terminal.say(f"Names for {title}:")
         for name in axis.names():
             spec = importlib.util.find_spec(f"{axis.__name__}.{name}")
             said = ast.get_docstring(ast.parse(Path(spec.origin).read_text())) if spec and spec.origin else None
-            print(f"  {name:24} {(said or 'your own').splitlines()[0]}")
+            terminal.say(f"  {name:24} {(said or 'your own').splitlines()[0]}")

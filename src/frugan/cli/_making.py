@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from frugan import terminal
 from frugan.arguments import said_once
 from frugan.cli._arguments import (
     Code,
@@ -78,7 +79,7 @@ def sample(
     generator = load(run, role="generator", code=code, trust_code=trust_code)
     made = generator.sample(count, seed, wanted[0] if wanted and len(wanted) == 1 else wanted, truncation)
     _write_images(made, out)
-    print(f"{count} images of {generator.config['recipe']} on {generator.config['data']['title']}: {out}")
+    terminal.say(f"{count} images of {generator.config['recipe']} on {generator.config['data']['title']}: {out}")
 
 
 
@@ -107,7 +108,7 @@ def translate(
         run, images, out=out, to=listed(to) or (), labels=listed(labels), size=size, device=device, code=code,
         trust_code=trust_code, overwrite=overwrite,
     )
-    print(f"{len(written)} files in {out}")
+    terminal.say(f"{len(written)} files in {out}")
 
 
 
@@ -129,10 +130,10 @@ def classify(
         device: cpu, cuda ... If left out: the best that this machine has.
         overwrite: Replace what is at OUT.
     """
-    from frugan.labelling import classify as tell
+    from frugan.labelling import classify as classified
 
     check_out(out, overwrite, (".csv",))
-    found = tell(run, images, split=split, device=device, code=code, trust_code=trust_code)
+    found = classified(run, images, split=split, device=device, code=code, trust_code=trust_code)
     if out is not None:
         found.save(out)
     if json:
@@ -197,7 +198,7 @@ def print_targets() -> None:
     for name in exporting.names():
         target = exporting.find(name)
         options = "".join(f" {key}={json_text(value)}" for key, value in target.options().items())
-        print(f"  {name:12} {target.what}{'.' if not options else '; options:' + options}")
+        terminal.say(f"  {name:12} {target.what}{'.' if not options else '; options:' + options}")
 
 
 def _write_images(made: Any, out: Path) -> None:

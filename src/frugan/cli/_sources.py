@@ -54,18 +54,20 @@ def data_show(
     )
     with files.whole(out) as beside:
         data.contact_sheet(opened, seed=seed).save(beside)
-    print(f"{opened.title}: {opened.shape.height} x {opened.shape.width}, {opened.shape.channels} channels")
+    terminal.say(f"{opened.title}: {opened.shape.height} x {opened.shape.width}, {opened.shape.channels} channels")
     for note in opened.notes:
-        print(terminal.one_line(f"note: {note}"))
+        terminal.say(f"note: {note}")
     if opened.labels is not None and opened.attributes:
         shares = zip(opened.attributes, opened.labels.sum(0).tolist(), strict=True)
-        print("attributes: " + ", ".join(f"{name} {count:,} ({count / len(opened):.1%})" for name, count in shares))
+        shown = (f"{name} {count:,} ({count / len(opened):.1%})" for name, count in shares)
+        terminal.say(f"attributes: {', '.join(shown)}")
     elif opened.labels is not None:
         counts = opened.labels.bincount(minlength=len(opened.classes)).tolist()
-        print("classes: " + ", ".join(f"{name} {count:,}" for name, count in zip(opened.classes, counts, strict=True)))
+        shown = (f"{name} {count:,}" for name, count in zip(opened.classes, counts, strict=True))
+        terminal.say(f"classes: {', '.join(shown)}")
     if opened.skipped:
-        print(f"{len(opened.skipped)} images cannot be used; see: frugan data check {source}")
-    print(f"Contact sheet: {out}")
+        terminal.say(f"{len(opened.skipped)} images cannot be used; see: frugan data check {source}")
+    terminal.say(f"Contact sheet: {out}")
 
 
 
@@ -85,10 +87,10 @@ def data_check(
     owncode.load(code)
     report = data.check(source, split=split, size=size, channels=channels)
     for skipped in report.skipped:
-        print(terminal.one_line(f"{skipped.path}: {skipped.reason}"))
+        terminal.say(f"{skipped.path}: {skipped.reason}")
     for note in report.notes:
-        print(terminal.one_line(f"note: {note}"))
-    print(f"{report.usable:,} usable, {len(report.skipped):,} not.")
+        terminal.say(f"note: {note}")
+    terminal.say(f"{report.usable:,} usable, {len(report.skipped):,} not.")
 
 
 
@@ -113,8 +115,8 @@ def data_pack(
         progress=training.tell_packing(source),
     )
     for note in opened.notes:
-        print(terminal.one_line(f"note: {note}"))
-    print(f"Packed: {opened.title}, {len(opened.skipped)} images set aside.")
+        terminal.say(f"note: {note}")
+    terminal.say(f"Packed: {opened.title}, {len(opened.skipped)} images set aside.")
 
 
 
@@ -128,4 +130,4 @@ def data_convert_weights(file: Positional[Annotated[Path, arg(metavar="FILE")]],
     from frugan.views import convert_weights
 
     owncode.load(code)
-    print(f"Converted: {convert_weights(file)}")
+    terminal.say(f"Converted: {convert_weights(file)}")

@@ -18,7 +18,6 @@ evaluates runs that ``frugan train --out OUT/runs/ARM/seed-S`` made before it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +107,7 @@ def compare(asked: ComparisonArguments) -> Comparison:
     from frugan.engine.precision import choose_device
     from frugan.engine.run import RunFolder
 
-    say = say_once(lambda line: None if asked.quiet else print(line, file=sys.stderr, flush=True))
+    say = say_once(lambda line: None if asked.quiet else terminal.tell(line))
 
     # What is compared, and whatever speaks against it.
     run_code(asked.out, (), asked.code, trust_code=asked.trust_code)

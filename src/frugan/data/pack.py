@@ -16,7 +16,6 @@ import json
 import mmap
 import os
 import shutil
-import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frugan import files, seeds
+from frugan import files, seeds, terminal
 from frugan.batch import ImageShape
 from frugan.cache import cache_root
 from frugan.data._attributes import holding
@@ -113,7 +112,7 @@ def open_pack(
         _check_share(found.name, split, opened.skipped, len(opened.images), allow_unusable)
         return opened
     if folder.exists():
-        print(f"frugan: {folder} is damaged or was changed; {found.name} is packed again.", file=sys.stderr)
+        terminal.tell(f"frugan: {folder} is damaged or was changed; {found.name} is packed again.")
     try:
         with files.temporary_folder(folder.parent) as beside:
             _write(beside, found, split, wanted, allow_unusable, progress)

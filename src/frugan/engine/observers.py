@@ -7,7 +7,6 @@ an `Observer`. Its keyword-only arguments with defaults are its options.
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -371,15 +370,14 @@ class Bar:
             self.bar.update(self.task, total=moment.budget, completed=moment.images, numbers=numbers)
             return
         left = max(moment.budget - moment.images, 0) / max(speed, 1e-6)
-        print(
+        terminal.tell(
             f"{self.title}: {moment.images:,} of {moment.budget:,} images, {speed:,.0f} images/s, "
-            f"{left / 60:.1f} min left  {losses}",
-            file=sys.stderr, flush=True,
+            f"{left / 60:.1f} min left  {losses}"
         )
 
     def say(self, text: str) -> None:
         """Print a line without disturbing the bar."""
-        self.console.print(text, soft_wrap=True)
+        self.console.print(terminal.one_line(text), soft_wrap=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -12,11 +12,11 @@ protocols differ. `floor` is the metric's value for real images instead of fakes
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from frugan import terminal
 from frugan.arguments import File, Names, WholeNumbers, strict, taking
 from frugan.evaluation.arguments import EvaluationArguments
 from frugan.evaluation.values.kept_images import made_once
@@ -88,9 +88,8 @@ def _keep(run: RunFolder, value: Value) -> None:
     try:
         run.append(run.metrics, value)
     except OSError as error:
-        print(
-            f"frugan: {value['metric']} is not kept: {run.metrics} cannot be written ({error.strerror or error}).",
-            file=sys.stderr, flush=True,
+        terminal.tell(
+            f"frugan: {value['metric']} is not kept: {run.metrics} cannot be written ({error.strerror or error})."
         )
 
 

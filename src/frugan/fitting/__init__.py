@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frugan import reporting
+from frugan import reporting, terminal
 from frugan.arguments import taking
 from frugan.fitting.arguments import FitArguments
 
@@ -62,5 +62,5 @@ def fit(asked: FitArguments) -> Fit:
     done = Fit(*search(asked))
     if not asked.quiet:
         for line in [*done.words(), f"Report: {done.report}"]:
-            print(line)
+            terminal.say(line)
     return done

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import artefact, build, evaluation, exporting, owncode, reporting, training
+from frugan import artefact, build, evaluation, exporting, owncode, reporting, terminal, training
 from frugan.arguments import names_in
 from frugan.comparison.running.workshop import Workshop, say_once
 from frugan.engine.run import RunFolder
@@ -44,7 +43,7 @@ FREE = ("minutes", "to", "jobs", "device", "code", "trust_code", "quiet", "out")
 def search(asked: FitArguments) -> tuple[Path, dict[str, Any]]:
     """The folder of a search and what its ``fit.json`` holds; everything is done, shipped and reported."""
     began = time.monotonic()
-    say = say_once(lambda line: None if asked.quiet else print(line, file=sys.stderr, flush=True))
+    say = say_once(lambda line: None if asked.quiet else terminal.tell(line))
     budget = Budget.of(asked.max_latency, asked.max_bytes)
     own = owncode.load(asked.code)
     _check(asked)

@@ -10,12 +10,11 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from frugan import cache
+from frugan import cache, terminal
 
 HERE = Path(__file__).parent
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fopenmp", "-fPIC", "-shared")
@@ -67,7 +66,7 @@ def load(source: str, **defines: int) -> ctypes.CDLL | None:
             library = path.read_bytes()
             if path.stem == _named(name, library):
                 return ctypes.CDLL(str(path))
-            print(f"frugan: {path} is damaged and is compiled again.", file=sys.stderr)
+            terminal.tell(f"frugan: {path} is damaged and is compiled again.")
             with contextlib.suppress(OSError):
                 path.unlink()
         with tempfile.TemporaryDirectory() as away:
@@ -79,12 +78,12 @@ def load(source: str, **defines: int) -> ctypes.CDLL | None:
             if done.returncode:
                 raise OSError((done.stderr.splitlines() or ["the compiler gave no reason"])[0])
             seconds = time.monotonic() - began
-            print(f"frugan: compiled {title} in {seconds:.1f} s (once on this machine)", file=sys.stderr)
+            terminal.tell(f"frugan: compiled {title} in {seconds:.1f} s (once on this machine)")
             library = made.read_bytes()
             cache.keep(folder / f"{_named(name, library)}.so", library)
             return ctypes.CDLL(str(made))  # as long as it is used, the system keeps the file
     except OSError as error:
-        print(f"frugan: {title} could not be compiled ({error}); torch's own functions are used.", file=sys.stderr)
+        terminal.tell(f"frugan: {title} could not be compiled ({error}); torch's own functions are used.")
         return None
 
 

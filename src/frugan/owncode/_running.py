@@ -15,7 +15,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import NamedTuple
 
-from frugan import registry
+from frugan import registry, terminal
 from frugan.owncode._reading import CodeFile, Module, Read
 from frugan.registry import Origin, UserError
 
@@ -83,7 +83,7 @@ def forget() -> None:
 def tell(line: str) -> None:
     """Say a line to people, once if there are several processes."""
     if os.environ.get("RANK", "0") == "0":
-        print(f"frugan: {line}", file=sys.stderr)
+        terminal.tell(f"frugan: {line}")
 
 
 def _module_name(path: Path) -> str:

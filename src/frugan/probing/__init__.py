@@ -83,7 +83,7 @@ class Probing:
             table.add_row(name, f"{next(iter(of.values())).width:,}", *cells)
         terminal.console().print(table)
         spread = f"±: standard deviation over {told['draws']} draws of labels. " if told["draws"] > 1 else ""
-        print(f"{spread}Learnt from {told['train']}.")
+        terminal.say(f"{spread}Learnt from {told['train']}.")
 
 
 @strict

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +67,7 @@ def train(asked: TrainingArguments) -> RunFolder:
     assembly = build.assemble(recipe, device)
     for note in assembly.notes:
         if int(os.environ.get("RANK", "0")) == 0:
-            print(f"frugan: {note}", file=sys.stderr)
+            terminal.tell(f"frugan: {note}")
     processes = join(device)
     try:
         if not processes.leads:
@@ -138,7 +137,7 @@ def _choose(
 def _fitted(asked: TrainingArguments, recipe: Recipe, folder: RunFolder, device: torch.device) -> Recipe:
     """The recipe with what follows from its data and from the time: its own settings if it was named, else chosen."""
     if asked.recipe is None and not folder.exists():
-        say = (lambda line: None) if asked.quiet else (lambda line: print(line, file=sys.stderr, flush=True))
+        say = (lambda line: None) if asked.quiet else terminal.tell
         return _choose(asked, recipe, folder, device, say)
     if asked.recipe is None:  # as it was chosen when the run began
         recipe = _with_asked(from_run(folder), asked)
@@ -185,7 +184,7 @@ def _number_held_out(holdout: int | str) -> int:
 
 def _sayer(quiet: bool) -> Callable[[str], None]:
     """What prints a remark for people, or keeps silent."""
-    return lambda line: None if quiet else print(f"frugan: {terminal.one_line(line)}", file=sys.stderr, flush=True)
+    return lambda line: None if quiet else terminal.tell(f"frugan: {line}")
 
 
 def _check_said_once(asked: TrainingArguments, changes: Changes) -> None:
@@ -306,7 +305,7 @@ def _play_on(
     elif start >= recipe.images if recipe.rounds is None else parts.clock.rounds >= recipe.rounds:
         if not asked.quiet:
             further = f"--images {2 * start}" if recipe.rounds is None else f"--rounds {2 * parts.clock.rounds}"
-            print(
+            terminal.say(
                 f"{folder.path} is finished: {start:,} images. Train it further with {further}, "
                 f"look at it with: frugan report {folder.path}"
             )
@@ -332,7 +331,7 @@ def _play_on(
             close(observer)
     if not came:
         if not asked.quiet:
-            print(
+            terminal.say(
                 f"Interrupted after {parts.clock.images:,} images; everything is kept. Run the same command again to "
                 "continue."
             )
@@ -343,7 +342,7 @@ def _play_on(
         _observing.tell_untrained(folder, asked.quiet)
         newest = checkpoint.newest(folder.checkpoints)
         size = newest.stat().st_size / 1e6 if newest else 0
-        print(
+        terminal.say(
             f"Finished: {folder.path} (checkpoint: {size:.0f} MB). "
             f"Next: {_next(folder, parts)}"
         )
@@ -381,5 +380,5 @@ def _disk(folder: RunFolder, parts: Parts) -> Iterator[None]:
             f"{checkpoint.kept(folder.checkpoints)} {first}, then run the same command again."
         ) from error
     except KeyboardInterrupt:
-        print(f"Stopped at once, after {parts.clock.images:,} images. {checkpoint.kept(folder.checkpoints)}")
+        terminal.say(f"Stopped at once, after {parts.clock.images:,} images. {checkpoint.kept(folder.checkpoints)}")
         raise

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from frugan import terminal
 from frugan.recipe import Choice, Recipe, parse_choices, parse_count
 from frugan.registry import UserError
 
@@ -131,7 +131,7 @@ def observers(
         if bar:
             bar.say(line)
         else:
-            print(line, file=sys.stderr, flush=True)
+            terminal.tell(line)
 
     watched = Watched(folder, recipe, title, parts.clock.images, recipe.budget, shown, image_range, say)
     for choice in looks.own:
@@ -172,7 +172,7 @@ def tell_untrained(folder: RunFolder, quiet: bool) -> None:
 
     finding = find_untrained(folder.lines(folder.log))
     if finding is not None and not quiet:
-        print(f"This run did not train: {finding.text}")
+        terminal.say(f"This run did not train: {finding.text}")
 
 
 def evaluate_best(
@@ -189,4 +189,5 @@ def evaluate_best(
         if not quiet:
             number = value["values"][value["headline"]]
             chosen = f"{value['protocol']['checkpoint']}, after {value['images']:,} images"
-            print(f"{folder.path / while_training.BEST} ({chosen}), on fresh samples: {value['metric']} {number:.4g}")
+            best = folder.path / while_training.BEST
+            terminal.say(f"{best} ({chosen}), on fresh samples: {value['metric']} {number:.4g}")

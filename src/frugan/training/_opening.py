@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from frugan import terminal
 from frugan.countdown import Countdown
 from frugan.recipe import Recipe
 from frugan.registry import UserError
@@ -81,11 +81,7 @@ def tell_packing(source: str) -> Callable[[int, int], None]:
     def tell(done: int, total: int) -> None:
         nonlocal countdown
         if countdown is None or done == 0:  # a game may have several sources
-            countdown = Countdown(_print, f"Packing {source} (once)", total)
+            countdown = Countdown(terminal.tell, f"Packing {source} (once)", total)
         countdown.at(done)
 
     return tell
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

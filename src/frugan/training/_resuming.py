@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import platform
 import secrets
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from frugan import __version__, registry
+from frugan import __version__, registry, terminal
 from frugan.recipe import Recipe, differences, from_run, to_dict
 from frugan.registry import UserError
 from frugan.training import _giving
@@ -86,9 +85,8 @@ def resume(
         changed = [f"{name} {before.get(name)} -> {it}" for name, it in circumstances.items() if before.get(name) != it]
         if changed:
             now["continued"] = [*facts.get("continued", ()), {"images": parts.clock.images, **circumstances}]
-            print(
-                f"Continuing under other circumstances ({'; '.join(changed)}): results may differ in their last bits.",
-                file=sys.stderr,
+            terminal.tell(
+                f"Continuing under other circumstances ({'; '.join(changed)}): results may differ in their last bits."
             )
         if now != facts:
             folder.write_json(folder.facts, now)

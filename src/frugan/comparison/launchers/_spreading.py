@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from frugan import files, owncode, stopping
+from frugan import files, owncode, stopping, terminal
 from frugan.comparison.launchers import LEFT
 from frugan.comparison.running.jobs import CONTINUE, say_failed
 from frugan.comparison.running.work import make_works
@@ -170,16 +170,15 @@ class _Spreading:
         handles = self.launched.handles(self.waiting)
         if not self.engine.stays:
             self.engine.cancel(handles)
-            print(f"Interrupted; {self.engine.title} ends with this command. {CONTINUE}", file=sys.stderr)
+            terminal.tell(f"Interrupted; {self.engine.title} ends with this command. {CONTINUE}")
             raise SystemExit(130)
         if _wants_to_cancel(len(handles), self.engine.title):
             self.engine.cancel(handles)
-            print(f"Cancelled {len(handles)} runs. {CONTINUE}", file=sys.stderr)
+            terminal.tell(f"Cancelled {len(handles)} runs. {CONTINUE}")
             raise SystemExit(130)
-        print(
+        terminal.tell(
             f"{len(handles)} runs go on at {self.engine.title}. The same command again collects them; "
-            f"frugan compare --status {self.workshop.folder} tells how far they are.",
-            file=sys.stderr,
+            f"frugan compare --status {self.workshop.folder} tells how far they are."
         )
         raise SystemExit(LEFT)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import getpass
 import shutil
 import subprocess
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from frugan import terminal
 from frugan.comparison.launchers import Launcher, needed
 from frugan.comparison.launchers._spreading import spread
 from frugan.comparison.running.work import Worker
@@ -124,7 +124,7 @@ class _Slurm:
             return set()
         asked = _squeue()
         if asked.returncode:  # as while the controller is restarted
-            print(f"frugan: SLURM does not answer ({asked.stderr.strip()}); asking again.", file=sys.stderr, flush=True)
+            terminal.tell(f"frugan: SLURM does not answer ({asked.stderr.strip()}); asking again.")
             return set(handles)
         return set(asked.stdout.split()) & set(handles)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frugan import files, owncode, stopping
+from frugan import files, owncode, stopping, terminal
 from frugan.owncode import CodeFile
 from frugan.recipe import Recipe
 from frugan.registry import UserError
@@ -173,7 +173,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
                 watch.show(running, waiting)
             if asked:
                 watch.close()
-                print(f"Interrupted. {_stop(running)}{CONTINUE}", file=sys.stderr)
+                terminal.tell(f"Interrupted. {_stop(running)}{CONTINUE}")
                 raise SystemExit(130)
         finally:
             watch.close()

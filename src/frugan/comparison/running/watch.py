@@ -54,7 +54,7 @@ class Watch:
     def say(self, text: str) -> None:
         """Print a line for people."""
         if not self.quiet:
-            self.console.print(text, soft_wrap=True)
+            self.console.print(terminal.one_line(text), soft_wrap=True)
 
     def show(self, running: Collection[Job], waiting: Sequence[Job]) -> None:
         """Show how far all are, if it is time for it."""

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import cache, files
+from frugan import cache, files, terminal
 from frugan.claims import HeldError
 from frugan.comparison.running.jobs import Job, environment_of_run, was_killed
 from frugan.comparison.running.looks import find_stops
@@ -175,7 +175,7 @@ class Worker:
                 return 130
             # A value that cannot be measured stops the comparison, which will measure it once more and say why.
             if code and not step.measures:
-                print(f"{job.folder} failed: {job.fail(code)}", file=sys.stderr, flush=True)
+                terminal.tell(f"{job.folder} failed: {job.fail(code)}")
         if any(job.why_failed() for job in jobs.values()):
             return 1
         files.write(_done(self.file), json.dumps(about["steps"]) + "\n")
@@ -247,7 +247,7 @@ def main() -> None:
     try:
         code = worker.run()
     except UserError as error:
-        print(f"frugan: {error}", file=sys.stderr)
+        terminal.tell(f"frugan: {error}")
         code = 2
     sys.exit(code)
 
