@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import frugan
-from frugan import costing, data, exporting, reporting, training
+from frugan import benching, costing, data, exporting, reporting, training
 from frugan.arguments import Name, explanations, names_in, taking
 from frugan.recipe import to_dict
 from frugan.registry import UserError
@@ -163,6 +163,10 @@ REFUSED = [
     (frugan.probe, {"run": "x", "per_class": [2.5]}, "give a list of numbers"),
     (frugan.probe, {"run": "x", "per_class": [True]}, "give a list of numbers"),
     (frugan.probe, {"run": "x", "draws": 1.5}, "give a whole number"),
+    (frugan.probe, {"run": "x", "draws": 0}, r"probe\(draws=0\): give a whole number, 1 or more\.$"),
+    (frugan.probe, {"run": "x", "draws": 1001}, "1 or more and at most 1,000"),
+    (frugan.probe, {"run": "x", "draws": True}, "give a whole number"),
+    (benching.bench, {"recipe": "mnist", "repeats": 10**7}, "at most 1,000"),
     (frugan.probe, {"run": "x", "only": 5}, "give a list"),
     (frugan.probe, {"run": "x", "announce": 5}, "give a function"),
     (frugan.swap, {"module": 5, "family": "depthwise"}, "give a Module"),

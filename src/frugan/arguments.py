@@ -156,13 +156,18 @@ def _accepted(
 
 
 def _taken(who: str, where: str, value: Any, hint: Any) -> Any:
-    """The value as plain Python has it. Raises UserError if it is not what the hint says."""
+    """The value as plain Python has it. Raises UserError if it is not what the hint, with its range, says."""
     if hint in (Any, inspect.Parameter.empty):
         return value
     plain = _plain(value, paths=any(leaf in (os.PathLike, Path) for leaf in _leaves(hint)))
-    if not _fits(plain, hint):
+    try:
+        if has_range(hint):
+            return fitted(hint, plain)
+        if not _fits(plain, hint):
+            raise Unfit(f"give {_words(hint)}")
+    except Unfit as wanted:
         shown = textwrap.shorten(repr(value), 60, placeholder=" ...")
-        raise UserError(f"{who}({where}{shown}): give {_words(hint)}.")
+        raise UserError(f"{who}({where}{shown}): {wanted}.") from None
     return plain
 
 

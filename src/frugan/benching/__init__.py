@@ -29,6 +29,7 @@ from frugan.arguments import Changes, File, Name, Names, names_in, strict
 from frugan.benching import _roofline, _showing
 from frugan.benching._roofline import Hot, Roofline
 from frugan.owncode import Code
+from frugan.ranges import Times
 from frugan.recipe import Recipe
 from frugan.registry import UserError, suggest
 
@@ -146,7 +147,7 @@ def bench(
     precisions: Names = (),
     batch_size: int | None = None,
     changes: Changes | None = None,
-    repeats: int = 5,
+    repeats: Times = 5,
     seconds: float = 0.5,
     device: Name | None = None,
     code: Code | None = None,

@@ -19,6 +19,7 @@ from frugan import files, owncode, terminal
 from frugan.arguments import File, Name, Names, Source, names_in, strict
 from frugan.countdown import Countdown
 from frugan.owncode import Code
+from frugan.ranges import Times
 from frugan.registry import UserError, suggest
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Probing:
 def probe(
     run: File, *, data: Source | None = None, only: Sequence[str | int] = (), attribute: Name | None = None,
     network: Name | None = None, features: Names = (), classifier: Name = "svm",
-    per_class: Counts | None = None, draws: int = 5, seed: int = 0, device: Name | None = None,
+    per_class: Counts | None = None, draws: Times = 5, seed: int = 0, device: Name | None = None,
     code: Code | None = None, trust_code: bool = False, announce: Callable[[str], None] | None = None,
 ) -> Probing:
     """Train linear classifiers on what a network of a run says of images, and on pixels, and judge them.
@@ -120,8 +121,8 @@ def probe(
     if classifier not in CLASSIFIERS:
         raise UserError(f"There is no classifier '{classifier}' for a probe. {suggest(classifier, CLASSIFIERS)}")
     counts = [_count(one) for one in ((*USUAL,) if per_class is None else per_class)]
-    if not counts or draws < 1:
-        raise UserError(f"per_class={counts}, draws={draws}: give a number of 1 or more for each.")
+    if not counts:
+        raise UserError("per_class is empty. Give numbers of 1 or more, or leave it out.")
     owncode.load_of(run, code, trust_code=trust_code)
     judging = open_network(Path(run), network, str(choose_device(device)))
     wanted = names_in(features) or _usual(judging)
