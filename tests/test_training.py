@@ -616,6 +616,26 @@ def test_the_python_call_and_a_recipe_file_give_the_run_of_the_command(data, unb
     assert resolved(again.path).networks == recipe.networks
 
 
+def test_a_run_folder_that_is_moved_while_it_trains_loses_nothing(data, unbroken, tmp_path, monkeypatch):
+    recipe, out, now = tiny(data, averages={"generator": {"half_life": 50}}), tmp_path / "run", tmp_path / "sub" / "now"
+    now.parent.mkdir()
+    append = RunFolder.append
+
+    def move_first(run, path, line):
+        if line["images"] >= 400 and out.exists():
+            out.rename(now)
+        append(run, path, line)
+
+    monkeypatch.setattr(RunFolder, "append", move_first)
+    with pytest.raises(UserError, match=rf"run was moved to {now} while it was trained\. The checkpoint ") as told:
+        training.train(recipe, images="1.2k", out=out, quiet=True)
+    assert 400 <= int(re.findall(r"after ([\d,]+) images is kept there", str(told.value))[0].replace(",", "")) <= 1200
+    assert not out.exists()
+    folder = training.train(recipe, images="1.2k", out=now, quiet=True)
+    # What was to be written just when the folder was gone, a line and its picture, is all that is missing.
+    assert set(same_as_unbroken(unbroken, folder.path)) <= {"log", "pictures"}
+
+
 def test_a_run_goes_on_wherever_its_data_lie_and_however_their_path_is_typed(tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     rng = np.random.default_rng(0)

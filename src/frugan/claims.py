@@ -93,6 +93,18 @@ class Claim:
             errno.ENOENT, "the folder was deleted or moved while it was used", str(self.path.parent)
         )
 
+    def moved_to(self) -> Path | None:
+        """Where the folder is now, if it was moved; None if it was deleted, or the system does not tell."""
+        try:
+            if hasattr(fcntl, "F_GETPATH"):  # macOS
+                named = fcntl.fcntl(self.handle, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")
+            else:
+                named = os.readlink(f"/proc/self/fd/{self.handle}".encode())
+            now = Path(os.fsdecode(named))
+            return now.parent if os.path.samestat(os.fstat(self.handle), os.stat(now)) else None
+        except OSError:
+            return None
+
     def begin(self) -> None:
         """Rewrite the claim from now on."""
         self._beating.start()

@@ -271,6 +271,10 @@ class RunFolder(os.PathLike[str]):
             finally:
                 self._claim = None
 
+    def moved_to(self) -> Path | None:
+        """Where this folder, which this process holds, is now, if it was moved meanwhile."""
+        return None if self._claim is None else self._claim.moved_to()
+
     def _check_held(self) -> None:
         """Raise OSError if this process holds the folder, and it is no longer there, or no longer this process's."""
         if self._claim is not None:

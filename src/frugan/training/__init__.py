@@ -371,6 +371,13 @@ def _disk(folder: RunFolder, parts: Parts) -> Iterator[None]:
     except OSError as error:
         if error.filename == terminal.OUTPUT:
             raise
+        moved = folder.moved_to() if error.errno == errno.ENOENT else None
+        if moved is not None:
+            checkpoint.write(moved / folder.checkpoints.name, parts.stateful(), parts.clock.images, parts.run)
+            raise UserError(
+                f"{folder.path} was moved to {moved} while it was trained. The checkpoint after "
+                f"{parts.clock.images:,} images is kept there. To continue, give --out {moved}"
+            ) from error
         first = {
             errno.ENOSPC: "Free some space", errno.EDQUOT: "Free some space",
             errno.ENOENT: "Put the folder back if it was moved", errno.EBUSY: "Wait until the other has finished",
