@@ -44,6 +44,28 @@ def test_a_table_of_a_recipe_is_what_its_family_means_there():
     assert [rule.pattern for rule in recipe.with_family("grouped").networks["generator"].families] == ["*"]
 
 
+SPLIT_AS_PUBLISHED = {
+    "factorised": ("mnist-faithful", "emnist-letters-faithful"),
+    "depthwise": ("mnist-faithful", "emnist-letters-faithful", "cifar10-frog-faithful", "StarGAN", "DepthwiseGAN"),
+}  # fmt: skip
+"""Names of recipes, and systems whose recipes all share the published layers."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("family", ["factorised", "depthwise"])
+def test_a_family_by_name_leaves_the_layer_that_makes_the_image_whole(name, family):
+    """Split, an image passes through as few channels as it has: such generators lost quality, or their black."""
+    recipe = recipes.find(name)
+    if {name, recipe.system} & set(SPLIT_AS_PUBLISHED[family]):
+        pytest.skip(f"its {family} form was published with a split output layer")
+    for network in recipe.makers():
+        blueprint = build.blueprints(recipe.with_family(family))[network]
+        with torch.device("meta"):
+            _, layers = blueprint.build()
+        last = [one for one in layers.choices if one.out_channels == blueprint.image.channels][-1:]
+        assert [one.family for one in last if one.kernel > 1] in ([], ["standard"]), (network, last)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_judge_without_norms_has_biases(name):
     """Without both, a score would only grow with an image's contrast, and grey would be the safest image."""

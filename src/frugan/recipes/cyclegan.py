@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from frugan.recipe import Choice, Data, Network, Player, Recipe, Rule
 from frugan.recipes import recipe
+from frugan.recipes._tables import WHOLE_OUTPUT
 
 SOURCE = "Zhu et al. 2017, arXiv 1703.10593; junyanz/pytorch-CycleGAN-and-pix2pix"
 
 # What `--family depthwise` means in these networks: the residual layers only, as is usual for small devices.
-TABLES: dict[str, tuple[Rule, ...]] = {"depthwise": (Rule("block.*", "depthwise"),)}
+TABLES: dict[str, tuple[Rule, ...]] = {**WHOLE_OUTPUT, "depthwise": (Rule("block.*", "depthwise"),)}
 
 
 @recipe

@@ -153,7 +153,7 @@ def cifar10_frog() -> Recipe:
     within 3,000 images, and no gradient comes back. A generator a quarter as wide learns at 2e-4.
     """
     published = _dependable(cifar10_frog_faithful())
-    table: dict[str, tuple[Rule, ...]] = {"factorised": (Rule("block.*", "factorised"),)}
+    table: dict[str, tuple[Rule, ...]] = {**WHOLE_OUTPUT, "factorised": (Rule("block.*", "factorised"),)}
     generator = replace(published.networks["generator"], tables=table)
     rates = {"generator": 5e-5, "discriminator": 2e-4}
     return replace(

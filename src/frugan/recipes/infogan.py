@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from frugan.recipe import Average, Choice, Data, LatentsChoice, Network, Player, Recipe
 from frugan.recipes import recipe
+from frugan.recipes._tables import WHOLE_OUTPUT
 
 
 @recipe
@@ -19,7 +20,10 @@ def infogan() -> Recipe:
     return Recipe(
         name="infogan", system="InfoGAN", source="Chen et al. 2016, arXiv 1606.03657, appendix C.1",
         expects="a category that tells digits apart: 5 % wrong, as published", data=Data("mnist", 28, 1, 10),
-        networks={"generator": Network("infogan", {"categories": codes}), "discriminator": Network("infogan")},
+        networks={
+            "generator": Network("infogan", {"categories": codes}, tables=WHOLE_OUTPUT),
+            "discriminator": Network("infogan"),
+        },
         players={
             "generator": Player(("generator",), 1e-3, **adam), "discriminator": Player(("discriminator",), 2e-4, **adam)
         },

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from frugan.recipe import Average, Choice, Data, LatentsChoice, Network, Player, Recipe
 from frugan.recipes import recipe
+from frugan.recipes._tables import WHOLE_OUTPUT
 
 SOURCE = "Odena 2016, arXiv 1606.01583; Salimans et al. 2016, arXiv 1606.03498"
 WORKSHOP = "the GAN workshop of Aggregate Intellect, January 2020"
@@ -35,7 +36,7 @@ def sgan_faithful() -> Recipe:
     return Recipe(
         name="sgan-faithful", system="SGAN", source=WORKSHOP,
         expects="G 797,985 and D 130,443 parameters; it tells of 98 % of the digits", data=Data("mnist", 28, 1, 10),
-        networks={"generator": Network("sgan"), "discriminator": Network("sgan")},
+        networks={"generator": Network("sgan", tables=WHOLE_OUTPUT), "discriminator": Network("sgan")},
         players={"generator": Player(("generator",), **adam), "discriminator": Player(("discriminator",), **adam)},
         game=Choice("semi_supervised", {"form": "heads"}), streams={"labelled": {"even_limit": 30_000}},
         images=24_000_000, latents=LatentsChoice(100), batch_size=64,

@@ -17,7 +17,7 @@ from typing import Any
 
 from frugan.recipe import Choice, Data, Network, Player, Recipe, Rule
 from frugan.recipes import recipe
-from frugan.recipes._tables import layerwise
+from frugan.recipes._tables import WHOLE_OUTPUT, layerwise
 
 SOURCE = "Choi et al. 2018, arXiv 1711.09020; yunjey/stargan"
 DEPTHWISE = (
@@ -45,7 +45,7 @@ def stargan() -> Recipe:
         name="stargan", system="StarGAN", source=SOURCE, expects="G 8,430,528 and D 44,762,048 parameters",
         data=Data("portraits", 128, 3, len(ATTRIBUTES), attributes=ATTRIBUTES, exclusive=HAIR),
         networks={
-            "generator": Network("stargan", labels=True, tables={"depthwise": TRANSLATOR}),
+            "generator": Network("stargan", labels=True, tables={**WHOLE_OUTPUT, "depthwise": TRANSLATOR}),
             "discriminator": Network("stargan", tables={"depthwise": DISCRIMINATOR}),
         },
         players={"generator": Player(("generator",), **adam), "discriminator": Player(("discriminator",), **adam)},

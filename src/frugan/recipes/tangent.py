@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from frugan.recipe import Average, Choice, Data, LatentsChoice, Network, Player, Recipe
 from frugan.recipes import recipe
+from frugan.recipes._tables import WHOLE_OUTPUT
 from frugan.recipes.bigan import bigan_mnist
 from frugan.recipes.sgan import sgan
 
@@ -32,12 +33,14 @@ def tangent() -> Recipe:
         name: Player((name,), **adam, schedule=Choice("linear", {"hold": 2 / 3}))
         for name in ("generator", "discriminator")
     }
-    net = Network("salimans_convolutional")
+    generator = Network("salimans_convolutional", tables=WHOLE_OUTPUT)
     return Recipe(
         name="tangent", system="tangent GAN", source=SOURCE,
         expects="G 4,933,382 and D 1,406,804 parameters",
         data=Data("cifar10", 32, 3, 10), players=players, images=120_000_000, batch_size=100,
-        networks={"generator": net, "discriminator": net, "encoder": _encoder(ENCODER)},
+        networks={
+            "generator": generator, "discriminator": replace(generator, tables={}), "encoder": _encoder(ENCODER)
+        },
         game=Choice("tangent"), loss=Choice("non_saturating", {"halved": True}),
         latents=LatentsChoice(100, "uniform"), streams={"labelled": {"even_limit": 4000}},
         averages={"generator": Average(10_000.0, ramp=0.1), "discriminator": Average(500_000.0, ramp=0.1)},
@@ -52,7 +55,7 @@ def tangent_encoder() -> Recipe:
         tangent(), name="tangent-encoder", system="augmented BiGAN", images=30_000_000, streams={},
         expects="an encoder that undoes the generator better than BiGAN's",
         networks={
-            "generator": Network("salimans_convolutional"), "encoder": _encoder(),
+            "generator": Network("salimans_convolutional", tables=WHOLE_OUTPUT), "encoder": _encoder(),
             "discriminator": Network("salimans_convolutional"),
         },
         players={
