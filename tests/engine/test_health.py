@@ -330,6 +330,32 @@ def test_memorised_is_0_for_new_images_scored_like_known_ones_and_1_for_such_lik
     assert memorised(torch.randn(100), torch.randn(100) - 3, torch.randn(100)) == 0
 
 
+def test_fakes_of_another_brightness_are_no_collapse():
+    pale = {"health.distance": 0.7, "health.matched": 0.01}
+    assert kinds(looks(0.4, 0.4, **pale)) == []
+    assert kinds(looks(0.4, 0.4, 0.4, **pale)) == ["brightness"]
+    assert kinds(looks(0.4, 0.4, 0.4, **{**pale, "health.matched": 0.6})) == ["collapse"]
+    assert kinds(looks(0.9, 0.9, 0.9, **{"health.distance": 0.1, "health.matched": 0.0})) == []
+    lines = zip(looks(0.4, 0.4, 0.4, **pale), (0.9, 0.7, 0.5), strict=True)
+    assert kinds([{**line, "health.distance": far} for line, far in lines]) == []  # it is on the way
+    assert "standard output layer" in findings(looks(0.4, 0.4, 0.4, **pale))[0].text
+
+
+def test_the_observer_measures_how_far_fakes_are_with_the_brightness_of_real_images(tmp_path):
+    torch.manual_seed(0)
+    real, other = torch.rand(64, 1, 8, 8), torch.rand(64, 1, 8, 8)
+    told, folder = [], RunFolder(tmp_path)
+    observer = Health(folder, real, Batch(real), 0, told.append)
+    for images in (25_000, 30_000, 35_000):
+        observer.look(moment(images, 0.3 * other + 0.7))  # type: ignore[arg-type]
+    line = folder.lines(folder.log)[-1]
+    assert line["health.distance"] > 0.35
+    assert line["health.matched"] == pytest.approx(0, abs=0.02)
+    assert [finding.kind for finding in told] == ["brightness"]
+    observer.look(moment(40_000, other[:1].repeat(64, 1, 1, 1)))  # type: ignore[arg-type]
+    assert folder.lines(folder.log)[-1]["health.matched"] > 0.2  # one image for all stays far
+
+
 def test_a_discriminator_that_has_memorised_needs_three_looks():
     share = {"health.memorised": 0.9}
     assert kinds(looks(1.0, 1.0, **share)) == []

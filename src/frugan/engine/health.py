@@ -10,6 +10,7 @@ images after translation, compared with the same images before it, since it shou
   two real images). It is 0 for images like the real ones, 0.41 for their mean image, and 0.7 to 1.5 for untrained nets.
   It is measured with the weights as they train now, since averages lag behind. Translators have none, since they should
   keep most of an image.
+- `matched`: the same distance, after the fakes as a whole were given the brightness and contrast of the real images.
 - `flicker`: how far the images of the same latents moved since the last look, divided by the distance between two real
   images. (What was seen at that look is in the checkpoint, so a resumed run has the same numbers.)
 - `memorised`: how the discriminator scores real images that were held out: 0 like the real images that it is trained
@@ -45,6 +46,7 @@ SATURATED_LOSS = 0.05
 SATURATED_IMAGES = 20_000
 FLICKERING = 0.6
 MEMORISED = 0.6
+MATCHED = 0.25
 MEMORISED_LOOKS = 3
 FEW = 20_000  # more training images are hardly learnt by heart
 FEWEST_HELD_OUT = 16
@@ -99,6 +101,11 @@ def distance(points: Tensor, others: Tensor) -> float:
     The energy distance (Székely and Rizzo 2013, Energy statistics), without the distance of a point to itself.
     """
     return 2 * float(_distances(points, others).mean()) - spread(points) - spread(others)
+
+
+def _matched(points: Tensor, others: Tensor) -> Tensor:
+    """Points with the mean and the deviation that all numbers of `others` have together."""
+    return (points - points.mean()) / points.std().clamp_min(TINY) * others.std() + others.mean()
 
 
 def nearest(points: Tensor) -> float:
@@ -175,7 +182,9 @@ class Health:
         }
         if not self.translates and self._real_spread > TINY:
             live = moment.live.sample(self.like, self.seed)
-            numbers["health.distance"] = distance(self.features(live), self._real) / self._real_spread
+            points = self.features(live)
+            numbers["health.distance"] = distance(points, self._real) / self._real_spread
+            numbers["health.matched"] = distance(_matched(points, self._real), self._real) / self._real_spread
             if self.judged is not None:
                 made = Batch(live, self.like.labels)
                 scores = moment.scores([self.judged.trained, self.judged.held_out, made])
@@ -206,6 +215,10 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
     in the first 250 rounds. (StarGAN's translator takes one step for 80 images. It made the same grey of all images
     after 5,000, and kept three quarters of their spread after 10,000. With larger batches it needs as many rounds.)
 
+    Fakes of another brightness or contrast (far from real images, and near once these are matched) are reported if the
+    three newest looks show it, and they hardly come nearer. Fakes with less contrast lie nearer together too. So while
+    they are like this, no collapse is reported.
+
     A run that does not train (`find_untrained`) is not called collapsed or saturated as well.
     """
     untrained = find_untrained(lines)
@@ -213,7 +226,17 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
     lines = [line for line in lines if line["images"] >= WARM_UP and line.get("rounds", math.inf) >= WARM_UP_ROUNDS]
     looks = [line for line in lines if "health.spread" in line]
     recent = looks[-2:]
-    if untrained is None and len(recent) == 2 and all(_collapsed(line) for line in recent):
+    pale = [line for line in looks[-3:] if _is_pale(line)]
+    if len(pale) == 3 and pale[-1]["health.distance"] >= NEARER * pale[0]["health.distance"]:
+        wrong.append(
+            Finding(
+                "brightness", pale[0]["images"],
+                f"wrong brightness or contrast: fakes are far from real images ({pale[-1]['health.distance']:.2f}), "
+                f"and near ({pale[-1]['health.matched']:.2f}) once both are matched. Give the generator a standard "
+                "output layer (docs/families.md), and see that data.image_range is what the generator makes.",
+            )
+        )
+    if untrained is None and not pale and len(recent) == 2 and all(_collapsed(line) for line in recent):
         since = next(line for number, line in enumerate(looks) if all(map(_collapsed, looks[number:])))
         wrong.append(
             Finding(
@@ -350,6 +373,11 @@ def _band(values: Sequence[float]) -> float:
 
 def _collapsed(line: Mapping[str, Any]) -> bool:
     return line["health.spread"] < COLLAPSED_SPREAD or line["health.nearest"] < COLLAPSED_NEAREST
+
+
+def _is_pale(line: Mapping[str, Any]) -> bool:
+    far = line.get("health.distance", 0.0)
+    return far > FAR and line.get("health.matched", far) < MATCHED * far
 
 
 def _memorises(line: Mapping[str, Any]) -> bool:

@@ -85,8 +85,9 @@ class Facts(TypedDict):
 
 
 LogLine = TypedDict("LogLine", {
-    "images": int, "rounds": int, "seconds": float, "evaluations": list[dict[str, Any]], "health.spread": float,
-    "health.nearest": float, "health.distance": float, "health.flicker": float, "health.memorised": float,
+    "images": int, "rounds": int, "seconds": float, "evaluations": list[dict[str, Any]],
+    "health.spread": float, "health.nearest": float, "health.distance": float, "health.matched": float,
+    "health.flicker": float, "health.memorised": float,
     "discriminator.loss": float, "discriminator.accuracy_real": float, "discriminator.accuracy_fake": float,
 })  # fmt: skip
 """What a line of log.jsonl holds, beside other numbers of the game."""

@@ -9,8 +9,8 @@ from frugan.recipe import Rule
 
 # The output layer has one or three channels. Factorised, or with the 1 x 1 part first, the whole image would pass
 # through as few in the middle. With the depthwise part first it costs quality all the same: FID 159 instead of 121
-# (docs/results/fair.md). Three of five factorised generators ended with digits on grey, before a discriminator whose
-# batch norms do not see brightness (docs/results/sgan.md). A whole one has a thousandth of the weights.
+# (docs/results/fair.md). Factorised, three of five semi-supervised GANs drew digits on grey (docs/results/sgan.md). A
+# whole one has a thousandth of the weights.
 WHOLE_OUTPUT: dict[str, tuple[Rule, ...]] = {
     family: (Rule("*", family), Rule("output", "standard")) for family in ("factorised", "depthwise")
 }

@@ -14,7 +14,10 @@ from frugan.reporting._tuning import tuning_cell, tuning_lines, tuning_of
 VERSION = 3
 """Of ``comparison.json``; others are not read."""
 
-WRONG = {"collapsed": "collapse", "had a saturated discriminator": "saturated"}
+WRONG = {
+    "collapsed": "collapse", "had a saturated discriminator": "saturated",
+    "had another brightness than the data": "brightness",
+}  # fmt: skip
 """What is said of runs in which something was found, and the kind of that finding."""
 
 
