@@ -103,8 +103,8 @@ def swap(
         kinds: which kinds: any of "same", "down", "up", and, if named, "valid": convolutions that are padded less than
             these are, as those after a layer that pads by reflection.
         minimum_channels: leave layers with fewer input or output channels than this.
-        keep_first, keep_last: leave the first or the last convolution (in running order if `inputs` are given). Keep the
-            last one of a generator: split, it costs quality (docs/families.md).
+        keep_first, keep_last: leave the first or the last convolution (in running order if `inputs` are given). Keep
+            the last one of a generator: split, it costs quality (docs/families.md).
         start_afresh: agree to lose trained weights, since new layers start from their initialisation.
         options: the family's options, and ``inner_norm``, ``inner_bias``.
 
