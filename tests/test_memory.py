@@ -80,5 +80,5 @@ def test_a_group_of_processes_has_less_than_its_machine(
 def test_errors_that_are_not_of_memory_pass() -> None:
     with pytest.raises(RuntimeError, match="shapes"), memory.enough():
         raise RuntimeError("shapes differ")
-    with pytest.raises(UserError, match=r"There is too little memory: 5\.0 GB at once"), memory.enough():
+    with pytest.raises(UserError, match=r"There is too little memory: 5\.0 GB more"), memory.enough():
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 5000000000 bytes.")

@@ -28,7 +28,7 @@ def enough() -> Iterator[None]:
         if wanted is None:
             raise
         raise UserError(
-            f"There is too little memory: {wanted} at once could not be had. Smaller images (data.size), thinner "
+            f"There is too little memory: {wanted} more could not be had. Smaller images (data.size), thinner "
             "networks (e.g. generator.width=0.5) and fewer images at once (batch_size) take less."
         ) from error
 

@@ -112,3 +112,27 @@ def test_a_depthwise_layer_computes_in_float32_on_a_cpu_even_under_autocast(kind
         low = spatial(images)
     assert low.dtype == torch.bfloat16
     assert torch.equal(low, exact.bfloat16())  # rounded once, at the end: nothing was computed in less
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (3, 1), (1, 1)])
+@pytest.mark.parametrize("crop", [(0, 0), (1, 1), (-1, 0)])
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+def test_a_strided_layer_of_single_pixels_is_trained_without_a_stride(stride, crop, mode, monkeypatch):
+    """The gradient of its weights overwrites memory in torch 2.13 on CPUs with AVX2 alone; its values are the same."""
+    torch.manual_seed(0)
+    layer = Convolution(3, 2, (1, 1), stride=stride, rows=crop, columns=crop, padding_mode=mode).double()
+    images = torch.randn(2, 3, 8, 7, dtype=torch.float64, requires_grad=True)
+    with torch.no_grad():
+        expected = layer(images)  # with its stride
+    asked = []
+    convolve = functional.conv2d
+
+    def seen(input, weight, bias=None, stride=1, *rest):
+        asked.append(stride)
+        return convolve(input, weight, bias, stride, *rest)
+
+    monkeypatch.setattr("frugan.convs._primitives.functional.conv2d", seen)
+    found = layer(images)
+    assert torch.equal(found, expected)
+    assert stride == (1, 1) or asked == [1]
+    assert torch.autograd.gradcheck(layer, [images])

@@ -6,6 +6,7 @@ that `forward` calls, but never the parameters. The upsampling without weights t
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -58,12 +59,31 @@ class Convolution(nn.Conv2d):
         return kernels.apply(Call(operation, settings, plain), input, self.weight, self.bias)
 
     def _plain(self, input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        if self._skips:
+            return self._skipping(pad(input, self.rows, self.columns, self.padding_mode), weight, bias)
         if self.uneven:
             input = pad(input, self.rows, self.columns, self.padding_mode)
         return self._conv_forward(input, weight, bias)  # pyrefly: ignore
 
     def _unpadded(self, input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        if self._skips:
+            return self._skipping(input, weight, bias)
         return functional.conv2d(input, weight, bias, self.stride, 0, 1, self.groups)  # pyrefly: ignore
+
+    @property
+    def _skips(self) -> bool:
+        """Whether it looks at single pixels and skips others, and is trained.
+
+        For the gradient of such weights, oneDNN writes past the end of its memory on CPUs with AVX2 but no AVX-512 if
+        the input's channels are not a multiple of 8 (docs/decisions/2026-11-30-strided-pointwise.md).
+        """
+        single = tuple(self.kernel_size) == (1, 1) and tuple(self.stride) != (1, 1)
+        return single and torch.is_grad_enabled()
+
+    def _skipping(self, input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """The same with the skipped pixels left out first."""
+        kept = input[..., :: self.stride[0], :: self.stride[1]]
+        return functional.conv2d(kept, weight, bias, 1, 0, 1, self.groups)  # pyrefly: ignore
 
 
 class Transposed(nn.ConvTranspose2d):
