@@ -439,7 +439,9 @@ def test_the_command_prints_values_beside_floors_and_the_protocol(
     assert any(line.startswith("floor of fid, lighter: npz real (train") for line in lines)
     assert any(line.startswith("protocol: data npz real, split test, ") for line in lines)
     assert lines[2].split()[3:] == ["lower", "step", "2"]
-    assert any(line.startswith("protocol of lighter: options {'step': 2}, metric_code ") for line in lines)
+    (own,) = [line for line in lines if line.startswith("protocol of lighter: ")]
+    assert "options {'step': 2}, metric_code " in own
+    assert "view_version pixels, " in own  # it looks at the images themselves
     cli.main(shlex.split("evaluate fakes.npz --real real.npz --view pixels --metrics fid --json"))
     assert json.loads(capsys.readouterr().out) == [json.loads(json.dumps(of_npz))]
 

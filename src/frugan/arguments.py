@@ -115,9 +115,22 @@ def strict(function: Callable[P, Result]) -> Callable[P, Result]:
     @functools.wraps(function)
     def call(*given: P.args, **named: P.kwargs) -> Result:
         asked = _accepted(function.__name__, function, given, named)
+        for name, value in asked.arguments.items():
+            asked.arguments[name] = _ranged(function, name, value)
         return function(*asked.args, **asked.kwargs)
 
     return call
+
+
+def _ranged(function: Callable[..., Any], name: str, value: Any) -> Any:
+    """The value of an argument, which lies in the range that its hint states. Raises UserError otherwise."""
+    hint = _signature(function).parameters[name].annotation
+    if not has_range(hint):
+        return value
+    try:
+        return fitted(hint, value)
+    except Unfit as wanted:
+        raise UserError(f"{function.__name__}({name}={value!r}): {wanted}.") from None
 
 
 @functools.cache
@@ -156,18 +169,13 @@ def _accepted(
 
 
 def _taken(who: str, where: str, value: Any, hint: Any) -> Any:
-    """The value as plain Python has it. Raises UserError if it is not what the hint, with its range, says."""
+    """The value as plain Python has it. Raises UserError if it is not what the hint says."""
     if hint in (Any, inspect.Parameter.empty):
         return value
     plain = _plain(value, paths=any(leaf in (os.PathLike, Path) for leaf in _leaves(hint)))
-    try:
-        if has_range(hint):
-            return fitted(hint, plain)
-        if not _fits(plain, hint):
-            raise Unfit(f"give {_words(hint)}")
-    except Unfit as wanted:
+    if not _fits(plain, hint):
         shown = textwrap.shorten(repr(value), 60, placeholder=" ...")
-        raise UserError(f"{who}({where}{shown}): {wanted}.") from None
+        raise UserError(f"{who}({where}{shown}): give {_words(hint)}.")
     return plain
 
 
@@ -233,7 +241,7 @@ _WORDS = {
 def _words(hint: Any) -> str:
     """What a hint says, for people."""
     if typing.get_origin(hint) is Annotated:
-        return hint.__metadata__[0]
+        return next((word for word in hint.__metadata__ if isinstance(word, str)), None) or _words(hint.__origin__)
     origin, parts = _parts(hint)
     if origin is types.UnionType:
         return " or ".join(_words(part) for part in parts if part is not types.NoneType)

@@ -159,7 +159,7 @@ def test_batches_and_rates_follow_the_size():
 def test_networks_that_do_not_grow_are_refused():
     told = r"the discriminator does not\. Set discriminator\.architecture=growing, or game=adversarial"
     with pytest.raises(UserError, match=told):
-        build.assemble(small_recipe(**{"networks.discriminator": {"architecture": "dcgan"}}))
+        build.assemble(small_recipe().with_changes({"networks.discriminator": {"architecture": "dcgan"}}))
 
 
 @pytest.mark.parametrize(("rounds", "family"), [(4, "standard"), (6, "depthwise")])

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = 64
 """How many inputs are computed both ways."""
-TOLERANCE = 1e-4
+TOLERANCE = 3e-4
 """How far an output may be from the artefact's, in the numbers of the image range; for other outputs: relative to the
-largest."""
+largest. It is a thirteenth of a grey level: nets with instance norms come to 1.2e-4 on a CPU with AVX2 alone."""
 CHUNKS = (1, 31, 32)
 """The batch sizes in which the `EXAMPLES` are compared: a file that takes only one size is found out."""
 

@@ -19,7 +19,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -290,6 +290,11 @@ class Recipe(Checked):
         _check_effects(paths)
         return from_dict(tree)
 
+    def outlasting(self, keys: Iterable[str], later: Iterable[str]) -> list[str]:
+        """Those of `keys` that still have an effect if all of `later` are changed after them."""
+        after = {tuple(path): key for key in later for path in self._paths(key)}
+        return [key for key in keys if None in _covering(self._paths(key), after)]
+
     def _paths(self, key: str) -> list[list[str]]:
         head, _, rest = key.partition(".")
         if head == "architecture" and rest:
@@ -455,13 +460,18 @@ def _check_effects(paths: Mapping[str, Sequence[Sequence[str]]]) -> None:
     keys = list(paths)
     for number, key in enumerate(keys):
         after = {tuple(path): later for later in keys[number + 1 :] for path in paths[later]}
-        starts = [[tuple(path[:depth]) for depth in range(1, len(path) + 1)] for path in paths[key]]
-        over = [next((after[start] for start in of if start in after), None) for of in starts]
+        over = _covering(paths[key], after)
         if over and None not in over:
             raise UserError(
                 f"{key}= has no effect, since {over[0]}= comes after it and sets it too. Leave one of them out, or "
                 f"give {key}= last."
             )
+
+
+def _covering(paths: Sequence[Sequence[str]], after: Mapping[tuple[str, ...], str]) -> list[str | None]:
+    """For each path, the later key that sets it, or all that it is in, once more; None if there is none."""
+    starts = [[tuple(path[:depth]) for depth in range(1, len(path) + 1)] for path in paths]
+    return [next((after[start] for start in of if start in after), None) for of in starts]
 
 
 def _flatten(value: Any, path: str, flat: dict[str, Any]) -> None:

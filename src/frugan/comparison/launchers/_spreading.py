@@ -205,7 +205,8 @@ class _Spreading:
                 self.watch.warn([job])
                 continue
             self.watch.say(say_failed(job, why))
-            self.watch.say(_last_lines(job.output))
+            for line in _last_lines(job.output).splitlines():
+                self.watch.say(line)
 
     def _look_for_lost(self) -> None:
         now = time.monotonic()
