@@ -173,7 +173,7 @@ def test_a_comparison_hands_the_file_to_every_run(
 ) -> None:
     page = write("convolution family")
     tiny = "--seeds 0 --count 1000 --view pixels --metrics fid"
-    tiny += " generator.width=0.1 discriminator.width=0.1"
+    tiny += " discriminator.width=0.1"
     command = page.commands[2].replace("--seeds 0,1", tiny).replace("data.limit=200", "data.limit=1000")
     type_in(command)
     assert "squeezed" in Path("runs/families/comparison.json").read_text()

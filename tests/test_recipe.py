@@ -280,3 +280,11 @@ def test_names_in_a_list_keep_their_options():
     assert listed("standard, depthwise,multiplier=2,between=relu ,factorised") == (
         "standard", "depthwise,multiplier=2,between=relu", "factorised",
     )  # fmt: skip
+
+
+def test_an_arms_own_key_replaces_a_shared_one_by_any_name():
+    from frugan.comparison.planning.arms import parse
+
+    arm = parse("thin: mnist architecture.width=0.2", {}, {"generator.width": 0.5, "batch_size": 16})
+    assert arm.recipe.networks["generator"].options["width"] == 0.2
+    assert arm.recipe.batch_size == 16
