@@ -21,8 +21,8 @@ def egan() -> Recipe:
     each child's own, a round costs twice that: ``game.evaluation=256 game.fresh_latents=true``. Published scores are
     not given here, since we could not verify them; we have none on CIFAR-10.
 
-    On digits the discriminator is soon right on everything with the published settings: ``egan-small`` has others, which
-    train there.
+    On digits the discriminator is soon right on everything with these published settings. ``egan-small`` has others,
+    which train there.
     """
     return Recipe(
         name="egan", system="E-GAN", source=f"{SOURCE}; WANG-Chaoyue/EvolutionaryGAN-pytorch",
