@@ -78,8 +78,8 @@ def bigbigan_mnist() -> Recipe:
 
     ``frugan train bigbigan-mnist --data mnist``
 
-    Higher rates than the others, for smaller networks and budgets. Most samples are digits after 19,200 images, 600
-    rounds, 4 minutes of one core; see docs/results/bigbigan.md.
+    Higher rates than the others, for smaller networks and budgets. 64,000 images take ten to thirteen minutes of one
+    core; most samples are digits then (docs/results/bigbigan.md).
     """
     average = Average(10_000.0, ramp=0.1)
     rates = {"generator": 5e-4, "encoder": 5e-4, "discriminator": 1e-3}

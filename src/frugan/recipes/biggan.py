@@ -102,7 +102,7 @@ def biggan_128() -> Recipe:
 
 @recipe
 def biggan_small() -> Recipe:
-    """BigGAN at an eighth of its width on drawn portraits, with every part of the paper in use: for one CPU core.
+    """BigGAN at an eighth of its width on drawn portraits, with every part of its networks in use: for one CPU core.
 
     ``frugan train biggan-small``. For classes instead of attributes: ``--data cifar10 data.attributes=[]``.
 
@@ -121,7 +121,7 @@ def biggan_small() -> Recipe:
 
 
 def _networks(*, channels: int, attention: int, shared: int = 128) -> dict[str, Network]:
-    """Both networks with every part of the paper in use."""
+    """Both networks with every part of theirs in use."""
     both = {"channels": channels, "attention": attention, "initialise": "orthogonal"}
     return {
         "generator": Network(

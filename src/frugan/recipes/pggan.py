@@ -77,8 +77,8 @@ def pggan_128() -> Recipe:
 def pggan_portraits() -> Recipe:
     """A small PGGAN that learns the built-in portraits at 32 pixels on two cores: 32 maps, and 16 at the last size.
 
-    ``frugan train pggan-portraits --out runs/growing``: about an hour on a busy core, SWD 45 where real images have 8.7
-    (docs/results/pggan.md).
+    ``frugan train pggan-portraits --out runs/growing``: eight to nine minutes of one core, SWD 45 where real images
+    have 8.7 (docs/results/pggan.md).
     """
     small = pggan_cifar10()
     options = {"channels": 256, "most_channels": 32}
