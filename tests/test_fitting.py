@@ -260,6 +260,20 @@ def test_schedules_that_follow_the_end_get_a_run_for_each_stage(quick, tmp_path)
     assert runs == ["to-160", "to-320", "to-80"]
 
 
+@pytest.mark.parametrize("schedule", ["constant", "linear,start=160,end=320,to=0.1"])
+def test_minutes_train_every_candidate_also_with_rates_that_fall_by_images(quick, tmp_path, schedule):
+    """Which is what is chosen where no recipe is named: how fast a candidate trains is seen in a run of its own."""
+    changes = {**SMALL, "players.generator.schedule": schedule}
+    recipe = resolve("mnist", data="glyphs", changes=changes, images=320)
+    quick.setattr("frugan.training.chosen", lambda **given: recipe)
+    asked = {key: value for key, value in ASKED.items() if key not in ("images", "changes")} | {"families": ["standard"]}
+    done = fit(out=tmp_path / "out", candidates=2, minutes=20, **asked)
+    assert "failed" not in done.data["race"]
+    run = from_run(RunFolder(done.folder / done.data["winner"]["value"]["folder"]))
+    assert run.images == 320
+    assert run.players["generator"].schedule == recipe.players["generator"].schedule
+
+
 def test_a_network_that_fails_is_left_out(quick, tmp_path):
     why = {"depthwise width=0.5 seed 0": "the loss is not finite"}
     failing = _halving.Job.why_failed

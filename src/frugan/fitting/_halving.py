@@ -115,13 +115,14 @@ class Race:
             return None
         return {**value, "folder": str(job.folder.relative_to(self.workshop.folder))}
 
-    def _job(self, candidate: Candidate, images: int) -> Job:
-        """The job that trains a candidate up to so many images."""
+    def _job(self, candidate: Candidate, images: int, alone: str | None = None) -> Job:
+        """The job that trains a candidate up to so many images: a part of its run, or a run `alone`, by that name."""
         arm = Arm(candidate.name, candidate.recipe)
-        stops = may_stop([arm])
-        budget = self.known.get("images", images) if stops else images
+        if alone is None and not may_stop([arm]):
+            alone = f"to-{images}"
+        budget = images if alone is not None else self.known["images"]
         recipe = replace(candidate.recipe.with_images(budget), minutes=None)
-        place = f"runs/{arm.folder}/{'run' if stops else f'to-{images}'}"
+        place = f"runs/{arm.folder}/{alone or 'run'}"
         file = f"{place}.json"
         folder = RunFolder(self.workshop.folder)
         (folder.path / file).parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +132,8 @@ class Race:
 
     def _affordable(self, most: int) -> int:
         """As many images as the time allows, by how fast each candidate trains in its first rounds."""
-        paced = {one.name: self._job(one, PACE_ROUNDS * one.recipe.batch_size) for one in self.candidates}
+        # A run alone: rates that fall by the number of images would fall within these few rounds.
+        paced = {one.name: self._job(one, PACE_ROUNDS * one.recipe.batch_size, "pace") for one in self.candidates}
         self.workshop.say(f"Seeing how fast each of {len(paced)} candidates trains.")
         self.workshop.train(list(paced.values()))
         self.known["pace"] = {name: pace for name, job in paced.items() if (pace := _pace(job)) is not None}
