@@ -179,6 +179,21 @@ def test_a_run_in_minutes_is_one_in_images_and_the_same_command_continues_it(fol
     assert "is finished" in capsys.readouterr().out
 
 
+def test_the_recipe_of_a_run_shows_as_many_images_as_the_run_whatever_its_minutes_would_give_now(tmp_path, monkeypatch):
+    falling = {"players.generator.schedule": "linear,start=1600,end=3200"}
+    recipe = replace(recipes.find("small").with_changes(falling), minutes=1.0, images=3200)
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    run.write_json(run.recipe, to_dict(recipe))
+    run.write_json(run.facts, {})
+    again = resolve(str(run.recipe))
+    assert (again.minutes, again.images) == (None, 3200)
+
+    monkeypatch.setattr(_minutes, "_images_in", lambda *given: 6400)
+    longer = _minutes.with_images(resolve(str(run.recipe), minutes=2.0), None, CPU)
+    assert (longer.images, longer.players["generator"].schedule.options) == (6400, {"start": 3200, "end": 6400})
+
+
 def test_more_minutes_train_further_by_the_runs_own_speed_and_passed_ones_are_refused(tmp_path):
     run, recipe = RunFolder(tmp_path), replace(recipes.find("small"), minutes=1.0, images=3200)
     run.write_json(run.recipe, to_dict(recipe))

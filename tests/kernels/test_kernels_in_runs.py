@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from frugan import kernels, memory, training
+from frugan import kernels, memory, recipes, training
 from frugan.engine import checkpoint
+from frugan.engine.processes import Processes
 from frugan.engine.run import RunFolder
 from frugan.kernels import _compiler
 from frugan.registry import UserError
+from frugan.training import _deciding
 
 compiles = pytest.mark.skipif(_compiler.compiler() is None, reason="needs a C++ compiler")
 
@@ -118,6 +120,19 @@ def test_what_auto_meant_may_be_said_outright_when_a_run_goes_on_and_left_out_ag
     for images, said in ((16, {"kernels": "plain", "precision": "float32"}), (24, {})):
         run = trained(data, tmp_path / "run", images, **said)
         assert training.decided_in(run) == {"kernels": "plain", "precision": "float32"}
+
+
+def test_several_processes_compute_in_bf16_only_if_each_of_them_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other(Processes):
+        def any(self, flag: bool) -> bool:
+            return True  # another process says so
+
+    recipe, cpu = recipes.find("vanilla"), torch.device("cpu")
+    monkeypatch.setattr(_deciding, "decide", lambda rounds, device: {"kernels": "plain", "precision": "bf16"})
+    assert _deciding.settled(recipe, RunFolder(tmp_path), cpu, Processes()).precision == "bf16"
+    assert _deciding.settled(recipe, RunFolder(tmp_path), cpu, Other(0, 2)).precision == "float32"
 
 
 def test_auto_means_measured_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:

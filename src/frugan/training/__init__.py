@@ -100,7 +100,16 @@ def _recipe_of(asked: TrainingArguments) -> Recipe:
         own = Path(asked.recipe) / "recipe.json"
         instead = f"Its recipe is {own}" if own.is_file() else f"To train on its images: --data {asked.recipe}"
         raise UserError(f"{asked.recipe} is a folder, not a recipe. {instead}")
-    return _with_asked(recipes.find(asked.recipe) if isinstance(asked.recipe, str) else asked.recipe, asked)
+    return _with_asked(_found(asked.recipe) if isinstance(asked.recipe, str) else asked.recipe, asked)
+
+
+def _found(name: str) -> Recipe:
+    """The recipe of this name. That of a run shows as many images as the run: how many its minutes gave is known."""
+    from frugan.engine.run import RunFolder
+
+    recipe = recipes.find(name)
+    of_run = name.endswith(".json") and RunFolder(Path(name).parent).facts.is_file()
+    return replace(recipe, minutes=None) if of_run else recipe
 
 
 def chosen(*, say: Callable[[str], None], **asked: Any) -> Recipe:
@@ -267,7 +276,7 @@ def _play(
                 f"{dataset.title}: {len(dataset.skipped):,} of {len(dataset.skipped) + len(dataset):,} images "
                 f"cannot be used and are set aside; frugan data check {recipe.data_of(stream).source} lists them."
             )
-    settled = _deciding.settled(recipe, folder, assembly.device)
+    settled = _deciding.settled(recipe, folder, assembly.device, processes)
     parts = build.parts(assembly, sets, processes, settled.kernels, settled.precision)
     circumstances = _resuming.circumstances_of(settled, parts)
     with _disk(folder, parts):

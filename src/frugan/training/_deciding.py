@@ -14,6 +14,7 @@ from frugan.recipe import Recipe
 if TYPE_CHECKING:
     import torch
 
+    from frugan.engine.processes import Processes
     from frugan.engine.run import RunFolder
 
 DECIDED = ("kernels", "precision")
@@ -42,13 +43,19 @@ def settle(recipe: Recipe, decided: Mapping[str, str]) -> Recipe:
     return recipe.with_changes({name: it for name, it in decided.items() if getattr(recipe, name) == "auto"})
 
 
-def settled(recipe: Recipe, folder: RunFolder, device: torch.device) -> Recipe:
-    """The recipe that is played in this folder: as its run was begun; for a new run, as it begins."""
+def settled(recipe: Recipe, folder: RunFolder, device: torch.device, processes: Processes) -> Recipe:
+    """The recipe that is played in this folder: as its run was begun; for a new run, as it begins.
+
+    Several processes compute in one precision: bf16 only if each of them would. Every process must call this.
+    """
     from frugan.arithmetic import has_bf16
 
     begun = decided_in(folder)
-    if begun.get("precision") == "bf16" and not has_bf16(device):  # a product takes minutes there
+    if begun.get("precision") == "bf16" and processes.any(not has_bf16(device)):  # a product takes minutes there
         del begun["precision"]
     if not begun.keys() >= set(DECIDED):
-        begun = {**decide(recipe.whole_rounds, device), **begun}
+        here = decide(recipe.whole_rounds, device)
+        if processes.any(here["precision"] == "float32"):
+            here["precision"] = "float32"
+        begun = {**here, **begun}
     return settle(recipe, begun)

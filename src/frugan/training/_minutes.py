@@ -52,7 +52,7 @@ def with_images(
         raise UserError("--minutes is measured by one process. With several, give --images.")
     if folder is None or not folder.exists():
         images = _images_in(recipe, 60 * recipe.minutes, device, allow_unusable, quiet)
-        return replace(recipe, images=images, rounds=None)
+        return recipe.with_images(images)
     before, lines = from_run(folder), [line for line in folder.lines(folder.log) if "seconds" in line]
     if before.minutes == recipe.minutes or not lines:
         return replace(recipe, images=before.images, rounds=before.rounds)
