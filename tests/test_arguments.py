@@ -233,8 +233,11 @@ def test_a_source_of_images_may_be_a_path(run):
 
 
 def test_a_run_is_no_recipe_but_has_one(run):
-    with pytest.raises(UserError, match=r"run is a folder, not a recipe\. Its recipe is .*recipe\.json"):
+    told = r"run is a folder, not a recipe\. Its recipe is .*recipe\.json"
+    with pytest.raises(UserError, match=told):
         frugan.train(run)
+    with pytest.raises(UserError, match=told):
+        frugan.compare([str(run), "vanilla"])
 
 
 def test_no_value_that_reads_as_true_overwrites(run, tmp_path):

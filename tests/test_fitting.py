@@ -266,8 +266,8 @@ def test_minutes_train_every_candidate_also_with_rates_that_fall_by_images(quick
     changes = {**SMALL, "players.generator.schedule": schedule}
     recipe = resolve("mnist", data="glyphs", changes=changes, images=320)
     quick.setattr("frugan.training.chosen", lambda **given: recipe)
-    asked = {key: value for key, value in ASKED.items() if key not in ("images", "changes")} | {"families": ["standard"]}
-    done = fit(out=tmp_path / "out", candidates=2, minutes=20, **asked)
+    asked = {key: value for key, value in ASKED.items() if key not in ("images", "changes", "families")}
+    done = fit(out=tmp_path / "out", candidates=2, minutes=20, families=["standard"], **asked)
     assert "failed" not in done.data["race"]
     run = from_run(RunFolder(done.folder / done.data["winner"]["value"]["folder"]))
     assert run.images == 320

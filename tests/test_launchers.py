@@ -337,17 +337,22 @@ def test_works_are_submitted_in_chunks_and_failures_are_told_with_their_last_lin
 
 
 @pytest.mark.usefixtures("quickly")
-def test_a_work_that_disappears_is_submitted_again_and_named_at_last(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("printed", "told"), [
+    ("", "nothing: is .* on a disk that its mach"), ("first\nsecond\n", r"last: first \| second "),
+])  # fmt: skip
+def test_a_work_that_disappears_is_submitted_again_and_named_at_last(tmp_path: Path, printed: str, told: str) -> None:
     tried: dict[str, int] = {}
 
     def unlucky(work_: Work) -> bool:
         tried[work_.title] = tried.get(work_.title, 0) + 1
+        work_.jobs[0].output.parent.mkdir(parents=True, exist_ok=True)
+        work_.jobs[0].output.write_text(printed)
         if work_.title == "seed-1" or (work_.title == "seed-2" and tried["seed-2"] == 1):
             return False
         return ends(work_)
 
     task = five(tmp_path)
-    with pytest.raises(UserError, match=r"ended 1 runs 3 times .*seed-1.*nothing: is .* on a disk that its mach"):
+    with pytest.raises(UserError, match=f"ended 1 runs 3 times .*seed-1.*{told}"):
         _spreading.spread(task, Workshop(tmp_path, {}, print, quiet=True), Made(unlucky), threads=1, chunk=9)
     assert tried == {"seed-0": 1, "seed-1": 3, "seed-2": 2, "seed-3": 1, "seed-4": 1}
     assert task.jobs[1].why_failed() is None

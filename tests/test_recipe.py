@@ -177,6 +177,13 @@ def test_numpys_whole_numbers_become_pythons(mnist):
     assert json.loads(json.dumps(to_dict(changed)))["seed"] == 3
 
 
+def test_numpys_small_floats_become_pythons(mnist):
+    numpy = pytest.importorskip("numpy")
+    player = replace(mnist.players["generator"], learning_rate=numpy.float32(0.5), betas=(numpy.float16(0.5), 0.9))
+    changed = replace(mnist, players={**mnist.players, "generator": player})
+    assert json.loads(json.dumps(to_dict(changed)))["players"]["generator"]["learning_rate"] == 0.5
+
+
 def test_whole_numbers_serve_as_floats_and_back(mnist):
     changed = mnist.with_changes({"learning_rate": 1, "batch_size": 64.0})
     assert (type(changed.players["generator"].learning_rate), type(changed.batch_size)) == (float, int)

@@ -107,6 +107,8 @@ def test_a_run_shows_costs_curves_findings_values_and_its_recipe(page: str) -> N
     assert json.loads(recipe[1].replace("&#34;", '"').replace("&#39;", "'"))["name"] == "vanilla"
     assert "frugan train" in page
     assert "recipe.json --out again" in page
+    assert "adam, rate 0.0002, betas" in page
+    assert "Choice(" not in page
 
 
 def test_what_users_named_is_text_and_never_markup(run: Path, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class Range:
         """Raise Unfit for what is no number of this range. `whole`: only whole numbers are."""
         if not isinstance(value, numbers.Real) or isinstance(value, bool) or (whole and not _is_whole(value)):
             raise Unfit(self._wanted(whole))
-        number: Any = value  # not as a float, which not every whole number has
+        number: Any = value if isinstance(value, numbers.Integral) else float(value)  # too large a whole one has none
         if not -self.most <= number <= self.most or number in (math.inf, -math.inf):  # nan is not between either
             raise Unfit(self._wanted(whole, told=self.most < number < math.inf))
         if (
@@ -112,7 +112,7 @@ def fitted(hint: Any, value: Any, allowed: Range | None = None) -> Any:
         return _fitted_to_one(arguments, value, allowed)
     if hint in (int, float):
         (allowed or Range()).check(value, whole=hint is int)
-        return int(value) if hint is int else value
+        return int(value) if hint is int else value if isinstance(value, (int, float)) else float(value)
     if origin is Literal:
         if value not in arguments:
             raise Unfit(f"give one of: {', '.join(map(str, arguments))}")

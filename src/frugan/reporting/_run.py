@@ -261,7 +261,7 @@ def _facts(recipe: Recipe, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("game", f"{recipe.game.name}; loss {recipe.loss.name}; penalties {penalties}"),
         ("averages", ", ".join(averages) or "none"),
         *(
-            (f"player {name}", f"{player.optimiser}, rate {player.learning_rate:g}, betas {player.betas}")
+            (f"player {name}", f"{player.optimiser.name}, rate {player.learning_rate:g}, betas {player.betas}")
             for name, player in recipe.players.items()
         ),
         ("batch size", str(recipe.batch_size)),

@@ -188,7 +188,7 @@ class _Spreading:
             return
         first = self.lost[0].jobs[0]
         printed = _last_lines(first.output)
-        hint = f"The first one printed last: {printed}" if printed else (
+        hint = f"The first one printed last: {printed.replace(chr(10), ' | ')}" if printed else (
             f"The first one printed nothing: is {self.workshop.folder.absolute()} on a disk that its machine has too, "
             "and is frugan installed there?"
         )

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from frugan import recipes
 from frugan.arguments import said_once
 from frugan.recipe import Recipe, differences, parse_value
 from frugan.registry import UserError, suggest
@@ -92,7 +91,8 @@ def parse(text: str, common: Mapping[str, Any], changes: Mapping[str, Any]) -> A
             own.append((key, parse_value(value)))
             spelt.append(f"{key.removeprefix('architecture.')}={value}")
     mine = said_once(own)
-    shared = recipes.find(recipe).outlasting(changes, mine)  # an arm's own key may reach the same by another name
+    # An arm's own key may reach the same by another name.
+    shared = _resolve(recipe, {}, {}).outlasting(changes, mine)
     kept = {key: changes[key] for key in shared}
     resolved = _resolve(recipe, {**common, **said_once(families)}, {**kept, **mine})
     return Arm(named[1].strip() if named else " ".join(spelt), resolved)

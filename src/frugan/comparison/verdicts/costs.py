@@ -30,7 +30,7 @@ def measure_costs(
 
     chosen = choose_device(workshop.evaluation.get("device"))
     calls: dict[str, tuple[Any, ...]] = {}
-    networks: dict[str, Any] = {}
+    folders: dict[str, Path] = {}
     paid: dict[str, dict[str, Any]] = {
         arm.name: {"generator": None, "latency": {}, "file_bytes": None} for arm in arms
     }
@@ -43,7 +43,8 @@ def measure_costs(
         if not usable:
             continue
         seed = usable[0]
-        networks[arm.name] = generator = artefact.open_shipped(planned[arm.name, seed].folder, device=chosen)
+        folders[arm.name] = planned[arm.name, seed].folder
+        generator = artefact.open_shipped(folders[arm.name], device=chosen)
         calls[arm.name] = (generator.module, *generator.inputs())
         paid[arm.name]["generator"] = counted.cost(*calls[arm.name]).as_dict()
         paid[arm.name]["cost_of"] = {
@@ -58,6 +59,7 @@ def measure_costs(
         paid[name]["latency"] = {str(time.batch): time.as_dict() for time in times}
     if workshop.runtime is not None:
         workshop.say(f"Measuring the exported generators in {workshop.runtime}.")
+        networks = {name: artefact.open_shipped(folder) for name, folder in folders.items()}  # exported on the CPU
         for name, cost in exporting.in_runtime(networks, workshop.runtime, skipped=workshop.say).items():
             paid[name]["runtime"] = cost.as_dict()
     return paid
