@@ -289,6 +289,9 @@ def test_the_card_has_the_costs_the_values_with_their_protocol_and_the_terms_of_
     assert "| right | 0.5 | higher |  | noise test, 12 real images, averaged weights |" in text
     assert "| fid | 7.875 | lower | 1.5 | noise test, 2,000 fake and 12 real images, view pixels (pixels-3)" in text
     assert f"| {frugan.cost(generator.module, *generator.inputs()).parameters:,} |" in text
+    cut = {**value, "protocol": {**protocol, "truncation": 0.5, "sampling_seed": 3}}
+    text = (generator.save(tmp_path / "b", values=[value, cut]) / "README.md").read_text()
+    assert text.count("averaged weights |") == text.count("averaged weights, truncation 0.5, latents of seed 3 |") == 1
     assert "frugan does not know the terms of these images" in text
     assert data.terms_of("glyphs:letters").startswith("Drawn by frugan")
     assert "not commercial" in data.terms_of("celeba:/photos")

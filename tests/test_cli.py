@@ -169,6 +169,7 @@ def test_recipes_as_json_hold_what_the_list_shows(
         ("train mnist --init teacher=a,teacher=b", "teacher is given twice"),
         ("train mnist --images 400 rounds=2", "--images 400 and rounds=2: each says how long to train"),
         ("export nowhere --out x bytes=true bytes=false", "bytes is given twice"),
+        ("export nowhere --out x truncation=0.5", "no option of the target onnx. Give --truncation"),
         ("compare mnist --families standard,depthwise --images 400 --rounds 2", "each says how long to train"),
         ("compare 'a: mnist batch_size=4 batch_size=8' mnist", "batch_size is given twice"),
         ("compare 'a: mnist --family standard --family depthwise' mnist", "family is given twice"),

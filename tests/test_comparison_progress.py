@@ -28,22 +28,22 @@ def planned(folder: Path, arms: int = 2, seeds: int = 3) -> dict[str, Any]:
     return plan
 
 
-def begun(folder: Path, images: int, *, saved: bool = False, measured: bool = False) -> RunFolder:
+def begun(folder: Path, images: int, *, saved: bool = False, measured: int = 0) -> RunFolder:
     run = RunFolder(folder)
     run.checkpoints.mkdir(parents=True)
     run.log.write_text(json.dumps({"images": images, "seconds": 1.0}) + "\n")
     if saved:
         (run.checkpoints / f"images-{images:012d}-{'0' * 16}.safetensors").touch()
     if measured:
-        run.metrics.write_text("{}\n")
+        run.metrics.write_text(json.dumps({"metric": "fid", "images": measured}) + "\n")
     return run
 
 
 def test_a_comparison_is_read_while_its_runs_are_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     planned(tmp_path)
     runs = tmp_path / "runs"
-    begun(runs / "arm-0/seed-0", 1000, saved=True, measured=True)
-    begun(runs / "arm-0/seed-1", 1000, saved=True)
+    begun(runs / "arm-0/seed-0", 1000, saved=True, measured=1000)
+    begun(runs / "arm-0/seed-1", 1000, saved=True, measured=875)  # on its way
     begun(runs / "arm-0/seed-2", 990)  # its log ends so; it may have rounds left
     (runs / "arm-1").mkdir()
     (runs / "arm-1/seed-0.failed.json").write_text(json.dumps({"code": 2, "why": "loss is not finite"}))

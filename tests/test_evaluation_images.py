@@ -366,6 +366,9 @@ def test_statistics_of_another_program_serve_fid(made: Path, tmp_path: Path, of_
         evaluate(made / "fakes.npz", real=str(path), metrics=["kid"], view="pixels")
     with pytest.raises(UserError, match=r"statistics of 121 features per image. Say which view .* --view"):
         evaluate(made / "fakes.npz", real=str(path))
+    for option, value in {"reference": "test", "size": 8, "channels": 1}.items():
+        with pytest.raises(UserError, match=f"statistics instead of images, .* Leave --{option} out"):
+            evaluate(made / "fakes.npz", real=str(path), **{option: value})
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from frugan.artefact import Encoder, Generator, load
 from frugan.batch import ImageShape
 from frugan.blueprint import Blueprint
 from frugan.cli import _exploring
-from frugan.explore import exemplars, given, training_film
+from frugan.explore import exemplars, given, projecting, training_film
 from frugan.explore.judges import Judge
 from frugan.explore.projecting import accept
 from frugan.latents import Latents
@@ -286,6 +287,12 @@ def test_an_encoder_of_finer_images_sees_them_and_its_images_are_compared_in_the
     assert np.abs(found.given - means).max() <= 0.5
     apart = np.linalg.norm((found.given - found.images.astype(float)).reshape(3, -1) / 255, axis=1)
     assert found.errors.numpy() == pytest.approx(apart, rel=1e-5)
+
+
+def test_latents_cannot_be_searched_with_an_exported_file() -> None:
+    generator: Any = SimpleNamespace(config={"exported": {"opset": 18}})
+    with pytest.raises(UserError, match="no gradients.* Name the run or the artefact"):
+        projecting._by_search(generator, torch.zeros(1, 1, 8, 8), None, 1, 1, 0, None)
 
 
 def test_latents_are_searched_where_a_run_ships_an_encoder_of_something_else(

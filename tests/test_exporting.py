@@ -25,7 +25,7 @@ from frugan.batch import ImageShape
 from frugan.checking._ground import Ground
 from frugan.checking.networks import CONDITION, Part
 from frugan.convs import Transposed
-from frugan.exporting import EXAMPLES, TOLERANCE, Parcel, _precision, onnx
+from frugan.exporting import EXAMPLES, TOLERANCE, Parcel, _precision, onnx, web
 from frugan.fusing import SubPixel
 from frugan.recipe import Network, Rule
 from frugan.registry import UserError
@@ -384,6 +384,17 @@ def test_a_transposed_layer_as_sub_pixels_is_the_same_layer(
     images = torch.randn(2, 6, 5, 7)
     with torch.no_grad():
         assert torch.allclose(SubPixel(layer)(images), layer(images), atol=1e-5)
+
+
+def test_a_page_shows_one_value_of_each_metric_by_the_first_judge_without_truncation() -> None:
+    parcel = trained("decoder", "dcgan")
+    values = [(9.0, 0.5, "one"), (3.0, None, "one"), (700.0, None, "two")]
+    parcel.artefact.config["values"] = [
+        {"metric": "fid", "better": "lower", "headline": "fid", "values": {"fid": number},
+         "protocol": {"truncation": truncation, "view_version": judge}}
+        for number, truncation, judge in values
+    ]  # fmt: skip
+    assert [fact for fact in web._facts(parcel, 1) if fact[0].startswith("fid")] == [["fid (lower is better)", "3"]]
 
 
 def test_norms_that_follow_truncation_are_exported_for_one_of_them(tmp_path: Path) -> None:

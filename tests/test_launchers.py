@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from frugan import cli
+from frugan import cli, evaluation
 from frugan.comparison import compare, launchers
 from frugan.comparison.launchers import LEFT, _spreading, read_options
 from frugan.comparison.running import jobs, work
@@ -117,7 +118,7 @@ def test_an_unknown_launcher_is_answered_with_the_nearest() -> None:
 # ---------------------------------------------------------------------------------------------------------------- works
 
 
-def test_a_work_measures_a_run_where_a_comparison_here_would(tmp_path: Path) -> None:
+def test_a_work_measures_a_run_where_a_comparison_here_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     how = {"metrics": ["fid", "kid"], "view": None, "count": 1000, "reference": None, "allow_few": (), "device": "cpu"}
     workshop = Workshop(tmp_path, how, print)
     train = (sys.executable, "-m", "frugan", "train", "x")
@@ -132,6 +133,26 @@ def test_a_work_measures_a_run_where_a_comparison_here_would(tmp_path: Path) -> 
         ((*evaluate, "fid", *rest, "--view-seed", "1"), None),
     ]  # fmt: skip
     assert made.environment["OMP_NUM_THREADS"] == "3"
+
+    # The command line takes these words, and `evaluate` gets what a comparison here would give it.
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(evaluation, "evaluate", _recording(evaluation.evaluate, seen))
+    monkeypatch.setattr("frugan.cli._judging._print_values", lambda values: None)
+    for step in made.steps:
+        if step.measures:
+            cli.main(list(step.command[2:]))
+    assert [(tuple(one["metrics"]), one.get("view_seed", 0)) for one in seen] == [
+        (("fid",), 0), (("fid",), 0), (("fid", "kid"), 0), (("fid",), 1),
+    ]  # fmt: skip
+
+
+def _recording(of: Any, seen: list[dict[str, Any]]) -> Any:
+    @functools.wraps(of)
+    def evaluate(**given: Any) -> list[Any]:
+        seen.append(given)
+        return []
+
+    return evaluate
 
 
 def test_runs_that_are_timed_are_one_work(tmp_path: Path) -> None:

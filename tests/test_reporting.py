@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -373,8 +374,15 @@ def test_how_to_repeat_a_comparison_names_all_that_it_was_judged_by() -> None:
     assert "--seeds 0-2 --metrics fid --count 5000 --reference train --margin 0.5 --match macs --no-damaged" in command
     assert "control" not in command
     fitted = page_of._command(Path("here"), {**found, "equal": "seconds"})
-    assert "thin control (macs): here/arms/thin control (macs).json" in fitted
     assert "--match" not in fitted
+
+    arms[1]["name"] = "depthwise,multiplier=2"
+    arms[1]["runs"]["0"]["folder"] = "runs/thin/seed-0"
+    unfixed = page_of._command(Path("my folder"), {**found, "arms": arms, "margin": None})
+    _, _, first, second, *rest = shlex.split(unfixed.replace("\\\n", ""))
+    assert first == "plain: 'my folder/arms/plain.json'"
+    assert second == "depthwise,multiplier 2: 'my folder/arms/thin.json'"
+    assert "--pilot-seeds none" in " ".join(rest)
 
 
 def test_a_page_says_how_many_images_each_run_saw() -> None:

@@ -28,12 +28,13 @@ import pytest
 from PIL import Image
 
 import frugan
-from frugan import build, countdown, recipes, training
+from frugan import build, countdown, memory, recipes, training
 from frugan.artefact import load
 from frugan.claims import is_claim
 from frugan.data import open_dataset
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
+from frugan.games.adversarial import Adversarial
 from frugan.recipe import Choice, Recipe, from_dict, from_run
 from frugan.registry import UserError
 
@@ -629,11 +630,30 @@ def test_a_run_folder_that_is_moved_while_it_trains_loses_nothing(data, unbroken
     monkeypatch.setattr(RunFolder, "append", move_first)
     with pytest.raises(UserError, match=rf"run was moved to {now} while it was trained\. The checkpoint ") as told:
         training.train(recipe, images="1.2k", out=out, quiet=True)
-    assert 400 <= int(re.findall(r"after ([\d,]+) images is kept there", str(told.value))[0].replace(",", "")) <= 1200
+    assert 400 <= int(re.findall(r"after ([\d,]+) images is kept\.", str(told.value))[0].replace(",", "")) <= 1200
     assert not out.exists()
     folder = training.train(recipe, images="1.2k", out=now, quiet=True)
     # What was to be written just when the folder was gone, a line and its picture, is all that is missing.
     assert set(same_as_unbroken(unbroken, folder.path)) <= {"log", "pictures"}
+
+
+def test_a_game_that_misses_a_file_says_which_and_leaves_the_checkpoint_as_it_was(data, tmp_path, monkeypatch):
+    recipe, out, missing = tiny(data), tmp_path / "run", tmp_path / "table.csv"
+    training.train(recipe, images=8, out=out, quiet=True)
+    before = {path.name: path.read_bytes() for path in (out / "checkpoints").iterdir()}
+    usual = Adversarial.step
+
+    def step(self, batches, progress, update):
+        scalars = usual(self, batches, progress, update)  # so there is half a round that nobody may keep
+        if progress.images == 20:
+            missing.read_text()
+        return scalars
+
+    monkeypatch.setattr(Adversarial, "step", step)
+    said = rf"run stopped after 20 images: {missing}: No such file.*after 8 images is kept\. Put that right, then"
+    with pytest.raises(UserError, match=said):
+        training.train(recipe, images=40, out=out, quiet=True)
+    assert {path.name: path.read_bytes() for path in (out / "checkpoints").iterdir()} == before
 
 
 def test_a_run_goes_on_wherever_its_data_lie_and_however_their_path_is_typed(tmp_path, monkeypatch):
@@ -660,6 +680,18 @@ def test_a_run_goes_on_wherever_its_data_lie_and_however_their_path_is_typed(tmp
     np.savez(moved / "all.npz", images=rng.integers(0, 256, (16, 8, 8), dtype=np.uint8))
     with pytest.raises(UserError, match=f"{out} was begun on npz all .* but the data are now npz all"):
         training.train(tiny(moved / "all.npz"), images=64, out=out, quiet=True)
+
+
+def test_a_run_on_a_kind_of_folder_is_found_from_any_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(16):
+        Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / "photos" / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    training.train(tiny("flat:photos"), images=8, out=tmp_path / "run", quiet=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert from_run(RunFolder(tmp_path / "run")).data.source == f"flat:{tmp_path / 'photos'}"
 
 
 def test_an_interrupted_call_is_not_taken_for_a_finished_one(data, tmp_path, monkeypatch):
@@ -759,8 +791,15 @@ def test_a_run_that_is_finished_is_continued_by_its_own_length_and_on_its_own_da
 ])  # fmt: skip
 def test_what_the_disk_refuses_is_told_with_what_to_do(tmp_path, number, told):
     parts: Any = SimpleNamespace(clock=SimpleNamespace(images=8))
-    with pytest.raises(UserError, match=told), training._disk(RunFolder(tmp_path), parts):
+    with pytest.raises(UserError, match=told), training._disk(RunFolder(tmp_path / "gone"), parts):
         raise OSError(number, os.strerror(number), str(tmp_path))
+
+
+def test_too_little_memory_is_not_taken_for_a_refusal_of_the_disk(tmp_path):
+    parts: Any = SimpleNamespace(clock=SimpleNamespace(images=8))
+    refusing = training._disk(RunFolder(tmp_path), parts)
+    with pytest.raises(UserError, match="too little memory"), memory.enough(), refusing:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

@@ -19,8 +19,11 @@ import pytest
 import torch
 from PIL import Image
 
+from frugan import data
+from frugan.artefact import _config
 from frugan.data import check, contact_sheet, has_split, open_dataset, sources
 from frugan.data.readers import npz
+from frugan.recipe import Data
 from frugan.registry import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -111,6 +114,21 @@ def test_folders_may_be_nested_deeper_than_functions_may_be_called(tmp_path: Pat
     finally:
         os.chdir(here)
         subprocess.run(["rm", "-r", str(tmp_path / "a")], check=True)  # which pytest's own removal cannot
+
+
+def test_a_folder_named_as_a_part_of_a_built_in_source_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("digits", "glyphs", "photos", "mnist"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    for source in ("glyphs:digits", "glyphs", "mnist", "hub:photos"):
+        assert data.absolute(source) == source
+        assert data.paths(source) == []
+    for source in ("photos", "flat:photos", "stacked:photos", "celeba:photos:Male"):
+        assert data.paths(source) == ["photos"]
+        assert data.absolute(source) == source.replace("photos", str(tmp_path / "photos"))
+    assert _config.where(Data("glyphs:digits", 8, 1))["source"] == "glyphs:digits"
 
 
 def test_what_a_reader_stumbles_over_is_an_error_of_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,9 @@ def _protocol(of: Mapping[str, Any]) -> str:
     real = f"{of['data']} {of['split'] or ''}".strip()
     view = f", view {of['view']} ({of['view_version']})" if of.get("view_version") else ""  # a classifier has none
     few = f"; too few images: {of['few_images']}" if of.get("few_images") else ""
-    return f"{real}, {' and '.join(counts)} images{view}, {of.get('weights', '')} weights{few}"
+    cut = f", truncation {of['truncation']:g}" if of.get("truncation") is not None else ""
+    seed = f", latents of seed {of['sampling_seed']}" if of.get("sampling_seed") else ""
+    return f"{real}, {' and '.join(counts)} images{view}, {of.get('weights', '')} weights{cut}{seed}{few}"
 
 
 def _data(config: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from frugan import build, convs, data, games, nets
@@ -129,8 +128,7 @@ def _domains(facts: Mapping[str, Any], shipped: Mapping[str, Any], blueprint: Bl
 def where(wanted: Data) -> dict[str, Any]:
     """How to open the data again, if their name means the same on every machine. Paths of folders are left out."""
     known = {source.name.partition(":")[0] for source in data.sources()}
-    first, *others = wanted.source.split(":")  # others: what a kind is asked for, also a folder as in celeba:FOLDER
-    if first not in known or any(Path(part).expanduser().exists() for part in others):
+    if wanted.source.partition(":")[0] not in known or data.paths(wanted.source):
         return {}
     keys = ("source", "size", "channels", "only", "attributes", "limit")
     few = {} if wanted.even_limit is None else {"even_limit": wanted.even_limit, "limit_seed": wanted.limit_seed}

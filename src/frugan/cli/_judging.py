@@ -29,7 +29,7 @@ from frugan.cli._reading import reads
 from frugan.ranges import Times
 
 
-@reads("frugan.evaluation.evaluate", without=("batch_size", "view_seed", "progress"))
+@reads("frugan.evaluation.evaluate", without=("batch_size", "progress"))
 def evaluate(*, json: Json = False, **given: Any) -> None:
     """Compare fakes with real images by metrics. Every value is printed with how it was measured (its protocol).
 

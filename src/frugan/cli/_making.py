@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from json import dumps as json_text
 from pathlib import Path
 from typing import Annotated, Any
@@ -165,9 +166,12 @@ def export(
     """
     from frugan.exporting import export as write
 
+    options = key_values(keys)
+    for key in options.keys() & inspect.signature(write).parameters.keys() - {"options"}:
+        raise UserError(f"{key}={options[key]}: this is no option of the target {to}. Give --{key.replace('_', '-')}.")
     made = write(
         run, to, out=out, role=role, place=place, truncation=truncation, code=code, trust_code=trust_code,
-        overwrite=overwrite, **key_values(keys),
+        overwrite=overwrite, **options,
     )
     if json:
         print_json(made.as_dict())

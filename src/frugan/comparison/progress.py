@@ -136,7 +136,8 @@ def _status(arm: Arm, seed: int, folder: Path) -> RunStatus:
     if why is not None:
         return RunStatus(arm.name, seed, "failed", shown, budget, why=why)
     if saved >= budget:
-        state = "measured" if run.metrics.is_file() else "trained"
+        measured = any(line["images"] >= budget for line in run.lines(run.metrics))  # not only on its way
+        state = "measured" if measured else "trained"
         return RunStatus(arm.name, seed, state, budget, budget)
     return RunStatus(arm.name, seed, "training", min(shown, budget), budget, claims.holder(folder))
 

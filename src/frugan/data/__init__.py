@@ -24,7 +24,7 @@ from frugan import seeds
 from frugan.arguments import Name, Source, strict
 from frugan.batch import ImageShape
 from frugan.data import readers
-from frugan.data._absolute import absolute
+from frugan.data._absolute import absolute, paths
 from frugan.data._attributes import groups_of, numbers_of
 from frugan.data._balance import check_balance
 from frugan.data._convert import Skipped, is_image
@@ -52,7 +52,7 @@ from frugan.registry import UserError
 
 __all__ = [
     "Batches", "CheckReport", "Dataset", "Look", "Named", "Skipped", "SourceInfo",
-    "absolute", "check", "check_balance", "contact_sheet", "has_split", "look", "open_dataset", "read_images",
+    "absolute", "check", "check_balance", "contact_sheet", "has_split", "look", "open_dataset", "paths", "read_images",
     "sources", "terms_of", "usual_holdout",
 ]  # fmt: skip
 

@@ -11,13 +11,14 @@ from frugan.data._named import NAMED
 
 def absolute(source: str) -> str:
     """A source with whole paths for every folder or file in it that exists; names stay as they are."""
-    first, *others = source.split(":")
-    if others:  # a kind of source, and what it is asked for: celeba:FOLDER
-        return ":".join([first, *map(_whole, others)])
-    built_in = {name.partition(":")[0] for kind in readers.names() for name, *_ in readers.find(kind).built_in}
-    return source if source in {*NAMED, *built_in} else _whole(source)
+    there = paths(source)
+    return ":".join(os.path.abspath(Path(part).expanduser()) if part in there else part for part in source.split(":"))
 
 
-def _whole(part: str) -> str:
-    path = Path(part).expanduser()
-    return os.path.abspath(path) if part and path.exists() else part
+def paths(source: str) -> list[str]:
+    """The folders and files that a source names, as it names them, if they exist: `photos` of ``flat:photos``."""
+    built_in = {name for kind in readers.names() for name, *_ in readers.find(kind).built_in}
+    if source in {*NAMED, *built_in, *(name.partition(":")[0] for name in built_in)} or source.startswith("hub:"):
+        return []  # a folder of this name means nothing here
+    first, *others = source.split(":")  # a kind of source, and what it is asked for: celeba:FOLDER
+    return [part for part in others or [first] if part and Path(part).expanduser().exists()]

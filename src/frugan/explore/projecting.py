@@ -116,6 +116,11 @@ def _by_search(
     generator: Generator, given: Tensor, labels: Any, steps: int, starts: int, seed: int,
     announce: Callable[[str], None] | None,
 ) -> Samples:
+    if generator.config.get("exported"):
+        raise UserError(
+            "An exported file has no gradients, so latents cannot be searched with it. Name the run or the artefact "
+            "that it was made from."
+        )
     count = len(given)
     told = generator.condition(count, labels)
     target = given.float() / 255

@@ -116,14 +116,15 @@ def _facts(parcel: Parcel, size: int) -> list[list[str]]:
     artefact = parcel.artefact
     cost = costs.cost(artefact.module, *artefact.inputs())
     config = artefact.config
-    values = [
-        [f"{value['metric']} ({value['better']} is better)", f"{value['values'][value['headline']]:.4g}"]
-        for value in config.get("values", ())
-    ]
+    values = {}
+    for value in config.get("values", ()):  # the first of each metric: others are of other judges or latents
+        if value["protocol"].get("truncation") is None:
+            words = f"{value['metric']} ({value['better']} is better)"
+            values.setdefault(words, f"{value['values'][value['headline']]:.4g}")
     return [
         ["Data", config["data"]["title"]], ["Parameters", f"{cost.parameters:,}"],
         ["Multiply-accumulates an image", f"{cost.macs + cost.macs_attention:,}"],
-        ["File", f"{size / 1e6:.2f} MB"], *values,
+        ["File", f"{size / 1e6:.2f} MB"], *map(list, values.items()),
         *([["Terms of the data", config["data"]["terms"]]] if config["data"].get("terms") else []),
     ]  # fmt: skip
 

@@ -21,7 +21,6 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from frugan.arguments import Changes, Name, strict
@@ -353,10 +352,12 @@ def from_run(run: RunFolder) -> Recipe:
 
     Raises UserError if it is missing or cannot be read.
     """
+    from frugan import data
+
     recipe = from_dict(run.read_json(run.recipe), where=str(run.recipe))
     about = run.read_json(run.facts)["data"] if run.facts.is_file() else {}
-    paths = {stream: one["path"] for stream, one in about.items() if "path" in one}
-    return recipe.with_sources({stream: path for stream, path in paths.items() if Path(path).exists()})
+    sources = {stream: one["path"] for stream, one in about.items() if "path" in one}
+    return recipe.with_sources({stream: source for stream, source in sources.items() if data.paths(source)})
 
 
 def _read(kind: Any, value: Any, where: str, instead: str = "") -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -432,17 +433,23 @@ def _recipe_path(arm: Mapping[str, Any]) -> Path:
     return Path("arms") / f"{Path(run['folder']).parent.name}.json"
 
 
+def _typed(name: str) -> str:
+    """An arm's name without the signs that would end it where it is typed."""
+    return re.sub(r"[=:]+", " ", name)
+
+
 def _command(folder: Path, data: Mapping[str, Any]) -> str:
     """What trains and measures the same again: the margin that was fixed goes with it, so no pilots are needed."""
     # Controls are found again, unless they were fitted to seconds or tuned: then they are arms like others.
     refound = data["match"] and not data["equal"] and not tuning_of(data)
     listed = [arm for arm in data["arms"] if not (refound and arm["control_of"])]
-    arms = [shlex.quote(f"{arm['name']}: {folder / _recipe_path(arm)}") for arm in listed]
+    arms = [shlex.quote(f"{_typed(arm['name'])}: {shlex.quote(str(folder / _recipe_path(arm)))}") for arm in listed]
     options = [f"--seeds {words.seeds(data['seeds'])}", f"--metrics {','.join(data['metrics'])}"]
     options += [f"--{name} {data[name]}" for name in ("count", "view", "reference") if data[name]]
     if data.get("allow_few"):
         options.append(f"--allow-few {','.join(data['allow_few'])}")
-    options += [f"--margin {data['margin']:g}"] if data["margin"] and data["fixed"]["margin_rule"] else []
+    fixed = data["margin"] and data["fixed"]["margin_rule"]
+    options.append(f"--margin {data['margin']:g}" if fixed else "--pilot-seeds none")
     options += [f"--match {data['match']}"] if refound else []
     options += [] if any(arm["damaged"] for arm in data["arms"]) else ["--no-damaged"]
     return " \\\n  ".join(["frugan compare", *arms, " ".join([*options, "--out again"])])

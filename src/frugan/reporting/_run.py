@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,7 @@ def run_page(path: Path) -> tuple[str, dict[str, Any]]:
         "charts": _curves(recipe, log, [finding.images for finding in wrong]) + _truncations(folder),
         "previews": _previews(folder, recipe),
         "facts": _facts(recipe, facts),
-        "command": f"frugan train {path / 'recipe.json'} --out again",
+        "command": f"frugan train {shlex.quote(str(path / 'recipe.json'))} --out again",
         "recipe_text": json.dumps(files.read_json(folder.recipe), indent=2),
     }  # fmt: skip
 

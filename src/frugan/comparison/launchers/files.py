@@ -31,8 +31,8 @@ split -n l/2 {commands} part- && ssh one sh $PWD/part-aa & ssh two sh $PWD/part-
 sed -n "${{SLURM_ARRAY_TASK_ID}}p" {commands} | sh                        # in a job array of any scheduler: line N
 ```
 
-Then type the same `frugan compare` command again. It reads what is there, and writes the commands of the next part if
-there is one: trials (`--tune`), pilots, the test.
+Then type the same `frugan compare` command again, without `--retry-failed`, which would train failed runs once more. It
+reads what is there, and writes the commands of the next part if there is one: trials (`--tune`), pilots, the test.
 """
 
 
@@ -58,7 +58,7 @@ def train(task: Task, workshop: Workshop, *, threads: int = 0) -> None:
     print(
         f"{len(works)} commands are in {place}, one a line. Run them (the file {PAGE} beside it says how), e.g.:\n"
         f"  xargs -d '\\n' -n 1 -P 2 sh -c < {shlex.quote(str(place))}\n"
-        "Then type the same frugan command again.",
+        "Then type the same frugan command again (without --retry-failed).",
         file=sys.stderr, flush=True,
     )  # fmt: skip
     raise SystemExit(LEFT)

@@ -75,11 +75,12 @@ def open_reals(
             raise UserError("--size and --channels only apply to the images of --real. Leave them out, or give --real.")
         reals = _open_trained_on(fakes, reference)
     elif _holds_statistics(Path(real).expanduser()):
-        if reference is not None:
-            raise UserError(
-                f"--real {real} holds statistics instead of images, so there is nothing for --reference to choose. "
-                "Leave --reference out."
-            )
+        for option, value in (("reference", reference), ("size", size), ("channels", channels)):
+            if value is not None:
+                raise UserError(
+                    f"--real {real} holds statistics instead of images, so --{option} has nothing to act on. Leave "
+                    f"--{option} out."
+                )
         return read_statistics(Path(real).expanduser())
     else:
         options: dict[str, Any] = {"size": size, "channels": channels, "allow_unusable": allow_unusable}

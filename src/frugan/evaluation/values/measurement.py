@@ -83,6 +83,8 @@ def open_measurement(asked: EvaluationArguments) -> Measurement:
         return _of_translators(shipping, splits, asked)
     alone = open_classifier(asked.fakes, device=device)
     if alone is not None:
+        if asked.truncation is not None:
+            raise UserError(f"{alone.name} ships a classifier, which has no latents. Leave --truncation out.")
         return _of_classifier(alone, open_reals(alone, asked.real, asked.reference, **of), asked)
     fakes = open_fakes(asked.fakes, device=device, allow_unusable=asked.allow_unusable, announce=announce)
     if asked.truncation is not None:
