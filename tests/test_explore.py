@@ -291,7 +291,7 @@ def test_an_encoder_of_finer_images_sees_them_and_its_images_are_compared_in_the
 
 def test_latents_cannot_be_searched_with_an_exported_file() -> None:
     generator: Any = SimpleNamespace(config={"exported": {"opset": 18}})
-    with pytest.raises(UserError, match="no gradients.* Name the run or the artefact"):
+    with pytest.raises(UserError, match=r"no gradients.* Name the run or the artefact"):
         projecting._by_search(generator, torch.zeros(1, 1, 8, 8), None, 1, 1, 0, None)
 
 
