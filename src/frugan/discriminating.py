@@ -75,10 +75,14 @@ class DiscriminatorStep:
             if penalty.needs_scores is needs_scores and self.progress.rounds % penalty.every == 0
         ]
 
+    def _score(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """As `score`. What a network has made in half precision stands for labels in some games; slopes are wide."""
+        return self.score(images, None if labels is None else _wide(labels))
+
     def _priced(self, name: str, scores: tuple[Tensor, Tensor] | None = None) -> Tensor:
         random = self.progress.generator(f"penalty.{name}.{self.place}")
         judgement = Judgement(
-            self.score, self.real, self.fake, random, scores, self.progress.images, self.progress.mean
+            self._score, self.real, self.fake, random, scores, self.progress.images, self.progress.mean
         )
         price = self.penalties[name](judgement)
         self.values[name] = price.detach()
@@ -120,6 +124,6 @@ def check_steps(steps: int) -> None:
         raise UserError(f"game.discriminator_steps={steps}: give a whole number, 1 or more.")
 
 
-def _wide(scores: Tensor) -> Tensor:
-    """At least float32: half-precision scores are widened, double ones stay."""
-    return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
+def _wide(values: Tensor) -> Tensor:
+    """At least float32: half-precision values are widened, double and whole ones stay."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

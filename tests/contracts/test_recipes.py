@@ -15,6 +15,8 @@ from frugan.artefact import load
 from frugan.convs import LayerChoice
 from frugan.costs import Cost, cost
 from frugan.engine import checkpoint
+from frugan.engine.loop import play_round
+from frugan.engine.processes import Processes
 from frugan.recipe import Network, Recipe, Rule, from_dict, to_dict
 from frugan.registry import UserError
 from frugan.training import train
@@ -279,3 +281,34 @@ def test_the_compatibility_table_is_asked():
     hinge = recipe.with_changes({"loss": "hinge", "penalties": "none", "discriminator.normalisation": "none"})
     assert any("hinge" in line for line in build.check(hinge))
     assert build.check(hinge.with_changes({"discriminator.normalisation": "spectral"})) == []
+
+
+@pytest.mark.parametrize("changes", [
+    {"batch_size": 1}, {"game.batches": [[8, 1]]}, {"batch_size": 1, "discriminator.minibatch": "discrimination"},
+], ids=str)  # fmt: skip
+def test_losses_sheet_6_minibatch_layers_are_refused_on_batches_of_one_image(changes):
+    recipe = recipes.find("pggan-portraits")
+    with pytest.raises(UserError, match=r"only 1 image in each process\. Give each 2 or more \(batch_size, and game"):
+        build.check(recipe.with_changes(changes))
+    assert build.check(recipe.with_changes({**changes, "discriminator.minibatch": "none"})) == []
+    assert build.check(recipe.with_changes({"batch_size": 2, "game.batches": [[8, 2]]})) == []
+
+
+def test_losses_sheet_6_minibatch_layers_are_refused_where_each_process_has_one_image():
+    recipe = recipes.find("pggan-portraits").with_changes({"batch_size": 16, "game.batches": [[32, 4]]})
+    with pytest.raises(UserError, match="only 1 image in each process"):
+        build.parts(build.assemble(recipe), {}, Processes(0, 4))
+    build.parts(build.assemble(recipe), {}, Processes(0, 2))
+
+
+SLOPES = [name for name in recipes.names() if "r1" in {penalty.name for penalty in recipes.find(name).penalties}]
+
+
+@pytest.mark.parametrize("name", SLOPES)
+def test_penalties_on_slopes_hold_in_half_precision_too(name, tiny):
+    """On meta tensors, where the contract of devices plays every recipe in bf16, types are not compared."""
+    assembly = build.assemble(tiny(name))
+    parts = build.parts(assembly, build.datasets(assembly.recipe), precision="bf16")
+    for network in parts.game.networks.values():
+        network.train()
+    assert all(torch.isfinite(value) for value in play_round(parts).values())
