@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frugan import files, owncode, stopping, terminal
+from frugan import files, memory, owncode, stopping, terminal
 from frugan.owncode import CodeFile
 from frugan.recipe import Recipe
 from frugan.registry import UserError
@@ -29,7 +29,8 @@ CONTINUE = "Run the same command again to continue."
 class Job:
     """One run: its title for people, its folder, the command that trains it, and how many images to show it.
 
-    If its budget is in rounds, `images` counts one batch for each of `rounds`, though a round may show more.
+    If its budget is in rounds, `images` counts one batch for each of `rounds`, though a round may show more. `whole`
+    are the images of the run if this job is a part of its way: progress is told of them.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Job:
     command: tuple[str, ...]
     images: int
     rounds: int | None = None
+    whole: int | None = None
 
     def until(self, images: int) -> Job:
         """A job that stops the same run after that many images. This job can then continue the run."""
@@ -135,9 +137,9 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
 
     A job reads the user's own files, `own`, when it begins. So once one of them has changed, no further job is begun.
 
-    A job that stops with an error is marked as failed, and only ``--retry-failed`` begins it again. When asked to stop
-    (see `frugan.stopping`), it asks the jobs to save and stop, and SystemExit is raised. Raises UserError if another
-    program killed a job, or a file of `own` has changed.
+    A job that stops with an error of its own is marked as failed, and only ``--retry-failed`` begins it again. When
+    asked to stop (see `frugan.stopping`), it asks the jobs to save and stop, and SystemExit is raised. Raises UserError
+    if a job had too little memory or was killed, or a file of `own` has changed.
     """
     from frugan.comparison.running.watch import Watch
 
@@ -183,14 +185,18 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
         )
     if killed:
         raise UserError(
-            f"Another program or the system killed {', '.join(killed)}. Perhaps there is too little memory; then give "
-            f"fewer --jobs. {CONTINUE}"
+            f"There was too little memory for {', '.join(killed)}, or another program killed it. If it was memory, "
+            f"give fewer --jobs. {CONTINUE}"
         )
 
 
 def was_killed(code: int) -> bool:
-    """Whether an exit code says that a process was ended from outside, so that its run can be continued."""
-    return code < 0 or code in (128 + signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT)
+    """Whether an exit code says that a process was ended from outside, so that its run can be continued.
+
+    Too little memory is such an end: that others hold it says nothing of the run.
+    """
+    ends = (128 + signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT, memory.TooLittleError.code)
+    return code < 0 or code in ends
 
 
 def say_failed(job: Job, why: str) -> str:
