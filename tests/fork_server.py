@@ -246,6 +246,7 @@ def serve(order: dict[str, Any]) -> dict[str, Any]:
         sys.stdout = os.fdopen(1, "w", closefd=False)
         sys.stderr = os.fdopen(2, "w", closefd=False)
         loop.KEEP_SECONDS = order["keep"]
+        files.NEW = 0.0  # runs are continued at once here: what a killed one left is as old as it would be for a user
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, by which the tests may have been started, passes it over
         signal.alarm(order.get("limit", 0))
         status = 1

@@ -6,12 +6,15 @@ import errno
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from frugan import cache, files
+from frugan.cli._arguments import check_out
 from frugan.engine.run import RunFolder
+from frugan.owncode import CodeFile, _trust
 from frugan.registry import UserError
 
 
@@ -73,6 +76,85 @@ def test_a_folder_in_a_folder_is_replaced_as_a_whole(tmp_path):
     assert (names(tmp_path), names(out), names(out / "parts")) == (["out"], ["own", "parts"], ["b"])
 
 
+def mount_point(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be renamed to a mount point, nor into or out of it."""
+
+    def refusing(usual: Callable[..., None]) -> Callable[..., None]:
+        def move(one: Path, two: Path, **named: bool) -> None:
+            if folder in (one, two):
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(one))
+            if one.is_relative_to(folder) != two.is_relative_to(folder):
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(one))
+            usual(one, two, **named)
+
+        return move
+
+    for name in ("rename", "replace", "link"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+
+
+@pytest.mark.parametrize("kind", ["plain", "link", "dangling link", "mount point"])
+def test_a_folder_is_written_whatever_stands_for_it(kind, tmp_path, monkeypatch):
+    out, real = tmp_path / "out", tmp_path / "elsewhere" / "real"
+    if "link" in kind:
+        out.symlink_to(real)
+        if kind == "link":
+            real.mkdir(parents=True)
+    else:
+        out.mkdir()
+    if kind == "mount point":
+        mount_point(out, monkeypatch)
+    for content in ("one", "two"):
+        with files.folder(out) as beside:
+            (beside / "a").write_text(content)
+            (beside / "parts").mkdir()
+            (beside / "parts" / content).write_text(content)
+        assert (names(out), (out / "a").read_text(), names(out / "parts")) == (["a", "parts"], content, [content])
+    assert out.is_symlink() == ("link" in kind)
+    assert names(tmp_path) == (["elsewhere", "out"] if "link" in kind else ["out"])
+
+
+@pytest.mark.parametrize("second_names", [True, False])
+def test_a_folder_that_cannot_be_filled_stays_as_it_was(second_names, tmp_path, monkeypatch):
+    """But for a file that was replaced before that, where the file system has no second names: it is the new one."""
+    out = tmp_path / "out"
+    (out / "parts").mkdir(parents=True)
+    for name in ("a", "parts/old", "z"):
+        (out / name).write_text("old")
+    usual = os.replace
+
+    def replace(one, two):
+        if Path(two) == out / "z":
+            full()
+        usual(one, two)
+
+    monkeypatch.setattr(os, "replace", replace)
+    if not second_names:
+        monkeypatch.setattr(os, "link", full)
+
+    def write() -> None:
+        with files.folder(out) as beside:
+            (beside / "parts").mkdir()
+            for name in ("a", "b", "parts/new", "z"):
+                (beside / name).write_text("new")
+
+    with pytest.raises(OSError, match="No space") as refused:
+        write()
+    assert refused.value.filename == str(out)
+    assert (names(out), names(out / "parts"), (out / "z").read_text()) == (["a", "parts", "z"], ["old"], "old")
+    assert (out / "a").read_text() == ("old" if second_names else "new")
+
+
+def test_a_folder_with_what_a_killed_program_left_is_as_good_as_empty(tmp_path):
+    (tmp_path / f".tmp-{0:016x}").mkdir()
+    assert files.is_empty(tmp_path)
+    check_out(tmp_path, overwrite=False, endings=("",))
+    (tmp_path / "mine").write_text("")
+    assert not files.is_empty(tmp_path)
+    with pytest.raises(UserError, match="--overwrite"):
+        check_out(tmp_path, overwrite=False, endings=("",))
+
+
 def test_what_killed_programs_left_is_removed_and_what_others_write_is_not(tmp_path):
     left, busy, folder, other = (tmp_path / f".tmp-{number:016x}" for number in range(4))
     new = tmp_path / f".tmp-{4:016x}"
@@ -117,6 +199,7 @@ def test_a_run_folder_that_is_gone_is_noticed(tmp_path, kind):
     run = RunFolder(tmp_path / "run")
     with run.locked():
         run.append(run.log, {"images": 1})
+        assert run.moved_to() is None
         run.path.rename(tmp_path / "elsewhere")
         if kind == "replaced":
             with RunFolder(run.path).locked():
@@ -124,6 +207,7 @@ def test_a_run_folder_that_is_gone_is_noticed(tmp_path, kind):
         for write in (lambda: run.append(run.log, {"images": 2}), lambda: run.write_json(run.facts, {})):
             with pytest.raises(FileNotFoundError, match="deleted or moved"):
                 write()
+        assert run.moved_to() == tmp_path / "elsewhere"
 
 
 @pytest.mark.parametrize(("variables", "place"), [
@@ -159,6 +243,31 @@ def test_a_home_that_cannot_be_written_leaves_a_folder_for_temporary_files(tmp_p
     cache._elsewhere.cache_clear()
     assert cache.cache_root() == tmp_path / "frugan-own"
     cache._elsewhere.cache_clear()
+
+
+def test_a_home_that_cannot_be_looked_into_is_as_one_that_cannot_be_written(tmp_path, monkeypatch):
+    """As in containers that run as another user than the one whose home it is."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("FRUGAN_CACHE", "XDG_CACHE_HOME", "FRUGAN_CONFIG", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    usual = os.stat
+
+    def stat(path, *given, **named):
+        if str(path).startswith(f"{home}/"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return usual(path, *given, **named)
+
+    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != home)
+    monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: str(tmp_path))
+    cache._elsewhere.cache_clear()
+    assert cache.cache_root() == tmp_path / f"frugan-{os.getuid()}"
+    cache._elsewhere.cache_clear()
+    code = CodeFile(tmp_path / "own.py", "0" * 64, {})
+    _trust.remember(code)
+    assert not _trust.is_remembered(code.hash)
 
 
 def test_a_cache_that_cannot_be_written_is_said_once_and_costs_nothing_else(tmp_path, monkeypatch, capsys):

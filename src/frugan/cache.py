@@ -35,7 +35,8 @@ def cache_root() -> Path:
 
 def _may_be_made(folder: Path) -> bool:
     """Whether the folder is there, or nothing is seen to hinder its making."""
-    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    # Unlike Path.exists, this answers False where nobody may look: below another user's home.
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if os.path.exists(one))
     return there == folder.absolute() or os.access(there, os.W_OK)
 
 

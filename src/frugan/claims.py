@@ -87,23 +87,30 @@ class Claim:
                     errno.EBUSY, f"another process took it over, since this one showed no life for {PATIENCE:.0f} s",
                     str(self.path.parent),
                 )
-            if os.path.samestat(os.fstat(self.handle), os.stat(self.path)):
+            if self._is_at(self.path):
                 return
         raise FileNotFoundError(
             errno.ENOENT, "the folder was deleted or moved while it was used", str(self.path.parent)
         )
 
     def moved_to(self) -> Path | None:
-        """Where the folder is now, if it was moved; None if it was deleted, or the system does not tell."""
+        """Where the folder is now, if it was moved; None if it is where it was, was deleted, or nobody can tell."""
         try:
             if hasattr(fcntl, "F_GETPATH"):  # macOS
                 named = fcntl.fcntl(self.handle, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")
             else:
                 named = os.readlink(f"/proc/self/fd/{self.handle}".encode())
-            now = Path(os.fsdecode(named))
-            return now.parent if os.path.samestat(os.fstat(self.handle), os.stat(now)) else None
         except OSError:
             return None
+        now = Path(os.fsdecode(named))
+        return now.parent if self._is_at(now) and not self._is_at(self.path) else None
+
+    def _is_at(self, path: Path) -> bool:
+        """Whether the claim's file has this name now."""
+        try:
+            return os.path.samestat(os.fstat(self.handle), os.stat(path))
+        except OSError:
+            return False
 
     def begin(self) -> None:
         """Rewrite the claim from now on."""

@@ -2,6 +2,7 @@
 
 Whatever ends a program, the file that was there before stays. What a killed program leaves beside is removed by the
 next one that writes there. Links are not followed: in a folder that came from somebody else, they could point anywhere.
+(A folder that a user names may be a link.)
 """
 
 from __future__ import annotations
@@ -73,19 +74,41 @@ def folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder to write into. Afterwards all that it holds stands in `path`, or nothing if it failed.
 
     Files and folders of other names that are in `path` already stay there; a folder of the same name is replaced as a
-    whole.
+    whole. `path` may be a link to a folder.
     """
-    with _named(path), temporary_folder(path.parent) as beside:
-        yield beside
-        try:
-            beside.rename(path)  # which also replaces an empty folder
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            for made in sorted(beside.iterdir()):
-                if made.is_dir() and (path / made.name).is_dir():
-                    (path / made.name).rename(_beside(beside))
-                os.replace(made, path / made.name)
+    to = Path(os.path.realpath(path))
+    with _named(path):
+        if not to.is_dir():
+            with temporary_folder(to.parent) as beside:
+                yield beside
+                beside.rename(to)
+            return
+        # Within it, since it may be a mount point: that cannot be replaced, and nothing can be renamed into it.
+        with temporary_folder(to) as beside, temporary_folder(to) as before:
+            yield beside
+            _move(beside, to, before)
+
+
+def _move(made: Path, to: Path, before: Path) -> None:
+    """Move all that is in `made` to `to`. What has the same name there goes to `before`, and comes back if it fails.
+
+    A file is there at every moment. It does not come back on a file system that cannot give it a second name.
+    """
+    with contextlib.ExitStack() as undo:
+        for new in sorted(made.iterdir()):
+            there, old = to / new.name, before / new.name
+            if new.is_dir() and there.is_dir():  # no system replaces a folder that holds something
+                there.rename(old)
+                undo.callback(old.rename, there)
+            if os.path.lexists(there):
+                with contextlib.suppress(OSError):
+                    os.link(there, old, follow_symlinks=False)
+                    undo.callback(os.replace, old, there)
+                os.replace(new, there)
+            else:
+                os.replace(new, there)
+                undo.callback(os.replace, there, new)
+        undo.pop_all()
 
 
 def write(path: Path, data: bytes | str) -> None:
@@ -202,14 +225,24 @@ def is_temporary(path: Path) -> bool:
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
-def _beside(parent: Path, suffix: str = "") -> Path:
-    """A new name in a folder, after removing what killed programs have left there."""
-    with os.scandir(parent) as entries:
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but what is half written, as by a killed program."""
+    return all(map(is_temporary, folder.iterdir()))
+
+
+def clear(folder: Path) -> None:
+    """Remove what killed programs have left in a folder."""
+    with os.scandir(folder) as entries:
         left = [Path(entry.path) for entry in entries if _TEMPORARY.fullmatch(entry.name)]
     for one in left:
         with contextlib.suppress(OSError):
             if _is_left(one):
                 shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
+
+
+def _beside(parent: Path, suffix: str = "") -> Path:
+    """A new name in a folder, after clearing it."""
+    clear(parent)
     name = f".tmp-{secrets.token_hex(8)}{suffix}"
     return parent / (name if _TEMPORARY.fullmatch(name) else name.removesuffix(suffix))
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import math
+import mmap
+import os
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from frugan.registry import UserError
 
@@ -18,32 +23,53 @@ SPARE = 2**30
 """Bytes that a process may ask for beyond what is free: it never uses all that it asks for."""
 
 
+class TooLittleError(UserError):
+    """There was too little memory just then: the same command may succeed when the machine has more left."""
+
+    code = 71
+
+
 @contextlib.contextmanager
 def enough() -> Iterator[None]:
-    """Inside, memory that cannot be had raises UserError, which says how much was wanted and what takes less."""
+    """Inside, memory that cannot be had raises UserError, which says how much was wanted and what takes less.
+
+    If the machine might give it at another time, it is a TooLittleError.
+    """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OSError) as error:
         wanted = _wanted(error)
         if wanted is None:
             raise
-        raise UserError(
-            f"There is too little memory: {wanted} more could not be had. Smaller images (data.size), thinner "
+        told = "what was asked for" if wanted in (0, math.inf) else f"{wanted / 1e9:,.1f} GB"
+        raise (UserError if wanted > _whole() else TooLittleError)(
+            f"There is too little memory: {told} more could not be had. Smaller images (data.size), thinner "
             "networks (e.g. generator.width=0.5) and fewer images at once (batch_size) take less."
         ) from error
 
 
-def _wanted(error: Exception) -> str | None:
-    """How much memory was refused, in words; None for another error. torch has a type of its own for GPUs alone."""
+def _wanted(error: Exception) -> float | None:
+    """How many bytes were refused, 0 if it is not said; None for another error. torch has a type for GPUs alone."""
+    if isinstance(error, OSError):  # by its number alone: its text has names of files
+        return 0 if error.errno == errno.ENOMEM else None
     text = str(error)
     number = re.search(r"tried to allocate (\d+) bytes", text)
     if number is not None:
-        return f"{int(number[1]) / 1e9:,.1f} GB"
-    named = re.search(r"(?:Tried|Unable) to allocate ([\d.]+ \w+)", text)
+        return int(number[1])
+    named = re.search(r"(?:Tried|Unable) to allocate ([\d.]+) ([KMGTPE]?)i?B", text)
     if named is not None:
-        return named[1]
-    beyond = isinstance(error, MemoryError) or "out of memory" in text or "Storage size calculation overflowed" in text
-    return "what was asked for" if beyond else None
+        return float(named[1]) * 1024 ** " KMGTPE".index(named[2] or " ")
+    if "Storage size calculation overflowed" in text:
+        return math.inf
+    return 0 if isinstance(error, MemoryError) or "out of memory" in text else None
+
+
+def _whole() -> float:
+    """How many bytes of memory this machine has in all; infinite where the system does not say."""
+    try:
+        return 1024 * sum(_kilobytes("/proc/meminfo", name) for name in ("MemTotal", "SwapTotal"))
+    except (OSError, ValueError):
+        return math.inf
 
 
 def hold() -> None:
@@ -54,14 +80,52 @@ def hold() -> None:
     """
     if not sys.platform.startswith("linux") or any(driver.exists() for driver in DRIVERS):
         return
+    with contextlib.suppress(OSError, ValueError):  # a system without these files keeps its own rule
+        _limit(_most())
+
+
+def mapped(file: IO[bytes]) -> mmap.mmap:
+    """The bytes of an open file, which may be larger than what is left: only the parts that are read take memory.
+
+    Whoever writes to them changes a copy, never the file. (Where writing is forbidden, one write to a tensor ends the
+    process.) The file may be closed, removed or replaced afterwards.
+    """
+    if not sys.platform.startswith("linux"):
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    # Linux refuses what would be too much if all of it were written to, by two rules: the limit of `hold`, and one of
+    # its own for what does not say that nothing is to be reserved.
+    _raise_limit(os.fstat(file.fileno()).st_size)
+    return mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE | _NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
+"""Python has it from 3.13 on; the number is that of x86 and ARM."""
+
+
+def _raise_limit(size: int) -> None:
+    """Let this process have `size` more bytes of addresses, if its memory is limited.
+
+    The limit does not grow with each file that is mapped and let go: beside this one, it is at most what is left now.
+    """
     import resource
 
-    try:
-        limit = _kilobytes("/proc/self/status", "VmData") * 1024 + free() + SPARE
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        resource.setrlimit(resource.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
-    except (OSError, ValueError):
-        return  # a system without these files keeps its own rule
+    limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    if limit >= 0:
+        with contextlib.suppress(OSError, ValueError):
+            _limit(max(limit, min(limit, _most()) + size))
+
+
+def _limit(size: int) -> None:
+    """Limit the memory of this process and of those that it starts, in bytes, as far as the system allows."""
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (size if hard < 0 else min(size, hard), hard))
+
+
+def _most() -> int:
+    """How many bytes this process may have in all: what it has, and what is left now. Raises as `free` does."""
+    return _kilobytes("/proc/self/status", "VmData") * 1024 + free() + SPARE
 
 
 def free() -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import files, owncode, terminal
 from frugan.arguments import File, Name, Names, names_in, strict
+from frugan.countdown import Countdown
 from frugan.owncode import Code
 from frugan.registry import UserError, suggest
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     from frugan.artefact import Translator
     from frugan.data import Named
+
+ROWS = 64
+"""Of more images than this the sheet shows the first ones: all rows are held in memory, and must fit in one picture."""
 
 
 @strict
@@ -38,7 +42,8 @@ def translate(
     Args:
         run: a run folder or an artefact that ships a translator.
         to: targets by name; every domain that the translator knows if left out. An image becomes
-            ``NAME-TARGET.png`` for each; several targets also ``sheet.png``, rows that begin with the image.
+            ``NAME-TARGET.png`` for each; several targets also ``sheet.png``, a row for each of the first 64 images,
+            which begins with the image.
         labels: the attributes that all images have, for a translator of attributes; left out, the run's discriminator
             predicts them.
         size: the shorter side that images are brought to, instead of the one of the training.
@@ -53,7 +58,7 @@ def translate(
     from frugan.engine.precision import choose_device
 
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
+    if out.exists() and (not out.is_dir() or not files.is_empty(out)) and not overwrite:
         raise UserError(f"{out} already exists. Give another --out, or --overwrite.")
     owncode.load_of(run, code, trust_code=trust_code)
     translator, targets = _opened(run, names_in(to), str(choose_device(device)))
@@ -71,8 +76,10 @@ def translate(
     rows: list[list[Any]] = []
     names = _Names(targets)
     skipped = 0
+    countdown = Countdown(terminal.tell, "Translating", sum(len(inside) for _, inside in opened))
     for source, inside in opened:
         for image in inside:
+            countdown.at(len(written) // len(targets) + skipped)
             pixels, reason = _resized(image, wanted, multiple)
             if pixels is None and image.path == str(source):
                 raise UserError(f"{image.path} cannot be translated: {reason}.")
@@ -85,11 +92,13 @@ def translate(
                 made = translator.translate(pixels[None], target, None if told is None else list(told))[0]
                 written.append(_write(made, out / name))
                 row.append(made)
-            if len(targets) > 1:
+            if len(targets) > 1 and len(rows) < ROWS:
                 rows.append(row)
     if not written:
         raise UserError(f"None of the {skipped:,} files can be translated, for the reasons above. Name other images.")
     if rows:
+        if len(written) > ROWS * len(targets):
+            terminal.tell(f"sheet.png shows the first {ROWS} of {len(written) // len(targets):,} images.")
         written.append(_write(_sheet(rows), out / "sheet.png"))
     return written
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -86,3 +87,18 @@ def test_a_pipe_in_a_run_folder_is_refused_and_not_waited_for(run, name):
     use = {"checkpoint": lambda: checkpoint.newest(run.checkpoints), ".lock-1": lambda: claimed(run.path).__enter__()}
     with pytest.raises(UserError, match=rf"{path.name} is no plain file|is damaged.*{path.name}"):
         use.get(name, lambda: run.read_json(path))()
+
+
+@pytest.mark.parametrize("place", [".", "samples", "checkpoints"])
+def test_a_run_that_goes_on_removes_what_was_left_half_written_and_nothing_that_is_being_written(run, place):
+    folder = run.path / place
+    folder.mkdir(exist_ok=True)
+    left, pictures, busy = (folder / f".tmp-{number:016x}" for number in range(3))
+    left.write_text("half")
+    (pictures / "inner").mkdir(parents=True)
+    with busy.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for path in (left, pictures, busy):
+            os.utime(path, (0, 0))
+        run.rewind(4)
+    assert [path.name for path in folder.glob(".tmp-*")] == [busy.name]

@@ -33,7 +33,7 @@ def write(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], 
     """Write an artefact folder. Raises UserError if there is something at `path` already."""
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file; an artefact is a folder. Give another path.")
-    if path.exists() and any(path.iterdir()) and not overwrite:
+    if path.exists() and not files.is_empty(path) and not overwrite:
         raise UserError(f"{path} is not empty. Give another path, or overwrite=True.")
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     config = {**config, "weights": hash_of(stored), "format": FORMAT}

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from frugan import files
 from frugan.arguments import names_in, said_once
 from frugan.registry import UserError
 
@@ -177,7 +178,7 @@ def check_out(out: Path | None, overwrite: bool, endings: Sequence[str]) -> None
     if out.suffix.lower() not in endings:
         accepted = " or ".join(f"FILE{ending}" if ending else "a folder" for ending in endings)
         raise UserError(f"--out {out}: this writes {accepted}.")
-    free = not out.suffix and out.is_dir() and not any(out.iterdir())
+    free = not out.suffix and out.is_dir() and files.is_empty(out)
     if out.exists() and not overwrite and not free:
         raise UserError(f"{out} exists; give another --out, or --overwrite.")
 

@@ -29,9 +29,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frugan import files, seeds, terminal
+from frugan import files, memory, seeds, terminal
 from frugan.batch import ImageShape
 from frugan.cache import cache_root
+from frugan.countdown import counter
 from frugan.data._attributes import holding
 from frugan.data._convert import RULES, Converted, Skipped, Unusable, convert, formats
 from frugan.data.readers import Content, Found, Item
@@ -120,6 +121,11 @@ def open_pack(
     except OSError as error:
         raise _cannot_write(folder.parent, error) from error
     return _open(folder)
+
+
+def tell_packing(source: str, announce: Callable[[str], None] = terminal.tell) -> Progress:
+    """A `Progress` that says how far the packing of a source is and the time left, every few seconds."""
+    return counter(announce, f"Packing {source} (once)")
 
 
 def open_content(found: Found, wanted: Wanted) -> tuple[Content, list[int]]:
@@ -443,10 +449,13 @@ def mapped(path: Path) -> Tensor:
     The system's reading ahead is switched off. A batch comes from random places of the file, and some systems read 8 MB
     at each of them: a batch of 64 out of a million images then took a second.
     """
-    # Copy-on-write ("c"): torch wants writable memory, and nothing written to it reaches the file.
-    images = np.load(path, mmap_mode="c")
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        data = memory.mapped(file)
+        images = np.ndarray(shape, dtype, data, file.tell())
     if images.nbytes >= LARGE and hasattr(mmap, "MADV_RANDOM"):
-        images._mmap.madvise(mmap.MADV_RANDOM)
+        data.madvise(mmap.MADV_RANDOM)
     return torch.from_numpy(images)
 
 

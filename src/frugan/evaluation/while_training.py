@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frugan import artefact, metrics, seeds
+from frugan import artefact, files, metrics, seeds
 from frugan.data import Dataset
 from frugan.engine.observers import Moment, Rhythm
 from frugan.engine.run import RunFolder
@@ -147,7 +147,7 @@ class EvaluationWhileTraining:
     def _keep(self, generator: artefact.Generator, value: float) -> None:
         """Bring the folder ``best`` up to date; it is whole at every moment, or not there."""
         name, place = f"{self.best_by}{SUFFIX}", self.folder.path / BEST
-        beside, old = place.with_name(f".{BEST}.new"), place.with_name(f".{BEST}.old")
+        old = place.with_name(f".{BEST}.old")
         if old.exists() and not place.exists():  # stopped between the two renames below
             old.rename(place)
         shutil.rmtree(old, ignore_errors=True)
@@ -161,11 +161,11 @@ class EvaluationWhileTraining:
                 self.folder.write(place / "config.json", json.dumps({**kept, **chosen}, indent=2) + "\n")
                 return
         config = {**generator.config, **chosen, "best_by": {"metric": name, "value": value}}
-        shutil.rmtree(beside, ignore_errors=True)
-        artefact.Generator(generator.module, config).save(beside)
-        if place.exists():
-            place.rename(old)
-        beside.rename(place)
+        with files.temporary_folder(self.folder.path) as beside:
+            artefact.Generator(generator.module, config).save(beside)
+            if place.exists():
+                place.rename(old)
+            beside.rename(place)
         shutil.rmtree(old, ignore_errors=True)
 
 

@@ -181,6 +181,6 @@ def _free(out: Path, overwrite: bool) -> Path:
     out = out.expanduser()
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; an export is a folder. Give another --out.")
-    if out.exists() and any(out.iterdir()) and not overwrite:
+    if out.exists() and not files.is_empty(out) and not overwrite:
         raise UserError(f"{out} is not empty. Give another --out, or --overwrite.")
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from pathlib import Path
 
@@ -14,17 +15,16 @@ from frugan.owncode._reading import CodeFile
 
 def is_remembered(digest: str) -> bool:
     """Whether code of this hash was run or allowed before."""
-    return _file(digest).is_file()
+    return os.path.isfile(_file(digest))  # False where nobody may look, as below another user's home
 
 
 def remember(code: CodeFile) -> None:
     """Remember a hash as allowed. Where nothing can be written, it is asked for again next time."""
-    place = _file(code.hash)
-    if place.is_file():
+    if is_remembered(code.hash):
         return
     said = {"path": str(code.path), "beside": list(code.beside), "since": time.strftime("%Y-%m-%d")}
     with contextlib.suppress(OSError):
-        files.write(place, json.dumps(said) + "\n")
+        files.write(_file(code.hash), json.dumps(said) + "\n")
 
 
 def _file(digest: str) -> Path:

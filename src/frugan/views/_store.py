@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frugan import cache, files
+from frugan import cache, files, memory
 
 FORMAT = 1
 """Version of these files and of how features are computed. Files of another version are not used."""
@@ -86,5 +86,4 @@ def _write(parts: Iterator[Tensor], file: IO[bytes]) -> tuple[tuple[int, int], s
 
 def _mapped(file: IO[bytes], shape: tuple[int, int]) -> Tensor:
     """The rows of an open file; it may be closed, removed or replaced afterwards."""
-    # Mode c: pages that someone writes to become that process's own, the file never changes.
-    return torch.from_numpy(np.memmap(file, np.float32, "c", shape=tuple(shape)))
+    return torch.from_numpy(np.ndarray(shape, np.float32, memory.mapped(file)))
