@@ -239,7 +239,6 @@ def compatibility(
     real_count: int | None = None,
     fake_count: int | None = None,
     smoothing: float | None = None,
-    feature_matching_only: bool = False,
 ) -> list[str]:
     """What is known to go badly together, in words to show before a run; empty if nothing is.
 
@@ -248,7 +247,6 @@ def compatibility(
         beta1: the first momentum of the discriminator's Adam (0 for an optimiser without momentum).
         real_count, fake_count: images of each kind per step of the discriminator, where known.
         smoothing: the real target under label smoothing, where one is asked for.
-        feature_matching_only: whether the generator minimises feature matching and nothing else.
 
     Raises UserError for what cannot work: smoothing a loss without targets, minibatch layers on one image, pairing
     unequal counts.
@@ -257,8 +255,9 @@ def compatibility(
         _refuse_smoothing(loss, smoothing)
     if discriminator_has_minibatch_layer and 1 in (real_count, fake_count):
         raise UserError(
-            "A layer of this discriminator compares the images of a batch with each other, but the batch has only 1 "
-            "image. Use a batch of 2 or more, or leave that layer out."
+            "A layer of this discriminator compares the images of a batch with each other, but a batch here has only 1 "
+            "image in each process. Give each 2 or more (batch_size, and game.batches where sizes have batches of "
+            "their own), or leave that layer out (discriminator.minibatch=none)."
         )
     if loss == "relativistic" and real_count is not None and fake_count is not None and real_count != fake_count:
         raise UserError(_unequal((real_count,), (fake_count,)))
@@ -279,10 +278,6 @@ def compatibility(
     if loss == "hinge" and not discriminator_has_spectral_norm and "r1" not in penalties:
         warnings.append(
             "hinge without spectral normalisation or r1: nothing limits the discriminator's slope; add one of them."
-        )
-    if feature_matching_only:
-        warnings.append(
-            "feature matching as the generator's only loss serves a semi-supervised classifier; samples are poor."
         )
     return warnings
 

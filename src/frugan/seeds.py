@@ -24,3 +24,16 @@ def generator(seed: int, *names: str | int) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(derive(seed, *names))
+
+
+def others(count: int) -> torch.Tensor:
+    """For each of `count` rows, 2 or more, the number of another one: always the same, and in no order.
+
+    The next row would not do. Images are often ordered by class, and then it nearly always has the same one.
+    """
+    import torch
+
+    circle = torch.randperm(count, generator=generator(0, "others", count))  # each row's other one stands before it
+    found = torch.empty_like(circle)
+    found[circle] = circle.roll(1)
+    return found

@@ -37,7 +37,9 @@ def layer_of(kind: str, family: str, options: dict[str, Any], rule: str) -> nn.M
     kernel = 5 if options.get("form") in ("small", "both") else kernel  # which split odd kernels
     layers = Layers([("*", convs.find(family, **options))])
     # Around the image, so that its borders do not count, where they could: in norms. (A transposed layer has its few.)
-    layer = getattr(layers, kind)("role", CHANNELS, 48, kernel, stride=stride, bias=False, padding_mode="circular")
+    pads = kind != "up" or family in ("bilinear_additive", "inception")
+    around = {"padding_mode": "circular"} if pads else {}
+    layer = getattr(layers, kind)("role", CHANNELS, 48, kernel, stride=stride, bias=False, **around)
     nets.initialise(layer, rule)
     return layer
 

@@ -80,6 +80,14 @@ def test_nor_do_those_of_the_options_of_one_family(name: str, options: dict[str,
         swap(nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3)), name, **options)
 
 
+@pytest.mark.parametrize("name", ["standard", "factorised", "depthwise", "grouped"])
+def test_a_padding_mode_of_a_transposed_layer_is_refused_and_not_passed_over(name: str) -> None:
+    layers = convs.Layers([("*", convs.find(name, padding_mode="reflect"))])
+    assert any(getattr(part, "padding_mode", "") == "reflect" for part in layers.same("kept", 8, 8, 5).modules())
+    with pytest.raises(UserError, match=r"^padding_mode=reflect was asked of a transposed convolution, which crops"):
+        layers.up("up", 8, 8, 4)
+
+
 def test_whole_numbers_may_be_typed_with_an_exponent() -> None:
     assert convs.find("grouped", groups=8e0).options == {"groups": 8}
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frugan import build, convs, games, losses, penalties, recipes
+from frugan import augment, build, convs, games, losses, penalties, recipes
 from frugan.batch import UNIT, Batch, ImageShape
 from frugan.convs import Layers
 from frugan.data import Dataset
@@ -159,6 +159,26 @@ def test_matching_is_the_distance_of_mean_features_and_trains_the_generator_alon
         game_of(networks(), matching=-1)
     with pytest.raises(UserError, match="no method `features`"):
         game_of({**networks(), "discriminator": nn.Identity()}, matching=1)
+
+
+def test_matching_sees_the_images_as_they_are_scored():
+    game = game_of(networks(), matching=1.0, augment=[augment.find("diff_augment")])
+    discriminator, seen = game.networks["discriminator"], []
+    usual = discriminator.features
+
+    def features(images, *given):
+        seen.append(images)
+        return usual(images, *given)
+
+    discriminator.features = features
+    pairs, progress = made_pairs(game)
+    game.scores(pairs, progress)
+    game._match(pairs, progress)
+    scored, matched = seen[:2], seen[2:]
+    assert len(matched) == 2
+    for one, other, unchanged in zip(scored, matched, (pairs.real[0], pairs.fakes[0][0]), strict=True):
+        assert torch.equal(one, other)
+        assert not torch.equal(other, unchanged)
 
 
 def test_bigan_sheet_5_fact_6_each_step_leaves_the_others_as_they_are():

@@ -180,6 +180,37 @@ def test_two_rounds_equal_a_loop_written_out(identity, pool):
         torch.testing.assert_close(value, colours.states(twin.networks)[name], rtol=0, atol=5e-5)
 
 
+class Watching:
+    """A penalty that keeps what it was called with."""
+
+    name, needs_scores, every = "watching", False, 1
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, judgement) -> Tensor:
+        self.seen.append((judgement.real.images, judgement.fake.images))
+        return 3 * judgement.score(judgement.fake.images, None).square().mean()
+
+
+def test_penalties_see_the_fakes_that_the_discriminators_are_shown():
+    game, exchanged = cycle(pool=4, penalties=[Watching()]), {"a": [], "b": []}
+    for stream, pool in game.pools.items():
+
+        def exchange(images, random, given=exchanged[stream], usual=pool.exchange):
+            given.append((images, usual(images, random)))
+            return given[-1][1]
+
+        pool.exchange = exchange
+    parts = colours.parts_of(game, streams(), PLAYERS)
+    play(parts, rounds=2)
+    for stream, given in exchanged.items():
+        (first, second), (_, fakes) = given[1], game.penalties_of[stream]["watching"].seen[1]
+        assert torch.equal(fakes, second)
+        assert not torch.equal(fakes, first)  # some are of the round before
+        assert parts.means.sums[f"discriminator.watching_{stream}"] > 0
+
+
 def test_the_grid_shows_both_directions_and_the_way_back():
     game = cycle()
     first = {name: Batches({name: data}, seed=0).first(name, 3) for name, data in streams().items()}

@@ -14,6 +14,7 @@ from frugan.artefact import load
 from frugan.batch import ImageShape
 from frugan.data import Dataset
 from frugan.engine.loop import Parts, play
+from frugan.games.semi_supervised import matched
 from frugan.recipe import Recipe
 from frugan.registry import UserError
 from frugan.training import _giving, train
@@ -158,7 +159,40 @@ def test_without_labels_and_with_fewer_labels_than_classes_it_says_what_to_do():
 
 
 def test_tangent_sheet_6_11_the_learning_rate_rule():
-    player = recipes.find("tangent").players["discriminator"]
+    recipe, of = recipes.find("tangent"), parts(game__matching="mean_absolute")
+    play(of, rounds=2)
+    epoch = 500 * recipe.batch_size * of.clock.images // (2 * of.game.inner.pair.batch_size)  # of 500 rounds
+    assert recipe.images == 1200 * epoch
+    player = recipe.players["discriminator"]
     falling = schedules.find(player.schedule.name, **player.schedule.options)
-    rates = [player.learning_rate * falling(epoch, 1200) for epoch in (0, 800, 1000, 1199)]
+    rates = [player.learning_rate * falling(number * epoch, recipe.images) for number in (0, 800, 1000, 1199)]
     assert rates == pytest.approx([3e-4, 3e-4, 1.5e-4, 7.5e-7])
+
+
+@pytest.mark.parametrize(("name", "epochs", "rounds"), [("tangent", 1200, 500), ("sgan-salimans", 300, 600)])
+def test_tangent_sheet_4_the_classifiers_average_moves_by_a_ten_thousandth_in_each_round(name, epochs, rounds):
+    recipe = recipes.find(name)
+    shown = recipe.images / (epochs * rounds)
+    assert shown == 3 * recipe.batch_size
+    average = recipe.averages["discriminator"]
+    assert average.ramp is not None
+    begun = average.half_life / average.ramp  # with a shorter one until then
+    assert 0.5 ** ((recipe.images - begun) / average.half_life) < 1e-4  # which no longer counts at the end
+    assert 1 - 0.5 ** (shown / average.half_life) == pytest.approx(1e-4, rel=1e-4)
+
+
+@pytest.mark.parametrize("matching", ["sum_squares", "mean_squares", "mean_absolute"])
+def test_tangent_sheet_6_6_feature_matching_of_identical_batches_is_0_and_their_order_does_not_count(matching):
+    discriminator = parts().game.networks["discriminator"].eval().double()
+    random = torch.Generator().manual_seed(0)
+    real, fake = (torch.rand(6, 1, SIDE, SIDE, generator=random).double() for _ in range(2))
+
+    def price(one: Tensor, other: Tensor) -> float:
+        means = [discriminator.features(images)[-1].flatten(1).mean(0) for images in (one, other)]
+        return matched(means[0] - means[1], matching).item()
+
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    assert price(real, real) == 0
+    assert price(real, real[order]) < 1e-6 * price(real, fake)
+    assert price(real[order], fake) == pytest.approx(price(real, fake), rel=1e-6)
+    assert price(real, fake[order]) == pytest.approx(price(real, fake), rel=1e-6)

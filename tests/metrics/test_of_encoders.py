@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from frugan import seeds
 from frugan.metrics import (
     Need,
     find,
@@ -34,13 +35,13 @@ def test_bigan_sheet_5_fact_8_the_ratio_is_0_of_the_identity_and_1_of_a_constant
 
 
 def test_the_ratio_by_hand_and_its_error_is_the_spread_of_the_ratios_of_many_draws():
-    real, made = pixels(3), pixels(3, seed=1)
+    real, made = pixels(4), pixels(4, seed=1)
     x, y = real.double() / 255, made.double() / 255
-    own = [float((x[i] - y[i]).square().sum().sqrt()) for i in range(3)]
-    foreign = [float((x[i] - y[i - 1]).square().sum().sqrt()) for i in range(3)]
+    own = [float((x[i] - y[i]).square().sum().sqrt()) for i in range(4)]
+    foreign = [float((x[i] - y[j]).square().sum().sqrt()) for i, j in enumerate((1, 3, 0, 2))]  # as they are drawn
     values = reconstruction_ratio.compute(real_pixels=real, reconstructed_pixels=made)
-    assert values["distance"] == pytest.approx(sum(own) / 3, abs=1e-6)
-    assert values["distance_of_others"] == pytest.approx(sum(foreign) / 3, abs=1e-6)
+    assert values["distance"] == pytest.approx(sum(own) / 4, abs=1e-6)
+    assert values["distance_of_others"] == pytest.approx(sum(foreign) / 4, abs=1e-6)
     assert values["ratio"] == pytest.approx(sum(own) / sum(foreign), abs=1e-6)
     random = torch.Generator().manual_seed(0)
     draws = []
@@ -48,7 +49,27 @@ def test_the_ratio_by_hand_and_its_error_is_the_spread_of_the_ratios_of_many_dra
         latents, noise = (torch.randn(100, 8, generator=random) for _ in range(2))
         draws.append(latent_ratio.compute(latents=latents, encoded=0.5 * latents + noise))
     ratios = torch.tensor([draw["ratio"] for draw in draws])
-    assert draws[0]["standard_error"] == pytest.approx(float(ratios.std()), rel=0.3)
+    told = sum(draw["standard_error"] for draw in draws) / len(draws)
+    assert told == pytest.approx(float(ratios.std()), rel=0.2)
+
+
+def test_an_encoder_that_keeps_the_class_keeps_much_also_of_rows_in_the_order_of_their_classes():
+    means, spread = torch.eye(4).repeat_interleave(25, 0) * 4, 0.1 * torch.randn(100, 4)
+    kept = latent_ratio.compute(latents=means + spread, encoded=means)
+    assert kept["ratio"] < 0.1
+    order = torch.randperm(100)
+    shuffled = latent_ratio.compute(latents=(means + spread)[order], encoded=means[order])
+    assert shuffled["ratio"] == pytest.approx(kept["ratio"], rel=0.3)
+    assert find("latent_ratio").version == find("reconstruction_ratio").version == 2
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 1000])
+def test_each_row_is_compared_with_another_one_always_the_same(count):
+    found = seeds.others(count)
+    assert not found.eq(torch.arange(count)).any()
+    assert found.sort().values.equal(torch.arange(count))
+    torch.manual_seed(count)
+    assert found.equal(seeds.others(count))
 
 
 def test_nearest_neighbours_by_hand_and_against_the_pixels():

@@ -230,6 +230,18 @@ def test_minibatch_discrimination_by_its_formula():
     assert not layer.eval()(given)[:, 6:].any()
 
 
+def test_losses_sheet_4_minibatch_discrimination():
+    layer = MinibatchDiscrimination(2, kernels=1, size=2)
+    nn.init.eye_(layer.projection.weight)
+    made = layer(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 3.0]]))
+    assert made[:, 2].tolist() == pytest.approx([0.417666, 0.386195, 0.068103], abs=1e-6)
+
+
+def test_losses_sheet_4_minibatch_standard_deviation():
+    maps = torch.tensor([[1.0, 3.0], [3.0, 7.0]]).view(2, 1, 1, 2)
+    assert MinibatchDeviation(None)(maps)[:, 1].flatten().tolist() == pytest.approx([1.5] * 4)
+
+
 @pytest.mark.parametrize("family", ["standard", "depthwise", "factorised"])
 def test_pggan_sheet_5_7_a_new_stage_begins_as_the_old_one_enlarged(family, pair):
     generator, discriminator = pair(rules=[("*", family, {})])

@@ -51,3 +51,18 @@ def test_losses_sheet_7_spectral_norm_is_1_after_50_iterations(layer, axis):
     for _ in range(50):
         _ = layer.weight  # each reading while training is one power iteration, as a forward pass does once
     assert largest(layer.eval().weight.detach(), axis) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(20, 12), nn.Conv2d(8, 8, 3, groups=2), nn.ConvTranspose2d(4, 6, 3)])
+def test_biggan_sheet_5_4_spectral_norm_is_as_exact_under_autocast(layer):
+    spectral(layer)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for _ in range(400):
+            _ = layer.weight
+        weight = layer.weight.detach()
+        layer.eval()
+        assert torch.equal(layer.weight, layer.weight)
+    assert weight.dtype == torch.float32
+    groups = weight.view(getattr(layer, "groups", 1), -1, *weight.shape[1:])
+    for group in groups:
+        assert largest(group, int(isinstance(layer, nn.ConvTranspose2d))) == pytest.approx(1, abs=1e-5)

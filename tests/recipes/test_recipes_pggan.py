@@ -10,6 +10,7 @@ from frugan import build, recipes
 from frugan.batch import ImageShape
 from frugan.data import Dataset
 from frugan.engine.loop import play_round
+from frugan.nets import MinibatchDeviation
 from frugan.recipes.pggan import ROWS
 
 SMALL = {
@@ -75,6 +76,19 @@ def test_pggan_sheet_3_5_what_each_row_is_made_of():
             network = build.blueprints(recipe.with_changes(ROWS[row]))["generator"].build()[0]
         norms.append(sum(type(part).__name__ == "PixelNorm" for part in network.modules()))
     assert norms == [1, 13]
+
+
+def test_pggan_sheet_2_5_deviations_are_of_the_whole_batch_in_the_papers_runs():
+    def groups(name: str, changes: dict | None = None) -> list[int | None]:
+        with torch.device("meta"):
+            network = build.blueprints(recipes.find(name).with_changes(changes or {}))["discriminator"].build()[0]
+        return [part.group for part in network.modules() if isinstance(part, MinibatchDeviation)]
+
+    assert {row: groups("pggan-128", changes) for row, changes in ROWS.items()} == {
+        row: [None] if row in ("e", "f", "g", "h") else [] for row in ROWS
+    }
+    assert groups("pggan-cifar10") == [None]
+    assert groups("pggan-1024") == [4]  # of the authors' later code
 
 
 def test_pggan_sheet_3_5_settings_of_the_rows():

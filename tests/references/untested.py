@@ -53,10 +53,13 @@ ITEMS: dict[str, list[str]] = {
         "2 one_sided",
         "2 zero",
         "4 feature_matching",
+        "4 minibatch_discrimination",
+        "4 minibatch_standard_deviation",
         "4 smoothing",
         "5 spectral",
         "5 ema|average|half_life",
         "6 batch_norm|warn",
+        "6 minibatch_layers",
         "6 smoothing",
         "6 unequal",
         "6 float32|precision",
@@ -99,7 +102,7 @@ ITEMS: dict[str, list[str]] = {
 # Facts of these sheets about what is built later, each with what that is.
 LATER: dict[str, dict[str, str]] = {
     "dcgan": {"4": "latents", "5": "probe", "7.2": "probe", "7.5": "latents", "7.6": "latents"},
-    "losses": {"3": "R3GAN", "4 minibatch_discrimination": "SGAN", "4 minibatch_standard_deviation": "growing"},
+    "losses": {"3": "R3GAN"},
     "metrics": {
         "5.16": "CMMD",
         "5.17": "MIND",

@@ -11,6 +11,7 @@ Every function of a family takes the same arguments (`same`, `down` and `up` dif
 `padding` is (before, after), the same on both axes. For `same` and `down` it is added around the input. For `up` it is
 cropped from the full output, whose length is (n - 1) stride + kernel (a negative number appends zeros). If left out,
 the size is exactly kept, divided or multiplied: the padding is kernel - stride in all, with the smaller half before.
+`padding_mode` is torch's; families that enlarge by a transposed convolution refuse all but "zeros".
 `inner_bias` and `inner_norm` are for families that split a layer in two. They say whether there is a bias between the
 two pieces (as `bias` if left out), and which norm (a function from channels to a module, or a name in `NORMS`).
 

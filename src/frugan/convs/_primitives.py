@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from frugan import kernels
 from frugan.kernels import Call, Sliding
+from frugan.registry import UserError
 
 Pads = tuple[int, int]
 NONE: Pads = (0, 0)
@@ -92,12 +93,19 @@ class Transposed(nn.ConvTranspose2d):
     The full output has the length (n - 1) stride + kernel. If the crop is smaller after than before, torch's
     `output_padding` does it; if it is larger, the rest is cut off afterwards. A negative crop adds zeros there (the
     bias is added to them, as in Keras).
+
+    Raises UserError for a `padding_mode` other than "zeros": it would have no effect.
     """
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: tuple[int, int], *, stride: tuple[int, int] = (1, 1),
-        rows: Pads = NONE, columns: Pads = NONE, groups: int = 1, bias: bool = True,
+        rows: Pads = NONE, columns: Pads = NONE, groups: int = 1, bias: bool = True, padding_mode: str = "zeros",
     ) -> None:
+        if padding_mode != "zeros":
+            raise UserError(
+                f"padding_mode={padding_mode} was asked of a transposed convolution, which crops its output and pads "
+                "nothing. Give it to layers that keep or divide the image size alone, or take another family here."
+            )
         high, wide = _split(rows, stride[0]), _split(columns, stride[1])
         super().__init__(
             in_channels, out_channels, kernel, stride=stride, padding=(high[0], wide[0]),

@@ -49,8 +49,8 @@ def up(
 ) -> nn.Module:
     """A depthwise K x K transposed convolution and a 1 x 1 convolution; options as for `down`."""
     return _separable(
-        Transposed, in_channels, out_channels, kernel, stride, bias, inner_bias, inner_norm, padding, order, multiplier,
-        between,
+        partial(Transposed, padding_mode=padding_mode), in_channels, out_channels, kernel, stride, bias, inner_bias,
+        inner_norm, padding, order, multiplier, between,
     )
 
 

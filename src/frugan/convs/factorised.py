@@ -56,8 +56,8 @@ def up(
 ) -> nn.Module:
     """The pieces of a K x K transposed convolution; options as for `down`."""
     return _pieces(
-        Transposed, in_channels, out_channels, kernel, stride, bias, inner_bias, inner_norm, padding, form, middle,
-        holes, between, stride_first=False,
+        partial(Transposed, padding_mode=padding_mode), in_channels, out_channels, kernel, stride, bias, inner_bias,
+        inner_norm, padding, form, middle, holes, between, stride_first=False,
     )
 
 

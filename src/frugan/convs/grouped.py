@@ -36,7 +36,9 @@ def up(
     groups: Count = 4,
 ) -> nn.Module:
     """A K x K transposed convolution in `groups` groups; as `down`."""
-    return _grouped(Transposed, in_channels, out_channels, kernel, stride, bias, padding, groups)
+    return _grouped(
+        partial(Transposed, padding_mode=padding_mode), in_channels, out_channels, kernel, stride, bias, padding, groups
+    )
 
 
 def _grouped(

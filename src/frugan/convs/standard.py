@@ -32,7 +32,8 @@ def up(
     """A K x K transposed convolution of stride `stride`."""
     crop = exact(kernel, stride) if padding is None else padding
     return Transposed(
-        in_channels, out_channels, (kernel, kernel), stride=(stride, stride), rows=crop, columns=crop, bias=bias
+        in_channels, out_channels, (kernel, kernel), stride=(stride, stride), rows=crop, columns=crop, bias=bias,
+        padding_mode=padding_mode,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frugan import seeds
 from frugan.artefact import Encoder, Generator
 from frugan.countdown import Countdown
 from frugan.explore.samples import Samples, samples
@@ -31,7 +32,7 @@ class Projection:
         given: the given images in the generator's size, bytes ``[count, height, width, channels]``.
         images: their images, bytes ``[count, height, width, channels]``.
         errors: the distance of each from the given image, the L2 norm of pixels in 0 to 1: ``[count]``.
-        others: the same from the image found for another given image; nan of a single one.
+        others: the same from the image found for another given image, drawn by `seeds.others`; nan of a single one.
     """
 
     samples: Samples
@@ -92,7 +93,7 @@ def project(
     seen = torch.from_numpy(made).permute(0, 3, 1, 2)
     return Projection(
         found, SEARCH if encoder is None else ENCODER, given.permute(0, 2, 3, 1).numpy(), made, _distances(given, seen),
-        _distances(given, seen.roll(1, 0)) if len(given) > 1 else torch.full((1,), float("nan")),
+        _distances(given, seen[seeds.others(len(seen))]) if len(given) > 1 else torch.full((1,), float("nan")),
     )
 
 

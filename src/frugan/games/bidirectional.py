@@ -189,12 +189,16 @@ class Bidirectional:
         """
 
         def judged(images: Tensor, codes: Tensor, name: str) -> Tensor:
-            for number, augmentation in enumerate(self.augment):
-                images = augmentation(images, progress.generator(f"augment.{name}.{number}"))
-            return self.score(images, codes, pairs.labels)
+            return self.score(self._augmented(images, progress, name), codes, pairs.labels)
 
         real = judged(*pairs.real, "real")
         return real, torch.stack([judged(*fake, f"fake.{kind}") for kind, fake in enumerate(pairs.fakes)])
+
+    def _augmented(self, images: Tensor, progress: Progress, name: str) -> Tensor:
+        """Images as the discriminator sees them; the same name makes the same of them in one round."""
+        for number, augmentation in enumerate(self.augment):
+            images = augmentation(images, progress.generator(f"augment.{name}.{number}"))
+        return images
 
     def _shares(self, fakes: Tensor) -> list[tuple[float, Tensor]]:
         return list(zip((1 - self.third, self.third), fakes, strict=False))
@@ -210,16 +214,19 @@ class Bidirectional:
         return torch.stack(parts).sum()
 
     def _match(self, pairs: Pairs, progress: Progress) -> Tensor:
-        """The weighted squared distance of mean features, of all processes together; it trains the generator alone."""
+        """The weighted squared distance of mean features, of all processes together; it trains the generator alone.
+
+        Of the images as they are scored in this round, augmented.
+        """
         discriminator = self.networks["discriminator"]
 
-        def mean(images: Tensor, codes: Tensor) -> Tensor:
-            told = labels_for(discriminator, pairs.labels)
-            return discriminator.features(images, codes, told)[-1].flatten(1).float().mean(0)  # type: ignore[operator]
+        def mean(images: Tensor, codes: Tensor, name: str) -> Tensor:
+            seen, told = self._augmented(images, progress, name), labels_for(discriminator, pairs.labels)
+            return discriminator.features(seen, codes, told)[-1].flatten(1).float().mean(0)  # type: ignore[operator]
 
         with torch.no_grad():
-            wanted = mean(*pairs.real)
-        own = wanted - mean(*pairs.fakes[0])
+            wanted = mean(*pairs.real, "real")
+        own = wanted - mean(*pairs.fakes[0], "fake.0")
         return self.matching * (own + (progress.mean(own.detach()) - own.detach())).square().sum()
 
     # --------------------------------------------------------------------------------------------------------- showing

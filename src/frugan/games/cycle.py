@@ -70,7 +70,8 @@ class Cycle:
     Args:
         batch_size: images of each set in a round, over all processes; 1 in the paper.
         latents: not used here.
-        loss: value, see its module; penalties: those of both discriminators, on new fakes.
+        loss: value, see its module; penalties: those of both discriminators, on the fakes that these are shown, which
+            the pools give.
         augment: applied once to each real batch, before any network sees it.
         cycle: weight of the distance of an image from itself after both translations (L1).
         identity: weight, relative to `cycle`, of the distance of an image from its translation into its own set;

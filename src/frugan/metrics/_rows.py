@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from frugan import seeds
 from frugan.registry import UserError
 
 
@@ -16,7 +17,9 @@ def ratio_of_distances(metric: str, named: dict[str, Tensor]) -> dict[str, float
 
     Returns:
         ``ratio``: 0 if both are equal, 1 if the second says nothing of the first; ``standard_error`` of it, by the
-        delta method; and both means, ``distance`` and ``distance_of_others``. The other row is the next.
+        delta method; and both means, ``distance`` and ``distance_of_others``. The other row is drawn, always the same
+        for so many rows, so their order does not count. In version 1 it was the next row; for rows in random order the
+        expected values are the same.
 
     Raises UserError, in the name of `metric`, for unequal shapes, fewer than two rows, or rows that are all alike.
     """
@@ -29,7 +32,7 @@ def ratio_of_distances(metric: str, named: dict[str, Tensor]) -> dict[str, float
     if not bool(torch.isfinite(one).all() and torch.isfinite(other).all()):
         raise UserError(f"{metric}: some numbers are not finite. Look at the images: the networks may have diverged.")
     one, other = one.double().flatten(1), other.double().flatten(1)
-    own, foreign = (one - other).norm(dim=1), (one - other.roll(1, 0)).norm(dim=1)
+    own, foreign = (one - other).norm(dim=1), (one - other[seeds.others(len(one))]).norm(dim=1)
     if not float(foreign.mean()):
         raise UserError(f"{metric}: all rows of '{one_name}' are alike, so no other is farther. Give different images.")
     ratio = own.mean() / foreign.mean()

@@ -20,4 +20,6 @@ def compute(*, latents: Tensor, encoded: Tensor) -> dict[str, float]:
     return ratio_of_distances("latent_ratio", {"latents": latents.cpu(), "encoded": encoded.cpu()})
 
 
-variant = Metric("latent_ratio", compute, needs=("latents", "encoded"), better="lower", headline="ratio", least=50)
+variant = Metric(
+    "latent_ratio", compute, needs=("latents", "encoded"), better="lower", headline="ratio", least=50, version=2,
+)  # fmt: skip

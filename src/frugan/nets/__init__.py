@@ -37,6 +37,8 @@ from frugan.nets._equalised import start_by_gain as start_by_gain
 from frugan.nets._initialise import FirstWeights as FirstWeights
 from frugan.nets._initialise import initialise as initialise
 from frugan.nets._initialise import rules as rules
+from frugan.nets._minibatch import MinibatchDeviation as MinibatchDeviation
+from frugan.nets._minibatch import MinibatchDiscrimination as MinibatchDiscrimination
 from frugan.nets._orthogonality import orthogonality as orthogonality
 from frugan.nets._spectral import SpectralNorm as SpectralNorm
 from frugan.registry import Registry, UserError, check_options, declared, options_of

@@ -22,7 +22,8 @@ class MinibatchDeviation(nn.Module):
         group: the largest size of a group; None for the whole batch, as in the paper. Where it does not divide the
             batch, the next smaller size that does is taken.
 
-    Raises UserError for a batch that cannot be divided into groups of 2 or more.
+    Raises UserError for a batch that cannot be divided into groups of 2 or more. A single image deviates from nothing;
+    whoever trains with such batches is refused before (`frugan.losses.compatibility`).
     """
 
     def __init__(self, group: int | None) -> None:

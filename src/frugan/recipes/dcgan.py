@@ -9,6 +9,9 @@ settings that train every family:
 - Batches of 32, so four times the updates for the same images, and a rate of 1e-3 (5e-4 for `dcgan-32`, which has
   twice the layers).
 - The average's half-life is at most a tenth of the images seen, so a short run ships what it learnt last.
+
+The average is ours, in the faithful recipes too: DCGAN's paper and codes have none. With ``averages={}`` the live
+weights are shipped.
 """
 
 from __future__ import annotations

@@ -63,12 +63,15 @@ def pggan_1024() -> Recipe:
 def pggan_128() -> Recipe:
     """PGGAN at 128 pixels as in the paper's table of configurations: row (g), from which `ROWS` makes the others.
 
-    ``frugan train pggan-128 --data FOLDER``
+    ``frugan train pggan-128 --data FOLDER``. Deviations are of the whole batch, as in the paper's own code.
     """
-    large = pggan_1024()
+    large, options = pggan_1024(), {"channels": 2048}
     return replace(
         large, name="pggan-128", expects="G 13,629,810 and D 13,636,897 parameters", data=Data("portraits", 128, 3, 11),
-        networks={name: Network("growing", {"channels": 2048}) for name in large.networks},
+        networks={
+            "generator": Network("growing", options),
+            "discriminator": Network("growing", {**options, "group": None}),
+        },
         game=Choice("growing"), batch_size=16, images=10_000_000,
     )
 

@@ -8,7 +8,7 @@ from frugan.recipe import Average, Choice, Data, LatentsChoice, Network, Player,
 from frugan.recipes import recipe
 from frugan.recipes._tables import WHOLE_OUTPUT
 from frugan.recipes.bigan import bigan_mnist
-from frugan.recipes.sgan import sgan
+from frugan.recipes.sgan import PUBLISHED_AVERAGE, sgan
 
 SOURCE = "Kumar, Sattigeri, Fletcher 2017, arXiv 1705.08850; Salimans et al. 2016, arXiv 1606.03498"
 AUGMENTED = {"update": "simultaneous", "third": 0.5, "matching": 0.01}
@@ -24,8 +24,8 @@ def tangent() -> Recipe:
     First train the encoder: ``frugan train tangent-encoder --out runs/encoder``, then ``frugan train tangent``;
     ``--init encoder=PATH`` takes another run's. ``game.along=0`` leaves tangents out, ``game.everywhere=0`` the
     Jacobian, ``game.matching=none`` feature matching, ``game.unsupervised=0`` the GAN. ``streams.labelled.even_limit``
-    says how many labels there are. ``discriminator.channels=64`` is the published net for SVHN. 1,200 epochs are
-    published.
+    says how many labels there are. ``discriminator.channels=64`` is the published net for SVHN. 1,200 epochs of
+    500 rounds are published; a round shows 300 images: labelled ones, others, and further ones for matching.
     """
     adam = {"learning_rate": 3e-4, "betas": (0.5, 0.999)}
     # min(3 - epoch / 400, 1): over the last third the rate falls to 0.
@@ -37,13 +37,13 @@ def tangent() -> Recipe:
     return Recipe(
         name="tangent", system="tangent GAN", source=SOURCE,
         expects="G 4,933,382 and D 1,406,804 parameters",
-        data=Data("cifar10", 32, 3, 10), players=players, images=120_000_000, batch_size=100,
+        data=Data("cifar10", 32, 3, 10), players=players, images=180_000_000, batch_size=100,
         networks={
             "generator": generator, "discriminator": replace(generator, tables={}), "encoder": _encoder(ENCODER)
         },
         game=Choice("tangent"), loss=Choice("non_saturating", {"halved": True}),
         latents=LatentsChoice(100, "uniform"), streams={"labelled": {"even_limit": 4000}},
-        averages={"generator": Average(10_000.0, ramp=0.1), "discriminator": Average(500_000.0, ramp=0.1)},
+        averages={"generator": Average(10_000.0, ramp=0.1), "discriminator": PUBLISHED_AVERAGE},
     )
 
 
