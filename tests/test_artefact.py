@@ -98,16 +98,71 @@ def test_averaged_weights_ship_with_the_statistics_of_their_own_images(plain, la
             seen.append(inputs[0].detach())
 
         with norm.register_forward_pre_hook(see), torch.no_grad():
+            words = generator.config.get("label_sample", "").split()
+            assert sorted(words) == (4 * ["0"] + 4 * ["1"] + 4 * ["2"] if run is labelled else [])
             for number in range(STANDING_BATCHES):
                 latents = generator.latents.rows(0, STANDING_BATCH, derive(0, "standing", number))
-                labels = torch.arange(STANDING_BATCH) % 3 if run is labelled else None
-                generator(latents, labels)
+                told = [int(words[(number * STANDING_BATCH + row) % 12]) for row in range(STANDING_BATCH) if words]
+                generator(latents, torch.tensor(told) if run is labelled else None)
         of_batches = torch.stack([one.mean((0, 2, 3)) for one in seen])
         assert torch.allclose(norm.running_mean, of_batches.mean(0), atol=1e-6)
         assert torch.allclose(norm.running_var, torch.stack([one.var((0, 2, 3)) for one in seen]).mean(0), rtol=1e-4)
         assert generator.config["norms"] == "standing"
         assert norm.momentum is not None
         assert not norm.training
+
+
+def told_when_measured(run: Path, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
+    """The labels of the images that the norms of a run's generator are measured on."""
+    told: list[torch.Tensor] = []
+    call = Generator.__call__
+
+    def listen(self: Generator, latents: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        told.append(labels)
+        return call(self, latents, labels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Generator, "__call__", listen)
+        load(run)
+    return torch.cat(told)
+
+
+def without_label_sample(run: Path) -> None:
+    """Turn a run into one of an earlier version."""
+    facts = json.loads((run / "run.json").read_text())
+    del facts["data"]["train"]["label_sample"]
+    (run / "run.json").write_text(json.dumps(facts))
+
+
+def test_the_norms_of_a_generator_of_attributes_are_measured_under_those_of_the_data(tmp_path, monkeypatch):
+    keys = {"data.attributes": ["hat", "smile"], "data.limit": 60}
+    run = train(tiny(Path("portraits"), "cgan", **keys), images=8, out=tmp_path / "run", quiet=True).path
+    bits = ("hat", "smile")
+    labels = data.open_dataset("portraits", split="train", size=8, channels=1, attributes=bits, limit=60).labels
+    assert labels is not None
+    known = {tuple(row): 512 * count / 60 for row, count in zip(*labels_of(labels), strict=True)}
+    shown = {tuple(row): count for row, count in zip(*labels_of(told_when_measured(run, monkeypatch)), strict=True)}
+    assert len(known) > 2
+    assert shown == pytest.approx(known, abs=10)
+    without_label_sample(run)
+    assert not told_when_measured(run, monkeypatch).any()
+
+
+def labels_of(labels: torch.Tensor) -> tuple[list[list[int]], list[int]]:
+    rows, counts = labels.unique(dim=0, return_counts=True)
+    return rows.tolist(), counts.tolist()
+
+
+@pytest.mark.parametrize("classes", [100, 600])
+def test_norms_are_measured_under_as_many_classes_as_there_are_images_for(classes, tmp_path, monkeypatch):
+    path = tmp_path / "many.npz"
+    np.savez(path, images=np.zeros((classes, 8, 8), np.uint8), labels=np.arange(classes))
+    run = train(tiny(path, "cgan"), images=8, out=tmp_path / "run", quiet=True).path
+    assert len(set(told_when_measured(run, monkeypatch).tolist())) == min(classes, 512)
+    without_label_sample(run)
+    told = told_when_measured(run, monkeypatch)
+    assert len(set(told.tolist())) == min(classes, 512)
+    assert told.max() >= classes - 2
 
 
 def test_live_weights_ship_with_the_statistics_that_training_saw(noise, tmp_path):

@@ -375,6 +375,20 @@ def test_plan_says_how_many_seeds_a_margin_needs(
     assert "34 seeds: a difference as large as the margin is seen in 80 % of comparisons." in printed
 
 
+def test_verbs_that_take_long_tell_how_long(
+    typed: Callable[[str], int], run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frugan.countdown.EVERY", 0.0)
+    np.savez("many.npz", images=np.random.default_rng(0).integers(0, 255, (130, 8, 8), dtype=np.uint8))
+    for line, told in {
+        "data check many.npz": "Reading many.npz: 64 of 130 images, ",
+        "data show many.npz --out sheet.png": "Packing many.npz (once): 64 of 130 images, ",
+        f"sample {run} --count 70 --out some.npz": "Making images: 64 of 70 images, ",
+    }.items():
+        assert typed(line) == 0
+        assert told in capsys.readouterr().err
+
+
 def test_data_verbs_list_what_cannot_be_used_and_show_the_rest(
     typed: Callable[[str], int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,15 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from frugan import evaluation, kernels
+from frugan import evaluation, files, kernels, memory
 from frugan.comparison import Comparison, compare
+from frugan.comparison.launchers import local
 from frugan.comparison.planning.arms import gather, parse
 from frugan.comparison.running import jobs, watch
 from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.tasks import Task
 from frugan.engine.run import RunFolder
 from frugan.kernels import _compiler
 from frugan.registry import UserError
@@ -301,10 +304,11 @@ def test_a_run_that_is_trained_again_is_known_to_have_failed(tmp_path: Path) -> 
     assert (job.why_failed(), job.why_retried()) == (None, "loss is not finite")
 
 
-def test_a_run_killed_from_outside_has_not_failed_and_is_continued(tmp_path: Path) -> None:
-    once = "f = 'once'\nif not os.path.exists(f):\n    open(f, 'w'); os.kill(os.getpid(), signal.SIGKILL)\n"
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", f"sys.exit({memory.TooLittleError.code})"])
+def test_a_run_killed_from_outside_or_without_memory_has_not_failed_and_is_continued(tmp_path: Path, end: str) -> None:
+    once = f"f = 'once'\nif not os.path.exists(f):\n    open(f, 'w'); {end}\n"
     job = scripted(tmp_path, "seed-0", f"os.chdir({str(tmp_path)!r})\n{once}print('done')")
-    with pytest.raises(UserError, match=r"killed seed-0.*same command again"):
+    with pytest.raises(UserError, match=r"too little memory for seed-0.*fewer --jobs.*same command again"):
         jobs.run_jobs([job], 1, 1, quiet=True)
     assert job.why_failed() is None
     jobs.run_jobs([job], 1, 1, quiet=True)
@@ -337,6 +341,35 @@ def test_progress_speaks_of_images_only_where_a_run_is_trained(
     shown.show({first: None}, [second])
     said = capsys.readouterr().err
     assert re.fullmatch(r"0 of 2 runs done; seed-0 40 of 100 images, about \d+\.\d min left\n", said)
+
+
+def test_a_part_of_the_way_is_told_as_a_part_of_the_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "EVERY_SECONDS", 0.0)
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    whole = [scripted(tmp_path, f"seed-{number}", "") for number in range(3)]
+    told: list[str] = []
+
+    def run(planned: list[Job], *rest: Any) -> None:
+        nonlocal now
+        shown, until = watch.Watch(planned, quiet=False), planned[0].images
+        for job in planned[:2]:
+            job.folder.mkdir(exist_ok=True)
+            (job.folder / "log.jsonl").write_text(json.dumps({"images": until}) + "\n")
+        files.write(planned[2].failure_file, '{"why": "it broke"}')
+        now += 60
+        shown.show([planned[1]], [])
+        told.append(capsys.readouterr().err)
+
+    monkeypatch.setattr(jobs, "run_jobs", run)
+    monkeypatch.setattr(local, "measure_between", lambda *given: None)
+    local.train(Task(whole, (0.5,)), SimpleNamespace(at_once=1, threads=1, quiet=False, own=()))  # pyrefly: ignore
+    assert told == [
+        "1 of 3 runs done; seed-1 50 of 100 images, about 0.5 min left\n",
+        "2 of 3 runs done; seed-1 100 of 100 images, about 0.0 min left\n",
+    ]
 
 
 def test_what_was_trained_before_does_not_count_for_the_speed(

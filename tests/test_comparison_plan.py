@@ -142,7 +142,11 @@ def test_a_control_of_measured_latency_is_looked_for_in_turn_with_the_arm(monkey
         return {name: [SimpleNamespace(median_ms=ms)] for name, ms in zip(calls, times, strict=True)}
 
     monkeypatch.setattr(costs, "latencies", timed)
-    _, (fact,) = controls.find_controls(arms, "latency", lambda line: None)
+    monkeypatch.setattr("frugan.countdown.EVERY", 0.0)
+    said: list[str] = []
+    _, (fact,) = controls.find_controls(arms, "latency", said.append)
+    assert said[1].startswith("Width with the latency of depthwise: 1 of 15 widths, ")
+    assert len(said) == len(asked)  # a line before each width, and the first says what is looked for
     assert fact["reached"] == pytest.approx(fact["wanted"], rel=0.03)
     assert len(asked) < 12
     assert {len(names) for names in asked} == {2}

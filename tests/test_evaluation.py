@@ -16,7 +16,7 @@ from frugan.batch import ImageShape
 from frugan.data import Dataset
 from frugan.engine.run import RunFolder
 from frugan.evaluation import evaluate, shared, unequal
-from frugan.evaluation.opening.fakes import draw_places
+from frugan.evaluation.opening.fakes import draw_places, fakes_of
 from frugan.evaluation.opening.view import suitable_view
 from frugan.evaluation.values.inputs import describe_metric
 from frugan.metrics import Metric
@@ -280,7 +280,9 @@ def test_truncation_needs_normal_latents_and_is_refused_where_there_are_none(run
         evaluate(tmp_path / "images.npz", real="glyphs:digits", truncation=0.5, device="cpu")
 
 
-def test_a_generator_that_is_told_attributes_is_judged_with_those_of_the_data(tmp_path: Path) -> None:
+def test_a_generator_that_is_told_attributes_is_judged_with_those_of_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     attributes = {"data.attributes": ["hat", "smile"], "generator.labels": True, "discriminator.labels": True}
     run = tiny(tmp_path / "run", data="portraits", **attributes)
     (value,) = evaluate(run, metrics=["fid"], view="pixels", count=1000, device="cpu")
@@ -289,3 +291,26 @@ def test_a_generator_that_is_told_attributes_is_judged_with_those_of_the_data(tm
     hats = generator.sample(7, labels=[1, 0])  # in chunks of 32, of which 7 are wanted
     assert (hats == generator.sample(7, labels=torch.tensor([[1, 0]] * 7))).all()
     assert (hats != generator.sample(7)).any()
+
+    told: list[torch.Tensor] = []
+    call = artefact.Generator.__call__
+
+    def listen(self: artefact.Generator, latents: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        told.append(labels)
+        return call(self, latents, labels)
+
+    monkeypatch.setattr(artefact.Generator, "__call__", listen)
+    evaluate(run, metrics=["path_length"], view="pixels", count=1000, device="cpu")
+    drawn = draw_labels(run, 1000)
+    assert (drawn.sum(1) == 0).any()  # not one attribute each
+    assert torch.equal(torch.cat(told[::2]), drawn)
+    assert torch.equal(torch.cat(told[1::2]), drawn)
+
+
+def draw_labels(run: Path, count: int) -> torch.Tensor:
+    """The labels that the fakes of an evaluation are made with."""
+    bits = ("hat", "smile")
+    trained = data.open_dataset("portraits", split="train", size=12, channels=1, attributes=bits, limit=1200)
+    labels = fakes_of(artefact.load(run), "", None).images(count, 0, trained).labels
+    assert labels is not None
+    return labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,16 @@ import pytest
 import torch
 
 import frugan
-from frugan import data
+from frugan import build, data, metrics
 from frugan.artefact import load
 from frugan.batch import to_bytes
 from frugan.cache import cached_in
+from frugan.engine import checkpoint
+from frugan.engine.run import RunFolder
+from frugan.evaluation.arguments import EvaluationArguments
+from frugan.evaluation.refusals import resolve_arguments
+from frugan.evaluation.values.measurement import foresee_measurement
+from frugan.recipe import from_run
 from frugan.registry import UserError
 
 SMALL = {
@@ -56,6 +63,47 @@ def test_what_a_run_with_an_encoder_ships_is_measured_as_by_hand(run):
     assert 0 < found["nearest_neighbour"]["values"]["accuracy_pixels"] <= 1
 
 
+def test_an_averaged_encoder_has_norms_of_real_images(run, tmp_path):
+    """Their statistics stand in the last checkpoint beside the averages; a run goes on as if they were not there."""
+    kept = checkpoint.newest(run / "checkpoints")
+    tensors, _ = checkpoint.read(kept)
+    encoder = load(run, role="encoder")
+    norms = {path: one for path, one in encoder.module.named_modules() if isinstance(one, torch.nn.BatchNorm1d)}
+    assert norms
+    real = data.open_dataset("glyphs:digits", split="train", size=8, channels=1, limit=120)
+    batches, seen = data.Batches({"train": real}, seed=0, image_range=encoder.image_range), []
+    path, norm = next(iter(norms.items()))
+    with norm.register_forward_pre_hook(lambda module, given: seen.append(given[0])), torch.no_grad():
+        for _ in range(8):
+            encoder(batches.take("train", 64).images)
+    torch.testing.assert_close(norm.running_mean, torch.stack([one.mean(0) for one in seen]).mean(0))
+    torch.testing.assert_close(norm.running_var, torch.stack([one.var(0) for one in seen]).mean(0))
+    assert not torch.allclose(norm.running_mean, tensors[f"average.encoder/{path}.running_mean"], atol=1e-3)
+    for name, tensor in encoder.module.named_parameters():
+        assert torch.equal(tensor, tensors[f"average.encoder/{name}"])
+    assert encoder.config["norms"] == "standing"
+    assert load(encoder.save(tmp_path / "artefact")).weights_hash == encoder.weights_hash
+
+    further = shutil.copytree(run, tmp_path / "further")
+    for out in (further, tmp_path / "unbroken"):
+        frugan.train("bigan-mnist", data="glyphs:digits", images=80, out=out, changes=SMALL, observers=[])
+    ends = [checkpoint.read(checkpoint.newest(out / "checkpoints"))[0] for out in (further, tmp_path / "unbroken")]
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
+
+
+def test_the_norms_of_an_encoder_are_told_in_the_protocol_and_foreseen(run, monkeypatch):
+    given = {"metrics": METRICS[:1], "view": "pixels", "count": 100, "reference": "train"}
+    measured = frugan.evaluate(run, **given)[0]
+    assert measured["protocol"]["encoder_norms"] == "standing"
+    asked = resolve_arguments(EvaluationArguments(run, **given))
+    foreseen = foresee_measurement(build.assemble(from_run(RunFolder(run))), "it", asked)
+    assert foreseen.protocol(metrics.find(METRICS[0]))["encoder_norms"] == "standing"
+    # A run that was killed has a checkpoint without them.
+    monkeypatch.setattr(checkpoint, "read_standing", lambda path, network: {})
+    assert "norms" not in load(run, role="encoder").config
+
+
 def test_the_last_stage_of_an_encoder(run):
     encoder = load(run, role="encoder")
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
@@ -89,6 +137,7 @@ def test_an_encoder_of_finer_images_is_measured_by_the_finer_ones(tmp_path):
             run.path, metrics=METRICS, view="pixels", count=60, reference="train", allow_few=METRICS
         )
         generator, encoder = load(run.path), load(run.path, role="encoder")
+        assert encoder.config["norms"] == "standing"
         assert (tuple(encoder.config["image"]), tuple(generator.config["image"])) == ((1, 16, 16), (1, 8, 8))
         real = data.open_dataset("glyphs:digits", split="train", size=8, channels=1, limit=60, finer=2)
     assert real.finer is not None

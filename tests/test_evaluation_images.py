@@ -477,3 +477,14 @@ def test_a_folder_that_was_renamed_holds_what_it_held():
     one = {"data": "folder photos", "content_hash": "1234"}
     assert unequal([one, {**one, "data": "folder moved"}]) == []
     assert unequal([one, {"data": "folder moved", "content_hash": "5678"}]) != []
+
+
+def test_packing_fakes_and_real_images_tells_how_long_it_will_take(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRUGAN_CACHE", str(tmp_path))
+    monkeypatch.setattr("frugan.countdown.EVERY", 0.0)
+    said: list[str] = []
+    fid(made / "fakes", made / "real.npz", progress=said.append)
+    for source in ("fakes", "real.npz"):
+        assert any(line.startswith(f"Packing {made / source} (once): 64 of 1,100 images, ") for line in said)

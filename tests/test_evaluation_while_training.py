@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from frugan import artefact
+from frugan import artefact, terminal
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
 from frugan.evaluation import evaluate, unequal
 from frugan.evaluation import while_training as approximate
 from frugan.registry import UserError
-from frugan.training import train
+from frugan.training import _observing, train
 
 KEYS = {"data.size": 12, "data.limit": 1200, "generator.hidden": [16], "discriminator.hidden": [16]}
 UNLABELLED: dict[str, Any] = {"view": "pixels", "count": 1000, "device": "cpu"}
@@ -117,6 +118,14 @@ def test_a_run_stopped_before_its_best_was_evaluated_does_so_when_it_is_continue
     before = state(run)
     trained(tmp_path / "run", 128)  # nothing more is asked for, and nothing done
     assert state(run) == before
+
+
+def test_the_evaluation_of_the_best_tells_its_progress(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("frugan.evaluation.evaluate", lambda *given, progress, **more: asked.append(progress) or [])
+    for quiet in (False, True):
+        _observing.evaluate_best(run, _observing.Looks(512, "fid", ()), torch.device("cpu"), quiet)
+    assert asked == [terminal.tell, None]
 
 
 def test_what_a_run_kept_that_had_to_begin_again_is_not_this_ones_best(tmp_path: Path) -> None:

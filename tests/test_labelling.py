@@ -119,6 +119,50 @@ def test_folders_of_other_classes_are_not_judged(runs, tmp_path):
     assert len(found.images) == 6
 
 
+def test_of_its_own_data_a_classifier_is_shown_what_its_run_held_out(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FRUGAN_DATA", str(tmp_path))
+    own = tmp_path / "mnist"  # a name that artefacts keep; paths of folders they leave out
+    write_folder(own, 100, 0)
+    keys = {**KEYS, "streams.labelled.even_limit": None}
+
+    def trained(out: str, source: str = str(own), **more: Any) -> Path:
+        return frugan.train("sgan", data=source, rounds=2, changes=keys, out=tmp_path / out, quiet=True, **more).path
+
+    run = trained("run")
+    (value,) = frugan.evaluate(run, metrics=["classifier_accuracy"], allow_few=["classifier_accuracy"])
+    frugan.load(trained("named", "mnist"), role="classifier").save(tmp_path / "artefact")
+    for of, source in ((run, str(own)), (tmp_path / "artefact", "mnist")):
+        capsys.readouterr()
+        found = frugan.classify(of, source)
+        assert f"{source}: only the 30 images are classified that training held out" in capsys.readouterr().err
+        assert (found.judged, found.accuracy) == (30, value["values"]["accuracy"])
+    others = frugan.classify(run, str(own), split="train")
+    assert "the classifier was trained on 270 of these 270 images" in capsys.readouterr().err
+    assert not {image.path for image in others.images} & {image.path for image in found.images}
+    with pytest.raises(UserError, match="There is no split called 'tset'"):
+        frugan.classify(run, str(own), split="tset")
+    everything = frugan.classify(trained("all", holdout=0), str(own))
+    assert len(everything.images) == 300
+    assert "was trained on 300 of these 300 images" in capsys.readouterr().err
+    write_folder(tmp_path / "new", 2, 1)
+    assert len(frugan.classify(run, str(tmp_path / "new")).images) == 6
+    assert "images are classified" not in capsys.readouterr().err
+
+
+def test_a_run_on_train_and_test_folders_says_of_which_it_was_trained(runs, source, capsys):
+    frugan.classify(runs["twin"], str(source))
+    assert "trained" not in capsys.readouterr().err
+    frugan.classify(runs["twin"], str(source), split="train")
+    assert "was trained on 150 of these 150 images" in capsys.readouterr().err
+
+
+def test_classifying_tells_how_long_it_will_take(runs, source, monkeypatch, capsys):
+    monkeypatch.setattr("frugan.countdown.EVERY", 0.0)
+    monkeypatch.setattr("frugan.labelling.TOGETHER", 60)
+    frugan.classify(runs["sgan"], [str(source), str(source)])
+    assert "Classifying: 120 of 300 images, " in capsys.readouterr().err
+
+
 def test_a_run_without_a_classifier_is_refused(runs, source, tmp_path):
     keys = {"data.size": SIDE, "generator.hidden": [4], "discriminator.hidden": [4]}
     plain = frugan.train("vanilla", data=str(source), images=64, changes=keys, out=tmp_path / "run", quiet=True).path

@@ -31,7 +31,7 @@ import frugan
 from frugan import build, countdown, memory, recipes, training
 from frugan.artefact import load
 from frugan.claims import is_claim
-from frugan.data import open_dataset
+from frugan.data import open_dataset, tell_packing
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
 from frugan.games.adversarial import Adversarial
@@ -261,7 +261,7 @@ def test_what_an_observer_raises_costs_no_training(serve, command, tmp_path):
     assert answer["status"] == 2, answer["stderr"]
     assert "Read-only file system" in answer["stderr"]
     # The checkpoint of the moment of the error; none would be there without it.
-    assert re.search(r"after ([\d,]+) images\. The checkpoint after \1 images is kept\.", answer["stderr"])
+    assert re.search(r"after ([\d,]+) images: .*\. The checkpoint after \1 images is kept\.", answer["stderr"])
 
 
 def test_the_command_line_itself_resumes_after_sigkill(command, unbroken, tmp_path):
@@ -379,10 +379,11 @@ def test_a_folder_in_which_another_process_trains_is_refused(serve, command, tmp
     ("players.generator.optimiser=adm", "Did you mean 'adam'"),
     ("game=adversrial", "Did you mean 'adversarial'"),
     ("game.discriminator_steps=0", "Give a whole number, 1 or more"),
+    ("game.labels=uniform data.attributes=[hat]", "these data have attributes. Give game.labels=real"),
     ("players.generator.schedule=cosin", "Did you mean 'cosine'"),
 ])
 def test_mistakes_are_told_before_any_data_is_opened(serve, command, tmp_path, key, told):
-    arguments = command(tmp_path / "run", key)
+    arguments = command(tmp_path / "run", *key.split())
     arguments[arguments.index("--data") + 1] = "no-such-data"
     answer = serve(arguments)
     assert answer["status"] == 2
@@ -441,7 +442,7 @@ def test_packing_tells_how_long_it_will_take_from_time_to_time(tmp_path, capsys,
     np.savez(tmp_path / "many.npz", images=np.zeros((200, 8, 8), np.uint8))
     for every, lines in ((0.0, 3), (60.0, 0)):
         monkeypatch.setattr(countdown, "EVERY", every)
-        told = training.tell_packing("many.npz")
+        told = tell_packing("many.npz")
         open_dataset(str(tmp_path / "many.npz"), cache=tmp_path / f"cache-{every}", progress=told)
         said = capsys.readouterr().err.splitlines()
         assert len(said) == lines

@@ -183,6 +183,19 @@ def test_files_and_folders_are_translated_and_compared_on_a_sheet(star, tmp_path
     assert size(tmp_path / "out" / "sheet.png") == (2 + 3 * 34, 2 + 34 + 18)
 
 
+def test_of_many_images_the_sheet_shows_the_first_ones_and_lines_tell_the_time_left(
+    star, folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("frugan.translating.ROWS", 3)
+    monkeypatch.setattr("frugan.countdown.EVERY", 0.0)
+    written = translate(star, [folder / "calm", folder / "storm" / "0.png"], out=tmp_path / "out")
+    assert len(written) == 2 * 9 + 1
+    assert size(tmp_path / "out" / "sheet.png") == (2 + 3 * 18, 2 + 3 * 18)
+    said = capsys.readouterr().err
+    assert "Translating: 4 of 9 images, " in said
+    assert "sheet.png shows the first 3 of 9 images." in said
+
+
 def test_images_are_read_as_those_of_training_and_each_file_is_translated_or_named(star, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
     folder, linked = tmp_path / "photos", tmp_path / "linked"

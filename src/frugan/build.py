@@ -22,7 +22,7 @@ from frugan.blueprint import Blueprint
 from frugan.data import Dataset
 from frugan.data.batches import Batches
 from frugan.engine import precision as precisions
-from frugan.engine.average import Average
+from frugan.engine.average import Average, norms_of
 from frugan.engine.loop import Parts
 from frugan.engine.processes import Processes
 from frugan.engine.update import Player, Update
@@ -87,6 +87,9 @@ def assemble(recipe: Recipe, device: torch.device = CPU) -> Assembly:
     variant = games.find(recipe.game.name)
     options = variant.check(recipe.game.name, recipe.game.options)
     game = variant.game(**ready, batch_size=recipe.batch_size, **given, **options)
+    check_attributes = getattr(game, "check_attributes", None)
+    if check_attributes is not None and any(recipe.data_of(stream).attributes for stream in variant.streams):
+        check_attributes()
     if recipe.penalties and not games.penalties_of(game):
         listed = ", ".join(choice.name for choice in recipe.penalties)
         raise UserError(
@@ -99,7 +102,7 @@ def assemble(recipe: Recipe, device: torch.device = CPU) -> Assembly:
         line for name in recipe.networks
         for line in _left_as_they_are(recipe, name, layers[name].choices if name in layers else ())
     ]
-    notes += _warnings(recipe, ready)
+    notes += _warnings(recipe, game, ready)
     assembly = Assembly(
         recipe, device, game, planned, ready, layers, _players(recipe, ordered), _averages(recipe, ordered), notes
     )
@@ -247,19 +250,22 @@ def _check_streams(recipe: Recipe) -> None:
                 raise UserError(f"streams.{stream} has no field '{key}'. {suggest(key, fields)}")
 
 
-def _warnings(recipe: Recipe, built: Mapping[str, nn.Module]) -> list[str]:
-    """What `losses.compatibility` says of the recipe's discriminators."""
+def _warnings(recipe: Recipe, game: Game, built: Mapping[str, nn.Module], world: int = 1) -> list[str]:
+    """What `losses.compatibility` says of the recipe's discriminators, where `world` processes share each batch."""
     judges = recipe.with_role(DISCRIMINATOR)
     player = next((one for one in recipe.players.values() if set(judges) & set(one.networks)), None)
     if player is None:
         return []
     modules = [module for name in judges for module in built[name].modules()]
+    least = min(getattr(game, "batch_sizes", (recipe.batch_size,))) // world
+    comparing = (nets.MinibatchDeviation, nets.MinibatchDiscrimination)
     return losses.compatibility(
         recipe.loss.name, [choice.name for choice in recipe.penalties],
         discriminator_has_batch_norm=any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules),
         discriminator_has_spectral_norm=any(isinstance(module, nets.SpectralNorm) for module in modules),
+        discriminator_has_minibatch_layer=any(isinstance(module, comparing) for module in modules),
         beta1=player.betas[0] if player.optimiser.name == "adam" else 0.0,
-        real_count=recipe.batch_size, fake_count=recipe.batch_size, smoothing=recipe.loss.options.get("smoothing"),
+        real_count=least, fake_count=least, smoothing=recipe.loss.options.get("smoothing"),
     )
 
 
@@ -382,16 +388,19 @@ def open_data(
     )  # fmt: skip
 
 
-def open_held_out(wanted: Data, *, limit: int | None = None, allow_unusable: bool = False) -> Dataset | None:
+def open_held_out(
+    wanted: Data, *, limit: int | None = None, allow_unusable: bool = False, progress: data.Progress | None = None
+) -> Dataset | None:
     """The held-out images that belong to them: the source's test split, or what was held out; None without any.
 
-    At most `limit` of them, a random draw, but always the same one.
+    At most `limit` of them, a random draw, but always the same one. `progress` is called as by
+    `frugan.data.open_dataset`.
     """
     if wanted.split == "test" or not (wanted.holdout or data.has_split(wanted.source, "test")):
         return None
     return data.open_dataset(
-        wanted.source, split="test", limit=limit, allow_unusable=allow_unusable, **_about(wanted)
-    )
+        wanted.source, split="test", limit=limit, allow_unusable=allow_unusable, progress=progress, **_about(wanted),
+    )  # fmt: skip
 
 
 def beside(own: Data, source: str | None, shape: ImageShape) -> Data:
@@ -413,6 +422,19 @@ def _about(wanted: Data) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def readers(assembly: Assembly) -> dict[str, bool]:
+    """The shipped networks with averaged weights and batch norms that see images; and whether these are the finer ones.
+
+    Those that the game itself tells a condition are left out: only the game knows what to tell them.
+    """
+    ordered = _orders(assembly.recipe)
+    shipped = {item.network for item in assembly.game.shipped().values() if item.averaged}
+    return {
+        name: ordered[name].finer for name in sorted(shipped & assembly.averages.keys())
+        if ordered[name].part == "encoder" and ordered[name].condition is None and norms_of(assembly.networks[name])
+    }
+
+
 def parts(
     assembly: Assembly, sets: Mapping[str, Dataset], processes: Processes | None = None, kernels: str = "plain",
     precision: str | None = None,
@@ -425,6 +447,7 @@ def parts(
     recipe, device, ready = assembly.recipe, assembly.device, assembly.networks
     processes = processes or Processes()
     resolved, choices = precisions.resolve(precision or recipe.precision, device), Choices(kernels)
+    _warnings(recipe, assembly.game, ready, processes.world)  # which refuses shares that a network cannot take
     # Faster than torch's default in nearly every network, and the only layout that compiled kernels take.
     for network in ready.values():
         network.to(memory_format=torch.channels_last)  # pyrefly: ignore
@@ -443,6 +466,7 @@ def parts(
     return Parts(
         game=assembly.game, batches=batches, update=Update(players, processes), averages=averages, seed=recipe.seed,
         device=device, autocast=precisions.autocast(resolved, device), kernels=choices, processes=processes,
+        readers=readers(assembly),
     )
 
 

@@ -43,6 +43,19 @@ class Countdown:
             self.at(done)
 
 
+def counter(announce: Callable[[str], None], what: str) -> Callable[[int, int], None]:
+    """A function of (images done, all images), for work that learns how many there are when it begins."""
+    countdown: Countdown | None = None
+
+    def at(done: int, total: int) -> None:
+        nonlocal countdown
+        if countdown is None or done == 0:  # a game may have several sources
+            countdown = Countdown(announce, what, total)
+        countdown.at(done)
+
+    return at
+
+
 def duration(seconds: float) -> str:
     """A time for people: ``45 s``, or ``3 min`` from one and a half minutes on."""
     return f"{max(seconds, 1):.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frugan import files, owncode, terminal
 from frugan.arguments import File, Name, strict
+from frugan.countdown import Countdown
 from frugan.owncode import Code
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
     from frugan.artefact import Classifier
-    from frugan.data import Named
+    from frugan.data import Named, NamedImages
+    from frugan.recipe import Data
 
 TOGETHER = 1024
 """Images that are held in memory at a time."""
@@ -94,7 +96,8 @@ def classify(
     Args:
         run: a run folder or an artefact that ships a classifier.
         images: image files, folders of them, or sources as for ``--data``; they are converted as in training.
-        split: "train" or "test" of a source that has both; test if left out.
+        split: "train" or "test" of a source that has both; test if left out. Of the classifier's own data, test is
+            what its run held out.
         code: your files that add what the network needs; a run remembers its own.
         trust_code: run the code that a run names even if you have not run it on this machine.
 
@@ -111,11 +114,13 @@ def classify(
     classifier: Classifier = open_shipped(run, role="classifier", device=str(choose_device(device)))
     told: list[Told] = []
     skipped: list[tuple[str, str]] = []
-    for source in given:
-        named = _read(str(source), classifier, split)
+    opened = [_read(str(source), run, classifier, split) for source in given]
+    countdown = Countdown(terminal.tell, "Classifying", sum(map(len, opened)))
+    for named in opened:
         while chunk := list(islice(named, TOGETHER)):
             told += _tell(classifier, [one for one in chunk if one.pixels is not None])
             skipped += [(one.path, one.reason) for one in chunk if one.pixels is None]
+            countdown.at(len(told) + len(skipped))
     for path, reason in skipped:
         terminal.tell(f"frugan: set aside: {path}: {reason}")
     if not told:
@@ -123,11 +128,53 @@ def classify(
     return Classification(classifier.classes, tuple(told), tuple(skipped))
 
 
-def _read(source: str, classifier: Classifier, split: str | None) -> Iterator[Named]:
+def _read(source: str, run: File, classifier: Classifier, split: str | None) -> NamedImages:
+    """The images of a source. Of the classifier's own data, those that its run held out; else a line says it."""
     from frugan import data
 
     channels, height, width = classifier.config["image"]
-    return data.read_images(source, size=(height, width), channels=channels, split=split)
+    wanted: dict[str, Any] = {"size": (height, width), "channels": channels, "split": split}
+    own, count = _own_data(source, run, classifier)
+    if own is None:
+        return data.read_images(source, **wanted)
+    if own.holdout:
+        wanted |= {"only": own.only, "holdout": own.holdout}
+        trained = split == "train"
+    else:
+        wanted["split"] = split or ("test" if data.has_split(source, "test") else "train")
+        trained = wanted["split"] == own.split
+    named = data.read_images(source, **wanted)
+    if trained:
+        terminal.tell(
+            f"frugan: {source}: the classifier was trained on {min(count, len(named)):,} of these {len(named):,} "
+            "images, so it is right about them more often than about new ones."
+        )
+    elif own.holdout:
+        terminal.tell(
+            f"frugan: {source}: only the {len(named):,} images are classified that training held out. The others: "
+            "--split train"
+        )
+    return named
+
+
+def _own_data(source: str, run: File, classifier: Classifier) -> tuple[Data | None, int]:
+    """The data that a classifier was trained on and how many images they had, if `source` names them; else None."""
+    from frugan import data
+    from frugan.engine.run import RunFolder
+    from frugan.evaluation.opening.reals import describe_data
+    from frugan.recipe import from_run
+
+    folder, about = RunFolder(Path(run)), classifier.config["data"]
+    if folder.exists():
+        facts, recipe = folder.read_json(folder.facts)["data"], from_run(folder)
+        trained = [(recipe.data_of(stream), one["count"]) for stream, one in facts.items()]
+    else:
+        trained = [(describe_data(about), about["count"])] if "source" in about else []
+    alike = [(own, count) for own, count in trained if data.absolute(own.source) == data.absolute(source)]
+    if not alike:
+        return None, 0
+    # What any of the streams was trained on was seen.
+    return min((own for own, _ in alike), key=lambda own: own.holdout or 0), max(count for _, count in alike)
 
 
 def _tell(classifier: Classifier, images: Sequence[Named]) -> list[Told]:

@@ -332,7 +332,7 @@ def test_a_log_point_waits_and_finds_everything_on_the_device(name, tiny, device
     with device.waiting() as waits:
         looks = Looks(None, None, ())
         watching = observers(recipe, RunFolder(tmp_path), parts, parts.batches.streams, looks, None, name)
-        assert play(parts, rounds=1, folder=tmp_path / "checkpoints", observers=watching)
+        assert play(parts, rounds=1, folder=RunFolder(tmp_path), observers=watching)
         stateful = parts.stateful()
         checkpoint.restore(stateful, *checkpoint.capture(stateful))
         play_round(parts)

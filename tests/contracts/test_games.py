@@ -133,6 +133,9 @@ def test_labels_may_be_drawn_evenly(name):
     networks["generator"].register_forward_hook(lambda module, given, out: drawn.append(given[1]))
     play(parts_of(game, {"train": data}), images=30)
     assert set(drawn[0].tolist()) == {0, 1, 2}
+    with pytest.raises(UserError, match=r"these data have attributes\. Give game\.labels=real"):
+        game.check_attributes()
+    made(name, networks).check_attributes()
     with pytest.raises(UserError, match="Did you mean 'uniform'"):
         made(name, networks, labels="unifrom")
 

@@ -16,6 +16,7 @@ from frugan.engine import checkpoint
 from frugan.engine.average import Average
 from frugan.engine.loop import Parts, Stopped, play, play_round
 from frugan.engine.observers import LOG_ROUNDS, Moment, Tick
+from frugan.engine.run import RunFolder
 from frugan.engine.update import Player, Update
 
 
@@ -87,11 +88,12 @@ def test_a_run_that_breaks_goes_back_to_the_last_log_point_and_names_what_broke(
     parts, watching = parts_of(breaks), Watching()
     since = breaks // LOG_ROUNDS * LOG_ROUNDS
     with pytest.raises(Stopped) as stopped:
-        play(parts, rounds=40, folder=tmp_path, observers=[watching])
+        play(parts, rounds=40, folder=RunFolder(tmp_path), observers=[watching])
     told = str(stopped.value)
     assert f"After {4 * breaks:,} images loss 1 (nan) of the player 'generator' is not finite" in told
     assert "first seen in the output of generator.last (Last)" in told
-    assert f"The last good state, after {4 * since:,} images, is kept in {checkpoint.newest(tmp_path)}" in told
+    kept = checkpoint.newest(tmp_path / "checkpoints")
+    assert f"The last good state, after {4 * since:,} images, is kept in {kept}" in told
     assert parts.clock.rounds == since
     assert len(watching.finite) >= breaks
     assert all(watching.finite)
@@ -105,7 +107,7 @@ def test_a_run_that_breaks_goes_back_to_the_last_log_point_and_names_what_broke(
 def test_a_run_that_breaks_after_its_last_log_point_is_not_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("frugan.engine.update._may_wait", lambda tensor: False)
     with pytest.raises(Stopped, match="After 108 images"):
-        play(parts_of(breaks=27), rounds=30, folder=tmp_path)
+        play(parts_of(breaks=27), rounds=30, folder=RunFolder(tmp_path))
 
 
 def test_after_a_round_averages_have_followed_by_the_images_that_it_showed() -> None:
@@ -141,3 +143,24 @@ def test_every_observer_looks_once_more_at_the_end() -> None:
     watching = Never()
     assert play(parts_of(breaks=1000), rounds=3, observers=[watching])
     assert watching.finite == [True]
+
+
+@pytest.mark.parametrize("what", ["taken over", "moved", "moved and made anew", "moved unnoticed"])
+def test_a_checkpoint_goes_to_the_folder_that_this_process_holds_wherever_it_is(what: str, tmp_path: Path) -> None:
+    run, elsewhere = RunFolder(tmp_path / "run"), tmp_path / "elsewhere"
+
+    class Meddling(Watching):
+        def look(self, moment: Moment) -> None:
+            if what == "taken over":
+                (run.path / ".lock-2").write_text("")
+            else:
+                run.path.rename(elsewhere)
+            if what == "moved and made anew":  # as by an observer that saves a picture
+                run.samples.mkdir(parents=True)
+            if what != "moved unnoticed":
+                run.check_held()
+
+    with run.locked(), pytest.raises(OSError, match=r"took it over|was deleted or moved"):
+        play(parts_of(breaks=1000), rounds=1, folder=run, observers=[Meddling()])
+    kept = sorted(path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*.safetensors"))
+    assert kept == ([] if what == "taken over" else ["elsewhere"])

@@ -38,8 +38,8 @@ def identity(images: Tensor) -> Tensor:
     return images.flatten(1)
 
 
-def length(generator: Any, look: Any = identity, **options: Any) -> float:
-    return compute(generator=generator, look=look, **options)["path_length"]
+def length(generator: Any, look: Any = identity, condition: Any = None, **options: Any) -> float:
+    return compute(generator=generator, look=look, condition=condition, **options)["path_length"]
 
 
 def test_metrics_sheet_2_10_a_linear_generator_has_a_known_length() -> None:
@@ -108,18 +108,18 @@ def test_a_view_looks_at_floats_of_any_range() -> None:
     assert length(narrow, view.features_of_floats) == pytest.approx(expected, rel=1e-3)
 
 
-def test_both_ends_of_a_path_have_one_label() -> None:
-    class Labelled(Linear):
-        def __init__(self) -> None:
-            super().__init__()
-            self.module.classes = 5
+@pytest.mark.parametrize("condition", [torch.arange(70), torch.arange(140).reshape(70, 2) % 3 % 2])
+def test_both_ends_of_a_path_have_one_label_of_those_that_are_given(condition: Tensor) -> None:
+    told: list[Tensor] = []
 
+    class Labelled(Linear):
         def __call__(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
             assert labels is not None
-            assert set(labels.tolist()) == set(range(5))
-            return super().__call__(latents) + labels[:, None, None, None]
+            told.append(labels)
+            return super().__call__(latents) + labels.reshape(len(labels), -1).sum(1)[:, None, None, None]
 
-    assert length(Labelled()) == pytest.approx(length(Linear()), rel=0.05)  # with other latents: labels are drawn too
+    assert length(Labelled(), condition=condition, paths=140) == pytest.approx(length(Linear(), paths=140), rel=1e-3)
+    assert torch.equal(torch.cat(told[::2]), torch.cat([condition, condition]))
 
 
 def test_great_circles() -> None:

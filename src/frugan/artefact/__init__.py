@@ -25,6 +25,7 @@ from frugan.artefact._config import blueprint_of, config_of, config_untrained, w
 from frugan.artefact._encoder import Classifier, Encoder
 from frugan.artefact._files import FORMAT
 from frugan.artefact._generator import Generator
+from frugan.artefact._labels import sample_labels
 from frugan.artefact._trained import set_memory_layout
 from frugan.artefact._translator import NOT, Translator
 from frugan.engine import checkpoint
@@ -38,14 +39,14 @@ from frugan.registry import UserError
 
 __all__ = [
     "FORMAT", "KINDS", "NOT", "Classifier", "Encoder", "Generator", "Translator", "config_at", "config_of",
-    "is_exported", "load", "open_shipped", "revive", "set_memory_layout", "untrained",
+    "is_exported", "load", "open_shipped", "revive", "sample_labels", "set_memory_layout", "untrained",
 ]  # fmt: skip
 
 KINDS = {GENERATOR: Generator, "translator": Translator, "encoder": Encoder, "classifier": Classifier}
 """Role -> what a network in it becomes."""
 
 STANDING = "standing"
-"""What ``config.json`` says of the norms of averaged weights; those of earlier artefacts store averages."""
+"""What ``config.json`` says of the norms of averaged weights that were measured for them; others store averages."""
 
 
 @overload
@@ -163,7 +164,8 @@ def revive(
 ) -> Any:
     """Build the network of a config with these weights, as an object of its role.
 
-    With `settle`, buffers that follow from the weights are recomputed.
+    With `settle`, buffers that follow from the weights are recomputed. (Batch norm statistics of a network that sees
+    real images were measured when its run ended, see `_read_run`.)
 
     Raises UserError, naming `name`, if the weights are not those of the network that the config describes.
     """
@@ -260,6 +262,10 @@ def _read_run(run: RunFolder, role: str | None) -> tuple[dict[str, Any], dict[st
     shipped = facts["shipped"][shipped_role]
     part = f"{'average' if config['averaged'] else 'network'}.{shipped['network']}"
     tensors, state = checkpoint.read(newest, only=f"{part}/", run=facts.get("id", ""))
+    tensors = {key.removeprefix(f"{part}/"): tensor for key, tensor in tensors.items()}
+    measured = checkpoint.read_standing(newest, shipped["network"]) if config["averaged"] else {}
+    if measured:
+        tensors, config["norms"] = {**tensors, **measured}, STANDING
     config["seconds"] = dict(state["clock"]["items"])["seconds"]["value"]
     values = [value for value in run.lines(run.metrics) if value["images"] == config["images"]]
     config |= {"values": values} if values else {}
@@ -270,4 +276,4 @@ def _read_run(run: RunFolder, role: str | None) -> tuple[dict[str, Any], dict[st
             reader, _ = build.blueprints(recipe)[name].build()
         weights, _ = checkpoint.read(newest, only=f"network.{name}/")
         reader.load_state_dict({key.removeprefix(f"network.{name}/"): tensor for key, tensor in weights.items()})
-    return config, {key.removeprefix(f"{part}/"): tensor for key, tensor in tensors.items()}, reader
+    return config, tensors, reader

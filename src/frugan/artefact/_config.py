@@ -28,6 +28,7 @@ def config_of(run: RunFolder, images: int, role: str | None = None) -> dict[str,
     return {
         **_network(recipe, role, blueprint), **domains,
         "image_range": facts.get("image_range"), "classes": trained_on["classes"],
+        **_label_sample(trained_on, blueprint),
         "averaged": shipped["averaged"] and shipped["network"] in recipe.averages, "images": images,
         **({} if recipe.minutes is None else {"minutes": recipe.minutes}),
         "seed": recipe.seed, **_own_code_field(own_code(blueprint.spec, recipe.game.name)),
@@ -64,6 +65,13 @@ def _network(recipe: Recipe, role: str, blueprint: Blueprint) -> dict[str, Any]:
         },
         "image": list(blueprint.image), "latents": asdict(recipe.latents),
     }
+
+
+def _label_sample(trained_on: Mapping[str, Any], blueprint: Blueprint) -> dict[str, str]:
+    """Some labels of the training data, for a generator whose condition is such labels; earlier runs have none."""
+    names = trained_on["classes"] if blueprint.labels else trained_on.get("attributes", [])
+    told = blueprint.part == "decoder" and blueprint.condition and len(names) == blueprint.condition
+    return {"label_sample": trained_on["label_sample"]} if told and "label_sample" in trained_on else {}
 
 
 def _terms(source: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from frugan.artefact._labels import standing_labels
 from frugan.artefact._onnx import Running
 from frugan.artefact._trained import CHUNK, TrainedNetwork
 from frugan.batch import to_bytes
@@ -130,10 +131,16 @@ class Generator(TrainedNetwork):
         return self.config.get("exported", {}).get("truncation")
 
     def shown(self, number: int, truncation: float | None = None) -> Tensor:
-        """A batch of images to measure batch norm statistics on, a different one for each number."""
+        """A batch of images to measure batch norm statistics on, a different one for each number.
+
+        Its labels are like those of the training data: training saw such, and evaluation asks for such.
+        """
         latents = self.latents.rows(0, STANDING_BATCH, derive(self.config["seed"], "standing", number), truncation)
-        labels = self.condition(STANDING_BATCH, None)
-        return self(latents.to(self.device), None if labels is None else labels.to(self.device))
+        told = self.blueprint
+        if not told.condition:
+            return self(latents.to(self.device))
+        labels = standing_labels(self.config.get("label_sample"), number, told.condition, classes=told.labels)
+        return self(latents.to(self.device), labels.to(self.device))
 
     def under(self, truncation: float) -> nn.Module:
         """The network for latents of this truncation; the last one is kept.

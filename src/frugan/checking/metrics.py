@@ -71,6 +71,8 @@ class Checked:
             return _Reader(wrong=quality == "far")
         if need.kind == "look":
             return views.build("pixels", dataset=_dataset()).features_of_floats
+        if need.kind == "condition":
+            return None  # `generator` is told nothing
         return _make(need.images, need.kind, quality, count, bits)
 
     def generator(self, *, restless: bool) -> artefact.Generator:

@@ -71,15 +71,19 @@ def sample(
             blocks (BigGAN), batch norm statistics are measured under it.
         overwrite: Replace what is at OUT.
     """
+    import numpy as np
+
     from frugan.artefact import load
+    from frugan.countdown import Countdown
 
     check_out(out, overwrite, (".png", ".npz", ""))
     if count < 1:
         raise UserError(f"--count {count}: give a whole number above 0.")
     wanted = None if labels is None else whole_numbers("--labels", labels, "3, or 0,1,2")
     generator = load(run, role="generator", code=code, trust_code=trust_code)
-    made = generator.sample(count, seed, wanted[0] if wanted and len(wanted) == 1 else wanted, truncation)
-    _write_images(made, out)
+    batches = generator.batches(count, seed, wanted[0] if wanted and len(wanted) == 1 else wanted, truncation)
+    parts = Countdown(terminal.tell, "Making images", count).over(batches)
+    _write_images(np.concatenate([part.permute(0, 2, 3, 1).numpy() for part in parts]), out)
     terminal.say(f"{count} images of {generator.config['recipe']} on {generator.config['data']['title']}: {out}")
 
 
@@ -89,7 +93,7 @@ def translate(
     to: Names = None, labels: Names = None, size: Number = None, device: Text = None, code: Code = (),
     trust_code: Trust = False, overwrite: Flag = False,
 ) -> None:
-    """Translate image files with a trained translator; several targets also give one contact sheet.
+    """Translate image files with a trained translator; several targets also give one sheet, of the first 64 images.
 
     Args:
         run: A run folder or an artefact.
@@ -127,7 +131,8 @@ def classify(
         images: Image files, folders of them, or a source such as mnist (frugan data list). Class folders with the
             names of the classifier's classes say what is right. Images are resized as in training.
         out: Write every image's path, class, probability and own class to this FILE.csv.
-        split: train or test, of a source that has both. If left out: test.
+        split: train or test, of a source that has both. If left out: test. Of the run's own data, test is what training
+            held out.
         device: cpu, cuda ... If left out: the best that this machine has.
         overwrite: Replace what is at OUT.
     """

@@ -8,7 +8,8 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from frugan import terminal
-from frugan.cli._arguments import Code, Flag, Names, Number, Source, check_out, listed
+from frugan.cli._arguments import Code, Flag, Keys, Names, Number, Source, check_out, key_values, listed
+from frugan.registry import UserError
 
 
 def data_list(*, code: Code = ()) -> None:
@@ -50,7 +51,7 @@ def data_show(
     check_out(out, overwrite, (".png",))
     opened = data.open_dataset(
         source, split=split, size=size, channels=channels, only=listed(only) or (), attributes=listed(attributes) or (),
-        allow_unusable=True,
+        allow_unusable=True, progress=data.tell_packing(source),
     )
     with files.whole(out) as beside:
         data.contact_sheet(opened, seed=seed).save(beside)
@@ -83,9 +84,11 @@ def data_check(
         channels: 1 grey, 3 colour.
     """
     from frugan import data, owncode
+    from frugan.countdown import counter
 
     owncode.load(code)
-    report = data.check(source, split=split, size=size, channels=channels)
+    progress = counter(terminal.tell, f"Reading {source}")
+    report = data.check(source, split=split, size=size, channels=channels, progress=progress)
     for skipped in report.skipped:
         terminal.say(f"{skipped.path}: {skipped.reason}")
     for note in report.notes:
@@ -95,14 +98,23 @@ def data_check(
 
 
 def data_pack(
-    source: Source, *, split: str = "train", size: Number = None, channels: Number = None,
-    allow_unusable: Flag = False, code: Code = (),
+    source: Source, keys: Keys = (), *,
+    recipe: Annotated[str | None, arg(name="for", metavar="RECIPE", help_behavior_hint="")] = None,
+    split: str = "train", size: Number = None, channels: Number = None, allow_unusable: Flag = False, code: Code = (),
 ) -> None:
-    """Pack a source into bytes now, so that later runs open it at once.
+    """Pack a source into bytes now, as a recipe will ask for it, so that its training opens it at once.
+
+    For training on a folder of photos:   frugan data pack photos/ --for dcgan-64
+
+    A pack holds images of one size, so name the recipe, and every key=value about its data that you will train with.
+    The images that training holds out for evaluation are packed too. Without --for, the source is packed as it is.
 
     Args:
         source: As for train --data.
-        split: train or test.
+        keys: Settings of the recipe as for train, e.g. data.size=32 data.holdout=500. (A comparison holds no images
+            out: data.holdout=0.)
+        recipe: The recipe that will be trained, by name or as a file.
+        split: train or test. With --for the recipe says it; also size and channels.
         size: Resize all images to this.
         channels: 1 grey, 3 colour.
         allow_unusable: Pack even if more than 5 % of the images cannot be used.
@@ -110,13 +122,30 @@ def data_pack(
     from frugan import data, owncode, training
 
     owncode.load(code)
-    opened = data.open_dataset(
-        source, split=split, size=size, channels=channels, allow_unusable=allow_unusable,
-        progress=training.tell_packing(source),
-    )
-    for note in opened.notes:
-        terminal.say(f"note: {note}")
-    terminal.say(f"Packed: {opened.title}, {len(opened.skipped)} images set aside.")
+    if recipe is not None:
+        _check_left_out(split, size, channels)
+        wanted = training.resolve(recipe, data=source, changes=key_values(keys))
+        opened = training.pack(wanted, lambda line: terminal.tell(f"frugan: {line}"), allow_unusable=allow_unusable)
+    elif keys:
+        raise UserError(f"{keys[0]} is a setting of a recipe. Say which one will be trained: --for RECIPE.")
+    else:
+        opened = [data.open_dataset(
+            source, split=split, size=size, channels=channels, allow_unusable=allow_unusable,
+            progress=data.tell_packing(source),
+        )]  # fmt: skip
+    for one in opened:
+        for note in one.notes:
+            terminal.say(f"note: {note}")
+        terminal.say(f"Packed: {one.title}, {len(one.skipped)} images set aside.")
+
+
+def _check_left_out(split: str, size: int | None, channels: int | None) -> None:
+    """Raise UserError for an option that a recipe says too."""
+    for option, value in {"size": size, "channels": channels, "split": None if split == "train" else split}.items():
+        if value is not None:
+            raise UserError(
+                f"--{option} {value}: with --for the recipe says how images are packed. Give data.{option}={value}."
+            )
 
 
 

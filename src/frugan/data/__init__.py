@@ -31,7 +31,7 @@ from frugan.data._convert import Skipped, is_image
 from frugan.data._holdout import check_holdout, usual_holdout
 from frugan.data._look import Look, look
 from frugan.data._named import NAMED, find_folder
-from frugan.data._sources import Classes, Size, find, has_split, wanted_of
+from frugan.data._sources import Classes, Size, check_split, find, has_split, wanted_of
 from frugan.data.batches import Batches
 from frugan.data.pack import (
     Conversion,
@@ -45,15 +45,16 @@ from frugan.data.pack import (
     open_content,
     open_pack,
     renumber,
+    tell_packing,
 )
 from frugan.data.readers import SPLITS, Content, Item
 from frugan.data.readers._walk import walk
 from frugan.registry import UserError
 
 __all__ = [
-    "Batches", "CheckReport", "Dataset", "Look", "Named", "Skipped", "SourceInfo",
+    "Batches", "CheckReport", "Dataset", "Look", "Named", "NamedImages", "Skipped", "SourceInfo",
     "absolute", "check", "check_balance", "contact_sheet", "has_split", "look", "open_dataset", "paths", "read_images",
-    "sources", "terms_of", "usual_holdout",
+    "sources", "tell_packing", "terms_of", "usual_holdout",
 ]  # fmt: skip
 
 Attributes = Annotated[Sequence[str], "a list of names, such as ['Male', 'Young']"]
@@ -286,6 +287,7 @@ def open_dataset(
     """
     wanted = wanted_of(size, channels, only, limit)
     if holdout:
+        check_split(split)
         check_holdout(source, holdout)
         wanted = dataclasses.replace(wanted, holdout=holdout, held=split == "test")
     found = find(source, "train" if holdout else split, wanted.size, cache)
@@ -354,11 +356,24 @@ def terms_of(source: str) -> str:
     return next((kind.terms for kind in map(readers.find, readers.names()) if kind.terms and kind.accepts(source)), "")
 
 
+class NamedImages(Iterator[Named]):
+    """Images that are read one by one; `len` tells how many there are in all."""
+
+    def __init__(self, count: int, images: Iterator[Named]) -> None:
+        self._count, self._images = count, images
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __next__(self) -> Named:
+        return next(self._images)
+
+
 @strict
 def read_images(
     source: Source, *, size: Size | None, channels: int, split: Name | None = None, whole: bool = False,
-    cache: Path | None = None,
-) -> Iterator[Named]:
+    only: Classes = (), holdout: int = 0, cache: Path | None = None,
+) -> NamedImages:
     """The images of a source, or of one image file, each by its path and with its class; nothing is packed.
 
     They are converted as those that a network is trained on. A `size` of None keeps the size of each.
@@ -366,24 +381,31 @@ def read_images(
     Args:
         split: ``train`` or ``test``; if left out, test where the source has it.
         whole: all that is there is wanted, whatever it is for: every file of a folder, or else every split.
+        only, holdout: as of `open_dataset`. What is held out is the test split.
 
     Raises UserError at once if there is no such source, split or file, or if it is an empty folder. An image that
     cannot be used comes with the reason.
     """
-    wanted = wanted_of(size, channels, (), None)
+    wanted = wanted_of(size, channels, only, None)
     path = Path(source).expanduser()
     if path.is_file() and is_image(path):
-        return _read(_content_of([path]), [0], wanted)
+        return NamedImages(1, _read(_content_of([path]), [0], wanted))
     if whole and path.is_dir():
         files = [path / name for name, _, _ in walk(path)]
         if not files:
             raise UserError(f"{source}: there are no files in this folder. Put images there, or name another folder.")
-        return _read(_content_of(files), range(len(files)), wanted)
+        return NamedImages(len(files), _read(_content_of(files), range(len(files)), wanted))
+    if holdout:
+        check_split(split or "test")
+        check_holdout(source, holdout)
+        wanted = dataclasses.replace(wanted, holdout=holdout, held=split != "train")
+        split = "train"
     if split is None and not whole:
         split = "test" if has_split(source, "test") else "train"
     splits = [split] if split else [one for one in SPLITS if has_split(source, one)]
     opened = [open_content(find(source, one, wanted.size, cache), wanted) for one in splits]
-    return chain.from_iterable(_read(content, numbers, wanted) for content, numbers in opened)
+    read = chain.from_iterable(_read(content, numbers, wanted) for content, numbers in opened)
+    return NamedImages(sum(len(numbers) for _, numbers in opened), read)
 
 
 def _content_of(files: Sequence[Path]) -> Content:
@@ -392,7 +414,7 @@ def _content_of(files: Sequence[Path]) -> Content:
 
 
 def _read(content: Content, numbers: Sequence[int], wanted: Wanted) -> Iterator[Named]:
-    labels = None if content.attributes else content.labels
+    labels = None if content.attributes else content.labels  # of all classes, also where some were chosen
     for number, conversion in zip(numbers, convert_all(content, numbers, wanted), strict=True):
         yield _named(conversion, None if labels is None else content.classes[int(labels[number])])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from frugan.arguments import Source, strict
+from frugan.data._known import known
 from frugan.data._sources import Classes, find, has_split, wanted_of
 from frugan.data.pack import open_content
 from frugan.registry import UserError
@@ -18,13 +19,13 @@ ENOUGH_TO_KEEP, FEWEST_HELD_OUT = 1000, 16
 def usual_holdout(source: Source, *, only: Classes = ()) -> int:
     """How many images of a source are held out for evaluation unless the user says otherwise.
 
-    0 if it has a test split of its own, or too few images. No image is read. Raises UserError if there is no such
-    source or class.
+    0 if it has a test split of its own, or too few images. No image is read, and the source is opened only the first
+    time. Raises UserError if there is no such source or class.
     """
     if has_split(source, "test"):
         return 0
-    _, numbers = open_content(find(source, "train", None, None), wanted_of(None, None, only, None))
-    count = len(numbers)
+    found, wanted = find(source, "train", None, None), wanted_of(None, None, only, None)
+    count = known(found, "train", ["count", wanted.only], None, lambda: len(open_content(found, wanted)[1]))
     held = 0 if count < FEWEST_TO_HOLD_OUT else min(count // HELD_OUT, MOST_HELD_OUT)
     if count >= ENOUGH_TO_KEEP:
         held = min(held, count - ENOUGH_TO_KEEP)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from frugan.arguments import Name, Source, strict
+from frugan.data._known import known
 from frugan.data._sources import Classes, find, wanted_of
-from frugan.data.pack import class_numbers, convert_all, open_content, renumber
+from frugan.data.pack import Wanted, class_numbers, convert_all, open_content, renumber
+from frugan.data.readers import Found
 from frugan.registry import UserError
 
 GREY = 16
@@ -46,11 +49,20 @@ def look(
 ) -> Look:
     """What kind of images a source has, from at most `most` of them; nothing is packed.
 
+    The source is opened only the first time.
+
     Raises:
         UserError: there is no such source, split or class, or none of the images looked at can be used.
     """
     wanted = wanted_of(None, None, only, limit)
     found = find(source, split, None, cache)
+    asked = ["look", wanted.only, limit, most]
+    seen: dict[str, Any] = known(found, split, asked, cache, lambda: asdict(_look(source, found, wanted, most)))
+    height, width = seen.pop("usual")
+    return Look(usual=(height, width), **seen)
+
+
+def _look(source: str, found: Found, wanted: Wanted, most: int) -> Look:
     content, numbers = open_content(found, wanted)
     spread = [numbers[place * len(numbers) // most] for place in range(most)] if len(numbers) > most else numbers
     seen, reasons = [], []
@@ -65,9 +77,9 @@ def look(
             f"The first is {reasons[0]}. Put images there, or name another folder."
         )
     chosen = content.labels if not content.attributes else None
-    names = [str(one) for one in only] or list(content.classes)
-    if chosen is not None and only:
-        chosen = renumber(chosen, class_numbers(found.name, content.classes, only))
+    names = [str(one) for one in wanted.only] or list(content.classes)
+    if chosen is not None and wanted.only:
+        chosen = renumber(chosen, class_numbers(found.name, content.classes, wanted.only))
     counts = {} if chosen is None else {
         name: int((chosen[numbers] == place).sum()) for place, name in enumerate(names)
     }

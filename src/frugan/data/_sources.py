@@ -38,7 +38,7 @@ def wanted_of(
 
 def find(source: str, split: str, size: tuple[int, int] | None, cache: Path | None) -> Found:
     """One split of a source, found by its reader. Raises UserError if there is no such source or split."""
-    _check_split(split)
+    check_split(split)
     place, name, reader = _resolve(source, cache)
     splits = readable(lambda: reader.splits(place), source)
     if split not in splits:
@@ -53,12 +53,13 @@ def find(source: str, split: str, size: tuple[int, int] | None, cache: Path | No
 
 def has_split(source: str, split: str) -> bool:
     """Whether the source has images of that split (``test``: held out). Raises UserError if there is no such source."""
-    _check_split(split)
+    check_split(split)
     place, _, reader = _resolve(source, None)
     return split in readable(lambda: reader.splits(place), source)
 
 
-def _check_split(split: str) -> None:
+def check_split(split: str) -> None:
+    """Raise UserError for a split that no source can have."""
     if split not in SPLITS:
         raise UserError(f"There is no split called '{split}'. {suggest(split, SPLITS)}")
 

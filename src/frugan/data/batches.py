@@ -94,6 +94,13 @@ class Batches:
         dataset = self._dataset(stream)
         return self._read(dataset, torch.arange(count) % len(dataset))
 
+    def at(self, stream: str, start: int, count: int) -> Batch:
+        """The `count` images of a stream from the position `start` on. Its own position does not change.
+
+        Every process gets all of them.
+        """
+        return self._read(self._dataset(stream), self._numbers(stream, start, count))
+
     def state_dict(self) -> dict[str, int]:
         """The position of each stream, in images over all processes."""
         return dict(self._positions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -87,10 +88,7 @@ def measure_standing(networks: Iterable[nn.Module], show: Callable[[int], object
     Returns:
         A function that restores the norms' old statistics.
     """
-    norms = [
-        module for network in networks for module in network.modules()
-        if isinstance(module, _NORMS) and module.track_running_stats
-    ]  # fmt: skip
+    norms: list[Any] = [norm for network in networks for norm in norms_of(network).values()]
     momenta = [norm.momentum for norm in norms]
     stored = [(norm, {name: buffer.clone() for name, buffer in norm.named_buffers(recurse=False)}) for norm in norms]
     try:
@@ -106,6 +104,14 @@ def measure_standing(networks: Iterable[nn.Module], show: Callable[[int], object
             norm.eval()
     _restore([(norm, buffers) for norm, buffers in stored if not norm.num_batches_tracked])
     return functools.partial(_restore, stored)
+
+
+def norms_of(network: nn.Module) -> dict[str, nn.Module]:
+    """The norms of a network whose statistics `measure_standing` measures, by their path."""
+    return {
+        path: module for path, module in network.named_modules()
+        if isinstance(module, _NORMS) and module.track_running_stats
+    }  # fmt: skip
 
 
 @torch.no_grad()

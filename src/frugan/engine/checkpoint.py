@@ -29,6 +29,9 @@ FORMAT = 1
 SEEN = "observers"
 """The part with what observers have seen. Checkpoints of earlier versions lack it; a run continues without."""
 
+STANDING = "standing"
+"""What is measured of averaged networks for those who load them; a run continues without. See `read_standing`."""
+
 
 @runtime_checkable
 class Stateful(Protocol):
@@ -82,12 +85,19 @@ def _join(value: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
     return value["value"]
 
 
-def write(folder: Path, parts: Mapping[str, Stateful], images: int, run: str = "") -> Path:
+def write(
+    folder: Path, parts: Mapping[str, Stateful], images: int, run: str = "",
+    standing: Mapping[str, Mapping[str, Tensor]] | None = None,
+) -> Path:
     """Write a checkpoint of the run with this id into `folder` and remove those that it replaces; returns its path.
+
+    `standing` are statistics of averaged networks, by network; they belong to no part, so `restore` passes them over.
 
     Raises UserError if it cannot be written (a full disk, say); the checkpoint before it is then kept.
     """
     tensors, rest = capture(parts)
+    for network, measured in (standing or {}).items():
+        tensors |= {f"{STANDING}.{network}/{name}": tensor for name, tensor in measured.items()}
     cpu = {name: tensor.cpu() for name, tensor in tensors.items()}
     data = save(cpu, metadata={"format": str(FORMAT), "run": run, "state": json.dumps(rest)})
     digest = hashlib.sha256(data).hexdigest()[:16]
@@ -174,3 +184,10 @@ def read(
     except SafetensorError as error:
         raise UserError(f"{path} cannot be read as a checkpoint: {error}.") from error
     return tensors, json.loads(header["state"])
+
+
+def read_standing(path: Path, network: str) -> dict[str, Tensor]:
+    """The statistics of an averaged network that were measured when its run ended; empty if none were."""
+    part = f"{STANDING}.{network}/"
+    tensors, _ = read(path, only=part)
+    return {name.removeprefix(part): tensor for name, tensor in tensors.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from frugan import seeds, stopping
+from frugan.arithmetic import exact
 from frugan.data.batches import Batches
 from frugan.engine import checkpoint
-from frugan.engine.average import Average
+from frugan.engine.average import STANDING_BATCH, Average, measure_standing, norms_of
 from frugan.engine.clock import Clock, Progress
 from frugan.engine.observers import LOG_ROUNDS, Moment, Observer, Remembered, Tick
 from frugan.engine.processes import Processes
+from frugan.engine.run import RunFolder
 from frugan.engine.update import NonFinite, Update
-from frugan.games import Game, penalties_of
+from frugan.games import Game, labels_for, penalties_of
 from frugan.kernels import Choices
 from frugan.registry import UserError
 
@@ -78,6 +81,7 @@ class Parts:
     means: Means = field(default_factory=Means)
     seen: Remembered = field(default_factory=Remembered)
     run: str = ""  # the run's id
+    readers: Mapping[str, bool] = field(default_factory=dict)  # see `frugan.build.readers`
 
     def stateful(self) -> dict[str, checkpoint.Stateful]:
         """Everything with state, by name."""
@@ -106,6 +110,30 @@ class Parts:
             for name, network in self.game.networks.items()
         }
 
+    def standing(self) -> dict[str, dict[str, Tensor]]:
+        """The batch norm statistics of the averaged `readers`, by network and path, measured anew on real images.
+
+        Those are the first ones that the run was shown; whoever loads a run has none at hand. Nothing changes by it.
+        """
+        return {name: self._standing_of(self.averages[name].network, finer) for name, finer in self.readers.items()}
+
+    def _standing_of(self, averaged: nn.Module, finer: bool) -> dict[str, Tensor]:
+        network = copy.deepcopy(averaged).eval()
+        self.game.settle(network, self.seed)
+
+        def show(number: int) -> None:
+            real = self.batches.at(self.game.streams[0], number * STANDING_BATCH, STANDING_BATCH)
+            seen = real.finer if finer and real.finer is not None else real.images
+            labels = labels_for(network, real.labels)
+            network(seen, *([] if labels is None else [labels]))
+
+        with exact(self.device):
+            measure_standing([network], show)
+        return {
+            f"{path}.{name}": buffer
+            for path, norm in norms_of(network).items() for name, buffer in norm.named_buffers(recurse=False)
+        }
+
 
 class Stopped(UserError):
     """A run has stopped because a value was not finite. Its last good state was saved."""
@@ -116,14 +144,14 @@ def play(
     *,
     images: int | None = None,
     rounds: int | None = None,
-    folder: Path | None = None,
+    folder: RunFolder | None = None,
     observers: Sequence[Observer] = (),
 ) -> bool:
     """Play until `images` real images were seen or `rounds` rounds played. Returns False if it was interrupted.
 
     Checkpoints are written to `folder` every minute, at the end, and when it is asked to stop (see `frugan.stopping`)
-    or an observer raises an error. Every observer looks once more at the end. Raises `Stopped` when a loss or gradient
-    is not finite.
+    or an observer raises an error; never within a round. Every observer looks once more at the end. Raises `Stopped`
+    when a loss or gradient is not finite, and OSError, after a checkpoint where it is now, if the folder was moved.
     """
     clock, stateful = parts.clock, parts.stateful()
     most, limit = math.inf if images is None else images, math.inf if rounds is None else rounds
@@ -164,16 +192,37 @@ def play(
                 # Whether to stop is everybody's decision, and asking costs a message: only at log points.
                 ending = logging and parts.processes.any(ending)
             if done or ending or time.monotonic() - kept > KEEP_SECONDS:
-                _keep(parts, folder)
+                _keep(parts, folder, last=done or ending)
                 kept = time.monotonic()
             if ending and not done:
                 return False
     return True
 
 
-def _keep(parts: Parts, folder: Path | None) -> None:
-    if folder is not None and parts.processes.leads:
-        checkpoint.write(folder, parts.stateful(), parts.clock.images, parts.run)
+def _keep(parts: Parts, folder: RunFolder | None, *, last: bool = False) -> Path | None:
+    """Write a checkpoint of a state between two rounds and return its path, in the process that leads.
+
+    The `last` one also gets what `Parts.standing` measures, and only then: that may take longer than whoever asks a run
+    to stop will wait.
+
+    Raises OSError if the folder was moved (then the checkpoint is where the folder is now), was deleted, or is another
+    process's by now.
+    """
+    if folder is None or not parts.processes.leads:
+        return None
+    try:
+        folder.check_held()
+        path = checkpoint.write(folder.checkpoints, parts.stateful(), parts.clock.images, parts.run)
+        if last and parts.readers:
+            path = checkpoint.write(
+                folder.checkpoints, parts.stateful(), parts.clock.images, parts.run, parts.standing()
+            )
+        return path
+    except FileNotFoundError:
+        moved = folder.moved_to()
+        if moved is not None:
+            checkpoint.write(RunFolder(moved).checkpoints, parts.stateful(), parts.clock.images, parts.run)
+        raise
 
 
 def check_alike(parts: Parts, state: Mapping[str, Tensor]) -> None:
@@ -236,7 +285,7 @@ def moment_of(parts: Parts, scalars: Mapping[str, float], budget: int) -> Moment
     )
 
 
-def _stop(parts: Parts, good: tuple[dict[str, Tensor], dict[str, Any]], folder: Path | None) -> NoReturn:
+def _stop(parts: Parts, good: tuple[dict[str, Tensor], dict[str, Any]], folder: RunFolder | None) -> NoReturn:
     """Replay the rounds since the kept state to name what was not finite; keep that state; raise `Stopped`."""
     stateful = parts.stateful()
     checkpoint.restore(stateful, *good)
@@ -244,10 +293,8 @@ def _stop(parts: Parts, good: tuple[dict[str, Tensor], dict[str, Any]], folder: 
     named = _replay(parts)
     at = parts.clock.images
     checkpoint.restore(stateful, *good)
-    kept = ""
-    if folder is not None and parts.processes.leads:
-        path = checkpoint.write(folder, stateful, since, parts.run)
-        kept = f" The last good state, after {since:,} images, is kept in {path}."
+    path = _keep(parts, folder)
+    kept = "" if path is None else f" The last good state, after {since:,} images, is kept in {path}."
     raise Stopped(
         f"After {at:,} images {named}; no weight was changed by it.{kept} "
         "Try a lower learning_rate, clip_norm=1 for that player, or precision=float32."

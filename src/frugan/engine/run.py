@@ -54,6 +54,7 @@ class Trained(TypedDict):
     classes: list[str]
     attributes: list[str]
     exclusive: list[list[int]]
+    label_sample: str
 
 
 class Given(TypedDict):
@@ -199,7 +200,7 @@ class RunFolder(os.PathLike[str]):
 
     def write(self, path: Path, text: str) -> None:
         """Write a file of this folder, so that it is always complete."""
-        self._check_held()
+        self.check_held()
         files.write(path, text)
 
     def write_json(self, path: Path, value: Mapping[str, Any]) -> None:
@@ -208,7 +209,7 @@ class RunFolder(os.PathLike[str]):
 
     def append(self, path: Path, line: Mapping[str, Any]) -> None:
         """Add one JSON line."""
-        self._check_held()
+        self.check_held()
         files.append(path, json.dumps(line))
 
     def lines(self, path: Path) -> list[dict[str, Any]]:
@@ -230,13 +231,13 @@ class RunFolder(os.PathLike[str]):
     def rewind(self, images: int) -> None:
         """Delete log lines and previews later than `images`, since those rounds will be played again.
 
-        And what a killed process has left half written.
+        And what a killed process has left half written, but not what another one writes.
         """
         kept = [line for line in self.lines(self.log) if line["images"] <= images]
         self.write(self.log, "".join(json.dumps(line) + "\n" for line in kept))
         for place in (self.path, self.samples, self.checkpoints):
-            for left in filter(files.is_temporary, place.glob(".tmp-*")):
-                left.unlink()
+            if place.is_dir():
+                files.clear(place)
         for picture in self.samples.glob("images-*.png"):
             if picture.stem.removeprefix("images-") > f"{images:012d}":
                 picture.unlink()
@@ -273,10 +274,10 @@ class RunFolder(os.PathLike[str]):
                 self._claim = None
 
     def moved_to(self) -> Path | None:
-        """Where this folder, which this process holds, is now, if it was moved meanwhile."""
+        """Where this folder, which this process holds, is now; None if it was not moved meanwhile."""
         return None if self._claim is None else self._claim.moved_to()
 
-    def _check_held(self) -> None:
+    def check_held(self) -> None:
         """Raise OSError if this process holds the folder, and it is no longer there, or no longer this process's."""
         if self._claim is not None:
             self._claim.check()

@@ -137,7 +137,7 @@ def sheets(run: File, count: int) -> list[Sheet]:
     shipping = open_translators(run, device="cpu")
     if shipping is None:
         raise UserError(f"{run} has no translators. To see what a generator makes, use frugan sample.")
-    splits = open_splits(shipping, None, None, size=None, channels=None)
+    splits = open_splits(shipping, None, None, lambda line: None, size=None, channels=None)
     return draw_sheets(find_targets(shipping.translators, shipping.shipped, splits), count)
 
 

@@ -103,7 +103,7 @@ def choose_metrics(
 
 def looks_at(metric: Metric, images: str) -> bool:
     """Whether a metric uses these images ("real", "fake" or "held_out")."""
-    alive = ("generator", "look", "classifier")
+    alive = ("generator", "look", "condition", "classifier")
     return any(need.images == images and need.kind not in alive for need in _needs(metric))
 
 
@@ -136,7 +136,7 @@ def _asks_for_a_classifier(metric: Metric, of: MeasurementOfFakes) -> str:
 
 def _asks_for_a_generator(metric: Metric, of: MeasurementOfFakes) -> str:
     kinds = {need.kind for need in _needs(metric)}
-    if not kinds & {"generator", "look", "latents"}:
+    if kinds.isdisjoint(metrics.OF_GENERATORS):
         return ""
     if of.fakes.generator is not None:
         cut = of.fakes.truncation is not None and "latents" not in kinds
@@ -296,9 +296,8 @@ def refusal_of_translations(metric: Metric, of: MeasurementOfTranslations) -> st
 def _asks_for_latents(metric: Metric, of: MeasurementOfTranslations) -> str:
     if metrics.of_classifiers(metric):
         return f"{metric.name} judges the classifier that a run ships, and translators are judged here: leave it out."
-    if not any(need.kind in ("generator", "look", "latents") for need in _needs(metric)) and not metrics.of_encoders(
-        metric
-    ):
+    of_generators = any(need.kind in metrics.OF_GENERATORS for need in _needs(metric))
+    if not of_generators and not metrics.of_encoders(metric):
         return ""
     return f"{metric.name} needs a generator that makes images from latents; a translator does not. Leave it out."
 

@@ -134,8 +134,11 @@ class Game(Protocol):
 
     - the methods `state_dict` and `load_state_dict`, for state of its own that a resumed run needs;
     - the attribute `penalties`, see `penalties_of`;
+    - the attribute `batch_sizes`: how many real images its steps take, if not `batch_size` in all of them;
     - the attribute `unlabelled` on its class: the streams whose labels it must not see. They are taken away before the
       run begins, so that nothing can follow from them;
+    - ``check_attributes()``, called before any data is opened if they have attributes instead of classes: raises
+      UserError where its options cannot be played with them;
     - ``preview(networks, first, seed) -> (images, columns)``, pure like `sample`: the pictures that people see instead
       of samples, so many to a row. `first` holds the first images of each stream with their labels;
     - ``score_images(images, labels) -> logits``: how real its discriminator now takes images to be, as they are. Then

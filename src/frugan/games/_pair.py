@@ -37,6 +37,14 @@ class Pair:
         if self.labels not in LABELS:
             raise UserError(f"game.labels={self.labels}: {suggest(self.labels, LABELS)}")
 
+    def check_attributes(self) -> None:
+        """Raise UserError where labels are drawn as classes are: not of data with attributes."""
+        if self.labels == "uniform":
+            raise UserError(
+                "game.labels=uniform draws one class for each image, but these data have attributes. Give "
+                "game.labels=real."
+            )
+
     def networks(self) -> dict[str, nn.Module]:
         """Both networks by name."""
         return {"generator": self.generator, "discriminator": self.discriminator}
@@ -48,10 +56,7 @@ class Pair:
         labels = real.labels
         if labels is not None and self.labels == "uniform":
             if labels.dim() == 2:
-                raise UserError(
-                    "game.labels=uniform draws one class for each image, but these data have attributes. Give "
-                    "game.labels=real."
-                )
+                self.check_attributes()
             classes = max(getattr(network, "classes", 0) for network in (self.generator, self.discriminator))
             drawn = torch.randint(max(classes, 1), (self.batch_size,), generator=random)
             labels = progress.share(drawn).to(labels.device, non_blocking=True)

@@ -71,6 +71,7 @@ class Adversarial:
         )
         self.networks = self.pair.networks()
         self.sample, self.score_images = self.pair.sample, self.pair.score
+        self.check_attributes = self.pair.check_attributes
         self.discriminator_steps = discriminator_steps
         self.fresh_latents = fresh_latents
         self.pieces = pieces

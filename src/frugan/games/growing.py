@@ -102,7 +102,7 @@ class Growing:
         top, side = both["generator"].top, both["generator"].image.height
         self.growth = Growth(steady, fading, top)
         sizes = [side // 2 ** (top - level) for level in range(top + 1)]
-        self.batches = _from_size_on("batches", batches, batch_size, sizes)
+        self.batch_sizes = _from_size_on("batches", batches, batch_size, sizes)
         self.rates = _from_size_on("rates", rates, 1.0, sizes)
 
         def game_of(count: int) -> Adversarial:
@@ -111,9 +111,10 @@ class Growing:
                 augment=augment, discriminator_steps=discriminator_steps, fresh_latents=fresh_latents, labels=labels,
             )
 
-        self.games = {count: game_of(count) for count in self.batches}
-        first = self.games[self.batches[0]]
+        self.games = {count: game_of(count) for count in self.batch_sizes}
+        first = self.games[self.batch_sizes[0]]
         self.networks, self.sample, self.penalties = first.networks, first.sample, first.penalties
+        self.check_attributes = first.check_attributes
         self.phase = 0
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
@@ -126,7 +127,7 @@ class Growing:
                 update.reset(name)
             update.scale_rate(name, self.rates[stage])
         self.phase = phase
-        scalars = self.games[self.batches[stage]].step(
+        scalars = self.games[self.batch_sizes[stage]].step(
             Resized(batches, level, self.growth.top), progress, update
         )
         return {**scalars, "generator.level": self.networks["generator"].level.clone()}  # pyrefly: ignore

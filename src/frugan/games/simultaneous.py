@@ -52,6 +52,7 @@ class Simultaneous:
         self.pair = Pair(generator, discriminator, batch_size, latents, loss, self.penalties, tuple(augment), labels)
         self.networks = self.pair.networks()
         self.sample, self.score_images = self.pair.sample, self.pair.score
+        self.check_attributes = self.pair.check_attributes
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
         """One round: one forward pass of everything, two gradients, two steps."""

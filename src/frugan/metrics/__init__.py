@@ -29,6 +29,7 @@ KINDS = {
     "encoded": "what the encoder that was trained with the generator finds in them: float [count, size]",
     "hidden": "what that encoder's last stage says of them, before its outputs: float [count, width]",
     "latents": "what the fakes were made of: float [count, size]",
+    "condition": "the labels that the generator was told for the fakes, in the form of `labels`; None if it takes none",
     "generator": "what frugan.load returns: called on latents, or .sample(count, seed=...)",
     "classifier": "the classifier that a run ships: .classify(bytes [count, height, width, channels]) gives classes",
     "look": "a view's function: float images in -1..1, never rounded to bytes, to float features [count, width]",
@@ -49,6 +50,9 @@ of them, and only generators with an encoder have reconstructions."""
 
 TRANSLATED = ("source", "returned", "unchanged")
 """The sets that only translators have."""
+
+OF_GENERATORS = ("generator", "look", "latents", "condition")
+"""The kinds that only a generator gives."""
 
 OF_ENCODERS = ("encoded", "hidden")
 """The kinds that only an encoder gives."""
@@ -77,10 +81,11 @@ class Metric:
         needs: what it needs to see, as words for `parse_need`. ``real``, ``fake``, ``held_out``, ``source`` ... (see
             `SETS`) are features of those images. ``pixels``, ``labels``, ``probabilities`` and ``told`` are those of
             the fakes; with ``real_``, ``source_`` ... in front, those of the other sets. So are ``encoded`` and
-            ``hidden``, what an encoder finds in them. ``latents`` of the fakes, ``generator`` and ``look`` (a view's
-            function) are also possible, and ``classifier``, beside which only held-out images may be named. A metric
-            that needs ``told`` or a set in `TRANSLATED` judges translators. A ``?`` behind held-out images
-            (``held_out?``; the argument is called `held_out`) or labels (``labels?``) means: None if there are none.
+            ``hidden``, what an encoder finds in them. ``latents`` and ``condition`` of the fakes, ``generator`` and
+            ``look`` (a view's function) are also possible, and ``classifier``, beside which only held-out images may be
+            named. A metric that needs ``told`` or a set in `TRANSLATED` judges translators. A ``?`` behind held-out
+            images (``held_out?``; the argument is called `held_out`) or labels (``labels?``) means: None if there are
+            none.
         better: "lower" or "higher".
         headline: which of the returned numbers is shown in tables.
         least: with fewer images than this in any set, the value is too uncertain for a table.
@@ -123,7 +128,7 @@ def parse_need(need: str) -> Need:
         for word, asked in accepted.items()
         if asked.kind == "labels" or asked.images == "held_out"
     }
-    accepted |= {kind: Need("fake", kind) for kind in ("generator", "look", "latents", "classifier")}
+    accepted |= {kind: Need("fake", kind) for kind in (*OF_GENERATORS, "classifier")}
     if need not in accepted:
         raise UserError(f"A metric cannot need '{need}'. {suggest(need, accepted)}")
     return accepted[need]
@@ -143,7 +148,7 @@ def of_encoders(metric: Metric) -> bool:
 
 def sees_by_itself(metric: Metric) -> bool:
     """Whether `metric` needs no view: it uses pixels, labels, latents, and what an encoder or a classifier says."""
-    alone = ("pixels", "labels", "latents", "classifier", *OF_ENCODERS)
+    alone = ("pixels", "labels", "latents", "condition", "classifier", *OF_ENCODERS)
     return all(parse_need(word).kind in alone for word in metric.needs)
 
 

@@ -29,6 +29,7 @@ def compute(
     *,
     generator: Any,
     look: Callable[[Tensor], Tensor],
+    condition: Tensor | None,
     paths: int = 1000,
     epsilon: float = 1e-2,
     path: str = "lerp",
@@ -37,15 +38,16 @@ def compute(
     """``{"path_length": mean}`` of a generator; `look` turns its images into features.
 
     Args:
-        generator: what `frugan.load` returns. It is called on latents ``[n, size]`` (and labels ``[n]``, if it takes
-            any; both ends of a path have the same label). It has `latents`, `device` and a `module` with an
-            `image_range`.
+        generator: what `frugan.load` returns. It is called on latents ``[n, size]`` and labels, if it takes any. It
+            has `latents`, `device` and a `module` with an `image_range`.
         look: from float images ``[n, channels, height, width]`` in -1..1 to features ``[n, width]``.
+        condition: labels ``[n]`` or ``[n, bits]`` that it can be told, None if it takes none. Path i has the label
+            i at both ends, and if there are fewer labels than paths, they are used again.
         paths: how many paths are measured.
         epsilon: the step, as a share of the path. Much smaller steps are lost in float32's rounding.
         path: "lerp" is a straight line, for latents of any distribution. "slerp" follows the circle through both
             directions while the norm changes evenly, so it stays where normal latents are.
-        seed: for the latents and labels.
+        seed: for the latents.
 
     Raises:
         UserError: fewer than 100 paths, an unknown kind of path, a step outside 0..1, or features that are not finite.
@@ -58,12 +60,11 @@ def compute(
     if path not in PATHS:
         raise UserError(f"path_length: there is no path '{path}'. {suggest(path, PATHS)}")
     draws = seeds.generator(seed, "path_length")
-    classes = int(getattr(generator.module, "classes", 0))
     lengths = []
     for start in range(0, paths, TOGETHER):
         count = min(TOGETHER, paths - start)
         first, second = (generator.latents.draw(count, draws) for _ in range(2))
-        labels = torch.randint(classes, (count,), generator=draws) if classes else None
+        labels = None if condition is None else condition[torch.arange(start, start + count) % len(condition)]
         ends = [_features(generator, look, latents, labels) for latents in (first, PATHS[path](first, second, epsilon))]
         lengths.append((ends[1] - ends[0]).square().sum(1) / epsilon**2)
     return {"path_length": float(_without_extremes(torch.cat(lengths)).mean())}
@@ -111,4 +112,7 @@ def _without_extremes(lengths: Tensor) -> Tensor:
     return lengths[(lengths >= low) & (lengths <= high)]
 
 
-variant = Metric("path_length", compute, needs=("generator", "look"), better="lower", headline="path_length", least=2)
+variant = Metric(
+    "path_length", compute, needs=("generator", "look", "condition"), better="lower", headline="path_length", least=2,
+    version=2,
+)  # fmt: skip

@@ -18,7 +18,8 @@ from frugan.registry import UserError, suggest
 from frugan.training import _code, _deciding, _giving, _holding, _minutes, _observing, _resuming, choosing
 from frugan.training._code import inits_of, run_code
 from frugan.training._deciding import DECIDED, decide, decided_in, settle
-from frugan.training._opening import open_data, tell_packing
+from frugan.training._opening import open_data
+from frugan.training._packing import pack
 from frugan.training.arguments import TrainingArguments
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
 
 __all__ = [
-    "DECIDED", "chosen", "decide", "decided_in", "default_folder", "inits_of", "rehearse", "resolve", "run_code",
-    "settle", "tell_packing", "train",
+    "DECIDED", "chosen", "decide", "decided_in", "default_folder", "inits_of", "pack", "rehearse", "resolve",
+    "run_code", "settle", "train",
 ]  # fmt: skip
 
 
@@ -333,7 +334,7 @@ def _play_on(
             watching = _observing.observers(recipe, folder, parts, sets, looks, bar, title)
         came = play(
             parts, images=recipe.images if recipe.rounds is None else None, rounds=recipe.rounds,
-            folder=folder.checkpoints, observers=watching,
+            folder=folder, observers=watching,
         )
     finally:
         for observer in watching:
@@ -370,7 +371,7 @@ def _next(folder: RunFolder, parts: Parts) -> str:
 
 @contextlib.contextmanager
 def _disk(folder: RunFolder, parts: Parts) -> Iterator[None]:
-    """Turn what the disk refuses into a line that says what to do, and say what is kept if a user does not wait."""
+    """Turn what the system refuses into a line that says what to do, and say what is kept if a user does not wait."""
     from frugan.engine import checkpoint
 
     try:
@@ -378,21 +379,24 @@ def _disk(folder: RunFolder, parts: Parts) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        if error.filename == terminal.OUTPUT:
+        if error.filename == terminal.OUTPUT or error.errno == errno.ENOMEM:
             raise
-        moved = folder.moved_to() if error.errno == errno.ENOENT else None
+        moved = folder.moved_to()
         if moved is not None:
-            checkpoint.write(moved / folder.checkpoints.name, parts.stateful(), parts.clock.images, parts.run)
+            kept = checkpoint.kept(moved / folder.checkpoints.name)
             raise UserError(
-                f"{folder.path} was moved to {moved} while it was trained. The checkpoint after "
-                f"{parts.clock.images:,} images is kept there. To continue, give --out {moved}"
+                f"{folder.path} was moved to {moved} while it was trained. {kept} To continue, give --out {moved}"
             ) from error
         first = {
             errno.ENOSPC: "Free some space", errno.EDQUOT: "Free some space",
-            errno.ENOENT: "Put the folder back if it was moved", errno.EBUSY: "Wait until the other has finished",
+            errno.EBUSY: "Wait until the other has finished",
         }.get(error.errno or 0, "Put that right")
+        if error.errno == errno.ENOENT and not folder.path.exists():
+            first = "Put the folder back if it was moved"
+        # Not only files of the run folder are refused: a game of the user's own may open others.
+        where = "" if error.filename is None else f"{error.filename}: "
         raise UserError(
-            f"{folder.path} could not be written ({error.strerror or error}) after {parts.clock.images:,} images. "
+            f"{folder.path} stopped after {parts.clock.images:,} images: {where}{error.strerror or error}. "
             f"{checkpoint.kept(folder.checkpoints)} {first}, then run the same command again."
         ) from error
     except KeyboardInterrupt:

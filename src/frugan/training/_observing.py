@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from frugan.engine.loop import Parts
     from frugan.engine.observers import Bar, Observer
     from frugan.engine.run import RunFolder
+    from frugan.games import Game
 
 PREVIEWS = 64
 HEALTH = 128
@@ -113,7 +114,7 @@ def observers(
             Health(
                 folder, real, like(HEALTH), recipe.seed, tell,
                 translates=translates, seen=parts.seen,
-                judged=None if translates else _judged(recipe, stream, parts, sets[stream]),
+                judged=_judged(recipe, stream, parts, sets[stream]),
             ),
         ]
     if looks.every is not None:
@@ -139,20 +140,28 @@ def observers(
     return [*watching, bar] if bar else watching
 
 
+def open_judged(recipe: Recipe, game: Game, stream: str, dataset: Dataset) -> Dataset | None:
+    """The held-out images that a discriminator scores while it trains with few images; else None."""
+    from frugan import build
+    from frugan.engine.health import FEW
+
+    if "generator" not in game.shipped() or len(dataset) >= FEW or not hasattr(game, "score_images"):
+        return None
+    try:
+        return build.open_held_out(recipe.data_of(stream), limit=HEALTH)
+    except UserError:
+        return None  # evaluation will say what is wrong with them
+
+
 def _judged(recipe: Recipe, stream: str, parts: Parts, dataset: Dataset) -> Judged | None:
     """Real images by which it is seen whether the discriminator learns few training images by heart."""
     import torch
 
-    from frugan import build, seeds
+    from frugan import seeds
     from frugan.batch import Batch, from_bytes
-    from frugan.engine.health import FEW, FEWEST_HELD_OUT, Judged
+    from frugan.engine.health import FEWEST_HELD_OUT, Judged
 
-    if len(dataset) >= FEW or not hasattr(parts.game, "score_images"):
-        return None
-    try:
-        held_out = build.open_held_out(recipe.data_of(stream), limit=HEALTH)
-    except UserError:
-        return None  # evaluation will say what is wrong with them
+    held_out = open_judged(recipe, parts.game, stream, dataset)
     if held_out is None or min(len(held_out), len(dataset)) < FEWEST_HELD_OUT:
         return None
     count = min(len(held_out), len(dataset), HEALTH)
@@ -185,7 +194,11 @@ def evaluate_best(
 
     if not (folder.path / while_training.BEST).is_dir():
         return
-    for value in evaluate(folder.path / while_training.BEST, metrics=[looks.keep_best], device=str(device)):
+    values = evaluate(
+        folder.path / while_training.BEST, metrics=[looks.keep_best], device=str(device),
+        progress=None if quiet else terminal.tell,
+    )  # fmt: skip
+    for value in values:
         if not quiet:
             number = value["values"][value["headline"]]
             chosen = f"{value['protocol']['checkpoint']}, after {value['images']:,} images"

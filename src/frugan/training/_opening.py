@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from frugan import terminal
-from frugan.countdown import Countdown
 from frugan.recipe import Recipe
 from frugan.registry import UserError
 
@@ -21,9 +19,9 @@ def open_data(assembly: Assembly, allow_unusable: bool, quiet: bool) -> tuple[As
 
     Progress of packing is told, unless `quiet`.
     """
-    from frugan import build
+    from frugan import build, data
 
-    packing = None if quiet else tell_packing(assembly.recipe.data.source)
+    packing = None if quiet else data.tell_packing(assembly.recipe.data.source)
     sets = build.datasets(assembly.recipe, allow_unusable=allow_unusable, progress=packing)
     recipe = _with_classes(assembly.recipe, sets)
     if recipe != assembly.recipe:  # the data have another number of classes than the recipe expected
@@ -72,16 +70,3 @@ def _check_all_there(recipe: Recipe, stream: str, dataset: Dataset) -> None:
             f"{len(dataset.classes)} classes. Give more images, equally many of each ({key}.limit=null "
             f"{key}.even_limit={10 * len(dataset.classes)}), or fewer classes (data.only=...)."
         )
-
-
-def tell_packing(source: str) -> Callable[[int, int], None]:
-    """A function of (images packed, all images) that prints how far it is and the time left, every few seconds."""
-    countdown: Countdown | None = None
-
-    def tell(done: int, total: int) -> None:
-        nonlocal countdown
-        if countdown is None or done == 0:  # a game may have several sources
-            countdown = Countdown(terminal.tell, f"Packing {source} (once)", total)
-        countdown.at(done)
-
-    return tell

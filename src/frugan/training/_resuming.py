@@ -99,6 +99,15 @@ def _found_again(recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:
     return {stream: {**one, **_where(recipe.data_of(stream).source)} for stream, one in about.items()}
 
 
+def _label_sample(recipe: Recipe, dataset: Dataset) -> dict[str, str]:
+    """What is kept of the labels of data, if networks are told them."""
+    from frugan import artefact, build
+
+    if dataset.labels is None or not build.needs_labels(recipe):
+        return {}
+    return {"label_sample": artefact.sample_labels(dataset.labels, recipe.seed)}
+
+
 def _where(source: str) -> dict[str, str]:
     """A source as it was typed, and so that it is found from any working folder."""
     from frugan import data
@@ -138,6 +147,7 @@ def begin(
                 "hash": dataset.content_hash, "title": dataset.title,
                 **_where(recipe.data_of(stream).source), "classes": list(dataset.classes),
                 "attributes": list(dataset.attributes), "exclusive": [list(group) for group in dataset.exclusive],
+                **_label_sample(recipe, dataset),
             }
             for stream, dataset in sets.items()
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from frugan.comparison.launchers import Launcher
@@ -21,7 +22,7 @@ def train(task: Task, workshop: Workshop) -> None:
 
     for number in range(len(task.shares)):
         stops = {job: find_stops(job.images, task.shares)[number : number + 2] for job in task.jobs}
-        run([job.until(stops[job][0]) for job in task.jobs])
+        run([replace(job.until(stops[job][0]), whole=job.images) for job in task.jobs])
         for job, (images, before) in stops.items():
             measure_between(job, images, before, workshop)
     run(list(task.jobs))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from frugan.comparison.planning.arms import Arm, width_of
+from frugan.countdown import Countdown
 from frugan.recipe import Recipe
 from frugan.registry import UserError, suggest
 
@@ -78,7 +79,8 @@ def find_controls(
         if arm.is_damaged:
             continue
         say(f"Looking for the width at which {baseline.name} has the {match} of {arm.name}.")
-        share, wanted, reached = find_width(baseline.recipe, arm.recipe, match, width)
+        countdown = Countdown(say, f"Width with the {match} of {arm.name}", STEPS + 1, "widths")
+        share, wanted, reached = find_width(baseline.recipe, arm.recipe, match, width, countdown)
         fact = {"arm": arm.name, "match": match, "width": share * width, "wanted": wanted, "reached": reached}
         if share >= 1:
             facts.append({**fact, "control": baseline.name})
@@ -95,8 +97,12 @@ def set_width(recipe: Recipe, width: float) -> Recipe:
     return recipe.with_changes({"architecture.width": float(f"{width:.4g}")})
 
 
-def find_width(standard: Recipe, frugal: Recipe, match: str, width: float) -> tuple[float, float, float]:
+def find_width(
+    standard: Recipe, frugal: Recipe, match: str, width: float, countdown: Countdown
+) -> tuple[float, float, float]:
     """Search by bisection for the share of `width` at which `standard` costs as much as `frugal`.
+
+    `countdown` counts the widths that were measured; the search may end before the last one.
 
     Returns that share, what `frugal` costs, and what `standard` then costs. If the frugal network costs as much as the
     whole standard one or more, the share is 1.
@@ -110,7 +116,8 @@ def find_width(standard: Recipe, frugal: Recipe, match: str, width: float) -> tu
         return 1.0, wanted, reached
     low, high = THINNEST, 1.0
     best = (float("inf"), 1.0, wanted, reached)
-    for _ in range(STEPS):
+    for step in range(STEPS):
+        countdown.at(step + 1)
         middle = (low * high) ** 0.5
         wanted, reached = measured(middle)
         best = min(best, (abs(reached / wanted - 1), middle, wanted, reached))

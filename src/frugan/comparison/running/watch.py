@@ -15,7 +15,6 @@ EVERY_SECONDS = 10.0
 NAMED = 4
 """How many of the runs that are trained at the moment are named; of the others there is a number."""
 
-
 class Watch:
     """Progress for people: one bar over all runs on a terminal, a line every ten seconds elsewhere."""
 
@@ -23,10 +22,10 @@ class Watch:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.jobs, self.quiet = jobs, quiet
-        self.total = sum(job.images for job in jobs)
-        ended = {job for job in jobs if job.why_failed() or job.finished()}
+        self.whole = {job: job.whole or job.images for job in jobs}
+        self.total = sum(self.whole.values())
         self.warned: set[Job] = set()
-        self.start = sum(job.images if job in ended else _shown(job) for job in jobs)
+        self.start = sum(self._at(job, ended=bool(job.why_failed()) or job.finished()) for job in jobs)
         self.began = time.monotonic()
         self.last, self.looked = self.began, self.began
         self.console = terminal.console(stderr=True)
@@ -66,10 +65,10 @@ class Watch:
             self.looked = now
             self.warn(running)
         busy = {*running, *waiting}
-        shown = {job: _shown(job) if job in busy else job.images for job in self.jobs}
+        shown = {job: self._at(job, ended=job not in busy) for job in self.jobs}
         at = sum(shown.values())
-        ready = len(self.jobs) - len(busy)
-        parts = [f"{job.title} {shown[job]:,} of {job.images:,}" for job in list(running)[:NAMED]]
+        ready = sum(shown[job] == self.whole[job] for job in self.jobs if job not in busy)
+        parts = [f"{job.title} {shown[job]:,} of {self.whole[job]:,}" for job in list(running)[:NAMED]]
         parts += [f"{len(running) - NAMED} more"] if len(running) > NAMED else []
         numbers = "; ".join([f"{ready} of {len(self.jobs)} runs done", *parts])
         if self.bar:
@@ -84,7 +83,9 @@ class Watch:
         if self.bar:
             self.bar.stop()
 
-
-def _shown(job: Job) -> int:
-    """How many of its images a job has been shown so far."""
-    return min(job.images_shown(), job.images)
+    def _at(self, job: Job, *, ended: bool) -> int:
+        """How many of its whole images a job has been shown so far; one that failed will be shown no more."""
+        shown = min(job.images_shown(), self.whole[job])
+        if not ended:
+            return shown
+        return self.whole[job] if job.why_failed() else max(shown, job.images)

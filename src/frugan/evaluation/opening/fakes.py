@@ -228,7 +228,7 @@ def open_fakes(
         return fakes_of(generator, str(path), run, _open_encoder(path, device))
     if not path.exists():
         raise UserError(f"{path} does not exist or is no run, artefact, folder of images or .npz of images.")
-    dataset = open_images("", str(path), ("train", "test"), allow_unusable=allow_unusable)
+    dataset = open_images("", str(path), ("train", "test"), announce, allow_unusable=allow_unusable)
     for note in dataset.notes:
         announce(f"{path}: {note}.")
     if dataset.skipped:
@@ -248,11 +248,13 @@ def _open_encoder(path: Path, device: str) -> Encoder | None:
     return artefact.open_shipped(path, role="encoder", device=device)
 
 
-def open_images(label: str, source: str, splits: tuple[str, ...], **options: Any) -> Dataset:
+def open_images(
+    label: str, source: str, splits: tuple[str, ...], announce: Callable[[str], None], **options: Any
+) -> Dataset:
     """Open the first of the `splits` that a source has. Raises UserError, which names the option `label`."""
     try:
         split = next((split for split in splits if data.has_split(source, split)), splits[0])
-        return data.open_dataset(source, split=split, **options)
+        return data.open_dataset(source, split=split, progress=data.tell_packing(source, announce), **options)
     except UserError as error:
         raise UserError(f"{label} {error}".strip() if str(error).startswith(source) else str(error)) from None
 

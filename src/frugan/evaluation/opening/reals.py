@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -63,8 +63,8 @@ class Statistics:
 
 
 def open_reals(
-    fakes: Judged, real: str | None, reference: str | None, *, size: int | None = None, channels: int | None = None,
-    allow_unusable: bool = False,
+    fakes: Judged, real: str | None, reference: str | None, announce: Callable[[str], None], *,
+    size: int | None = None, channels: int | None = None, allow_unusable: bool = False,
 ) -> Reals | Statistics:  # fmt: skip
     """Open the data set or the statistics at `real`; if it is None, the data that what is judged was trained on.
 
@@ -73,7 +73,7 @@ def open_reals(
     if real is None:
         if size is not None or channels is not None:
             raise UserError("--size and --channels only apply to the images of --real. Leave them out, or give --real.")
-        reals = _open_trained_on(fakes, reference)
+        reals = _open_trained_on(fakes, reference, announce)
     elif _holds_statistics(Path(real).expanduser()):
         for option, value in (("reference", reference), ("size", size), ("channels", channels)):
             if value is not None:
@@ -84,19 +84,22 @@ def open_reals(
         return read_statistics(Path(real).expanduser())
     else:
         options: dict[str, Any] = {"size": size, "channels": channels, "allow_unusable": allow_unusable}
-        train = open_images("--real", real, ("train", "test"), **options)
+        train = open_images("--real", real, ("train", "test"), announce, **options)
         held_out = None
         if train.split != "test" and data.has_split(real, "test"):
-            held_out = open_images("--real", real, ("test",), **options)
+            held_out = open_images("--real", real, ("test",), announce, **options)
         reals = _choose_reference(real, train, held_out, reference)
     _check_shapes(fakes, reals, real)
     return reals
 
 
-def open_reals_of(wanted: Data, reference: str | None) -> Reals:
+def open_reals_of(
+    wanted: Data, reference: str | None, announce: Callable[[str], None] = lambda line: None
+) -> Reals:
     """Open the images of a recipe's data. Raises UserError if they do not exist."""
-    train = build.open_data(wanted, allow_unusable=True)
-    held_out = build.open_held_out(wanted, allow_unusable=True)
+    packing = data.tell_packing(wanted.source, announce)
+    train = build.open_data(wanted, allow_unusable=True, progress=packing)
+    held_out = build.open_held_out(wanted, allow_unusable=True, progress=packing)
     return _choose_reference(wanted.source, train, held_out, reference)
 
 
@@ -112,7 +115,7 @@ def describe_data(about: Mapping[str, Any]) -> Data:
     )  # fmt: skip
 
 
-def _open_trained_on(fakes: Judged, reference: str | None) -> Reals:
+def _open_trained_on(fakes: Judged, reference: str | None, announce: Callable[[str], None]) -> Reals:
     """The data that a generator was trained on. Raises UserError if nothing tells which, or they are others now."""
     if fakes.run is not None:
         stream, facts = next(iter(fakes.run.read_json(fakes.run.facts)["data"].items()))
@@ -130,7 +133,7 @@ def _open_trained_on(fakes: Judged, reference: str | None) -> Reals:
             f"{fakes.name} holds images, so frugan cannot know which real images to compare them with. Name those: "
             "--real SOURCE (a folder, a file, or a name from: frugan data list)."
         )
-    reals = open_reals_of(wanted, reference)
+    reals = open_reals_of(wanted, reference, announce)
     if reals.train.content_hash != facts["hash"]:
         raise UserError(
             f"{fakes.name} was trained on {facts['title']}, but '{wanted.source}' now holds other images: "

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frugan import artefact, build
+from frugan import artefact, build, data
 from frugan.arguments import File
 from frugan.engine.run import RunFolder
 from frugan.evaluation.opening.reals import describe_data
@@ -75,8 +75,8 @@ def hashes_of_data(facts: Mapping[str, Any]) -> str:
 
 
 def open_splits(
-    shipping: ShippedTranslators, real: str | None, reference: str | None, *, size: int | None, channels: int | None,
-    allow_unusable: bool = False,
+    shipping: ShippedTranslators, real: str | None, reference: str | None, announce: Callable[[str], None], *,
+    size: int | None, channels: int | None, allow_unusable: bool = False,
 ) -> dict[str, Split]:  # fmt: skip
     """Open the training images of each stream, and the images for evaluation.
 
@@ -90,7 +90,8 @@ def open_splits(
                 f"--real {real}: {shipping.name} was trained on two data sets, so one source cannot replace them. "
                 "Leave --real out."
             )
-        return {"real": open_split(_describe_other_data(shipping, real, size, channels), reference, allow_unusable)}
+        other = _describe_other_data(shipping, real, size, channels)
+        return {"real": open_split(other, reference, announce, allow_unusable)}
     if shipping.run is None:
         about = shipping.config["data"]
         if "source" not in about:
@@ -104,7 +105,7 @@ def open_splits(
         wanted = {stream: (recipe.data_of(stream), about) for stream, about in facts.items()}
     splits = {}
     for stream, (one, about) in wanted.items():
-        split = open_split(one, reference, True)
+        split = open_split(one, reference, announce, True)
         if split.train.content_hash != about["hash"]:
             raise UserError(
                 f"{shipping.name} was trained on {about['title']}, but '{one.source}' now holds other images: "
@@ -129,10 +130,15 @@ def _describe_other_data(shipping: ShippedTranslators, real: str, size: int | No
     )
 
 
-def open_split(wanted: Data, reference: str | None, allow_unusable: bool) -> Split:
+def open_split(
+    wanted: Data, reference: str | None, announce: Callable[[str], None], allow_unusable: bool
+) -> Split:
     """Open the images of one stream. Raises UserError if there are none, or none held out if these are asked for."""
-    train = build.open_data(wanted, allow_unusable=allow_unusable)
-    held_out = None if reference == "train" else build.open_held_out(wanted, allow_unusable=allow_unusable)
+    how: dict[str, Any] = {
+        "allow_unusable": allow_unusable, "progress": data.tell_packing(wanted.source, announce)
+    }
+    train = build.open_data(wanted, **how)
+    held_out = None if reference == "train" else build.open_held_out(wanted, **how)
     if reference == "test" and held_out is None and wanted.split != "test":
         raise UserError(f"The data '{wanted.source}' have no held-out images (split test). Use --reference train.")
     return Split(train, train if held_out is None else held_out)

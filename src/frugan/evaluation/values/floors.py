@@ -28,7 +28,7 @@ def has_floor(metric: Metric) -> bool:
     needs = [parse_need(word) for word in metric.needs]
     kinds = {need.kind for need in needs if need.images == "fake"}
     made = any(need.images in ("returned", "unchanged") for need in needs)
-    own = bool(kinds & {"generator", "look", "latents", "classifier"}) or metrics.of_encoders(metric)
+    own = bool(kinds & {*metrics.OF_GENERATORS, "classifier"}) or metrics.of_encoders(metric)
     return bool(kinds) and not own and not made and Need("held_out", "labels") not in needs
 
 

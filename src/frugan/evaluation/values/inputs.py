@@ -94,6 +94,8 @@ class MetricInputs:
         if need.kind == "latents":
             assert self.latents is not None  # else the metric was refused
             return self.latents()
+        if need.kind == "condition":
+            return images.labels
         if need.kind in metrics.OF_ENCODERS:
             return self._encode(images, need.kind)
         if need.kind == "labels":

@@ -79,17 +79,17 @@ def open_measurement(asked: EvaluationArguments) -> Measurement:
     if shipping is not None:
         if asked.truncation is not None:
             raise UserError(f"{shipping.name} ships translators, which have no latents. Leave --truncation out.")
-        splits = open_splits(shipping, asked.real, asked.reference, **of)
+        splits = open_splits(shipping, asked.real, asked.reference, announce, **of)
         return _of_translators(shipping, splits, asked)
     alone = open_classifier(asked.fakes, device=device)
     if alone is not None:
         if asked.truncation is not None:
             raise UserError(f"{alone.name} ships a classifier, which has no latents. Leave --truncation out.")
-        return _of_classifier(alone, open_reals(alone, asked.real, asked.reference, **of), asked)
+        return _of_classifier(alone, open_reals(alone, asked.real, asked.reference, announce, **of), asked)
     fakes = open_fakes(asked.fakes, device=device, allow_unusable=asked.allow_unusable, announce=announce)
     if asked.truncation is not None:
         fakes = _truncated(fakes, asked.truncation)
-    reals = open_reals(fakes, asked.real, asked.reference, **of)
+    reals = open_reals(fakes, asked.real, asked.reference, announce, **of)
     beside = None if fakes.generator is None else open_classifier(asked.fakes, device=device, beside=fakes.generator)
     return _of_fakes(fakes, reals, asked, beside)
 
@@ -99,31 +99,37 @@ def foresee_measurement(assembly: Assembly, name: str, asked: EvaluationArgument
 
     `name` is its name in messages. Raises UserError if the data do not exist or cannot be used.
     """
-    from frugan import artefact
+    from frugan import artefact, build
 
-    recipe, game = assembly.recipe, assembly.game
+    recipe, game, announce = assembly.recipe, assembly.game, _announcer(asked)
     shipped = game.shipped()
     averaged = {role: one.averaged and one.network in assembly.averages for role, one in shipped.items()}
+
+    def norms(role: str) -> str | None:
+        standing = averaged[role] if role == "generator" else shipped[role].network in build.readers(assembly)
+        return artefact.STANDING if standing else None
 
     def config(role: str, reals: Reals) -> dict[str, Any]:
         blueprint = assembly.blueprints[shipped[role].network]
         return {
             "image": tuple(blueprint.image), "latents": asdict(recipe.latents), "images": 0,
             "classes": reals.train.classes, "data": {"hash": reals.train.content_hash}, "outputs": blueprint.outputs,
-            "averaged": averaged[role], "norms": artefact.STANDING if averaged[role] else None,
+            "averaged": averaged[role], "norms": norms(role),
         }  # fmt: skip
 
     if "generator" in shipped or CLASSIFIER in shipped:
-        reals, reader = open_reals_of(recipe.data_of(next(iter(game.streams))), asked.reference), None
+        reals, reader = open_reals_of(recipe.data_of(next(iter(game.streams))), asked.reference, announce), None
         if CLASSIFIER in shipped:
             untrained = artefact.Classifier(game.networks[shipped[CLASSIFIER].network], config(CLASSIFIER, reals))
-            hashes = (open_reals_of(recipe.data_of(stream), None).train.content_hash for stream in game.streams)
+            streams = (open_reals_of(recipe.data_of(stream), None, announce) for stream in game.streams)
+            hashes = (one.train.content_hash for one in streams)
             reader = ShippedClassifier(name, untrained, " ".join(hashes), None)
         if "generator" in shipped:
             generator = artefact.Generator(game.networks[shipped["generator"].network], config("generator", reals))
             encoder = None
             if "encoder" in shipped:
-                encoder = artefact.Encoder(game.networks[shipped["encoder"].network], {"role": "encoder"})
+                about = {"role": "encoder", "norms": norms("encoder")}
+                encoder = artefact.Encoder(game.networks[shipped["encoder"].network], about)
             return _of_fakes(fakes_of(generator, name, None, encoder), reals, asked, reader)
         assert reader is not None
         return _of_classifier(reader, reals, asked)
@@ -137,7 +143,7 @@ def foresee_measurement(assembly: Assembly, name: str, asked: EvaluationArgument
         )
         for role, one in translators.items()
     }
-    splits = {stream: open_split(recipe.data_of(stream), asked.reference, True) for stream in game.streams}
+    splits = {stream: open_split(recipe.data_of(stream), asked.reference, announce, True) for stream in game.streams}
     described = {role: asdict(one) for role, one in translators.items()}
     hashes = " ".join(split.train.content_hash for split in splits.values())
     return _of_translators(ShippedTranslators(name, untrained, described, hashes, None), splits, asked)

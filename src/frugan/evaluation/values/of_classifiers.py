@@ -89,7 +89,7 @@ class MeasurementOfClassifier:
             **({"given": config["given"]} if config.get("given") else {}),
             **({"generator_code": config["own_code"]} if config.get("own_code") else {}),
             **({"exported": config["exported"]} if config.get("exported") else {}),
-            "labels": "none", "norms": None, "sampling_seed": None, "view": "pixels",
+            "labels": "none", "norms": config.get("norms"), "sampling_seed": None, "view": "pixels",
             "precision": "float32", "options": options_of(metric.compute), **describe_metric(metric),
         }  # fmt: skip
         few = self.too_few(metric)

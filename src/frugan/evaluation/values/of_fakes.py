@@ -136,7 +136,9 @@ class MeasurementOfFakes:
             **describe_metric(metric),
         }
         if metrics.of_encoders(metric) and self.fakes.encoder is not None:
-            protocol["encoder"] = self.fakes.encoder.weights_hash
+            protocol |= {
+                "encoder": self.fakes.encoder.weights_hash, "encoder_norms": self.fakes.encoder.config.get("norms")
+            }
         few = self.too_few(metric)
         if few:
             # A key that other values do not have, so that no table takes both.
