@@ -193,6 +193,11 @@ def test_the_recipe_of_a_run_shows_as_many_images_as_the_run_whatever_its_minute
     longer = _minutes.with_images(resolve(str(run.recipe), minutes=2.0), None, CPU)
     assert (longer.images, longer.players["generator"].schedule.options) == (6400, {"start": 3200, "end": 6400})
 
+    begun = RunFolder(tmp_path / "longer")  # and the same command continues that run
+    begun.path.mkdir()
+    begun.write_json(begun.recipe, to_dict(longer))
+    assert _minutes.with_images(resolve(str(run.recipe), minutes=2.0), begun, CPU) == longer
+
 
 def test_more_minutes_train_further_by_the_runs_own_speed_and_passed_ones_are_refused(tmp_path):
     run, recipe = RunFolder(tmp_path), replace(recipes.find("small"), minutes=1.0, images=3200)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,9 @@ def test_of_its_own_data_a_classifier_is_shown_what_its_run_held_out(tmp_path, c
     write_folder(tmp_path / "new", 2, 1)
     assert len(frugan.classify(run, str(tmp_path / "new")).images) == 6
     assert "images are classified" not in capsys.readouterr().err
+    shutil.copy(next((tmp_path / "new").rglob("*.png")), next(own.rglob("*.png")).with_name("one more.png"))
+    assert len(frugan.classify(run, str(own)).images) == 301
+    assert "has changed since the classifier was trained on 270 of its images" in capsys.readouterr().err
 
 
 def test_a_run_on_train_and_test_folders_says_of_which_it_was_trained(runs, source, capsys):

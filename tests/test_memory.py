@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from frugan import memory
 from frugan.registry import UserError
@@ -100,12 +101,13 @@ def test_a_group_of_processes_has_less_than_its_machine(
         pytest.skip("this system has the other version of control groups")
     folder = tmp_path / "groups" / version / own.lstrip("/")
     folder.mkdir(parents=True)
-    limit, usage, kept = memory._LIMITS[version]
+    limit, usage, kept = memory._VERSIONS[version]
     (folder / limit).write_text("3000000\n")
     (folder / usage).write_text("2500000\n")
     (folder / "memory.stat").write_text(f"anon 2000000\n{kept} 400000\nactive_file 100000\n")
     monkeypatch.setattr(memory, "GROUPS", tmp_path / "groups")
     assert memory.free() == 900_000 < machine
+    assert memory._whole() == 3_000_000
     (folder / limit).write_text("max\n")
     assert memory.free() > 900_000
 
@@ -123,12 +125,19 @@ def test_what_the_machine_never_has_is_a_mistake_and_what_others_hold_is_not(
         assert told.type is kind
 
 
+def test_a_card_that_is_full_is_a_mistake_and_small_numbers_have_units() -> None:
+    text = "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 139 GiB"
+    with pytest.raises(UserError, match=r"memory: 21\.0 MB more") as told, memory.enough():
+        raise torch.OutOfMemoryError(text)
+    assert told.type is UserError
+
+
 def test_errors_that_are_not_of_memory_pass() -> None:
     with pytest.raises(RuntimeError, match="shapes"), memory.enough():
         raise RuntimeError("shapes differ")
     with pytest.raises(UserError, match=r"There is too little memory: 5\.0 GB more"), memory.enough():
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 5000000000 bytes.")
-    with pytest.raises(UserError, match="There is too little memory: what was asked for"), memory.enough():
+    with pytest.raises(UserError, match=r"There is too little memory\. Smaller"), memory.enough():
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
     with pytest.raises(FileNotFoundError), memory.enough():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "out of memory")

@@ -76,7 +76,9 @@ class DiscriminatorStep:
         ]
 
     def _score(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """As `score`. What a network has made in half precision stands for labels in some games; slopes are wide."""
+        """The score, with labels widened to float32: in some games they are codes, which a network made in half
+        precision, and slopes are taken in float32.
+        """
         return self.score(images, None if labels is None else _wide(labels))
 
     def _priced(self, name: str, scores: tuple[Tensor, Tensor] | None = None) -> Tensor:

@@ -92,7 +92,8 @@ def folder(path: Path) -> Iterator[Path]:
 def _move(made: Path, to: Path, before: Path) -> None:
     """Move all that is in `made` to `to`. What has the same name there goes to `before`, and comes back if it fails.
 
-    A file is there at every moment. It does not come back on a file system that cannot give it a second name.
+    There is a file of each old or new name at every moment (of a folder there is none for a moment). A file that was
+    replaced cannot come back where the file system gives a file no second name.
     """
     with contextlib.ExitStack() as undo:
         for new in sorted(made.iterdir()):

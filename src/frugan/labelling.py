@@ -131,11 +131,22 @@ def classify(
 def _read(source: str, run: File, classifier: Classifier, split: str | None) -> NamedImages:
     """The images of a source. Of the classifier's own data, those that its run held out; else a line says it."""
     from frugan import data
+    from frugan.evaluation.opening.reals import open_reals_of
 
     channels, height, width = classifier.config["image"]
     wanted: dict[str, Any] = {"size": (height, width), "channels": channels, "split": split}
-    own, count = _own_data(source, run, classifier)
-    if own is None:
+    trained_on = _trained_on(source, run, classifier)
+    if not trained_on:
+        return data.read_images(source, **wanted)
+    # What any of the streams was trained on was seen.
+    own = min((one.data for one in trained_on), key=lambda one: one.holdout or 0)
+    largest = max(trained_on, key=lambda one: one.count)
+    count = largest.count
+    if own.holdout and open_reals_of(largest.data, None, terminal.tell).train.content_hash != largest.hash:
+        terminal.tell(
+            f"frugan: {source} has changed since the classifier was trained on {count:,} of its images, so nobody can "
+            "tell which ones. It is right about those more often than about new ones."
+        )
         return data.read_images(source, **wanted)
     if own.holdout:
         wanted |= {"only": own.only, "holdout": own.holdout}
@@ -157,8 +168,16 @@ def _read(source: str, run: File, classifier: Classifier, split: str | None) -> 
     return named
 
 
-def _own_data(source: str, run: File, classifier: Classifier) -> tuple[Data | None, int]:
-    """The data that a classifier was trained on and how many images they had, if `source` names them; else None."""
+class _TrainedOn(NamedTuple):
+    """Data that a classifier was trained on: how many images they had then, and their hash."""
+
+    data: Data
+    count: int
+    hash: str
+
+
+def _trained_on(source: str, run: File, classifier: Classifier) -> list[_TrainedOn]:
+    """What a classifier was trained on, as far as `source` names it."""
     from frugan import data
     from frugan.engine.run import RunFolder
     from frugan.evaluation.opening.reals import describe_data
@@ -167,14 +186,10 @@ def _own_data(source: str, run: File, classifier: Classifier) -> tuple[Data | No
     folder, about = RunFolder(Path(run)), classifier.config["data"]
     if folder.exists():
         facts, recipe = folder.read_json(folder.facts)["data"], from_run(folder)
-        trained = [(recipe.data_of(stream), one["count"]) for stream, one in facts.items()]
+        streams = [_TrainedOn(recipe.data_of(stream), one["count"], one["hash"]) for stream, one in facts.items()]
     else:
-        trained = [(describe_data(about), about["count"])] if "source" in about else []
-    alike = [(own, count) for own, count in trained if data.absolute(own.source) == data.absolute(source)]
-    if not alike:
-        return None, 0
-    # What any of the streams was trained on was seen.
-    return min((own for own, _ in alike), key=lambda own: own.holdout or 0), max(count for _, count in alike)
+        streams = [_TrainedOn(describe_data(about), about["count"], about["hash"])] if "source" in about else []
+    return [one for one in streams if data.absolute(one.data.source) == data.absolute(source)]
 
 
 def _tell(classifier: Classifier, images: Sequence[Named]) -> list[Told]:

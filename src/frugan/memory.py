@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from frugan.registry import UserError
 
@@ -41,15 +41,19 @@ def enough() -> Iterator[None]:
         wanted = _wanted(error)
         if wanted is None:
             raise
-        told = "what was asked for" if wanted in (0, math.inf) else f"{wanted / 1e9:,.1f} GB"
-        raise (UserError if wanted > _whole() else TooLittleError)(
-            f"There is too little memory: {told} more could not be had. Smaller images (data.size), thinner "
-            "networks (e.g. generator.width=0.5) and fewer images at once (batch_size) take less."
+        told = "" if wanted in (0, math.inf) else (
+            f": {wanted / 1e9:,.1f} GB more could not be had" if wanted >= 1e8 else
+            f": {wanted / 1e6:,.1f} MB more could not be had"
+        )  # fmt: skip
+        on_card = type(error).__name__ == "OutOfMemoryError"  # torch's, which need not be loaded; runs there are alone
+        raise (UserError if on_card or wanted > _whole() else TooLittleError)(
+            f"There is too little memory{told}. Smaller images (data.size), thinner networks (e.g. "
+            "generator.width=0.5) and fewer images at once (batch_size) take less."
         ) from error
 
 
 def _wanted(error: Exception) -> float | None:
-    """How many bytes were refused, 0 if it is not said; None for another error. torch has a type for GPUs alone."""
+    """How many bytes were refused, 0 if it is not said; None for another error."""
     if isinstance(error, OSError):  # by its number alone: its text has names of files
         return 0 if error.errno == errno.ENOMEM else None
     text = str(error)
@@ -65,9 +69,10 @@ def _wanted(error: Exception) -> float | None:
 
 
 def _whole() -> float:
-    """How many bytes of memory this machine has in all; infinite where the system does not say."""
+    """How many bytes this process could have if nobody else had any; infinite where the system does not say."""
     try:
-        return 1024 * sum(_kilobytes("/proc/meminfo", name) for name in ("MemTotal", "SwapTotal"))
+        machine = 1024 * sum(_kilobytes("/proc/meminfo", name) for name in ("MemTotal", "SwapTotal"))
+        return min([machine, *(_most_of(group, files.limit) for group, files in _groups())])
     except (OSError, ValueError):
         return math.inf
 
@@ -133,30 +138,48 @@ def free() -> int:
 
     Raises OSError or ValueError where the system does not say.
     """
-    left = [sum(_kilobytes("/proc/meminfo", name) for name in ("MemAvailable", "SwapFree")) * 1024]
+    machine = sum(_kilobytes("/proc/meminfo", name) for name in ("MemAvailable", "SwapFree")) * 1024
+    return min([machine, *(_left(group, files) for group, files in _groups())])
+
+
+class _Files(NamedTuple):
+    """The files of a control group with its limit and with what is used, and how pages of files that are kept, and
+    count as free, stand in ``memory.stat``."""
+
+    limit: str
+    usage: str
+    kept: str
+
+
+_VERSIONS = {
+    "": _Files("memory.max", "memory.current", "inactive_file"),
+    "memory": _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+
+
+def _groups() -> Iterator[tuple[Path, _Files]]:
+    """The control groups that this process is in, from its own to the whole machine's. Raises OSError."""
     for line in Path("/proc/self/cgroup").read_text("utf-8").splitlines():
         _, controller, own = line.split(":", 2)
-        if controller in _LIMITS:
+        if controller in _VERSIONS:
             folder = GROUPS / controller / own.lstrip("/")
-            left += [_left(group, *_LIMITS[controller]) for group in (folder, *folder.parents)]
-    return min(left)
+            yield from ((group, _VERSIONS[controller]) for group in (folder, *folder.parents))
 
 
-_LIMITS = {
-    "": ("memory.max", "memory.current", "inactive_file"),
-    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-}
-"""Of both versions of control groups: the files with the limit and with what is used, and how pages of files that are
-kept, and count as free, stand in ``memory.stat``."""
+def _most_of(group: Path, limit: str) -> int:
+    """How many bytes a control group may use; a very large number if it has no limit."""
+    text = (group / limit).read_text("utf-8").strip() if (group / limit).exists() else "max"
+    return sys.maxsize if text == "max" else int(text)
 
 
-def _left(group: Path, limit: str, usage: str, kept: str) -> int:
-    """How many bytes a group of processes may still use; a very large number if it has no limit."""
-    if not (group / limit).exists() or (group / limit).read_text("utf-8").strip() == "max":
-        return sys.maxsize
-    pages = re.search(rf"^{kept} (\d+)", (group / "memory.stat").read_text("utf-8"), re.MULTILINE)
-    used = int((group / usage).read_text("utf-8")) - (int(pages[1]) if pages else 0)
-    return max(0, int((group / limit).read_text("utf-8")) - used)
+def _left(group: Path, files: _Files) -> int:
+    """How many bytes a control group may still use; a very large number if it has no limit."""
+    most = _most_of(group, files.limit)
+    if most == sys.maxsize:
+        return most
+    pages = re.search(rf"^{files.kept} (\d+)", (group / "memory.stat").read_text("utf-8"), re.MULTILINE)
+    used = int((group / files.usage).read_text("utf-8")) - (int(pages[1]) if pages else 0)
+    return max(0, most - used)
 
 
 def _kilobytes(path: str, name: str) -> int:

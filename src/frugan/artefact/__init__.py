@@ -45,7 +45,7 @@ __all__ = [
 KINDS = {GENERATOR: Generator, "translator": Translator, "encoder": Encoder, "classifier": Classifier}
 """Role -> what a network in it becomes."""
 
-STANDING = "standing"
+STANDING, STANDING_OF_LABELS = "standing", "standing (labels of the data)"
 """What ``config.json`` says of the norms of averaged weights that were measured for them; others store averages."""
 
 
@@ -173,7 +173,7 @@ def revive(
     kind = _kind_of(str(config.get("role", GENERATOR)))
     if kind is not Generator or not (settle and config["averaged"]):
         return kind(module, config)
-    generator = Generator(module, {**config, "norms": STANDING})
+    generator = Generator(module, {**config, "norms": STANDING_OF_LABELS if config.get("label_sample") else STANDING})
     measure_standing([module], generator.shown)
     return generator
 

@@ -20,16 +20,11 @@ def sample_labels(labels: Tensor, seed: int) -> str:
 def standing_labels(sample: str | None, number: int, size: int, *, classes: bool) -> Tensor:
     """The labels of one of the batches that norms are measured on, by `number`; `size` is that of the condition.
 
-    They are those of the sample. Earlier runs and artefacts have none; then they are the numbers of all classes, or no
-    attribute at all.
+    They are those of the sample. Earlier runs and artefacts have none; so that they give the images that they gave, the
+    classes are taken in turn then, or there is no attribute at all.
     """
-    rows = torch.arange(number * STANDING_BATCH, (number + 1) * STANDING_BATCH)
-    if sample is None and classes:
-        # A batch that can hold every class is always the same, so that earlier runs give the images that they gave.
-        rows = rows % STANDING_BATCH if size <= STANDING_BATCH else rows
-        return rows * max(size, COUNT) // COUNT % size
     if sample is None:
-        return torch.zeros(STANDING_BATCH, size)
+        return torch.arange(STANDING_BATCH) % size if classes else torch.zeros(STANDING_BATCH, size)
     words = sample.split()
-    chosen = [words[row % len(words)] for row in rows.tolist()]
+    chosen = [words[row % len(words)] for row in range(number * STANDING_BATCH, (number + 1) * STANDING_BATCH)]
     return torch.tensor([int(word) if classes else [int(bit) for bit in word] for word in chosen])

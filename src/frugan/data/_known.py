@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from frugan.cache import cache_root, keep_json, kept_json
-from frugan.data.pack import FORMAT
+from frugan.data._convert import RULES
 from frugan.data.readers import Found
+
+VERSION = 1
+"""To be raised when what is found out, or how, changes."""
 
 
 def known(found: Found, split: str, asked: list[Any], cache: Path | None, find_out: Callable[[], Any]) -> Any:
@@ -18,7 +21,8 @@ def known(found: Found, split: str, asked: list[Any], cache: Path | None, find_o
 
     `asked` says what is found out and of which images.
     """
-    key = hashlib.sha256(json.dumps([FORMAT, found.name, found.identity, split, asked]).encode()).hexdigest()[:16]
+    about = json.dumps([VERSION, RULES, found.name, found.identity, split, asked])
+    key = hashlib.sha256(about.encode()).hexdigest()[:16]
     kept = (cache or cache_root()) / "known" / f"{key}.json"
     value = kept_json(kept)
     if value is None:

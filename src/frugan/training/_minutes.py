@@ -54,6 +54,7 @@ def with_images(
         images = _images_in(recipe, 60 * recipe.minutes, device, allow_unusable, quiet)
         return recipe.with_images(images)
     before, lines = from_run(folder), [line for line in folder.lines(folder.log) if "seconds" in line]
+    recipe = _falling_as(before, recipe)
     if before.minutes == recipe.minutes or not lines:
         return replace(recipe, images=before.images, rounds=before.rounds)
     shown, seconds = lines[-1]["images"], lines[-1]["seconds"]
@@ -64,6 +65,16 @@ def with_images(
             "over. Give more minutes to train it further."
         )
     return replace(recipe, images=_whole(recipe, shown + left * shown / seconds), rounds=None)
+
+
+def _falling_as(before: Recipe, recipe: Recipe) -> Recipe:
+    """The recipe with the schedules of its run where its own end with its budget: the run began with another budget."""
+    players = {
+        name: replace(one, schedule=before.players[name].schedule)
+        if name in before.players and one.schedule.options.get("end") == recipe.budget else one
+        for name, one in recipe.players.items()
+    }
+    return replace(recipe, players=players)
 
 
 def _images_in(recipe: Recipe, seconds: float, device: torch.device, allow_unusable: bool, quiet: bool) -> int:

@@ -2,8 +2,8 @@
 
 The source is `hub:owner/name` or `hub:owner/name:configuration`.
 
-Once packed, a data set is used without asking the Hub again (the names of its splits are kept beside the packs). Delete
-its pack to fetch a newer version.
+Once packed, a data set is used without asking the Hub again: what is known of it is kept beside the packs, in `hub` and
+`known`. Delete all three to fetch a newer version.
 """
 
 from __future__ import annotations

@@ -106,8 +106,11 @@ def foresee_measurement(assembly: Assembly, name: str, asked: EvaluationArgument
     averaged = {role: one.averaged and one.network in assembly.averages for role, one in shipped.items()}
 
     def norms(role: str) -> str | None:
-        standing = averaged[role] if role == "generator" else shipped[role].network in build.readers(assembly)
-        return artefact.STANDING if standing else None
+        network = shipped[role].network
+        if role == "generator" and averaged[role]:
+            told = assembly.blueprints[network].condition and build.needs_labels(recipe)
+            return artefact.STANDING_OF_LABELS if told else artefact.STANDING
+        return artefact.STANDING if network in build.readers(assembly) else None
 
     def config(role: str, reals: Reals) -> dict[str, Any]:
         blueprint = assembly.blueprints[shipped[role].network]
