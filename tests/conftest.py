@@ -63,10 +63,11 @@ def in_this_process() -> Callable[..., None]:
         for job in planned:
             given = dict(zip(job.command[5::2], job.command[6::2], strict=True))
             if job.why_failed() is None and not job.finished():
+                rounds = given.get("--rounds")
                 train(
                     job.command[4], seed=int(given["--seed"]), out=given["--out"], images=given.get("--images"),
-                    evaluate_every=given.get("--evaluate-every"), holdout=given.get("--holdout"), device="cpu",
-                    quiet=True,
+                    rounds=None if rounds is None else int(rounds), evaluate_every=given.get("--evaluate-every"),
+                    holdout=given.get("--holdout"), device="cpu", quiet=True,
                 )
 
     return run_jobs

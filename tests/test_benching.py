@@ -105,6 +105,43 @@ def test_what_is_neither_a_convolution_nor_a_product_is_free_and_listed() -> Non
     assert shares["convolution"] is not None
 
 
+def test_whole_cycles_of_penalties_are_timed_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R1 is due in every fourth round of mnist. One round has it or not, and would be a wrong mean."""
+    played: list[int] = []
+    counted: list[int] = []
+    timed, count = benching._seconds, _roofline.count
+
+    def time_them(run: Any, times: int, device: torch.device) -> float:
+        played.append(times)
+        return timed(run, times, device)
+
+    def count_them(run: Any, roofline: Roofline, times: int = 1) -> Any:
+        counted.append(times)
+        return count(run, roofline, times)
+
+    monkeypatch.setattr(benching, "_seconds", time_them)
+    monkeypatch.setattr(_roofline, "count", count_them)
+    bench("mnist", families=("standard",), precisions=("float32",), batch_size=2, repeats=2, seconds=0.05,
+          changes={**SMALL, "kernels": "plain"})  # fmt: skip
+    assert len(played) == 3
+    assert all(times % 4 == 0 for times in played)
+    assert counted[0] == 4  # the round; sampling has no penalties
+
+
+def test_what_is_counted_in_several_runs_is_their_mean() -> None:
+    layer, images, number = nn.Conv2d(3, 5, 1), torch.randn(1, 3, 4, 4), iter(range(-1, 99))
+
+    def run() -> None:
+        with torch.no_grad():
+            layer(images)
+            if next(number) % 4 == 0:
+                layer(images)
+
+    found = _roofline.count(run, ONE, 4)
+    (one,) = (operation for (name, _), operation in found.items() if name == "convolution")
+    assert (one.calls, one.ideal) == (1.25, 1.25 * 16 * 15)
+
+
 def test_every_family_and_precision_is_timed_and_kept(tmp_path: Path) -> None:
     found = bench(
         "mnist", families=("standard", "depthwise"), precisions=("float32", "bf16"), batch_size=4, repeats=2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 from PIL import Image
 
 from frugan import data, recipes, schedules
+from frugan.engine import loop
+from frugan.engine.clock import Clock
 from frugan.engine.run import RunFolder
 from frugan.recipe import Recipe, from_run, to_dict
 from frugan.registry import UserError
@@ -177,6 +180,25 @@ def test_a_run_in_minutes_is_one_in_images_and_the_same_command_continues_it(fol
     train(**asked)
     assert (from_run(RunFolder(out)).images, len(measured)) == (recipe.images, 1)
     assert "is finished" in capsys.readouterr().out
+
+
+def test_minutes_count_what_a_device_has_still_to_compute_when_rounds_are_over(monkeypatch):
+    """Each round gives the device two seconds of work, which it does when it is waited for."""
+    now, behind = [0.0], [0.0]
+
+    def synchronize(device: torch.device) -> None:
+        now[0], behind[0] = now[0] + behind[0], 0.0
+
+    def play_round(parts: Any) -> None:
+        behind[0] += 2.0
+        parts.clock.images += 16
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(loop, "play_round", play_round)
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(_minutes, "SECONDS", 0.0)
+    parts = SimpleNamespace(clock=Clock(), device=torch.device("cuda"), game=SimpleNamespace(networks={}))
+    assert _minutes._timed(parts, 160) == 2.0 / 16  # type: ignore[arg-type]
 
 
 def test_the_recipe_of_a_run_shows_as_many_images_as_the_run_whatever_its_minutes_would_give_now(tmp_path, monkeypatch):

@@ -372,6 +372,34 @@ def test_a_part_of_the_way_is_told_as_a_part_of_the_whole(
     ]
 
 
+def test_what_has_ended_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of runs may have ended, and progress is shown twice a second."""
+    monkeypatch.setattr(watch, "EVERY_SECONDS", 0.0)
+    first, second = (scripted(tmp_path, f"seed-{number}", "") for number in range(2))
+    shown, read = watch.Watch([first, second], quiet=False), []
+    count = Job.images_shown
+    monkeypatch.setattr(Job, "images_shown", lambda job: (read.append(job.title), count(job))[1])
+    for _ in range(3):
+        shown.show({second: None}, [])
+    assert read.count("seed-0") == 1
+    assert read.count("seed-1") == 3
+    shown.show({first: None}, [second])  # it goes on
+    shown.show({}, [second])
+    assert read.count("seed-0") == 3
+
+
+def test_runs_that_are_timed_are_trained_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(jobs, "run_jobs", lambda planned, at_once, threads, *rest: given.append((at_once, threads)))
+    planned = [scripted(tmp_path, f"seed-{number}", "") for number in range(3)]
+    for together in (False, True):
+        local.train(
+            Task(planned, together=together),
+            SimpleNamespace(at_once=2, threads=4, quiet=True, own=()),  # pyrefly: ignore
+        )
+    assert given == [(2, 4), (1, 4)]
+
+
 def test_what_was_trained_before_does_not_count_for_the_speed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

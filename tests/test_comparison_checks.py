@@ -51,6 +51,18 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@pytest.mark.usefixtures("no_run")
+def test_the_speed_of_networks_that_grow_is_not_measured_in_their_first_rounds(tmp_path: Path) -> None:
+    """They would all be at 4 x 4 pixels, and a budget in equal seconds hundreds of times too large."""
+    changes = {"data.size": 16, "data.limit": 200, "architecture.width": 0.05}
+    options = {**COMMON, "images": 6400, "changes": changes, "batch_size": 16}
+    with pytest.raises(UserError, match=r"speed of 'pggan-cifar10': its networks grow.*Give --equal images"):
+        compare(
+            ["pggan-cifar10", "thin: pggan-cifar10 generator.width=0.02"], out=tmp_path / "out", equal="seconds",
+            **options,
+        )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

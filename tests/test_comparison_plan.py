@@ -16,7 +16,8 @@ import pytest
 
 from frugan import costs, evaluation, kernels
 from frugan.artefact import load
-from frugan.comparison import Comparison, compare, plan
+from frugan.comparison import Comparison, compare, plan, status
+from frugan.comparison.planning import plan_file
 from frugan.comparison.planning.arms import damage, gather, parse, width_of
 from frugan.comparison.preparing import controls, equal_seconds, margin
 from frugan.comparison.running import jobs, looks, measured
@@ -199,8 +200,7 @@ def test_equal_seconds_set_budgets_by_the_speed_of_short_trials(
 
     def play(planned: Sequence[Job], *rest: Any) -> None:
         for job in planned:
-            assert job.command[-2:] == ("--images", str(job.images))
-            assert job.images == equal_seconds.TRIAL_ROUNDS * 32
+            assert job.command[-2:] == ("--rounds", str(equal_seconds.TRIAL_ROUNDS))
             name = job.title.removesuffix(" seed 0")
             job.folder.mkdir(parents=True)
             lines = [{"images": images, "seconds": 7 + images / speeds[name]} for images in (800, 3200, 6400)]
@@ -216,6 +216,25 @@ def test_equal_seconds_set_budgets_by_the_speed_of_short_trials(
         (tmp_path / "trials" / arm.folder).rmdir()
     fitted, _ = equal_seconds.fit_budgets(arms, equal_seconds.parse_seconds("60s", arms), workshop)
     assert [arm.recipe.images for arm in fitted] == [6_000, 15_000, 6_000]
+
+
+def test_the_trial_of_a_game_with_several_batches_a_round_is_long_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: Callable[..., None]
+) -> None:
+    """Fifty batches are ten rounds here, and the log has no line before the twenty-fifth."""
+    monkeypatch.setattr(jobs, "run_jobs", in_this_process)
+    changes = {**SMALL, "kernels": "plain", "precision": "float32"}
+    given = {"data": "glyphs:digits", "images": 200, "batch_size": 4}
+    arms = gather(["one: vanilla", "five: vanilla game.discriminator_steps=5"], (), given, changes)
+    equal_seconds.check_trials(arms)
+    plan_file.PlanFile(RunFolder(tmp_path), {}).write_arms(arms)
+    fitted, facts = equal_seconds.fit_budgets(arms, 1.0, Workshop(tmp_path, {}, lambda line: None, quiet=True))
+    assert [arm.recipe.images for arm in fitted] == [round(facts["images_per_second"][arm.name]) for arm in fitted]
+    lines = [RunFolder(tmp_path / "trials" / arm.folder) for arm in fitted]
+    assert [run.lines(run.log)[-1]["images"] for run in lines] == [200, 1000]
+    planned = {"arms": {arm.name: to_dict(arm.recipe) for arm in arms}, "seeds": []}
+    RunFolder(tmp_path).write_json(tmp_path / "plan.json", planned)
+    assert status(tmp_path).before == {"Trials of speed": (2, 2)}
 
 
 # ------------------------------------------------------------------------------------------------------------ the whole
@@ -262,6 +281,12 @@ def test_a_comparison_killed_before_its_test_keeps_its_controls_and_trains_faile
         compare(arms, match="parameters", out=out, retry_failed=True, **COMMON)
     assert not mark.exists()
     assert (out / "arms/thin-control-parameters.json").is_file()
+    quick.setattr(margin, "find_margin", lambda *given: {"margin": 1.0, "margin_rule": "given"})
+    quick.setattr("frugan.comparison.train_runs", killed)
+    with pytest.raises(KilledError):
+        compare(arms, match="parameters", out=out, **COMMON)
+    fixed = json.loads((out / "plan.json").read_text())["fixed"]
+    assert fixed["retried"] == {"pilots/seed-1000": "the disk is full"}
 
 
 def test_a_margin_of_other_units_than_those_of_the_test_is_refused() -> None:

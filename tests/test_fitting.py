@@ -274,6 +274,24 @@ def test_minutes_train_every_candidate_also_with_rates_that_fall_by_images(quick
     assert run.players["generator"].schedule == recipe.players["generator"].schedule
 
 
+def test_minutes_are_planned_for_a_game_with_several_batches_a_round(quick, tmp_path):
+    asked = {key: value for key, value in ASKED.items() if key != "images"}
+    asked["changes"] = {**SMALL, "game.discriminator_steps": 6, "batch_size": 4, "images": 64}
+    done = fit("mnist", out=tmp_path / "out", candidates=1, minutes=20, **{**asked, "families": ["standard"]})
+    (name,) = done.data["race"]["pace"]
+    run = RunFolder(next((done.folder / "runs").glob("*/pace")))
+    assert run.lines(run.log)[-1]["images"] == _halving.PACE_ROUNDS * 6 * 4
+    assert done.data["winner"]["name"] == name
+
+
+def test_minutes_are_not_planned_by_the_first_rounds_of_networks_that_grow(quick, tmp_path, stop):
+    quick.setattr(_screening, "untrained_size", stop)
+    changes = {"data.size": 16, "architecture.width": 0.05, "batch_size": 16}
+    asked = {**{key: value for key, value in ASKED.items() if key != "images"}, "changes": changes, "minutes": 5}
+    with pytest.raises(UserError, match=r"'pggan-cifar10': its networks grow.*Give --images"):
+        fit("pggan-cifar10", out=tmp_path / "out", **asked)
+
+
 def test_a_network_that_fails_is_left_out(quick, tmp_path):
     why = {"depthwise width=0.5 seed 0": "the loss is not finite"}
     failing = _halving.Job.why_failed

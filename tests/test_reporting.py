@@ -310,6 +310,13 @@ def test_saturated_discriminators_of_runs_that_trained_are_told() -> None:
     assert reporting.sayings(found)[0].endswith("; 3 of 3 runs had a saturated discriminator")
 
 
+def test_runs_before_the_test_that_were_trained_again_are_told() -> None:
+    found = data("direction", "lower in 3 of 3 seeds")
+    found["fixed"]["retried"] = {"pilots/seed-1000": "the disk was full"}
+    line = "pilots/seed-1000, before the test, was trained again after it had failed: the disk was full"
+    assert line in reporting.sayings(found)
+
+
 def test_seconds_that_were_not_equal_after_all_are_told() -> None:
     found = data("direction", "lower in 3 of 3 seeds", seconds=140.0)
     found["fixed"]["equal_seconds"] = {"seconds": 120.0, "images": {"plain": 1000, "thin": 2000}}

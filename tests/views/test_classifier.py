@@ -142,6 +142,28 @@ def test_its_training_is_bounded_in_time_and_says_how_long_it_takes(monkeypatch:
     assert all(line.endswith(" s left.") for line in lines[1:])
 
 
+@pytest.mark.parametrize(("seconds", "shown"), [(200.0, [1280, 6400]), (60.0, [5120, 25600])])
+def test_a_slow_machine_shows_the_second_net_fewer_images_too(
+    seconds: float, shown: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, budgets = shapes(), []
+
+    def learn(*_: object, budget: int, **__: object) -> nn.Sequential:
+        budgets.append(budget)
+        return nn.Sequential()
+
+    def tell(net: nn.Sequential, images: Tensor, **_: object) -> Tensor:
+        rows = [int((data.images == image).flatten(1).all(1).nonzero()[0]) for image in images]
+        return torch.where(torch.arange(len(images)) >= round(0.95 * len(images)), -1, data.labels[rows])
+
+    monkeypatch.setattr("frugan.classifying.train", learn)
+    monkeypatch.setattr("frugan.classifying.classify", tell)
+    monkeypatch.setattr("frugan.classifying.PASSES", 1000)
+    monkeypatch.setattr("frugan.classifying.seconds_needed", lambda *_, **__: seconds)
+    monkeypatch.setattr("frugan.views.classifier.BUDGETS", (1280 * 4, 1280 * 20))
+    train(data, ["a", "b", "c"], seed=0, device="cpu")
+    assert budgets == shown
+
 
 def test_the_first_of_two_processes_wins(view: View, cache: Path) -> None:
     from frugan.views._learnt import keep

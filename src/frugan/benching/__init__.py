@@ -10,6 +10,9 @@ is faster here), and bytes a second in a large copy. A layer can be no faster th
 et al. 2009, 10.1145/1498765.1498785). The ideal time of a round is the sum over its convolutions and dense layers,
 forward and backward; everything else is counted as free, as if it were fused into them. So no arm
 reaches a share of 1. `Bench.hottest` shows where the rest of the time goes.
+
+Where a penalty is due in every fourth round, say, rounds are unequal. So four rounds, or a multiple of four, are timed
+and counted at once, and what is said of a round is their mean.
 """
 
 from __future__ import annotations
@@ -55,8 +58,8 @@ FORMAT = 1
 class Timed:
     """One thing that was measured: ``round`` (a step of training), or ``sample 1``, ``sample 64`` (a batch).
 
-    `milliseconds` are of the whole round or batch: median and quartiles over the repeats. `share` is that of the
-    roofline.
+    `milliseconds` are of the whole round (a mean one, if penalties are not due in all) or batch: median and quartiles
+    over the repeats. `share` is that of the roofline.
     """
 
     family: str
@@ -164,7 +167,8 @@ def bench(
         batch_size: real images in each step of the discriminator.
         changes: keys of the recipe.
         repeats: measurements of each arm, two or more.
-        seconds: how long one measurement should take at least; a round that takes longer is measured alone.
+        seconds: how long one measurement should take at least; a round that takes longer is measured alone. (Or as many
+            as it takes until every penalty was due.)
         device: the best there is if left out.
         code: your files that add variants; a run remembers its own.
         trust_code: run the code that a run names even if you have not run it on this machine.
@@ -178,6 +182,7 @@ def bench(
     from frugan import costs, kernels
     from frugan.engine import precision
     from frugan.engine.precision import choose_device
+    from frugan.games import cycle_of
 
     if repeats < 2:
         raise UserError(f"repeats={repeats}: give 2 or more, since quartiles need two measurements.")
@@ -207,11 +212,12 @@ def bench(
         run()
     tell(f"Measuring the machine: {costs.machine(place)}.")
     before = _roofline.measured(asked, place)
-    times = _in_turn(rounds, repeats, seconds, place, tell)
+    cycle = cycle_of(next(iter(alive.values())).game)  # the same for all arms of a recipe
+    times = _in_turn(rounds, cycle, repeats, seconds, place, tell)
     # Twice: a machine that is shared may be slow for longer than one measurement takes.
     roofline = before.best(_roofline.measured(asked, place))
     tell("Counting the operations of a round.")
-    counted = {arm: _roofline.count(run, roofline) for arm, run in rounds.items()}
+    counted = {arm: _roofline.count(run, roofline, cycle) for arm, run in rounds.items()}
     # Some games show several batches a round: one for each step of the discriminator, or one of each stream.
     shown = next(parts.clock.images // parts.clock.rounds for parts in alive.values())
     timed = []
@@ -282,15 +288,15 @@ def _round(parts: Parts) -> Callable[[], object]:
 
 
 def _in_turn(
-    rounds: Mapping[tuple[str, str], Callable[[], object]], repeats: int, seconds: float, device: torch.device,
-    tell: Callable[[str], None],
+    rounds: Mapping[tuple[str, str], Callable[[], object]], cycle: int, repeats: int, seconds: float,
+    device: torch.device, tell: Callable[[str], None],
 ) -> dict[tuple[str, str], list[float]]:
-    """Seconds of a round of each arm, in each of `repeats` measurements."""
+    """Seconds of a round of each arm, in each of `repeats` measurements: the mean over whole cycles of rounds."""
     times: dict[tuple[str, str], list[float]] = {arm: [] for arm in rounds}
     many = {}
     for arm, run in rounds.items():
-        once = _seconds(run, 1, device)
-        many[arm] = max(1, math.ceil(seconds / once))
+        once = _seconds(run, cycle, device)
+        many[arm] = cycle * max(1, math.ceil(seconds / (cycle * once)))
     began = time.perf_counter()
     for number in range(repeats):
         for arm in list(rounds) if number % 2 == 0 else list(rounds)[::-1]:
@@ -302,10 +308,12 @@ def _in_turn(
 
 def _seconds(run: Callable[[], object], times: int, device: torch.device) -> float:
     """Mean seconds of one run, over so many runs one after another."""
+    from frugan.arithmetic import wait
+
     started = time.perf_counter()
     for _ in range(times):
         run()
-    _roofline.wait(device)
+    wait(device)
     return (time.perf_counter() - started) / times
 
 

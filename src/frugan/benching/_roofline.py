@@ -33,12 +33,13 @@ class Roofline(NamedTuple):
 class Hot:
     """One kind of operation of a round: all calls with the same shapes. `seconds` a round; `share` of the roofline.
 
+    `calls` are a mean: 0.25 if a penalty makes one in every fourth round.
     The share is None for operations that the roofline counts as free.
     """
 
     operation: str
     shapes: str
-    calls: int
+    calls: float
     seconds: float
     share: float | None
 
@@ -89,6 +90,8 @@ def _fastest(run: Callable[[], object], device: torch.device, repeats: int = 9, 
 
     It is repeated until `patience` seconds are over.
     """
+    from frugan.arithmetic import wait
+
     times: list[float] = []
     while len(times) < repeats and sum(times) < patience:
         started = time.perf_counter()
@@ -102,13 +105,13 @@ def _fastest(run: Callable[[], object], device: torch.device, repeats: int = 9, 
 class Operation:
     """All calls of one kind of operation: seconds they took, and seconds they would take at the roofline."""
 
-    calls: int = 0
+    calls: float = 0
     seconds: float = 0.0
     ideal: float = 0.0
 
 
-def count(run: Callable[[], object], roofline: Roofline) -> dict[tuple[str, str], Operation]:
-    """Run twice: once to warm up, then counting every operation by its name and shapes."""
+def count(run: Callable[[], object], roofline: Roofline, times: int = 1) -> dict[tuple[str, str], Operation]:
+    """Run once to warm up, then so many `times`, counting every operation by its name and shapes: the mean of a run."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -138,8 +141,11 @@ def count(run: Callable[[], object], roofline: Roofline) -> dict[tuple[str, str]
 
     run()
     with Watch(), watched(note):
-        run()
-    return operations
+        for _ in range(times):
+            run()
+    return {
+        key: Operation(one.calls / times, one.seconds / times, one.ideal / times) for key, one in operations.items()
+    }
 
 
 def _macs(operation: Any, args: Sequence[Any], out: Any) -> float:
@@ -166,10 +172,3 @@ def hottest(operations: Mapping[tuple[str, str], Operation], most: int = 12) -> 
         Hot(name, shapes, one.calls, one.seconds, one.ideal / one.seconds if one.ideal else None)
         for (name, shapes), one in slowest
     )
-
-
-def wait(device: torch.device) -> None:
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

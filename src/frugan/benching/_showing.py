@@ -50,7 +50,8 @@ def hot_table(title: str, operations: Sequence[Hot]) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for one in operations:
         share = "free" if one.share is None else f"{one.share:.0%}"
-        table.add_row(one.operation, one.shapes, str(one.calls), f"{1000 * one.seconds:.2f}", share)
+        calls = f"{one.calls:.2f}".removesuffix(".00")
+        table.add_row(one.operation, one.shapes, calls, f"{1000 * one.seconds:.2f}", share)
     return table
 
 

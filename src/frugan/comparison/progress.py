@@ -149,5 +149,15 @@ def _count(folder: Path, pattern: str) -> tuple[int, int]:
     for path in begun:
         run = RunFolder(path)
         failed = Job(path.name, path, (), 0).why_failed() is not None
-        ended += failed or (run.exists() and (run.images_saved() or 0) >= run.read_json(run.recipe)["images"])
+        ended += failed or (run.exists() and _has_ended(run))
     return ended, len(begun)
+
+
+def _has_ended(run: RunFolder) -> bool:
+    """Whether a run came to the end of its budget."""
+    recipe = run.read_json(run.recipe)
+    rounds = recipe.get("rounds")
+    if rounds is None:
+        return (run.images_saved() or 0) >= recipe["images"]
+    lines = run.lines(run.log)
+    return bool(lines) and lines[-1]["rounds"] >= rounds

@@ -3,15 +3,20 @@
 With several processes, a batch is still the recipe's: each takes an equal share of it, and rates stay as they are. So
 more processes change nothing but the time, and they only help if a share is so much faster than the whole batch that
 it pays for adding up the gradients. Small networks are often slower in two processes than in one.
+
+`torchrun` gives each process one thread unless told otherwise, but a run without it would have all cores. So on a CPU
+one process is measured with as many threads as all processes of its machine have together.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from frugan.arithmetic import wait
 from frugan.engine import checkpoint
 from frugan.engine.loop import Parts, play_round
 from frugan.engine.processes import Processes
@@ -23,11 +28,12 @@ WARMING, TIMED = 3, 8
 
 @dataclass(frozen=True)
 class Scaling:
-    """Seconds of a round of the whole batch, in all processes together and in one alone."""
+    """Seconds of a round of the whole batch, in all processes together and in one alone, with so many threads."""
 
     processes: int
     together: float
     alone: float
+    threads: int
 
     @property
     def words(self) -> str:
@@ -35,7 +41,8 @@ class Scaling:
         faster = self.alone / self.together
         measured = (
             f"A round takes {1000 * self.together:.1f} ms in {self.processes} processes, and "
-            f"{1000 * self.alone:.1f} ms in one with the whole batch"
+            f"{1000 * self.alone:.1f} ms in one with the whole batch and {self.threads} "
+            f"thread{'s' * (self.threads != 1)}"
         )
         if faster < 1.05:
             return f"{measured}. More processes are not faster here: leave torchrun out; batch and rates stay the same."
@@ -57,9 +64,9 @@ def measure(parts: Parts) -> Scaling | None:
         together = _seconds(parts)
         checkpoint.restore(parts.stateful(), *state)
         parts.processes.wait()
-        alone = None
+        alone, threads = None, _threads_alone(parts)
         if parts.processes.leads:
-            with contextlib.suppress(torch.OutOfMemoryError, NonFinite), _alone(parts):
+            with contextlib.suppress(torch.OutOfMemoryError, NonFinite), _alone(parts, threads):
                 alone = _seconds(parts)
     except NonFinite:  # in all processes, since all see the same sum
         return None
@@ -67,31 +74,45 @@ def measure(parts: Parts) -> Scaling | None:
         checkpoint.restore(parts.stateful(), *state)
         parts.update.broken = None
         parts.processes.wait()
-    return None if alone is None else Scaling(parts.processes.world, together, alone)
+    return None if alone is None else Scaling(parts.processes.world, together, alone, threads)
 
 
 def _seconds(parts: Parts) -> float:
     """Seconds of a round."""
-    import torch
-
     began = 0.0
     for number in range(WARMING + TIMED):
         if number == WARMING:
+            wait(parts.device)
             began = time.perf_counter()
         play_round(parts)
-    if parts.device.type == "cuda":
-        torch.cuda.synchronize(parts.device)
+    wait(parts.device)
     return (time.perf_counter() - began) / TIMED
 
 
+def _threads_alone(parts: Parts) -> int:
+    """How many threads one process would have: those of all processes of this machine, at most one for each core."""
+    import torch
+
+    own = torch.get_num_threads()
+    if parts.device.type != "cpu":
+        return own
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(own, min(own * int(os.environ.get("LOCAL_WORLD_SIZE", "1")), cores))
+
+
 @contextlib.contextmanager
-def _alone(parts: Parts) -> Iterator[None]:
-    """Inside, this process is the only one, and takes whole batches."""
+def _alone(parts: Parts, threads: int) -> Iterator[None]:
+    """Inside, this process is the only one, takes whole batches, and has so many threads."""
+    import torch
+
+    own = torch.get_num_threads()
     before = parts.processes, parts.batches.rank, parts.batches.world
     parts.processes = parts.update.processes = Processes()
     parts.batches.rank, parts.batches.world = 0, 1
+    torch.set_num_threads(threads)
     try:
         yield
     finally:
+        torch.set_num_threads(own)
         parts.processes, parts.batches.rank, parts.batches.world = before
         parts.update.processes = parts.processes

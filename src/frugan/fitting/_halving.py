@@ -17,10 +17,11 @@ from frugan import metrics
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.running.jobs import Job
 from frugan.comparison.running.looks import may_stop
+from frugan.comparison.running.speed import find_speed, make_trial
 from frugan.comparison.running.workshop import Workshop
 from frugan.engine.run import RunFolder
 from frugan.fitting._candidates import Candidate
-from frugan.recipe import to_dict
+from frugan.recipe import Recipe, to_dict
 from frugan.registry import UserError
 
 SHARES = (0.25, 0.5, 1.0)
@@ -115,28 +116,35 @@ class Race:
             return None
         return {**value, "folder": str(job.folder.relative_to(self.workshop.folder))}
 
-    def _job(self, candidate: Candidate, images: int, alone: str | None = None) -> Job:
-        """The job that trains a candidate up to so many images: a part of its run, or a run `alone`, by that name."""
-        arm = Arm(candidate.name, candidate.recipe)
-        if alone is None and not may_stop([arm]):
-            alone = f"to-{images}"
-        budget = images if alone is not None else self.known["images"]
-        recipe = replace(candidate.recipe.with_images(budget), minutes=None)
-        place = f"runs/{arm.folder}/{alone or 'run'}"
+    def _job(self, candidate: Candidate, images: int) -> Job:
+        """The job that trains a candidate up to so many images: a part of its run, or a run of its own."""
+        part = may_stop([Arm(candidate.name, candidate.recipe)])
+        recipe = candidate.recipe.with_images(self.known["images"] if part else images)
+        arm, place, file = self._begin(candidate, recipe, "run" if part else f"to-{images}")
+        job = self.workshop.make_job(arm, place, self.seed, recipe=file)
+        return job.until(images) if images < recipe.images else job
+
+    def _trial(self, candidate: Candidate) -> Job:
+        """The job that trains a candidate for a few rounds, to see how fast it trains."""
+        arm, place, file = self._begin(candidate, candidate.recipe, "pace")
+        return make_trial(arm, PACE_ROUNDS, place, self.seed, self.workshop, recipe=file)
+
+    def _begin(self, candidate: Candidate, recipe: Recipe, name: str) -> tuple[Arm, str, str]:
+        """The arm of a candidate's run of this name, its place, and the file with its recipe, which is written."""
+        arm = Arm(candidate.name, replace(recipe, minutes=None))
+        place = f"runs/{arm.folder}/{name}"
         file = f"{place}.json"
         folder = RunFolder(self.workshop.folder)
         (folder.path / file).parent.mkdir(parents=True, exist_ok=True)
-        folder.write_json(folder.path / file, to_dict(recipe))
-        job = self.workshop.make_job(replace(arm, recipe=recipe), place, self.seed, recipe=file)
-        return job.until(images) if images < recipe.images else job
+        folder.write_json(folder.path / file, to_dict(arm.recipe))
+        return arm, place, file
 
     def _affordable(self, most: int) -> int:
         """As many images as the time allows, by how fast each candidate trains in its first rounds."""
-        # A run alone: rates that fall by the number of images would fall within these few rounds.
-        paced = {one.name: self._job(one, PACE_ROUNDS * one.recipe.batch_size, "pace") for one in self.candidates}
+        paced = {one.name: self._trial(one) for one in self.candidates}
         self.workshop.say(f"Seeing how fast each of {len(paced)} candidates trains.")
         self.workshop.train(list(paced.values()))
-        self.known["pace"] = {name: pace for name, job in paced.items() if (pace := _pace(job)) is not None}
+        self.known["pace"] = {name: pace for name, job in paced.items() if (pace := find_speed(job)) is not None}
         if not self.known["pace"]:
             raise UserError(f"None of {len(paced)} candidates trained. {self._why(self.candidates)}")
         slowest = sorted((1 / pace for pace in self.known["pace"].values()), reverse=True)
@@ -160,7 +168,7 @@ class Race:
         seconds = 0.0
         for one in todo:
             job = self._job(one, images)
-            pace = _pace(job)
+            pace = find_speed(job)
             seconds += 0.0 if pace is None else (images - job.images_shown()) / pace
         return seconds / self.workshop.at_once
 
@@ -180,15 +188,3 @@ def number_of(value: Mapping[str, Any]) -> float:
 def ranked_at(ranked: Sequence[tuple[Candidate, Mapping[str, Any]]]) -> str:
     """Where a ranking was measured, in words."""
     return f"{ranked[0][1]['images']:,} images" if ranked else "now"
-
-
-def _pace(job: Job) -> float | None:
-    """Images per second of a run, after its first log point; None if it is not known."""
-    run = RunFolder(job.folder)
-    points = [(line["images"], line["seconds"]) for line in run.lines(run.log) if "seconds" in line]
-    if len(points) < 2:
-        return None
-    (first, begun), (last, ended) = points[0], points[-1]
-    return (last - first) / max(ended - begun, 1e-9)
-
-

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import artefact, build, evaluation, exporting, owncode, reporting, terminal, training
 from frugan.arguments import names_in
+from frugan.comparison.running.speed import check_steady
 from frugan.comparison.running.workshop import Workshop, say_once
 from frugan.engine.run import RunFolder
 from frugan.fitting import _candidates
@@ -52,7 +53,13 @@ def search(asked: FitArguments) -> tuple[Path, dict[str, Any]]:
     recipe = training.holding_out(_recipe(asked, folder, say), say)
     with folder.locked():
         state = _State.of(folder, asked, recipe)
-        recipe = training.rehearse(recipe, _device(asked), quiet=asked.quiet).recipe  # it opens and packs the data
+        assembly = training.rehearse(recipe, _device(asked), quiet=asked.quiet)  # it opens and packs the data
+        recipe, from_pace = assembly.recipe, asked.minutes is not None and asked.images is None
+        if from_pace:
+            check_steady(
+                assembly.networks, f"--minutes cannot be planned for '{recipe.name}'",
+                "Give --images, how many the finalists are shown, besides --minutes or instead.",
+            )  # fmt: skip
         metric = _metric(asked, recipe, say)
         screen = Screen(budget, asked.runtime, asked.threads, state.section("measured"), lambda: state.keep(began), say)
         chosen = _chosen(asked, recipe, screen, state, began, say)
@@ -67,7 +74,7 @@ def search(asked: FitArguments) -> tuple[Path, dict[str, Any]]:
         over = None if asked.minutes is None else began + 60 * asked.minutes - state.seconds_before
         race = Race(chosen, workshop, metric, asked.seed, state.section("race"), lambda: state.keep(began), over)
         most = parse_count(asked.images) if asked.images is not None else recipe.budget
-        ranked = race.run(most, from_pace=asked.minutes is not None and asked.images is None)
+        ranked = race.run(most, from_pace)
         winner, value = ranked[0]
         say(f"{winner.name} won. Exporting it: --to {asked.to}.")
         run = folder.path / value["folder"]

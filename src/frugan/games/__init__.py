@@ -25,6 +25,7 @@ Outside an update every parameter needs gradients, so a fake batch made before i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -312,6 +313,11 @@ def penalties_of(game: Game) -> Mapping[str, Penalty]:
             "penalty, as frugan.discriminating.by_name(penalties) returns."
         )
     return held
+
+
+def cycle_of(game: Game) -> int:
+    """After how many rounds the same work comes again: the least in which each of a game's penalties is due alike."""
+    return math.lcm(*(penalty.every for penalty in penalties_of(game).values()))
 
 
 def labels_for(network: nn.Module, labels: Tensor | None) -> Tensor | None:

@@ -169,6 +169,10 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
         f"{name}, seed {seed}, was trained again after it had failed: {run['retried']}"
         for name, seed, run in runs if run.get("retried")
     ]  # fmt: skip
+    lines += [
+        f"{place}, before the test, was trained again after it had failed: {why}"
+        for place, why in (data["fixed"].get("retried") or {}).items()
+    ]  # fmt: skip
     lines += _hardware.remarks(data)
     if data["evaluation_sd"] is not None and seed_sd is not None:
         own = data["evaluation_sd"]

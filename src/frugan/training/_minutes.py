@@ -46,22 +46,23 @@ def with_images(
 
     Raises UserError for minutes that have passed already, and under `torchrun`, where processes would disagree.
     """
-    if recipe.minutes is None:
+    minutes = recipe.minutes
+    if minutes is None:
         return recipe
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("--minutes is measured by one process. With several, give --images.")
     if folder is None or not folder.exists():
-        images = _images_in(recipe, 60 * recipe.minutes, device, allow_unusable, quiet)
+        images = _images_in(recipe, 60 * minutes, device, allow_unusable, quiet)
         return recipe.with_images(images)
     before, lines = from_run(folder), [line for line in folder.lines(folder.log) if "seconds" in line]
     recipe = _falling_as(before, recipe)
-    if before.minutes == recipe.minutes or not lines:
+    if before.minutes == minutes or not lines:
         return replace(recipe, images=before.images, rounds=before.rounds)
     shown, seconds = lines[-1]["images"], lines[-1]["seconds"]
-    left = 60 * recipe.minutes - seconds
+    left = 60 * minutes - seconds
     if left <= 0:
         raise UserError(
-            f"{folder.path} has trained for {seconds / 60:.1f} minutes already, so --minutes {recipe.minutes:g} is "
+            f"{folder.path} has trained for {seconds / 60:.1f} minutes already, so --minutes {minutes:g} is "
             "over. Give more minutes to train it further."
         )
     return replace(recipe, images=_whole(recipe, shown + left * shown / seconds), rounds=None)
@@ -110,17 +111,19 @@ def _parts(recipe: Recipe, device: torch.device, allow_unusable: bool, quiet: bo
 
 def _timed(parts: Parts, images: int) -> float:
     """Seconds for each image of rounds that follow after so many images."""
-    from frugan.engine.loop import play_round
-    from frugan.games import penalties_of
+    from frugan.engine.loop import catch_up, play_round
+    from frugan.games import cycle_of
 
     parts.clock.images = images
     for _ in range(WARM_ROUNDS):
         play_round(parts)
-    cycle = math.lcm(*(penalty.every for penalty in penalties_of(parts.game).values()), 1)
+    catch_up(parts)
+    cycle = cycle_of(parts.game)
     shown, spent = parts.clock.images, parts.clock.seconds
     for number in itertools.count(1):
         play_round(parts)
         if number % cycle == 0 and parts.clock.seconds - spent >= SECONDS:
+            catch_up(parts)
             return (parts.clock.seconds - spent) / (parts.clock.images - shown)
     raise AssertionError("unreachable")
 

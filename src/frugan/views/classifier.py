@@ -37,7 +37,7 @@ than people wait (or than small generators train).
 """
 
 LONGEST = 60.0
-"""Seconds. On a machine where the first budget would take longer, it is halved until it does not."""
+"""Seconds. On a machine where the first budget would take longer, all are halved until it does not."""
 
 
 def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callable[[str], None], seed: int = 0) -> View:
@@ -102,15 +102,15 @@ def train(
         )
         return net, (predicted == labels[held_back]).double().mean(0)
 
-    first, seconds = BUDGETS[0], needed(BUDGETS[0])
+    budgets, seconds = BUDGETS, needed(BUDGETS[0])
     announce(
         f"Training the classifier that judges {dataset.name}: about {duration(min(seconds, LONGEST))} (once for all "
         f"runs on these data; it is kept {place})."
     )
     while seconds > LONGEST:
-        first, seconds = first // 2, seconds / 2
-    (net, right), images = learn(first), images_shown(len(shown), first)
-    for budget in BUDGETS[1:]:
+        budgets, seconds = tuple(budget // 2 for budget in budgets), seconds / 2
+    (net, right), images = learn(budgets[0]), images_shown(len(shown), budgets[0])
+    for budget in budgets[1:]:
         # Of few images a longer training may be the same one.
         longer = max(dataset.shape[1:]) <= SMALL and images_shown(len(shown), budget) > images
         if HOPEFUL <= float(right.mean()) < ENOUGH and longer:

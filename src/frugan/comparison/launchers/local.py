@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 def train(task: Task, workshop: Workshop) -> None:
     """Train all runs to each stop in turn and measure them there; then train them to their end."""
+    # What is timed is trained alone: runs beside it would slow some and not others.
+    at_once = 1 if task.together else workshop.at_once
 
     def run(planned: list[jobs.Job]) -> None:
-        jobs.run_jobs(planned, workshop.at_once, workshop.threads, workshop.quiet, workshop.own)
+        jobs.run_jobs(planned, at_once, workshop.threads, workshop.quiet, workshop.own)
 
     for number in range(len(task.shares)):
         stops = {job: find_stops(job.images, task.shares)[number : number + 2] for job in task.jobs}

@@ -136,6 +136,8 @@ def _check_arms(of: Question) -> None:
     foreseen: dict[str, Mapping[str, Any]] = {}
     for arm in of.design.arms:
         assembly = _rehearse(arm, device, of)
+        if of.design.settings["equal"] is not None:
+            equal_seconds.check_networks(arm.name, assembly.networks)
         foreseen[arm.name] = _foresee(arm, assembly, of)
     for (one, ones), (other, others) in itertools.pairwise(foreseen.items()):
         for metric in ones.keys() & others.keys():

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frugan import claims, intervals, owncode
 from frugan.comparison.planning.arms import Arm
+from frugan.comparison.running.jobs import Job
 from frugan.owncode import CodeFile
 from frugan.recipe import differences, from_dict, from_run, to_dict
 from frugan.registry import UserError
@@ -50,6 +51,10 @@ EVALUATION = ("metrics", "view", "count", "reference", "allow_few")
 
 MARGIN = ("margin", "pilot_seeds")
 """How the margin is found. This may change as long as neither a value nor the margin is known."""
+
+TUNING = "tuning/*/*"
+BEFORE = ("pilots/*", "trials/*", TUNING)
+"""Where the runs before the test are: pilots, trials of speed, and trials of the arms' settings."""
 
 
 @dataclass
@@ -87,16 +92,17 @@ class PlanFile:
     def forget_failures(self) -> None:
         """Forget which runs failed before the test (pilots, trials of both kinds), so that they are trained again.
 
+        `complete` keeps why they had failed.
+
         If a trial of an arm failed, the best trial of that arm is chosen again too. That is too late once there are
         controls, since they cost as much as the tuned arms.
         """
         if self.fixed is not None:
             return
-        tuning = () if self.controls is not None else ("tuning/*",)
-        for kind in ("pilots", "trials", *tuning):
-            for mark in self.folder.path.glob(f"{kind}/*.failed.json"):
-                mark.unlink()
-        for of in (self.tuning or {}).get("arms", {}).values() if tuning else ():
+        kinds = [kind for kind in BEFORE if kind != TUNING or self.controls is None]
+        for job in self._marked(kinds, ".failed.json"):
+            job.retry()
+        for of in (self.tuning or {}).get("arms", {}).values() if TUNING in kinds else ():
             if any(facts.get("why") for facts in of["tried"]):
                 of.pop("chosen", None)
 
@@ -120,8 +126,20 @@ class PlanFile:
         self.write_arms(arms)
         for key in ("controls", "tuning"):
             self.content.pop(key, None)
-        self.content["fixed"] = {**fixed, "arms": _describe_arms(arms)}
+        self.content["fixed"] = {**fixed, "retried": self._find_retried(), "arms": _describe_arms(arms)}
         self._write()
+
+    def _find_retried(self) -> dict[str, str]:
+        """Why each run before the test that was trained once more had failed, by its place in the folder."""
+        return {
+            job.folder.relative_to(self.folder.path).as_posix(): why
+            for job in self._marked(BEFORE, ".retried.json") if (why := job.why_retried()) is not None
+        }
+
+    def _marked(self, kinds: Sequence[str], ending: str) -> list[Job]:
+        """The runs of these kinds that have a file of this ending beside them; their commands are not known here."""
+        marks = sorted(mark for kind in kinds for mark in self.folder.path.glob(f"{kind}{ending}"))
+        return [Job("", mark.with_name(mark.name.removesuffix(ending)), (), 0) for mark in marks]
 
     def read_controls(self) -> list[Arm]:
         """The controls that the plan holds."""
@@ -318,8 +336,7 @@ def _change(
 
 def _runs_of(folder: Path) -> list[Path]:
     """The folders of all runs that have begun: runs of the test, pilots, and trials of both kinds."""
-    kinds = ("runs/*/*", "pilots/*", "trials/*", "tuning/*/*")
-    return [path for kind in kinds for path in folder.glob(kind) if path.is_dir()]
+    return [path for kind in ("runs/*/*", *BEFORE) for path in folder.glob(kind) if path.is_dir()]
 
 
 def _find_value(folder: Path) -> str | None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.running.jobs import Job
-from frugan.engine.observers import LOG_ROUNDS
+from frugan.comparison.running.speed import LEAST_ROUNDS, check_steady, find_speed, make_trial
+from frugan.recipe import Recipe
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from frugan.comparison.running.workshop import Workshop
 
 TRIAL_ROUNDS = 200
@@ -43,13 +46,23 @@ def parse_seconds(equal: str, arms: Sequence[Arm]) -> float | None:
 def check_trials(arms: Sequence[Arm]) -> None:
     """Check that budgets are long enough to measure a speed. Raises UserError."""
     for arm in arms:
-        rounds = min(arm.recipe.images // arm.recipe.batch_size, TRIAL_ROUNDS)
-        if rounds < 2 * LOG_ROUNDS:
+        rounds = _trial_rounds(arm.recipe)
+        if rounds < LEAST_ROUNDS:
             raise UserError(
-                f"--equal seconds measures the speed of '{arm.name}' over {2 * LOG_ROUNDS} rounds or more, but its "
+                f"--equal seconds measures the speed of '{arm.name}' over {LEAST_ROUNDS} rounds or more, but its "
                 f"{arm.recipe.images:,} images are only {rounds} rounds. Give --images "
-                f"{2 * LOG_ROUNDS * arm.recipe.batch_size} or more; this only sets the length of the trial."
+                f"{LEAST_ROUNDS * arm.recipe.batch_size} or more; this only sets the length of the trial."
             )
+
+
+def check_networks(name: str, networks: Mapping[str, nn.Module]) -> None:
+    """Check that a short trial tells how fast the arm of this name trains. Raises UserError."""
+    check_steady(networks, f"--equal seconds cannot measure the speed of '{name}'", "Give --equal images.")
+
+
+def _trial_rounds(recipe: Recipe) -> int:
+    """How many rounds the trial has; a recipe whose rounds show several batches may be shown more than its images."""
+    return min(recipe.whole_rounds, TRIAL_ROUNDS)
 
 
 def fit_budgets(
@@ -64,10 +77,8 @@ def fit_budgets(
     """
     trials = {}
     for arm in arms:
-        images = min(arm.recipe.images, TRIAL_ROUNDS * arm.recipe.batch_size)
-        short = replace(arm, recipe=arm.recipe.with_images(images))
-        trials[arm.name] = workshop.make_job(short, f"trials/{arm.folder}{tag}", 0)
-    workshop.train([job.until(job.images) for job in trials.values()], together=True)
+        trials[arm.name] = make_trial(arm, _trial_rounds(arm.recipe), f"trials/{arm.folder}{tag}", 0, workshop)
+    workshop.train(list(trials.values()), together=True)
     speeds = {name: _read_speed(job) for name, job in trials.items()}
     baseline = arms[0]
     budget = seconds or baseline.recipe.images / speeds[baseline.name]
@@ -82,16 +93,15 @@ def fit_budgets(
 
 
 def _read_speed(job: Job) -> float:
-    """Images per second of a trial, after its first log point, because the first rounds are slow."""
-    from frugan.engine.run import RunFolder
-
-    run = RunFolder(job.folder)
-    points = [(line["images"], line["seconds"]) for line in run.lines(run.log) if "seconds" in line]
-    why = job.why_failed()
-    if why is not None or len(points) < 2:
+    """Images per second of a trial. Raises UserError if it failed."""
+    why, speed = job.why_failed(), find_speed(job)
+    if why is not None:
         raise UserError(
-            f"The trial that measures the speed of '{job.title}' "
-            f"{f'failed: {why}. Fix that and add --retry-failed.' if why else 'was too short. Give more --images.'}"
+            f"The trial that measures the speed of '{job.title}' failed: {why}. Fix that and add --retry-failed."
         )
-    (first, begun), (last, ended) = points[0], points[-1]
-    return (last - first) / max(ended - begun, 1e-9)
+    if speed is None:
+        raise UserError(
+            f"The trial that measures the speed of '{job.title}' has no times in its log. Delete {job.folder} and run "
+            "the same command again."
+        )
+    return speed

@@ -15,6 +15,7 @@ EVERY_SECONDS = 10.0
 NAMED = 4
 """How many of the runs that are trained at the moment are named; of the others there is a number."""
 
+
 class Watch:
     """Progress for people: one bar over all runs on a terminal, a line every ten seconds elsewhere."""
 
@@ -25,6 +26,7 @@ class Watch:
         self.whole = {job: job.whole or job.images for job in jobs}
         self.total = sum(self.whole.values())
         self.warned: set[Job] = set()
+        self.ended: dict[Job, int] = {}  # how far each got
         self.start = sum(self._at(job, ended=bool(job.why_failed()) or job.finished()) for job in jobs)
         self.began = time.monotonic()
         self.last, self.looked = self.began, self.began
@@ -85,7 +87,10 @@ class Watch:
 
     def _at(self, job: Job, *, ended: bool) -> int:
         """How many of its whole images a job has been shown so far; one that failed will be shown no more."""
-        shown = min(job.images_shown(), self.whole[job])
         if not ended:
-            return shown
-        return self.whole[job] if job.why_failed() else max(shown, job.images)
+            self.ended.pop(job, None)
+            return min(job.images_shown(), self.whole[job])
+        if job not in self.ended:  # there may be hundreds, and this is asked for twice a second
+            shown = min(job.images_shown(), self.whole[job])
+            self.ended[job] = self.whole[job] if job.why_failed() else max(shown, job.images)
+        return self.ended[job]
