@@ -15,6 +15,7 @@ from frugan.artefact import load
 from frugan.batch import to_bytes
 from frugan.cache import cached_in
 from frugan.engine import checkpoint
+from frugan.engine.loop import Parts
 from frugan.engine.run import RunFolder
 from frugan.evaluation.arguments import EvaluationArguments
 from frugan.evaluation.refusals import resolve_arguments
@@ -102,6 +103,32 @@ def test_the_norms_of_an_encoder_are_told_in_the_protocol_and_foreseen(run, monk
     # A run that was killed has a checkpoint without them.
     monkeypatch.setattr(checkpoint, "read_standing", lambda path, network: {})
     assert "norms" not in load(run, role="encoder").config
+
+
+def test_what_a_finished_run_lacks_of_them_is_made_up_for(tmp_path, monkeypatch, capsys):
+    asked = {"data": "glyphs:digits", "images": 40, "out": tmp_path / "run", "changes": SMALL, "observers": []}
+
+    def refuse(self):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Parts, "standing", refuse)
+        frugan.train("bigan-mnist", **asked)
+    assert "without batch norm statistics of encoder on real images" in capsys.readouterr().err
+    assert "norms" not in load(tmp_path / "run", role="encoder").config
+    frugan.train("bigan-mnist", **asked)
+    assert load(tmp_path / "run", role="encoder").config["norms"] == "standing"
+    written = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    monkeypatch.setattr(Parts, "standing", refuse)
+    frugan.train("bigan-mnist", **asked)
+    assert checkpoint.newest(tmp_path / "run" / "checkpoints") == written
+
+
+def test_an_encoder_computes_in_float32_and_not_in_tensorfloat32(run):
+    encoder, units = load(run, role="encoder"), set()
+    encoder.module.register_forward_hook(lambda *_: units.add(torch.backends.cudnn.conv.fp32_precision))
+    encoder.encode(np.zeros((2, 8, 8, 1), dtype=np.uint8))
+    assert units == {"ieee"}
 
 
 def test_the_last_stage_of_an_encoder(run):

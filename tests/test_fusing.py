@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from frugan import build, nets, recipes
+from frugan import build, fusing, kernels, nets, recipes
 from frugan.artefact import Generator
 from frugan.batch import ImageShape
 from frugan.convs import Convolution, Layers, depthwise, factorised, standard
@@ -157,6 +157,33 @@ def test_shipped_networks_make_the_same_images(recipe: str, family: str) -> None
         assert torch.allclose(fused(*inputs), network(*inputs), atol=2e-4)
         assert len(fused.report.joined) == (2 if recipe == "dcgan-shallow" else 0)
         assert fused.image_range == network.image_range
+
+
+def test_forms_are_compared_as_they_will_be_computed_once_the_device_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    seen: list[kernels.Choices | None] = []
+
+    class Told(nn.Module):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def forward(self, given: torch.Tensor) -> torch.Tensor:
+            events.append(self.name)
+            return given
+
+    monkeypatch.setattr(fusing, "wait", lambda device: events.append("wait"))
+    monkeypatch.setattr(fusing, "REPEATS", 1)
+    pair, one = Told("pair"), Told("one")
+    assert all(0 <= taken < 1000 for taken in fusing._in_turn(pair, one, torch.zeros(1)))
+    assert events == 2 * ["pair", "wait", "one", "wait"]
+
+    in_turn = fusing._in_turn
+    monkeypatch.setattr(fusing, "_in_turn", lambda *given: seen.append(kernels._active.get()) or in_turn(*given))
+    layer = factorised.variant.same(6, 8, 5, bias=True, inner_bias=False)
+    fused = fuse(nn.Sequential(layer), torch.randn(2, 6, 8, 8))
+    assert seen == [fused.choices]
+    assert fused.choices.mode == "measured"
 
 
 def test_a_loaded_generator_fuses_for_sampling_and_is_not_shipped(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Arithmetic: exact float32 for judging images, whatever a caller has set; and whether bf16 is faster for training."""
+"""Arithmetic: exact float32 for judging images, whatever a caller has set; whether bf16 is faster for training; and
+waiting until a device has computed.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +34,12 @@ def exact(device: torch.device) -> Iterator[None]:
     finally:
         for unit, precision in zip(units, before, strict=True):
             unit.fp32_precision = precision
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the device has computed everything that it was given. A GPU does so later; who reads a clock waits."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def has_bf16(device: torch.device) -> bool:

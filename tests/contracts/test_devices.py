@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from frugan import build, owncode, recipes
+from frugan import arithmetic, build, owncode, recipes
 from frugan.artefact import Generator, load
 from frugan.batch import ImageShape
 from frugan.data import Dataset
@@ -63,7 +63,7 @@ class Judge(TorchDispatchMode):
 
     What the program then reads of the device is 0.0, or the whole number 1. `waits` is what was waited for: a ``value``
     that the program looked at, a ``copy`` to the device without ``non_blocking=True``, a ``copy back``, an ``index`` on
-    the CPU.
+    the CPU, ``all`` that it was given.
     """
 
     def __init__(self) -> None:
@@ -220,7 +220,9 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Judge]:
     """The device, called ``cuda``, whose autocast knows bf16."""
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *args, **kwargs: True)
-    with Judge() as judge, Named(judge):
+    judge = Judge()
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: judge.wait("all"))
+    with judge, Named(judge):
         yield judge
 
 
@@ -245,6 +247,7 @@ WAITING: dict[str, Callable[[Tensor, Tensor], object]] = {
     "mask as index": lambda here, there: there[there > 0],
     "nonzero": lambda here, there: there.nonzero(),
     "equal": lambda here, there: torch.equal(there, there),
+    "wait": lambda here, there: arithmetic.wait(there.device),
 }
 
 # What torch itself refuses, since there are no values to look at.
@@ -336,6 +339,7 @@ def test_a_log_point_waits_and_finds_everything_on_the_device(name, tiny, device
         stateful = parts.stateful()
         checkpoint.restore(stateful, *checkpoint.capture(stateful))
         play_round(parts)
+    assert "all" in waits  # which the clock counts
     assert "value" in waits
     assert "copy back" in waits
     assert list((tmp_path / "samples").iterdir())
@@ -351,6 +355,8 @@ def test_what_a_run_ships_makes_images_on_the_device_and_copies_each_chunk_back_
     with device.waiting(), monkeypatch.context() as pretended:
         pretended.setattr(torch.cuda, "is_available", lambda: True)
         made = load(run, device="cuda")
+    units: set[str] = set()
+    made.module.register_forward_hook(lambda *_: units.add(torch.backends.cudnn.conv.fp32_precision))
     with device.waiting() as waits:
         if isinstance(made, Generator):
             images = made.sample(70, seed=1)
@@ -358,6 +364,7 @@ def test_what_a_run_ships_makes_images_on_the_device_and_copies_each_chunk_back_
             given = np.zeros((70, 24, 24, 3), dtype=np.uint8)
             images = made.translate(given, made.domains[0])
     assert len(images) == 70
+    assert units == {"ieee"}  # float32, and not TensorFloat32
     assert waits.count("copy back") == 3
     assert "value" not in waits
 

@@ -9,15 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from frugan import stopping
 from frugan.batch import ImageShape
 from frugan.data import Dataset
 from frugan.data.batches import Batches
-from frugan.engine import checkpoint
+from frugan.engine import checkpoint, loop
 from frugan.engine.average import Average
 from frugan.engine.loop import Parts, Stopped, play, play_round
 from frugan.engine.observers import LOG_ROUNDS, Moment, Tick
+from frugan.engine.processes import Processes
 from frugan.engine.run import RunFolder
 from frugan.engine.update import Player, Update
+from frugan.registry import UserError
 
 
 class Drawing:
@@ -108,6 +111,117 @@ def test_a_run_that_breaks_after_its_last_log_point_is_not_finished(tmp_path: Pa
     monkeypatch.setattr("frugan.engine.update._may_wait", lambda tensor: False)
     with pytest.raises(Stopped, match="After 108 images"):
         play(parts_of(breaks=27), rounds=30, folder=RunFolder(tmp_path))
+
+
+class Raising(Watching):
+    """An observer that fails, or asks to stop, after five rounds."""
+
+    def __init__(self, does: str) -> None:
+        super().__init__()
+        self.does = does
+
+    def look(self, moment: Moment) -> None:
+        if moment.rounds == 5 and self.does == "fails":
+            raise ValueError("oh")
+        if moment.rounds == 5:
+            stopping.ask()
+
+
+@pytest.mark.parametrize("when", ["a minute is over", "it is asked to stop", "an observer fails"])
+def test_between_log_points_no_checkpoint_is_written_of_a_run_that_broke(when, tmp_path, monkeypatch):
+    monkeypatch.setattr("frugan.engine.update._may_wait", lambda tensor: False)
+    if when == "a minute is over":
+        monkeypatch.setattr(loop, "KEEP_SECONDS", -1.0)
+    written, write = [], checkpoint.write
+    monkeypatch.setattr(checkpoint, "write", lambda *given: written.append(given[2]) or write(*given))
+    looking = [] if when == "a minute is over" else [Raising("fails" if "fails" in when else "asks")]
+    with pytest.raises(ValueError, match="oh") if "fails" in when else pytest.raises(Stopped, match="After 12 images"):
+        play(parts_of(breaks=3), rounds=20, folder=RunFolder(tmp_path), observers=looking)
+    # The fourth round was no good; what is kept in the end is the state at the last log point.
+    assert written == {"a minute is over": [4, 8, 12, 0], "it is asked to stop": [0], "an observer fails": []}[when]
+
+
+def test_of_several_processes_the_one_that_writes_does_so_at_log_points(tmp_path, monkeypatch):
+    class Two(Processes):
+        any = staticmethod(bool)
+
+    parts = parts_of(breaks=1000)
+    parts.processes = Two(rank=0, world=2)
+    monkeypatch.setattr(Two, "differing", lambda self, tensors: None)
+    monkeypatch.setattr(loop, "KEEP_SECONDS", -1.0)
+    written, write = [], checkpoint.write
+    monkeypatch.setattr(checkpoint, "write", lambda *given: written.append(given[2]) or write(*given))
+    assert play(parts, rounds=2 * LOG_ROUNDS + 3, folder=RunFolder(tmp_path))
+    assert written == [4 * LOG_ROUNDS, 8 * LOG_ROUNDS, 8 * LOG_ROUNDS + 12]
+
+
+def test_seconds_count_what_a_device_has_still_to_compute_when_the_round_is_over(monkeypatch):
+    now, behind = [0.0], [0.0]
+
+    def synchronize(device: torch.device) -> None:
+        now[0], behind[0] = now[0] + behind[0], 0.0
+
+    class Later(Drawing):
+        def step(self, batches: Any, progress: Any, update: Any) -> dict[str, Tensor]:
+            behind[0] += 2.0
+            return super().step(batches, progress, update)
+
+    parts = parts_of(breaks=1000)
+    parts.game, parts.device = Later(breaks=1000), torch.device("cuda")
+    parts.game.networks = parts.update.players["generator"].networks  # type: ignore[misc]
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+    seconds: list[float] = []
+
+    class Noting(Watching):
+        def due(self, before: Tick, now: Tick) -> bool:
+            return now.rounds % LOG_ROUNDS == 0
+
+        def look(self, moment: Moment) -> None:
+            seconds.append(moment.seconds)
+
+    assert play(parts, rounds=LOG_ROUNDS + 3, observers=[Noting()])
+    assert seconds == [2.0 * LOG_ROUNDS, 2.0 * (LOG_ROUNDS + 3)]
+
+
+def standing_in(folder: RunFolder) -> dict[str, Tensor]:
+    newest = checkpoint.newest(folder.checkpoints)
+    assert newest is not None
+    return checkpoint.read_standing(newest, "generator")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("no memory"), OSError("no file"), UserError("full")])
+def test_a_run_is_complete_though_statistics_of_its_averages_cannot_be_had(error, tmp_path, monkeypatch, capsys):
+    parts, folder = parts_of(breaks=1000), RunFolder(tmp_path)
+    parts.readers = {"generator": False}
+
+    def standing(self: Parts) -> dict[str, dict[str, Tensor]]:
+        raise error
+
+    monkeypatch.setattr(Parts, "standing", standing)
+    assert play(parts, rounds=3, folder=folder)
+    assert not standing_in(folder)
+    assert f"could not be measured or written ({str(error) or 'out of memory'})" in capsys.readouterr().err
+    monkeypatch.setattr(Parts, "standing", lambda self: {"generator": {"norm.running_mean": torch.ones(2)}})
+    loop.keep_standing(parts, folder)
+    assert torch.equal(standing_in(folder)["norm.running_mean"], torch.ones(2))
+    monkeypatch.setattr(Parts, "standing", standing)  # they are there, and not measured again
+    loop.keep_standing(parts, folder)
+    assert not capsys.readouterr().err
+
+
+def test_statistics_of_averages_follow_a_folder_that_is_moved_meanwhile(tmp_path, monkeypatch):
+    run, elsewhere, parts = RunFolder(tmp_path / "run"), tmp_path / "elsewhere", parts_of(breaks=1000)
+    parts.readers = {"generator": False}
+
+    def standing(self: Parts) -> dict[str, dict[str, Tensor]]:
+        run.path.rename(elsewhere)
+        return {"generator": {"norm.running_mean": torch.ones(2)}}
+
+    monkeypatch.setattr(Parts, "standing", standing)
+    with run.locked(), pytest.raises(OSError, match="was deleted or moved"):
+        play(parts, rounds=1, folder=run)
+    assert standing_in(RunFolder(elsewhere))
 
 
 def test_after_a_round_averages_have_followed_by_the_images_that_it_showed() -> None:

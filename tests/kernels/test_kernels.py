@@ -138,6 +138,24 @@ def test_penalties_differentiate_twice(up: bool) -> None:
     assert_near([one.double() for one in slopes("compiled", torch.float32)], slopes("plain", torch.float64), 1e-5)
 
 
+@compiles
+@pytest.mark.parametrize("up", [False, True])
+def test_derivatives_of_third_order_are_whole_whatever_layout_gradients_have(up: bool) -> None:
+    layer = (transposed(4, 4, 2, (1, 1)) if up else depthwise(4, (4, 4), 2)).double()
+
+    def third(mode: str, dtype: torch.dtype) -> list[Tensor]:
+        layer.to(dtype)
+        given = images(2, 4, 8, 8, dtype).detach().contiguous().requires_grad_()
+        with Choices(mode).active():
+            out = layer(given.contiguous(memory_format=LAST)).contiguous()  # so that gradients come in torch's layout
+        wanted = [given, *layer.parameters()]
+        (first,) = torch.autograd.grad(out.pow(4).sum(), given, create_graph=True)
+        second = torch.autograd.grad(first.square().sum(), wanted, create_graph=True)
+        return list(torch.autograd.grad(sum(one.square().sum() for one in second), wanted))
+
+    assert_near([one.double() for one in third("compiled", torch.float32)], third("plain", torch.float64), 1e-4)
+
+
 # ----------------------------------------------------------------------------------------------------------------- norm
 
 

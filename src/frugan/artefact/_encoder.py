@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from frugan.arithmetic import exact
 from frugan.artefact._trained import CHUNK, TrainedNetwork, chunks_of
 from frugan.registry import UserError, suggest
 
@@ -81,7 +82,7 @@ class Encoder(TrainedNetwork):
         chunks = chunks_of(images, self.config["image"], self.image_range, self.device, f"this {self.role}")
         for number, chunk in enumerate(chunks):
             part = None if condition is None else condition[number * CHUNK : (number + 1) * CHUNK].to(self.device)
-            with torch.no_grad():
+            with exact(self.device):
                 encoded.append(look(chunk, part).float().cpu())
         return np.ascontiguousarray((torch.cat(encoded) if encoded else torch.empty(0, size)).numpy())
 

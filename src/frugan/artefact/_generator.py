@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from frugan.arithmetic import exact
 from frugan.artefact._labels import standing_labels
 from frugan.artefact._onnx import Running
 from frugan.artefact._trained import CHUNK, TrainedNetwork
@@ -121,7 +122,7 @@ class Generator(TrainedNetwork):
             return torch.cat([rows, rows.new_zeros(CHUNK - len(rows), *rows.shape[1:])]).to(self.device)
 
         given = (whole(latents),) if labels is None else (whole(latents), whole(labels))
-        with torch.no_grad():
+        with exact(self.device):
             images = module(*given)
         return to_bytes(images, self.image_range)[:count].cpu()
 
@@ -137,10 +138,11 @@ class Generator(TrainedNetwork):
         """
         latents = self.latents.rows(0, STANDING_BATCH, derive(self.config["seed"], "standing", number), truncation)
         told = self.blueprint
-        if not told.condition:
-            return self(latents.to(self.device))
-        labels = standing_labels(self.config.get("label_sample"), number, told.condition, classes=told.labels)
-        return self(latents.to(self.device), labels.to(self.device))
+        with exact(self.device):
+            if not told.condition:
+                return self(latents.to(self.device))
+            labels = standing_labels(self.config.get("label_sample"), number, told.condition, classes=told.labels)
+            return self(latents.to(self.device), labels.to(self.device))
 
     def under(self, truncation: float) -> nn.Module:
         """The network for latents of this truncation; the last one is kept.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from frugan.arithmetic import exact
 from frugan.artefact._trained import CHUNK, TrainedNetwork, chunks_of, freeze
 from frugan.batch import to_bytes
 from frugan.fusing import fuse
@@ -60,7 +61,7 @@ class Translator(TrainedNetwork):
         chunks = chunks_of(images, self.config["image"], self.image_range, self.device, "this translator", multiple)
         for number, chunk in enumerate(chunks):
             rows = slice(number * CHUNK, (number + 1) * CHUNK)
-            with torch.no_grad():
+            with exact(self.device):
                 made.append(to_bytes(self(chunk, self._condition(chunk, to, labels, rows)), self.image_range).cpu())
         stacked = torch.cat(made) if made else torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
         return np.ascontiguousarray(stacked.permute(0, 2, 3, 1).numpy())

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frugan.arithmetic import wait
 from frugan.costs._observing import observe
 from frugan.costs._tensors import all_tensors, arguments, dtype_of, duplicate, is_shape
 
@@ -146,18 +147,13 @@ def _timer(
     module: nn.Module, positional: list[Any], keyword: dict[str, Any], device: torch.device
 ) -> Callable[[], float]:
     def run() -> float:
-        _wait(device)
+        wait(device)
         started = time.perf_counter()
         module(*positional, **keyword)
-        _wait(device)
+        wait(device)
         return 1000 * (time.perf_counter() - started)
 
     return run
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _batch(module: nn.Module, inputs: Sequence[Any]) -> int:

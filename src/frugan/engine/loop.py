@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from frugan import seeds, stopping
-from frugan.arithmetic import exact
+from frugan import seeds, stopping, terminal
+from frugan.arithmetic import exact, wait
 from frugan.data.batches import Batches
 from frugan.engine import checkpoint
 from frugan.engine.average import STANDING_BATCH, Average, measure_standing, norms_of
@@ -167,7 +167,7 @@ def play(
                 _stop(parts, good, folder)
             done = clock.images >= most or clock.rounds >= limit
             logging = clock.rounds % LOG_ROUNDS == 0
-            if (logging or done) and parts.update.broken is not None and bool(parts.update.broken):
+            if (logging or done) and _is_broken(parts):
                 _stop(parts, good, folder)
             if logging:
                 newest = parts.means.take()
@@ -185,44 +185,85 @@ def play(
                 except UserError:  # one has changed the networks, or says what else must not go on
                     raise
                 except Exception:
-                    _keep(parts, folder)
+                    if not _is_broken(parts):  # or the checkpoint before this moment is the better one
+                        _keep(parts, folder)
                     raise
-            ending = bool(asked)
+            ending, keeping = bool(asked), time.monotonic() - kept > KEEP_SECONDS
             if parts.processes.world > 1:
-                # Whether to stop is everybody's decision, and asking costs a message: only at log points.
-                ending = logging and parts.processes.any(ending)
-            if done or ending or time.monotonic() - kept > KEEP_SECONDS:
-                _keep(parts, folder, last=done or ending)
+                # Whether to stop is everybody's decision, and asking costs a message: only at log points. Between them
+                # the process that keeps could find a broken round, and would replay it without the others.
+                ending, keeping = logging and parts.processes.any(ending), logging and keeping
+            if done or ending or keeping:
+                if _is_broken(parts):  # a good checkpoint must not make way for this state
+                    _stop(parts, good, folder)
+                _keep(parts, folder)
+                if done or ending:
+                    keep_standing(parts, folder)
                 kept = time.monotonic()
             if ending and not done:
                 return False
     return True
 
 
-def _keep(parts: Parts, folder: RunFolder | None, *, last: bool = False) -> Path | None:
-    """Write a checkpoint of a state between two rounds and return its path, in the process that leads.
+def catch_up(parts: Parts) -> None:
+    """Wait until the device has computed the rounds so far. The clock counts it, since the wait is for these rounds."""
+    began = time.perf_counter()
+    wait(parts.device)
+    parts.clock.seconds += time.perf_counter() - began
 
-    The `last` one also gets what `Parts.standing` measures, and only then: that may take longer than whoever asks a run
-    to stop will wait.
+
+def _is_broken(parts: Parts) -> bool:
+    """Whether a step since the last log point was noted as not finite. The device is waited for."""
+    catch_up(parts)
+    return parts.update.broken is not None and bool(parts.update.broken)
+
+
+def _keep(
+    parts: Parts, folder: RunFolder | None, standing: Mapping[str, Mapping[str, Tensor]] | None = None
+) -> Path | None:
+    """Write a checkpoint of a state between two rounds and return its path, in the process that leads.
 
     Raises OSError if the folder was moved (then the checkpoint is where the folder is now), was deleted, or is another
     process's by now.
     """
     if folder is None or not parts.processes.leads:
         return None
+
+    def write(there: RunFolder) -> Path:
+        return checkpoint.write(there.checkpoints, parts.stateful(), parts.clock.images, parts.run, standing)
+
     try:
         folder.check_held()
-        path = checkpoint.write(folder.checkpoints, parts.stateful(), parts.clock.images, parts.run)
-        if last and parts.readers:
-            path = checkpoint.write(
-                folder.checkpoints, parts.stateful(), parts.clock.images, parts.run, parts.standing()
-            )
-        return path
+        return write(folder)
     except FileNotFoundError:
         moved = folder.moved_to()
         if moved is not None:
-            checkpoint.write(RunFolder(moved).checkpoints, parts.stateful(), parts.clock.images, parts.run)
+            write(RunFolder(moved))
         raise
+
+
+def keep_standing(parts: Parts, folder: RunFolder | None) -> None:
+    """Write the newest checkpoint again, with what `Parts.standing` measures, unless it has that already.
+
+    It comes after the last checkpoint, since it may take longer than whoever asks a run to stop will wait. A run is
+    complete without: a failure is told, and training a finished run again makes up for it.
+
+    Raises OSError as `_keep` does.
+    """
+    if folder is None or not parts.processes.leads or not parts.readers:
+        return
+    newest = checkpoint.newest(folder.checkpoints)
+    if newest is not None and all(checkpoint.read_standing(newest, name) for name in parts.readers):
+        return
+    try:
+        _keep(parts, folder, parts.standing())
+    except (MemoryError, RuntimeError, OSError, UserError) as error:
+        folder.check_held()
+        terminal.tell(
+            f"frugan: {folder.path} is kept, but without batch norm statistics of {', '.join(parts.readers)} on real "
+            f"images, since they could not be measured or written ({str(error) or 'out of memory'}). Run the same "
+            "command again to have them."
+        )
 
 
 def check_alike(parts: Parts, state: Mapping[str, Tensor]) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from frugan.arithmetic import wait
 from frugan.cache import cache_root, keep_json, kept_json, one_at_a_time
 from frugan.kernels import _compiler
 
@@ -63,8 +64,7 @@ def _measured(kernels: Sequence[Kernel], call: Call, images: Tensor, weight: Ten
             made = kernel.run(call, like, weight, None)
         with torch.autocast(images.device.type, enabled=False):
             torch.autograd.grad(made, wanted, torch.ones_like(made))
-        if images.device.type == "cuda":
-            torch.cuda.synchronize(images.device)
+        wait(images.device)
         return 1000 * (time.perf_counter() - began)
 
     least = {kernel.name: once(kernel) for kernel in kernels}

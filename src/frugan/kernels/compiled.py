@@ -74,7 +74,7 @@ def run(call: Call, images: Tensor, weight: Tensor | None, bias: Tensor | None) 
             tuple(weight.shape[2:]), settings.stride, settings.rows[0], settings.columns[0],
             other if transposed else inside, inside if transposed else other,
         )
-        return Convolution.apply(images, weight, bias, geometry, transposed)
+        return _convolved(images, weight, bias, geometry, transposed)
 
 
 def _sizes(call: Call, images: Tensor, weight: Tensor) -> tuple[int, ...]:
@@ -133,6 +133,16 @@ def _wide(bias: Tensor | None) -> Tensor | None:
     return None if bias is None else bias.float().contiguous()
 
 
+def _convolved(images: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, transposed: bool) -> Tensor:
+    # Gradients come in any layout. A copy that `forward` made would be kept without its graph, and higher derivatives
+    # would lack what goes through it.
+    return Convolution.apply(images.contiguous(memory_format=LAST), weight, bias, geometry, transposed)
+
+
+def _by_weight(large: Tensor, small: Tensor, geometry: Geometry) -> Tensor:
+    return Weight.apply(*(one.contiguous(memory_format=LAST) for one in (large, small)), geometry)
+
+
 class Convolution(Function):
     """The convolution: larger image ``[n, c, H, W]`` to smaller image ``[n, c, h, w]``, or back if transposed."""
 
@@ -140,7 +150,6 @@ class Convolution(Function):
     def forward(
         ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, transposed: bool
     ) -> Tensor:
-        images = images.contiguous(memory_format=LAST)
         ctx.save_for_backward(images, weight, bias)
         ctx.geometry, ctx.transposed = geometry, transposed
         ctx.set_materialize_grads(False)  # what has no gradient is passed on as such, not as zeros
@@ -156,10 +165,10 @@ class Convolution(Function):
         images, weight, bias = ctx.saved_tensors
         to_images = to_weight = None
         if ctx.needs_input_grad[0]:
-            to_images = Convolution.apply(grad, weight, None, ctx.geometry, not ctx.transposed)
+            to_images = _convolved(grad, weight, None, ctx.geometry, not ctx.transposed)
         if ctx.needs_input_grad[1] and wanted(weight):
             large, small = (grad, images) if ctx.transposed else (images, grad)
-            to_weight = Weight.apply(large, small, ctx.geometry)
+            to_weight = _by_weight(large, small, ctx.geometry)
         to_bias = grad.float().sum((0, 2, 3)) if bias is not None and wanted(bias) else None
         return to_images, to_weight, to_bias, None, None
 
@@ -169,7 +178,6 @@ class Weight(Function):
 
     @staticmethod
     def forward(ctx: Any, large: Tensor, small: Tensor, geometry: Geometry) -> Tensor:
-        large, small = large.contiguous(memory_format=LAST), small.contiguous(memory_format=LAST)
         ctx.save_for_backward(large, small)
         ctx.geometry = geometry
         high, wide = geometry.kernel
@@ -180,8 +188,8 @@ class Weight(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
         large, small = ctx.saved_tensors
-        to_large = Convolution.apply(small, grad, None, ctx.geometry, True) if ctx.needs_input_grad[0] else None
-        to_small = Convolution.apply(large, grad, None, ctx.geometry, False) if ctx.needs_input_grad[1] else None
+        to_large = _convolved(small, grad, None, ctx.geometry, True) if ctx.needs_input_grad[0] else None
+        to_small = _convolved(large, grad, None, ctx.geometry, False) if ctx.needs_input_grad[1] else None
         return to_large, to_small, None
 
 
@@ -197,7 +205,6 @@ class InstanceNorm(Function):
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor | None, bias: Tensor | None, call: Call) -> Tensor:
-        images = images.contiguous(memory_format=LAST)
         out = torch.empty_like(images)
         mean, inverse = (images.new_empty(images.shape[:2], dtype=torch.float32) for _ in range(2))
         ctx.call = call

@@ -290,7 +290,7 @@ def _play_on(
 ) -> None:
     """Continue if there is something to continue, play, keep."""
     from frugan.engine import checkpoint, scaling
-    from frugan.engine.loop import play
+    from frugan.engine.loop import keep_standing, play
     from frugan.engine.observers import Bar, close
 
     processes = parts.processes
@@ -320,7 +320,9 @@ def _play_on(
                 f"look at it with: frugan report {folder.path}"
             )
         _observing.tell_untrained(folder, asked.quiet)
-        if processes.leads:  # which it did not come to if it was stopped just then
+        # What it did not come to if it was stopped just then.
+        keep_standing(parts, folder)
+        if processes.leads:
             _observing.evaluate_best(folder, looks, parts.device, asked.quiet)
         return
     elif processes.leads:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import artefact, data, seeds
 from frugan.arguments import File
+from frugan.arithmetic import exact
 from frugan.batch import ImageShape, to_bytes
 from frugan.data import Dataset
 from frugan.engine.run import RunFolder
@@ -144,7 +145,7 @@ class Fakes:
                 start += len(pixels)
                 latents = torch.from_numpy(encode(encoder, pixels, labels))
                 told = labels_for(generator.module, labels)
-                with torch.no_grad():
+                with exact(generator.device):
                     made = generator(
                         latents.to(generator.device), None if told is None else told.to(generator.device)
                     )
