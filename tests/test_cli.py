@@ -196,7 +196,7 @@ def test_recipes_as_json_hold_what_the_list_shows(
         ("probe nowhere --draws 1000000000", "--draws 1000000000: give a whole number, 1 or more and at most 1,000"),
         ("bench mnist --repeats 1000000000", "1 or more and at most 1,000"),
         ("cost mnist generator.width=1e9", "There is too little memory: 5,017,600.0 GB more could not be had."),
-        ("cost mnist generator.width=1e12", "There is too little memory. "),
+        ("cost mnist generator.width=1e12", "There is too little memory: "),
         ("train mnist --data glyphs generator.width=1e9", "(e.g. generator.width=0.5)"),
         ("evaluate nowhere", "nowhere"),
         ("report nowhere", "neither a run"),

@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from frugan import stopping, terminal
@@ -134,8 +135,9 @@ def test_a_verb_whose_output_is_closed_ends_quietly(arguments):
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_a_program_that_was_started_without_outputs_does_its_work(closed, tmp_path):
-    made = tmp_path / "sheet.png"
-    typed = f"{sys.executable} -m frugan data show glyphs --out {made} {closed}"
+    made, few = tmp_path / "sheet.png", tmp_path / "few.npz"
+    np.savez(few, images=np.zeros((9, 8, 8), np.uint8))
+    typed = f"{sys.executable} -m frugan data show {few} --out {made} {closed}"
     done = subprocess.run(["sh", "-c", typed], capture_output=True, check=False)
     assert (done.returncode, done.stderr, made.is_file()) == (0, b"", True)
 
