@@ -165,6 +165,8 @@ def test_recipes_as_json_hold_what_the_list_shows(
         ("train mnist --batch_size 4 --batch-size 8", "--batch-size is given twice"),
         ("train mnist batch_size=4 --data glyphs batch_size=8", "batch_size is given twice"),
         ("train batch_size=4 --data glyphs batch_size=8", "batch_size is given twice"),
+        ("fit --data glyphs --max-latency 5ms batch_size=4 batch_size=8", "batch_size is given twice"),
+        ("fit --data glyphs --max-latency 5ms --to web single_file=true", "has no key 'single_file'"),
         ("train mnist --family depthwise,multiplier=2,multiplier=3", "multiplier is given twice"),
         ("train mnist --init teacher=a,teacher=b", "teacher is given twice"),
         ("train mnist --images 400 rounds=2", "--images 400 and rounds=2: each says how long to train"),

@@ -39,10 +39,7 @@ def train(**given: Any) -> None:
     """Train a recipe; without one, what suits the images of --data. To continue a run, type the same command again."""
     from frugan.training import train as run
 
-    if is_key(given.get("recipe") or ""):  # no recipe is named, so the first key=value stands in its place
-        first = key_values([given.pop("recipe")])
-        given["changes"] = said_once([*first.items(), *given.get("changes", {}).items()])
-    run(**given)
+    run(**_without_recipe(given))
 
 
 
@@ -51,7 +48,16 @@ def fit(**given: Any) -> None:
     """Search for the best generator that is small and fast enough, train it, and export it: one command."""
     from frugan.fitting import fit as run
 
-    run(**given)
+    run(**_without_recipe(given))
+
+
+def _without_recipe(given: dict[str, Any]) -> dict[str, Any]:
+    """What was typed, where no recipe is named: then the first key=value stands in its place."""
+    if not is_key(given.get("recipe") or ""):
+        return given
+    first = key_values([given["recipe"]])
+    changes = said_once([*first.items(), *given.get("changes", {}).items()])
+    return {**given, "recipe": None, "changes": changes}
 
 
 
