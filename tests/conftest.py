@@ -111,3 +111,10 @@ def stop(reached: type[ReachedError]) -> Callable[..., NoReturn]:
 def unreported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Comparisons write no page: its pictures take seconds."""
     monkeypatch.setattr("frugan.reporting.report", lambda folder: None)
+
+
+@pytest.fixture
+def packing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is packed yet, and every step of what takes long is told at once."""
+    monkeypatch.setenv("FRUGAN_CACHE", str(tmp_path / "empty cache"))
+    monkeypatch.setattr("frugan.countdown.EVERY", 0.0)

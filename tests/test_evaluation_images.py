@@ -479,11 +479,8 @@ def test_a_folder_that_was_renamed_holds_what_it_held():
     assert unequal([one, {"data": "folder moved", "content_hash": "5678"}]) != []
 
 
-def test_packing_fakes_and_real_images_tells_how_long_it_will_take(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FRUGAN_CACHE", str(tmp_path))
-    monkeypatch.setattr("frugan.countdown.EVERY", 0.0)
+@pytest.mark.usefixtures("packing_is_told")
+def test_packing_fakes_and_real_images_tells_how_long_it_will_take(made: Path) -> None:
     said: list[str] = []
     fid(made / "fakes", made / "real.npz", progress=said.append)
     for source in ("fakes", "real.npz"):

@@ -87,9 +87,8 @@ def assemble(recipe: Recipe, device: torch.device = CPU) -> Assembly:
     variant = games.find(recipe.game.name)
     options = variant.check(recipe.game.name, recipe.game.options)
     game = variant.game(**ready, batch_size=recipe.batch_size, **given, **options)
-    check_attributes = getattr(game, "check_attributes", None)
-    if check_attributes is not None and any(recipe.data_of(stream).attributes for stream in variant.streams):
-        check_attributes()
+    if hasattr(game, "check_attributes") and any(recipe.data_of(stream).attributes for stream in variant.streams):
+        game.check_attributes()
     if recipe.penalties and not games.penalties_of(game):
         listed = ", ".join(choice.name for choice in recipe.penalties)
         raise UserError(
@@ -102,7 +101,7 @@ def assemble(recipe: Recipe, device: torch.device = CPU) -> Assembly:
         line for name in recipe.networks
         for line in _left_as_they_are(recipe, name, layers[name].choices if name in layers else ())
     ]
-    notes += _warnings(recipe, game, ready)
+    notes += _check_losses(recipe, game, ready)
     assembly = Assembly(
         recipe, device, game, planned, ready, layers, _players(recipe, ordered), _averages(recipe, ordered), notes
     )
@@ -250,8 +249,8 @@ def _check_streams(recipe: Recipe) -> None:
                 raise UserError(f"streams.{stream} has no field '{key}'. {suggest(key, fields)}")
 
 
-def _warnings(recipe: Recipe, game: Game, built: Mapping[str, nn.Module], world: int = 1) -> list[str]:
-    """What `losses.compatibility` says of the recipe's discriminators, where `world` processes share each batch."""
+def _check_losses(recipe: Recipe, game: Game, built: Mapping[str, nn.Module], world: int = 1) -> list[str]:
+    """What `losses.compatibility` says, or refuses, of the discriminators where `world` processes share a batch."""
     judges = recipe.with_role(DISCRIMINATOR)
     player = next((one for one in recipe.players.values() if set(judges) & set(one.networks)), None)
     if player is None:
@@ -447,7 +446,7 @@ def parts(
     recipe, device, ready = assembly.recipe, assembly.device, assembly.networks
     processes = processes or Processes()
     resolved, choices = precisions.resolve(precision or recipe.precision, device), Choices(kernels)
-    _warnings(recipe, assembly.game, ready, processes.world)  # which refuses shares that a network cannot take
+    _check_losses(recipe, assembly.game, ready, processes.world)
     # Faster than torch's default in nearly every network, and the only layout that compiled kernels take.
     for network in ready.values():
         network.to(memory_format=torch.channels_last)  # pyrefly: ignore

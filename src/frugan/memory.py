@@ -41,10 +41,8 @@ def enough() -> Iterator[None]:
         wanted = _wanted(error)
         if wanted is None:
             raise
-        told = "" if wanted in (0, math.inf) else (
-            f": {wanted / 1e9:,.1f} GB more could not be had" if wanted >= 1e8 else
-            f": {wanted / 1e6:,.1f} MB more could not be had"
-        )  # fmt: skip
+        size, unit = (1e9, "GB") if wanted >= 1e8 else (1e6, "MB")
+        told = "" if wanted in (0, math.inf) else f": {wanted / size:,.1f} {unit} more could not be had"
         on_card = type(error).__name__ == "OutOfMemoryError"  # torch's, which need not be loaded; runs there are alone
         raise (UserError if on_card or wanted > _whole() else TooLittleError)(
             f"There is too little memory{told}. Smaller images (data.size), thinner networks (e.g. "

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from frugan.batch import ImageShape
 from frugan.blueprint import Blueprint
 from frugan.convs import LayerChoice, Layers
 from frugan.recipe import Rule
+from frugan.registry import UserError
 
 FAMILIES = [name for name in convs.names() if name != "standard"]
 FORMS: list[tuple[str, dict[str, Any]]] = [
@@ -37,9 +38,12 @@ def layer_of(kind: str, family: str, options: dict[str, Any], rule: str) -> nn.M
     kernel = 5 if options.get("form") in ("small", "both") else kernel  # which split odd kernels
     layers = Layers([("*", convs.find(family, **options))])
     # Around the image, so that its borders do not count, where they could: in norms. (A transposed layer has its few.)
-    pads = kind != "up" or family in ("bilinear_additive", "inception")
-    around = {"padding_mode": "circular"} if pads else {}
-    layer = getattr(layers, kind)("role", CHANNELS, 48, kernel, stride=stride, bias=False, **around)
+    build = partial(getattr(layers, kind), "role", CHANNELS, 48, kernel, stride=stride, bias=False)
+    try:
+        layer = build(padding_mode="circular")
+    except UserError:
+        assert kind == "up"
+        layer = build()
     nets.initialise(layer, rule)
     return layer
 

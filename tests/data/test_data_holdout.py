@@ -157,11 +157,8 @@ def test_mistakes_in_what_to_pack_are_said(
     assert said in capsys.readouterr().err
 
 
-def test_packing_what_is_held_out_tells_how_long_it_will_take(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FRUGAN_CACHE", str(tmp_path))
-    monkeypatch.setattr("frugan.countdown.EVERY", 0.0)
+@pytest.mark.usefixtures("packing_is_told")
+def test_packing_what_is_held_out_tells_how_long_it_will_take(photos: Path) -> None:
     said: list[str] = []
     open_reals_of(Data(str(photos), size=8, channels=1, holdout=100), None, said.append)
     assert [line.partition(",")[0] for line in said] == [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
@@ -44,7 +44,8 @@ class Generator(TrainedNetwork):
         return self.module(latents, labels) if labels is not None else self.module(latents)
 
     def sample(
-        self, count: int, seed: int = 0, labels: Any = None, truncation: float | None = None
+        self, count: int, seed: int = 0, labels: Any = None, truncation: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray[Any, Any]:
         """Make `count` images: bytes ``[count, height, width, channels]``. Image i depends on (seed, i) only.
 
@@ -53,13 +54,18 @@ class Generator(TrainedNetwork):
                 class in turn. If its condition is values instead of classes: ``[size]`` for all, or ``[count, size]``.
             truncation: see `Latents.rows`. A network whose latents reach its later blocks (BigGAN's ``skip``) then has
                 batch norm statistics of images made under it.
+            progress: called with (images made, all images) now and then.
 
         Images are always computed in chunks of 32 in float32, so on one machine the bytes do not depend on `count`.
         Raises UserError for labels that the generator cannot use, or for the wrong number of labels.
         """
         import numpy as np
 
-        made = list(self.batches(count, seed, labels, truncation))
+        made: list[Tensor] = []
+        for number, part in enumerate(self.batches(count, seed, labels, truncation)):
+            made.append(part)
+            if progress is not None:
+                progress(number * CHUNK + len(part), count)
         stacked = torch.cat(made) if made else torch.empty(0, *self.config["image"], dtype=torch.uint8)
         return np.ascontiguousarray(stacked.permute(0, 2, 3, 1).numpy())
 

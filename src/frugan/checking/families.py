@@ -143,12 +143,14 @@ def trains_every_weight(family: Family) -> None:
 
 
 def takes_reflected_edges(family: Family) -> None:
-    """``padding_mode="reflect"`` is honoured, declined or refused."""
+    """``padding_mode="reflect"`` is honoured or declined; `up` may refuse it, since a transposed layer pads nothing."""
     for kind, kernel in itertools.product(KINDS, (1, 3, 4, 5, 7)):
         stride = 1 if kind == "same" else 2
         try:
             layer = family.layer(kind, 16, 8, kernel, stride=stride, padding_mode="reflect")
         except UserError:
+            if kind != "up":
+                raise
             continue
         size = {"same": 12, "down": 6, "up": 24}[kind]
         if layer is not None and layer(torch.randn(1, 16, 12, 12)).shape != (1, 8, size, size):

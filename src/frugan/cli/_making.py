@@ -77,19 +77,16 @@ def sample(
             blocks (BigGAN), batch norm statistics are measured under it.
         overwrite: Replace what is at OUT.
     """
-    import numpy as np
-
     from frugan.artefact import load
-    from frugan.countdown import Countdown
+    from frugan.countdown import counter
 
     check_out(out, overwrite, (".png", ".npz", ""))
     if count < 1:
         raise UserError(f"--count {count}: give a whole number above 0.")
     wanted = None if labels is None else whole_numbers("--labels", labels, "3, or 0,1,2")
     generator = load(run, role="generator", code=code, trust_code=trust_code)
-    batches = generator.batches(count, seed, wanted[0] if wanted and len(wanted) == 1 else wanted, truncation)
-    parts = Countdown(terminal.tell, "Making images", count).over(batches)
-    _write_images(np.concatenate([part.permute(0, 2, 3, 1).numpy() for part in parts]), out)
+    told = wanted[0] if wanted and len(wanted) == 1 else wanted
+    _write_images(generator.sample(count, seed, told, truncation, counter(terminal.tell, "Making images")), out)
     terminal.say(f"{count} images of {generator.config['recipe']} on {generator.config['data']['title']}: {out}")
 
 

@@ -27,11 +27,11 @@ from torch.nn.modules.conv import _ConvNd
 from frugan.costs._formulas import FREE, LAYERS, has_formula
 from frugan.costs._observing import INSIDE, Call, Observation, observe
 from frugan.costs._tensors import duplicate
-from frugan.costs._timing import Latency, latencies, latency, machine, processor, threads
+from frugan.costs._timing import Latency, cores, latencies, latency, machine, processor, threads
 
 __all__ = [
-    "Call", "Cost", "Latency", "LayerCost", "Observation", "cost", "duplicate", "latencies", "latency", "machine",
-    "observe", "parameters", "priced", "processor", "table", "threads",
+    "Call", "Cost", "Latency", "LayerCost", "Observation", "cores", "cost", "duplicate", "latencies", "latency",
+    "machine", "observe", "parameters", "priced", "processor", "table", "threads",
 ]  # fmt: skip
 
 RUNNING = ("running_mean", "running_var")

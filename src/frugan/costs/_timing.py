@@ -49,6 +49,11 @@ class Latency:
         )
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
     """Inside, torch uses so many threads, and so does what is opened in a runtime."""

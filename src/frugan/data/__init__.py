@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,9 +20,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from frugan import seeds
+from frugan import seeds, terminal
 from frugan.arguments import Name, Source, strict
 from frugan.batch import ImageShape
+from frugan.countdown import counter
 from frugan.data import readers
 from frugan.data._absolute import absolute, paths
 from frugan.data._attributes import groups_of, numbers_of
@@ -45,7 +46,6 @@ from frugan.data.pack import (
     open_content,
     open_pack,
     renumber,
-    tell_packing,
 )
 from frugan.data.readers import SPLITS, Content, Item
 from frugan.data.readers._walk import walk
@@ -239,6 +239,11 @@ class CheckReport:
     shapes: tuple[tuple[ImageShape, int], ...]
     enlarged: int
     notes: tuple[str, ...]
+
+
+def tell_packing(source: str, announce: Callable[[str], None] = terminal.tell) -> Progress:
+    """A `Progress` that says how far the packing of a source is and the time left, every few seconds."""
+    return counter(announce, f"Packing {source} (once)")
 
 
 @strict

@@ -32,7 +32,6 @@ from torch import Tensor
 from frugan import files, memory, seeds, terminal
 from frugan.batch import ImageShape
 from frugan.cache import cache_root
-from frugan.countdown import counter
 from frugan.data._attributes import holding
 from frugan.data._convert import RULES, Converted, Skipped, Unusable, convert, formats
 from frugan.data.readers import Content, Found, Item
@@ -121,11 +120,6 @@ def open_pack(
     except OSError as error:
         raise _cannot_write(folder.parent, error) from error
     return _open(folder)
-
-
-def tell_packing(source: str, announce: Callable[[str], None] = terminal.tell) -> Progress:
-    """A `Progress` that says how far the packing of a source is and the time left, every few seconds."""
-    return counter(announce, f"Packing {source} (once)")
 
 
 def open_content(found: Found, wanted: Wanted) -> tuple[Content, list[int]]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from frugan import costs
 from frugan.arithmetic import wait
 from frugan.engine import checkpoint
 from frugan.engine.loop import Parts, play_round
@@ -96,23 +97,18 @@ def _threads_alone(parts: Parts) -> int:
     own = torch.get_num_threads()
     if parts.device.type != "cpu":
         return own
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(own, min(own * int(os.environ.get("LOCAL_WORLD_SIZE", "1")), cores))
+    return max(own, min(own * int(os.environ.get("LOCAL_WORLD_SIZE", "1")), costs.cores()))
 
 
 @contextlib.contextmanager
 def _alone(parts: Parts, threads: int) -> Iterator[None]:
     """Inside, this process is the only one, takes whole batches, and has so many threads."""
-    import torch
-
-    own = torch.get_num_threads()
     before = parts.processes, parts.batches.rank, parts.batches.world
     parts.processes = parts.update.processes = Processes()
     parts.batches.rank, parts.batches.world = 0, 1
-    torch.set_num_threads(threads)
     try:
-        yield
+        with costs.threads(threads):
+            yield
     finally:
-        torch.set_num_threads(own)
         parts.processes, parts.batches.rank, parts.batches.world = before
         parts.update.processes = parts.processes

@@ -188,7 +188,7 @@ class _Spreading:
             return
         first = self.lost[0].jobs[0]
         printed = _last_lines(first.output)
-        hint = f"The first one printed last: {printed.replace(chr(10), ' | ')}" if printed else (
+        hint = f"The first one printed last: {' | '.join(printed)}" if printed else (
             f"The first one printed nothing: is {self.workshop.folder.absolute()} on a disk that its machine has too, "
             "and is frugan installed there?"
         )
@@ -205,7 +205,7 @@ class _Spreading:
                 self.watch.warn([job])
                 continue
             self.watch.say(say_failed(job, why))
-            for line in _last_lines(job.output).splitlines():
+            for line in _last_lines(job.output):
                 self.watch.say(line)
 
     def _look_for_lost(self) -> None:
@@ -237,8 +237,8 @@ def _wants_to_cancel(count: int, engine: str) -> bool:
         return False
 
 
-def _last_lines(path: Path) -> str:
+def _last_lines(path: Path) -> list[str]:
     if not path.is_file():
-        return ""
+        return []
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    return "\n".join(lines[-LAST_LINES:])
+    return lines[-LAST_LINES:]

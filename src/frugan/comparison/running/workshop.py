@@ -100,7 +100,9 @@ def say_once(say: Say) -> Say:
 
 def count_cores() -> int:
     """How many threads the runs can share: OMP_NUM_THREADS if it is set, else the cores that this process may use."""
+    from frugan import costs
+
     allowed = os.environ.get("OMP_NUM_THREADS", "")
     if allowed.isdigit():
         return max(1, int(allowed))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return costs.cores()
