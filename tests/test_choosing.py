@@ -288,5 +288,5 @@ def test_keys_are_typed_without_a_recipe(monkeypatch):
     instead.record = TrainingArguments  # type: ignore[attr-defined]
     monkeypatch.setattr(training, "train", instead)
     main(["train", "--data", "photos", "data.size=32", "batch_size=8"])
-    assert "recipe" not in asked[0]
+    assert asked[0]["recipe"] is None
     assert asked[0]["changes"] == {"data.size": 32, "batch_size": 8}
