@@ -41,7 +41,7 @@ class Latency:
         return {"median_ms": self.median_ms, "quartiles_ms": [self.median_ms, self.median_ms], "machine": "none"}
 
 
-def made_up_size(network: Any, runtime: str, threads: int) -> _screening.Size:
+def made_up_size(network: Any, runtime: str, threads: int, seconds: float = 2.0) -> _screening.Size:
     parameters = sum(tensor.numel() for tensor in network.module.state_dict().values())
     families = network.config["network"]["families"]
     return _screening.Size(4 * parameters + 2000, Latency(parameters, families[0]["family"]))  # type: ignore[arg-type]
@@ -166,6 +166,27 @@ def test_if_nothing_fits_the_nearest_is_named(monkeypatch):
     nearest = r"No network of 8 fits into 0\.001 ms\. The nearest is standard width=0\.25, which takes 0\.\d+ ms and"
     with pytest.raises(UserError, match=nearest):
         of.inside(found, 3)
+
+
+def test_screening_takes_a_quarter_of_the_minutes_at_most(monkeypatch):
+    clock, timed, said = [0.0], [], []
+
+    def slow(network: Any, runtime: str, threads: int, seconds: float) -> _screening.Size:
+        clock[0] += 5.0
+        timed.append(seconds)
+        return made_up_size(network, runtime, threads)
+
+    _, found = screen(monkeypatch, Budget(None, 10**9))
+    monkeypatch.setattr(_screening, "size_of", slow)
+    monkeypatch.setattr(_screening.time, "monotonic", lambda: clock[0])
+    of = Screen(Budget(None, 10**9), "onnxruntime", 1, {}, lambda: None, said.append, minutes=0.9)  # 13.5 seconds of it
+    assert [one.name for one in of.inside(found, 3)] == [f"standard width={width}" for width in (2, 1, 0.5)]
+    assert said[-1] == "Not tried, since a quarter of the minutes is over: depthwise."
+    assert set(timed) == {13.5 / 40}
+    assert clock[0] == 15.0
+    # Continued: what is known costs nothing, so more is tried.
+    of = Screen(Budget(None, 10**9), "onnxruntime", 1, of.known, lambda: None, said.append, minutes=2.0)
+    assert of.inside(found, 3)[1].form == "depthwise"
 
 
 def test_what_will_run_it_must_be_known():

@@ -7,6 +7,7 @@ what would not fit. Within a form, a wider network is larger and slower, so the 
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 RUNTIMES = ("onnxruntime", "torch")
 SECONDS = 2.0
 """About how long one network is timed."""
+SHARE, PARTS = 0.25, 40
+"""Which share of a search's minutes screening may take; and into how many parts of it one timing fits, at least."""
 BYTES = 4
 """Of one weight in an exported file."""
 
@@ -51,11 +54,12 @@ class Screen:
     Args:
         known: what an earlier session measured, by the candidate's name, as `Size.as_dict` gives it.
         keep: called with everything that is known whenever there is more of it.
+        minutes: how long the whole search may take; None if that is not said.
     """
 
     def __init__(
         self, budget: Budget, runtime: str, threads: int, known: dict[str, Any], keep: Callable[[], None],
-        say: Callable[[str], None],
+        say: Callable[[str], None], minutes: float | None = None,
     ) -> None:
         if runtime not in RUNTIMES:
             known_ones = suggest(runtime, RUNTIMES)
@@ -64,17 +68,28 @@ class Screen:
             raise UserError(f"--threads {threads}: give how many threads the generator will run on, 1 or more.")
         self.budget, self.runtime, self.threads = budget, runtime, threads
         self.known, self.keep, self.say = known, keep, say
+        share = None if minutes is None else 60 * SHARE * minutes
+        self.seconds = SECONDS if share is None else min(SECONDS, share / PARTS)
+        self._over = None if share is None else time.monotonic() + share
 
     def inside(self, candidates: Sequence[Candidate], most: int) -> list[Candidate]:
         """Up to `most` candidates inside the budget: the widest of each form, then the next ones, and so on.
 
-        Each round begins with the one of the most parameters. Raises UserError, with the nearest, if none fits.
+        Each round begins with the one of the most parameters. Where the time for screening ends before all are
+        measured, those that fit so far are all. Raises UserError, with the nearest, if none fits.
         """
-        waiting = [of[self._widest(of) :] for of in forms(candidates).values()]
+        largest, *others = forms(candidates).items()
+        waiting: dict[str, list[Candidate]] = {}
+        for form, of in [largest, *reversed(others)]:  # what costs least is not left to the end, where time may be over
+            if any(waiting.values()) and self._late():
+                left = [name for name in forms(candidates) if name not in waiting]
+                self.say(f"Not tried, since a quarter of the minutes is over: {', '.join(left)}.")
+                break
+            waiting[form] = of[self._widest(of) :]
         chosen: list[Candidate] = []
-        while len(chosen) < most and any(waiting):
-            row = sorted((of.pop(0) for of in waiting if of), key=lambda one: -one.parameters)
-            chosen += [one for one in row if self.fits(one)]
+        while len(chosen) < most and any(waiting.values()):
+            row = sorted((of.pop(0) for of in waiting.values() if of), key=lambda one: -one.parameters)
+            chosen += [one for one in row if not (chosen and self._late() and self._unknown(one)) and self.fits(one)]
         if not chosen:
             raise UserError(self._none(candidates))
         return chosen[:most]
@@ -90,8 +105,8 @@ class Screen:
     def measure(self, candidate: Candidate) -> dict[str, Any]:
         """What an untrained candidate takes, as `Size.as_dict` gives it."""
         known = self.known.get(candidate.name, {})
-        if "milliseconds" not in known:
-            known = untrained_size(candidate.recipe, self.runtime, self.threads).as_dict()
+        if self._unknown(candidate):
+            known = untrained_size(candidate.recipe, self.runtime, self.threads, self.seconds).as_dict()
             over = self.budget.misses(known["milliseconds"], known["bytes"])
             self.known[candidate.name] = known = {**known, "fits": not over}
             self.say(
@@ -100,6 +115,12 @@ class Screen:
             )
             self.keep()
         return known
+
+    def _unknown(self, candidate: Candidate) -> bool:
+        return "milliseconds" not in self.known.get(candidate.name, {})
+
+    def _late(self) -> bool:
+        return self._over is not None and time.monotonic() > self._over
 
     def _widest(self, of: Sequence[Candidate]) -> int:
         """The place of the widest candidate of a form that fits, by halving; the number of candidates if none does."""
@@ -121,18 +142,18 @@ class Screen:
         )
 
 
-def untrained_size(recipe: Recipe, runtime: str, threads: int) -> Size:
+def untrained_size(recipe: Recipe, runtime: str, threads: int, seconds: float = SECONDS) -> Size:
     """What the network takes that a run of this recipe will ship."""
-    return size_of(artefact.untrained(build.assemble(recipe)), runtime, threads)
+    return size_of(artefact.untrained(build.assemble(recipe)), runtime, threads, seconds)
 
 
-def size_of(network: Any, runtime: str, threads: int) -> Size:
-    """What a network takes, as `frugan.load` gives it: it is exported, and timed at batch 1."""
+def size_of(network: Any, runtime: str, threads: int, seconds: float = SECONDS) -> Size:
+    """What a network takes, as `frugan.load` gives it: it is exported, and timed at batch 1 for so many seconds."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         exporting.find("onnx").write(exporting.Parcel.of(network), folder)
         (file,) = folder.glob("*.onnx")
         with costs.threads(threads):
             timed = artefact.load(file) if runtime == "onnxruntime" else network
-            (latency,) = costs.latency(timed.module, *network.inputs(), batches=(1,), seconds=SECONDS)
+            (latency,) = costs.latency(timed.module, *network.inputs(), batches=(1,), seconds=seconds)
         return Size(file.stat().st_size, latency)

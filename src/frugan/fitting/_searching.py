@@ -61,7 +61,10 @@ def search(asked: FitArguments) -> tuple[Path, dict[str, Any]]:
                 "Give --images, how many the finalists are shown, besides --minutes or instead.",
             )  # fmt: skip
         metric = _metric(asked, recipe, say)
-        screen = Screen(budget, asked.runtime, asked.threads, state.section("measured"), lambda: state.keep(began), say)
+        screen = Screen(
+            budget, asked.runtime, asked.threads, state.section("measured"), lambda: state.keep(began), say,
+            asked.minutes,
+        )
         chosen = _chosen(asked, recipe, screen, state, began, say)
         if "race" not in state.data:
             _try_target(target, chosen[0].recipe)
