@@ -18,7 +18,7 @@ from frugan.comparison import Comparison, compare
 from frugan.comparison.planning import Design
 from frugan.comparison.planning.arms import Arm, gather
 from frugan.comparison.planning.plan_file import PlanFile
-from frugan.comparison.planning.tuning_space import CHANGED, KEPT, ORDERS, TRIALS, find_trials
+from frugan.comparison.planning.tuning_space import CHANGED, KEPT, ORDERS, TRIALS, Trial, find_trials
 from frugan.comparison.preparing import controls, equal_seconds, margin, prepare, tuning
 from frugan.comparison.running import jobs
 from frugan.comparison.running.jobs import Job
@@ -113,25 +113,29 @@ def tuning_in(folder: Path) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------------- what is tried
 
 
-def test_the_table_begins_as_things_stand_and_takes_every_pair_of_rates_once_in_nine_rows() -> None:
+def test_the_table_begins_as_things_stand_and_takes_every_setting_once() -> None:
     assert TRIALS[0] == (1, 1, KEPT, KEPT, KEPT)
     pairs = {(rate, ratio) for rate in (1, 2, 0.5) for ratio in (1, 2, 0.5)}
-    assert {(row.rate, row.ratio) for row in TRIALS[:9]} == pairs
-    assert {(row.rate, row.ratio, row.penalty) for row in TRIALS} == {
-        (*pair, kept) for pair in pairs for kept in (KEPT, CHANGED)
-    }
-    for start in range(0, 16, 4):
-        assert len({(row.inner_norm, row.order) for row in TRIALS[start : start + 4]}) == 4
+    plain = [(row.rate, row.ratio, row.penalty) for row in TRIALS if row[3:] == (KEPT, KEPT)]
+    assert sorted(plain) == sorted((*pair, kept) for pair in pairs for kept in (KEPT, CHANGED))
+    assert {row[:2] for row in plain[:9]} == pairs
+    assert all(row[3:] == (KEPT, KEPT) for row in TRIALS[:6])
+
+
+def test_no_arm_must_take_another_layer_to_get_a_rate() -> None:
+    for number, row in enumerate(TRIALS):
+        if row[3:] != (KEPT, KEPT):
+            assert row[:3] in [earlier[:3] for earlier in TRIALS[:number] if earlier[3:] == (KEPT, KEPT)]
+    assert {row[3:] for row in TRIALS} == {(norm, order) for norm in (KEPT, CHANGED) for order in (KEPT, CHANGED)}
 
 
 @pytest.mark.parametrize("recipe", ["mnist", "dcgan-64", "stargan"])
-def test_arms_have_the_same_values_in_the_columns_that_they_share(recipe: str) -> None:
+def test_all_arms_begin_with_the_same_settings(recipe: str) -> None:
     found = {name: find_trials(recipes.find(recipe).with_family(name)) for name in ("standard", "depthwise")}
-    assert all(len(trials) == len(TRIALS) for trials in found.values())
-    for one, other in zip(*found.values(), strict=True):
-        assert other.settings.items() >= one.settings.items()
+    assert {name: len(trials) for name, trials in found.items()} == {"standard": 18, "depthwise": len(TRIALS)}
+    for one, other in zip(found["standard"][:6], found["depthwise"][:6], strict=True):
+        assert other.settings == {**one.settings, "inner_norm": KEPT, "order": KEPT}
     assert set(found["standard"][0].settings) == {"rate", "ratio", "penalty"}
-    assert set(found["depthwise"][0].settings) == {"rate", "ratio", "penalty", "inner_norm", "order"}
     for trials in found.values():
         assert trials[0].words == "as it stands"
         everything = [trial.recipe for trial in trials]
@@ -140,35 +144,41 @@ def test_arms_have_the_same_values_in_the_columns_that_they_share(recipe: str) -
 
 def test_a_row_that_would_repeat_an_earlier_one_is_passed_over() -> None:
     trials = find_trials(recipes.find("mnist-faithful"))  # its game has no place for R1
-    assert [tuple(trial.settings.values()) for trial in trials] == [(row.rate, row.ratio) for row in TRIALS[:9]]
+    plain = list(dict.fromkeys((row.rate, row.ratio) for row in TRIALS))
+    assert [tuple(trial.settings.values()) for trial in trials] == plain
     factorised = find_trials(recipes.find("mnist-faithful").with_family("factorised"))
-    assert [trial.settings["rate"] for trial in factorised[:9]] == [row.rate for row in TRIALS[:9]]
-    assert len(factorised) == 13
+    assert [trial.settings["rate"] for trial in factorised[:6]] == [row.rate for row in TRIALS[:6]]
+    assert len(factorised) == 12
 
 
 def test_what_each_column_does_to_a_recipe() -> None:
     recipe = recipes.find("mnist").with_family("depthwise")
-    plain, second, third, fourth, *_ = find_trials(recipe)
+    trials = find_trials(recipe)
+    plain, second, seventh, eighth, last = (trials[number] for number in (0, 1, 6, 7, 13))
     assert plain.recipe == recipe
     rates = {name: player.learning_rate for name, player in second.recipe.players.items()}
     assert rates == {"generator": 2e-3, "discriminator": 1e-3}
     assert second.recipe.penalties[0].options == {"weight": pytest.approx(0.6), "every": 4}
-    rule = second.recipe.networks["generator"].families[0]
-    assert rule.options == {"order": ORDERS[1]}
-    assert third.recipe.networks["generator"].families[0].options == {"inner_norm": "batch_norm", "order": ORDERS[1]}
-    assert third.words == "rates x 0.5, the discriminator's x 2, batch norm between pieces, pointwise first"
-    assert fourth.recipe.networks["generator"].families[0].options == {"inner_norm": "batch_norm"}
+    assert second.recipe.networks == recipe.networks
+
+    def options(trial: Trial) -> dict[str, Any]:
+        return dict(trial.recipe.networks["generator"].families[0].options)
+
+    assert options(seventh) == {"inner_norm": "batch_norm"}
+    assert seventh.words == "rates x 2, the discriminator's x 0.5, penalties x 3, batch norm between pieces"
+    assert options(eighth) == {"order": ORDERS[1]}
+    assert options(last) == {"inner_norm": "batch_norm", "order": ORDERS[1]}
     # What has a norm at every seam loses it, what has it at some gets it at all.
-    normed = fourth.recipe
-    assert find_trials(normed)[3].recipe.networks["generator"].families[0].options == {"inner_norm": None}
-    table = find_trials(recipes.find("mnist").with_family("factorised"))[3].recipe.networks["generator"].families
+    normed = seventh.recipe
+    assert find_trials(normed)[6].recipe.networks["generator"].families[0].options == {"inner_norm": None}
+    table = find_trials(recipes.find("mnist").with_family("factorised"))[6].recipe.networks["generator"].families
     assert [one.options.get("inner_norm") for one in table] == ["batch_norm", "batch_norm"]
     # R1 is added where a generator's recipe has no penalty; a translator's own are made heavier.
     added = find_trials(recipes.find("dcgan-64-faithful"))[1]
     assert (added.recipe.penalties[0].name, added.recipe.penalties[0].options) == ("r1", {"weight": 1.0, "every": 4})
     assert find_trials(recipes.find("stargan"))[1].recipe.penalties[0].options == {"weight": 30.0}
     assert "penalty" not in find_trials(recipes.find("cyclegan-6"))[0].settings
-    assert find_trials(recipes.find("stargan").with_family("depthwise"))[3].recipe.networks[
+    assert find_trials(recipes.find("stargan").with_family("depthwise"))[6].recipe.networks[
         "generator"].families[0].options == {"inner_norm": "instance_norm"}  # fmt: skip
 
 
@@ -281,7 +291,7 @@ def test_verdicts_without_tuning_stand_beside_if_such_a_comparison_is_named(
     # Tuning brings both arms what they were off by: twice and half of the rate.
     page = both.report.read_text()
     section = page[page.index("Without tuning and with it") : page.index("Quality against cost")]
-    assert f"Without tuning: {plain.folder}, seeds 0. One of the two has fewer than five" in section
+    assert re.search(rf"Without tuning: {plain.folder}, seeds 0, margin \S+ \(here \S+\)\. One of the two", section)
     rows = dict(re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', section, flags=re.DOTALL))
     assert list(rows) == ["vanilla", "thin", "damaged"]  # which has no control
     assert "−3.995" in rows["vanilla"]
@@ -291,13 +301,25 @@ def test_verdicts_without_tuning_stand_beside_if_such_a_comparison_is_named(
     data = {**both.data, "untuned": {**both.data["untuned"], "unlike": ["split: test | train"]}}
     assert untuned_section(data)["rows"] == []  # type: ignore[index]
     data["untuned"]["unlike"] = []
+    said = data["controls"][0]
+    data["controls"], data["untuned"]["controls"] = [], {}
     for now in data["differences"]["fid"].values():  # as if there were seeds enough
         now["kind"] = "not worse"
     for name, kind in (("thin", "worse beyond margin"), ("damaged", "not worse")):
         data["untuned"]["arms"][name]["difference"]["kind"] = kind
-    assert "changes the verdict about thin." in untuned_section(data)["lead"]  # type: ignore[index]
+    assert "the verdict differs about thin." in untuned_section(data)["lead"]  # type: ignore[index]
     data["untuned"]["arms"]["thin"]["difference"]["kind"] = "not worse"
-    assert "Tuning changes no verdict." in untuned_section(data)["lead"]  # type: ignore[index]
+    assert "With tuning no verdict differs." in untuned_section(data)["lead"]  # type: ignore[index]
+    # What is said against the control counts as well, and margins that differ are named.
+    assert said["arm"] == "thin"
+    data["untuned"]["controls"]["thin"] = {"kind": "saves nothing", "text": "saves nothing: its control is better"}
+    data["controls"] = [{**said, "kind": "beats its control"}]
+    data["untuned"]["margin"] = 7.0
+    lead = untuned_section(data)["lead"]  # type: ignore[index]
+    assert "the verdict differs about thin." in lead
+    assert ", margin 7.00 (here " in lead
+    (row,) = (row for row in untuned_section(data)["rows"] if row["arm"] == "thin")  # type: ignore[index]
+    assert "saves nothing: its control is better" in row["texts"][0]
 
     refused = {
         r"arms of this comparison were tuned": {**options, "untuned": finished.folder},
@@ -470,7 +492,7 @@ def test_runs_that_were_trained_beforehand_are_refused(quick: pytest.MonkeyPatch
 
 def test_trials_of_another_table_are_not_mixed_with_those_of_this_one(tmp_path: Path) -> None:
     plan = PlanFile(RunFolder(tmp_path), {"tuning": {"space": "space-0", "arms": {}}})
-    with pytest.raises(UserError, match=r"list of settings space-0; this version has space-1"):
+    with pytest.raises(UserError, match=r"list of settings space-0; this version has space-2"):
         tuning.tune([], {}, {"tune": 2, "tune_seeds": [2000]}, plan, Workshop(tmp_path, {}, print))
 
 

@@ -66,6 +66,10 @@ def test_comparison_statistics_sheet_5_7_not_worse_takes_a_damaged_arm_that_was_
     shown = said({"thin": THIN, "damaged": DAMAGED})
     assert shown["damaged"]["kind"] == "worse beyond margin"
     assert shown["thin"]["kind"] == "not worse"
+    # That it failed as well does not hide that it was worse.
+    failing = said({"thin": THIN, "damaged": (*DAMAGED[:4], math.nan)})
+    assert failing["damaged"]["kind"] == "withheld"
+    assert failing["thin"]["kind"] == "not worse"
     blind = said({"thin": THIN, "damaged": (12.5, 12.2, 12.6, 12.4, 12.3)})
     assert blind["thin"]["kind"] == "unproven"
 
@@ -367,6 +371,15 @@ def test_an_arm_that_costs_no_less_has_the_baseline_for_its_control() -> None:
     assert "the baseline, which costs no more," in row["text"]
 
 
+def test_a_control_that_costs_otherwise_says_so() -> None:
+    found = result({"plain": PLAIN, "thin": tuple(v + 0.1 for v in PLAIN), "thin control": PLAIN, "damaged": DAMAGED})
+    found["differences"] = {"fid": verdicts.judge_arms(found, "fid")}
+    for reached, told in ((0.889, "; the control costs 11% less (macs)"), (1.05, "5% more"), (1.01, None)):
+        fact = {"arm": "thin", "control": "thin control", "match": "macs", "wanted": 9.5, "reached": 9.5 * reached}
+        (row,) = verdicts.judge_against_controls(found, [fact])
+        assert told in row["text"] if told else "control costs" not in row["text"]
+
+
 def test_comparison_statistics_sheet_4_fronts_of_a_comparison() -> None:
     """Parameters 1, 2, 3 and MACs 10, 9, 8 in the order of the arms."""
     found = result({"plain": PLAIN, "thin": THIN, "damaged": DAMAGED})
@@ -375,6 +388,16 @@ def test_comparison_statistics_sheet_4_fronts_of_a_comparison() -> None:
     assert macs["places"] == {"plain": "undecided", "thin": "front", "damaged": "front"}
     assert parameters["reference"][0] == pytest.approx(3.3)
     assert parameters["hypervolume"] > 0
+
+
+def test_no_arm_is_surely_dominated_by_few_seeds_or_by_one_judge_of_two() -> None:
+    few = result({"plain": PLAIN[:4], "thin": THIN[:4], "damaged": DAMAGED[:4]})
+    assert fronts.find_fronts(few)[0]["places"]["damaged"] == "undecided"
+    arms = {"plain": PLAIN, "thin": THIN, "damaged": DAMAGED}
+    agree = result(arms, **{name: judged(values) for name, values in arms.items()})
+    assert fronts.find_fronts(agree)[0]["places"]["damaged"] == "dominated"
+    apart = result(arms, **{name: judged(PLAIN) for name in arms})
+    assert fronts.find_fronts(apart)[0]["places"]["damaged"] == "undecided"
 
 
 def test_multiply_accumulates_that_are_not_believed_have_no_place_on_their_front() -> None:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from frugan import convs, recipes, swap
@@ -45,6 +46,27 @@ def test_a_rule_that_matches_no_role_is_named() -> None:
     layers.down("down.0", 4, 4, 3)
     with pytest.raises(UserError, match=r"'dwon.\*' -> depthwise matches no layer. .* the roles down.0"):
         layers.check_rules_used()
+
+
+@pytest.mark.parametrize("name", convs.names())
+@pytest.mark.parametrize("options", [
+    {"inner_norm": "batch_norm"}, {"inner_bias": False}, {"start": "layerwise"},
+], ids=str)  # fmt: skip
+def test_an_option_changes_a_familys_layers_or_is_refused(name: str, options: dict[str, Any]) -> None:
+    (option,) = options
+    if option in convs.find(name).ignores:
+        told = rf"^The convolution family '{name}': .*'{option}' is without effect on its layers"
+        with pytest.raises(UserError, match=told):
+            convs.find(name, **options)
+        return
+
+    def layers(given: dict[str, Any]) -> list[Any]:
+        built = convs.Layers([("*", convs.find(name, **given))])
+        torch.manual_seed(0)
+        made = [getattr(built, kind)("one", 16, 8, 5) for kind in ("same", "down", "up")]
+        return [str(made), *[float(weight.detach().norm()) for layer in made for weight in layer.parameters()]]
+
+    assert layers(options) != layers({})
 
 
 def test_misspelt_families_and_values_are_answered() -> None:

@@ -148,6 +148,14 @@ def test_flat_output_is_seen_at_the_second_look():
     lagging = every_5k(0.003, 0.004, distances=(0.8, 0.6))  # an average that lags behind
     assert said(played(lagging)) == ""
     lagging[10_000]["distance"] = 0.8
+    # In a run of large batches it is seen once the run has ended: then it has few rounds, and no more will come.
+    large = [{**line, "rounds": line["images"] // 128} for line in played(lagging)]
+    assert find_untrained(large) is None
+    assert "flat output" in find_untrained(large, ended=True).text
+    assert [finding.kind for finding in findings(large, ended=True)] == ["untrained"]
+    assert find_untrained([line for line in large if line["images"] <= 5000], ended=True) is None
+    unknown = [{**line, "rounds": line["images"] // 128} for line in flat]  # whether it comes nearer is not known
+    assert find_untrained(unknown, ended=True) is None
     assert said(played(lagging)) != ""
     # Neither losses nor accuracies need be logged: a game of somebody's own.
     assert said(played(every_5k(0.003, 0.004), loss=None, right=None)) != ""

@@ -168,6 +168,9 @@ def test_pggan_sheet_2_5_scales_of_a_separable_layer(pair):
     found = scales(generator)
     assert found["blocks.1.1.0.depthwise"] == pytest.approx(1 / 3)
     assert found["blocks.1.1.0.pointwise"] == pytest.approx(math.sqrt(2 / 16))
+    alone = scales(pair(rules=[("*", "depthwise", {"start": "layerwise"})])[0])
+    assert alone["blocks.1.1.0.depthwise"] == pytest.approx(math.sqrt(2) / 3)
+    assert alone["blocks.1.1.0.pointwise"] == pytest.approx(math.sqrt(2 / 16))
 
 
 @pytest.mark.parametrize("family", ["standard", "factorised", "depthwise", "grouped"])

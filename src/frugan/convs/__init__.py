@@ -72,16 +72,28 @@ class Declined(Exception):
 
 @dataclass(frozen=True)
 class ConvFamily:
-    """How layers that keep (`same`), divide (`down`) and multiply (`up`) the image size by their stride are built."""
+    """How layers that keep (`same`), divide (`down`) and multiply (`up`) the image size by their stride are built.
+
+    Attributes:
+        ignores: what networks ask of every layer and this family's layers do nothing with, such as `SEAM` where a layer
+            is of one piece. A rule that gives such an option is refused, since it would change nothing.
+    """
 
     name: str
     same: Callable[..., nn.Module]
     down: Callable[..., nn.Module]
     up: Callable[..., nn.Module]
     options: dict[str, Any] = field(default_factory=dict)
+    ignores: tuple[str, ...] = ()
 
     def with_options(self, **options: Any) -> ConvFamily:
-        """The same family with these options, e.g. ``middle=0.5``. Raises UserError for unknown options."""
+        """The same family with these options, e.g. ``middle=0.5``. Raises UserError for those that it ignores."""
+        for name in options:
+            if name in self.ignores:
+                raise UserError(
+                    f"The convolution family '{self.name}': the option '{name}' is without effect on its layers. Leave "
+                    "it out."
+                )
         return replace(self, options={**self.options, **options})
 
     def accepted(self) -> dict[str, Parameter]:
@@ -180,6 +192,7 @@ class Layers:
             built, declined = find("standard"), str(reason)
             module = getattr(built, kind)(in_channels, out_channels, kernel, **contract)
         module.role = role  # what cost tables call the layer
+        module.layerwise = start == "layerwise"  # how its pieces start, also where a network draws them itself
         if built.name != "standard" and start == "composite":
             self._calibrate(module, meant, repr((built, meant, kernel, contract, own)))
         self.choices.append(

@@ -46,4 +46,4 @@ def decline(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1
     raise Declined("bilinear additive upsampling is for layers that enlarge the image")
 
 
-variant = ConvFamily("bilinear_additive", same=decline, down=decline, up=up)
+variant = ConvFamily("bilinear_additive", same=decline, down=decline, up=up, ignores=("inner_bias",))

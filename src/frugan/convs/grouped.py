@@ -11,7 +11,7 @@ from functools import partial
 
 from torch import nn
 
-from frugan.convs import ConvFamily, Declined, Pads
+from frugan.convs import SEAM, ConvFamily, Declined, Pads
 from frugan.convs._primitives import Convolution, Transposed, exact
 from frugan.ranges import Count
 
@@ -54,4 +54,4 @@ def _grouped(
     )
 
 
-variant = ConvFamily("grouped", same=partial(down, stride=1), down=down, up=up)
+variant = ConvFamily("grouped", same=partial(down, stride=1), down=down, up=up, ignores=tuple(SEAM))

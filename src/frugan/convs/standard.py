@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import nn
 
-from frugan.convs import ConvFamily, Pads
+from frugan.convs import SEAM, ConvFamily, Pads
 from frugan.convs._primitives import Convolution, Transposed, exact
 
 
@@ -38,4 +38,4 @@ def up(
 
 
 same = partial(down, stride=1)
-variant = ConvFamily("standard", same=same, down=down, up=up)
+variant = ConvFamily("standard", same=same, down=down, up=up, ignores=(*SEAM, "start"))

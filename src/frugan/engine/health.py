@@ -204,8 +204,8 @@ class Health:
                 self.tell(finding)
 
 
-def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
-    """What is wrong with a run now. It depends on the lines of its log only.
+def findings(lines: Sequence[Mapping[str, Any]], ended: bool = False) -> list[Finding]:
+    """What is wrong with a run now, or when it has `ended`. It depends on the lines of its log only.
 
     A collapse (too little spread, or too near neighbours) is reported if the two newest looks show it,
     a flicker and memorised training images if the three newest do. A saturated discriminator (both accuracies above
@@ -221,7 +221,7 @@ def findings(lines: Sequence[Mapping[str, Any]]) -> list[Finding]:
 
     A run that does not train (`find_untrained`) is not called collapsed or saturated as well.
     """
-    untrained = find_untrained(lines)
+    untrained = find_untrained(lines, ended)
     wrong = [] if untrained is None else [untrained]
     lines = [line for line in lines if line["images"] >= WARM_UP and line.get("rounds", math.inf) >= WARM_UP_ROUNDS]
     looks = [line for line in lines if "health.spread" in line]
@@ -287,7 +287,7 @@ def titled(images: int, lines: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join([f"{images:,} images seen", *(one.text for one in findings(lines))])
 
 
-def find_untrained(lines: Sequence[Mapping[str, Any]]) -> Finding | None:
+def find_untrained(lines: Sequence[Mapping[str, Any]], ended: bool = False) -> Finding | None:
     """Why a run does not train; None if it trains or too little is known. It depends on the lines of its log only.
 
     - *Flat output*: the images were all alike (spread below 0.05) at every look, at two looks or more.
@@ -298,11 +298,14 @@ def find_untrained(lines: Sequence[Mapping[str, Any]]) -> Finding | None:
     The first two also need fakes that are far from real images and hardly come nearer: by less than a tenth since the
     first look. So a discriminator that is always right is not enough, since images may come nearer all the same. An
     average that still lags behind is not a failure either. A run that trained first and collapsed later has trained.
-    Nothing is said in the first 10,000 images or 250 rounds.
+    Nothing is said in the first 10,000 images or 250 rounds. But of a run that has `ended` flat output is said after
+    fewer rounds too, if its fakes are known not to come nearer: with large batches it has no more rounds.
     """
     looks = [line for line in lines if "health.spread" in line]
-    if len(looks) < 2 or not _is_past(looks[-1], EARLIEST, WARM_UP_ROUNDS):
+    if len(looks) < 2 or not _is_past(looks[-1], EARLIEST, 0 if ended else WARM_UP_ROUNDS):
         return None
+    if not _is_past(looks[-1], EARLIEST, WARM_UP_ROUNDS):
+        return _flat(looks) if _is_stuck(looks) else None
     return _flat(looks) or _walled(lines, looks) or _still(lines, looks)
 
 

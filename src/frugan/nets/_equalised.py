@@ -40,8 +40,8 @@ def start_by_gain(network: nn.Module, gains: Mapping[nn.Module, float] | None = 
 
     Fan in is the inputs by the pixels of the kernel, of a transposed layer too (there it is the paper's fan in of the
     same layer as a convolution with full padding). Of a layer that a family splits into a chain the last piece has the
-    gain and the others have 1: of a depthwise separable one the pointwise piece. Pieces that do not form a chain are
-    then scaled so that the whole starts as the standard layer does.
+    gain and the others have 1: of a depthwise separable one the pointwise piece. (With ``start="layerwise"`` all have
+    the gain.) Pieces that do not form a chain are then scaled so that the whole starts as the standard layer does.
 
     Args:
         gains: of the layers that no (leaky) ReLU follows; of all others it is `GAIN`.
@@ -54,7 +54,9 @@ def start_by_gain(network: nn.Module, gains: Mapping[nn.Module, float] | None = 
     for part in network.modules():
         if hasattr(part, "role") and not isinstance(part, _ConvNd):
             pieces = pieces_of(part)
-            found.update((piece, 1.0) for piece in (pieces[:-1] if is_chain(part) else pieces))
+            if is_chain(part):
+                pieces = [] if getattr(part, "layerwise", False) else pieces[:-1]
+            found.update((piece, 1.0) for piece in pieces)
     found.update(gains or {})
     scales = {part: gain / math.sqrt(fan_in(part)) for part, gain in found.items()}
     for part, scale in scales.items():

@@ -34,9 +34,12 @@ def shared_kind(data: Mapping[str, Any]) -> str | None:
 
 
 def timed(data: Mapping[str, Any], arm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The runs of an arm whose times may be compared: those on the one kind of hardware that all arms share."""
+    """The runs of an arm whose times may be compared: they ended, on the one kind of hardware that all arms share."""
     kind = shared_kind(data)
-    return [run for run in arm["runs"].values() if run.get("images_per_second") and kind_of(run) == kind]
+    return [
+        run for run in arm["runs"].values()
+        if run.get("images_per_second") and run.get("seconds") and kind_of(run) == kind
+    ]  # fmt: skip
 
 
 def remarks(data: Mapping[str, Any]) -> list[str]:

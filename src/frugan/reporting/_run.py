@@ -30,8 +30,8 @@ def run_page(path: Path) -> tuple[str, dict[str, Any]]:
     recipe = from_run(folder)
     log = folder.lines(folder.log)
     data = next(iter(facts["data"].values()))
-    wrong = findings(log)
     images = log[-1]["images"] if log else 0
+    wrong = findings(log, ended=images >= recipe.budget)
     seconds = next((line["seconds"] for line in reversed(log) if "seconds" in line), None)
     trained = f" in {words.duration(seconds)}" if seconds else ""
     return "run.html.jinja", {

@@ -44,7 +44,8 @@ def main_table(data: Mapping[str, Any]) -> list[list[str]]:
     floor = "" if about.get("floor") is None else f"\nreal against real {words.number(about['floor'])}"
     direction = "↓" if about["better"] == "lower" else "↑"
     head = [
-        "arm", "parameters of G", "MACs", "ms an image, batch 1", "ms an image, batch 64", "trained at",
+        "arm", "parameters of G", "MACs", "ms an image, batch 1", "ms an image, batch 64",
+        "trained at\none run after another",
         f"{name} {direction}{floor}",
         f"difference from {base['name']}", "what may be said", "collapsed",
         *(["tuning"] if tuning_of(data) else []),

@@ -66,7 +66,7 @@ def untuned_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
     untuned = data.get("untuned")
     if untuned is None:
         return None
-    seeds = f"Without tuning: {untuned['folder']}, seeds {words.seeds(untuned['seeds'])}."
+    seeds = f"Without tuning: {untuned['folder']}, seeds {words.seeds(untuned['seeds'])}{_margins(untuned, data)}."
     if untuned["unlike"]:
         return {"lead": f"{seeds} Its values do not compare with these: {'; '.join(untuned['unlike'])}.", "rows": []}
     primary, rows = data["primary"], []
@@ -78,8 +78,13 @@ def untuned_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
         means = [one["summary"]["mean"] for one in (before, now) if one["summary"] is not None]
         brought = words.signed(means[1] - means[0]) if len(means) == 2 else "–"
         cells = [words.measured(one["summary"]) + _against(one["difference"]) for one in (before, now)]
-        texts = ["" if one["difference"] is None else one["difference"]["text"] for one in (before, now)]
-        kinds = [one["difference"] and one["difference"]["kind"] for one in (before, now)]
+        controls = [untuned.get("controls", {}), {one["arm"]: one for one in data["controls"]}]
+        found = [
+            [said for said in (one["difference"], of.get(arm["name"])) if said is not None]
+            for one, of in zip((before, now), controls, strict=True)
+        ]
+        texts = ["\n".join(said["text"] for said in of) for of in found]
+        kinds = [[said["kind"] for said in of] for of in found]
         rows.append({"arm": arm["name"], "cells": [*cells, brought], "texts": texts, "kinds": kinds})
     return {"lead": f"{seeds} {_changed(rows)}", "rows": rows}
 
@@ -93,13 +98,24 @@ def _against(difference: Mapping[str, Any] | None) -> str:
     return f"\n{words.signed(difference['mean'])}{within}"
 
 
+def _margins(untuned: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """The two margins in words, if they differ: a verdict may then differ for no other reason."""
+    margins = [one.get("margin") for one in (untuned, data)]
+    if margins[0] == margins[1]:
+        return ""
+    one, other = ("none" if margin is None else words.number(margin, 3) for margin in margins)
+    return f", margin {one} (here {other})"
+
+
 def _changed(rows: Sequence[Mapping[str, Any]]) -> str:
-    """For which arms tuning changes the verdict, in words."""
+    """For which arms the verdict differs, against the baseline or against the control, in words."""
     kinds = {row["arm"]: row["kinds"] for row in rows if any(row["kinds"])}
-    if any("direction" in both for both in kinds.values()):
+    if any("direction" in one for both in kinds.values() for one in both):
         return "One of the two has fewer than five seeds, so it has no verdicts to compare."
     changed = [arm for arm, (one, other) in kinds.items() if one != other]
-    return f"Tuning changes the verdict about {', '.join(changed)}." if changed else "Tuning changes no verdict."
+    if not changed:
+        return "With tuning no verdict differs."
+    return f"With tuning the verdict differs about {', '.join(changed)}."
 
 
 def _row(arm: Mapping[str, Any], of: Mapping[str, Any], tuning: Mapping[str, Any]) -> list[str]:

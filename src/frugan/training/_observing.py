@@ -179,7 +179,7 @@ def tell_untrained(folder: RunFolder, quiet: bool) -> None:
     """Print that a finished run did not train, if its log says so."""
     from frugan.engine.health import find_untrained
 
-    finding = find_untrained(folder.lines(folder.log))
+    finding = find_untrained(folder.lines(folder.log), ended=True)
     if finding is not None and not quiet:
         terminal.say(f"This run did not train: {finding.text}")
 

@@ -86,7 +86,7 @@ class Job:
         from frugan.engine.run import RunFolder
 
         run = RunFolder(self.folder)
-        finding = find_untrained(run.lines(run.log))
+        finding = find_untrained(run.lines(run.log), ended=self.images_shown() >= self.images)
         return None if finding is None else finding.text
 
     def images_shown(self) -> int:

@@ -54,7 +54,8 @@ def measure_runs(
                 for one in facts.get("continued", ())
             ],
             "images": lines[-1]["images"] if lines else 0,
-            "seconds": timed[-1]["seconds"] if timed else None,
+            # A run that stopped early took fewer seconds than a run takes.
+            "seconds": timed[-1]["seconds"] if timed and job.why_failed() is None else None,
             "given": facts.get("given", {}),
             "images_per_second": timed[-1]["images"] / timed[-1]["seconds"] if timed else None,
             "findings": [{"kind": f.kind, "images": f.images, "text": f.text} for f in findings(lines)],

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from frugan import intervals
-from frugan.comparison.verdicts.differences import find_difference, read_arms
+from frugan.comparison.verdicts.differences import ArmValues, Values, find_difference, read_arms
 
 COSTS = (
     ("parameters", "parameters of the generator"), ("macs", "MACs an image"), ("latency", "ms an image, batch 64"),
@@ -19,11 +19,11 @@ COSTS = (
 def find_fronts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """For each cost, find which arms are dominated in the primary metric, and the area (hypervolume) that all cover.
 
-    An arm is surely dominated if another costs no more and is better with its whole 95 % interval; it is undecided if
-    only the means say so. A failed run counts as the worst value of all arms: the mean of the other runs alone would
-    favour arms that fail. Left out are arms whose cost and quality were measured with different networks or precision,
-    and, where the cost is multiply-accumulates, arms whose count is in doubt. The reference point of the area lies a
-    tenth beyond the largest cost and the worst mean.
+    An arm is surely dominated if another costs no more and is better with its whole 95 % interval, with five seeds or
+    more and by every judge; it is undecided if only the means say so. A failed run counts as the worst value of all
+    arms: the mean of the other runs alone would favour arms that fail. Left out are arms whose cost and quality were
+    measured with different networks or precision, and, where the cost is multiply-accumulates, arms whose count is in
+    doubt. The reference point of the area lies a tenth beyond the largest cost and the worst mean.
     """
     better = result["metrics"][result["primary"]]["better"]
     sign = 1 if better == "lower" else -1
@@ -40,11 +40,9 @@ def find_fronts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     def surely_better(one: int, other: int) -> bool:
         if one == other:
             return False
-        apart = find_difference(of[arms[one]["name"]], of[arms[other]["name"]], None, better)
-        if apart is None or apart["interval_95"] is None:
-            return False
-        low, high = apart["interval_95"]
-        return high < 0 if better == "lower" else low > 0
+        sides = [of[arms[place]["name"]] for place in (one, other)]
+        judges = zip(*([side.values, *side.judges] for side in sides), strict=False)
+        return all(_wholly_better(mine, theirs, better) for mine, theirs in judges)
 
     fronts = []
     for key, words in COSTS:
@@ -70,6 +68,15 @@ def find_fronts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return fronts
+
+
+def _wholly_better(mine: Values, theirs: Values, better: str) -> bool:
+    """Whether the whole 95 % interval of the difference is on the better side, of seeds enough for a verdict."""
+    apart = find_difference(ArmValues("", mine), ArmValues("", theirs), None, better)
+    if apart is None or apart["n"] < intervals.SEEDS_FOR_A_VERDICT:
+        return False
+    low, high = apart["interval_95"]
+    return high < 0 if better == "lower" else low > 0
 
 
 def _read_price(arm: Mapping[str, Any], key: str) -> float | None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from frugan.comparison.planning import Design
 
 MAY_DIFFER = ("tune", "tune_images", "tune_seeds", "seeds", "margin", "pilot_seeds", "match")
-"""Settings that may differ between the comparison with tuning and the one without. The report names the seeds."""
+"""Settings that may differ between the comparison with tuning and the one without. The report names the seeds and the
+margins."""
 
 
 def check(folder: File | None, design: Design) -> None:
@@ -41,11 +42,16 @@ def check(folder: File | None, design: Design) -> None:
 
 
 def read_beside(folder: File, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the untuned values and verdicts in the primary metric, by arm, and how their protocol differs."""
+    """Read the untuned values and verdicts in the primary metric, by arm, and how their protocol differs.
+
+    ``"controls"`` has what was said of each arm against its control.
+    """
     data, primary = reporting.read_comparison(Path(folder)), result["primary"]
     protocols = [one["metrics"][primary]["protocol"] for one in (data, result)]
     return {
-        "folder": str(folder), "seeds": data["seeds"], "unlike": evaluation.unequal(protocols),
+        "folder": str(folder), "seeds": data["seeds"], "margin": data["margin"],
+        "unlike": evaluation.unequal(protocols),
+        "controls": {one["arm"]: {key: one[key] for key in ("kind", "text")} for one in data["controls"]},
         "arms": {
             arm["name"]: {
                 "summary": arm["summary"][primary], "difference": data["differences"][primary].get(arm["name"]),

@@ -16,6 +16,10 @@ WITHHELD = "withheld"
 
 SIGNIFICANT = 0.05
 
+UNMATCHED = 0.02
+"""How far the costs of an arm and its control may be apart before the verdict says so, as a share. A width gives whole
+channels, so in a thin network no width may come nearer."""
+
 
 def judge_arms(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
     """Compare each arm with the baseline in one metric, and give a verdict in the primary one.
@@ -42,14 +46,28 @@ def judge_arms(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
     # the adjustment among all.
     _adjust(judged, asked | controls, controls, primary)
     _adjust(judged, asked, asked, primary)
-    if primary and not _found_damage_worse(judged, of):
+    if primary and not _sees_damage(judged, of, base, margin, better):
         _call_unproven(judged.values())
     return judged
 
 
-def _found_damage_worse(judged: Mapping[str, Any], of: Mapping[str, ArmValues]) -> bool:
-    """Whether this comparison found an arm worse that was damaged on purpose."""
-    return any(judged[name]["kind"].startswith("worse") for name, side in of.items() if side.damaged and name in judged)
+def _sees_damage(
+    judged: Mapping[str, Any], of: Mapping[str, ArmValues], base: ArmValues, margin: float | None, better: str
+) -> bool:
+    """Whether an arm that was damaged on purpose was found worse. That more of its runs failed is not against it."""
+    for name, side in of.items():
+        if not side.damaged or name not in judged:
+            continue
+        kind = judged[name]["kind"]
+        if kind == WITHHELD and _count_failed(side) * len(base.values) > _count_failed(base) * len(side.values):
+            kind = (find_difference(side, base, margin, better) or judged[name])["kind"]
+        if kind.startswith("worse"):
+            return True
+    return False
+
+
+def _count_failed(side: ArmValues) -> int:
+    return sum(map(math.isnan, side.values.values()))
 
 
 def _call_unproven(judged: Iterable[dict[str, Any]]) -> None:
@@ -68,7 +86,7 @@ def qualify(one: dict[str, Any], side: ArmValues, base: ArmValues, margin: float
     """Withhold or weaken the verdict of a difference where failures, judges or the budget speak against it."""
     if one["kind"] in ("direction", "no margin"):
         return one
-    failed, others = (sum(map(math.isnan, arm.values.values())) for arm in (side, base))
+    failed, others = _count_failed(side), _count_failed(base)
     if failed * len(base.values) != others * len(side.values):
         p = intervals.fisher(failed, len(side.values), others, len(base.values))
         counts = f"{_word_failures(side)}, {others} of {len(base.values)} of {base.name}"
@@ -83,7 +101,7 @@ def qualify(one: dict[str, Any], side: ArmValues, base: ArmValues, margin: float
 
 def _word_failures(side: ArmValues, whose: str = "") -> str:
     """Say how many runs failed, e.g. ``2 of 5 runs failed``, and how many of them did not train."""
-    failed = sum(map(math.isnan, side.values.values()))
+    failed = _count_failed(side)
     what = "did not train" if side.untrained == failed and failed else "failed"
     aside = f" ({side.untrained} did not train)" if 0 < side.untrained < failed else ""
     return f"{failed} of {len(side.values)} runs{whose} {what}{aside}"
@@ -223,6 +241,7 @@ def judge_against_controls(result: Mapping[str, Any], matched: Sequence[Mapping[
     """
     of = read_arms(result, result["primary"])
     better, margin = result["metrics"][result["primary"]]["better"], result["margin"]
+    judged_arms, base = result["differences"][result["primary"]], of[result["baseline"]]
     facts, ahead, behind = {}, {}, {}
     for fact in matched:
         arm, control = of[fact["arm"]], of[fact["control"]]
@@ -233,11 +252,10 @@ def judge_against_controls(result: Mapping[str, Any], matched: Sequence[Mapping[
             behind[arm.name] = qualify(back, control, arm, margin, better)
     for judged in (ahead, behind):
         _adjust(judged, set(judged), set(judged), True)
-        if not _found_damage_worse(result["differences"][result["primary"]], of):
+        if not _sees_damage(judged_arms, of, base, margin, better):
             _call_unproven(judged.values())
     return [
-        {**fact, "difference": ahead[name],
-         **_word_saving(ahead[name], behind[name], fact["control"] == result["baseline"])}
+        {**fact, "difference": ahead[name], **_word_saving(ahead[name], behind[name], fact, result["baseline"])}
         if name in ahead else {**fact, "difference": None, "kind": WITHHELD, "text": _word_no_control(fact, of)}
         for name, fact in facts.items()
     ]  # fmt: skip
@@ -251,8 +269,19 @@ def _word_no_control(fact: Mapping[str, Any], of: Mapping[str, ArmValues]) -> st
     return f"against its control: nothing to compare ({' and '.join(without) or 'no seed in common'})"
 
 
-def _word_saving(one: Mapping[str, Any], back: Mapping[str, Any], is_baseline: bool) -> dict[str, str]:
+def _word_saving(
+    one: Mapping[str, Any], back: Mapping[str, Any], fact: Mapping[str, Any], baseline: str
+) -> dict[str, str]:
+    is_baseline = fact["control"] == baseline
     name = "the baseline, which costs no more," if is_baseline else "its thinner standard control"
+    found = _word_saved(one, back, name)
+    apart = 0.0 if is_baseline or not fact.get("wanted") else fact["reached"] / fact["wanted"] - 1
+    if abs(apart) > UNMATCHED:
+        found["text"] += f"; the control costs {abs(apart):.0%} {'more' if apart > 0 else 'less'} ({fact['match']})"
+    return found
+
+
+def _word_saved(one: Mapping[str, Any], back: Mapping[str, Any], name: str) -> dict[str, str]:
     if one["kind"] in ("direction", "no margin", WITHHELD):
         return {"kind": one["kind"], "text": f"against its control: {one['text']}"}
     if one["kind"] == "better":
