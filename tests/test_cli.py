@@ -160,6 +160,8 @@ def test_recipes_as_json_hold_what_the_list_shows(
         ("explore grid runs/x --out=", "--out: nothing was given."),
         ("evaluate ''", "An empty word was given."),
         ("train mnist word", "'word' is not of the form key=value"),
+        ("train egan --data glyphs game.gamma=nan", "gamma=nan: give a finite number."),
+        ("train pggan-portraits game.batches=[8,2]", "Give a list of lists, e.g. [[32, 64]]"),
         ("train mnist --rounds 2 --rounds 3", "--rounds is given twice, as 2 and as 3. Give it once."),
         ("train mnist --data glyphs --data=mnist", "--data is given twice"),
         ("train mnist --batch_size 4 --batch-size 8", "--batch-size is given twice"),

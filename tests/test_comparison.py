@@ -21,7 +21,7 @@ from frugan.comparison import Comparison, compare
 from frugan.comparison.launchers import local
 from frugan.comparison.planning.arms import gather, parse
 from frugan.comparison.running import jobs, watch
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job, make_job
 from frugan.comparison.running.tasks import Task
 from frugan.engine.run import RunFolder
 from frugan.kernels import _compiler
@@ -468,7 +468,7 @@ def test_runs_are_processes_of_their_own(tmp_path: Path) -> None:
 def test_a_file_of_the_current_folder_is_not_taken_for_a_module_of_python(tmp_path: Path) -> None:
     (tmp_path / "random.py").write_text("raise SystemExit('shadowed')")
     recipe = parse("vanilla", {}, {}).recipe
-    job = jobs.make_job(tmp_path / "arm.json", tmp_path / "run", "vanilla", recipe, 0, [])
+    job = make_job(tmp_path / "arm.json", tmp_path / "run", "vanilla", recipe, 0, [])
     environment = {**os.environ, **jobs.environment_of_run(1)}
     came = subprocess.run(job.command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert "shadowed" not in came.stderr

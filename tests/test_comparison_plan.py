@@ -21,7 +21,7 @@ from frugan.comparison.planning import plan_file
 from frugan.comparison.planning.arms import damage, gather, parse, width_of
 from frugan.comparison.preparing import controls, equal_seconds, margin
 from frugan.comparison.running import jobs, looks, measured
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job
 from frugan.comparison.running.workshop import Workshop
 from frugan.comparison.verdicts.costs import find_unlike
 from frugan.engine import checkpoint, precision

@@ -21,7 +21,7 @@ from frugan.comparison.planning.plan_file import PlanFile
 from frugan.comparison.planning.tuning_space import CHANGED, KEPT, ORDERS, TRIALS, Trial, find_trials
 from frugan.comparison.preparing import controls, equal_seconds, margin, prepare, tuning
 from frugan.comparison.running import jobs
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job
 from frugan.comparison.running.workshop import Workshop
 from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder

@@ -16,7 +16,7 @@ import frugan
 from frugan import cli, evaluation
 from frugan.artefact import Classifier
 from frugan.comparison.running import jobs
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job
 from frugan.registry import UserError
 from frugan.reporting import report
 

@@ -21,7 +21,7 @@ from frugan import cli, evaluation
 from frugan.comparison import compare, launchers
 from frugan.comparison.launchers import LEFT, _spreading, read_options
 from frugan.comparison.running import jobs, work
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job
 from frugan.comparison.running.tasks import Task
 from frugan.comparison.running.work import Step, Work, Worker, make_works
 from frugan.comparison.running.workshop import Workshop

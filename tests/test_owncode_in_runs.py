@@ -18,7 +18,8 @@ from frugan import benching, costing, evaluation, nets, owncode, translating
 from frugan.artefact import load
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.planning.plan_file import check_runs
-from frugan.comparison.running.jobs import Job, run_jobs
+from frugan.comparison.running.job import Job
+from frugan.comparison.running.jobs import run_jobs
 from frugan.engine.run import RunFolder
 from frugan.owncode import CodeFile
 from frugan.recipe import from_run

@@ -285,7 +285,8 @@ def said_once(said: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """What was said, by name. Raises UserError where two different things were said of one name."""
     known: dict[str, Any] = {}
     for name, value in said:
-        if known.setdefault(name, value) != value:
+        before = known.setdefault(name, value)
+        if before is not value and before != value:
             raise UserError(f"{name} is given twice, as {known[name]} and as {value}. Give it once.")
     return known
 

@@ -101,7 +101,7 @@ def assemble(recipe: Recipe, device: torch.device = CPU) -> Assembly:
         line for name in recipe.networks
         for line in _left_as_they_are(recipe, name, layers[name].choices if name in layers else ())
     ]
-    notes += _check_losses(recipe, game, ready)
+    notes += [*_check_losses(recipe, game, ready), *games.notes_of(game, recipe.budget)]
     assembly = Assembly(
         recipe, device, game, planned, ready, layers, _players(recipe, ordered), _averages(recipe, ordered), notes
     )
@@ -256,7 +256,9 @@ def _check_losses(recipe: Recipe, game: Game, built: Mapping[str, nn.Module], wo
     if player is None:
         return []
     modules = [module for name in judges for module in built[name].modules()]
-    least = min(getattr(game, "batch_sizes", (recipe.batch_size,))) // world
+    counts = [count // world for count in getattr(game, "batch_sizes", ())]
+    nets.check_groups(modules, counts)
+    least = min(counts or [recipe.batch_size // world])
     comparing = (nets.MinibatchDeviation, nets.MinibatchDiscrimination)
     return losses.compatibility(
         recipe.loss.name, [choice.name for choice in recipe.penalties],

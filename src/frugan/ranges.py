@@ -143,6 +143,10 @@ def _fitted_to_one(kinds: Sequence[Any], value: Any, allowed: Range | None) -> A
 
 def _fitted_items(kinds: Sequence[Any], value: Any, allowed: Range | None) -> Any:
     """A list or tuple whose items are of these types; as many as there are types, or any number of one type."""
+    nested = bool(kinds) and typing.get_origin(kinds[0]) in _LISTS
+    if nested and not (isinstance(value, (list, tuple)) and all(isinstance(one, (list, tuple)) for one in value)):
+        usual = '[["a", "b"]]' if str in typing.get_args(kinds[0]) else "[[32, 64]]"
+        raise Unfit(f"give a list of lists, e.g. {(allowed and allowed.such_as) or usual}")
     if not isinstance(value, (list, tuple)):
         raise Unfit(f"give a list, e.g. {(allowed and allowed.such_as) or '[1] for one value'}")
     if len(kinds) > 1 and kinds[-1] is not Ellipsis:

@@ -208,7 +208,7 @@ def check_options(
             values[name] = value if value is default else fitted(_type_of(accepted[name]), value)
         except Unfit as unfit:
             reason = str(unfit)
-            example = f", e.g. {default!r}" if default not in (None, "") and "e.g." not in reason else ""
+            example = f", e.g. {default!r}" if default not in (None, "", ()) and "e.g." not in reason else ""
             wanted = f"{reason[0].upper()}{reason[1:]}{example}"
             raise UserError(f"{owner}: the option '{name}' is {value!r}. {wanted}.") from None
     return values

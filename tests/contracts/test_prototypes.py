@@ -26,7 +26,7 @@ from torch import Tensor
 import frugan
 from frugan import build, cli, convs, losses, owncode, reporting, training
 from frugan.comparison.running import jobs
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job
 from frugan.costing import cost_of
 from frugan.engine import checkpoint, loop
 from frugan.engine.run import RunFolder

@@ -156,6 +156,29 @@ def test_batches_and_rates_follow_the_size():
             build.assemble(small_recipe(**{"game.batches": given}))
 
 
+def test_a_batch_that_cannot_be_compared_is_refused_before_its_size_is_reached():
+    recipe = small_recipe(**{"game.batches": [[8, 7]], "discriminator.group": 4})
+    with pytest.raises(UserError, match=r"groups of up to 4, and 7 images in a batch of one process cannot"):
+        build.assemble(recipe)
+
+
+@pytest.mark.parametrize(("images", "told"), [
+    (40, "40 images end at 8 x 8 pixels of 16 x 16, and it will ship enlarged"),
+    (95, "95 images end while 16 x 16 pixels are faded in. After 96 images they are full-grown"), (96, None),
+])  # fmt: skip
+def test_a_budget_that_ends_before_the_last_size_is_told(images, told):
+    notes = build.check(small_recipe().with_images(images))
+    assert [told in note for note in notes] == ([] if told is None else [True])
+
+
+@pytest.mark.parametrize("recipe", ["pggan-portraits", "egan-small"])
+def test_an_alarm_for_memorised_images_can_ask_the_discriminator(recipe):
+    """It scores images of full size, however far it has grown."""
+    small = recipes.find(recipe).with_changes({"architecture.width": 0.05})
+    scores = build.assemble(small).game.score_images(torch.zeros(4, small.data.channels, 32, 32), None)
+    assert scores.flatten().shape == (4,)
+
+
 def test_networks_that_do_not_grow_are_refused():
     told = r"the discriminator does not\. Set discriminator\.architecture=growing, or game=adversarial"
     with pytest.raises(UserError, match=told):

@@ -11,7 +11,7 @@ from typing import Any
 from frugan import claims, terminal
 from frugan.comparison.planning import plan_file
 from frugan.comparison.planning.arms import Arm
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job
 from frugan.engine.run import RunFolder
 from frugan.recipe import from_dict
 from frugan.registry import UserError

@@ -15,7 +15,7 @@ from typing import Any
 
 from frugan import metrics
 from frugan.comparison.planning.arms import Arm
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job
 from frugan.comparison.running.looks import may_stop
 from frugan.comparison.running.speed import find_speed, make_trial
 from frugan.comparison.running.workshop import Workshop

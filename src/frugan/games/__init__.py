@@ -26,7 +26,7 @@ Outside an update every parameter needs gradients, so a fake batch made before i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -136,6 +136,7 @@ class Game(Protocol):
     - the methods `state_dict` and `load_state_dict`, for state of its own that a resumed run needs;
     - the attribute `penalties`, see `penalties_of`;
     - the attribute `batch_sizes`: how many real images its steps take, if not `batch_size` in all of them;
+    - ``notes(images)``: lines for people on a run that is shown so many real images, see `notes_of`;
     - the attribute `unlabelled` on its class: the streams whose labels it must not see. They are taken away before the
       run begins, so that nothing can follow from them;
     - ``check_attributes()``, called before any data is opened if they have attributes instead of classes: raises
@@ -299,6 +300,11 @@ def settle(network: nn.Module, seed: int) -> None:
         own = getattr(module, "settle", None)
         if callable(own):
             own()
+
+
+def notes_of(game: Game, images: int) -> Sequence[str]:
+    """What the game says to people of a run that is shown so many real images: its method `notes`, if it has one."""
+    return game.notes(images) if hasattr(game, "notes") else ()  # pyrefly: ignore
 
 
 def penalties_of(game: Game) -> Mapping[str, Penalty]:

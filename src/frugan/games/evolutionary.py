@@ -111,7 +111,8 @@ class Evolutionary:
         self.networks = {**{name: generators[name] for name in self.parents}, "discriminator": discriminator}
         first = self.networks[self.parents[0]]
         self.pair = Pair(first, discriminator, batch_size, latents, loss, self.penalties, tuple(augment), labels)
-        self.sample, self.check_attributes = self.pair.sample, self.pair.check_attributes
+        self.sample, self.score_images = self.pair.sample, self.pair.score
+        self.check_attributes = self.pair.check_attributes
         self.gamma, self.power = gamma, POWERS[diversity]
         self.fresh_latents = fresh_latents
         self.discriminator_steps = discriminator_steps

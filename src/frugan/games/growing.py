@@ -100,6 +100,7 @@ class Growing:
                     f"{name}.architecture=growing, or game=adversarial."
                 )
         top, side = both["generator"].top, both["generator"].image.height
+        self.side = side
         self.growth = Growth(steady, fading, top)
         sizes = [side // 2 ** (top - level) for level in range(top + 1)]
         self.batch_sizes = _from_size_on("batches", batches, batch_size, sizes)
@@ -114,7 +115,7 @@ class Growing:
         self.games = {count: game_of(count) for count in self.batch_sizes}
         first = self.games[self.batch_sizes[0]]
         self.networks, self.sample, self.penalties = first.networks, first.sample, first.penalties
-        self.check_attributes = first.check_attributes
+        self.score_images, self.check_attributes = first.score_images, first.check_attributes
         self.phase = 0
 
     def step(self, batches: Batches, progress: Progress, update: Update) -> dict[str, Tensor]:
@@ -131,6 +132,21 @@ class Growing:
             Resized(batches, level, self.growth.top), progress, update
         )
         return {**scalars, "generator.level": self.networks["generator"].level.clone()}  # pyrefly: ignore
+
+    def notes(self, images: int) -> list[str]:
+        """That the last size is not reached or not faded in, if it is so."""
+        level, top = self.growth.level(images), self.growth.top
+        if level >= top:
+            return []
+        side, last = (self.side // 2 ** (top - reached) for reached in (math.ceil(level), top))
+        ends = f"while {last} x {last} pixels are faded in"
+        if side < last:
+            ends = f"at {side} x {side} pixels of {last} x {last}, and it will ship enlarged images"
+        needed = top * (self.growth.steady + self.growth.fading)
+        return [
+            f"The networks grow, and {images:,} images end {ends}. After {needed:,} images they are full-grown. Give "
+            "more --images, or smaller game.steady and game.fading."
+        ]
 
     def state_dict(self) -> dict[str, int]:
         """The phase of the last round: twice the level, fades between sizes counted as one."""

@@ -39,6 +39,7 @@ from frugan.nets._initialise import initialise as initialise
 from frugan.nets._initialise import rules as rules
 from frugan.nets._minibatch import MinibatchDeviation as MinibatchDeviation
 from frugan.nets._minibatch import MinibatchDiscrimination as MinibatchDiscrimination
+from frugan.nets._minibatch import check_groups as check_groups
 from frugan.nets._orthogonality import orthogonality as orthogonality
 from frugan.nets._spectral import SpectralNorm as SpectralNorm
 from frugan.registry import Registry, UserError, check_options, declared, options_of

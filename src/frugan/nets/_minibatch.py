@@ -5,10 +5,20 @@ They look at a batch in training alone. In evaluation mode each image is judged 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
 from frugan.registry import UserError
+
+
+def check_groups(modules: Iterable[nn.Module], counts: Iterable[int]) -> None:
+    """Raise UserError if a layer that compares groups of images cannot divide a batch of one of these counts."""
+    for module in modules:
+        if isinstance(module, MinibatchDeviation):
+            for count in counts:
+                module.size_of(count)
 
 
 class MinibatchDeviation(nn.Module):

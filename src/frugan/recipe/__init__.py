@@ -217,6 +217,10 @@ class Recipe(Checked):
         """About how many rounds the budget is: as if each showed one batch."""
         return self.images // self.batch_size if self.rounds is None else self.rounds
 
+    def ended(self, images: int, rounds: float) -> bool:
+        """Whether a run that has got so far is at the end of its budget."""
+        return images >= self.images if self.rounds is None else rounds >= self.rounds
+
     def with_images(self, images: int) -> Recipe:
         """This recipe with another budget in images. A schedule that ends with the budget ends with the new one."""
 

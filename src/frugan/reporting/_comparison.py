@@ -88,7 +88,10 @@ def _failed(run: Mapping[str, Any]) -> str:
 
 
 def _budgets(data: Mapping[str, Any]) -> str:
-    """How many images the runs were to see, arms damaged on purpose apart."""
+    """How many images the runs were to see, or rounds they were to play, arms damaged on purpose apart."""
+    rounds = sorted({arm["rounds"] for arm in data["arms"] if not arm["damaged"] and arm.get("rounds")})
+    if rounds:
+        return f"{rounds[0]:,} rounds in each run" if len(rounds) == 1 else f"{rounds[0]:,} to {rounds[-1]:,} rounds"
     budgets = sorted({arm["images"] for arm in data["arms"] if not arm["damaged"]})
     if len(budgets) == 1:
         return f"{budgets[0]:,} images seen by each run"

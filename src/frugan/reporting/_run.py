@@ -31,12 +31,16 @@ def run_page(path: Path) -> tuple[str, dict[str, Any]]:
     log = folder.lines(folder.log)
     data = next(iter(facts["data"].values()))
     images = log[-1]["images"] if log else 0
-    wrong = findings(log, ended=images >= recipe.budget)
+    rounds = log[-1].get("rounds", 0) if log else 0
+    wrong = findings(log, ended=recipe.ended(images, rounds))
+    shown = f"{images:,} of {recipe.budget:,} images"
+    if recipe.rounds is not None:
+        shown = f"{rounds:,} of {recipe.rounds:,} rounds and {images:,} images"
     seconds = next((line["seconds"] for line in reversed(log) if "seconds" in line), None)
     trained = f" in {words.duration(seconds)}" if seconds else ""
     return "run.html.jinja", {
         "title": f"Recipe {recipe.name} on {data['title']}",
-        "lead": f"{recipe.system}; {images:,} of {recipe.budget:,} images seen{trained}, seed {recipe.seed}.",
+        "lead": f"{recipe.system}; {shown} seen{trained}, seed {recipe.seed}.",
         "folder": str(path),
         "findings": [
             f"This run did not train: {finding.text}" if finding.kind == UNTRAINED
@@ -121,11 +125,12 @@ def _metrics(folder: RunFolder) -> list[dict[str, str]]:
 
 
 def _costs(recipe: Recipe) -> list[dict[str, Any]]:
+    from frugan import build
     from frugan.costing import cost_of
 
-    rows = []
+    rows, planned = [], build.blueprints(recipe)
     for name, counted in cost_of(recipe).networks.items():
-        network, cost = recipe.networks[name], counted.cost
+        network, cost = planned[name].spec, counted.cost
         families = ", ".join(f"{rule.pattern} → {rule.family}" for rule in network.families) or "standard"
         rows.append(
             {

@@ -312,7 +312,7 @@ def _play_on(
             folder.write_json(folder.facts, {**folder.read_json(folder.facts), "seconds_of_a_round": seconds})
             _sayer(asked.quiet)(scaled.words)
         start = 0
-    elif start >= recipe.images if recipe.rounds is None else parts.clock.rounds >= recipe.rounds:
+    elif recipe.ended(start, parts.clock.rounds):
         if not asked.quiet:
             further = f"--images {2 * start}" if recipe.rounds is None else f"--rounds {2 * parts.clock.rounds}"
             terminal.say(

@@ -90,7 +90,7 @@ def observers(
     def tell(finding: Finding) -> None:
         if bar and finding.kind != UNTRAINED:
             bar.say(f"After {finding.images:,} images: {finding.text}")
-        elif bar and parts.clock.images < recipe.budget:  # at the end `tell_untrained` says it
+        elif bar and not recipe.ended(parts.clock.images, parts.clock.rounds):  # at the end `tell_untrained` says it
             bar.say(f"This run does not train so far: {finding.text}")
 
     # What is looked at are made images, and real ones beside them: both in the range of the made ones.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from frugan.comparison.launchers import Launcher
 from frugan.comparison.running import jobs
+from frugan.comparison.running.job import Job
 from frugan.comparison.running.looks import find_stops, measure_between
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def train(task: Task, workshop: Workshop) -> None:
     # What is timed is trained alone: runs beside it would slow some and not others.
     at_once = 1 if task.together else workshop.at_once
 
-    def run(planned: list[jobs.Job]) -> None:
+    def run(planned: list[Job]) -> None:
         jobs.run_jobs(planned, at_once, workshop.threads, workshop.quiet, workshop.own)
 
     for number in range(len(task.shares)):

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frugan import claims, intervals, owncode
 from frugan.comparison.planning.arms import Arm
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job
 from frugan.owncode import CodeFile
 from frugan.recipe import differences, from_dict, from_run, to_dict
 from frugan.registry import UserError

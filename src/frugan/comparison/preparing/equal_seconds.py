@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from frugan.comparison.planning.arms import Arm
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job
 from frugan.comparison.running.speed import LEAST_ROUNDS, check_steady, find_speed, make_trial
 from frugan.recipe import Recipe
 from frugan.registry import UserError

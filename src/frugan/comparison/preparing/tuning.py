@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from frugan import evaluation, metrics
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.planning.tuning_space import SPACE, Trial, find_trials
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job
 from frugan.recipe import Recipe, differences, to_dict
 from frugan.registry import UserError
 

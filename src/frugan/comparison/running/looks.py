@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import evaluation
 from frugan.comparison.planning.arms import Arm
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job
 
 if TYPE_CHECKING:
     from frugan.comparison.running.workshop import Workshop

@@ -9,7 +9,7 @@ from typing import Any
 
 from frugan import evaluation
 from frugan.comparison.planning.arms import Arm
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job
 from frugan.comparison.running.looks import find_stops, find_value
 from frugan.comparison.running.workshop import Workshop
 

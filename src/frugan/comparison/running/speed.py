@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from frugan.comparison.planning.arms import Arm
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job
 from frugan.engine.observers import LOG_ROUNDS
 from frugan.registry import UserError
 

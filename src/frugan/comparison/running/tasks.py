@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from frugan import terminal
-
-if TYPE_CHECKING:
-    from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job
 
 EVERY_SECONDS = 10.0
 NAMED = 4

@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import cache, files, terminal
 from frugan.claims import HeldError
-from frugan.comparison.running.jobs import Job, environment_of_run, was_killed
+from frugan.comparison.running.job import Job
+from frugan.comparison.running.jobs import environment_of_run, was_killed
 from frugan.comparison.running.looks import find_stops
 from frugan.registry import UserError
 

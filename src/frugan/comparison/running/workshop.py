@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from frugan import evaluation
 from frugan.comparison import launchers
 from frugan.comparison.planning.arms import Arm
-from frugan.comparison.running import jobs
-from frugan.comparison.running.jobs import Job
+from frugan.comparison.running.job import Job, make_job
 from frugan.comparison.running.tasks import Task
 from frugan.owncode import CodeFile
 
@@ -64,7 +63,7 @@ class Workshop:
         The job reads the arm's recipe from ``arms/``, or from the comparison's file `recipe`.
         """
         file = self.folder / (recipe or f"arms/{arm.folder}.json")
-        return jobs.make_job(
+        return make_job(
             file, self.folder / place, title or arm.name, arm.recipe, seed, [*self.options, *options]
         )
 

@@ -52,7 +52,7 @@ def conclude(
         "arms": [
             {
                 "name": arm.name, "recipe": arm.recipe.name, "damaged": arm.is_damaged, "control_of": arm.control_of,
-                "images": arm.recipe.budget,
+                "images": arm.recipe.budget, "rounds": arm.recipe.rounds,
                 "differences": differences(arms[0].recipe, arm.recipe), **paid[arm.name],
                 "runs": {str(seed): run for seed, run in measured[arm.name].items()},
                 "summary": {name: _summarise(measured[arm.name], name) for name in metrics},
