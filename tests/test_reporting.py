@@ -519,8 +519,10 @@ def test_values_under_several_truncations_are_a_chart(run: Path, tmp_path: Path)
     folder = RunFolder(tmp_path)
     lines = [line(None, 0.7), line(0.5, 0.3, generator="other"), line(0.25, 0.1, fake_count=5)]
     folder.metrics.write_text("".join(json.dumps(one) + "\n" for one in [*lines, line(1.0, 0.5)]))
-    (chart,) = _run._truncations(folder)
+    chart, path = _run._truncations(folder)
     assert chart["title"] == "Precision recall by truncation"
+    assert path["title"] == "Quality against variety, by truncation"
+    assert "recall (variety)" in path["svg"]
     for word in ("0.5", "1", "none", "recall", "f score"):
         assert f">{word}<" in chart["svg"]
     assert ">0.25<" not in chart["svg"]  # of another count

@@ -128,6 +128,18 @@ def steps(places: Sequence[str], values: Mapping[str, Sequence[float | None]], a
     return _svg(figure, title)
 
 
+def path(points: Mapping[str, tuple[float, float]], across: str, up: str, title: str) -> str:
+    """Points in their order, joined, each with its name."""
+    figure, axes = _new(3.3, 2.8)
+    axes.plot(*zip(*points.values(), strict=True), marker="o", markersize=4, color=_ARMS[0])
+    for name, place in points.items():
+        axes.annotate(name, place, xytext=(4, 4), textcoords="offset points", fontsize=7.5, color=_INK)
+    axes.margins(0.12)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    return _svg(figure, title)
+
+
 def quality(points: Sequence[Point], across: str, up: str, title: str, *, better: str = "lower") -> str:
     """Draw quality against cost (on a logarithmic scale), with error bars of one standard deviation over seeds.
 

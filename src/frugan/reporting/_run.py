@@ -227,9 +227,16 @@ def _truncations(folder: RunFolder) -> list[dict[str, str]]:
         shown = [name for name in newest["values"] if not name.endswith("_std")][:3]
         values = {name.replace("_", " "): [by[value].get(name) for value in cut] for name in shown}
         title = f"{metric.replace('_', ' ')} by truncation".capitalize()
-        svg = charts.steps(["none" if value is None else f"{value:g}" for value in cut], values, "truncation", title)
+        names = ["none" if value is None else f"{value:g}" for value in cut]
+        svg = charts.steps(names, values, "truncation", title)
         caption = "A smaller truncation makes more typical images, of less variety."
         made.append({"title": title, "svg": svg, "caption": caption})
+        if {"precision", "recall"} <= newest["values"].keys():
+            ways = {name: (by[value]["recall"], by[value]["precision"]) for name, value in zip(names, cut, strict=True)}
+            title = "Quality against variety, by truncation"
+            svg = charts.path(ways, "recall (variety)", "precision (quality)", title)
+            caption = "Each point has its truncation. Further up is better images, further right is more of the data."
+            made.append({"title": title, "svg": svg, "caption": caption})
     return made
 
 
