@@ -29,7 +29,7 @@ def u_statistic(real: Tensor, fake: Tensor) -> float:
 def kid(real: Tensor, fake: Tensor) -> float:
     """The whole metric, with one subset that takes everything."""
     value = frugan.metrics.kid.compute(real=real, fake=fake, subsets=1, subset_size=len(real))
-    assert value["kid_std"] == 0
+    assert "kid_std" not in value
     return value["kid"]
 
 

@@ -122,7 +122,8 @@ def _orders(real: int, fake: int, seed: int, number: int) -> tuple[Tensor, Tenso
 
 def _over(name: str, values: list[float]) -> list[tuple[str, float]]:
     mean = _mean(values)
-    return [(name, mean), (f"{name}_std", _mean([(value - mean) ** 2 for value in values]) ** 0.5)]
+    spread = [(f"{name}_std", _mean([(value - mean) ** 2 for value in values]) ** 0.5)] if len(values) > 1 else []
+    return [(name, mean), *spread]
 
 
 def _mean(values: list[float]) -> float:

@@ -22,7 +22,7 @@ from frugan.registry import UserError
 def compute(*, probabilities: Tensor, splits: int = 10, seed: int = 0) -> dict[str, float]:
     """``{"inception_score": mean, "inception_score_std": deviation}`` over splits of exp(mean KL(p(y|x) || p(y))).
 
-    The deviation is the population deviation over the splits. It says nothing about training seeds.
+    The deviation is the population deviation over the splits; of one split there is none. It says nothing about training seeds.
 
     Args:
         probabilities: natural logarithms ``[count, classes]`` (log-softmax values); minus infinity stands for 0.
@@ -41,7 +41,8 @@ def compute(*, probabilities: Tensor, splits: int = 10, seed: int = 0) -> dict[s
     order = torch.randperm(len(logs), generator=seeds.generator(seed, "inception_score"))
     bounds = [len(logs) * index // splits for index in range(splits + 1)]
     scores = torch.stack([_score(logs, order[start:stop]) for start, stop in itertools.pairwise(bounds)])
-    return {"inception_score": float(scores.mean()), "inception_score_std": float(scores.std(correction=0))}
+    deviation = {"inception_score_std": float(scores.std(correction=0))} if splits > 1 else {}
+    return {"inception_score": float(scores.mean()), **deviation}
 
 
 def _score(logs: Tensor, rows: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ def compute(
 ) -> dict[str, float]:
     """``{"kid": mean, "kid_std": deviation}`` over random subsets of features ``[n, d]`` and ``[m, d]``.
 
-    Subsets that would all be the same (of as many images as there are) are computed once; their deviation is 0.
+    Subsets that would all be the same (of as many images as there are) are computed once, and there is no deviation.
 
     The deviation is the population deviation over subsets. It is not a standard error, and says nothing about training
     seeds.
@@ -58,7 +58,8 @@ def compute(
             for _ in range(subsets)
         ]
     )
-    return {"kid": float(values.mean()), "kid_std": float(values.std(correction=0))}
+    deviation = {"kid_std": float(values.std(correction=0))} if subsets > 1 else {}
+    return {"kid": float(values.mean()), **deviation}
 
 
 def discrepancy(real: Tensor, fake: Tensor) -> Tensor:
