@@ -112,7 +112,8 @@ def _changed(rows: Sequence[Mapping[str, Any]]) -> str:
     kinds = {row["arm"]: row["kinds"] for row in rows if any(row["kinds"])}
     if any("direction" in one for both in kinds.values() for one in both):
         return "One of the two has fewer than five seeds, so it has no verdicts to compare."
-    changed = [arm for arm, (one, other) in kinds.items() if one != other]
+    # Where only one of the two has controls, there is nothing to set theirs against.
+    changed = [arm for arm, both in kinds.items() if any(one != other for one, other in zip(*both, strict=False))]
     if not changed:
         return "With tuning no verdict differs."
     return f"With tuning the verdict differs about {', '.join(changed)}."
