@@ -122,6 +122,53 @@ def test_rates_fall_over_the_second_half_of_the_budget_unless_the_user_says_othe
     assert chosen(photos, rounds=1000, **given)[0].players["generator"].schedule.name == "constant"
 
 
+@pytest.mark.parametrize("given", [
+    {"schedule": "constant"}, {"networks.generator.labels": False}, {"labels": False}, {"generator.labels": False},
+    {"discriminator.labels": False}, {"data": {"source": "", "size": 32, "channels": 3, "classes": 0}},
+], ids=str)  # fmt: skip
+def test_what_the_user_says_holds_by_whatever_name(folder, given):
+    for name in ("cats", "dogs"):
+        photos = folder(25, (64, 64), within=name)
+    given = {key: {**value, "source": str(photos)} if key == "data" else value for key, value in given.items()}
+    recipe, told = chosen(photos, **given)
+    said = choosing.base(str(photos)).with_changes(given)
+    (key,) = given
+    if "labels" in key:  # both networks are told labels, or none
+        assert [network.labels for network in recipe.networks.values()] == [False, False]
+    elif key == "schedule":
+        assert recipe.players == said.players
+        assert "schedule" not in told
+    else:
+        assert (recipe.data.size, recipe.data.channels) == (32, 3)
+
+
+def test_without_minutes_no_time_allows_anything(folder):
+    recipe, told = chosen(folder(20), rounds=1, images=800)
+    assert recipe.data.size == 64
+    assert "the time allows" not in told
+
+
+def test_of_many_sizes_the_middle_decides_and_not_the_first(folder):
+    folder(1, (100, 300), within="a")
+    for number in range(24):
+        folder(1, (150 + 4 * number, 155 + 4 * number), within=f"b{number:02d}")
+    recipe, told = chosen(folder(0))
+    assert recipe.data.size == 64
+    assert "25 images, of many sizes, such as" in told
+
+
+def test_a_run_whose_rates_have_fallen_says_so_when_it_is_trained_further(folder, tmp_path, capsys):
+    falling = {f"players.{name}.schedule": "linear,start=32,end=64,to=0.1" for name in ("generator", "discriminator")}
+    asked: dict[str, Any] = {
+        "data": str(folder(24, (32, 32))), "out": tmp_path / "run", "changes": {**TINY, **falling, "data.size": 32},
+    }
+    train("small", images=64, **asked)
+    assert "have fallen" not in capsys.readouterr().err
+    train("small", images=96, **asked)
+    told = capsys.readouterr().err
+    assert "the rates of generator and discriminator have fallen to the end of the first budget (64 images)" in told
+
+
 def test_fewer_images_are_changed_more():
     assert [choosing.augmentation(count) for count in (100, 5_000, 50_000)] == [
         "diff_augment", "diff_augment,colour=false,cutout=0", "none"
@@ -267,6 +314,22 @@ def test_a_comparison_without_a_recipe_chooses_once_and_keeps_its_choice(folder,
     with pytest.raises(reached):
         compare(**asked)
     assert RunFolder(tmp_path / "twins").read_json(tmp_path / "twins" / "plan.json") == plan
+
+
+def test_where_images_are_few_another_metric_decides_a_comparison_of_a_folder(folder, tmp_path, monkeypatch, capsys):
+    from frugan.comparison.planning import unnamed
+    from frugan.comparison.planning.arguments import ComparisonArguments
+
+    monkeypatch.setattr(_minutes, "_images_in", lambda recipe, *rest: 100 * recipe.batch_size)
+    said: list[str] = []
+    for count, metrics in ((150, ("kid",)), (30, None)):
+        photos = folder(count, (32, 32), within=f"{count}")
+        asked = ComparisonArguments(
+            (), data=str(photos / f"{count}"), families=("standard", "depthwise"), seeds=(0,), out=tmp_path / "out",
+            view="pixels", changes=TINY,
+        )
+        assert unnamed.with_arms(asked, said.append).metrics == metrics
+    assert any("kid decides, not fid: " in line for line in said)
 
 
 def test_minutes_beside_named_arms_are_refused():

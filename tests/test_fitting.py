@@ -332,7 +332,8 @@ def test_minutes_that_are_too_few_are_told(quick, tmp_path):
     ({"to": "web,single=true"}, "Did you mean 'single_file'"),
     ({"metric": "fit"}, "Did you mean 'fid'"),
     ({"runtime": "tpu"}, "fit measures in onnxruntime or torch"), ({"candidates": 0}, "--candidates 0"),
-    ({"minutes": -1}, "--minutes -1"), ({"max_latency": "fast"}, "--max-latency fast"),
+    ({"minutes": -1}, "--minutes -1"), ({"minutes": float("inf")}, "--minutes inf"),
+    ({"max_latency": "fast"}, "--max-latency fast"),
     ({"families": ["standard"], "widths": ["none"]}, "--widths none"),
 ])  # fmt: skip
 def test_mistakes_are_told_before_anything_is_built(quick, tmp_path, stop, given, told):

@@ -23,6 +23,10 @@ class Countdown:
 
     def __init__(self, announce: Callable[[str], None], what: str, total: int, units: str = "images") -> None:
         self.announce, self.what, self.total, self.units = announce, what, total, units
+        self.begin()
+
+    def begin(self) -> None:
+        """Count the time from now on."""
         self._began = self._said = time.monotonic()
 
     def at(self, done: int) -> None:

@@ -12,7 +12,7 @@ from frugan.cache import cache_root, keep_json, kept_json
 from frugan.data._convert import RULES
 from frugan.data.readers import Found
 
-VERSION = 1
+VERSION = 2
 """To be raised when what is found out, or how, changes."""
 
 

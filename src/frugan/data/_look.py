@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from frugan import terminal
 from frugan.arguments import Name, Source, strict
+from frugan.countdown import Countdown
 from frugan.data._known import known
 from frugan.data._sources import Classes, find, wanted_of
 from frugan.data.pack import Wanted, class_numbers, convert_all, open_content, renumber
@@ -28,7 +33,8 @@ class Look:
     Args:
         count: how many images there are, less the share of those that cannot be used.
         looked_at: how many of them were read.
-        usual: the most frequent (height, width).
+        usual: the most frequent (height, width), if half of the images or more have it; else one in the middle of all.
+        often: whether half of them or more have it.
         channels: 3 if one of them has colours, else 1.
         classes: how many images each class has, by name; empty where there are none.
         alike: whether all are the same image.
@@ -37,6 +43,7 @@ class Look:
     count: int
     looked_at: int
     usual: tuple[int, int]
+    often: bool
     channels: int
     classes: Mapping[str, int]
     alike: bool
@@ -65,13 +72,18 @@ def look(
 def _look(source: str, found: Found, wanted: Wanted, most: int) -> Look:
     content, numbers = open_content(found, wanted)
     spread = [numbers[place * len(numbers) // most] for place in range(most)] if len(numbers) > most else numbers
-    seen, reasons = [], []
-    for conversion in convert_all(content, spread, wanted):
+    countdown = Countdown(terminal.tell, f"Looking at {source}", len(spread))
+    sizes, coloured, contents, reasons = [], False, set(), []
+    for number, conversion in enumerate(convert_all(content, spread, wanted)):
         if conversion.converted is None:
             reasons.append(f"{conversion.path}: {conversion.reason}")
-        else:
-            seen.append(conversion.converted.pixels)
-    if not seen:
+        else:  # photographs are large: none is kept
+            pixels = conversion.converted.pixels
+            sizes.append(pixels.shape[1:])
+            coloured = coloured or _coloured(pixels)
+            contents.add(hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest())
+        countdown.at(number + 1)
+    if not sizes:
         raise UserError(
             f"{source}: none of the {len(spread)} files that were looked at is a usable image. "
             f"The first is {reasons[0]}. Put images there, or name another folder."
@@ -83,14 +95,27 @@ def _look(source: str, found: Found, wanted: Wanted, most: int) -> Look:
     counts = {} if chosen is None else {
         name: int((chosen[numbers] == place).sum()) for place, name in enumerate(names)
     }
+    usual, often = _usual(sizes)
     return Look(
         count=len(numbers) - round(len(reasons) / len(spread) * len(numbers)),
-        looked_at=len(seen),
-        usual=Counter(pixels.shape[1:] for pixels in seen).most_common(1)[0][0],
-        channels=3 if any(_coloured(pixels) for pixels in seen) else 1,
+        looked_at=len(sizes),
+        usual=usual,
+        often=often,
+        channels=3 if coloured else 1,
         classes=counts,
-        alike=len(seen) > 1 and all(np.array_equal(pixels, seen[0]) for pixels in seen[1:]),
+        alike=len(sizes) > 1 and len(contents) == 1,
     )
+
+
+def _usual(sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], bool]:
+    """The (height, width) that half of the images have, and True; else one with the middle ratio and shorter side."""
+    size, count = Counter(sizes).most_common(1)[0]
+    if 2 * count >= len(sizes):
+        return size, True
+    ratio = statistics.median(math.log(height / width) for height, width in sizes)
+    side = statistics.median_low(min(size) for size in sizes)
+    longer = round(side * math.exp(abs(ratio)))
+    return ((longer, side) if ratio > 0 else (side, longer)), False
 
 
 def _coloured(pixels: np.ndarray) -> bool:

@@ -263,8 +263,8 @@ def findings(lines: Sequence[Mapping[str, Any]], ended: bool = False) -> list[Fi
                 "memorised", since["images"],
                 f"memorised data: the discriminator scores real images that it never saw like fakes (the share "
                 f"{judged[-1]['health.memorised']:.2f} of the way), so it has learnt its training images by heart, and "
-                "the generator hardly gains. Stop here, give more images, add augment=diff_augment, or make the "
-                "discriminator smaller (discriminator.width=0.5).",
+                "the generator hardly gains. Stop here, and begin anew (another --out) with more images, a stronger "
+                "augment=diff_augment, or a smaller discriminator (discriminator.width=0.5).",
             )
         )
     losses = [line for line in lines if "discriminator.loss" in line]

@@ -12,7 +12,7 @@ protocols differ. `floor` is the metric's value for real images instead of fakes
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +20,7 @@ from frugan import terminal
 from frugan.arguments import File, Names, WholeNumbers, strict, taking
 from frugan.evaluation.arguments import EvaluationArguments
 from frugan.evaluation.values.kept_images import made_once
-from frugan.evaluation.values.names import PRIMARY, by_target, of_all
+from frugan.evaluation.values.names import OF_FEW, PRIMARY, by_target, of_all
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
     from frugan.evaluation.opening.targets import Sheet
 
-__all__ = ["MAY_DIFFER", "PRIMARY", "Noise", "Value", "by_target", "check_names", "evaluate", "foresee", "made_once",
-           "noise", "of_all", "shared", "sheets", "unequal"]  # fmt: skip
+__all__ = ["MAY_DIFFER", "PRIMARY", "Noise", "Value", "by_target", "check_names", "evaluate", "find_primary", "foresee",
+           "made_once", "noise", "of_all", "shared", "sheets", "unequal"]  # fmt: skip
 
 Value = dict[str, Any]
 """One measured value as it stands in ``metrics.jsonl``."""
@@ -123,6 +123,20 @@ def foresee(assembly: Assembly, name: str, *, needed: str | None = None, **asked
     measurement = foresee_measurement(assembly, name, resolved)
     chosen = choose_metrics(resolved.metrics, measurement, needed)
     return {metric.name: shared(measurement.protocol(metric)) for metric in chosen}
+
+
+def find_primary(assembly: Assembly, name: str, say: Callable[[str], None], **asked: Any) -> str:
+    """The metric that decides where none is named: `PRIMARY`, or `OF_FEW` where there are too few images for it.
+
+    Arguments as of `foresee`. Raises UserError if neither can be computed.
+    """
+    try:
+        foresee(assembly, name, metrics=[PRIMARY], progress=say, **asked)
+    except UserError as error:
+        foresee(assembly, name, metrics=[OF_FEW], progress=say, **asked)
+        say(f"{OF_FEW} decides, not {PRIMARY}: {error}")
+        return OF_FEW
+    return PRIMARY
 
 
 def sheets(run: File, count: int) -> list[Sheet]:

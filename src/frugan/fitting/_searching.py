@@ -35,8 +35,6 @@ each: beginning a run takes seconds.
 """
 MINUTES, RUNS = 100.0, 5.0
 """How long a search takes if nothing is said of it; and how many whole runs its stages are together, at most."""
-USUAL, OF_FEW = "fid", "kid"
-"""The metric that decides unless another is named, and the one if there are too few images for it."""
 FREE = ("minutes", "to", "jobs", "device", "code", "trust_code", "quiet", "out")
 """Arguments that may be others when a search is continued."""
 
@@ -125,29 +123,21 @@ def _check(asked: FitArguments) -> None:
         raise UserError(f"--to {asked.to}: name one export target, e.g. onnx, or web,single_file=true.")
     exporting.find(typed[0].name).check(typed[0].options)
     exporting.needed("onnx", "onnxscript", "onnxruntime")
-    if asked.minutes is not None and not asked.minutes > 0:
-        raise UserError(f"--minutes {asked.minutes}: give a number above 0.")
+    if asked.minutes is not None:
+        training.check_minutes(asked.minutes)
 
 
 def _metric(asked: FitArguments, recipe: Recipe, say: Callable[[str], None]) -> str:
     """The metric that decides. Raises UserError before anything is trained if it could not be computed."""
-    assembly = build.assemble(recipe)
-
-    def try_out(metric: str) -> str:
-        evaluation.foresee(
-            assembly, f"'{recipe.name}'", metrics=[metric], view=asked.view, count=asked.count, device=asked.device,
-            progress=say,
-        )
-        return metric
-
+    assembly, name = build.assemble(recipe), f"'{recipe.name}'"
+    how = {"view": asked.view, "count": asked.count, "device": asked.device}
+    if asked.metric is None:
+        return evaluation.find_primary(assembly, name, say, **how)
     try:
-        return try_out(asked.metric or USUAL)
+        evaluation.foresee(assembly, name, metrics=[asked.metric], progress=say, **how)
     except UserError as error:
-        if asked.metric is not None:
-            raise UserError(f"{error} (Here the option is --metric NAME.)") from None
-        metric = try_out(OF_FEW)
-        say(f"{metric} decides, not {USUAL}: {error}")
-        return metric
+        raise UserError(f"{error} (Here the option is --metric NAME.)") from None
+    return asked.metric
 
 
 def _try_target(target: Choice, recipe: Recipe) -> None:

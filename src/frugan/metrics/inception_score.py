@@ -22,7 +22,8 @@ from frugan.registry import UserError
 def compute(*, probabilities: Tensor, splits: int = 10, seed: int = 0) -> dict[str, float]:
     """``{"inception_score": mean, "inception_score_std": deviation}`` over splits of exp(mean KL(p(y|x) || p(y))).
 
-    The deviation is the population deviation over the splits; of one split there is none. It says nothing about training seeds.
+    The deviation is the population deviation over the splits; of one split there is none. It says nothing about
+    training seeds.
 
     Args:
         probabilities: natural logarithms ``[count, classes]`` (log-softmax values); minus infinity stands for 0.

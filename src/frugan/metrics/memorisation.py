@@ -3,10 +3,11 @@
 There are three measures, and none is dependable (Stein et al. 2023, arXiv 2306.04675), so look at the pairs of
 `neighbours` as well. `real` must be all training images: a copy of an image that is missing there is not found.
 
-None of these numbers says that images are good. A bad generator looks innocent, since images far from all real ones are
-not copies. Held-out images show how far a new real image is from the training images; a larger distance is not better.
-So the number in tables is how much lower the fakes' authenticity is than that of held-out images, or 0 if it is not
-lower. If there are no held-out images, each training image in turn is taken as a new one and compared with all others.
+None of these numbers says that images are good. A bad generator may look innocent, since images far from all real ones
+are not copies; one whose images are all bland looks guilty, since they lie near the middle of all real ones. Held-out
+images show how far a new real image is from the training images; a larger distance is not better. So the number in
+tables is how much lower the fakes' authenticity is than that of held-out images, or 0 if it is not lower. If there are
+no held-out images, each training image in turn is taken as a new one and compared with all others.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ Single values are changed by dotted keys, as typed after ``frugan train``:
     generator.width=0.5        an option of the network's architecture (any network's name)
     architecture.width=0.5     the same for the networks that make images
     streams.b.source=FOLDER    the data of one of the game's streams, where they are not those of `data`
+    labels=true                whether all networks are told labels
     players.discriminator.learning_rate=4e-4   game.discriminator_steps=5   averages.generator.half_life=20000
 """
 
@@ -298,8 +299,19 @@ class Recipe(Checked):
         after = {tuple(path): key for key in later for path in self._paths(key)}
         return [key for key in keys if None in _covering(self._paths(key), after)]
 
+    def apart_from(self, keys: Iterable[str], said: Iterable[str]) -> list[str]:
+        """Those of `keys` that have no place in the recipe in common with any of `said`, by whatever name."""
+        taken = [path for key in said for path in self._paths(key)]
+
+        def is_taken(path: list[str]) -> bool:
+            return any(path[: len(other)] == other[: len(path)] for other in taken)
+
+        return [key for key in keys if not any(map(is_taken, self._paths(key)))]
+
     def _paths(self, key: str) -> list[list[str]]:
         head, _, rest = key.partition(".")
+        if key == "labels":
+            return [["networks", name, "labels"] for name in self.networks]
         if head == "architecture" and rest:
             return [["networks", name, "options", *rest.split(".")] for name in self.makers()]
         if head in self.networks and rest:

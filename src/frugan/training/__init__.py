@@ -18,6 +18,7 @@ from frugan.registry import UserError, suggest
 from frugan.training import _code, _deciding, _giving, _holding, _minutes, _observing, _resuming, choosing
 from frugan.training._code import inits_of, run_code
 from frugan.training._deciding import DECIDED, decide, decided_in, settle
+from frugan.training._minutes import check as check_minutes
 from frugan.training._opening import open_data
 from frugan.training._packing import pack
 from frugan.training.arguments import TrainingArguments
@@ -179,7 +180,7 @@ def _with_asked(recipe: Recipe, asked: TrainingArguments) -> Recipe:
     if asked.rounds is not None or changes.get("rounds") is not None:
         recipe = replace(recipe, rounds=recipe.rounds if asked.rounds is None else asked.rounds, minutes=None)
     if asked.minutes is not None:
-        recipe = replace(recipe, minutes=_minutes.check(asked.minutes))
+        recipe = replace(recipe, minutes=check_minutes(asked.minutes))
     if asked.holdout is not None:
         recipe = replace(recipe, data=replace(recipe.data, holdout=_number_held_out(asked.holdout)))
     if asked.init is not None:

@@ -47,6 +47,15 @@ def check(recipe: Recipe, folder: RunFolder) -> None:
     longer = before.images != recipe.images or before.rounds != recipe.rounds
     chosen = {name: player.schedule for name, player in recipe.players.items()}
     bound = [name for name, one in chosen.items() if schedules.find(one.name, **one.options).follows_the_end]
+    fallen = [
+        name for name, one in chosen.items()
+        if recipe.budget > before.budget and one.options.get("end") == before.budget and one.options.get("to", 0) < 1
+    ]
+    if fallen:
+        terminal.tell(
+            f"frugan: the rates of {' and '.join(fallen)} have fallen to the end of the first budget "
+            f"({before.budget:,} images) and stay there. To train as long from the beginning, give another --out."
+        )
     if longer and bound:
         own = [f"players.{name}.schedule=linear,end=500000" for name in bound]
         raise UserError(

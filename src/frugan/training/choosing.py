@@ -35,6 +35,8 @@ ASPECTS = {1.0: (1, 1), 1.25: (5, 4), 1.5: (3, 2), 2.0: (2, 1)}
 LAST_RATE = 0.1
 """What is left of the learning rates at the end of the budget."""
 
+LABELS = {"generator.labels": True, "discriminator.labels": True}
+
 LABELLED = 20
 """Labels are used if at least half of the classes have so many images each."""
 
@@ -53,7 +55,7 @@ def choose(
 
     Args:
         recipe: `small` with the source of its data, and everything that the user has said.
-        given: what the user has said, by dotted key; it holds whatever the images are.
+        given: what the user has said, by dotted key, under any of its names; it holds whatever the images are.
         fit: a recipe with minutes -> the same with as many images as they allow, see `_minutes.with_images`.
         say: takes each line about what was chosen.
 
@@ -66,20 +68,29 @@ def choose(
     check(source, look)
     if recipe.minutes is None and not {"images", "rounds"} & set(given):
         recipe = replace(recipe, minutes=MINUTES)
-    shape = " x ".join(map(str, look.usual[::-1]))
-    say(f"{source}: {look.count:,} images, most often {shape}. No recipe is named, so '{recipe.name}' is trained with")
-    settings = [*_of_images(look), _augmentation(look)]
-    recipe, size = _sized(recipe, look, settings, given, fit)
-    falling = _falling(recipe.budget)
-    recipe = recipe.with_changes({key: value for key, value in falling.values.items() if key not in given})
+    shape, often = " x ".join(map(str, look.usual[::-1])), "most often" if look.often else "of many sizes, such as"
+    say(f"{source}: {look.count:,} images, {often} {shape}. No recipe is named, so '{recipe.name}' is trained with")
+    settings = [_left(one, recipe, given) for one in (*_of_images(look), _augmentation(look))]
+    recipe, size = _sized(recipe, look, settings, given, fit, say)
+    falling = _left(_falling(recipe.budget), recipe, given)
+    recipe = recipe.with_changes(falling.values)
     for values, why in (size, *settings, falling):
-        chosen = {key: value for key, value in values.items() if key not in given}
-        if chosen:
-            say(f"  {' '.join(f'{key}={_typed(value)}' for key, value in chosen.items())}   {why}")
+        if values:
+            say(f"  {' '.join(f'{key}={_typed(value)}' for key, value in values.items())}   {why}")
     rounds = recipe.whole_rounds
     length = f"{recipe.minutes:g} minutes, about " if recipe.minutes is not None else ""
-    say(f"  for {length}{rounds:,} rounds of {recipe.batch_size} images. Each key=value can be typed otherwise.")
+    say(f"  for {length}{rounds:,} rounds (batch_size={recipe.batch_size}). Each key=value can be typed otherwise.")
     return recipe
+
+
+def _left(setting: Setting, recipe: Recipe, given: Mapping[str, Any]) -> Setting:
+    """The setting without what the user has said. A discriminator is told labels as its generator is."""
+    left = recipe.apart_from(setting.values, given)
+    if setting.values.keys() == LABELS.keys() and len(left) == 1:
+        (said,) = LABELS.keys() - set(left)
+        told = recipe.networks[said.partition(".")[0]].labels
+        return Setting({left[0]: told}, f"as {said} is")
+    return Setting({key: setting.values[key] for key in left}, setting.why)
 
 
 def check(source: str, look: Look) -> None:
@@ -98,7 +109,7 @@ def check(source: str, look: Look) -> None:
 
 def _sized(
     recipe: Recipe, look: Look, settings: list[Setting], given: Mapping[str, Any],
-    fit: Callable[[Recipe], Recipe],
+    fit: Callable[[Recipe], Recipe], say: Callable[[str], None],
 ) -> tuple[Recipe, Setting]:
     """The recipe at the largest size that the time allows, with its images, and why."""
     values = {key: value for setting in settings for key, value in setting.values.items()}
@@ -108,11 +119,15 @@ def _sized(
     for side in sides:
         height, width = _sides(side, ratio, upright=look.usual[0] >= look.usual[1])
         size: Any = height if height == width else [height, width]
-        own = {"data.size": size, **values}
-        fitted = fit(recipe.with_changes({key: value for key, value in own.items() if key not in given}))
+        own = _left(Setting({"data.size": size}, shape), recipe, given)
+        changed = recipe.with_changes({**own.values, **values})
+        if recipe.minutes is None:
+            return changed, own
+        say(f"  (Measuring how fast it trains here at {side if own.values else recipe.data.size} pixels.)")
+        fitted = fit(changed)
         allowed.append(f"{fitted.whole_rounds:,} rounds at {side} pixels")
-        if "data.size" in given or fitted.whole_rounds >= SHORTEST or side == sides[-1]:
-            return fitted, Setting({"data.size": size}, f"{shape}; the time allows {', '.join(allowed)}")
+        if not own.values or fitted.whole_rounds >= SHORTEST or side == sides[-1]:
+            return fitted, own._replace(why=f"{shape}; the time allows {', '.join(allowed)}")
     raise AssertionError("unreachable")
 
 
@@ -135,16 +150,15 @@ def _sides(side: int, ratio: float, *, upright: bool) -> tuple[int, int]:
 def _of_images(look: Look) -> list[Setting]:
     """Channels and labels."""
     channels = Setting({"data.channels": look.channels}, "the images are grey" if look.channels == 1 else "colour")
-    told = {"generator.labels": True, "discriminator.labels": True}
     if not look.classes:
         return [channels]
     enough = sum(count >= LABELLED for count in look.classes.values())
     if 2 * enough >= len(look.classes) >= 2:
         smallest = min(look.classes, key=lambda name: look.classes[name])
         why = f"there are {len(look.classes)} classes; the smallest, {smallest}, has {look.classes[smallest]:,} images"
-        return [channels, Setting(told, why)]
+        return [channels, Setting(LABELS, why)]
     why = f"most of the {len(look.classes)} classes have fewer than {LABELLED} images"
-    return [channels, Setting(dict.fromkeys(told, False), why)]
+    return [channels, Setting(dict.fromkeys(LABELS, False), why)]
 
 
 def _augmentation(look: Look) -> Setting:

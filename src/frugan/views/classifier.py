@@ -149,7 +149,7 @@ def _tell_chance(right: float, labels: Tensor, names: list[str], announce: Calla
         announce(
             f"It is right on {right:.1%} of images held back; always saying '{names[int(counts.argmax())]}' is right "
             f"on {usual:.1%}. So it sees no difference between these classes, and its values mean little. If the "
-            "folders are no classes: --data flat:FOLDER. Or take another --view."
+            "folders are no classes: --data flat:FOLDER. Or take the view that needs no labels: --view contrast."
         )
 
 
@@ -161,7 +161,7 @@ def suits(dataset: Dataset) -> bool:
 def _refusal(dataset: Dataset) -> str | None:
     """Why a classifier cannot learn from these data, if it cannot."""
     if dataset.labels is None:
-        return "it has no labels, but a classifier needs classes or attributes. Use --view pixels or inception."
+        return "it has no labels, but a classifier needs classes or attributes. Use --view contrast, or inception."
     # A data set cut down to one class may still list all of them.
     present = len(dataset.labels.unique(dim=0))
     if len(dataset.labels) < 100 or present < 2:
@@ -169,7 +169,7 @@ def _refusal(dataset: Dataset) -> str | None:
         what += "" if present == 1 else "s of attributes" if dataset.labels.ndim == 2 else "es"
         return (
             f"it has {len(dataset.labels)} images of {present} {what}, but a classifier needs at least 100 of 2. Use "
-            "--view pixels or inception."
+            "--view contrast, or inception."
         )
     if min(input_size(dataset.shape)) < SMALLEST_SIDE:
         return f"its images {list(dataset.shape)} have a side under {SMALLEST_SIDE} pixels. Use --view pixels."

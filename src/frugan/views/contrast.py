@@ -105,10 +105,9 @@ def _learn(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Train a net; return its weights and its description. The global random numbers are not changed."""
     announce(
-        f"Training the net that judges {dataset.name} without labels: about half a minute (once for all runs on these "
-        f"data; it is kept in {folder})."
+        f"Training the net that judges {dataset.name} without labels, once for all runs on these data; it is kept in "
+        f"{folder}."
     )
-    countdown = Countdown(announce, "Training the net without labels", STEPS * BATCH)
     order = torch.randperm(len(dataset), generator=seeds.generator(seed, NET, "held back"))
     held_back, shown = order.tensor_split([max(2, len(order) // 10)])
     draws, place = seeds.generator(seed, NET, "changes"), torch.device(device)
@@ -118,6 +117,7 @@ def _learn(
         head = nn.Sequential(nn.Linear(FEATURES, FEATURES), nn.ReLU(), nn.Linear(FEATURES, PROJECTED)).to(place)
         optimiser = torch.optim.Adam([*net.parameters(), *head.parameters()], RATE)
         batch = min(BATCH, len(shown))
+        countdown = Countdown(announce, "Training the net without labels", (STEPS - 1) * batch)
         passes = -(-STEPS * batch // len(shown))
         stream = torch.cat([shown[torch.randperm(len(shown), generator=draws)] for _ in range(passes)])
         for step in range(STEPS):
@@ -128,7 +128,9 @@ def _learn(
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            countdown.at((step + 1) * BATCH)
+            if step == 0:  # it takes longer than the others
+                countdown.begin()
+            countdown.at(step * batch)
         with torch.no_grad():
             held = _prepare(dataset.images[held_back[:BATCH]], place)
             similar, other = _matches(net.eval(), head.eval(), held, draws)

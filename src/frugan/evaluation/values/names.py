@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-PRIMARY = "fid"
-"""The metric that is measured first unless others are named, and so decides a comparison."""
+PRIMARY, OF_FEW = "fid", "kid"
+"""The metric that is measured first unless others are named, and so decides a comparison; and the one that does where
+there are too few images for it."""
 
 TO = "_to_"
 """What stands in a number's name between what it is and the target of translation that it is of."""
