@@ -65,6 +65,7 @@ def test_a_folder_of_photos_keeps_its_shape_within_the_rule_and_every_choice_is_
     assert (recipe.data.sides, recipe.data.channels, recipe.minutes) == ((64, 96), 3, 20.0)
     assert not any(network.labels for network in recipe.networks.values())
     assert "25 images, most often 300 x 200" in told
+    assert "--holdout 20" in told
     for key in ("data.size=[64,96]", "data.channels=3", "augment=diff_augment", "5,000 rounds"):
         assert key in told
 

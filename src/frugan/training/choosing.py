@@ -77,6 +77,8 @@ def choose(
     for values, why in (size, *settings, falling):
         if values:
             say(f"  {' '.join(f'{key}={_typed(value)}' for key, value in values.items())}   {why}")
+    if recipe.data.holdout is None and not data.usual_holdout(source) and not data.has_split(source, "test"):
+        say("  So few images are all trained on, so nothing can tell if they are learnt by heart: --holdout 20 can.")
     rounds = recipe.whole_rounds
     length = f"{recipe.minutes:g} minutes, about " if recipe.minutes is not None else ""
     say(f"  for {length}{rounds:,} rounds (batch_size={recipe.batch_size}). Each key=value can be typed otherwise.")
