@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -338,6 +339,21 @@ def test_what_cannot_be_believed_is_a_note(write: Write) -> None:
     report = frugan.check(write("network", outside), say=lambda line: None)
     notes = [one for one in report.findings if one.state == "note"]
     assert any(one.requirement == "costs what can be believed" and "macs(input_shape)" in one.words for one in notes)
+
+
+@pytest.mark.parametrize("ignores", [(), ("inner_norm", "inner_bias")])
+def test_a_family_of_one_piece_is_told_to_say_so(monkeypatch: pytest.MonkeyPatch, ignores: tuple[str, ...]) -> None:
+    from frugan import convs
+    from frugan.checking import families
+
+    one = convs.find("standard")
+    own = convs.ConvFamily("own", one.same, one.down, one.up, ignores=ignores)
+    monkeypatch.setattr(families.convs, "find", lambda name, **options: own)
+    found = check_requirement(
+        "convolution family", Requirement(families.says_what_it_ignores, "frugan.convs"),
+        SimpleNamespace(name="own", some=lambda kind, **given: getattr(own, kind)(16, 8, 5, **given)), "own",
+    )  # fmt: skip
+    assert ("ignores=('inner_norm', 'inner_bias')" in found.words) == (not ignores)
 
 
 # ----------------------------------------------------------------------------------------------------- files and people

@@ -169,6 +169,21 @@ def checks_its_options(family: Family) -> None:
     )
 
 
+def says_what_it_ignores(family: Family) -> None:
+    """An option of every layer that changes nothing in the family's layers stands in its `ignores`, and is refused."""
+    given = {"inner_norm": nn.BatchNorm2d, "inner_bias": False}
+    left = [name for name in given if name not in convs.find(family.name).ignores]
+    alike = [
+        name for name in left
+        if all(str(family.some(kind)) == str(family.some(kind, **{name: given[name]})) for kind in KINDS)
+    ]
+    if alike:
+        raise Remark(
+            f"{' and '.join(alike)} change nothing in its layers. Give ConvFamily(..., ignores={tuple(alike)!r}), so "
+            "that whoever sets them is told."
+        )
+
+
 def goes_through_a_network(family: Family) -> None:
     """It can build every layer of a generator and a discriminator of ours, and their costs can be counted."""
     assembly = build.assemble(family.recipe)
@@ -191,6 +206,7 @@ CONTRACT = Contract("convolution family", convs.names, Family, (
     Requirement(trains_every_weight, "frugan.convs", (gives_the_standard_shapes,)),
     Requirement(takes_reflected_edges, "frugan.convs", (gives_the_standard_shapes,)),
     Requirement(checks_its_options, "frugan.convs"),
+    Requirement(says_what_it_ignores, "frugan.convs", (gives_the_standard_shapes,)),
     Requirement(goes_through_a_network, "frugan.nets", (gives_the_standard_shapes,)),
     Requirement(plays_a_round, "frugan.games, Game.step", (goes_through_a_network,)),
     Requirement(resumes_bit_for_bit, "frugan.games, Game", (plays_a_round,)),
