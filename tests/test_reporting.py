@@ -53,7 +53,8 @@ def page(run: Path) -> str:
 
 def test_a_population_in_rounds_has_a_page(tmp_path: Path) -> None:
     """Its second parent stands in no recipe; a round of it shows six batches."""
-    changes = {"data.size": 32, "architecture.width": 0.02, "discriminator.width": 0.02, "game.parents": 2}
+    thin = {"architecture.width": 0.02, "discriminator.width": 0.02}
+    changes = {"data.size": 32, "data.limit": 100, "game.parents": 2, **thin}
     train("egan-small", rounds=2, out=tmp_path / "run", changes=changes, batch_size=4, device="cpu", quiet=True)
     page = reporting.report(tmp_path / "run").read_text()
     assert "2 of 2 rounds and 48 images seen" in page

@@ -198,7 +198,7 @@ def test_data_it_cannot_learn_from_are_named(view: View, tmp_path: Path) -> None
 
     with pytest.raises(UserError, match="Pass the data set"):
         frugan.views.build("classifier", cache=tmp_path)
-    with pytest.raises(UserError, match=r"cannot be trained on shapes: it has no labels.*--view pixels or inception"):
+    with pytest.raises(UserError, match=r"be trained on shapes: it has no labels.*--view contrast, or inception"):
         build(labels=None)
     with pytest.raises(UserError, match=r"300 images of 1 combination, but .* at least 100 of 2"):
         build(labels=torch.zeros(300, 4))
