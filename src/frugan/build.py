@@ -8,7 +8,6 @@ what the run then trains.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -240,13 +239,12 @@ def _left_as_they_are(recipe: Recipe, name: str, choices: Sequence[convs.LayerCh
 
 def _check_streams(recipe: Recipe) -> None:
     declared = games.find(recipe.game.name).streams
-    fields = [item.name for item in dataclasses.fields(recipe.data)]
     for stream, changed in recipe.streams.items():
         if stream not in declared:
             raise UserError(f"The game '{recipe.game.name}' has no stream '{stream}'. {suggest(stream, declared)}")
         for key in changed:
-            if key not in fields:
-                raise UserError(f"streams.{stream} has no field '{key}'. {suggest(key, fields)}")
+            if key not in vars(recipe.data):
+                raise UserError(f"streams.{stream} has no field '{key}'. {suggest(key, vars(recipe.data))}")
 
 
 def _check_losses(recipe: Recipe, game: Game, built: Mapping[str, nn.Module], world: int = 1) -> list[str]:
@@ -256,8 +254,7 @@ def _check_losses(recipe: Recipe, game: Game, built: Mapping[str, nn.Module], wo
     if player is None:
         return []
     modules = [module for name in judges for module in built[name].modules()]
-    counts = [count // world for count in getattr(game, "batch_sizes", ())]
-    nets.check_groups(modules, counts)
+    nets.check_groups(modules, counts := [count // world for count in getattr(game, "batch_sizes", ())])
     least = min(counts or [recipe.batch_size // world])
     comparing = (nets.MinibatchDeviation, nets.MinibatchDiscrimination)
     return losses.compatibility(

@@ -6,7 +6,7 @@ import hashlib
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,11 @@ class Look:
 @strict
 def look(
     source: Source, *, split: Name = "train", only: Classes = (), limit: int | None = None, most: int = 60,
-    cache: Path | None = None,
+    cache: Path | None = None, announce: Callable[[str], None] = terminal.tell,
 ) -> Look:
     """What kind of images a source has, from at most `most` of them; nothing is packed.
+
+    If that takes long, `announce` is called with lines about how far it is.
 
     The source is opened only the first time.
 
@@ -64,15 +66,19 @@ def look(
     wanted = wanted_of(None, None, only, limit)
     found = find(source, split, None, cache)
     asked = ["look", wanted.only, limit, most]
-    seen: dict[str, Any] = known(found, split, asked, cache, lambda: asdict(_look(source, found, wanted, most)))
+
+    def find_out() -> dict[str, Any]:
+        return asdict(_look(source, found, wanted, most, announce))
+
+    seen: dict[str, Any] = known(found, split, asked, cache, find_out)
     height, width = seen.pop("usual")
     return Look(usual=(height, width), **seen)
 
 
-def _look(source: str, found: Found, wanted: Wanted, most: int) -> Look:
+def _look(source: str, found: Found, wanted: Wanted, most: int, announce: Callable[[str], None]) -> Look:
     content, numbers = open_content(found, wanted)
     spread = [numbers[place * len(numbers) // most] for place in range(most)] if len(numbers) > most else numbers
-    countdown = Countdown(terminal.tell, f"Looking at {source}", len(spread))
+    countdown = Countdown(announce, f"Looking at {source}", len(spread))
     sizes, coloured, contents, reasons = [], False, set(), []
     for number, conversion in enumerate(convert_all(content, spread, wanted)):
         if conversion.converted is None:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from frugan.arguments import Changes, Name, strict
 from frugan.ranges import Amount, Count, Range, Side
 from frugan.recipe._checked import Checked, checked
+from frugan.recipe._places import check_effects, covering, flatten, meet
 from frugan.recipe._typed import choice_of, parted
 from frugan.recipe._typed import parse_count as parse_count
 from frugan.recipe._typed import parse_value as parse_value
@@ -291,22 +292,18 @@ class Recipe(Checked):
         for key, value in changes.items():
             for path in paths[key]:
                 _change(tree, path, value, key, self)
-        _check_effects(paths)
+        check_effects(paths)
         return from_dict(tree)
 
     def outlasting(self, keys: Iterable[str], later: Iterable[str]) -> list[str]:
         """Those of `keys` that still have an effect if all of `later` are changed after them."""
         after = {tuple(path): key for key in later for path in self._paths(key)}
-        return [key for key in keys if None in _covering(self._paths(key), after)]
+        return [key for key in keys if None in covering(self._paths(key), after)]
 
     def apart_from(self, keys: Iterable[str], said: Iterable[str]) -> list[str]:
         """Those of `keys` that have no place in the recipe in common with any of `said`, by whatever name."""
         taken = [path for key in said for path in self._paths(key)]
-
-        def is_taken(path: list[str]) -> bool:
-            return any(path[: len(other)] == other[: len(path)] for other in taken)
-
-        return [key for key in keys if not any(map(is_taken, self._paths(key)))]
+        return [key for key in keys if not any(meet(path, other) for path in self._paths(key) for other in taken)]
 
     def _paths(self, key: str) -> list[list[str]]:
         head, _, rest = key.partition(".")
@@ -326,7 +323,7 @@ class Recipe(Checked):
     def keys(self) -> dict[str, Any]:
         """Every key that can be set, with this recipe's values; options not written out have their defaults."""
         flat: dict[str, Any] = {}
-        _flatten(to_dict(self), "", flat)
+        flatten(to_dict(self), "", flat)
         short = {}
         for key, value in flat.items():
             head, *rest = key.split(".")
@@ -470,33 +467,6 @@ def _change(tree: dict[str, Any], path: list[str], value: Any, key: str, recipe:
         parent[last] = choice_of(value)
     else:
         parent[last] = value
-
-
-def _check_effects(paths: Mapping[str, Sequence[Sequence[str]]]) -> None:
-    """Raise UserError for a key whose values are all set once more, by a later key that reaches as far or farther."""
-    keys = list(paths)
-    for number, key in enumerate(keys):
-        after = {tuple(path): later for later in keys[number + 1 :] for path in paths[later]}
-        over = _covering(paths[key], after)
-        if over and None not in over:
-            raise UserError(
-                f"{key}= has no effect, since {over[0]}= comes after it and sets it too. Leave one of them out, or "
-                f"give {key}= last."
-            )
-
-
-def _covering(paths: Sequence[Sequence[str]], after: Mapping[tuple[str, ...], str]) -> list[str | None]:
-    """For each path, the later key that sets it, or all that it is in, once more; None if there is none."""
-    starts = [[tuple(path[:depth]) for depth in range(1, len(path) + 1)] for path in paths]
-    return [next((after[start] for start in of if start in after), None) for of in starts]
-
-
-def _flatten(value: Any, path: str, flat: dict[str, Any]) -> None:
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            _flatten(item, f"{path}.{key}" if path else key, flat)
-    else:
-        flat[path] = value
 
 
 def differences(one: Recipe, other: Recipe, but: tuple[str, ...] = ()) -> list[str]:

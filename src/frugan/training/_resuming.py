@@ -53,8 +53,8 @@ def check(recipe: Recipe, folder: RunFolder) -> None:
     ]
     if fallen:
         terminal.tell(
-            f"frugan: the rates of {' and '.join(fallen)} have fallen to the end of the first budget "
-            f"({before.budget:,} images) and stay there. To train as long from the beginning, give another --out."
+            f"frugan: the rates of {' and '.join(fallen)} fall until the end of the first budget ({before.budget:,} "
+            "images) and stay low after it. To train as long from the beginning, give another --out."
         )
     if longer and bound:
         own = [f"players.{name}.schedule=linear,end=500000" for name in bound]

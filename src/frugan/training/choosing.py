@@ -36,6 +36,7 @@ LAST_RATE = 0.1
 """What is left of the learning rates at the end of the budget."""
 
 LABELS = {"generator.labels": True, "discriminator.labels": True}
+"""Both networks are told labels, or none."""
 
 LABELLED = 20
 """Labels are used if at least half of the classes have so many images each."""
@@ -64,7 +65,7 @@ def choose(
     from frugan import data
 
     source = recipe.data.source
-    look = data.look(source, split=recipe.data.split, only=recipe.data.only, limit=recipe.data.limit)
+    look = data.look(source, split=recipe.data.split, only=recipe.data.only, limit=recipe.data.limit, announce=say)
     check(source, look)
     if recipe.minutes is None and not {"images", "rounds"} & set(given):
         recipe = replace(recipe, minutes=MINUTES)
