@@ -64,6 +64,14 @@ def test_egan_sheet_2_2_counts_of_depthwise_forms(decoder, count):
     assert count(decoder(swapped("*"))).trainable == 998_659
 
 
+def test_batch_norm_in_the_decoder(decoder, count):
+    """The authors' ``g_norm``: a gain and a shift for each channel of every layer but the last."""
+    assert count(decoder(normalisation="batch_norm")).trainable == 3_447_683 + 2 * (512 + 256 + 128)
+    assert count(decoder(normalisation="batch_norm", **LARGE)).trainable == 12_653_827 + 2 * (1024 + 512 + 256 + 128)
+    with pytest.raises(UserError, match="batch_norm"):
+        decoder(normalisation="batchnorm")
+
+
 @pytest.mark.parametrize("options", [{}, LARGE])
 def test_egan_sheet_5_1_shapes_and_ranges(make, options):
     torch.manual_seed(0)

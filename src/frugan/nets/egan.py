@@ -27,12 +27,13 @@ from frugan.nets._spectral import spectral
 from frugan.ranges import Count
 
 ENDS = ("strided", "kept")
+NORMALISATIONS = ("none", "batch_norm")
 KERNEL = 4
 
 
 def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: Count = 128, ends: str = "strided", condition: str = "join",
+    channels: Count = 128, ends: str = "strided", normalisation: str = "none", condition: str = "join",
 ) -> Decoder:
     """Latents ``[n, latents]`` to images in -1 to 1. Roles: ``up.0``, ``up.1`` ..., ``output``.
 
@@ -40,24 +41,30 @@ def decoder(
         channels: base width, of the last inner layer; every stage before it has twice as many.
         ends: the layer that makes the image doubles the size ("strided"), or follows the last doubling and is 3 x 3
             ("kept").
+        normalisation: "none", as published, or "batch_norm" after every layer but the last.
         condition: how labels enter, "join" or "multiply".
     """
     stages, height, width_ = halvings(image, "The decoder of 'egan'")
     kept = one_of("ends", ends, ENDS) == "kept"
     entrance = Entrance(condition, classes, (latents,))
     doubled = stages if kept else stages - 1
+    normed = one_of("normalisation", normalisation, NORMALISATIONS) == "batch_norm"
     now = scaled(channels, width) * 2**doubled
     body: list[nn.Module] = [
-        nn.Unflatten(1, (entrance.channels, 1, 1)), Transposed(entrance.channels, now, (height, width_)),
-        nn.ReLU(inplace=True),
+        nn.Unflatten(1, (entrance.channels, 1, 1)), Transposed(entrance.channels, now, (height, width_))
     ]
     for stage in range(doubled):
-        body += [layers.up(f"up.{stage}", now, now // 2, KERNEL), nn.ReLU(inplace=True)]
+        body += [*_rectified(now, normed), layers.up(f"up.{stage}", now, now // 2, KERNEL)]
         now //= 2
+    body += _rectified(now, normed)
     last = layers.same("output", now, image.channels, 3) if kept else layers.up("output", now, image.channels, KERNEL)
     network = Decoder(image, latents, entrance, nn.Sequential(*body, last, nn.Tanh()))
     initialise(network, "dcgan")
     return network
+
+
+def _rectified(channels: int, normed: bool) -> list[nn.Module]:
+    return [*([nn.BatchNorm2d(channels)] if normed else []), nn.ReLU(inplace=True)]
 
 
 def encoder(
