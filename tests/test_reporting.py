@@ -14,7 +14,7 @@ from frugan import reporting
 from frugan.engine.run import RunFolder
 from frugan.registry import UserError
 from frugan.reporting import _charts as charts
-from frugan.reporting import _run
+from frugan.reporting import _comparison, _run
 from frugan.reporting import _words as words
 from frugan.training import train
 
@@ -536,6 +536,29 @@ def test_quality_against_cost_takes_one_seed_and_several() -> None:
     assert ElementTree.fromstring(text) is not None
     assert "1M" in text
     assert "2M" in text
+
+
+def test_differences_are_intervals_of_which_the_left_ones_are_better() -> None:
+    def drawn(better: str, margin: float | None) -> tuple[str, dict[str, float]]:
+        told = data("withheld", "")
+        told["metrics"]["fid"]["better"], told["margin"] = better, margin
+        told["differences"]["fid"]["thin"]["differences"] = [-2.0, -1.0]
+        control = {"mean": 9.0, "interval_95": [8.0, 10.0], "differences": [8.5, 9.5]}
+        told["controls"] = [{"arm": "thin", "difference": control}]
+        text = _comparison._differences(told)
+        labels = ElementTree.fromstring(text).iter("{http://www.w3.org/2000/svg}text")
+        return text, {"".join(label.itertext()): float(label.attrib["x"]) for label in labels if "x" in label.attrib}
+
+    text, places = drawn("lower", None)
+    assert {"thin", "thin minus its control", "FID (classifier) minus that of plain"} <= set(places)
+    assert places["0"] < places["+10"]
+    assert "FillBetween" not in text
+    text, places = drawn("higher", 4.0)
+    assert places["0"] > places["+10"]
+    assert "FillBetween" in text  # the band of the margin
+    single = data("direction", "")
+    single["differences"]["fid"]["thin"]["interval_95"] = None
+    assert _comparison._differences(single) == ""
 
 
 def test_curves_are_thinned_by_means_and_averaged_where_all_have_a_point() -> None:

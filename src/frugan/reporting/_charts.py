@@ -50,6 +50,17 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """How far an arm is from another: the mean, its 95 % interval if it has one, and the difference for each seed."""
+
+    name: str
+    mean: float
+    interval: tuple[float, float] | None
+    seeds: Sequence[float]
+    colour: int
+
+
+@dataclass(frozen=True)
 class Search:
     """The values of an arm's trials in their order; None for a trial without a value."""
 
@@ -165,6 +176,43 @@ def quality(points: Sequence[Point], across: str, up: str, title: str, *, better
     _scale_up(axes, [point.y + sign * (point.sd or 0) for point in points for sign in (-1, 1)])
     axes.set_xlabel(across)
     axes.set_ylabel(up)
+    return _svg(figure, title)
+
+
+def differences(
+    groups: Mapping[str, Sequence[Difference]], across: str, title: str, *, margin: float | None = None,
+    better: str = "lower",
+) -> str:
+    """Draw intervals below each other, group by group, with a small mark for each seed; further left is better.
+
+    With `margin` a band shows which losses would count as none in the first group.
+    """
+    rows = [one for group in groups.values() for one in group]
+    figure, axes = _new(6.2, 0.75 + 0.3 * len(rows))
+    axes.grid(False, axis="y")
+    axes.axvline(0, color=_INK, linewidth=0.9, alpha=0.8)
+    for place, one in enumerate(rows):
+        colour = _ARMS[one.colour % COLOURS]
+        axes.plot(one.seeds, [place] * len(one.seeds), "|", color=colour, markersize=7, alpha=0.55)
+        low, high = one.interval or (one.mean, one.mean)
+        axes.errorbar(
+            one.mean, place, xerr=[[one.mean - low], [high - one.mean]], fmt="o", color=colour, markersize=5,
+            capsize=3, elinewidth=1.6, capthick=1.3,
+        )  # fmt: skip
+    first = len(next(iter(groups.values())))
+    if margin:
+        # As wide as the margin and as high as the first group: controls have no margin.
+        lost = margin if better == "lower" else -margin
+        axes.fill_betweenx([-0.5, first - 0.5], min(0, lost), max(0, lost), color=_INK, alpha=0.09, linewidth=0)
+    if first < len(rows):
+        axes.axhline(first - 0.5, color=_GRID, linewidth=0.8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), [one.name for one in rows])
+    axes.tick_params(axis="y", length=0)
+    if better == "higher":
+        axes.invert_xaxis()
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g}" if value else "0")
+    axes.set_xlabel(across)
     return _svg(figure, title)
 
 

@@ -65,6 +65,8 @@ def comparison_page(folder: Path) -> tuple[str, dict[str, Any]]:
             for arm, seed, run in runs for finding in run["findings"] if finding["kind"] != UNTRAINED
         ],
         "remarks": remarks(data),
+        "differences": _differences(data),
+        "band": bool(data["margin"]),
         "controls": _controls(data),
         "tuning": tuning_section(data),
         "untuned": untuned_section(data),
@@ -96,6 +98,30 @@ def _budgets(data: Mapping[str, Any]) -> str:
     if len(budgets) == 1:
         return f"{budgets[0]:,} images seen by each run"
     return f"{budgets[0]:,} to {budgets[-1]:,} images seen by a run, as many in all runs of an arm"
+
+
+def _differences(data: Mapping[str, Any]) -> str:
+    """A chart of each arm minus the baseline, and minus its control; nothing where a single seed leaves no interval."""
+    colours = {arm["name"]: colour for colour, arm in enumerate(data["arms"])}
+    primary = data["primary"]
+
+    def drawn(name: str, arm: str, one: Mapping[str, Any] | None) -> list[charts.Difference]:
+        if one is None or one["interval_95"] is None:
+            return []
+        return [charts.Difference(name, one["mean"], one["interval_95"], one["differences"], colours[arm])]
+
+    groups = {
+        "baseline": [one for arm, row in data["differences"][primary].items() for one in drawn(arm, arm, row)],
+        "controls": [
+            one for row in data["controls"]
+            for one in drawn(f"{row['arm']} minus its control", row["arm"], row["difference"])
+        ],
+    }  # fmt: skip
+    if not groups["baseline"]:
+        return ""
+    about = data["metrics"][primary]
+    across = f"{words.metric(primary, about['protocol']['view'])} minus that of {data['baseline']}"
+    return charts.differences(groups, across, across, margin=data["margin"], better=about["better"])
 
 
 def _controls(data: Mapping[str, Any]) -> list[dict[str, Any]]:
