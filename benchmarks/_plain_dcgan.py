@@ -84,11 +84,12 @@ def initial_weights(seed: int) -> Weights:
     return {name: network.state_dict() for name, network in networks.items()}
 
 
-def make_plain_step(weights: Weights, device: str | torch.device = "cpu") -> Step:
-    """One step of training that starts from a copy of `weights`.
+def make_plain(weights: Weights, device: str | torch.device = "cpu") -> tuple[Generator, Step]:
+    """A generator that starts from a copy of `weights`, and one step of its training.
 
-    It takes real images ``[n, 3, 64, 64]`` in -1 to 1 and latents ``[n, 100]``, updates the discriminator and then the
-    generator with the same latents, and returns both losses: D's as the sum of its two terms, G's non-saturating.
+    The step takes real images ``[n, 3, 64, 64]`` in -1 to 1 and latents ``[n, 100]``, updates the discriminator and
+    then the generator with the same latents, and returns both losses: D's as the sum of its two terms, G's
+    non-saturating.
     """
     generator, discriminator = Generator().to(device), Discriminator().to(device)
     generator.load_state_dict(weights["generator"])
@@ -114,4 +115,9 @@ def make_plain_step(weights: Weights, device: str | torch.device = "cpu") -> Ste
         optimiser_g.step()
         return (loss_real + loss_fake).detach(), loss_g.detach()
 
-    return step
+    return generator, step
+
+
+def make_plain_step(weights: Weights, device: str | torch.device = "cpu") -> Step:
+    """The step of `make_plain` alone."""
+    return make_plain(weights, device)[1]

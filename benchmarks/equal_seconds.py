@@ -2,11 +2,12 @@
 
     python benchmarks/equal_seconds.py --data portraits --limit 500 --seconds 150 small dcgan-64 "small batch_size=8"
 
-Each arm is a recipe's name with values as key=value. Seconds are those of the processor in rounds alone, with one
-thread: neither other work on the machine nor looking counts. At each look 1,000 images of the averaged generator are
-compared with held-out ones (2,000 at most), in the view `classifier` of the data that --judge names, at 32 pixels. Only
-values of one judge and one data set may be compared. Every finished run is appended to --results, one JSON line each;
---plot draws what stands there.
+Each arm is a recipe's name with values as key=value, or `plain`: the loop in `_plain_dcgan.py`, in the well-known
+example's manner (64 pixels whatever the size, batches of 128, float32). Seconds are those of the processor in rounds
+alone, with one thread: neither other work on the machine nor looking counts. At each look 1,000 images, of our
+generators' averages, are compared with held-out ones (2,000 at most), in the view `classifier` of the data that --judge
+names, at 32 pixels. Only values of one judge and one data set may be compared. Every finished run is appended to
+--results, one JSON line each; --plot draws what stands there.
 """
 
 from __future__ import annotations
@@ -16,19 +17,20 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from _plain_dcgan import LATENTS, initial_weights, make_plain
+from torch import Tensor, nn
 
 from frugan import build, data, kernels, memory, metrics, recipes, views
-from frugan.batch import Batch, to_bytes
-from frugan.engine.loop import Parts, moment_of, play_round
+from frugan.batch import SIGNED, Batch, to_bytes
+from frugan.engine.loop import moment_of, play_round
 from frugan.pictures import save_grid
 from frugan.recipe import Recipe, parse_value
 from frugan.resizing import area
 
-SIDE, COUNT, MOST = 32, 1000, 2000
+SIDE, COUNT, MOST, PLAIN_BATCH = 32, 1000, 2000, 128
 LOOKS = (30, 60, 100, 150, 200, 300, 450, 600, 900, 1200)
 
 
@@ -51,39 +53,107 @@ def features(view: views.View, images: Tensor) -> Tensor:
     return torch.cat([view.features(part) for part in images.split(256)])
 
 
+class Side(Protocol):
+    """What is trained: a round at a time, looked at in between."""
+
+    networks: dict[str, nn.Module]
+
+    @property
+    def rounds(self) -> int: ...
+
+    @property
+    def images(self) -> int: ...
+
+    def play(self) -> None: ...
+
+    def sampled(self) -> Tensor: ...
+
+
+class Ours:
+    """A recipe's run."""
+
+    def __init__(self, arm: str, asked: argparse.Namespace, seed: int) -> None:
+        self.recipe = recipe_of(arm, asked, seed)
+        assembly, sets = build.assemble(self.recipe), build.datasets(self.recipe)
+        mode = kernels.resolve(self.recipe.kernels, assembly.device, self.recipe.whole_rounds)
+        self.parts = build.parts(assembly, sets, kernels=mode)
+        self.networks: dict[str, nn.Module] = dict(self.parts.game.networks)
+        for network in self.parts.trained().values():
+            network.train()
+
+    @property
+    def rounds(self) -> int:
+        return self.parts.clock.rounds
+
+    @property
+    def images(self) -> int:
+        return self.parts.clock.images
+
+    def play(self) -> None:
+        play_round(self.parts)
+
+    def sampled(self) -> Tensor:
+        """`COUNT` images as the run would ship them, as bytes."""
+        parts, made = self.parts, []
+        moment = moment_of(parts, {}, self.recipe.budget)
+        like = Batch(parts.batches.first(next(iter(parts.game.streams)), 64).images, None)
+        for number in range(-(-COUNT // 64)):
+            made.append(to_bytes(moment.sample(like, 1000 + number), parts.batches.image_range))
+        return torch.cat(made)[:COUNT]
+
+
+class Plain:
+    """The plain loop over shuffled epochs of images of 64 pixels."""
+
+    def __init__(self, asked: argparse.Namespace, seed: int) -> None:
+        self.bytes = data.open_dataset(asked.data, size=64, channels=3, limit=asked.limit).images
+        self.random = torch.Generator().manual_seed(seed)
+        weights = initial_weights(seed)
+        self.generator, self.step = make_plain(weights)
+        self.networks: dict[str, nn.Module] = {"generator": self.generator}
+        self.rounds = self.images = 0
+        self.left: list[int] = []
+
+    def play(self) -> None:
+        if not self.left:
+            self.left = torch.randperm(len(self.bytes), generator=self.random).tolist()
+        chosen, self.left = self.left[:PLAIN_BATCH], self.left[PLAIN_BATCH:]
+        real = self.bytes[chosen].float() / 127.5 - 1
+        self.step(real, torch.randn(len(real), LATENTS, generator=self.random))
+        self.rounds, self.images = self.rounds + 1, self.images + len(real)
+
+    @torch.no_grad()
+    def sampled(self) -> Tensor:
+        """`COUNT` images by the norms' running statistics, as bytes."""
+        self.generator.eval()
+        latents = torch.randn(COUNT, LATENTS, generator=torch.Generator().manual_seed(0))
+        made = torch.cat([self.generator(part[:, :, None, None]) for part in latents.split(64)])
+        self.generator.train()
+        return to_bytes(made, SIGNED)
+
+
 def run(arm: str, asked: argparse.Namespace, seed: int, view: views.View, real: Tensor) -> dict[str, Any]:
     """Train one arm for so many seconds, and look at it now and then."""
-    recipe = recipe_of(arm, asked, seed)
-    assembly, sets = build.assemble(recipe), build.datasets(recipe)
-    mode = kernels.resolve(recipe.kernels, assembly.device, recipe.whole_rounds)
-    parts = build.parts(assembly, sets, kernels=mode)
-    for network in parts.trained().values():
-        network.train()
+    side: Side = Plain(asked, seed) if arm == "plain" else Ours(arm, asked, seed)
     looks = [seconds for seconds in LOOKS if seconds < asked.seconds] + [asked.seconds]
     curve, spent = [], 0.0
     for look in looks:
         while spent < look:
             began = time.process_time()
-            play_round(parts)
+            side.play()
             spent += time.process_time() - began
-        made = sampled(parts, recipe)
-        value = metrics.find("fid").compute(real=real, fake=features(view, made))["fid"]
-        curve.append({"seconds": look, "rounds": parts.clock.rounds, "images": parts.clock.images, "fid": value})
+        made = side.sampled()
+        seen = features(view, made)
+        values = metrics.find("kid").compute(real=real, fake=seen, subset_size=min(len(real), COUNT))
+        values |= metrics.find("fid").compute(real=real, fake=seen)
+        about = {"seconds": look, "rounds": side.rounds, "images": side.images}
+        curve.append({**about, "fid": values["fid"], "kid": values["kid"]})
         print(f"{arm}, seed {seed}: {curve[-1]}", flush=True)
         if asked.pictures:
-            place = f"{asked.name}-{asked.arms.index(arm)}-{recipe.name}-{seed}-{look:g}.png"
+            place = f"{asked.name}-{asked.arms.index(arm)}-{arm.split()[0]}-{seed}-{look:g}.png"
             save_grid(made[:32], asked.pictures / place, 8, 1)
-    counts = {name: sum(one.numel() for one in net.parameters()) for name, net in parts.game.networks.items()}
+    counts = {name: sum(one.numel() for one in net.parameters()) for name, net in side.networks.items()}
     return {"data": asked.name, "arm": arm, "seed": seed, "parameters": counts, "curve": curve}
-
-
-def sampled(parts: Parts, recipe: Recipe) -> Tensor:
-    """`COUNT` images as the run would ship them, as bytes."""
-    moment, made = moment_of(parts, {}, recipe.budget), []
-    like = Batch(parts.batches.first(next(iter(parts.game.streams)), 64).images, None)
-    for number in range(-(-COUNT // 64)):
-        made.append(to_bytes(moment.sample(like, 1000 + number), parts.batches.image_range))
-    return torch.cat(made)[:COUNT]
 
 
 def plot(results: Path, path: Path) -> None:
@@ -112,7 +182,7 @@ def plot(results: Path, path: Path) -> None:
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("arms", nargs="*", help='recipes, e.g. small "dcgan-64 batch_size=16"')
+    parser.add_argument("arms", nargs="*", help='recipes, e.g. small "dcgan-64 batch_size=16", or plain')
     parser.add_argument("--data", default="portraits")
     parser.add_argument("--name", help="the data's name in results (their source if left out)")
     parser.add_argument("--judge", default="cifar10", help="labelled data, of 32 pixels, whose classifier is the view")
