@@ -28,7 +28,7 @@ lint: $(VENV)/installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python
 
-# Every benchmark's short form; each exits with an error when it misses its gate. (equal_seconds.py and fit.py have none.)
+# Every benchmark's short form; each exits with an error when it misses its gate. (Studies, whose runs take hours, have none.)
 bench-quick: $(VENV)/installed-for-tests
 	@set -e; for program in $$(grep -l quick benchmarks/[!_]*.py); do echo "== $$program"; $(BIN)/python $$program --quick; done
 
