@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 import frugan.views
+from frugan import metrics
 from frugan.batch import ImageShape
+from frugan.evaluation.values.inputs import describe_views
 from frugan.registry import UserError
 from frugan.views import View
-from frugan.views.classifier import train
+from frugan.views.classifier import _at_chance, train
 
 
 def shapes(count: int = 300, channels: int = 1, side: int = 12) -> SimpleNamespace:
@@ -211,6 +213,29 @@ def test_data_it_cannot_learn_from_are_named(view: View, tmp_path: Path) -> None
     with pytest.raises(UserError, match=r"trained on images \[1, 12, 12\], but these are \[1, 28, 28\]"):
         view.features(torch.zeros(2, 1, 28, 28, dtype=torch.uint8))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_judge_at_chance_says_so_whenever_it_is_built(tmp_path: Path) -> None:
+    data, said = shapes(120), []
+    data.labels = torch.randint(3, (120,), generator=torch.Generator().manual_seed(1))
+    for _ in range(2):  # trained, then from the cache
+        view = frugan.views.build("classifier", dataset=data, cache=tmp_path, announce=said.append)
+    told = [line for line in said if "mean little" in line]
+    assert len(told) == 2
+    assert view.description["at_chance"] in told[0]
+    assert "--view contrast" in told[0]
+    protocol = describe_views(metrics.find("fid"), lambda: [view])
+    assert protocol["view_at_chance"] == view.description["at_chance"]
+
+
+@pytest.mark.parametrize(("right", "at_chance"), [(0.5, True), (0.53, True), (0.58, False)])
+def test_chance_is_what_one_answer_for_all_would_reach(right: float, at_chance: bool) -> None:
+    classes = torch.arange(1000) % 2
+    found = [_at_chance(right, classes, ["a", "b"]), _at_chance(right, torch.stack([classes] * 2, 1), ["a", "b"])]
+    assert [bool(one) for one in found] == [at_chance] * 2
+    if at_chance:
+        assert found[0] == {"at_chance": "always saying 'a' is right on 50.0%"}
+        assert "its commoner value is right on 50.0%" in found[1]["at_chance"]
 
 
 def test_attributes_are_told_one_by_one(tmp_path: Path) -> None:

@@ -174,6 +174,8 @@ def own_code(of: Mapping[str, Any]) -> list[tuple[str, str]]:
 def protocol(of: Mapping[str, Any]) -> str:
     """A protocol in one line."""
     accuracy = f", accuracy {100 * of['view_accuracy']:.1f} %" if of.get("view_accuracy") else ""
+    if of.get("view_at_chance"):
+        accuracy += f" (no better than chance, so these values mean little: {of['view_at_chance']})"
     code = f", the metric's code {of['metric_code']}" if of.get("metric_code") else ""
     few = f"; too few images: {of['few_images']}" if of.get("few_images") else ""
     real = f"{of['data']}" if of["real_count"] is None else (  # statistics tell no count

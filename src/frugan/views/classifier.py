@@ -56,6 +56,13 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
     weights, description = kept_or_learnt(folder, "classifier", lambda: train(
         dataset, names, seed=seed, device=device, announce=announce, place=f"in {folder}"
     ))  # fmt: skip
+    if "at_chance" in description:
+        announce(
+            f"The classifier of {dataset.name} is right on {description['accuracy']:.1%} of images held back; "
+            f"{description['at_chance']}. So it sees no difference between what the labels tell apart, and its values "
+            "mean little. If the folders are no classes: --data flat:FOLDER. Or take the view that needs no labels: "
+            "--view contrast."
+        )
     with torch.device("meta"):  # no random numbers are drawn for weights that are read
         net = classifying.network(dataset.shape, len(names))
     net.load_state_dict(weights, assign=True)
@@ -119,8 +126,6 @@ def train(
                 f"{images_shown(len(shown), budget):,} images will be better: about {duration(needed(budget))}."
             )
             (net, right), images = learn(budget), images_shown(len(shown), budget)
-    if not attributes:
-        _tell_chance(float(right.mean()), labels[held_back], names, announce)
     height, width = input_size(dataset.shape)
     resized = (height, width) != (dataset.shape.height, dataset.shape.width)
     return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}, {
@@ -137,20 +142,23 @@ def train(
         "accuracy": float(right.mean()),
         **({"accuracy_by_attribute": dict(zip(names, right.tolist(), strict=True))} if attributes else {}),
         "accuracy_on": f"{len(held_back)} images held back from training",
+        **_at_chance(float(right.mean()), labels[held_back], names),
         "resizing": f"area to {height}x{width}" if resized else "none",
     }
 
 
-def _tell_chance(right: float, labels: Tensor, names: list[str], announce: Callable[[str], None]) -> None:
-    """Say so if a net is no better than one that always says the same."""
-    counts = labels.bincount(minlength=len(names)) / max(1, len(labels))
-    usual = float(counts.max())
-    if len(labels) and right <= usual + 2 * (usual * (1 - usual) / len(labels)) ** 0.5:
-        announce(
-            f"It is right on {right:.1%} of images held back; always saying '{names[int(counts.argmax())]}' is right "
-            f"on {usual:.1%}. So it sees no difference between these classes, and its values mean little. If the "
-            "folders are no classes: --data flat:FOLDER. Or take the view that needs no labels: --view contrast."
-        )
+def _at_chance(right: float, labels: Tensor, names: list[str]) -> dict[str, str]:
+    """If a net is no better than always saying the same: ``{"at_chance": how often that is right}``."""
+    if labels.ndim == 2:
+        shares = labels.double().mean(0)
+        usual, words = torch.maximum(shares, 1 - shares), "always giving each attribute its commoner value"
+    else:
+        counts = labels.bincount(minlength=len(names)).double() / max(1, len(labels))
+        usual, words = counts.max()[None], f"always saying '{names[int(counts.argmax())]}'"
+    noise = float((usual * (1 - usual)).mean() / max(1, len(labels))) ** 0.5
+    if right > float(usual.mean()) + 2 * noise:
+        return {}
+    return {"at_chance": f"{words} is right on {usual.mean():.1%}"}
 
 
 def suits(dataset: Dataset) -> bool:

@@ -193,9 +193,11 @@ def describe_views(metric: Metric, used: Callable[[], Iterable[View]]) -> dict[s
         return {"view": "pixels", "view_version": "pixels", "resizing": "none", "view_accuracy": None}
     through = list({view.version: view for view in used()}.values())
     accuracies = [view.description["accuracy"] for view in through if view.description.get("accuracy") is not None]
+    chance = [view.description["at_chance"] for view in through if "at_chance" in view.description]
     return {
         "view": through[0].name, "view_version": " ".join(view.version for view in through),
         "resizing": through[0].description.get("resizing", "none"), "view_accuracy": min(accuracies, default=None),
+        **({"view_at_chance": chance[0]} if chance else {}),
     }  # fmt: skip
 
 
