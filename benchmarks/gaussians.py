@@ -6,7 +6,7 @@ points; here it is 1,000 rounds with 1e-3 and 64 points. frugan's own data are i
 batches and networks that it is given. A mode is found if one of 512 samples lies within four deviations of it.
 
 Predicted: in so few rounds no arm finds all 25; the ring is found by `non_saturating` and by evolution, not by all.
-On the ring evolution did not find it, and why is told in docs/results/egan.md.
+Evolution did not find the ring, and why is told in docs/results/egan.md.
 
 Gate: evolution, with the published gamma, finds as many modes as the median of its losses alone.
 """
