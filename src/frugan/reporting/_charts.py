@@ -51,11 +51,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far an arm is from another: the mean, its 95 % interval if it has one, and the difference for each seed."""
+    """How far an arm is from another: the mean, its 95 % interval, and the difference for each seed."""
 
     name: str
     mean: float
-    interval: tuple[float, float] | None
+    interval: tuple[float, float]
     seeds: Sequence[float]
     colour: int
 
@@ -194,7 +194,7 @@ def differences(
     for place, one in enumerate(rows):
         colour = _ARMS[one.colour % COLOURS]
         axes.plot(one.seeds, [place] * len(one.seeds), "|", color=colour, markersize=7, alpha=0.55)
-        low, high = one.interval or (one.mean, one.mean)
+        low, high = one.interval
         axes.errorbar(
             one.mean, place, xerr=[[one.mean - low], [high - one.mean]], fmt="o", color=colour, markersize=5,
             capsize=3, elinewidth=1.6, capthick=1.3,

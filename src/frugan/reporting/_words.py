@@ -175,7 +175,7 @@ def protocol(of: Mapping[str, Any]) -> str:
     """A protocol in one line."""
     accuracy = f", accuracy {100 * of['view_accuracy']:.1f} %" if of.get("view_accuracy") else ""
     if of.get("view_at_chance"):
-        accuracy += f" (no better than chance, so these values mean little: {of['view_at_chance']})"
+        accuracy += f" (not seen to be better than chance, so these values may mean little: {of['view_at_chance']})"
     code = f", the metric's code {of['metric_code']}" if of.get("metric_code") else ""
     few = f"; too few images: {of['few_images']}" if of.get("few_images") else ""
     real = f"{of['data']}" if of["real_count"] is None else (  # statistics tell no count

@@ -59,9 +59,9 @@ def build(*, dataset: Dataset | None, cache: Path, device: str, announce: Callab
     if "at_chance" in description:
         announce(
             f"The classifier of {dataset.name} is right on {description['accuracy']:.1%} of images held back; "
-            f"{description['at_chance']}. So it sees no difference between what the labels tell apart, and its values "
-            "mean little. If the folders are no classes: --data flat:FOLDER. Or take the view that needs no labels: "
-            "--view contrast."
+            f"{description['at_chance']}. So it is not seen to tell apart what the labels do, and its values may mean "
+            "little. If the folders are no classes: --data flat:FOLDER. Or take the view that needs no labels: --view "
+            "contrast."
         )
     with torch.device("meta"):  # no random numbers are drawn for weights that are read
         net = classifying.network(dataset.shape, len(names))
@@ -148,7 +148,7 @@ def train(
 
 
 def _at_chance(right: float, labels: Tensor, names: list[str]) -> dict[str, str]:
-    """If a net is no better than always saying the same: ``{"at_chance": how often that is right}``."""
+    """If a net is not seen to be better than always saying the same: ``{"at_chance": how often that is right}``."""
     if labels.ndim == 2:
         shares = labels.double().mean(0)
         usual, words = torch.maximum(shares, 1 - shares), "always giving each attribute its commoner value"
