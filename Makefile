@@ -30,7 +30,7 @@ lint: $(VENV)/installed-for-tests
 
 # Every benchmark's short form; each exits with an error when it misses its gate. (Studies, whose runs take hours, have none.)
 bench-quick: $(VENV)/installed-for-tests
-	@set -e; for program in $$(grep -l quick benchmarks/[!_]*.py); do echo "== $$program"; $(BIN)/python $$program --quick; done
+	@set -e; for program in $$(grep -lE '"--quick"|_report import .*arguments' benchmarks/[!_]*.py); do echo "== $$program"; $(BIN)/python $$program --quick; done
 
 # Bad inputs and interruptions: 200 of each kind, some 40 minutes. FUZZ="words --count 50" chooses.
 FUZZ ?=

@@ -116,8 +116,3 @@ def make_plain(weights: Weights, device: str | torch.device = "cpu") -> tuple[Ge
         return (loss_real + loss_fake).detach(), loss_g.detach()
 
     return generator, step
-
-
-def make_plain_step(weights: Weights, device: str | torch.device = "cpu") -> Step:
-    """The step of `make_plain` alone."""
-    return make_plain(weights, device)[1]

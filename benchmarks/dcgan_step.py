@@ -21,7 +21,7 @@ from dataclasses import replace
 
 import torch
 from _in_default_type import InDefaultType
-from _plain_dcgan import Step, Weights, initial_weights, make_plain_step
+from _plain_dcgan import Step, Weights, initial_weights, make_plain
 from _report import Spread, arguments, finish, in_turn, show, spread, times_faster
 from torch import Tensor, nn
 
@@ -85,7 +85,7 @@ def difference(device: torch.device, computed: torch.dtype, steps: int, batch: i
     torch.set_default_dtype(computed)
     try:
         weights, inputs = initial_weights(0), make_inputs(device, batch)
-        ours, step = make_ours(weights, device, batch=batch), make_plain_step(weights, device)
+        ours, step = make_ours(weights, device, batch=batch), make_plain(weights, device)[1]
         ours = replace(ours, batches=InDefaultType(ours.batches))  # pyrefly: ignore
         largest = 0.0
         for number in range(steps):
@@ -130,7 +130,7 @@ def main() -> None:
         steps *= 25
     differences = check_losses(device)
     weights = initial_weights(0)
-    ours, plain = make_ours(weights, device, "auto"), make_plain_step(weights, device)
+    ours, plain = make_ours(weights, device, "auto"), make_plain(weights, device)[1]
     real, latents = make_inputs(device)(0)
     seconds = in_turn(
         {"plain": lambda: run_plain(plain, real, latents, steps), "frugan": lambda: run_ours(ours, steps)}, repeats

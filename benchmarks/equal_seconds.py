@@ -24,7 +24,7 @@ from _plain_dcgan import LATENTS, initial_weights, make_plain
 from torch import Tensor, nn
 
 from frugan import build, data, kernels, memory, metrics, recipes, views
-from frugan.batch import SIGNED, Batch, to_bytes
+from frugan.batch import Batch, from_bytes, to_bytes
 from frugan.engine.loop import moment_of, play_round
 from frugan.pictures import save_grid
 from frugan.recipe import Recipe, parse_value
@@ -118,7 +118,7 @@ class Plain:
         if not self.left:
             self.left = torch.randperm(len(self.bytes), generator=self.random).tolist()
         chosen, self.left = self.left[:PLAIN_BATCH], self.left[PLAIN_BATCH:]
-        real = self.bytes[chosen].float() / 127.5 - 1
+        real = from_bytes(self.bytes[chosen])
         self.step(real, torch.randn(len(real), LATENTS, generator=self.random))
         self.rounds, self.images = self.rounds + 1, self.images + len(real)
 
@@ -129,7 +129,7 @@ class Plain:
         latents = torch.randn(COUNT, LATENTS, generator=torch.Generator().manual_seed(0))
         made = torch.cat([self.generator(part[:, :, None, None]) for part in latents.split(64)])
         self.generator.train()
-        return to_bytes(made, SIGNED)
+        return to_bytes(made)
 
 
 def run(arm: str, asked: argparse.Namespace, seed: int, view: views.View, real: Tensor) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,7 +56,7 @@ def test_dcgan_sheet_7_4_initial_weights_of_the_plain_networks(plain: ModuleType
 def test_dcgan_sheet_7_8_losses_at_zero_logits(plain: ModuleType) -> None:
     weights = {name: dict(state) for name, state in plain.initial_weights(0).items()}
     weights["discriminator"]["main.11.weight"] = torch.zeros(1, 512, 4, 4)
-    step = plain.make_plain_step(weights)
+    _, step = plain.make_plain(weights)
     loss_d, _ = step(torch.zeros(2, 3, 64, 64), torch.randn(2, 100))
     assert float(loss_d) == pytest.approx(2 * math.log(2), abs=1e-6)
 
@@ -64,7 +66,7 @@ def test_a_plain_step_trains_both_networks_and_leaves_the_weights_it_was_given(p
     before = {name: value.clone() for name, value in weights["generator"].items()}
     draws = torch.Generator().manual_seed(0)
     real, latents = torch.rand(4, 3, 64, 64, generator=draws) * 2 - 1, torch.randn(4, 100, generator=draws)
-    first, second = plain.make_plain_step(weights), plain.make_plain_step(weights)
+    first, second = (plain.make_plain(weights)[1] for _ in range(2))
     losses = [first(real, latents) for _ in range(2)]
     assert losses[0] == second(real, latents)
     assert all(later != earlier for later, earlier in zip(losses[1], losses[0], strict=True))
@@ -104,3 +106,15 @@ def test_a_missed_gate_is_an_exit_code_and_a_record_names_the_machine(
     written = (tmp_path / "results" / "some_time.json").read_text()
     assert '"median": 0.5' in written
     assert torch.__version__ in written
+
+
+def test_the_short_forms_are_those_of_all_that_have_a_gate() -> None:
+    makefile = (BENCHMARKS.parent / "Makefile").read_text()
+    chosen = re.search(r"for program in \$\$\((grep .*?)\); do", makefile)
+    assert chosen is not None
+    found = subprocess.run(chosen[1], shell=True, cwd=BENCHMARKS.parent, capture_output=True, text=True, check=True)
+    sources = {path.name: path.read_text() for path in BENCHMARKS.glob("[!_]*.py")}
+    gated = {name for name, text in sources.items() if re.search(r"_report import .*\bfinish\b", text)}
+    assert "help_time.py" in gated
+    assert gated <= {Path(line).name for line in found.stdout.splitlines()}
+    assert "benchmarks/equal_seconds.py" not in found.stdout  # a study, which takes no --quick

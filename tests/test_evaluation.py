@@ -253,6 +253,7 @@ def test_other_images_than_those_trained_on_are_refused(tmp_path: Path) -> None:
 def test_unequal_says_what_differs_and_passes_over_whose_it_is() -> None:
     one = {"data": "mnist", "split": "test", "fake_count": 1000, "generator": "a", "sampling_seed": 0}
     assert unequal([one, {**one, "generator": "b", "sampling_seed": 3}]) == []
+    assert unequal([one, {**one, "view_at_chance": "always saying 'a' is right on 50.0%"}]) == []
     assert unequal([one, {**one, "fake_count": 5000}]) == ["fake_count: 1000 | 5000"]
     assert unequal([one, {key: value for key, value in one.items() if key != "split"}]) == ["split: test | None"]
     assert shared(one) == {"data": "mnist", "split": "test", "fake_count": 1000}

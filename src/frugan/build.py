@@ -254,7 +254,8 @@ def _check_losses(recipe: Recipe, game: Game, built: Mapping[str, nn.Module], wo
     if player is None:
         return []
     modules = [module for name in judges for module in built[name].modules()]
-    nets.check_groups(modules, counts := [count // world for count in getattr(game, "batch_sizes", ())])
+    counts = [count // world for count in getattr(game, "batch_sizes", ())]
+    nets.check_groups(modules, counts)
     least = min(counts or [recipe.batch_size // world])
     comparing = (nets.MinibatchDeviation, nets.MinibatchDiscrimination)
     return losses.compatibility(

@@ -39,6 +39,9 @@ MAY_DIFFER = ("generator", "encoder", "generator_code", "sampling_seed", "given"
 of one variant one code, see `unequal`), the latents that were drawn, the weights that a run was given to begin
 with, and the runtime that computes an exported file."""
 
+DERIVED = ("view_at_chance",)
+"""What follows from the view's version, so it is no difference of its own. Older values of the same view lack it."""
+
 
 @taking(EvaluationArguments)
 def evaluate(asked: EvaluationArguments) -> list[Value]:
@@ -208,7 +211,7 @@ def unequal(protocols: Iterable[Mapping[str, Any]]) -> list[str]:
         for protocol in listed:
             if protocol.get(key) not in items:
                 items.append(protocol.get(key))
-        if len(items) > 1 and key not in MAY_DIFFER and not (key == "data" and same_images):
+        if len(items) > 1 and key not in (*MAY_DIFFER, *DERIVED) and not (key == "data" and same_images):
             lines.append(f"{key}: {' | '.join(map(str, items))}")
     # Arms may be of different variants, but what is called by one name was made by one code.
     codes = [protocol.get("generator_code", {}) for protocol in listed]
