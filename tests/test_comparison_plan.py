@@ -162,6 +162,13 @@ def test_an_arm_that_costs_no_less_has_the_baseline_for_its_control(width: float
     assert fact["control"] == "thin"
 
 
+def test_arms_with_the_same_generator_share_one_control() -> None:
+    asked = ["mnist", "g: mnist --family depthwise", "both: mnist --family depthwise --discriminator-family depthwise"]
+    (control,), facts = controls.find_controls(gather(asked, (), {"data": "glyphs"}, {}), "macs", lambda line: None)
+    assert [(fact["arm"], fact["control"]) for fact in facts] == [("g", control.name), ("both", control.name)]
+    assert control.control_of == "g"
+
+
 def value(better: str = "lower", view: str = "pixels", metric: str = "fid") -> dict[str, Any]:
     return {"metric": metric, "better": better, "protocol": {"view": view}}
 

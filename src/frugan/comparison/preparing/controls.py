@@ -69,7 +69,7 @@ def find_controls(
     Returns:
         The controls, and for each frugal arm what it costs (wanted) and what its control costs (reached):
         ``{"arm", "control", "match", "width", "wanted", "reached"}``. If an arm costs as much as the baseline or more,
-        its control is the baseline itself.
+        its control is the baseline itself. Arms whose controls would be the same recipe share the first one's.
     """
     baseline, *others = arms
     width = width_of(baseline.recipe)
@@ -86,9 +86,13 @@ def find_controls(
             facts.append({**fact, "control": baseline.name})
             continue
         control = Arm(f"{arm.name} control ({match})", set_width(baseline.recipe, share * width), arm.name)
-        if control.recipe.networks != arm.recipe.networks:
+        if control.recipe.networks == arm.recipe.networks:
+            continue
+        # Two arms may have the same generator, as DepthwiseG and DepthwiseDG do. One control is then enough for both.
+        shared = next((one for one in made if one.recipe == control.recipe), control)
+        if shared is control:
             made.append(control)
-            facts.append({**fact, "control": control.name})
+        facts.append({**fact, "control": shared.name})
     return made, facts
 
 
