@@ -261,7 +261,7 @@ def test_the_report_has_the_table_the_picture_and_the_caution(finished: Comparis
     assert "seconds of tuning and one run" in page
     assert "each at its best of 3 trials" in words
     assert re.search(r"Tuning took: vanilla \d+ s \(240 images\), thin", words)
-    controls = page[page.index("Against thinner standard") : page.index("How each arm was tuned")]
+    controls = page[page.index("Against a thinner baseline") : page.index("How each arm was tuned")]
     assert "each at its best of 3 trials" in controls
     assert "3 trials, 2 s" in page[: page.index("</table>")]  # the main table
     command = page[page.index("How to repeat it") :]
@@ -310,6 +310,8 @@ def test_verdicts_without_tuning_stand_beside_if_such_a_comparison_is_named(
     assert "the verdict differs about thin." in untuned_section(data)["lead"]  # type: ignore[index]
     data["untuned"]["arms"]["thin"]["difference"]["kind"] = "not worse"
     assert "With tuning no verdict differs." in untuned_section(data)["lead"]  # type: ignore[index]
+    data["untuned"]["arms"]["thin"]["difference"] = None  # it did not train without tuning
+    assert "the verdict differs about thin." in untuned_section(data)["lead"]  # type: ignore[index]
     # What is said against the control counts as well, and margins that differ are named.
     assert said["arm"] == "thin"
     data["untuned"]["controls"]["thin"] = {"kind": "saves nothing", "text": "saves nothing: its control is better"}
@@ -395,6 +397,10 @@ def test_a_trial_that_failed_or_did_not_train_is_the_worst_and_without_any_value
     page = done.report.read_text()
     assert "2 of 2" in page
     assert "no value" in page
+    assert "(unchanged, since none of its trials has a value: thin)" in page
+    assert done.data["differences"]["fid"]["thin"]["text"].endswith(
+        "each at its best of 2 trials (no trial of thin has a value, so nothing was changed there)"
+    )
 
 
 def test_equal_seconds_include_tuning_and_pilots_are_tuned(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:

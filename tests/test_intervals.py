@@ -255,7 +255,7 @@ def test_comparison_statistics_sheet_5_14_a_missing_pair_is_dropped_and_reported
     found = intervals.paired({**first, 7: 12.0}, second)
     assert found.differences == P.differences[1:]
     assert found.missing == (0, 7)
-    assert "2 unpaired seed(s) dropped" in intervals.verdict(found, 0.3).text
+    assert "2 unpaired seeds dropped" in intervals.verdict(found, 0.3).text
     with pytest.raises(UserError, match="same --seeds"):
         intervals.paired({0: 1.0}, {1: 2.0})
 

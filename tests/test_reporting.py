@@ -368,6 +368,39 @@ def test_times_of_training_are_those_of_one_kind_of_machine() -> None:
     assert [row[5].partition("\n")[0] for row in reporting.main_table(found)[1:]] == ["900 images/s"] * 2
 
 
+def test_numbers_are_not_rounded_to_what_they_are_not() -> None:
+    assert [words.number(99.96), words.number(999.97, 4), words.number(9.996)] == ["100", "1,000", "10.0"]
+    assert [words.macs(999_999_999), words.macs(999_000_000)] == ["1.00 G", "999.00 M"]
+    assert [words.against(0.3, 100), words.against(0.0001, 100)] == ["−99.7 %", "−99.9 %"]  # something is left
+    assert [words.against(100.2, 100), words.against(60, 100)] == ["+0.2 %", "−40 %"]
+
+
+def test_a_floor_of_fewer_images_than_its_value_says_so() -> None:
+    value = {"protocol": {"fake_count": 2400, "real_count": 2400},
+             "floor": {"value": 0.0427, "protocol": {"fake_count": 1200, "real_count": 1200}}}  # fmt: skip
+    assert words.floor_of(value) == "real against real 0.0427 (only 1,200 images)"
+    value["floor"]["protocol"] = dict(value["protocol"])  # type: ignore[index]
+    assert words.floor_of(value) == "real against real 0.0427"
+    assert words.floor_of({**value, "floor": None}) == ""
+
+
+def test_a_page_of_a_search_says_why_a_candidate_was_not_trained() -> None:
+    from frugan.reporting._fit import _left_out
+
+    def said(name: str, **measured: dict[str, Any]) -> str:
+        kinds = {f"{form}{width}": {"form": form, "parameters": 100 * width, "trained": form + str(width) == "wide7"}
+                 for form in ("wide", "deep", "late") for width in (1, 5, 7, 9)}  # fmt: skip
+        return _left_out({"candidates": kinds, "measured": measured}, name)
+
+    assert said("wide9", wide9={"counted": True}) == "too large: its weights alone"
+    assert said("wide9", wide9={"fits": False}) == "over the budget"
+    assert said("wide5", wide7={"fits": True}) == "thinner than those that were trained"
+    assert said("deep9", deep5={"fits": False}) == "not measured: a thinner one of its kind is over the budget"
+    assert said("deep1", deep5={"fits": True}) == "not measured: enough others were trained"
+    assert said("deep5", deep5={"fits": True}) == "not trained: enough others were"
+    assert said("late5", deep5={"fits": False}) == "not tried: the time for measuring was over"
+
+
 def test_a_protocol_against_statistics_or_of_too_few_images_has_words_too() -> None:
     statistics = {**PROTOCOL, "data": "statistics of fid.npz, count unknown", "split": None, "real_count": None}
     assert "10,000 fakes against statistics of fid.npz, count unknown; view" in words.protocol(statistics)

@@ -324,8 +324,8 @@ def test_a_control_that_is_called_better_survives_all_arms_and_costs_them_nothin
     ("control", "kind", "words"),
     [
         (tuple(value + 3 for value in THIN), "beats its control", "beats its control"),
-        (THIN, "saves nothing", "its thinner standard control is not worse (margin 0.3"),
-        (tuple(value - 3 for value in THIN), "saves nothing", "its thinner standard control is better"),
+        (THIN, "saves nothing", "its control, the baseline made thinner, is not worse (margin 0.3"),
+        (tuple(value - 3 for value in THIN), "saves nothing", "its control, the baseline made thinner, is better"),
         ((12.6, 11.2, 13.1, 11.5, 13.4), "inconclusive", "not shown to beat its control"),
     ],
 )
@@ -368,7 +368,7 @@ def test_an_arm_that_costs_no_less_has_the_baseline_for_its_control() -> None:
     found["differences"] = {"fid": verdicts.judge_arms(found, "fid")}
     (row,) = verdicts.judge_against_controls(found, [{"arm": "thin", "control": "plain", "match": "latency"}])
     assert row["kind"] == "saves nothing"
-    assert "the baseline, which costs no more," in row["text"]
+    assert "the baseline, which costs no more (latency)," in row["text"]
 
 
 def test_a_control_that_costs_otherwise_says_so() -> None:

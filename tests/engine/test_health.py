@@ -201,6 +201,9 @@ def test_losses_that_never_move_are_seen():
     assert said(still[:-1]) == ""  # one look
     assert said([{**line, **({"generator.loss": 1.0} if line["images"] == 800 else {})} for line in still]) == ""
     assert said([{**line, **({"health.spread": 0.6} if line["images"] == 5000 else {})} for line in still]) == ""
+    nearer = {5000: 0.9, 10_000: 0.1}  # its images did change, though their spread did not
+    assert said([{**line, "health.distance": nearer[line["images"]]} if "health.spread" in line else line
+                 for line in still]) == ""  # fmt: skip
 
 
 def test_a_late_collapse_is_a_collapse_and_a_run_that_never_trained_nothing_else():

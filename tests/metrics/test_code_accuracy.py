@@ -27,6 +27,14 @@ def test_values_are_matched_on_real_images_and_judged_on_held_out_ones():
     assert found["information"] == pytest.approx(expected)
 
 
+def test_a_value_that_no_real_image_has_means_no_class():
+    found = code_accuracy.compute(
+        real_encoded=one_hot(torch.tensor([0, 1]), 4).float(), real_labels=torch.tensor([0, 1]),
+        held_out_encoded=one_hot(torch.tensor([0, 2, 3]), 4).float(), held_out_labels=torch.tensor([0, 0, 0]),
+    )  # fmt: skip
+    assert found["accuracy"] == pytest.approx(1 / 3)
+
+
 def test_a_code_that_is_the_class_tells_all_of_it_and_a_constant_nothing():
     labels = torch.arange(100) % 10
     same = {"real_labels": labels, "held_out_labels": labels}

@@ -98,8 +98,11 @@ def _values(config: Mapping[str, Any]) -> str:
 
 
 def _floor(value: Mapping[str, Any]) -> str:
+    from frugan.evaluation import floor_is_of
+
     floor = (value.get("floor") or {}).get("value")
-    return "" if floor is None else f"{floor:.4g}"
+    fewer = floor_is_of(value)
+    return "" if floor is None else f"{floor:.4g}" + (f" (only {fewer:,} images)" if fewer else "")
 
 
 def _protocol(of: Mapping[str, Any]) -> str:

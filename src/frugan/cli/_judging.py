@@ -199,7 +199,7 @@ def report(
 
 def _print_values(values: Sequence[dict[str, Any]]) -> None:
     """Print each metric's headline, floor and other numbers; then what the protocols share, and how each differs."""
-    from frugan.evaluation import of_all
+    from frugan.evaluation import floor_is_of, of_all
 
     terminal.say(f"{'metric':20} {'value':>10} {'floor':>10}  better")
     for value in values:
@@ -211,8 +211,12 @@ def _print_values(values: Sequence[dict[str, Any]]) -> None:
         terminal.say(row.rstrip())
     _print_targets(values)
     protocols = [value["protocol"] for value in values]
-    for of in dict.fromkeys(value["floor"]["protocol"]["of"] for value in values if value.get("floor")):
-        names = [v["metric"] for v in values if v.get("floor") and v["floor"]["protocol"]["of"] == of]
+    floors: dict[str, list[str]] = {}
+    for value in values:
+        if value.get("floor"):
+            fewer = f" (only {floor_is_of(value):,} images)" if floor_is_of(value) else ""
+            floors.setdefault(value["floor"]["protocol"]["of"] + fewer, []).append(value["metric"])
+    for of, names in floors.items():
         terminal.say(f"floor of {', '.join(names)}: {of}")
     same = {key: item for key, item in protocols[0].items() if all(key in p and p[key] == item for p in protocols)}
     terminal.say("protocol: " + ", ".join(f"{key} {item}" for key, item in same.items() if item not in (None, {})))

@@ -21,8 +21,8 @@ class SeedsNeeded:
         sd: standard deviation of the paired differences, in the same unit.
         known: how many pairs `sd` was computed from; None if the user gave it.
         power: the share of comparisons in which the verdict should come out.
-        widths: with this many pairs, the 90 % interval is narrower than the margin. With fewer, even arms that do not
-            differ come out inconclusive.
+        widths: with this many pairs, at least five, the 90 % interval reaches less than the margin to either side. With
+            fewer, even arms that do not differ come out inconclusive, or, with fewer than five, without a verdict.
         not_worse: with this many pairs, an arm that does not differ is called not worse in the share `power`.
         detect: with this many pairs, a difference as large as the margin is seen in the share `power` (two-sided,
             5 %).
@@ -45,8 +45,9 @@ class SeedsNeeded:
         share = f"{100 * self.power:.0f} %"
         lines = [
             f"Paired differences vary with sd {self.sd:.3g}{known}; the margin is {self.margin:.3g}.",
-            f"{self.widths} seeds: the interval becomes narrower than the margin. With fewer, even arms that do not "
-            "differ come out inconclusive.",
+            f"{self.widths} seeds: the 90 % interval reaches less than the margin to either side. With fewer, "
+            + ("there is no verdict, only a direction." if self.widths == intervals.SEEDS_FOR_A_VERDICT else
+               "even arms that do not differ come out inconclusive."),
             f"{self.not_worse} seeds: an arm that does not differ is called not worse in {share} of comparisons.",
             f"{self.detect} seeds: a difference as large as the margin is seen in {share} of comparisons.",
         ]

@@ -352,12 +352,12 @@ def _still(lines: Sequence[Mapping[str, Any]], looks: Sequence[Mapping[str, Any]
     spreads = [line["health.spread"] for line in looks]
     if not losses or any(len(values) < STILL_LINES or _band(values) > STILL_LOSS for values in losses.values()):
         return None
-    if _band(spreads) > STILL_SPREAD:
+    if _band(spreads) > STILL_SPREAD or _is_stuck(looks) is False:
         return None
     return Finding(
         UNTRAINED, looks[0]["images"],
-        f"its losses have never moved: none has left a band of {100 * STILL_LOSS:.0f} %, and its images are as unlike "
-        "as at first. Try a higher learning_rate, and see that no schedule holds it at 0.",
+        f"its losses have never moved: none has left a band of {100 * STILL_LOSS:.0f} %, and its images are as far "
+        "apart as at first. Try a higher learning_rate, and see that no schedule holds it at 0.",
     )  # fmt: skip
 
 

@@ -75,7 +75,8 @@ def verdict(
     if margin is not None and not margin > 0:
         raise UserError(f"The margin is {margin:g}. Give a margin above 0, in the unit of the metric.")
     n = difference.n
-    dropped = f"; {len(difference.missing)} unpaired seed(s) dropped" if difference.missing else ""
+    missing = len(difference.missing)
+    dropped = f"; {missing} unpaired seed{'s' if missing > 1 else ''} dropped" if missing else ""
     if n < SEEDS_FOR_A_VERDICT:
         lower = sum(value < 0 for value in difference.differences)
         higher = sum(value > 0 for value in difference.differences)

@@ -1,9 +1,10 @@
 """How well a code that was learnt without labels tells the class: each value stands for the class that it means most.
 
 What an encoder puts out first is read as a category (InfoGAN's ``category_0``): its largest number is the value. Each
-value is matched with the class that most real images of this value have, and the share of held-out images that are
-then named rightly is the accuracy (Chen et al. 2016, arXiv 1606.03657, section 7.2, who give 95 % on MNIST). Labels
-serve this matching alone. Always the commonest class would be right too, as often as it is there: `chance`.
+value is matched with the class that most real images of this value have (with none, if no real image has it), and the
+share of held-out images that are then named rightly is the accuracy (Chen et al. 2016, arXiv 1606.03657, section 7.2,
+who give 95 % on MNIST). Labels serve this matching alone. Always the commonest class would be right too, as often as it
+is there: `chance`.
 """
 
 from __future__ import annotations
@@ -44,10 +45,12 @@ def compute(
                 "each image, the largest of which is the value."
             )
     classes = int(max(real_labels.max(), held_out_labels.max())) + 1
-    meant = _counted(real_encoded, real_labels, classes).argmax(1)
+    known = _counted(real_encoded, real_labels, classes)
+    meant = known.argmax(1)
     counts = _counted(held_out_encoded, held_out_labels, classes)
     total = counts.sum()
-    share = float(counts[torch.arange(len(counts)), meant].sum() / total)
+    right = counts[torch.arange(len(counts)), meant] * (known.sum(1) > 0)  # a value that no real image has means none
+    share = float(right.sum() / total)
     joint = counts / total
     apart = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
     information = torch.special.xlogy(joint, joint / apart.where(joint > 0, 1.0)).sum()

@@ -318,7 +318,7 @@ def _on_the_way(logs: Sequence[Sequence[Sequence[Mapping[str, Any]]]]) -> list[t
     for value in (value for runs in logs for log in runs for line in log for value in line.get("evaluations", ())):
         protocol, floor = value["protocol"], value.get("floor")
         name = words.metric(value["metric"], protocol["view"])
-        rules = [] if floor is None else [(floor["value"], f"real against real {words.number(floor['value'])}")]
+        rules = [] if floor is None else [(floor["value"], words.floor_of(value))]
         title = f"{name} while training, {protocol['approximate']}"
         charts_of.setdefault(value["metric"], (value["metric"], title, {"rules": rules, "from_zero": True}))
     return list(charts_of.values())
@@ -401,10 +401,12 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         spoken = words.metric(name, about["protocol"]["view"])
         protocols.setdefault(words.protocol(about["protocol"]), []).append(spoken)
     facts += [(", ".join(names), protocol) for protocol, names in protocols.items()]
-    latency = next((arm["latency"]["1"] for arm in data["arms"] if "1" in arm["latency"]), None)
-    if latency is not None:
+    timed = [one for arm in data["arms"] for one in arm["latency"].values()]
+    if timed:
+        latency, repeats = timed[0], sorted({one["repeats"] for one in timed})
+        passes = f"{repeats[0]}" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
         facts.append(
-            ("latency", f"median of {latency['repeats']} forward passes, all arms in turn in one process, "
+            ("latency", f"median of {passes} forward passes, all arms in turn in one process, "
              f"{latency['precision']}, {words.threads(latency['threads'])}, {latency['machine']}")
         )  # fmt: skip
     if runtime_of(data):
@@ -449,7 +451,8 @@ def _plan(data: Mapping[str, Any]) -> str:
         return "plan.json: arms and seeds; written after some runs were already there"
     margin = " and margin" if data["fixed"]["margin_rule"] else ""
     tuned = ", the trials of every arm and what was chosen," if tuning_of(data) else ""
-    return f"plan.json: arms, seeds, settings{tuned}{margin} as they were before the first run of the test"
+    changed = "; the evaluation was changed later, see the notes above" if data.get("plan_changes") else ""
+    return f"plan.json: arms, seeds, settings{tuned}{margin} as they were before the first run of the test{changed}"
 
 
 def _recipe_text(folder: Path, arm: Mapping[str, Any]) -> str:

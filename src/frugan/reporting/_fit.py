@@ -95,9 +95,12 @@ def _left_out(data: dict[str, Any], name: str) -> str:
         return "too large: its weights alone"
     if "fits" in size and not size["fits"]:
         return "over the budget"
-    wider = any(
-        one["trained"] for one in data["candidates"].values()
-        if one["form"] == about["form"] and one["parameters"] > about["parameters"]
-    )
-    thinner = "thinner than those that were trained"
-    return thinner if wider or size.get("fits") else "not measured: a thinner one of its kind is over the budget"
+    kin = {other: one for other, one in data["candidates"].items() if one["form"] == about["form"]}
+    if any(one["trained"] and one["parameters"] > about["parameters"] for one in kin.values()):
+        return "thinner than those that were trained"
+    sizes = {other: data["measured"][other] for other in kin if other in data["measured"]}
+    if any(not of.get("fits") and kin[other]["parameters"] < about["parameters"] for other, of in sizes.items()):
+        return "not measured: a thinner one of its kind is over the budget"
+    if not sizes:
+        return "not tried: the time for measuring was over"
+    return "not trained: enough others were" if size.get("fits") else "not measured: enough others were trained"

@@ -106,10 +106,13 @@ def _classes(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def _metrics(folder: RunFolder) -> list[dict[str, str]]:
+    from frugan.evaluation import floor_is_of
+
     rows = []
     for line in sorted(folder.lines(folder.metrics), key=lambda line: -line["images"]):
         floor = line.get("floor")
-        about = words.protocol(line["protocol"])
+        about, count = words.protocol(line["protocol"]), floor_is_of(line)
+        fewer = f" Real against real: only {count:,} images." if count else ""
         others = [f"{key.replace('_', ' ')} {words.number(value)}" for key, value in words.others(line).items()]
         rows.append(
             {
@@ -118,7 +121,7 @@ def _metrics(folder: RunFolder) -> list[dict[str, str]]:
                 "others": ", ".join(others),
                 "floor": words.number(floor["value"] if floor else None, 3),
                 "better": line["better"],
-                "protocol": f"After {line['images']:,} images: {about}.",
+                "protocol": f"After {line['images']:,} images: {about}.{fewer}",
             }
         )
     return rows

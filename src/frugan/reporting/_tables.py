@@ -41,12 +41,12 @@ def main_table(data: Mapping[str, Any]) -> list[list[str]]:
     primary, base = data["primary"], data["arms"][0]
     about = data["metrics"][primary]
     name = words.metric(primary, about["protocol"]["view"])
-    floor = "" if about.get("floor") is None else f"\nreal against real {words.number(about['floor'])}"
+    floor = words.floor(about.get("floor"), about.get("floor_is_of"))
     direction = "↓" if about["better"] == "lower" else "↑"
     head = [
         "arm", "parameters of G", "MACs", "ms an image, batch 1", "ms an image, batch 64",
         "trained at\none run after another",
-        f"{name} {direction}{floor}",
+        f"{name} {direction}" + f"\n{floor}" * bool(floor),
         f"difference from {base['name']}", "what may be said", "collapsed",
         *(["tuning"] if tuning_of(data) else []),
         *([f"ms in {runtime_of(data)}, batch 1"] if runtime_of(data) else []),
@@ -152,7 +152,8 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
     if data["margin"] and any(arm["damaged"] or data["fixed"].get("pilots") for arm in data["arms"]):
         lines.append(f"Margin {data['margin']:.3g}: {data['margin_rule']}.")
-    sds = [arm["summary"][data["primary"]]["sd"] for arm in data["arms"] if arm["summary"][data["primary"]]]
+    summaries = [arm["summary"][data["primary"]] for arm in data["arms"] if not arm["damaged"]]
+    sds = [one["sd"] for one in summaries if one]
     seed_sd = max((sd for sd in sds if sd is not None), default=None)
     runs = [(arm["name"], seed, run) for arm in data["arms"] for seed, run in arm["runs"].items()]
     if data.get("trained_before"):
@@ -193,7 +194,8 @@ def remarks(data: Mapping[str, Any]) -> list[str]:
         )  # fmt: skip
         really = [sum(seconds) / len(seconds) for name, seconds in took.items() if seconds and not damaged[name]]
         note = ", which differ by more than a tenth" if really and max(really) > 1.1 * min(really) else ""
-        lines.append(f"Every arm was to train for {words.duration(equal['seconds'])}; it really used: {means}{note}.")
+        every = "Every arm that is not damaged" if any(damaged.values()) else "Every arm"
+        lines.append(f"{every} was to train for {words.duration(equal['seconds'])}; it really used: {means}{note}.")
     return lines
 
 
@@ -251,9 +253,10 @@ def _quality(arm: Mapping[str, Any], primary: str) -> str:
 def protocol_line(data: Mapping[str, Any]) -> str:
     """How the numbers of the main table were made, in one line."""
     machine, about = data["machine"], data["metrics"][data["primary"]]
-    floor = "" if about.get("floor") is None else f"; real against real {words.number(about['floor'])}"
+    floor = words.floor(about.get("floor"), about.get("floor_is_of"))
     return (
-        f"{words.metric(data['primary'], about['protocol']['view'])}: {words.protocol(about['protocol'])}{floor}. "
+        f"{words.metric(data['primary'], about['protocol']['view'])}: {words.protocol(about['protocol'])}"
+        f"{f'; {floor}' * bool(floor)}. "
         f"Seeds {words.seeds(data['seeds'])}. Times: {machine['machine']}, {machine['device']}, {_threads(data)}; "
         f"training {trained(data)}."
     )
@@ -333,6 +336,4 @@ def all_numbers(value: Mapping[str, Any]) -> str:
         f"{key.replace('_', ' ')} {words.number(number)}" for key, number in words.others(value).items()
         if not key.endswith("_std")
     ]  # fmt: skip
-    floor = value.get("floor")
-    others = [*others, *([f"real against real {words.number(floor['value'], 3)}"] if floor else [])]
-    return _two(words.number(numbers[headline], 4), ", ".join(others))
+    return _two(words.number(numbers[headline], 4), ", ".join(filter(None, [*others, words.floor_of(value)])))

@@ -37,10 +37,12 @@ def tuning_lines(data: Mapping[str, Any]) -> list[str]:
         f"{name} {words.duration(of['seconds'])} ({of['images_in_all']:,} images)"
         for name, of in tuning["arms"].items()
     )
+    without = [name for name, of in tuning["arms"].items() if all(one["value"] is None for one in of["tried"])]
+    unchanged = f" (unchanged, since none of its trials has a value: {', '.join(without)})" if without else ""
     beside = untuned_section(data)
     return [
-        f"Each arm uses the settings of its best trial of {tuning['trials']}, each of {length} images ({seeds}, table "
-        f"{tuning['space']}){judged}. Tuning took: {cost}.",
+        f"Each arm uses the settings of its best trial of {tuning['trials']}{unchanged}, each of {length} images "
+        f"({seeds}, table {tuning['space']}){judged}. Tuning took: {cost}.",
         *([] if beside is None else [beside["lead"]]),
     ]  # fmt: skip
 
@@ -79,12 +81,9 @@ def untuned_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
         brought = words.signed(means[1] - means[0]) if len(means) == 2 else "–"
         cells = [words.measured(one["summary"]) + _against(one["difference"]) for one in (before, now)]
         controls = [untuned.get("controls", {}), {one["arm"]: one for one in data["controls"]}]
-        found = [
-            [said for said in (one["difference"], of.get(arm["name"])) if said is not None]
-            for one, of in zip((before, now), controls, strict=True)
-        ]
-        texts = ["\n".join(said["text"] for said in of) for of in found]
-        kinds = [[said["kind"] for said in of] for of in found]
+        found = [[one["difference"], of.get(arm["name"])] for one, of in zip((before, now), controls, strict=True)]
+        texts = ["\n".join(said["text"] for said in of if said is not None) for of in found]
+        kinds = [[None if said is None else said["kind"] for said in of] for of in found]
         rows.append({"arm": arm["name"], "cells": [*cells, brought], "texts": texts, "kinds": kinds})
     return {"lead": f"{seeds} {_changed(rows)}", "rows": rows}
 
@@ -109,11 +108,15 @@ def _margins(untuned: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 
 def _changed(rows: Sequence[Mapping[str, Any]]) -> str:
     """For which arms the verdict differs, against the baseline or against the control, in words."""
-    kinds = {row["arm"]: row["kinds"] for row in rows if any(row["kinds"])}
-    if any("direction" in one for both in kinds.values() for one in both):
+    if any("direction" in one for row in rows for one in row["kinds"]):
         return "One of the two has fewer than five seeds, so it has no verdicts to compare."
-    # Where only one of the two has controls, there is nothing to set theirs against.
-    changed = [arm for arm, both in kinds.items() if any(one != other for one, other in zip(*both, strict=False))]
+    changed = []
+    for row in rows:
+        (before, before_control), (now, now_control) = row["kinds"]
+        # Where only one of the two has controls, there is nothing to set theirs against. An arm that has no difference
+        # from the baseline in one of the two did not train there, which is another finding.
+        if before != now or len({before_control, now_control} - {None}) == 2:
+            changed.append(row["arm"])
     if not changed:
         return "With tuning no verdict differs."
     return f"With tuning the verdict differs about {', '.join(changed)}."

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from frugan import metrics, owncode
-from frugan.evaluation import by_target, of_all
+from frugan.evaluation import by_target, floor_is_of, of_all
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """A measured value with this many digits, but its whole part always in full; a dash for None."""
     if value is None:
         return "–"
-    text = f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}" if value else "0"
+    whole = abs(float(f"{value:.{digits}g}")) >= 10 ** (digits - 1)  # 99.96 with 3 digits is 100
+    text = f"{value:,.0f}" if whole else f"{value:#.{digits}g}" if value else "0"
     return text.replace("-", "−")
 
 
@@ -50,7 +51,7 @@ def macs(value: int | None) -> str:
     """Multiply-accumulates in millions or billions."""
     if value is None:
         return "–"
-    return f"{value / 1e9:.2f} G" if value >= 1e9 else f"{value / 1e6:.2f} M"
+    return f"{value / 1e9:.2f} G" if round(value / 1e6, 2) >= 1000 else f"{value / 1e6:.2f} M"
 
 
 def all_macs(counted: Mapping[str, Any]) -> int | None:
@@ -92,7 +93,10 @@ def against(value: float | None, base: float | None) -> str:
     if not value or not base or value == base:
         return ""
     share = 100 * (value / base - 1)
-    return f"{'+' if share > 0 else '−'}{abs(share):.0f} %"
+    if 0 < abs(share) < 0.5:
+        return f"{'+' if share > 0 else '−'}{max(abs(share), 0.1):.1f} %"
+    places = 1 if -100 < share < -99 else 0  # a trace that is left is not nothing
+    return f"{'+' if share > 0 else '−'}{min(abs(share), 99.9) if places else abs(share):.{places}f} %"
 
 
 def seeds(listed: Sequence[int]) -> str:
@@ -147,6 +151,18 @@ def tables(value: Mapping[str, Any], classes: Sequence[str]) -> list[tuple[str, 
         (of, spoken if what == value["metric"] else f"{spoken}: {what.replace('_', ' ')}", numbers)
         for (of, what), numbers in made.items()
     ]
+
+
+def floor(value: float | None, count: int | None, digits: int = 3) -> str:
+    """What real images reach; if they are fewer than the images of the value beside it, how many. "" for None."""
+    if value is None:
+        return ""
+    return f"real against real {number(value, digits)}" + (f" (only {count:,} images)" if count else "")
+
+
+def floor_of(value: Mapping[str, Any], digits: int = 3) -> str:
+    """The floor of a measured value, as `floor` says it."""
+    return floor((value.get("floor") or {}).get("value"), floor_is_of(value), digits)
 
 
 def classes_of(run: Path) -> list[str]:

@@ -94,7 +94,7 @@ def _describe_metrics(measured: Measured, primary: str) -> dict[str, Any]:
             )
         metrics[name] = {
             "headline": value["headline"], "better": value["better"], "protocol": evaluation.shared(protocols[0]),
-            "floor": (value.get("floor") or {}).get("value"),
+            "floor": (value.get("floor") or {}).get("value"), "floor_is_of": evaluation.floor_is_of(value),
         }  # fmt: skip
     if next(iter(metrics)) != primary:
         raise UserError(

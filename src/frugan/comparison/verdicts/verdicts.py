@@ -75,7 +75,7 @@ def _call_unproven(judged: Iterable[dict[str, Any]]) -> None:
     for one in judged:
         one["equivalent"] = None
         if one["kind"] == "not worse":
-            aside = one["text"].removeprefix("not worse (").replace(")", "", 1)
+            aside = re.sub(r"^not worse \((.*?)\)", r"\1", one["text"])
             one["kind"] = "unproven"
             one["text"] = (
                 f"not seen to be worse, but no {DAMAGED} arm shows that this comparison would see it ({aside})"
@@ -273,7 +273,8 @@ def _word_saving(
     one: Mapping[str, Any], back: Mapping[str, Any], fact: Mapping[str, Any], baseline: str
 ) -> dict[str, str]:
     is_baseline = fact["control"] == baseline
-    name = "the baseline, which costs no more," if is_baseline else "its thinner standard control"
+    same = f"the baseline, which costs no more ({fact['match']}),"
+    name = same if is_baseline else "its control, the baseline made thinner,"
     found = _word_saved(one, back, name)
     apart = 0.0 if is_baseline or not fact.get("wanted") else fact["reached"] / fact["wanted"] - 1
     if abs(apart) > UNMATCHED:
@@ -295,6 +296,11 @@ def note_tuning(result: dict[str, Any]) -> None:
     """If the arms were tuned, add that to the text of every verdict."""
     if result["tune"] is None:
         return
-    judged = [*result["differences"][result["primary"]].values(), *result["controls"]]
-    for one in judged:
+    arms = (result["fixed"].get("tuning") or {}).get("arms", {})
+    without = [name for name, of in arms.items() if all(facts["value"] is None for facts in of["tried"])]
+    pairs = [((name, result["baseline"]), one) for name, one in result["differences"][result["primary"]].items()]
+    pairs += [((one["arm"], one["control"]), one) for one in result["controls"]]
+    for names, one in pairs:
         one["text"] += f", each at its best of {result['tune']} trial{'s' if result['tune'] > 1 else ''}"
+        if unchanged := [name for name in names if name in without]:
+            one["text"] += f" (no trial of {' and '.join(unchanged)} has a value, so nothing was changed there)"
