@@ -307,7 +307,7 @@ def test_no_view_is_trained_for_metrics_that_see_images_by_themselves(
 
 def test_too_few_are_refused_with_the_number_or_allowed_by_name(made: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "few.npz", images=np.load(made / "fakes.npz")["arr_0"][:50])
-    with pytest.raises(UserError, match=r"fid needs at least 1000 images, but there are 50 fake.*--allow-few fid"):
+    with pytest.raises(UserError, match=r"fid needs at least 1000 images, but 50 fake.*--allow-few fid"):
         fid(tmp_path / "few.npz", made / "real.npz")
     with pytest.raises(UserError, match="Did you mean 'fid'"):
         fid(tmp_path / "few.npz", made / "real.npz", allow_few=["fidd"])

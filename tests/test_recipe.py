@@ -128,9 +128,10 @@ def test_an_unknown_key_is_answered_with_the_nearest(mnist, key, told):
 
 
 @pytest.mark.parametrize(("key", "value", "told"), [
-    ("batch_size", "many", r"recipe\.batch_size is 'many', but it must be of type int"),
-    ("batch_size", 1.5, "type int"), ("batch_size", True, "type int"), ("learning_rate", "fast", "type float"),
-    ("players.generator.betas", [0.5], "it must have 2 values"), ("data.source", 3, "type str"),
+    ("batch_size", "many", r"recipe\.batch_size is 'many', but it must be a whole number"),
+    ("batch_size", 1.5, "whole number"), ("batch_size", True, "whole number"), ("learning_rate", "fast", "a number"),
+    ("players.generator.betas", [0.5], "it must have 2 values"), ("data.source", 3, "a word"),
+    ("players.generator.betas", 0.5, "must be a list of 2 values"), ("generator.labels", "yes", "true or false"),
     ("averages", {"generator": {"halflife": 3}}, "Did you mean 'half_life'"), ("networks", {}, ""),
 ])
 def test_a_value_of_another_kind_is_refused_with_the_place(mnist, key, value, told):
@@ -139,6 +140,24 @@ def test_a_value_of_another_kind_is_refused_with_the_place(mnist, key, value, to
         return
     with pytest.raises(UserError, match=told):
         mnist.with_changes({key: value})
+
+
+def test_values_of_a_stream_are_read_as_those_of_the_data(mnist):
+    assert mnist.with_changes({"streams": {"b": {"only": 7}}}).streams == {"b": {"only": [7]}}
+    for key, value, told in (("size", [16], r"recipe\.streams\.b\.size is \[16\]"), ("source", 5, "must be a word")):
+        with pytest.raises(UserError, match=told):
+            mnist.with_changes({"streams": {"b": {key: value}}})
+
+
+@pytest.mark.parametrize("value", ["r1", ("r1",), ["r1"], {"name": "r1"}, ({"name": "r1"},)])
+def test_penalties_may_be_given_in_each_way_that_python_has(mnist, value):
+    assert [choice.name for choice in mnist.with_changes({"penalties": value}).penalties] == ["r1"]
+
+
+@pytest.mark.parametrize("value", [[], None, "x", 3])
+def test_what_is_no_object_is_no_recipe(value):
+    with pytest.raises(UserError, match=r"mine\.json is no recipe: it must hold an object"):
+        from_dict(value, where="mine.json")
 
 
 @pytest.mark.parametrize(("key", "value", "told"), [
@@ -198,8 +217,8 @@ def test_one_value_is_a_list_of_one(mnist, key, typed, kept):
 
 
 @pytest.mark.parametrize(("key", "value", "told"), [
-    ("data.only", None, r"recipe\.data\.only is None, but it must be of type list, e\.g\. \[1\]"),
-    ("data.classes", "none", r"type int\. .* no classes, give data\.source=flat:FOLDER \(--data flat:FOLDER\)"),
+    ("data.only", None, r"recipe\.data\.only is None, but it must be a list, e\.g\. \[1\]"),
+    ("data.classes", "none", r"whole number\. .* no classes, give data\.source=flat:FOLDER \(--data flat:FOLDER\)"),
 ])
 def test_a_type_is_told_in_words_that_can_be_typed(mnist, key, value, told):
     with pytest.raises(UserError, match=told):

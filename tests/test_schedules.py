@@ -81,3 +81,13 @@ def test_a_schedule_of_ones_own(monkeypatch):
     schedules.add("bare", lambda: lambda images, budget: 1.0)
     with pytest.raises(UserError, match=r"'bare' makes a .* without 'follows_the_end'"):
         find("bare")
+
+
+@pytest.mark.parametrize(("name", "options", "told"), [
+    ("linear", {"to": -1}, "option 'to' is -1"), ("cosine", {"to": 1e9}, "option 'to' is 1000000000.0"),
+    ("linear", {"steps": -3}, "option 'steps' is -3"), ("linear", {"hold": 1}, "option 'hold' is 1"),
+    ("linear", {"end": -5}, "option 'end' is -5"), ("cosine", {"start": 100, "end": 10}, "an end after the start"),
+])
+def test_schedules_that_lead_nowhere_are_refused(name, options, told):
+    with pytest.raises(UserError, match=told):
+        schedules.find(name, **options)

@@ -376,6 +376,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(serve, command, tmp
     ("learning_rate=-1", "give a number above 0"),
     ("generator.width=-1", "width=-1: give a number above 0"),
     ("players.generator.networks=[discriminator]", "both train 'discriminator'"),
+    ("players.generator.networks=[generator,generator]", "names 'generator' twice"),
     ("players.generator.optimiser=adm", "Did you mean 'adam'"),
     ("game=adversrial", "Did you mean 'adversarial'"),
     ("game.discriminator_steps=0", "Give a whole number, 1 or more"),

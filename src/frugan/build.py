@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from frugan import augment, convs, data, games, losses, nets, optimisers, penalties, schedules, seeds
+from frugan import agreement, augment, convs, data, games, losses, nets, optimisers, penalties, schedules, seeds
 from frugan.batch import SIGNED, ImageShape
 from frugan.blueprint import Blueprint
 from frugan.data import Dataset
@@ -31,7 +31,7 @@ from frugan.latents import Latents
 from frugan.recipe import Average as AverageRecord
 from frugan.recipe import Data, Recipe
 from frugan.recipe import Player as PlayerRecord
-from frugan.registry import UserError, suggest
+from frugan.registry import UserError
 
 CPU = torch.device("cpu")
 
@@ -72,9 +72,9 @@ def assemble(recipe: Recipe, device: torch.device = CPU) -> Assembly:
     """
     if recipe.kernels != "auto":
         Choices(recipe.kernels)
-    ordered = _orders(recipe)
-    _check_streams(recipe)
-    _check_names(recipe, ordered)
+    ordered = agreement.orders(recipe)
+    agreement.check_streams(recipe)
+    agreement.check_names(recipe, ordered)
     given = values(recipe)
     planned = blueprints(recipe)
     for blueprint in planned.values():
@@ -95,7 +95,7 @@ def assemble(recipe: Recipe, device: torch.device = CPU) -> Assembly:
             "(penalties=none). If the game is your own and does use them, give it an attribute `penalties`: name -> "
             "penalty."
         )
-    _check_shipped(recipe, game, planned)
+    agreement.check_shipped(recipe, game, planned)
     notes = [
         line for name in recipe.networks
         for line in _left_as_they_are(recipe, name, layers[name].choices if name in layers else ())
@@ -111,55 +111,6 @@ def assemble(recipe: Recipe, device: torch.device = CPU) -> Assembly:
 def check(recipe: Recipe) -> Sequence[str]:
     """What `assemble` notes of a recipe; raises UserError as that does."""
     return assemble(recipe).notes
-
-
-def _orders(recipe: Recipe) -> dict[str, Order]:
-    """The networks that the recipe's game needs. Raises UserError where the recipe has another set."""
-    ordered = games.orders(recipe.game.name, recipe.game.options)
-    for name, order in ordered.items():
-        if (order.like or name) not in recipe.networks:
-            raise UserError(
-                f"The game '{recipe.game.name}' needs a network '{order.like or name}'; the recipe '{recipe.name}' has "
-                "none."
-            )
-    for name in recipe.networks:
-        if name not in ordered:
-            raise UserError(f"The game '{recipe.game.name}' does not use a network '{name}'. {suggest(name, ordered)}")
-    return ordered
-
-
-def _check_names(recipe: Recipe, ordered: Mapping[str, Order]) -> None:
-    """Raise UserError for players and averages that name what there is not."""
-    for name, player in recipe.players.items():
-        for network in player.networks:
-            if network not in ordered:
-                raise UserError(
-                    f"The player '{name}' trains '{network}', but the game has no such network. "
-                    f"{suggest(network, ordered)}"
-                )
-            others = [other for other, one in recipe.players.items() if other != name and network in one.networks]
-            if others:
-                raise UserError(
-                    f"The players '{name}' and '{others[0]}' both train '{network}', so each would undo what the other "
-                    f"does. Take it out of players.{name}.networks or players.{others[0]}.networks."
-                )
-        optimisers.check(player.optimiser.name, player.optimiser.options)
-    ended = [
-        name for name, player in recipe.players.items()
-        if schedules.find(player.schedule.name, **player.schedule.options).follows_the_end
-    ]  # fmt: skip
-    if recipe.rounds is not None and ended:
-        typed = " ".join(f"players.{name}.schedule={recipe.players[name].schedule.name},end=N" for name in ended)
-        raise UserError(
-            f"rounds={recipe.rounds}: the schedule of {' and '.join(ended)} counts images, so it needs to know the end "
-            f"in images. Give images=N instead of rounds, or {typed}."
-        )
-    for name in recipe.averages:
-        if name not in ordered:
-            raise UserError(
-                f"The recipe asks for an average of '{name}', but the game has no such network. "
-                f"{suggest(name, ordered)}"
-            )
 
 
 def _players(recipe: Recipe, ordered: Mapping[str, Order]) -> dict[str, PlayerRecord]:
@@ -181,32 +132,6 @@ def _averages(recipe: Recipe, ordered: Mapping[str, Order]) -> dict[str, Average
         if order.like is not None and order.like in recipe.averages
     }
     return {**further, **recipe.averages}
-
-
-def _check_shipped(recipe: Recipe, game: Game, planned: Mapping[str, Blueprint]) -> None:
-    """Raise UserError for a role that nothing could use, or a network that cannot be in it."""
-    who, shipped = f"The game '{recipe.game.name}'", game.shipped()
-    if not shipped:
-        raise UserError(
-            f"{who} ships no network, so its runs would be useless. Ship one in a role of: {', '.join(games.SHIPPED)}."
-        )
-    for role, item in shipped.items():
-        part = games.SHIPPED.get(role.partition("_")[0])
-        if part is None:
-            raise UserError(
-                f"{who} ships a network in the role '{role}', but nothing can use that role. "
-                f"{suggest(role, games.SHIPPED)} For two networks in one role, add a word to each, e.g. translator_ab."
-            )
-        if item.network not in planned:
-            raise UserError(
-                f"{who} ships the network '{item.network}', but there is no such network. "
-                f"{suggest(item.network, planned)}"
-            )
-        if planned[item.network].part != part:
-            raise UserError(
-                f"{who} ships '{item.network}' in the role '{role}', which needs a network of the part '{part}', but "
-                f"it asks for '{item.network}' as the part '{planned[item.network].part}'. Change the role or the part."
-            )
 
 
 def _check_frozen(assembly: Assembly) -> None:
@@ -235,16 +160,6 @@ def _left_as_they_are(recipe: Recipe, name: str, choices: Sequence[convs.LayerCh
         f"{name}: standard layers for {', '.join(roles)}; the family '{family}' declines: {reason}."
         for (family, reason), roles in declined.items()
     ]
-
-
-def _check_streams(recipe: Recipe) -> None:
-    declared = games.find(recipe.game.name).streams
-    for stream, changed in recipe.streams.items():
-        if stream not in declared:
-            raise UserError(f"The game '{recipe.game.name}' has no stream '{stream}'. {suggest(stream, declared)}")
-        for key in changed:
-            if key not in vars(recipe.data):
-                raise UserError(f"streams.{stream} has no field '{key}'. {suggest(key, vars(recipe.data))}")
 
 
 def _check_losses(recipe: Recipe, game: Game, built: Mapping[str, nn.Module], world: int = 1) -> list[str]:
@@ -297,7 +212,7 @@ def blueprints(recipe: Recipe) -> dict[str, Blueprint]:
 
     Raises UserError where the game and the recipe do not fit, or sizes follow from labels and there are none.
     """
-    return {name: _blueprint(recipe, name, order) for name, order in _orders(recipe).items()}
+    return {name: _blueprint(recipe, name, order) for name, order in agreement.orders(recipe).items()}
 
 
 def _blueprint(recipe: Recipe, name: str, order: Order) -> Blueprint:
@@ -426,7 +341,7 @@ def readers(assembly: Assembly) -> dict[str, bool]:
 
     Those that the game itself tells a condition are left out: only the game knows what to tell them.
     """
-    ordered = _orders(assembly.recipe)
+    ordered = agreement.orders(assembly.recipe)
     shipped = {item.network for item in assembly.game.shipped().values() if item.averaged}
     return {
         name: ordered[name].finer for name in sorted(shipped & assembly.averages.keys())

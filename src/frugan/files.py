@@ -142,13 +142,16 @@ class Found(dict[str, Any]):
 def parse_json(text: str, path: Path) -> Any:
     """A JSON value of a file, its objects as `Found`. Raises ValueError."""
 
-    def found(value: dict[str, Any]) -> Found:
-        made = Found(value)
+    def found(pairs: list[tuple[str, Any]]) -> Found:
+        made = Found(pairs)
+        if len(made) < len(pairs):
+            keys = [key for key, _ in pairs]
+            raise ValueError(f"'{next(key for key in keys if keys.count(key) > 1)}' stands in it twice")
         made.path = path
         return made
 
     try:
-        return json.loads(text, object_hook=found)
+        return json.loads(text, object_pairs_hook=found)
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
 

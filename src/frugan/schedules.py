@@ -42,7 +42,16 @@ def constant() -> Schedule:
     return Schedule(lambda images, budget: 1.0)
 
 
-def linear(*, start: int = 0, end: int | None = None, to: float = 0.0, hold: float = 0.0, steps: int = 0) -> Schedule:
+Moment = Annotated[int, Range(0)]
+End = Annotated[int | None, Range(1)]
+Share = Annotated[float, Range(0, most=1, such_as="0.1")]
+Held = Annotated[float, Range(0, below=1, such_as="0.5")]
+Steps = Annotated[int, Range(0)]
+
+
+def linear(
+    *, start: Moment = 0, end: End = None, to: Share = 0.0, hold: Held = 0.0, steps: Steps = 0
+) -> Schedule:
     """From 1 at `start` images in a straight line to `to` at `end` images.
 
     Args:
@@ -54,7 +63,9 @@ def linear(*, start: int = 0, end: int | None = None, to: float = 0.0, hold: flo
     return _falling("linear", lambda share: share, start, end, to, hold, steps)
 
 
-def cosine(*, start: int = 0, end: int | None = None, to: float = 0.0, hold: float = 0.0, steps: int = 0) -> Schedule:
+def cosine(
+    *, start: Moment = 0, end: End = None, to: Share = 0.0, hold: Held = 0.0, steps: Steps = 0
+) -> Schedule:
     """From 1 to `to` along half a wave of a cosine; options as of `linear`."""
     return _falling("cosine", lambda share: (1 - math.cos(math.pi * share)) / 2, start, end, to, hold, steps)
 
@@ -84,8 +95,8 @@ def _falling(
     name: str, curve: Callable[[float], float], start: int, end: int | None, to: float, hold: float, steps: int
 ) -> Schedule:
     """From 1 to `to` along a curve that leads from 0 to 1."""
-    if not 0 <= hold < 1:
-        raise UserError(f"The schedule '{name}' has hold={hold}. Give a share of 0 or more and below 1.")
+    if end is not None and end <= start:
+        raise UserError(f"The schedule '{name}' has start={start} and end={end}. Give an end after the start.")
 
     def factor(images: int, budget: int) -> float:
         last = budget if end is None else end

@@ -155,13 +155,17 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """The image in mode L or RGB, without transparency."""
-    if image.mode.startswith("I;16"):
-        return _scaled(np.asarray(image))
-    if image.mode == "I" and image.format in ("PNG", "PPM"):  # what these formats hold in it never exceeds 16 bits
-        return _scaled(np.asarray(image))
+    # What PNG and PPM hold in mode I never exceeds 16 bits.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        pixels, clear = np.asarray(image), image.info.get("transparency")
+        return _scaled(pixels if not isinstance(clear, int) else np.where(pixels == clear, 65535, pixels))
     if image.mode in ("I", "F"):
         raise Unusable(f"pixels of {'32-bit integers' if image.mode == 'I' else 'floats'}, whose range is not stated")
     wanted = "L" if image.mode in _GREY_MODES else "RGB"
+    clear = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(clear, tuple) and max(clear) > 255:
+        # Of a PNG of 16 bits Pillow keeps the upper 8, but the transparent colour as it is.
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
     try:
         if image.has_transparency_data:
             layer = image.convert("RGBA")

@@ -28,7 +28,7 @@ def wanted_of(
     """What is asked for, checked before any file is opened."""
     sides = () if size is None else (size, size) if isinstance(size, int) else tuple(size)
     if size is not None and (len(sides) != 2 or min(sides) < 1):
-        raise UserError(f"data.size={size}: give the side in pixels, e.g. 64, or height and width, e.g. 48,64.")
+        raise UserError(f"data.size={size}: give the side in pixels, e.g. 64, or height and width, e.g. [48,64].")
     if channels not in (None, 1, 3):
         raise UserError(f"data.channels={channels}: give 1 (grey) or 3 (red, green, blue).")
     if limit is not None and limit < 1:
@@ -66,6 +66,8 @@ def check_split(split: str) -> None:
 
 def _resolve(source: str, cache: Path | None) -> tuple[str, str | None, Reader]:
     """The source as its reader takes it (a named one as its folder), its own name if it has one, and the reader."""
+    if source.endswith(":") and not Path(source).exists():  # as of "flat:$PHOTOS" where nothing is in PHOTOS
+        raise UserError(f"{source}: nothing stands behind the colon. Type what is meant, e.g. {source}FOLDER")
     name = source if source in NAMED else None
     place = locate(name, cache) if name else source if ":" in source else str(Path(source).expanduser())
     kinds = {kind: readers.find(kind) for kind in readers.names()}
@@ -92,6 +94,11 @@ def _unknown(source: str, place: str, kinds: Sequence[Reader]) -> UserError:
         return UserError(
             f"{source}: frugan cannot read this kind of file. It reads: "
             f"{'; '.join(kind.what for kind in kinds)}."
+        )
+    if "/" in source:
+        return UserError(
+            f"{source}: there is no such file or folder. Correct it. If a run's images were moved, say where they are "
+            "now: frugan train ... --data FOLDER, or frugan evaluate RUN --real FOLDER."
         )
     named = [*NAMED, *(entry[0] for kind in kinds for entry in kind.built_in)]
     return UserError(f"{source}: there is no file, folder or named source like this. {suggest(source, named)}")

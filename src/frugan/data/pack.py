@@ -156,12 +156,10 @@ def class_numbers(name: str, classes: Sequence[str], only: Sequence[str | int]) 
         )
     chosen, numbers = [], set(map(str, range(len(classes))))
     for wanted in only:
-        if wanted in classes:
+        if str(wanted) in classes:  # first, as a name may be a number: of the classes 1, 2 and 3, 1 is the first
             chosen.append(list(classes).index(str(wanted)))
         elif str(wanted) in numbers:
             chosen.append(int(wanted))
-        elif str(wanted) in classes:  # a name that is a number, typed as one: 1000, of the classes 0 and 1000
-            chosen.append(list(classes).index(str(wanted)))
         else:
             raise UserError(f"{name} has no class '{wanted}'. {suggest(str(wanted), classes)}")
     if len(set(chosen)) < len(chosen):

@@ -201,9 +201,11 @@ def _asks_for_more_images(metric: Metric, of: MeasurementOfFakes) -> str:
         return ""
     others = [name for name in _takes_fewer(metric) if not of.too_few(metrics.find(name))]
     fair = f", or take others that are fair with few: --metrics {','.join(others)}" if others else ""
+    single = any(images is not None and images.count < 2 for images in of.sets(metric))  # nothing is computed of one
+    allowed = "" if single else f", or allow few: --allow-few {metric.name}"
     return (
-        f"{metric.name} needs at least {metric.least} images, but there are {few.partition(' images')[0]}. Give more "
-        f"(for a generator: --count), or allow few: --allow-few {metric.name}{fair}"
+        f"{metric.name} needs at least {metric.least} images, but {few.partition(' images')[0]} would be compared. "
+        f"Give more (for a generator: --count){allowed}{fair}"
     )
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from frugan.arguments import Changes, Name, strict
 from frugan.ranges import Amount, Count, Range, Side
-from frugan.recipe._checked import Checked, checked
+from frugan.recipe._checked import Checked, checked, word_of
 from frugan.recipe._places import check_effects, covering, flatten, meet
 from frugan.recipe._typed import choice_of, parted
 from frugan.recipe._typed import parse_count as parse_count
@@ -351,13 +351,22 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 
 def from_dict(value: Mapping[str, Any], where: str = "recipe") -> Recipe:
     """A recipe from plain values. Raises UserError for unknown, missing or wrongly typed fields."""
+    if not isinstance(value, Mapping):
+        raise UserError(f'{where} is no recipe: it must hold an object, such as {{"name": "mine", ...}}.')
     plain = {key: item for key, item in value.items() if key not in ("format", "frugan")}
     version = value.get("format", FORMAT)
     if not isinstance(version, int) or not 1 <= version <= FORMAT:
         raise UserError(
             f"{where} has recipe format {version}, but this frugan reads only 1 to {FORMAT}. Update frugan."
         )
-    return _read(Recipe, plain, where)
+    recipe = _read(Recipe, plain, where)
+    hints = typing.get_type_hints(Data)  # fields of another name are for `build` to tell
+    streams: dict[str, dict[str, Any]] = {}
+    for stream, changed in recipe.streams.items():
+        for key, item in changed.items():
+            read = _read(hints.get(key, Any), item, f"{where}.streams.{stream}.{key}")
+            streams.setdefault(stream, {})[key] = list(read) if isinstance(read, tuple) else read  # as JSON has it
+    return replace(recipe, streams={**recipe.streams, **streams}) if streams else recipe
 
 
 def from_run(run: RunFolder) -> Recipe:
@@ -429,8 +438,7 @@ def _read(kind: Any, value: Any, where: str, instead: str = "") -> Any:
         return int(value)
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    name = "list, e.g. [1]" if origin is tuple else getattr(kind, "__name__", str(kind))
-    raise UserError(f"{where} is {value!r}, but it must be of type {name}. {instead}".rstrip())
+    raise UserError(f"{where} is {value!r}, but it must be {word_of(kind)}. {instead}".rstrip())
 
 
 def _check_finite(value: Any, where: str) -> None:
@@ -460,8 +468,8 @@ def _change(tree: dict[str, Any], path: list[str], value: Any, key: str, recipe:
     if not isinstance(parent, dict) or (last not in parent and not free):
         raise UserError(f"The recipe '{recipe.name}' has no key '{key}'. {suggest(key, recipe.keys())}")
     if last in ("penalties", "augment"):
-        given = [] if value in (None, "", "none") else value
-        items = given if isinstance(given, list) else parted(str(given), "+") or [given]
+        given = [] if value in (None, "", "none") else [value] if isinstance(value, Mapping) else value
+        items = given if isinstance(given, (list, tuple)) else parted(str(given), "+") or [given]
         parent[last] = [choice_of(item) for item in items]
     elif last in ("game", "loss", "optimiser", "schedule") and not isinstance(value, Mapping):
         parent[last] = choice_of(value)

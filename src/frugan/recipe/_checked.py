@@ -41,3 +41,12 @@ def _ranged(record: type) -> dict[str, Any]:
     hints = typing.get_type_hints(record, include_extras=True)
     names = [item.name for item in dataclasses.fields(record)]
     return {name: hints[name] for name in names if typing.get_origin(hints[name]) is Annotated}
+
+
+def word_of(kind: Any) -> str:
+    """What a field's type is, for people."""
+    if typing.get_origin(kind) is tuple:
+        arguments = typing.get_args(kind)
+        return "a list, e.g. [1]" if arguments[-1] is Ellipsis else f"a list of {len(arguments)} values"
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+    return words.get(kind) or f"of type {getattr(kind, '__name__', kind)}"

@@ -336,4 +336,5 @@ def all_numbers(value: Mapping[str, Any]) -> str:
         f"{key.replace('_', ' ')} {words.number(number)}" for key, number in words.others(value).items()
         if not key.endswith("_std")
     ]  # fmt: skip
-    return _two(words.number(numbers[headline], 4), ", ".join(filter(None, [*others, words.floor_of(value)])))
+    others += [words.floor_of(value)] if value.get("floor") else []
+    return _two(words.number(numbers[headline], 4), ", ".join(others))

@@ -24,6 +24,8 @@ def give(recipe: Recipe, parts: Parts) -> dict[str, dict[str, Any]]:
     for name, spec in recipe.networks.items():
         if spec.init is None:
             continue
+        if not spec.init.strip():
+            raise UserError(f"{name}.init names nothing. Give a run or an artefact: {name}.init=PATH, or leave it out.")
         made, network = _opened(recipe, name, spec.init), parts.game.networks[name]
         state = made.module.state_dict()
         mine = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}

@@ -82,6 +82,7 @@ class Reader:
             that draw images.
         built_in: sources that are always there: what users type, what it is, how many classes (0 for none).
         loose: whether this reader is tried only if no other reader accepts the source.
+        kinds: what may stand before a folder or a source, with a colon between them.
         terms: who may do what with these images, in a sentence; empty if that depends on the source.
     """
 
@@ -91,6 +92,7 @@ class Reader:
     splits: Callable[[str], tuple[str, ...]]
     find: Callable[[str, str, tuple[int, int] | None], Found]
     built_in: tuple[tuple[str, str, int], ...] = ()
+    kinds: tuple[str, ...] = ()
     loose: bool = False
     terms: str = ""
 

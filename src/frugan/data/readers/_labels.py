@@ -23,7 +23,7 @@ from frugan.data.readers._matching import match
 from frugan.data.readers._texts import DIGITS, json_of, table_of, text_of
 from frugan.registry import UserError
 
-RULES = 3
+RULES = 4
 """Version of these rules and of how names are matched: a pack that was labelled by others is made anew."""
 
 LISTS = ("dataset.json", "metadata.jsonl", "metadata.csv", "labels.csv")
@@ -135,7 +135,8 @@ def _of_list(images: Sequence[str], name: str, data: bytes) -> Labels:
         raise UserError(f"there are no images beside {name}. Put them there, or name another folder.")
     told = _of_json(name, text) if name.lower().endswith(".json") else _of_table(name, text)
     if told is None:
-        note = f"unlabelled: {name} holds no labels, and folders are no classes beside it"
+        table = "" if name.lower().endswith(".json") else f" in a column called {', '.join(_LABELS)}"
+        note = f"unlabelled: {name} holds no labels{table}, and folders are no classes beside it"
         return Labels(list(images), notes=(note,))
     written = [value.strip() or None if isinstance(value, str) else value for value in told.labels]
     matched = match(images, told.files)

@@ -58,6 +58,8 @@ def table_of(name: str, text: str) -> list[tuple[int, list[str]]]:
 def json_of(name: str, text: str) -> Any:
     """A JSON value. Whole numbers of more than `DIGITS` digits stay text; no key of an object may stand there twice."""
     try:
+        if "\\ud" in text.lower():  # half of a character, which cannot be written anywhere again
+            json.dumps(json.loads(text), ensure_ascii=False).encode()
         return json.loads(text, object_pairs_hook=_once, parse_int=_whole)
     except RecursionError:
         problem = "its values are nested too deeply"

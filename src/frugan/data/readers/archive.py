@@ -4,38 +4,39 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from frugan.data.readers import SPLIT_NAMES, SPLITS, Content, Found, Item, Reader, stamp
+from frugan.data._convert import suffixes
+from frugan.data.readers import Content, Found, Item, Reader, stamp
 from frugan.data.readers._labels import RULES, read_labels
-from frugan.data.readers._walk import LEFT_BY_SYSTEMS
+from frugan.data.readers._walk import choose_splits, is_hidden
 from frugan.registry import UserError
 
 LARGEST = 500_000_000
 """Bytes that one file may unfold to: an image has fewer."""
 
 
-def _names(source: str) -> dict[str, list[str]]:
-    """The files of each split, by their whole names in the archive."""
+def _files(source: str) -> dict[str, dict[str, str]]:
+    """The files of each split: their paths below its folder, and how the archive calls them."""
     try:
         with zipfile.ZipFile(source) as archive:
-            entries = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+            entries = [entry.filename for entry in archive.infolist()]
     except (OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{source}: this is no whole zip archive ({error}). Make or fetch it again.") from None
-    names = sorted(name for name in entries if not any(map(_hidden, name.split("/"))))
-    folder = _common(names)
-    inside = {name[len(folder) :].partition("/")[0].lower() for name in names if "/" in name[len(folder) :]}
-    called = {split: next((one for one in SPLIT_NAMES[split] if one in inside), None) for split in SPLITS}
-    if called["train"] is None:
-        return {"train": names} if names else {}
+    named = {entry.replace("\\", "/"): entry for entry in entries}  # backslashes are of old Windows programs
+    whole = sorted(name for name in named if not name.endswith("/") and not any(map(is_hidden, name.split("/"))))
+    folder = _common(whole)
+    files = {name[len(folder) :]: named[name] for name in whole}
+    with_images = {top for top, _, name in (file.partition("/") for file in files)
+                   if "/" not in name and PurePosixPath(name).suffix.lower() in suffixes()}  # fmt: skip
+    tops = dict.fromkeys(file.partition("/")[0] for file in files if "/" in file)
+    splits = choose_splits(tops, with_images.__contains__)
+    if not splits:
+        return {"train": files} if files else {}
     return {
-        split: [name for name in names if name[len(folder) :].lower().startswith(f"{one}/")]
-        for split, one in called.items() if one is not None
+        split: {file[len(top) + 1 :]: entry for file, entry in files.items() if file.startswith(f"{top}/")}
+        for split, top in splits
     }  # fmt: skip
-
-
-def _hidden(part: str) -> bool:
-    return part.startswith(".") or part.lower() in LEFT_BY_SYSTEMS
 
 
 def _common(names: Sequence[str]) -> str:
@@ -46,30 +47,29 @@ def _common(names: Sequence[str]) -> str:
 
 def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
     path = Path(source)
-    names = _names(source).get(split, [])
-    if not names:
+    files = _files(source).get(split, {})
+    if not files:
         raise UserError(f"{source}: there are no files in this archive. Put images there, or name another.")
-    return Found(f"archive {path.stem}", {"zip": stamp([path]), "labels": RULES}, lambda: _content(source, names))
+    return Found(f"archive {path.stem}", {"zip": stamp([path]), "labels": RULES}, lambda: _content(source, files))
 
 
-def _content(source: str, names: list[str]) -> Content:
+def _content(source: str, files: dict[str, str]) -> Content:
     archive = zipfile.ZipFile(source)
-    folder = _common(names)
 
     def read_list(name: str) -> bytes:
-        data = _bytes(archive, folder + name)
+        data = _bytes(archive, files[name])
         if isinstance(data, str):
             raise UserError(f"{name} cannot be read: {data}. Correct it, or take it away to use the images alone.")
         return data
 
     try:
-        told = read_labels([name[len(folder) :] for name in names], read_list)
+        told = read_labels(list(files), read_list)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
 
     def read(numbers: Sequence[int]) -> Iterator[Item]:
         for name in (told.files[number] for number in numbers):
-            yield Item(name, told.reasons.get(name) or _bytes(archive, folder + name))
+            yield Item(name, told.reasons.get(name) or _bytes(archive, files[name]))
 
     return Content(len(told.files), read, told.labels, told.classes, told.notes)
 
@@ -88,6 +88,6 @@ variant = Reader(
     what="a .zip archive of such a folder, read as it is",
     typed="FILE.zip",
     accepts=lambda source: Path(source).suffix.lower() == ".zip" and Path(source).is_file(),
-    splits=lambda source: tuple(_names(source)),
+    splits=lambda source: tuple(_files(source)),
     find=_find,
 )

@@ -20,13 +20,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from frugan.data._convert import suffixes
 from frugan.data.readers import SPLITS, Content, Found, Item, Reader, stamp
-from frugan.data.readers._labels import RULES
+from frugan.data.readers._labels import LISTS, RULES
 from frugan.data.readers._matching import match
 from frugan.data.readers._texts import DIGITS, table_of, text_of
 from frugan.data.readers._walk import split_folders, walk
@@ -138,7 +138,8 @@ def _count(file: Path, text: str) -> int:
 def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
     place = _place(source)
     known = suffixes()
-    images = [entry for entry in walk(place.root) if Path(entry[0]).suffix.lower() in known]
+    # Files without an ending count too: CelebA's lists name images, and some programs save them so.
+    images = [entry for entry in walk(place.root) if Path(entry[0]).suffix.lower() in {*known, ""}]
     if not images:
         raise UserError(
             f"{source}: there are no images in {place.root}. Put the images of {place.file.name} there."
@@ -167,50 +168,80 @@ def _content(place: _Place, images: list[str], split: str) -> Content:
         )
     lone = len(listed.files) - len({line for mine in matched for line in mine})
     notes = [f"{lone:,} lines of {place.file.name} have no image in {place.root}"] if lone else []
-    kept = [number for number, mine in enumerate(_of_split(place, images, lines, listed, split)) if mine]
+    in_split, told = _of_split(place, images, lines, listed, split)
+    kept = [number for number, mine in enumerate(in_split) if mine]
+    notes += [*told, *_lists_beside(place)]
     labels = np.zeros((len(kept), len(listed.attributes)), np.int64)
     for number, image in enumerate(kept):
         if (line := lines[image]) is not None:
             labels[number] = listed.bits[line]
 
+    stems = {PurePosixPath(name.replace("\\", "/")).stem.lower() for name in listed.files}
+
     def read(numbers: Sequence[int]) -> Iterator[Item]:
-        reason = f"no line in {place.file.name}"
         for image in (kept[number] for number in numbers):
+            own = " of its own" if Path(images[image]).stem.lower() in stems else ""  # 1.png of train/ and of test/
+            reason = f"no line{own} in {place.file.name}"
             yield Item(images[image], reason if lines[image] is None else place.root / images[image])
 
     return Content(len(kept), read, labels, notes=tuple(notes), attributes=listed.attributes)
 
 
+def _lists_beside(place: _Place) -> list[str]:
+    """Notes on lists of labels that lie beside the list of attributes, which alone is read."""
+    inside = sorted(name for name in os.listdir(place.root) if name.lower() in LISTS)
+    return [f"{name} is not read, since {place.file.name} is" for name in inside if place.root / name != place.file]
+
+
 def _of_split(
     place: _Place, images: list[str], lines: list[int | None], listed: _List, split: str
-) -> Iterator[bool]:
-    """Whether each image belongs to the split."""
+) -> tuple[list[bool], list[str]]:
+    """Whether each image belongs to the split, and notes."""
     if place.folders:
         inside = f"{place.folders[split].name}/"
-        return (image.startswith(inside) for image in images)
+        return [image.startswith(inside) for image in images], []
     if place.partition is not None:
-        asked = {"train": "0", "test": "2"}[split]
-        part = _parts(place.partition)
-        return (part.get(image.rpartition("/")[2], "0") == asked for image in images)
+        parts, missing = _parts(place.partition, images)
+        note = f"{missing:,} images have no line in {place.partition.name}, so they are for training"
+        return [part == {"train": "0", "test": "2"}[split] for part in parts], [note] if missing else []
     order = list(range(len(listed.files)))
     random.Random(_SHUFFLE).shuffle(order)
     held_out = set(order[:_HELD_OUT]) if _holds_out(place.file) else set()
-    return ((line in held_out) == (split == "test") for line in lines)
+    return [(line in held_out) == (split == "test") for line in lines], []
 
 
-def _parts(file: Path) -> dict[str, str]:
-    """Image -> the number of its part, of a `list_eval_partition`. Raises UserError with a wrong line."""
+def _parts(file: Path, images: list[str]) -> tuple[list[str], int]:
+    """The number of each image's part, of a `list_eval_partition`, and how many images it does not name.
+
+    Raises UserError with a wrong line, for two lines that say different things of an image, and if it names none.
+    """
     rows = [(number, row.replace(",", " ").split()) for number, row in enumerate(_text(file).split("\n"), 1)]
-    parts = {}
+    named, told, places = [], [], []
     for number, row in rows:
         if len(row) == 2 and row[1] in ("0", "1", "2"):
-            parts[row[0]] = row[1]
+            named.append(row[0])
+            told.append(row[1])
+            places.append(number)
         elif row and number > 1:  # the first line may be a header
             raise UserError(
                 f"{file}, line {number}: '{' '.join(row)[:40]}' is not a file and 0 (train), 1 (validation) or 2 "
                 "(test). Correct it, or take the list away."
             )
-    return parts
+    matched = match(images, named)
+    if not any(matched):
+        theirs = f"It names '{named[0]}'" if named else "It names nothing"
+        raise UserError(
+            f"{file} names none of the {len(images):,} images beside it. {theirs}; one of the images is '{images[0]}'. "
+            "Correct the names, or take the list away."
+        )
+    for image, mine in zip(images, matched, strict=True):
+        other = next((line for line in mine[1:] if told[line] != told[mine[0]]), None)
+        if other is not None:
+            raise UserError(
+                f"{file}, line {places[other]}: {image} is in part {told[other]} here, but in part {told[mine[0]]} in "
+                f"line {places[mine[0]]}. Keep only one of the two lines."
+            )
+    return [told[mine[0]] if mine else "0" for mine in matched], sum(not mine for mine in matched)
 
 
 def _read(file: Path) -> _List:
@@ -229,9 +260,16 @@ def _read(file: Path) -> _List:
                 f"{file}: line 1 says {count:,} images, but {len(rows):,} lines follow the names. If the file "
                 "was cut short, download it again; if you changed it, correct line 1."
             )
-    if not names or len(set(names)) < len(names):
-        problem = "has no attributes" if not names else "names an attribute twice"
+    if not names or len(set(names)) < len(names) or not all(names):
+        problem = "has no attributes" if not names else (
+            "names an attribute twice" if all(names) else "has an attribute without a name"
+        )
         raise UserError(f"{file} {problem}. It needs one or more attributes, each with its own name.")
+    if set(names) <= _VALUES.keys():
+        raise UserError(
+            f"{file} begins with the line of an image, not with the attributes' names. Write a first line such as: "
+            "image,smiling,glasses"
+        )
     bits = np.zeros((len(rows), len(names)), np.int64)
     for number, (line, (name, *values)) in enumerate(rows):
         where = f"{file}, line {line}"
@@ -253,4 +291,5 @@ variant = Reader(
     accepts=_accepts,
     splits=_splits,
     find=_find,
+    kinds=(_NAMED.rstrip(":"),),
 )

@@ -64,4 +64,5 @@ variant = Reader(
     splits=_splits,
     find=_find,
     loose=True,
+    kinds=KINDS,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,18 +27,29 @@ _NAMES = {
 }
 
 
-def _arrays(source: str) -> dict[str, tuple[str, str]]:
+class _Arrays(NamedTuple):
+    """The names of a split's images and labels, "" for none, and what to say of arrays that are not read."""
+
+    images: str
+    labels: str
+    notes: tuple[str, ...]
+
+
+def _arrays(source: str) -> dict[str, _Arrays]:
     """Split -> names of the arrays, without reading them."""
     try:
         with zipfile.ZipFile(source) as archive:
             names = {name.removesuffix(".npy") for name in archive.namelist()}
     except (OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{source} is not an .npz file ({error}). Write one with numpy.savez.") from error
-    arrays = {}
-    for split, pairs in _NAMES.items():
-        pair = next((pair for pair in pairs if pair[0] in names), None)
+    arrays: dict[str, _Arrays] = {}
+    pairs = {split: next((pair for pair in known if pair[0] in names), None) for split, known in _NAMES.items()}
+    unread = sorted(names - {name for pair in pairs.values() if pair for name in pair})
+    for split, pair in pairs.items():
         if pair:
-            arrays[split] = (pair[0], pair[1] if pair[1] in names else "")
+            labelled = pair[1] in names
+            note = f"unlabelled: labels of {pair[0]} are called {pair[1]}; not read: {', '.join(unread)}"
+            arrays[split] = _Arrays(pair[0], pair[1] if labelled else "", () if labelled or not unread else (note,))
     if not arrays:
         raise UserError(
             f"{source} holds the arrays {', '.join(sorted(names)) or '(none)'}. It must hold images (and "
@@ -48,11 +60,12 @@ def _arrays(source: str) -> dict[str, tuple[str, str]]:
 
 def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
     path = Path(source)
-    images, labels = _arrays(source)[split]
-    return Found(f"npz {path.stem}", {"npz": stamp([path]), "array": images}, lambda: _content(source, images, labels))
+    arrays = _arrays(source)[split]
+    return Found(f"npz {path.stem}", {"npz": stamp([path]), "array": arrays.images}, lambda: _content(source, arrays))
 
 
-def _content(source: str, images_name: str, labels_name: str) -> Content:
+def _content(source: str, named: _Arrays) -> Content:
+    images_name, labels_name, untold = named
     try:
         with np.load(source, allow_pickle=False) as arrays:
             images = arrays[images_name]
@@ -61,7 +74,7 @@ def _content(source: str, images_name: str, labels_name: str) -> Content:
         raise UserError(f"{source}: {images_name} cannot be read: {error}") from error
     images = _bytes(source, images_name, _channels_last(source, images_name, images))
     if labels is None:
-        return array_content(images, None, (), images_name)
+        return replace(array_content(images, None, (), images_name), notes=untold)
     if labels.shape not in ((len(images),), (len(images), 1)) or labels.dtype.kind not in "iu" or (labels < 0).any():
         raise UserError(
             f"{source}: {labels_name} is {labels.dtype} {list(labels.shape)}. It must hold one whole number, 0 "
@@ -104,7 +117,7 @@ def _bytes(source: str, name: str, images: np.ndarray) -> np.ndarray:
 variant = Reader(
     what="an .npz file with images and labels, or x_train, y_train, x_test, y_test",
     typed="FILE.npz",
-    accepts=lambda source: Path(source).suffix == ".npz" and Path(source).is_file(),
+    accepts=lambda source: Path(source).suffix.lower() == ".npz" and Path(source).is_file(),
     splits=lambda source: tuple(_arrays(source)),
     find=_find,
 )

@@ -39,11 +39,9 @@ def _parts(source: str) -> tuple[str, int | None]:
     inner = source.removeprefix(_PREFIX)
     count, colon, rest = inner.partition(":")
     if colon and count.isdecimal():
-        if int(count) < 1 or not rest:
+        if int(count) < 1:
             raise UserError(f"{source}: type stacked:SOURCE or stacked:COUNT:SOURCE, with a count of 1 or more.")
         return rest, int(count)
-    if not inner:
-        raise UserError(f"{source} names no source. Type stacked:SOURCE, e.g. stacked:mnist.")
     return inner, None
 
 
@@ -90,5 +88,6 @@ variant = Reader(
     accepts=lambda source: source.startswith(_PREFIX),
     splits=_splits,
     find=_find,
+    kinds=(_PREFIX.rstrip(":"),),
     built_in=(("stacked:glyphs", "three drawn digits in one colour image; stacked:SOURCE of any digits", MOST**3),),
 )
