@@ -43,7 +43,7 @@ class UserError(Exception):
 
 def suggest(wrong: Any, accepted: Iterable[str]) -> str:
     """The end of an error message: the nearest accepted name if one is close, then all accepted names."""
-    names = sorted(accepted)
+    names = sorted(set(accepted))
     near = difflib.get_close_matches(str(wrong), names, n=1)
     hint = f"Did you mean '{near[0]}'? " if near else ""
     return f"{hint}{'Choose from: ' + ', '.join(names) if names else 'There is nothing to choose from'}."

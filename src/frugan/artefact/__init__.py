@@ -11,6 +11,7 @@ onnxruntime computes.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -253,7 +254,8 @@ def _read_run(run: RunFolder, role: str | None) -> tuple[dict[str, Any], dict[st
     newest = checkpoint.newest(run.checkpoints)
     if newest is None:
         raise UserError(
-            f"{run.path} has no checkpoint yet; let it train longer: frugan train {recipe.name} --out {run.path}"
+            f"{run.path} has no checkpoint yet; let it train longer: frugan train {shlex.quote(str(run.recipe))} "
+            f"--out {shlex.quote(str(run.path))}"
         )
     shipped_role = next((name for name in facts["shipped"] if role is None or _fits(name, role)), None)
     if shipped_role is None:

@@ -89,7 +89,7 @@ class Translator(TrainedNetwork):
             return torch.full((len(images),), number, device=self.device)
         bits = self._own(images, labels, rows)
         for name in asked:
-            number = self._number(name.removeprefix(NOT))
+            number = self._number(name.removeprefix(NOT), NOT if name.startswith(NOT) else "")
             if not name.startswith(NOT):
                 bits[:, [other for group in domains["exclusive"] if number in group for other in group]] = 0
             bits[:, number] = 0 if name.startswith(NOT) else 1
@@ -108,9 +108,10 @@ class Translator(TrainedNetwork):
             if isinstance(name, str):
                 self._number(name)
 
-    def _number(self, name: str) -> int:
+    def _number(self, name: str, before: str = "") -> int:
         if name not in self.domains:
-            raise UserError(f"This translator does not know '{name}'. {suggest(name, self.domains)}")
+            known = [f"{before}{one}" for one in self.domains]
+            raise UserError(f"This translator does not know '{before}{name}'. {suggest(before + name, known)}")
         return self.domains.index(name)
 
     def _own(self, images: Tensor, labels: Any, rows: slice) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,9 +96,17 @@ def key_values(keys: Sequence[str]) -> dict[str, Any]:
     for key in keys:
         name, equals, value = key.partition("=")
         if not equals or not name:
-            raise UserError(f"'{key}' is not of the form key=value, e.g. batch_size=64.")
+            meant = f" If it is the data: --data {shlex.quote(key)}." if _may_be_data(key) else ""
+            raise UserError(f"'{key}' is not of the form key=value, e.g. batch_size=64.{meant}")
         changes.append((name, parse_value(value)))
     return said_once(changes)
+
+
+def _may_be_data(word: str) -> bool:
+    """Whether a word names data that are there: a file, a folder or a built-in source."""
+    from frugan.data import sources
+
+    return Path(word).exists() or any(word in (one.name, one.name.partition(":")[0]) for one in sources())
 
 
 def is_key(token: str) -> bool:

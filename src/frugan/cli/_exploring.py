@@ -93,7 +93,8 @@ def walk(
 
     Args:
         run: A run folder or an artefact.
-        out: FILE.webp, FILE.gif or FILE.mp4 (needs the extra video), or FILE.png for ten images of each leg in a row.
+        out: FILE.webp, FILE.gif or FILE.mp4 (needs the extra video), or FILE.png for nine images of each leg in a row
+            (ten with --open).
         through: The numbers of samples to walk through (frugan explore grid shows them). If left out: several walks
             side by side, each through its own.
         points: How many samples each of several walks goes through.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +36,7 @@ def evaluate(*, json: Json = False, **given: Any) -> None:
 
     A run of your own:            frugan evaluate runs/thin
 
-    An artefact, with metrics:    frugan evaluate thin.frugan --real mnist --metrics fid,kid,precision_recall
+    An artefact, with metrics:    frugan evaluate thin-digits --real mnist --metrics fid,kid,precision_recall
 
     Images of any program:        frugan evaluate samples/ --real photos/ --view inception
 
@@ -55,6 +56,8 @@ def evaluate(*, json: Json = False, **given: Any) -> None:
         print_json(values)
     else:
         _print_values(values)
+        if (Path(given["fakes"]) / "run.json").is_file():
+            terminal.say(f"Next: frugan report {shlex.quote(str(given['fakes']))}")
 
 
 
@@ -219,11 +222,17 @@ def _print_values(values: Sequence[dict[str, Any]]) -> None:
     for of, names in floors.items():
         terminal.say(f"floor of {', '.join(names)}: {of}")
     same = {key: item for key, item in protocols[0].items() if all(key in p and p[key] == item for p in protocols)}
-    terminal.say("protocol: " + ", ".join(f"{key} {item}" for key, item in same.items() if item not in (None, {})))
+    terminal.say(f"protocol: {_listed(same)}")
     for value in values:
-        own = [f"{key} {item}" for key, item in value["protocol"].items() if key not in same and item not in (None, {})]
+        own = _listed({key: item for key, item in value["protocol"].items() if key not in same})
         if own:
-            terminal.say(f"protocol of {value['metric']}: {', '.join(own)}")
+            terminal.say(f"protocol of {value['metric']}: {own}")
+
+
+def _listed(protocol: Mapping[str, Any]) -> str:
+    """What a protocol states, in one line."""
+    shown = {key: f"{item:.4g}" if isinstance(item, float) else item for key, item in protocol.items()}
+    return ", ".join(f"{key} {item}" for key, item in shown.items() if item not in (None, {}))
 
 
 def _print_targets(values: Sequence[dict[str, Any]]) -> None:

@@ -366,7 +366,7 @@ def _agree(found: Found, pixels: np.ndarray, path: str, shape: tuple[int, ...], 
         (height, width), (other_height, other_width) = shape[1:], pixels.shape[1:]
         raise UserError(
             f"{found.name} has images of different sizes ({height} x {width}: {first}; {other_height} x {other_width}: "
-            f"{path}). Give one size for all, e.g. data.size=64 (in frugan data: --size 64)."
+            f"{path}). Give one size for all, e.g. data.size=64 (in frugan data and frugan evaluate: --size 64)."
         )
     if pixels.shape[0] == 3:
         raise _Colour

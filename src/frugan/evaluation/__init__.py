@@ -137,7 +137,10 @@ def find_primary(assembly: Assembly, name: str, say: Callable[[str], None], **as
         foresee(assembly, name, metrics=[PRIMARY], progress=say, **asked)
     except UserError as error:
         foresee(assembly, name, metrics=[OF_FEW], progress=say, **asked)
-        say(f"{OF_FEW} decides, not {PRIMARY}: {error}")
+        say(
+            f"{OF_FEW} decides, not {PRIMARY}: {str(error).partition('. ')[0]}. For another metric: --metrics NAME (of "
+            "frugan fit: --metric NAME)."
+        )
         return OF_FEW
     return PRIMARY
 

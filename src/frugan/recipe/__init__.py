@@ -40,6 +40,7 @@ FORMAT = 1
 
 Positive = Annotated[int, Range(1)]
 
+SIDES = "For height and width: data.size=[48,64]."
 NO_CLASSES = (
     "Give how many classes the data have. If the folders of images are no classes, give data.source=flat:FOLDER "
     "(--data flat:FOLDER)."
@@ -84,7 +85,7 @@ class Data(Checked):
     """
 
     source: str
-    size: Annotated[int | tuple[int, int], Range(1, most=100_000)]
+    size: Annotated[int | tuple[int, int], Range(1, most=100_000)] = field(metadata={"instead": SIDES})
     channels: Count
     classes: Amount = field(default=0, metadata={"instead": NO_CLASSES})
     split: str = "train"
@@ -460,13 +461,13 @@ def _change(tree: dict[str, Any], path: list[str], value: Any, key: str, recipe:
                 f"'{'.'.join(path[:number])}' instead."
             )
         if step not in parent:
-            raise UserError(f"The recipe '{recipe.name}' has no key '{key}'. {suggest(key, recipe.keys())}")
+            raise _unknown(recipe, key)
         parent = parent[step]
     last = path[-1]
     # Any field of the data may be set for a stream; `build` checks its name.
     free = (len(path) > 1 and path[-2] == "options") or (len(path) == 3 and path[0] == "streams")
     if not isinstance(parent, dict) or (last not in parent and not free):
-        raise UserError(f"The recipe '{recipe.name}' has no key '{key}'. {suggest(key, recipe.keys())}")
+        raise _unknown(recipe, key)
     if last in ("penalties", "augment"):
         given = [] if value in (None, "", "none") else [value] if isinstance(value, Mapping) else value
         items = given if isinstance(given, (list, tuple)) else parted(str(given), "+") or [given]
@@ -475,6 +476,12 @@ def _change(tree: dict[str, Any], path: list[str], value: Any, key: str, recipe:
         parent[last] = choice_of(value)
     else:
         parent[last] = value
+
+
+def _unknown(recipe: Recipe, key: str) -> UserError:
+    """The error for a key that a recipe does not have; what all players share is offered by its short name too."""
+    shared = {item.name for item in dataclasses.fields(Player)} - {"networks"}
+    return UserError(f"The recipe '{recipe.name}' has no key '{key}'. {suggest(key, {*recipe.keys(), *shared})}")
 
 
 def differences(one: Recipe, other: Recipe, but: tuple[str, ...] = ()) -> list[str]:

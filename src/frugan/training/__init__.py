@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -363,13 +364,13 @@ def _play_on(
 
 def _next(folder: RunFolder, parts: Parts) -> str:
     """What to type after a run has ended."""
-    shipped = parts.game.shipped()
+    shipped, run = parts.game.shipped(), shlex.quote(str(folder.path))
     if "classifier" in shipped:
-        made = f"frugan sample {folder.path} --out samples.png, " if "generator" in shipped else ""
-        return f"{made}frugan classify {folder.path} IMAGES, or frugan evaluate {folder.path}"
+        made = f"frugan sample {run} --out samples.png, " if "generator" in shipped else ""
+        return f"{made}frugan classify {run} IMAGES, or frugan evaluate {run}"
     if "generator" in shipped:
-        return f"frugan sample {folder.path} --out samples.png, or frugan evaluate {folder.path}"
-    return f"look at {folder.samples}, or frugan translate {folder.path} IMAGES --out translated"
+        return f"frugan sample {run} --out samples.png, or frugan evaluate {run}"
+    return f"look at {folder.samples}, or frugan translate {run} IMAGES --out translated"
 
 
 @contextlib.contextmanager

@@ -71,9 +71,9 @@ class ComparisonArguments:
     """What every arm gets the same amount of: images; seconds (as many as the baseline takes); or a number of seconds,
     e.g. 600s."""
     tune: int | None = None
-    """Tune every arm before the test: train it in N short trials, 1 to 18, each with other settings from one fixed
-    list. The test then uses the settings of the arm's best trial. The first trial is the unchanged recipe. If left
-    out, no arm is tuned."""
+    """Tune every arm before the test: train it in N short trials, each with other settings from one fixed list of 9 to
+    23, by recipe. The test then uses the settings of the arm's best trial. The first trial is the unchanged recipe. If
+    left out, no arm is tuned."""
     tune_images: Count | None = None
     """How many real images each trial of the baseline is shown. Trials of other arms get the same share of their own
     budgets. If left out: a quarter of the budget."""
