@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from frugan import claims, files, terminal
+from frugan.files import expanded
 
 _instead: ContextVar[Path | None] = ContextVar("instead", default=None)
 
@@ -77,10 +78,10 @@ def config_root() -> Path:
 def _place(own: str, everyones: str, usual: str) -> Path:
     """The folder that the first variable names; or ``frugan`` in that of the second, or in the usual one."""
     if os.environ.get(own):
-        return Path(os.environ[own]).expanduser()
-    base = Path(os.environ.get(everyones) or usual).expanduser()
+        return expanded(os.environ[own])
+    base = expanded(os.environ.get(everyones) or usual)
     # The XDG base directory specification: a path that is not absolute is passed over.
-    return (base if base.is_absolute() else Path(usual).expanduser()) / "frugan"
+    return (base if base.is_absolute() else expanded(usual)) / "frugan"
 
 
 def keep(path: Path, data: bytes | str) -> None:
@@ -104,6 +105,10 @@ def kept_json(path: Path) -> Any:
         return None
 
 
+SILENT = 5.0
+"""Seconds of waiting for another process before a line says so."""
+
+
 @contextlib.contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
     """Inside, no other process makes what will be kept at `path`, on this machine or another that shares the cache.
@@ -114,11 +119,15 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         with optional():
             folder = cache_root() / "making" / hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]
             folder.mkdir(parents=True, exist_ok=True)
+            began, told = time.monotonic(), False
             while True:
                 try:
                     held.enter_context(claims.claimed(folder))
                     break
-                except claims.HeldError:
+                except claims.HeldError as error:
+                    if not told and time.monotonic() - began > SILENT:
+                        terminal.tell(f"Waiting for another process, which makes the same ({path.name}): {error}")
+                        told = True
                     time.sleep(claims.LOOK)
         yield
 

@@ -42,7 +42,7 @@ latest with its usual settings, and at once to whoever opens the file, as is don
 LOOK = 0.25
 """Seconds between two looks at another's claim."""
 
-_NAME = re.compile(r"\.lock-(\d{1,9})")
+_NAME = re.compile(r"\.lock-(\d{1,18})")
 
 
 class HeldError(UserError):

@@ -164,6 +164,25 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not valid JSON ({error}). Put back a good copy of it.") from None
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with ``~`` and ``~NAME`` as the folder that they stand for. Raises UserError if there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        first = Path(path).parts[0]
+        why = "this user has no home folder" if first == "~" else f"there is no user {first[1:]}"
+        raise UserError(
+            f"{os.fspath(path)}: {why}. Give a whole path, such as /data/runs, or set HOME. (The cache's folder is "
+            "FRUGAN_CACHE, that of your decisions FRUGAN_CONFIG.)"
+        ) from None
+
+
+class PlaceError(UserError):
+    """What should hold a file refused it just then, as a full disk does: the same command may succeed later."""
+
+    code = 74
+
+
 def read_bytes(path: Path) -> bytes:
     """What a plain file holds; see `open_plain`."""
     with open(open_plain(path), "rb") as file:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from frugan import files, owncode, terminal
 from frugan.arguments import File, Name, Names, names_in, strict
 from frugan.countdown import Countdown
+from frugan.files import expanded
 from frugan.owncode import Code
 from frugan.registry import UserError, suggest
 
@@ -152,7 +153,7 @@ def _most_pixels() -> int:
 
 
 def _existing(given: File) -> Path:
-    path = Path(given).expanduser()
+    path = expanded(given)
     if not path.exists():
         raise UserError(f"{given}: there is no such file or folder. Give images, or folders of images.")
     return path

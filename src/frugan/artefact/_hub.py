@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from frugan.arguments import File
+from frugan.files import expanded
 from frugan.registry import UserError
 
 PREFIX = "hf-hub:"
@@ -19,7 +20,7 @@ FILES = ("model.safetensors", "config.json", "README.md")
 def local(path: File) -> Path:
     """The folder of an artefact on this machine; one on the Hub is fetched. Raises UserError if that fails."""
     text = str(path)
-    return fetch(text) if text.startswith(PREFIX) else Path(path).expanduser()
+    return fetch(text) if text.startswith(PREFIX) else expanded(path)
 
 
 def fetch(address: str) -> Path:

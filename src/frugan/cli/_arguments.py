@@ -73,7 +73,7 @@ AllowChanged = Annotated[
 def at_home(word: str) -> str:
     """A word with the home folder for a ~ that the shell left: in quotes, or after a = as in --out=~/runs."""
     start, home = re.match(r"((?:[\w.-]+=)?)(~(?=/|$))?", word).groups()  # type: ignore[union-attr]
-    return start + str(Path.home()) + word[len(start) + 1 :] if home else word
+    return start + str(files.expanded("~")) + word[len(start) + 1 :] if home else word
 
 
 def check_words(words: Sequence[str]) -> None:

@@ -97,12 +97,13 @@ def probe(
         classifier=classifier, per_class=listed(per_class), draws=draws, seed=seed, device=device, code=code,
         trust_code=trust_code, announce=terminal.tell,
     )
-    if out is not None:
-        found.save(out)
+    # Printed first, so that nothing that was measured is lost where it cannot be saved.
     if json:
         print_json(found.as_dict())
     else:
         found.show()
+    if out is not None:
+        found.save(out)
 
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from json import dumps as json_text
 from pathlib import Path
 from typing import Annotated, Any
@@ -143,12 +144,12 @@ def classify(
 
     check_out(out, overwrite, (".csv",))
     found = classified(run, images, split=split, device=device, code=code, trust_code=trust_code)
-    if out is not None:
-        found.save(out)
     if json:
         print_json(found.as_dict())
     else:
         found.show(every=out is None)
+    if out is not None:
+        found.save(out)
 
 
 def export(
@@ -177,6 +178,7 @@ def export(
     options = key_values(keys)
     for key in options.keys() & inspect.signature(write).parameters.keys() - {"options"}:
         raise UserError(f"{key}={options[key]}: this is no option of the target {to}. Give --{key.replace('_', '-')}.")
+    terminal.tell(f"Exporting {run} to {to}, and comparing what is written with the run.")
     made = write(
         run, to, out=out, role=role, place=place, truncation=truncation, code=code, trust_code=trust_code,
         overwrite=overwrite, **options,
@@ -185,6 +187,8 @@ def export(
         print_json(made.as_dict())
     else:
         print(made)
+        for file in (file for file in made.files if file.suffix == ".onnx"):
+            terminal.say(f"Next: frugan check-export {shlex.quote(str(file))}")
 
 
 def check_export(file: Positional[Annotated[Path, arg(metavar="FILE")]], *, json: Json = False) -> None:

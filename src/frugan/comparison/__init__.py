@@ -151,8 +151,8 @@ def compare(asked: ComparisonArguments) -> Comparison:
         if asked.untuned is not None:
             result["untuned"] = untuned.read_beside(asked.untuned, result)
         folder.write_json(folder.path / "comparison.json", result)
+        comparison = Comparison(folder.path, result)
+        if not asked.quiet:
+            comparison.show()  # first, so that a report that cannot be written takes nothing with it
         reporting.report(folder.path)
-    comparison = Comparison(folder.path, result)
-    if not asked.quiet:
-        comparison.show()
     return comparison

@@ -104,7 +104,7 @@ def status(folder: str | Path) -> Status:
     path = Path(folder)
     if not plan_file.is_planned(path):
         raise UserError(f"{path} holds no comparison that was begun: it has no plan.json. Give the folder of --out.")
-    plan = RunFolder(path).read_json(path / "plan.json")
+    plan = plan_file.read_plan(path)
     arms = list(_arms(plan))
     runs = [_status(arm, seed, path / f"runs/{arm.folder}/seed-{seed}") for seed in plan["seeds"] for arm in arms]
     kinds = {"Trials": "tuning/*/*", "Trials of speed": "trials/*", "Pilots": "pilots/*"}

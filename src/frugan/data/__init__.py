@@ -49,6 +49,7 @@ from frugan.data.pack import (
 )
 from frugan.data.readers import SPLITS, Content, Item
 from frugan.data.readers._walk import walk
+from frugan.files import expanded
 from frugan.registry import UserError
 
 __all__ = [
@@ -392,7 +393,7 @@ def read_images(
     cannot be used comes with the reason.
     """
     wanted = wanted_of(size, channels, only, None)
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_file() and is_image(path):
         return NamedImages(1, _read(_content_of([path]), [0], wanted))
     if whole and path.is_dir():

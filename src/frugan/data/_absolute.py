@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from frugan.data import readers
 from frugan.data._named import NAMED
+from frugan.files import expanded
 
 
 def absolute(source: str) -> str:
     """A source with a whole path for the folder or file in it, if that exists; names stay as they are."""
     before, path, after = _parted(source)
-    return f"{before}{os.path.abspath(Path(path).expanduser())}{after}" if _is_there(path) else source
+    return f"{before}{os.path.abspath(expanded(path))}{after}" if _is_there(path) else source
 
 
 def paths(source: str) -> list[str]:
@@ -48,4 +48,4 @@ def _is_there(path: str) -> bool:
 
 
 def _exists(path: str) -> bool:
-    return bool(path) and Path(path).expanduser().exists()
+    return bool(path) and expanded(path).exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from frugan.cache import cache_root
+from frugan.files import expanded
 from frugan.registry import UserError
 
 
@@ -54,7 +55,7 @@ NAMED = {
 
 def places(cache: Path | None = None) -> list[Path]:
     """The folders in which named sources are looked for: those of ``$FRUGAN_DATA``, then the cache's `data`."""
-    listed = [Path(part).expanduser() for part in os.environ.get("FRUGAN_DATA", "").split(os.pathsep) if part]
+    listed = [expanded(part) for part in os.environ.get("FRUGAN_DATA", "").split(os.pathsep) if part]
     return [*listed, (cache or cache_root()) / "data"]
 
 

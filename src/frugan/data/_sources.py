@@ -11,6 +11,7 @@ from frugan.data import readers
 from frugan.data._named import NAMED, locate
 from frugan.data.pack import Wanted, readable
 from frugan.data.readers import SPLITS, Found, Reader
+from frugan.files import expanded
 from frugan.registry import UserError, suggest
 
 Size = Annotated[int | Sequence[int], "the side in pixels, such as 64, or height and width, such as (48, 64)"]
@@ -69,7 +70,7 @@ def _resolve(source: str, cache: Path | None) -> tuple[str, str | None, Reader]:
     if source.endswith(":") and not Path(source).exists():  # as of "flat:$PHOTOS" where nothing is in PHOTOS
         raise UserError(f"{source}: nothing stands behind the colon. Type what is meant, e.g. {source}FOLDER")
     name = source if source in NAMED else None
-    place = locate(name, cache) if name else source if ":" in source else str(Path(source).expanduser())
+    place = locate(name, cache) if name else source if ":" in source else str(expanded(source))
     kinds = {kind: readers.find(kind) for kind in readers.names()}
     taking = readable(lambda: [kind for kind, one in kinds.items() if not one.loose and one.accepts(place)], source)
     if len(taking) > 1:

@@ -111,7 +111,7 @@ def write(
     except OSError as error:
         if not folder.parent.exists():
             raise  # which says what has become of the run
-        raise UserError(
+        raise files.PlaceError(
             f"The checkpoint after {images:,} images ({len(data) / 1000000.0:.1f} MB) could not be written to "
             f"{folder}: {error.strerror or error}. {kept(folder)} Free some space, then run the same command again."
         ) from error

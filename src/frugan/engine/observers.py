@@ -324,7 +324,7 @@ class Previews:
 
     def _save_film(self) -> None:
         """The grids so far as a film, if there are two or more; of many, as many as a film has, spread evenly."""
-        grids = sorted(self.folder.samples.glob("images-*.png"))
+        grids = [path for _, path in self.folder.previews()]
         count = min(len(grids), FRAMES)
         if count < 2:
             return

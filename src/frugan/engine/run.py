@@ -23,10 +23,12 @@ from typing import Any, TypedDict
 from frugan import claims, files
 from frugan.arguments import File
 from frugan.claims import Claim
+from frugan.files import expanded
 from frugan.registry import UserError
 
 FORMAT = 1
 
+PREVIEW = re.compile(r"images-(\d{12})\.png")
 CHECKPOINT = re.compile(r"images-(\d{12})-([0-9a-f]{16})\.safetensors")
 """The name of a checkpoint: images shown, and the beginning of its checksum."""
 
@@ -110,7 +112,7 @@ class RunFolder(os.PathLike[str]):
     """One run's folder and the files in it. It serves wherever a path does, so in every verb that takes a run."""
 
     def __init__(self, path: File) -> None:
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
         self._claim: Claim | None = None
 
     def __fspath__(self) -> str:
@@ -228,6 +230,11 @@ class RunFolder(os.PathLike[str]):
                     lines.append(line)
         return lines
 
+    def previews(self) -> list[tuple[int, Path]]:
+        """The previews, each with how many real images had been shown; other pictures in the folder are passed over."""
+        named = [(PREVIEW.fullmatch(path.name), path) for path in sorted(self.samples.glob("images-*.png"))]
+        return [(int(match[1]), path) for match, path in named if match]
+
     def rewind(self, images: int) -> None:
         """Delete log lines and previews later than `images`, since those rounds will be played again.
 
@@ -238,8 +245,8 @@ class RunFolder(os.PathLike[str]):
         for place in (self.path, self.samples, self.checkpoints):
             if place.is_dir():
                 files.clear(place)
-        for picture in self.samples.glob("images-*.png"):
-            if picture.stem.removeprefix("images-") > f"{images:012d}":
+        for shown, picture in self.previews():
+            if shown > images:
                 picture.unlink()
 
     @contextlib.contextmanager

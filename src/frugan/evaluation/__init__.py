@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frugan import terminal
@@ -21,6 +20,7 @@ from frugan.arguments import File, Names, WholeNumbers, strict, taking
 from frugan.evaluation.arguments import EvaluationArguments
 from frugan.evaluation.values.kept_images import made_once
 from frugan.evaluation.values.names import OF_FEW, PRIMARY, by_target, floor_is_of, of_all
+from frugan.files import expanded
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def evaluate(asked: EvaluationArguments) -> list[Value]:
 
     # Code of the user's own may add what is named. Names are checked before anything is opened, metrics before anything
     # is looked at.
-    owncode.load_of(Path(asked.fakes).expanduser(), asked.code, trust_code=asked.trust_code)
+    owncode.load_of(expanded(asked.fakes), asked.code, trust_code=asked.trust_code)
     asked = resolve_arguments(asked)
     measurement = open_measurement(asked)
     chosen = choose_metrics(asked.metrics, measurement)

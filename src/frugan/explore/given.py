@@ -11,6 +11,7 @@ from frugan import data
 from frugan.artefact import Encoder, Generator, open_shipped
 from frugan.engine.run import RunFolder
 from frugan.explore.projecting import ENCODER, SEARCH, latents_of
+from frugan.files import expanded
 from frugan.registry import UserError, suggest
 
 
@@ -49,7 +50,7 @@ def read(
         raise UserError("No images were given. Name files, folders or a source: frugan explore project RUN IMAGES.")
     pixels = []
     for source in sources:
-        own = Path(source).expanduser().exists()  # a named source is resized as in training
+        own = expanded(source).exists()  # a named source is resized as in training
         for one in islice(data.read_images(source, size=(height, width), channels=channels, split=split), count):
             if one.pixels is None or one.own_size is None:
                 raise UserError(f"{one.path} cannot be used: {one.reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,9 +85,12 @@ def read_samples(generator: Generator, path: Path) -> Samples:
     import numpy as np
 
     try:
-        with np.load(path) as file:
+        loaded = np.load(path)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array")
+        with loaded as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"--latents {path}: it cannot be read as FILE.npz ({error}).") from None
     found, size = arrays.get("latents"), generator.latents.size
     if found is None or found.ndim != 2 or found.shape[1] != size or not len(found) or found.dtype.kind != "f":

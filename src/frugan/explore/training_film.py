@@ -22,10 +22,10 @@ def previews_of(path: Path) -> list[tuple[int, Path]]:
     run = RunFolder(path)
     if not run.exists():
         raise UserError(f"{path} is not a run folder (recipe.json), so there are no previews to make a film of.")
-    found = sorted(run.samples.glob("images-*.png"))
+    found = run.previews()
     if not found:
         raise UserError(f"{run.samples} has no previews (images-N.png), so there is nothing to make a film of.")
-    return [(int(picture.stem.removeprefix("images-")), picture) for picture in found]
+    return found
 
 
 def frames_of(path: Path) -> Iterator[Image.Image]:

@@ -38,6 +38,7 @@ from frugan.exporting._parcel import Parity as Parity
 from frugan.exporting._runtimes import RuntimeCost as RuntimeCost
 from frugan.exporting._runtimes import check_runtime as check_runtime
 from frugan.exporting._runtimes import in_runtime as _in_runtime
+from frugan.files import expanded
 from frugan.owncode import Code
 from frugan.registry import Registry, UserError, check_options, declared, options_of
 
@@ -178,7 +179,7 @@ def export(
 
 def _free(out: Path, overwrite: bool) -> Path:
     """`out`, if an export may be written there. Raises UserError otherwise."""
-    out = out.expanduser()
+    out = expanded(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; an export is a folder. Give another --out.")
     if out.exists() and not files.is_empty(out) and not overwrite:

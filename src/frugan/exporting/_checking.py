@@ -11,6 +11,7 @@ import numpy as np
 
 from frugan.artefact import _onnx
 from frugan.exporting._example import unpacked
+from frugan.files import expanded
 from frugan.registry import UserError
 
 LEVELS = 2
@@ -56,7 +57,7 @@ class Checked:
 
 def check_file(file: str | Path) -> Checked:
     """Check an exported file. Raises UserError if it is damaged, edited, or computes something else here."""
-    file = Path(file).expanduser()
+    file = expanded(file)
     if file.is_dir():
         raise UserError(f"{file} is a folder. Name the file in it: frugan check-export {file / 'model.onnx'}")
     whole, facts = _onnx.read(file)

@@ -163,7 +163,8 @@ def _fastest(parcel: Parcel) -> tuple[list[str], Any, list[str]]:
         other = model_of(parcel, [*chosen, name])
         before, after = _in_turn([model, other], sizes)
         better = after < WORTH * before
-        notes.append(f"{name}: {'taken' if better else 'left'} ({before:.3g} ms without, {after:.3g} ms with)")
+        said = "used, faster" if better else "not used, not faster"
+        notes.append(f"{name}: {said} ({before:.3g} ms without, {after:.3g} ms with)")
         if better:
             chosen, model = [*chosen, name], other
     return chosen, model, notes

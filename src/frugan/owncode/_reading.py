@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from frugan.files import expanded
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Read:
 def paths_of(code: Code | None) -> list[Path]:
     """The files that were named, absolute, each once. Raises UserError for one that is not there, or no Python file."""
     listed = [] if code is None else [code] if isinstance(code, (str, os.PathLike)) else list(code)
-    paths = list(dict.fromkeys(Path(path).expanduser().resolve() for path in listed))
+    paths = list(dict.fromkeys(expanded(path).resolve() for path in listed))
     for path in paths:
         if not path.is_file():
             raise UserError(f"--code {path}: there is no such file.")

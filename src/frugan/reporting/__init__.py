@@ -6,6 +6,7 @@ A page is made from the files in the folder: a run's recipe, facts, log and valu
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ def report(
     elif (folder / "recipe.json").is_file():
         name, values = run_page(folder)
     elif (folder / "fit.json").is_file():
-        if "winner" not in files.read_json(folder / "fit.json"):
+        search = files.read_json(folder / "fit.json")
+        files.check(search, dict, str(folder / "fit.json"))
+        if "winner" not in search:
             raise UserError(f"The search in {folder} is not finished. Run the same frugan fit again.")
         name, values = fit_page(folder)
     elif (folder / "plan.json").is_file():
@@ -75,7 +78,8 @@ def report(
         files.write(page, _rendered(name, values))
     except OSError as error:
         raise UserError(
-            f"The report cannot be written to {page} ({error.strerror or error}). Give --out FILE.html elsewhere."
+            f"The report cannot be written to {page} ({error.strerror or error}). Write it elsewhere: frugan report "
+            f"{shlex.quote(str(folder))} --out FILE.html"
         ) from None
     return page
 

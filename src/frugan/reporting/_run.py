@@ -248,16 +248,16 @@ def _previews(folder: RunFolder, recipe: Recipe) -> list[dict[str, str]]:
     from frugan.pictures import read
     from frugan.reporting import _pictures as pictures
 
-    files = sorted(folder.samples.glob("images-*.png")) if folder.samples.is_dir() else []
+    files = folder.previews()
     count = min(PREVIEWS, len(files))
     picked = [files[round(place * (len(files) - 1) / max(1, count - 1))] for place in range(count)]
     return [
         {
             "address": pictures.of_preview(found[0], recipe.data.sides[0]),
-            "images": f"{int(file.stem.removeprefix('images-')):,}",
+            "images": f"{images:,}",
             "wrong": found[1].partition("; ")[2].partition(":")[0],
         }
-        for file in picked if (found := read(file)) is not None
+        for images, file in picked if (found := read(file)) is not None
     ]  # fmt: skip
 
 

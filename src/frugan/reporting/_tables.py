@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from frugan import files
 from frugan.registry import UserError
 from frugan.reporting import _hardware
 from frugan.reporting import _words as words
@@ -21,6 +22,16 @@ WRONG = {
 """What is said of runs in which something was found, and the kind of that finding."""
 
 
+class _Compared(TypedDict):
+    """What every reader of a comparison.json takes for granted."""
+
+    arms: list[dict[str, Any]]
+    seeds: list[int]
+    metrics: dict[str, dict[str, Any]]
+    differences: dict[str, dict[str, Any]]
+    fixed: dict[str, Any]
+
+
 def read_comparison(folder: Path) -> dict[str, Any]:
     """The values of a finished comparison. Raises UserError if there is none, or an earlier frugan wrote it."""
     from frugan.engine.run import RunFolder
@@ -33,6 +44,7 @@ def read_comparison(folder: Path) -> dict[str, Any]:
             f"{folder / 'comparison.json'} was written by another frugan (version {data.get('version', 1)}, this one "
             f"reads {VERSION}). Run the same frugan compare again: finished runs are not trained again."
         )
+    files.check(data, _Compared, str(folder / "comparison.json"))
     return data
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import __version__, memory, recipes, terminal
 from frugan.arguments import Changes, Init, taking
+from frugan.files import PlaceError
 from frugan.owncode import CodeFile
 from frugan.recipe import Recipe, from_run, parse_count, to_dict
 from frugan.registry import UserError, suggest
@@ -388,7 +389,7 @@ def _disk(folder: RunFolder, parts: Parts) -> Iterator[None]:
         moved = folder.moved_to()
         if moved is not None:
             kept = checkpoint.kept(moved / folder.checkpoints.name)
-            raise UserError(
+            raise PlaceError(
                 f"{folder.path} was moved to {moved} while it was trained. {kept} To continue, give --out {moved}"
             ) from error
         first = {
@@ -399,7 +400,7 @@ def _disk(folder: RunFolder, parts: Parts) -> Iterator[None]:
             first = "Put the folder back if it was moved"
         # Not only files of the run folder are refused: a game of the user's own may open others.
         where = "" if error.filename is None else f"{error.filename}: "
-        raise UserError(
+        raise PlaceError(
             f"{folder.path} stopped after {parts.clock.images:,} images: {where}{error.strerror or error}. "
             f"{checkpoint.kept(folder.checkpoints)} {first}, then run the same command again."
         ) from error

@@ -40,7 +40,7 @@ def kept_or_learnt(folder: Path, what: str, learn: Callable[[], Learnt]) -> Lear
 
 def is_kept(folder: Path) -> bool:
     """Whether a net is there; it may be damaged."""
-    return (folder / "description.json").exists()
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def keep(folder: Path, weights: dict[str, Tensor], description: dict[str, Any]) -> Learnt:
@@ -48,6 +48,7 @@ def keep(folder: Path, weights: dict[str, Tensor], description: dict[str, Any]) 
     # Not `save_file`, whose files only their owner may read; a cache may be shared.
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
     description = {"format": FORMAT, **description, "weights": hashlib.sha256(data).hexdigest()}
+    description["checksum"] = _checksum(description)
     with optional(), files.temporary_folder(folder.parent) as beside:
         files.write(beside / "weights.safetensors", data)
         files.write(beside / "description.json", json.dumps(description, indent=1) + "\n")
@@ -71,6 +72,13 @@ def _description(folder: Path) -> dict[str, Any] | None:
         known = json.loads((folder / "description.json").read_text())
         with (folder / "weights.safetensors").open("rb") as file:
             whole = known["format"] == FORMAT and hashlib.file_digest(file, "sha256").hexdigest() == known["weights"]
-    except (OSError, ValueError, KeyError, TypeError):
+            whole = whole and known.get("checksum", _checksum(known)) == _checksum(known)  # earlier ones have none
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return known if whole else None
+
+
+def _checksum(description: dict[str, Any]) -> str:
+    """The hash of a description, but for itself."""
+    own = {key: value for key, value in description.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()

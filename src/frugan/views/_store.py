@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from frugan import cache, files, memory
 
-FORMAT = 1
+FORMAT = 2
 """Version of these files and of how features are computed. Files of another version are not used."""
 
 
@@ -66,8 +66,8 @@ def _read(of: Mapping[str, Any], rows: Path, facts: Path) -> Tensor | None:
     try:
         known = json.loads(facts.read_text())
         with rows.open("rb") as file:
-            whole = known["of"] == of and hashlib.file_digest(file, "sha256").hexdigest() == known["checksum"]
-            return _mapped(file, known["shape"]) if whole else None
+            checksum = _checksum(hashlib.file_digest(file, "sha256"), known["shape"])
+            return _mapped(file, known["shape"]) if (known["of"], known["checksum"]) == (of, checksum) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -81,7 +81,13 @@ def _write(parts: Iterator[Tensor], file: IO[bytes]) -> tuple[tuple[int, int], s
         digest.update(data)
         count, width = count + len(part), part.shape[1]
     file.flush()
-    return (count, width), digest.hexdigest()
+    return (count, width), _checksum(digest, (count, width))
+
+
+def _checksum(digest: Any, shape: Sequence[int]) -> str:
+    """What tells rows of this digest and shape from all others."""
+    digest.update(json.dumps(list(shape)).encode())
+    return digest.hexdigest()
 
 
 def _mapped(file: IO[bytes], shape: tuple[int, int]) -> Tensor:

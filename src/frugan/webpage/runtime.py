@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from frugan import files
 from frugan.cache import cache_root
+from frugan.files import expanded
 from frugan.registry import UserError
 
 VERSION = "1.30.0"
@@ -63,7 +64,7 @@ def find(folder: str | Path | None = None) -> Files:
     Raises UserError if they are not there, or are not those of `VERSION`.
     """
     if folder is not None:
-        return _read(Path(folder).expanduser(), f"runtime_files={folder}")
+        return _read(expanded(folder), f"runtime_files={folder}")
     kept = cache_root() / f"onnxruntime-web-{VERSION}"
     if not all((kept / name).is_file() for name in HASHES):
         _fetch(kept)

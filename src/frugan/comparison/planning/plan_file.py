@@ -26,11 +26,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-from frugan import claims, intervals, owncode
+from frugan import claims, files, intervals, owncode
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.running.job import Job
+from frugan.engine.run import RunFolder
 from frugan.owncode import CodeFile
 from frugan.recipe import differences, from_dict, from_run, to_dict
 from frugan.registry import UserError
@@ -38,7 +39,6 @@ from frugan.training import DECIDED, contents, decided_in, settle
 
 if TYPE_CHECKING:
     from frugan.comparison.planning import Design
-    from frugan.engine.run import RunFolder
 
 ADDED = (
     "format", "fixed", "controls", "tuning", "trained_before", "primary", "code", "code_changes", "plan_changes",
@@ -154,6 +154,31 @@ class PlanFile:
         self.folder.write_json(self.folder.path / "plan.json", kept)
 
 
+class _ArmRecord(TypedDict):
+    name: str
+    recipe: dict[str, Any]
+
+
+class _Arms(TypedDict):
+    arms: list[_ArmRecord]
+
+
+class Plan(TypedDict):
+    """What plan.json holds, as far as others read it."""
+
+    seeds: list[int]
+    arms: dict[str, dict[str, Any]]
+    fixed: _Arms
+    controls: _Arms
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """What ``plan.json`` holds. Raises UserError if it is missing, damaged, or holds something else than a plan."""
+    plan = RunFolder(folder).read_json(folder / "plan.json")
+    files.check(plan, Plan, str(folder / "plan.json"))
+    return plan
+
+
 def is_planned(folder: Path) -> bool:
     """Whether there is a plan in a folder."""
     return (folder / "plan.json").is_file()
@@ -177,7 +202,7 @@ def keep_plan(
     plan["code"] = [one.as_dict() for one in code]
     plan["data"] = _contents(design.arms)
     if is_planned(folder.path):
-        before = _found_again(folder, folder.read_json(folder.path / "plan.json"), plan)
+        before = _found_again(folder, read_plan(folder.path), plan)
         apart = find_differences(before, plan)
         if apart and not _runs_of(folder.path):
             say(f"No run had begun, so the new plan replaces the old one ({_list(apart)}).")

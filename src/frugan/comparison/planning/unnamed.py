@@ -9,8 +9,7 @@ from pathlib import Path
 from frugan import build, evaluation
 from frugan.comparison.planning import make_design
 from frugan.comparison.planning.arguments import ComparisonArguments
-from frugan.comparison.planning.plan_file import is_planned
-from frugan.engine.run import RunFolder
+from frugan.comparison.planning.plan_file import is_planned, read_plan
 from frugan.recipe import Recipe, from_dict
 from frugan.registry import UserError
 from frugan.training import chosen, resolve
@@ -35,7 +34,7 @@ def with_arms(asked: ComparisonArguments, say: Callable[[str], None]) -> Compari
     said = {key: getattr(asked, key) for key in ("data", "images", "rounds", "batch_size", "precision", "changes")}
     folder = asked.out or make_design(replace(asked, arms=(resolve(**said),))).folder
     if is_planned(Path(folder)):
-        plan = RunFolder(folder).read_json(Path(folder) / "plan.json")
+        plan = read_plan(Path(folder))
         recipe = from_dict(next(iter(plan["arms"].values())), where=f"{folder}/plan.json")
         metrics = asked.metrics or plan["metrics"]
     else:

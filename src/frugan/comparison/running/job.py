@@ -47,13 +47,21 @@ class Job:
         """Why the job's run failed; None if it did not fail."""
         if not self.failure_file.is_file():
             return None
-        return str(files.read_json(self.failure_file)["why"])
+        return _why(self.failure_file)
 
     def fail(self, code: int) -> str:
         """Mark it as failed, as its process ended with this exit code. Returns why: the last line that it printed."""
-        why = _last_line(self.output) or f"it ended with code {code}"
+        why = self.last_words() or f"it ended with code {code}"
         files.write(self.failure_file, json.dumps({"code": code, "why": why}) + "\n")
         return why
+
+    def last_words(self) -> str:
+        """The last line that it printed; if its folder is gone, that."""
+        try:
+            text = self.output.read_text(errors="replace")
+        except FileNotFoundError:
+            return f"{self.output} is gone. If the folder was moved, give its new place: --out FOLDER."
+        return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
     @property
     def retry_file(self) -> Path:
@@ -67,7 +75,7 @@ class Job:
 
     def why_retried(self) -> str | None:
         """Why it had failed before it was trained once more; None if it was not."""
-        return str(files.read_json(self.retry_file)["why"]) if self.retry_file.is_file() else None
+        return _why(self.retry_file) if self.retry_file.is_file() else None
 
     def why_untrained(self) -> str | None:
         """What in its log shows that it does not train, and what to try; None if nothing does."""
@@ -91,7 +99,7 @@ class Job:
             file.seek(max(0, log.stat().st_size - 4096))
             lines = file.read().splitlines()
         for line in reversed(lines):
-            with contextlib.suppress(ValueError, KeyError):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
                 return self._read_images(json.loads(line))
         return 0
 
@@ -117,6 +125,8 @@ def make_job(arm: Path, folder: Path, title: str, recipe: Recipe, seed: int, opt
     return Job(f"{title} seed {seed}", folder, command, recipe.budget, recipe.rounds)
 
 
-def _last_line(path: Path) -> str:
-    lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+def _why(path: Path) -> str:
+    """What a file says of a failure. Raises UserError if it is damaged."""
+    told = files.read_json(path)
+    files.check(told, dict[str, Any], str(path))
+    return str(told["why"])

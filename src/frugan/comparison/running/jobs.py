@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-from frugan import memory, owncode, stopping, terminal
+from frugan import files, memory, owncode, stopping, terminal
 from frugan.comparison.running.job import Job
 from frugan.comparison.running.watch import Watch
 from frugan.owncode import CodeFile
@@ -32,11 +32,12 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
 
     A job that stops with an error of its own is marked as failed, and only ``--retry-failed`` begins it again. When
     asked to stop (see `frugan.stopping`), it asks the jobs to save and stop, and SystemExit is raised. Raises UserError
-    if a job had too little memory or was killed, or a file of `own` has changed.
+    if a job had too little memory, was killed or could not be saved, or a file of `own` has changed.
     """
     waiting = [job for job in jobs if not job.why_failed() and not job.finished()]
     running: dict[Job, subprocess.Popen[bytes]] = {}
     killed: list[str] = []
+    refused: list[str] = []
     changed: list[str] = []
     environment = {**os.environ, **environment_of_run(threads)}
     watch = Watch(jobs, quiet)
@@ -57,7 +58,9 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
                     if code is None:
                         continue
                     del running[job]
-                    if was_killed(code):
+                    if code == files.PlaceError.code or not job.folder.parent.exists():
+                        refused.append(f"{job.title}: {job.last_words()}")
+                    elif was_killed(code):
                         killed.append(job.title)
                     elif code > 0:
                         watch.say(say_failed(job, job.fail(code)))
@@ -74,6 +77,8 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
         raise UserError(
             f"Python files of yours changed while runs were trained: {'; '.join(changed)}. Undo the change. {CONTINUE}"
         )
+    if refused:
+        raise UserError(f"Not everything could be saved. {' '.join(refused)} {CONTINUE}")
     if killed:
         raise UserError(
             f"There was too little memory for {', '.join(killed)}, or another program killed it. If it was memory, "
@@ -84,9 +89,10 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
 def was_killed(code: int) -> bool:
     """Whether an exit code says that a process was ended from outside, so that its run can be continued.
 
-    Too little memory is such an end: that others hold it says nothing of the run.
+    Too little memory and a full disk are such ends: that others hold them says nothing of the run.
     """
-    ends = (128 + signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT, memory.TooLittleError.code)
+    refused = (memory.TooLittleError.code, files.PlaceError.code)
+    ends = (128 + signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT, *refused)
     return code < 0 or code in ends
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from frugan import evaluation, reporting
 from frugan.arguments import File
-from frugan.comparison.planning.plan_file import describe_design, find_differences
+from frugan.comparison.planning.plan_file import describe_design, find_differences, read_plan
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ margins."""
 
 def check(folder: File | None, design: Design) -> None:
     """Check that the untuned comparison in `folder` can be shown beside `design`. Raises UserError."""
-    from frugan.engine.run import RunFolder
-
     if folder is None:
         return
     if design.settings["tune"] is None:
@@ -31,7 +29,7 @@ def check(folder: File | None, design: Design) -> None:
     path = Path(folder)
     if reporting.read_comparison(path).get("tune") is not None:
         raise UserError(f"--untuned {folder}: the arms of this comparison were tuned. Name one made without --tune.")
-    plan = RunFolder(path).read_json(path / "plan.json")
+    plan = read_plan(path)
     now = json.loads(json.dumps(describe_design(design)))
     apart = [one.line for one in find_differences(plan, now) if one.setting not in MAY_DIFFER]
     if apart:

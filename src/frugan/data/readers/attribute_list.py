@@ -30,6 +30,7 @@ from frugan.data.readers._labels import LISTS, RULES
 from frugan.data.readers._matching import match
 from frugan.data.readers._texts import DIGITS, table_of, text_of
 from frugan.data.readers._walk import split_folders, walk
+from frugan.files import expanded
 from frugan.registry import UserError
 
 ENOUGH = 20_000
@@ -87,7 +88,7 @@ def _accepts(source: str) -> bool:
 
 
 def _place(source: str) -> _Place:
-    path = Path(source.removeprefix(_NAMED)).expanduser()
+    path = expanded(source.removeprefix(_NAMED))
     if path.is_file():
         file, root = path, path.parent
     else:

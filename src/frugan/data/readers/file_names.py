@@ -20,6 +20,7 @@ import numpy as np
 from frugan.data._convert import suffixes
 from frugan.data.readers import SPLITS, Content, Found, Item, Reader
 from frugan.data.readers._walk import split_folders, walk
+from frugan.files import expanded
 from frugan.registry import UserError, suggest
 
 FIELDS = ("expression", "angle")
@@ -52,12 +53,12 @@ _PATTERNS = {
 def _parts(source: str) -> tuple[str, Path, str]:
     """The pattern's name, the folder, and which field is the class."""
     kind, _, rest = source.partition(":")
-    folder, _, field = rest.rpartition(":") if not Path(rest).expanduser().is_dir() else (rest, "", FIELDS[0])
-    if field not in FIELDS or not Path(folder).expanduser().is_dir():
-        if folder and Path(folder).expanduser().is_dir():
+    folder, _, field = rest.rpartition(":") if not expanded(rest).is_dir() else (rest, "", FIELDS[0])
+    if field not in FIELDS or not expanded(folder).is_dir():
+        if folder and expanded(folder).is_dir():
             raise UserError(f"{source}: file names have no '{field}'. {suggest(field, FIELDS)}")
         raise UserError(f"{source}: there is no folder {rest}. Type {kind}:FOLDER or {kind}:FOLDER:angle.")
-    return kind, Path(folder).expanduser(), field
+    return kind, expanded(folder), field
 
 
 def _splits(source: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from frugan.data.readers import SPLITS, Content, Found, Item, Reader
 from frugan.data.readers._labels import RULES, read_labels
 from frugan.data.readers._walk import split_folders, walk
+from frugan.files import expanded
 from frugan.registry import UserError
 
 KINDS = ("flat", "classes")
@@ -24,7 +25,7 @@ KINDS = ("flat", "classes")
 def parted(source: str) -> tuple[str, Path]:
     """The kind that was typed before a folder, "" if none, and the folder."""
     kind, colon, rest = source.partition(":")
-    return (kind, Path(rest).expanduser()) if colon and kind in KINDS else ("", Path(source))
+    return (kind, expanded(rest)) if colon and kind in KINDS else ("", Path(source))
 
 
 def _splits(source: str) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import artefact
@@ -12,6 +11,7 @@ from frugan.arguments import File
 from frugan.batch import ImageShape
 from frugan.engine.run import RunFolder
 from frugan.evaluation.opening.translators import hashes_of_data
+from frugan.files import expanded
 
 if TYPE_CHECKING:
     from frugan.artefact import Classifier
@@ -52,7 +52,7 @@ def open_classifier(
 
     `beside` is the generator of the same run, if it is judged too.
     """
-    path = Path(given).expanduser()
+    path = expanded(given)
     run = RunFolder(path)
     config = artefact.config_at(path)
     if config is not None:

@@ -14,6 +14,7 @@ from frugan.arithmetic import exact
 from frugan.batch import ImageShape, to_bytes
 from frugan.data import Dataset
 from frugan.engine.run import RunFolder
+from frugan.files import expanded
 from frugan.games import labels_for
 from frugan.registry import UserError
 
@@ -221,7 +222,7 @@ def open_fakes(
 
     Raises UserError if it is none of these.
     """
-    path = Path(given).expanduser()
+    path = expanded(given)
     if RunFolder(path).exists() or (path / "config.json").is_file() or artefact.is_exported(path):
         home = path if RunFolder(path).exists() else path.parent if path.name == BEST else None
         run = RunFolder(home) if home is not None and RunFolder(home).exists() else None

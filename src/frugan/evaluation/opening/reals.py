@@ -14,6 +14,7 @@ import numpy as np
 from frugan import build, data
 from frugan.data import Dataset
 from frugan.evaluation.opening.fakes import open_images
+from frugan.files import expanded
 from frugan.recipe import Data, from_run
 from frugan.registry import UserError
 
@@ -74,14 +75,14 @@ def open_reals(
         if size is not None or channels is not None:
             raise UserError("--size and --channels only apply to the images of --real. Leave them out, or give --real.")
         reals = _open_trained_on(fakes, reference, announce)
-    elif _holds_statistics(Path(real).expanduser()):
+    elif _holds_statistics(expanded(real)):
         for option, value in (("reference", reference), ("size", size), ("channels", channels)):
             if value is not None:
                 raise UserError(
                     f"--real {real} holds statistics instead of images, so --{option} has nothing to act on. Leave "
                     f"--{option} out."
                 )
-        return read_statistics(Path(real).expanduser())
+        return read_statistics(expanded(real))
     else:
         options: dict[str, Any] = {"size": size, "channels": channels, "allow_unusable": allow_unusable}
         train = open_images("--real", real, ("train", "test"), announce, **options)

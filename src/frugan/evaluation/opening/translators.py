@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan import artefact, build, data
@@ -12,6 +11,7 @@ from frugan.arguments import File
 from frugan.engine.run import RunFolder
 from frugan.evaluation.opening.reals import describe_data
 from frugan.evaluation.opening.targets import Split, label_layouts
+from frugan.files import expanded
 from frugan.recipe import Data, from_run
 from frugan.registry import UserError
 
@@ -43,7 +43,7 @@ def open_translators(fakes: File, *, device: str) -> ShippedTranslators | None:
 
     Raises UserError for an artefact of one direction, since an evaluation needs both.
     """
-    path = Path(fakes).expanduser()
+    path = expanded(fakes)
     run = RunFolder(path)
     config = artefact.config_at(path)
     if config is not None:
