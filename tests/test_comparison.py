@@ -315,6 +315,17 @@ def test_a_run_killed_from_outside_or_without_memory_has_not_failed_and_is_conti
     assert job.output.read_text() == "done\n"
 
 
+def test_a_run_that_could_not_be_saved_has_not_failed_and_is_continued(tmp_path: Path) -> None:
+    refused = f"print('frugan: No space left. Free some space', file=sys.stderr); sys.exit({files.PlaceError.code})"
+    once = f"f = 'once'\nif not os.path.exists(f):\n    open(f, 'w'); {refused}\n"
+    job = scripted(tmp_path, "seed-0", f"os.chdir({str(tmp_path)!r})\n{once}print('done')")
+    with pytest.raises(UserError, match=r"Not everything could be saved\. seed-0: frugan: No space left.*same command"):
+        jobs.run_jobs([job], 1, 1, quiet=True)
+    assert job.why_failed() is None
+    jobs.run_jobs([job], 1, 1, quiet=True)
+    assert job.output.read_text().endswith("done\n")
+
+
 def test_threads_are_divided_and_no_more_run_at_once_than_asked(tmp_path: Path) -> None:
     code = "print(os.environ['OMP_NUM_THREADS'], time.monotonic()); time.sleep(0.4); print(time.monotonic())"
     planned = [scripted(tmp_path, f"seed-{number}", code) for number in range(4)]

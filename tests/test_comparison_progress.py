@@ -101,3 +101,21 @@ def test_what_every_verdict_needs_begins_first_then_one_arm_with_its_control_aft
         ("standard", 0), ("damaged", 0), ("standard", 1), ("damaged", 1), ("thin", 0), ("thin control", 0), ("thin", 1),
         ("thin control", 1), ("wide", 0), ("wide control", 0), ("wide", 1), ("wide control", 1),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("changed", [{"seeds": 5}, {"seeds": None}, {"fixed": None}, {"fixed": {"arms": [1]}}])
+def test_a_plan_that_somebody_edited_is_named(tmp_path: Path, changed: dict[str, Any]) -> None:
+    RunFolder(tmp_path).write_json(tmp_path / "plan.json", {**planned(tmp_path), **changed})
+    with pytest.raises(UserError, match=r"plan\.json: .* must be .* Put back a good copy of the file"):
+        status(tmp_path)
+
+
+def test_files_beside_a_run_that_hold_something_else_are_named_or_passed_over(tmp_path: Path) -> None:
+    planned(tmp_path)
+    run = begun(tmp_path / "runs/arm-0/seed-0", 500)
+    with run.log.open("a") as log:
+        log.write("5\n")
+    assert status(tmp_path).runs[0].images == 500
+    (tmp_path / "runs/arm-0/seed-1.failed.json").write_text("[]")
+    with pytest.raises(UserError, match=r"seed-1\.failed\.json is \[\], but must be a map"):
+        status(tmp_path)

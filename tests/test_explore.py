@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from collections.abc import Callable
@@ -461,6 +462,13 @@ def test_found_latents_are_walked_through(typed: Callable[[str], int], run: Path
         assert np.array_equal(file["images"], chosen.images())
         assert file["given"].shape == (3, 8, 8, 1)
     assert typed(f"explore walk {run} --latents {saved} --through 0,2 --out {tmp_path / 'way.webp'} --steps 2") == 0
+    whole = saved.read_bytes()
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((2, 2)))
+    for damaged in (whole[:50], b"", whole[:60] + b"?" + whole[61:], stream.getvalue()):
+        saved.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"it cannot be read as FILE\.npz"):
+            explore.read_samples(generator, saved)
 
 
 def test_mistakes_are_answered_in_one_line(

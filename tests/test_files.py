@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from frugan import cache, files
+from frugan import cache, claims, files
 from frugan.cli._arguments import check_out
 from frugan.engine.run import RunFolder
 from frugan.owncode import CodeFile, _trust
@@ -313,3 +314,51 @@ def test_a_missing_key_is_said_to_be_missing_in_its_file(tmp_path):
 def test_lines_that_are_no_objects_are_left_out(tmp_path):
     (tmp_path / "log.jsonl").write_bytes(b'{"images": 1}\n3\n\xff\xfe\n[]\n{"images": 2}\n')
     assert RunFolder(tmp_path).lines(tmp_path / "log.jsonl") == [{"images": 1}, {"images": 2}]
+
+
+def test_previews_are_pictures_of_a_full_name_and_others_stay(tmp_path):
+    run = RunFolder(tmp_path)
+    run.samples.mkdir()
+    run.log.touch()
+    ours = [run.samples / f"images-{images:012d}.png" for images in (100, 200, 300)]
+    own = [run.samples / name for name in ("images-favourite.png", "images-000000000300 (copy).png")]
+    for path in (*ours, *own):
+        path.touch()
+    assert run.previews() == [(100, ours[0]), (200, ours[1]), (300, ours[2])]
+    run.rewind(200)
+    assert [path.exists() for path in (*ours, *own)] == [True, True, False, True, True]
+
+
+@pytest.mark.parametrize("path", ["~nosuchuser/x", "~/x"])
+def test_a_home_that_is_not_there_is_said(path, monkeypatch):
+    def missing(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", missing)
+    with pytest.raises(UserError, match=r"no user nosuchuser|no home folder.*set HOME"):
+        files.expanded(path)
+
+
+def test_an_object_with_one_key_twice_is_no_json(tmp_path):
+    path = tmp_path / "recipe.json"
+    path.write_text('{"batch_size": 8, "batch_size": 64}')
+    with pytest.raises(UserError, match=r"recipe\.json is not valid JSON \('batch_size' stands in it twice\)"):
+        files.read_json(path)
+
+
+def test_who_waits_for_another_process_says_so(tmp_path, monkeypatch, capsys):
+    held = claims.HeldError("another process (12 on here) holds it.")
+
+    @contextlib.contextmanager
+    def claimed(folder):
+        if times.pop():
+            raise held
+        yield
+
+    times = [False, True, True]
+    monkeypatch.setattr(cache.claims, "claimed", claimed)
+    monkeypatch.setattr(cache, "SILENT", -1.0)
+    monkeypatch.setenv("FRUGAN_CACHE", str(tmp_path))
+    with cache.one_at_a_time(tmp_path / "net"):
+        pass
+    assert capsys.readouterr().err == f"Waiting for another process, which makes the same (net): {held}\n"

@@ -338,6 +338,22 @@ def test_a_frugal_arm_is_set_against_its_control(control: tuple[float, ...], kin
     assert words in row["text"]
 
 
+@pytest.mark.parametrize(
+    ("by", "reached", "kind"),
+    [(3, 0.74, "inconclusive"), (3, 0.95, "beats its control"), (3, 1.28, "beats its control"),
+     (-3, 1.28, "inconclusive"), (-3, 1.05, "saves nothing"), (-3, 0.74, "saves nothing")],
+)  # fmt: skip
+def test_what_the_controls_cost_may_explain_is_not_said_of_the_layers(by: int, reached: float, kind: str) -> None:
+    thin = tuple(v + 0.01 * (-1) ** n for n, v in enumerate(THIN))
+    control = tuple(value + by for value in THIN)
+    found = result({"plain": PLAIN, "thin": thin, "thin control": control, "damaged": DAMAGED})
+    found["differences"] = {"fid": verdicts.judge_arms(found, "fid")}
+    fact = {"arm": "thin", "control": "thin control", "match": "macs", "wanted": 100.0, "reached": 100 * reached}
+    (row,) = verdicts.judge_against_controls(found, [fact])
+    assert row["kind"] == kind
+    assert ("which may be why" in row["text"]) is (kind == "inconclusive")
+
+
 def test_beating_its_control_has_to_survive_the_number_of_controls() -> None:
     slightly = tuple(value - d for value, d in zip(PLAIN, (0.30, 0.08, 0.25, 0.20, 0.02), strict=True))
     for count, kind in ((1, "beats its control"), (3, "inconclusive")):

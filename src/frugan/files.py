@@ -19,6 +19,8 @@ import stat
 import time
 import types
 import typing
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -154,6 +156,12 @@ def parse_json(text: str, path: Path) -> Any:
         return json.loads(text, object_pairs_hook=found)
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
+
+
+DAMAGED_ARCHIVE = (
+    OSError, ValueError, EOFError, TypeError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading a damaged or encrypted .zip or .npz raises."""
 
 
 def read_json(path: Path) -> Any:

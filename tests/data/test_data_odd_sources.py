@@ -194,6 +194,20 @@ def test_half_a_character_is_no_class() -> None:
     assert json_of("dataset.json", '{"labels": [["a.png", "\\ud83d\\ude00"]]}')["labels"][0][1] == "\U0001f600"
 
 
+@pytest.mark.parametrize("kind", ["zip", "npz"])
+def test_packed_bytes_that_cannot_be_unfolded_are_said(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"some.{kind}"
+    if kind == "npz":
+        np.savez_compressed(path, images=np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8))
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.png", np.random.default_rng(0).bytes(2000))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:80] + bytes(200) + whole[280:])
+    with pytest.raises(UserError, match=r"images cannot be read|can be used\. They are a\.png"):
+        open_dataset(str(path))
+
+
 # Transparency in 16 bits
 
 

@@ -184,6 +184,17 @@ def test_a_damaged_description_is_said(damaged: str, view: View, cache: Path, tm
         frugan.views.build("classifier", dataset=shapes(), cache=tmp_path / "copy")
 
 
+@pytest.mark.parametrize("key", ["classes", "accuracy"])
+def test_a_description_that_was_changed_or_is_gone_is_said(key: str, view: View, cache: Path, tmp_path: Path) -> None:
+    shutil.copytree(cache, tmp_path / "copy")
+    path = next((tmp_path / "copy").iterdir()) / "description.json"
+    known = json.loads(path.read_text())
+    for text in (json.dumps({**known, key: 1}), json.dumps({k: known[k] for k in known if k != key}), None):
+        path.unlink() if text is None else path.write_text(text)
+        with pytest.raises(UserError, match=r"is damaged or was saved by another version. Delete that folder"):
+            frugan.views.build("classifier", dataset=shapes(), cache=tmp_path / "copy")
+
+
 def test_a_damaged_cache_is_said(view: View, cache: Path, tmp_path: Path) -> None:
     shutil.copytree(cache, tmp_path / "copy")
     weights = next((tmp_path / "copy").iterdir()) / "weights.safetensors"

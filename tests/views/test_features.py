@@ -119,8 +119,14 @@ def facts_of_something_else(rows: Path, facts: Path) -> None:
     facts.write_text(json.dumps(known))
 
 
+def facts_of_fewer_rows(rows: Path, facts: Path) -> None:
+    known = json.loads(facts.read_text())
+    facts.write_text(json.dumps({**known, "shape": [known["shape"][0] // 2, known["shape"][1]]}))
+
+
 @pytest.mark.parametrize(
-    "damage", [cut_short, one_byte_changed, rows_missing, facts_cut_short, facts_of_something_else]
+    "damage",
+    [cut_short, one_byte_changed, rows_missing, facts_cut_short, facts_of_something_else, facts_of_fewer_rows],
 )
 def test_what_is_damaged_is_looked_at_again(damage: object, tmp_path: Path) -> None:
     assert callable(damage)

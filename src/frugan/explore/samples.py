@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from frugan import files
 from frugan.artefact import Generator
+from frugan.files import DAMAGED_ARCHIVE
 from frugan.registry import UserError
 
 if TYPE_CHECKING:
@@ -85,12 +86,11 @@ def read_samples(generator: Generator, path: Path) -> Samples:
     import numpy as np
 
     try:
-        loaded = np.load(path)
+        loaded = np.load(io.BytesIO(path.read_bytes()))
         if not isinstance(loaded, np.lib.npyio.NpzFile):
             raise ValueError("it holds a single array")
-        with loaded as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        arrays = {name: loaded[name] for name in loaded.files}
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"--latents {path}: it cannot be read as FILE.npz ({error}).") from None
     found, size = arrays.get("latents"), generator.latents.size
     if found is None or found.ndim != 2 or found.shape[1] != size or not len(found) or found.dtype.kind != "f":

@@ -20,6 +20,10 @@ UNMATCHED = 0.02
 """How far the costs of an arm and its control may be apart before the verdict says so, as a share. A width gives whole
 channels, so in a thin network no width may come nearer."""
 
+UNFAIR = 0.1
+"""If they are farther apart than this, an arm neither beats a cheaper control nor saves nothing against a dearer one:
+the cost may be why, whatever the layers."""
+
 
 def judge_arms(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
     """Compare each arm with the baseline in one metric, and give a verdict in the primary one.
@@ -278,7 +282,10 @@ def _word_saving(
     found = _word_saved(one, back, name)
     apart = 0.0 if is_baseline or not fact.get("wanted") else fact["reached"] / fact["wanted"] - 1
     if abs(apart) > UNMATCHED:
-        found["text"] += f"; the control costs {abs(apart):.0%} {'more' if apart > 0 else 'less'} ({fact['match']})"
+        costs = f"the control costs {abs(apart):.0%} {'more' if apart > 0 else 'less'} ({fact['match']})"
+        if abs(apart) > UNFAIR and found["kind"] == ("saves nothing" if apart > 0 else "beats its control"):
+            return {"kind": "inconclusive", "text": f"{costs}, which may be why: {found['text']}"}
+        found["text"] += f"; {costs}"
     return found
 
 

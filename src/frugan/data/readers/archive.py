@@ -10,6 +10,7 @@ from frugan.data._convert import suffixes
 from frugan.data.readers import Content, Found, Item, Reader, stamp
 from frugan.data.readers._labels import RULES, read_labels
 from frugan.data.readers._walk import choose_splits, is_hidden
+from frugan.files import DAMAGED_ARCHIVE
 from frugan.registry import UserError
 
 LARGEST = 500_000_000
@@ -80,7 +81,7 @@ def _bytes(archive: zipfile.ZipFile, name: str) -> bytes | str:
         return f"unfolds to more than {LARGEST // 1_000_000} MB"
     try:
         return archive.read(name)
-    except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:  # encrypted, or damaged
+    except DAMAGED_ARCHIVE as error:
         return str(error)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from frugan.data.readers import Content, Found, Reader, array_content, stamp
 from frugan.data.readers._features import numbered
+from frugan.files import DAMAGED_ARCHIVE
 from frugan.registry import UserError
 
 # Split -> names of the arrays of images and of labels; the first that is there is taken. `arr_0` is what numpy calls
@@ -70,7 +71,7 @@ def _content(source: str, named: _Arrays) -> Content:
         with np.load(source, allow_pickle=False) as arrays:
             images = arrays[images_name]
             labels = arrays[labels_name] if labels_name else None
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"{source}: {images_name} cannot be read: {error}") from error
     images = _bytes(source, images_name, _channels_last(source, images_name, images))
     if labels is None:

@@ -14,7 +14,7 @@ import numpy as np
 from frugan import build, data
 from frugan.data import Dataset
 from frugan.evaluation.opening.fakes import open_images
-from frugan.files import expanded
+from frugan.files import DAMAGED_ARCHIVE, expanded
 from frugan.recipe import Data, from_run
 from frugan.registry import UserError
 
@@ -189,7 +189,7 @@ def read_statistics(path: Path) -> Statistics:
         with np.load(path, allow_pickle=False) as arrays:
             mean, covariance = (np.asarray(arrays[name], np.float64) for name in ("mu", "sigma"))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"--real {path}: its statistics cannot be read: {error}") from None
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise UserError(
