@@ -168,8 +168,9 @@ def test_images_without_an_ending_are_found_and_other_lists_are_named(tmp_path: 
     folder = attributes(tmp_path / "faces", "image,smiling\n0.png,1\n1.png,0\n2.png,1\n3,0\n")
     (folder / "3.png").rename(folder / "3")
     (folder / "labels.csv").write_text("file,label\n0.png,a\n")
+    (folder / "LICENSE").write_text("yours")
     dataset = open_dataset(str(folder))
-    assert len(dataset) == 4
+    assert (len(dataset), dataset.skipped) == (4, ())
     assert any("labels.csv is not read, since attributes.csv is" in note for note in dataset.notes)
 
 

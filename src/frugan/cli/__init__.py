@@ -58,10 +58,10 @@ GROUPS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a verb, or its help. After a UserError it prints one line and ends with exit code 2."""
-    given = [at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     with stopping.listening(), terminal.printing():
         try:
             _check_here()
+            given = [at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
             with memory.enough():
                 _dispatch(given, own_process=arguments is None)
             sys.stdout.flush()

@@ -139,7 +139,7 @@ def _count(file: Path, text: str) -> int:
 def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
     place = _place(source)
     known = suffixes()
-    # Files without an ending count too: CelebA's lists name images, and some programs save them so.
+    # Files without an ending may be images too, if the list says so.
     images = [entry for entry in walk(place.root) if Path(entry[0]).suffix.lower() in {*known, ""}]
     if not images:
         raise UserError(
@@ -153,6 +153,9 @@ def _find(source: str, split: str, size: tuple[int, int] | None) -> Found:
 def _content(place: _Place, images: list[str], split: str) -> Content:
     listed = _read(place.file)
     matched = match(images, listed.files)
+    # Of files without an ending only those are images that the list names: a README is none.
+    own = [number for number, image in enumerate(images) if matched[number] or Path(image).suffix]
+    images, matched = [images[number] for number in own], [matched[number] for number in own]
     for image, (one, *others) in ((image, mine) for image, mine in zip(images, matched, strict=True) if mine):
         other = next((line for line in others if (listed.bits[line] != listed.bits[one]).any()), None)
         if other is not None:
