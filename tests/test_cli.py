@@ -279,8 +279,13 @@ def test_a_current_folder_that_was_deleted_is_said(
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.parametrize(("verb", "line"), [
+    ("benching.bench", "bench mnist"), ("probing.probe", "probe run --out here.json"),
+    ("labelling.classify", "classify run images --out here.csv"),
+])
 def test_what_was_measured_is_printed_even_if_it_cannot_be_saved(
-    typed: Callable[[str], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    typed: Callable[[str], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str,
+    line: str,
 ) -> None:
     class Measured:
         recipe = "mnist"
@@ -291,8 +296,8 @@ def test_what_was_measured_is_printed_even_if_it_cannot_be_saved(
         def save(self, folder: Path) -> None:
             raise UserError("it is full")
 
-    monkeypatch.setattr("frugan.benching.bench", lambda *given, **named: Measured())
-    assert typed("bench mnist --json") == 2
+    monkeypatch.setattr(f"frugan.{verb}", lambda *given, **named: Measured())
+    assert typed(f"{line} --json") == 2
     assert json.loads(capsys.readouterr().out) == {"milliseconds": 5}
 
 

@@ -170,6 +170,19 @@ def test_the_same_call_again_trains_and_measures_nothing(finished: Comparison, m
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
+def test_the_result_is_printed_before_the_report_is_written(
+    finished: Comparison, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(folder: Path) -> None:
+        raise UserError("The report cannot be written.")
+
+    monkeypatch.setattr(jobs, "run_jobs", lambda *given: None)
+    monkeypatch.setattr("frugan.reporting.report", refused)
+    with pytest.raises(UserError, match="report cannot be written"):
+        compare(["vanilla", THIN], seeds=(0, 1), out=finished.folder, **{**COMMON, "quiet": False})
+    assert "minus vanilla" in capsys.readouterr().out
+
+
 def test_another_plan_in_the_same_folder_is_refused_with_the_differences(finished: Comparison, tmp_path: Path) -> None:
     changed = "thin: vanilla generator.hidden=[8]"
     with pytest.raises(UserError, match=r"thin: generator.hidden: \[4\] -> \[8\]; seeds: \[0, 1\] -> \[0\]"):
