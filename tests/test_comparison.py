@@ -329,7 +329,7 @@ def test_a_run_killed_from_outside_or_without_memory_has_not_failed_and_is_conti
 
 
 def test_a_run_that_could_not_be_saved_has_not_failed_and_is_continued(tmp_path: Path) -> None:
-    refused = f"print('frugan: No space left. Free some space', file=sys.stderr); sys.exit({files.PlaceError.code})"
+    refused = f"print('frugan: No space left. Free some space', file=sys.stderr); sys.exit({files.REFUSED})"
     once = f"f = 'once'\nif not os.path.exists(f):\n    open(f, 'w'); {refused}\n"
     job = scripted(tmp_path, "seed-0", f"os.chdir({str(tmp_path)!r})\n{once}print('done')")
     with pytest.raises(UserError, match=r"Not everything could be saved\. seed-0: frugan: No space left.*same command"):

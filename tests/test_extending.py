@@ -176,13 +176,13 @@ def test_a_comparison_hands_the_file_to_every_run(
     tiny += " discriminator.width=0.1"
     command = page.commands[2].replace("--seeds 0,1", tiny).replace("data.limit=200", "data.limit=1000")
     type_in(command)
-    assert "squeezed" in Path("runs/families/comparison.json").read_text()
+    assert "squeezed" in Path("runs/squeezed-twins/comparison.json").read_text()
 
-    (code,) = json.loads(Path("runs/families/plan.json").read_text())["code"]
+    (code,) = json.loads(Path("runs/squeezed-twins/plan.json").read_text())["code"]
     assert code == owncode.load("my.py")[0].as_dict()
-    runs = list(Path("runs/families/runs").glob("*/*/run.json"))
+    runs = list(Path("runs/squeezed-twins/runs").glob("*/*/run.json"))
     assert [json.loads(run.read_text())["code"] for run in runs] == [[code], [code]]
-    assert f"my.py ({code['hash'][:12]})" in Path("runs/families/report.html").read_text()
+    assert f"my.py ({code['hash'][:12]})" in Path("runs/squeezed-twins/report.html").read_text()
 
     # The plan knows the file, and refuses another one.
     owncode.forget()
@@ -196,11 +196,11 @@ def test_a_comparison_hands_the_file_to_every_run(
     assert "was begun with other code" in said
     assert code["hash"][:12] in said
     type_in(f"{command} --allow-changed-code")
-    plan = json.loads(Path("runs/families/plan.json").read_text())
+    plan = json.loads(Path("runs/squeezed-twins/plan.json").read_text())
     assert plan["code"] != [code]
     assert code["hash"][:12] in plan["code_changes"][0]["changes"][0]
-    assert "own code has changed" in Path("runs/families/report.html").read_text()
-    line = Path("runs/families/runs/squeezed/seed-0/metrics.jsonl").read_text().splitlines()[-1]
+    assert "own code has changed" in Path("runs/squeezed-twins/report.html").read_text()
+    line = Path("runs/squeezed-twins/runs/squeezed/seed-0/metrics.jsonl").read_text().splitlines()[-1]
     now = {"convolution family squeezed": plan["code"][0]["hash"][:16]}
     assert json.loads(line)["protocol"]["generator_code"] == now
 
@@ -208,8 +208,8 @@ def test_a_comparison_hands_the_file_to_every_run(
     monkeypatch.setenv("FRUGAN_CONFIG", "config")
     owncode.forget()
     with pytest.raises(UserError, match="--trust-code"):
-        report("runs/families")
-    report("runs/families", trust_code=True)
+        report("runs/squeezed-twins")
+    report("runs/squeezed-twins", trust_code=True)
 
 
 def test_a_metric_of_ones_own_is_evaluated_with_its_protocol(capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,7 +219,7 @@ def test_a_metric_of_ones_own_is_evaluated_with_its_protocol(capsys: pytest.Capt
     with pytest.raises(SystemExit):
         cli.main(["evaluate", "runs/first", "--metrics", "brightness", "--view", "pixels"])
     assert "no metric called 'brightness'" in capsys.readouterr().err
-    type_in(page.commands[0].replace("brightness,fid --count 10k", "brightness --view pixels --count 200"))
+    type_in(page.commands[1].replace("brightness,fid --count 10k", "brightness --view pixels --count 200"))
     assert "\nbrightness " in capsys.readouterr().out
     use_from_python(Topic("metric", "", [], page.python.replace("code=", 'view="pixels", code=')))
     assert "glyphs" in capsys.readouterr().out

@@ -24,7 +24,7 @@ LEVELS = {
         "labelling", "explore", "probing",
     ],  # verbs
     6: ["artefact"],  # a shipped network, alive again
-    5: ["blueprint", "build", "recipes"],  # names become objects here, and only here
+    5: ["agreement", "blueprint", "build", "recipes"],  # names become objects here, and only here
     4: ["engine", "recipe"],  # the loop; knows the Game contract, no game
     3: ["games", "metrics"],  # siblings: neither knows the other
     2: ["nets", "surgery", "costs", "fusing", "views", "discriminating"],  # know records of level 1, no family
@@ -59,6 +59,8 @@ SIDEWAYS_PAIRS = {
     ("cache", "terminal"),  # the three say what they leave out, in lines as all others
     ("claims", "terminal"),
     ("registry", "terminal"),
+    ("build", "agreement"),  # what a recipe names must agree before anything is built
+    ("agreement", "blueprint"),  # what is shipped must be of a part that its role can use
     ("build", "blueprint"),  # a recipe's networks are built one by one
     ("penalties", "kernels"),  # a penalty says which gradients are wanted
     ("tangents", "kernels"),  # derivatives are those of torch's own functions

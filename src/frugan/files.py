@@ -185,10 +185,22 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         ) from None
 
 
-class PlaceError(UserError):
-    """What should hold a file refused it just then, as a full disk does: the same command may succeed later."""
+REFUSED = 74
+"""The exit code of a run of a comparison that could not be saved; see `PlaceError`."""
 
-    code = 74
+AS_JOB = "FRUGAN_JOB"
+"""The variable that is set for the runs of a comparison, which looks at how they end."""
+
+
+class PlaceError(UserError):
+    """What should hold a file refused it just then, as a full disk does: the same command may succeed later.
+
+    A comparison tells this end from a failure of the run by its exit code. For people it is a mistake as any other.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.code = REFUSED if os.environ.get(AS_JOB) else UserError.code
 
 
 def read_bytes(path: Path) -> bytes:

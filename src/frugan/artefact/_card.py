@@ -98,7 +98,7 @@ def _values(config: Mapping[str, Any]) -> str:
 
 
 def _floor(value: Mapping[str, Any]) -> str:
-    from frugan.evaluation import floor_is_of
+    from frugan.metrics import floor_is_of
 
     floor = (value.get("floor") or {}).get("value")
     fewer = floor_is_of(value)

@@ -203,7 +203,8 @@ def report(
 
 def _print_values(values: Sequence[dict[str, Any]]) -> None:
     """Print each metric's headline, floor and other numbers; then what the protocols share, and how each differs."""
-    from frugan.evaluation import floor_is_of, of_all
+    from frugan.evaluation import of_all
+    from frugan.metrics import floor_is_of
 
     terminal.say(f"{'metric':20} {'value':>10} {'floor':>10}  better")
     for value in values:

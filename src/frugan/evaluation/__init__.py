@@ -19,7 +19,7 @@ from frugan import terminal
 from frugan.arguments import File, Names, WholeNumbers, strict, taking
 from frugan.evaluation.arguments import EvaluationArguments
 from frugan.evaluation.values.kept_images import made_once
-from frugan.evaluation.values.names import OF_FEW, PRIMARY, by_target, floor_is_of, of_all
+from frugan.evaluation.values.names import OF_FEW, PRIMARY, by_target, of_all
 from frugan.files import expanded
 from frugan.registry import UserError
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from frugan.engine.run import RunFolder
     from frugan.evaluation.opening.targets import Sheet
 
-__all__ = ["MAY_DIFFER", "PRIMARY", "Noise", "Value", "by_target", "check_names", "evaluate", "find_primary",
-           "floor_is_of", "foresee", "made_once", "noise", "of_all", "shared", "sheets", "unequal"]  # fmt: skip
+__all__ = ["MAY_DIFFER", "PRIMARY", "Noise", "Value", "by_target", "check_names", "evaluate", "find_primary", "foresee",
+           "made_once", "noise", "of_all", "shared", "sheets", "unequal"]  # fmt: skip
 
 Value = dict[str, Any]
 """One measured value as it stands in ``metrics.jsonl``."""

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from frugan.registry import Registry, UserError, suggest
 
@@ -176,3 +176,15 @@ def __getattr__(name: str) -> ModuleType:
     if name.startswith("_") or importlib.util.find_spec(f"{__name__}.{name}") is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def floor_is_of(value: Mapping[str, Any]) -> int | None:
+    """How many images the floor of a value is of, if fewer than the value; None otherwise, and if it has no floor.
+
+    Many metrics rise when there are fewer images, so such a floor may lie above what a perfect generator reaches.
+    """
+    counts = [
+        min((of[key] for key in ("fake_count", "real_count") if of.get(key)), default=0)
+        for of in ((value.get("floor") or {}).get("protocol", {}), value["protocol"])
+    ]
+    return counts[0] if 0 < counts[0] < counts[1] else None

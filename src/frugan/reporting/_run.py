@@ -106,7 +106,7 @@ def _classes(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def _metrics(folder: RunFolder) -> list[dict[str, str]]:
-    from frugan.evaluation import floor_is_of
+    from frugan.metrics import floor_is_of
 
     rows = []
     for line in sorted(folder.lines(folder.metrics), key=lambda line: -line["images"]):

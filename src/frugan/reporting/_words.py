@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from frugan import metrics, owncode
-from frugan.evaluation import by_target, floor_is_of, of_all
+from frugan.evaluation import by_target, of_all
+from frugan.metrics import floor_is_of
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -20,9 +20,9 @@ CONTINUE = "Run the same command again to continue."
 def environment_of_run(threads: int) -> dict[str, str]:
     """What the environment of a run holds beside the usual: its threads, and no modules of the current folder.
 
-    So a file there that is called ``random.py`` is not taken for Python's own.
+    So a file there that is called ``random.py`` is not taken for Python's own. And that it is a run of a comparison.
     """
-    return {"OMP_NUM_THREADS": str(threads), "PYTHONSAFEPATH": "1"}
+    return {"OMP_NUM_THREADS": str(threads), "PYTHONSAFEPATH": "1", files.AS_JOB: "1"}
 
 
 def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: Sequence[CodeFile] = ()) -> None:
@@ -58,7 +58,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int, quiet: bool, own: 
                     if code is None:
                         continue
                     del running[job]
-                    if code == files.PlaceError.code or not job.folder.parent.exists():
+                    if code == files.REFUSED or not job.folder.parent.exists():
                         refused.append(f"{job.title}: {job.last_words()}")
                     elif was_killed(code):
                         killed.append(job.title)
@@ -91,7 +91,7 @@ def was_killed(code: int) -> bool:
 
     Too little memory and a full disk are such ends: that others hold them says nothing of the run.
     """
-    refused = (memory.TooLittleError.code, files.PlaceError.code)
+    refused = (memory.TooLittleError.code, files.REFUSED)
     ends = (128 + signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT, *refused)
     return code < 0 or code in ends
 

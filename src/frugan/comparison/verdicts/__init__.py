@@ -12,6 +12,7 @@ from frugan.comparison.planning.arms import Arm
 from frugan.comparison.preparing.margin import check_margin
 from frugan.comparison.verdicts import costs, fronts, verdicts
 from frugan.comparison.verdicts.differences import read_values
+from frugan.metrics import floor_is_of
 from frugan.recipe import differences
 from frugan.registry import UserError
 
@@ -94,7 +95,7 @@ def _describe_metrics(measured: Measured, primary: str) -> dict[str, Any]:
             )
         metrics[name] = {
             "headline": value["headline"], "better": value["better"], "protocol": evaluation.shared(protocols[0]),
-            "floor": (value.get("floor") or {}).get("value"), "floor_is_of": evaluation.floor_is_of(value),
+            "floor": (value.get("floor") or {}).get("value"), "floor_is_of": floor_is_of(value),
         }  # fmt: skip
     if next(iter(metrics)) != primary:
         raise UserError(

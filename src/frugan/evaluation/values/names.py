@@ -1,4 +1,4 @@
-"""Reading a value: the metric that decides by default, the numbers of single targets, and what its floor is of."""
+"""Names of numbers: the metric that decides by default, and the numbers of single targets in a value."""
 
 from __future__ import annotations
 
@@ -30,15 +30,3 @@ def of_all(value: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a value that do not belong to a single target."""
     single = {f"{what}{TO}{name}" for what, numbers in by_target(value).items() for name in numbers}
     return {key: number for key, number in value["values"].items() if key not in single}
-
-
-def floor_is_of(value: Mapping[str, Any]) -> int | None:
-    """How many images the floor of a value is of, if fewer than the value; None otherwise, and if it has no floor.
-
-    Many metrics rise when there are fewer images, so such a floor may lie above what a perfect generator reaches.
-    """
-    counts = [
-        min((of[key] for key in ("fake_count", "real_count") if of.get(key)), default=0)
-        for of in ((value.get("floor") or {}).get("protocol", {}), value["protocol"])
-    ]
-    return counts[0] if 0 < counts[0] < counts[1] else None
