@@ -317,26 +317,31 @@ def test_a_run_that_is_trained_again_is_known_to_have_failed(tmp_path: Path) -> 
     assert (job.why_failed(), job.why_retried()) == (None, "loss is not finite")
 
 
-@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", f"sys.exit({memory.TooLittleError.code})"])
-def test_a_run_killed_from_outside_or_without_memory_has_not_failed_and_is_continued(tmp_path: Path, end: str) -> None:
+TOO_LITTLE = r"too little memory for seed-0.*fewer --jobs.*same command again"
+NO_SPACE = "print('frugan: No space left', file=sys.stderr)"
+
+
+@pytest.mark.parametrize(("end", "said"), [
+    ("os.kill(os.getpid(), signal.SIGKILL)", TOO_LITTLE), (f"sys.exit({memory.TooLittleError.code})", TOO_LITTLE),
+    (f"{NO_SPACE}; sys.exit({files.REFUSED})", r"Not everything could be saved\. seed-0: frugan: No space left"),
+])
+def test_a_run_killed_or_without_memory_or_space_has_not_failed_and_is_continued(
+    tmp_path: Path, end: str, said: str
+) -> None:
     once = f"f = 'once'\nif not os.path.exists(f):\n    open(f, 'w'); {end}\n"
     job = scripted(tmp_path, "seed-0", f"os.chdir({str(tmp_path)!r})\n{once}print('done')")
-    with pytest.raises(UserError, match=r"too little memory for seed-0.*fewer --jobs.*same command again"):
+    with pytest.raises(UserError, match=said):
         jobs.run_jobs([job], 1, 1, quiet=True)
     assert job.why_failed() is None
     jobs.run_jobs([job], 1, 1, quiet=True)
-    assert job.output.read_text() == "done\n"
+    assert job.output.read_text().splitlines()[-1] == "done"
 
 
-def test_a_run_that_could_not_be_saved_has_not_failed_and_is_continued(tmp_path: Path) -> None:
-    refused = f"print('frugan: No space left. Free some space', file=sys.stderr); sys.exit({files.REFUSED})"
-    once = f"f = 'once'\nif not os.path.exists(f):\n    open(f, 'w'); {refused}\n"
-    job = scripted(tmp_path, "seed-0", f"os.chdir({str(tmp_path)!r})\n{once}print('done')")
-    with pytest.raises(UserError, match=r"Not everything could be saved\. seed-0: frugan: No space left.*same command"):
-        jobs.run_jobs([job], 1, 1, quiet=True)
-    assert job.why_failed() is None
-    jobs.run_jobs([job], 1, 1, quiet=True)
-    assert job.output.read_text().endswith("done\n")
+def test_only_a_run_of_a_comparison_ends_otherwise_where_a_place_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert files.PlaceError("full").code == UserError.code
+    for name, value in jobs.environment_of_run(1).items():
+        monkeypatch.setenv(name, value)
+    assert files.PlaceError("full").code == files.REFUSED
 
 
 def test_threads_are_divided_and_no_more_run_at_once_than_asked(tmp_path: Path) -> None:

@@ -309,6 +309,10 @@ def test_too_few_are_refused_with_the_number_or_allowed_by_name(made: Path, tmp_
     np.savez(tmp_path / "few.npz", images=np.load(made / "fakes.npz")["arr_0"][:50])
     with pytest.raises(UserError, match=r"fid needs at least 1000 images, but 50 fake.*--allow-few fid"):
         fid(tmp_path / "few.npz", made / "real.npz")
+    np.savez(tmp_path / "one.npz", images=np.load(made / "fakes.npz")["arr_0"][:1])
+    with pytest.raises(UserError, match="1 fake and 1 real would be compared") as refused:
+        fid(tmp_path / "one.npz", made / "real.npz")
+    assert "--allow-few" not in str(refused.value)  # nothing is computed of a single image
     with pytest.raises(UserError, match="Did you mean 'fid'"):
         fid(tmp_path / "few.npz", made / "real.npz", allow_few=["fidd"])
     told: list[str] = []

@@ -214,6 +214,7 @@ def test_a_comparison_gives_the_difference_of_a_run_and_its_twin(source, tmp_pat
 
 def test_reports_of_both_are_written(runs):
     for run in runs.values():
+        frugan.evaluate(run, metrics=["classifier_accuracy"])
         assert "classifier accuracy" in report(run).read_text()
 
 

@@ -158,10 +158,8 @@ def parse_json(text: str, path: Path) -> Any:
         raise ValueError("its values are nested too deeply") from None
 
 
-DAMAGED_ARCHIVE = (
-    OSError, ValueError, EOFError, TypeError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-"""What reading a damaged or encrypted .zip or .npz raises."""
+DAMAGED_ARCHIVE = (OSError, ValueError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged or encrypted .zip or .npz raises, or one that is packed in a way that Python does not know."""
 
 
 def read_json(path: Path) -> Any:

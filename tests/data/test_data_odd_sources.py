@@ -116,7 +116,8 @@ def test_a_source_with_colons_is_made_absolute_where_its_path_is(
     assert absolute("rafd:photos:angle") == f"rafd:{tmp_path}/photos:angle"
     assert absolute("stacked:100:photos") == f"stacked:100:{tmp_path}/photos"
     assert absolute("stacked:flat:photos") == f"stacked:flat:{tmp_path}/photos"
-    assert absolute("stacked:mnist") == "stacked:mnist"
+    assert absolute("stacked:mnist") == "stacked:mnist"  # the data set
+    assert absolute("flat:mnist") == f"flat:{tmp_path}/mnist"  # the folder
     assert absolute("hub:owner/photos") == "hub:owner/photos"
     assert (paths("rafd:photos:angle"), paths("stacked:mnist"), paths("12:30")) == (["photos"], [], ["12:30"])
 

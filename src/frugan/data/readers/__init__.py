@@ -82,7 +82,8 @@ class Reader:
             that draw images.
         built_in: sources that are always there: what users type, what it is, how many classes (0 for none).
         loose: whether this reader is tried only if no other reader accepts the source.
-        kinds: what may stand before a folder or a source, with a colon between them.
+        before_folders: what may stand before a folder, with a colon between them (and a word behind it): flat:FOLDER.
+        before_sources: what may stand before another source, with a colon, perhaps with a count between: stacked:mnist.
         terms: who may do what with these images, in a sentence; empty if that depends on the source.
     """
 
@@ -92,7 +93,8 @@ class Reader:
     splits: Callable[[str], tuple[str, ...]]
     find: Callable[[str, str, tuple[int, int] | None], Found]
     built_in: tuple[tuple[str, str, int], ...] = ()
-    kinds: tuple[str, ...] = ()
+    before_folders: tuple[str, ...] = ()
+    before_sources: tuple[str, ...] = ()
     loose: bool = False
     terms: str = ""
 

@@ -295,5 +295,5 @@ variant = Reader(
     accepts=_accepts,
     splits=_splits,
     find=_find,
-    kinds=(_NAMED.rstrip(":"),),
+    before_folders=(_NAMED.rstrip(":"),),
 )

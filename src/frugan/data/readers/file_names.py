@@ -118,5 +118,5 @@ variant = Reader(
     accepts=lambda source: source.startswith(tuple(f"{kind}:" for kind in _PATTERNS)),
     splits=_splits,
     find=_find,
-    kinds=tuple(_PATTERNS),
+    before_folders=tuple(_PATTERNS),
 )

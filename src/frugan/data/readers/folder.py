@@ -65,5 +65,5 @@ variant = Reader(
     splits=_splits,
     find=_find,
     loose=True,
-    kinds=KINDS,
+    before_folders=KINDS,
 )

@@ -88,6 +88,6 @@ variant = Reader(
     accepts=lambda source: source.startswith(_PREFIX),
     splits=_splits,
     find=_find,
-    kinds=(_PREFIX.rstrip(":"),),
+    before_sources=(_PREFIX.rstrip(":"),),
     built_in=(("stacked:glyphs", "three drawn digits in one colour image; stacked:SOURCE of any digits", MOST**3),),
 )
