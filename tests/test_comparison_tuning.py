@@ -27,7 +27,7 @@ from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
 from frugan.recipe import from_run
 from frugan.registry import UserError
-from frugan.reporting._tuning import untuned_section
+from frugan.reporting._tuning import tuning_section, untuned_section
 from frugan.training import resolve, train
 
 SMALL = {"data.size": 12, "data.limit": 200, "generator.hidden": [64], "discriminator.hidden": [16]}
@@ -193,10 +193,23 @@ def test_a_trial_is_judged_by_training_images_and_as_few_fakes_as_the_metric_tak
 
 def test_trials_are_a_share_of_each_arms_budget() -> None:
     recipe = resolve("mnist", images=64_000)
-    assert tuning.choose_length(recipe, recipe, None) == 16_000
+    assert tuning.choose_length(recipe, recipe, None) == 32_000
     assert tuning.choose_length(recipe, recipe, 8_000) == 8_000
     assert tuning.choose_length(replace(recipe, images=32_000), recipe, 8_000) == 4_000
     assert tuning.choose_length(replace(recipe, images=40), recipe, None) == recipe.batch_size
+
+
+@pytest.mark.parametrize(
+    ("count", "stages"),
+    [
+        (1, [(1, 800)]), (2, [(2, 800)]), (3, [(3, 200), (2, 800)]), (4, [(4, 200), (2, 800)]),
+        (8, [(8, 200), (4, 400), (2, 800)]), (23, [(23, 200), (12, 400), (6, 800)]),
+    ],
+)  # fmt: skip
+def test_the_better_half_goes_on(count: int, stages: list[tuple[int, int]]) -> None:
+    assert tuning.choose_stages(count, 800, 16) == stages
+    if count == 8:
+        assert tuning.choose_stages(8, 80, 32) == [(8, 32), (4, 40), (2, 80)]
 
 
 # ------------------------------------------------------------------------------------------------------------ the whole
@@ -210,8 +223,9 @@ def test_every_arm_gets_the_same_number_of_trials_with_seeds_of_their_own(finish
         f"{arm}/trial-{trial}-seed-2000" for arm in FOLDERS for trial in (1, 2, 3)
     )
     assert {from_run(RunFolder(finished.folder / "tuning" / path)).seed for path in folders} == {2000}
-    lengths = {from_run(RunFolder(finished.folder / "tuning" / path)).images for path in folders}
-    assert lengths == {80}
+    shown = {arm: sorted(RunFolder(path).images_saved() or 0 for path in finished.folder.glob(f"tuning/{arm}/*/"))
+             for arm in FOLDERS}  # fmt: skip
+    assert shown == {arm: [48, 160, 160] for arm in FOLDERS}  # whole batches of 16
     for one in asked:
         of_trial = "tuning" in one["run"].parts
         assert (one["reference"] == "train") == of_trial
@@ -241,29 +255,32 @@ def test_the_settings_of_the_best_trial_reach_the_plan_and_every_run_of_the_test
 
 def test_cost_and_curve_are_in_the_plan(finished: Comparison) -> None:
     of = tuning_in(finished.folder)["arms"]["thin"]
-    assert [round(facts["value"], 1) for facts in of["tried"]] == [29.6, 33.5, 27.6]
+    assert [round(facts["value"], 2) for facts in of["tried"]] == [27.05, 34.55, 25.05]
     assert of["tried"][2]["words"] == "rates x 0.5, the discriminator's x 2"
     assert "players.generator.learning_rate: 0.0002 -> 0.0001" in of["tried"][2]["differences"]
-    assert (of["images"], of["images_in_all"], of["runs"]) == (80, 240, 3)
-    assert of["seconds"] == pytest.approx(2.4)
+    assert [[stage["images"] for stage in facts["stages"]] for facts in of["tried"]] == [[40, 160], [40], [40, 160]]
+    assert (of["images"], of["images_in_all"], of["runs"]) == (160, 368, 3)
+    assert of["seconds"] == pytest.approx(3.68)
 
 
 def test_the_report_has_the_table_the_picture_and_the_caution(finished: Comparison) -> None:
     page, words = finished.report.read_text(), "\n".join(finished.words())
     assert "How each arm was tuned" in page
-    assert page.count("by trial, and the best so far") == 1
+    assert page.count('of each trial"') == 1
     section = page[page.index("How each arm was tuned") : page.index("Quality against cost")]
-    for text in ("rates x 0.5, the discriminator&#39;s x 2", "29.55", "27.55", "−2.000", "0 of 3", "240 images, 3 runs",
-                 "The gain is optimistic", "Every trial", "against images of the split train"):  # fmt: skip
+    for text in ("rates x 0.5, the discriminator&#39;s x 2", "27.05", "25.05", "160 images", "−2.000", "0 of 3",
+                 "368 images, 3 runs", "The gain is optimistic", "Every trial",
+                 "against images of the split train"):  # fmt: skip
         assert text in section, text
     for name in NAMES:
         assert f'<th scope="row">{name}</th>' in section
     assert "seconds of tuning and one run" in page
     assert "each at its best of 3 trials" in words
-    assert re.search(r"Tuning took: vanilla \d+ s \(240 images\), thin", words)
+    assert re.search(r"Tuning took: vanilla \d+ s \(368 images\), thin", words)
+    assert "its best trial of 3: 3 trained to 40 images, 2 of them to 160 (seed 2000" in words
     controls = page[page.index("Against a thinner baseline") : page.index("How each arm was tuned")]
     assert "each at its best of 3 trials" in controls
-    assert "3 trials, 2 s" in page[: page.index("</table>")]  # the main table
+    assert "3 trials, 4 s" in page[: page.index("</table>")]  # the main table
     command = page[page.index("How to repeat it") :]
     assert "thin control (parameters): " in command  # with its own settings, not found again
     assert "--match" not in command
@@ -352,7 +369,7 @@ def test_a_comparison_killed_after_tuning_goes_on_with_what_was_chosen(
         compare(ARMS, out=tmp_path / "out", **options)
     plan = json.loads((tmp_path / "out/plan.json").read_text())
     assert {name: of["chosen"] for name, of in plan["tuning"]["arms"].items()} == {"vanilla": 1, "thin": 0}
-    values = plan["tuning"]["arms"]["thin"]["tried"][0]["values"]
+    values = plan["tuning"]["arms"]["thin"]["tried"][0]["stages"][0]["values"]
     assert list(values) == ["7", "8"]
     assert plan["tuning"]["arms"]["thin"]["tried"][0]["value"] == pytest.approx(sum(values.values()) / 2)
     quick.undo()
@@ -367,6 +384,79 @@ def test_a_comparison_killed_after_tuning_goes_on_with_what_was_chosen(
     rates = [from_run(RunFolder(tmp_path / f"out/runs/{name}/seed-0")).players["generator"].learning_rate
              for name in ("vanilla", "thin", "thin-control-parameters")]  # fmt: skip
     assert rates == [2 * RATE, RATE, 2 * RATE]
+
+
+@pytest.mark.usefixtures("unreported")
+def test_the_end_chooses_and_a_killed_comparison_keeps_the_values_of_every_stage(
+    quick: pytest.MonkeyPatch, tmp_path: Path, at_once: Callable[..., None]
+) -> None:
+    """Of four trials the first two go on, and the second one is better at the end."""
+
+    class KilledError(Exception):
+        pass
+
+    trained: list[tuple[str, int]] = []
+
+    def training(planned: Sequence[Job], *rest: Any) -> None:
+        trained.extend((job.folder.name, job.images) for job in planned if job.folder.parent.name == "vanilla")
+        at_once(planned)
+
+    def killed(planned: Sequence[Job], *rest: Any) -> None:
+        if planned[0].images == 160:
+            raise KilledError
+        training(planned)
+
+    def judged(run: Any, **given: Any) -> list[dict[str, Any]]:
+        (value,) = made_up(run, **given)
+        place = asked[-1]["run"].name
+        early, end = (1, 5) if place.startswith("trial-1") else (2, 3) if place.startswith("trial-2") else (4, 0)
+        return [{**value, "values": {"fid": float(early if value["images"] < 60 else end)}}]
+
+    options = {**COMMON, "seeds": (0,), "tune": 4}
+    quick.setattr(evaluation, "evaluate", judged)
+    quick.setattr(jobs, "run_jobs", killed)
+    with pytest.raises(KilledError):
+        compare(ARMS, out=tmp_path / "out", **options)
+    kept = json.loads((tmp_path / "out/plan.json").read_text())["tuning"]["arms"]["vanilla"]
+    assert [[stage["value"] for stage in facts["stages"]] for facts in kept["tried"]] == [[1], [2], [4], [4]]
+    assert trained == [(f"trial-{trial}-seed-2000", 40) for trial in (1, 2, 3, 4)]
+    trained.clear()
+    asked.clear()
+    quick.setattr(jobs, "run_jobs", training)
+    done = compare(ARMS, out=tmp_path / "out", **options)
+    assert trained[:2] == [("trial-1-seed-2000", 160), ("trial-2-seed-2000", 160)]
+    assert len([one for one in asked if one["reference"] == "train"]) == 2 * len(ARMS)  # the last stage alone
+    of = done.data["fixed"]["tuning"]["arms"]["vanilla"]
+    assert [[stage["value"] for stage in facts["stages"]] for facts in of["tried"]] == [[1, 5], [2, 3], [4], [4]]
+    assert (of["chosen"], of["images_in_all"]) == (1, 2 * 48 + 2 * 160)
+
+
+@pytest.mark.usefixtures("unreported")
+def test_where_rates_follow_the_runs_end_each_length_is_a_run_of_its_own(
+    quick: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    changes = {**SMALL, "players.generator.schedule": "linear"}
+    done = compare(ARMS, out=tmp_path / "out", **{**COMMON, "changes": changes, "seeds": (0,), "tune": 3})
+    runs = {path.name: from_run(RunFolder(path)).images for path in (tmp_path / "out").glob("tuning/vanilla/*/")}
+    assert sorted(runs.values()) == [40, 40, 40, 160, 160]
+    assert {name for name, images in runs.items() if images == 40} == {
+        f"trial-{trial}-to-40-seed-2000" for trial in (1, 2, 3)
+    }
+    of = done.data["fixed"]["tuning"]["arms"]["vanilla"]
+    assert (of["runs"], of["images_in_all"]) == (5, 3 * 48 + 2 * 160)
+
+
+def test_a_report_of_trials_of_one_length_is_still_made(finished: Comparison) -> None:
+    """Comparisons of before 2026-12 have one value for each trial."""
+    data = json.loads(json.dumps(finished.data))
+    for of in data["fixed"]["tuning"]["arms"].values():
+        for facts in of["tried"]:
+            del facts["stages"], facts["costs"]
+    section = tuning_section(data)
+    assert section is not None
+    assert ": 3 trained to 160 images (seed 2000" in section["lead"]
+    assert section["trials"][1][2].startswith("34.55\n")
+    assert [row[3].split("\n")[0] for row in section["rows"][:2]] == ["25.05", "25.05"]
 
 
 def test_a_trial_that_failed_or_did_not_train_is_the_worst_and_without_any_value_things_stay_as_they_are(
@@ -436,7 +526,7 @@ def test_equal_seconds_include_tuning_and_pilots_are_tuned(quick: pytest.MonkeyP
     made = prepare(
         Design(tuple(arms), settings), PlanFile(folder, {"kernels": "plain"}), Workshop(folder.path, {}, print)
     )
-    assert lengths == {"fast": 1600, "slow": 800}
+    assert lengths == {"fast": 3200, "slow": 1600}
     assert [arm.recipe.images for arm in made] == [6400, 3200]
     assert timed == ["-as-it-stands", ""]
 
@@ -479,13 +569,13 @@ def test_trials_within_an_averages_half_life_are_told(
     stop: Callable[..., NoReturn], reached: type[Exception],
 ) -> None:
     monkeypatch.setattr(jobs, "run_jobs", stop)
-    changes = {**SMALL, "averages": {"generator": {"half_life": 100.0}}}
-    options = {**COMMON, "changes": changes, "quiet": False, "tune": 2}
+    changes = {**SMALL, "averages": {"generator": {"half_life": 70.0}}}
+    options = {**COMMON, "changes": changes, "quiet": False, "tune": 4}
     with pytest.raises(reached):
         compare(ARMS, out=tmp_path / "short", **options)
-    assert "Trials of 80 images are too short: the averaged weights need 100" in capsys.readouterr().err
+    assert "Trials of 40 images are too short: the averaged weights need 70" in capsys.readouterr().err
     with pytest.raises(reached):
-        compare(ARMS, out=tmp_path / "longer", **{**options, "tune_images": 200})
+        compare(ARMS, out=tmp_path / "longer", **{**options, "tune_images": 320})
     assert "half-life" not in capsys.readouterr().err
 
 
@@ -498,7 +588,7 @@ def test_runs_that_were_trained_beforehand_are_refused(quick: pytest.MonkeyPatch
 
 def test_trials_of_another_table_are_not_mixed_with_those_of_this_one(tmp_path: Path) -> None:
     plan = PlanFile(RunFolder(tmp_path), {"tuning": {"space": "space-0", "arms": {}}})
-    with pytest.raises(UserError, match=r"list of settings space-0; this version has space-2"):
+    with pytest.raises(UserError, match=r"list of settings space-0; this version has space-3"):
         tuning.tune([], {}, {"tune": 2, "tune_seeds": [2000]}, plan, Workshop(tmp_path, {}, print))
 
 

@@ -1,8 +1,6 @@
-"""Successive halving: all candidates are trained a little, the better half further, and the last two to the end.
+"""The race of candidates: all are trained a little, the better half further, and the last two to the end.
 
-Jamieson and Talwalkar 2016 (arXiv 1502.07943). A run is stopped and continued as if it had not stopped; where a
-schedule follows a run's end, each stage is a run of its own. The first stage is a quarter of the budget: earlier, the
-order of GANs says little about their order at the end.
+How many go on, and how far, is in `frugan.comparison.running.halving`.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from typing import Any
 
 from frugan import metrics
 from frugan.comparison.planning.arms import Arm
+from frugan.comparison.running.halving import SHARES, going_on, shown
 from frugan.comparison.running.job import Job
 from frugan.comparison.running.looks import may_stop
 from frugan.comparison.running.speed import find_speed, make_trial
@@ -24,10 +23,6 @@ from frugan.fitting._candidates import Candidate
 from frugan.recipe import Recipe, to_dict
 from frugan.registry import UserError
 
-SHARES = (0.25, 0.5, 1.0)
-"""Up to which share of the budget the candidates of each stage are trained."""
-LAST = 2
-"""How many candidates the last stage has at least, if so many were begun."""
 COUNT = 2000
 """How many images are made for a value before the last stage."""
 PACE_ROUNDS = 60
@@ -69,9 +64,9 @@ class Race:
         ranked: list[tuple[Candidate, dict[str, Any]]] = []
         for number, share in enumerate(SHARES):
             if number:
-                left = [one for one, _ in ranked[: max(LAST, math.ceil(len(ranked) / 2))]]
-            shown = max(left[0].recipe.batch_size, round(share * budget))
-            values = self._stage(left, share, shown, last=share == SHARES[-1])
+                left = [one for one, _ in ranked[: going_on(len(ranked))]]
+            images = shown(share, budget, left[0].recipe.batch_size)
+            values = self._stage(left, share, images, last=share == SHARES[-1])
             if values is None:
                 self.workshop.say(f"The time is over; what was trained up to {ranked_at(ranked)} decides.")
                 break
@@ -152,7 +147,7 @@ class Race:
         for number, share in enumerate(SHARES):
             before = SHARES[number - 1] if number else 0.0
             seconds += (share - before) * sum(slowest[:count]) / self.workshop.at_once
-            count = max(min(LAST, len(slowest)), math.ceil(count / 2))
+            count = going_on(count)
         affordable = int(SPARE * self._left() / seconds)
         least = 4 * max(one.recipe.batch_size for one in self.candidates)
         if affordable < least:

@@ -61,10 +61,11 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Search:
-    """The values of an arm's trials in their order; None for a trial without a value."""
+class Race:
+    """An arm's trials, each its values by images seen. `chosen` is the index of the best one."""
 
-    values: Sequence[float | None]
+    trials: Sequence[Mapping[int, float]]
+    chosen: int
     colour: int
 
 
@@ -216,30 +217,25 @@ def differences(
     return _svg(figure, title)
 
 
-def searches(searched: Sequence[Search], up: str, title: str, *, better: str = "lower") -> str:
-    """Draw each trial's value as a point and the best value so far as steps, each arm in its colour."""
+def races(raced: Sequence[Race], up: str, title: str) -> str:
+    """Draw the value of each trial over images seen, each arm in its colour, the chosen trial as a strong line."""
     figure, axes = _new(4.5, 2.5)
-    best = min if better == "lower" else max
     shown: list[float] = []
-    for number, one in enumerate(searched):
-        colour = _ARMS[one.colour % COLOURS]
-        known = [(trial, value) for trial, value in enumerate(one.values, start=1) if value is not None]
-        if not known:
-            continue
-        values = [value for _, value in known]
-        shown += values
+    for number, one in enumerate(raced):
         # Beside each other, so that no arm's points hide another's.
-        aside = 0.24 * ((number + 0.5) / len(searched) - 0.5)
-        axes.plot([trial + aside for trial, _ in known], values, "o", color=colour, markersize=4, alpha=0.8)
-        so_far = [best(values[: place + 1]) for place in range(len(values))]
-        steps = [*(trial + aside for trial, _ in known), len(one.values) + 0.4]
-        axes.step(steps, [*so_far, so_far[-1]], where="post", color=colour, linewidth=1.5)
+        aside = 1 + 0.02 * (number - (len(raced) - 1) / 2)
+        for trial, values in enumerate(one.trials):
+            shown += values.values()
+            strong, places = trial == one.chosen, [aside * images for images in values]
+            axes.plot(
+                places, list(values.values()), marker="o", markersize=4 if strong else 2.5,
+                color=_ARMS[one.colour % COLOURS], linewidth=1.5 if strong else 0.8, alpha=1.0 if strong else 0.45,
+            )  # fmt: skip
     if shown:
         _scale_up(axes, shown)
-    count = max(len(one.values) for one in searched)
-    axes.set_xlim(0.6, count + 0.4)
-    axes.set_xticks([trial for trial in range(1, count + 1)])
-    axes.set_xlabel("trial")
+    axes.set_xlim(left=0)
+    axes.set_xlabel("images seen")
+    axes.xaxis.set_major_formatter(lambda value, _: short(value))
     axes.set_ylabel(up)
     return _svg(figure, title)
 

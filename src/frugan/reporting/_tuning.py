@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,8 +31,6 @@ def tuning_lines(data: Mapping[str, Any]) -> list[str]:
         f", judged by {words.metric(tuning['metric'], protocol['view'])} of {protocol['fake_count']:,} fakes against "
         f"images of the split {protocol['split']}"
     )
-    images = sorted({of["images"] for of in tuning["arms"].values()})
-    length = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
     seeds = f"seed{'s' if len(tuning['seeds']) > 1 else ''} {words.seeds(tuning['seeds'])}"
     cost = ", ".join(
         f"{name} {words.duration(of['seconds'])} ({of['images_in_all']:,} images)"
@@ -41,10 +40,27 @@ def tuning_lines(data: Mapping[str, Any]) -> list[str]:
     unchanged = f" (unchanged, since none of its trials has a value: {', '.join(without)})" if without else ""
     beside = untuned_section(data)
     return [
-        f"Each arm uses the settings of its best trial of {tuning['trials']}{unchanged}, each of {length} images "
+        f"Each arm uses the settings of its best trial of {tuning['trials']}{unchanged}: {_lengths(tuning)} "
         f"({seeds}, table {tuning['space']}){judged}. Tuning took: {cost}.",
         *([] if beside is None else [beside["lead"]]),
     ]  # fmt: skip
+
+
+def _stages(facts: Mapping[str, Any], of: Mapping[str, Any]) -> dict[int, float | None]:
+    """The values of a trial by the images that it had been shown. Before 2026-12 all trials had one length."""
+    stages = facts.get("stages", [{"images": of["images"], "value": facts["value"]}])
+    return {stage["images"]: stage["value"] for stage in stages}
+
+
+def _lengths(tuning: Mapping[str, Any]) -> str:
+    """How many trials were trained how far, in words; of the first arm, where lengths differ by arm."""
+    arms = tuning["arms"].values()
+    of = next(iter(arms))
+    counts = Counter(images for facts in of["tried"] for images in _stages(facts, of))
+    (first, count), *later = sorted(counts.items())
+    further = "".join(f", {left} of them to {images:,}" for images, left in later)
+    others = "; others in proportion to their budgets" if len({of["images"] for of in arms}) > 1 else ""
+    return f"{count} trained to {first:,} images{further}{others}"
 
 
 def tuning_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -54,7 +70,7 @@ def tuning_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     names = [arm["name"] for arm in data["arms"] if arm["name"] in tuning["arms"]]
     trials = [
-        [str(number + 1), *(_trial(tuning["arms"][name]["tried"][number]) for name in names)]
+        [str(number + 1), *(_trial(of["tried"][number], of) for of in map(tuning["arms"].__getitem__, names))]
         for number in range(tuning["trials"])
     ]
     return {
@@ -123,35 +139,51 @@ def _changed(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _row(arm: Mapping[str, Any], of: Mapping[str, Any], tuning: Mapping[str, Any]) -> list[str]:
-    """What was chosen and gained, and what that cost beside one run of the test."""
-    first, best = of["tried"][0], of["tried"][of["chosen"]]
-    gain = "–"
-    if first["value"] is not None and best["value"] is not None:
-        gain = words.signed(best["value"] - first["value"]) if best is not first else "0"
+    """What was chosen and gained, and what that cost beside one run of the test.
+
+    Both values are of the last stage that both trials reached: later ones have seen more images.
+    """
+    first, best = (_stages(of["tried"][number], of) for number in (0, of["chosen"]))
+    both = {
+        images: (before, value) for images, value in best.items()
+        if value is not None and (before := first.get(images)) is not None
+    }  # fmt: skip
+    numbers: Sequence[float | None] = (None, None)
+    gain, aside = "–", ""
+    if both:
+        at, (before, value) = both.popitem()
+        numbers, aside = (before, value), f"\n{at:,} images"
+        gain = words.signed(value - before) if of["chosen"] else "0"
     failed = sum(facts["why"] is not None for facts in of["tried"])
     seconds = [run["seconds"] for run in arm["runs"].values() if run["seconds"]]
     run = sum(seconds) / len(seconds) if seconds else None
-    both = None if run is None or of["seconds"] is None else run + of["seconds"]
+    together = None if run is None or of["seconds"] is None else run + of["seconds"]
     return [
-        arm["name"], best["words"], words.number(first["value"], 4), words.number(best["value"], 4), gain,
+        arm["name"], of["tried"][of["chosen"]]["words"], *(words.number(number, 4) + aside for number in numbers), gain,
         f"{failed} of {len(of['tried'])}",
         f"{words.duration(of['seconds'])}\n{of['images_in_all']:,} images, {of['runs']} runs",
-        words.duration(run), words.duration(both),
+        words.duration(run), words.duration(together),
     ]  # fmt: skip
 
 
-def _trial(facts: Mapping[str, Any]) -> str:
-    value = "no value" if facts["value"] is None else words.number(facts["value"], 4)
+def _trial(facts: Mapping[str, Any], of: Mapping[str, Any]) -> str:
+    """A table cell: the values of a trial, and, on a second line, its settings."""
+    values = ", ".join(
+        "no value" if value is None else words.number(value, 4) for value in _stages(facts, of).values()
+    )
     why = "" if facts["why"] is None else f" ({facts['why']})"
-    return f"{value}\n{facts['words']}{why}"
+    return f"{values}\n{facts['words']}{why}"
 
 
 def _chart(data: Mapping[str, Any], tuning: Mapping[str, Any]) -> str | None:
-    searches = [
-        charts.Search([facts["value"] for facts in tuning["arms"][arm["name"]]["tried"]], colour)
-        for colour, arm in enumerate(data["arms"]) if arm["name"] in tuning["arms"]
-    ]
     if "protocol" not in tuning:
         return None
+    raced = []
+    for colour, arm in enumerate(data["arms"]):
+        of = tuning["arms"].get(arm["name"])
+        if of is not None:
+            values = [_stages(facts, of) for facts in of["tried"]]
+            known = [{at: value for at, value in one.items() if value is not None} for one in values]
+            raced.append(charts.Race(known, of["chosen"], colour))
     up = words.metric(tuning["metric"], tuning["protocol"]["view"])
-    return charts.searches(searches, up, f"{up} by trial, and the best so far", better=tuning["better"])
+    return charts.races(raced, up, f"{up} of each trial")

@@ -120,7 +120,8 @@ def _check_tuning(of: Question) -> None:
     if settings["tune"] is None:
         return
     for arm in arms:
-        images = tuning.choose_length(arm.recipe, arms[0].recipe, settings["tune_images"])
+        length = tuning.choose_length(arm.recipe, arms[0].recipe, settings["tune_images"])
+        (_, images), *_ = tuning.choose_stages(settings["tune"], length, arm.recipe.batch_size)
         slow = [one.half_life for one in arm.recipe.averages.values() if one.half_life > images and one.ramp is None]
         if slow:
             of.say(

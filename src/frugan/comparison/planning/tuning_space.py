@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 from frugan.recipe import Choice, Recipe, Rule
 from frugan.registry import UserError
 
-SPACE = "space-2"
-"""The name of the table below, which plans keep. A changed table needs another name."""
+SPACE = "space-3"
+"""The name of the table below and of how its trials are run (`comparison.preparing.tuning`), which plans keep. If one
+of them changes, it needs another name."""
 
 KEPT, CHANGED = "as it is", "changed"
 

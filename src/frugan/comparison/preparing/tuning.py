@@ -1,8 +1,10 @@
-"""Tuning: every arm gets the same number of short trials, and the test uses the settings of its best one.
+"""Tuning: every arm gets the same number of trials, and the test uses the settings of its best one.
 
 A recipe's rates and penalties were chosen for its standard form. Without tuning, another family would be judged by
-settings that suit its rival. `tuning_space` lists what is tried. Trials use other seeds than the test and are compared
-with training images, so the choice uses no seed and no held-out image of the test.
+settings that suit its rival. `tuning_space` lists what is tried. All trials of an arm are trained a little, the better
+half further, and the best two to the end (`halving`): the settings that learn fastest at first are not always those
+that end best. Trials use other seeds than the test and are compared with training images, so the choice uses no seed
+and no held-out image of the test.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from frugan import evaluation, metrics
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.planning.tuning_space import SPACE, Trial, find_trials
+from frugan.comparison.running.halving import SHARES, going_on, shown
 from frugan.comparison.running.job import Job
+from frugan.comparison.running.looks import may_stop
 from frugan.recipe import Recipe, differences, to_dict
 from frugan.registry import UserError
 
@@ -24,8 +28,9 @@ if TYPE_CHECKING:
     from frugan.comparison.planning.plan_file import PlanFile
     from frugan.comparison.running.workshop import Workshop
 
-SHARE = 0.25
-"""How long a trial is, as a share of the arm's budget, unless the user says otherwise."""
+SHARE = 0.5
+"""How long the longest trials are, as a share of the arm's budget, unless the user says otherwise. Eight trials then
+cost two budgets."""
 
 COUNT = 2000
 """How many images are made to evaluate a trial, unless the test makes fewer or the metric needs more."""
@@ -65,7 +70,8 @@ def choose_evaluation(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def choose_length(recipe: Recipe, baseline: Recipe, images: int | None) -> int:
-    """How many images a trial of an arm is shown; `images` is that number for the baseline, None for the usual share.
+    """How many images the longest trials of an arm are shown; `images` is that number for the baseline, None for the
+    usual share.
 
     Every arm's trials have the same share of its own budget.
     """
@@ -73,12 +79,60 @@ def choose_length(recipe: Recipe, baseline: Recipe, images: int | None) -> int:
     return max(min(recipe.batch_size, recipe.images), round(share * recipe.images))
 
 
-@dataclass(frozen=True)
-class _TrialRuns:
-    """One trial and the jobs that train it, by seed."""
+def choose_stages(count: int, images: int, batch_size: int) -> list[tuple[int, int]]:
+    """For each stage of so many trials: how many are left, and how many images they have been shown at its end.
 
-    trial: Trial
-    jobs: Mapping[int, Job]
+    Stages that would leave nobody behind are left out: they would only be measured.
+    """
+    stages = []
+    for share in SHARES:
+        if share == SHARES[-1] or going_on(count) < count:
+            stages.append((count, shown(share, images, batch_size)))
+            count = going_on(count)
+    return stages
+
+
+@dataclass(frozen=True)
+class _Race:
+    """The trials of one arm and what the plan keeps of them, `facts`: ``{"images", "tried", "chosen", ...}``."""
+
+    arm: Arm
+    trials: Sequence[Trial]
+    stages: Sequence[tuple[int, int]]
+    facts: dict[str, Any]
+
+    def left(self, number: int, sign: int) -> list[int]:
+        """The trials that take part in a stage, by their index: all, or the best of the stage before it."""
+        left = list(range(len(self.trials)))
+        for count, images in self.stages[:number]:
+            values = {one: value_at(self.facts["tried"][one], images) for one in left}
+            known = {one: sign * value for one, value in values.items() if value is not None}
+            left = sorted(sorted(known, key=known.__getitem__)[: going_on(count)])
+        return left
+
+    def choose(self, sign: int) -> None:
+        """Choose the best trial of the last stage that gave values, the first of equal ones, and add up what all cost.
+
+        Without any value: the first trial.
+        """
+        tried, best = self.facts["tried"], 0
+        for number, (_, images) in enumerate(self.stages):
+            values = {one: value_at(tried[one], images) for one in self.left(number, sign)}
+            known = {one: sign * value for one, value in values.items() if value is not None}
+            best = min(known, key=known.__getitem__, default=best)
+        for one in tried:
+            values = [stage["value"] for stage in one["stages"] if stage["value"] is not None]
+            one["value"] = values[-1] if values else None
+        self.facts.update(
+            chosen=best, runs=sum(len(one["costs"]) for one in tried),
+            images_in_all=sum(cost["images"] for one in tried for cost in one["costs"].values()),
+            seconds=reduce(_add, [cost["seconds"] for one in tried for cost in one["costs"].values()]),
+        )
+
+
+def value_at(facts: Mapping[str, Any], images: int) -> float | None:
+    """The value of a trial after so many images; None if it has none."""
+    return next((stage["value"] for stage in facts["stages"] if stage["images"] == images), None)
 
 
 def tune(
@@ -86,8 +140,8 @@ def tune(
 ) -> list[Arm]:
     """Train and measure the trials, and return the arms with the settings of their best ones.
 
-    `lengths` says how many images a trial of each arm is shown. The plan saves the trials and their values, so a
-    comparison that is continued does not repeat them.
+    `lengths` says how many images the longest trials of each arm are shown. The plan saves the trials and their values
+    after each stage, so a comparison that is continued does not repeat them.
 
     Raises UserError if the plan's trials come from another table, or if values have unequal protocols.
     """
@@ -100,95 +154,114 @@ def tune(
             f"{known['space']}; this version has {SPACE}. Continue with that version, or begin a new comparison with "
             "another --out."
         )
-    trials = {arm.name: find_trials(arm.recipe)[: settings["tune"]] for arm in arms}
-    by_arm = known["arms"]
-    todo = [arm for arm in arms if "chosen" not in by_arm.get(arm.name, {})]
+    better = metrics.find(settings["primary"]).better
+    sign = 1 if better == "lower" else -1
+    known |= {"metric": settings["primary"], "better": better}
+    races = [_begin(arm, lengths[arm.name], settings, known["arms"]) for arm in arms]
+    todo = [race for race in races if "chosen" not in race.facts]
     if todo:
-        for arm in todo:
-            by_arm[arm.name] = {"images": lengths[arm.name], "tried": _describe(arm, trials[arm.name])}
+        workshop.say(f"Tuning {', '.join(race.arm.name for race in todo)}: {_plan_in_words(todo, settings)}.")
+    for number in range(len(todo[0].stages) if todo else 0):
         plan.keep_tuning(known)
-        tried = {arm.name: _jobs(arm, trials[arm.name], lengths[arm.name], settings, plan, workshop) for arm in todo}
-        jobs = [job for of in tried.values() for one in of for job in one.jobs.values()]
-        workshop.say(
-            f"Tuning {', '.join(arm.name for arm in todo)}: {settings['tune']} trials of each, with the seeds "
-            f"{settings['tune_seeds']}, {len(jobs)} runs in all."
-        )
-        workshop.train(jobs, values=[choose_evaluation(settings)])
-        protocols = [known["protocol"]] if "protocol" in known else []
-        for arm in todo:
-            for one, facts in zip(tried[arm.name], by_arm[arm.name]["tried"], strict=True):
-                protocols += _measure(one, facts, settings, workshop)
-                apart = evaluation.unequal(protocols)
-                if apart:
-                    raise UserError(
-                        f"The trials were measured differently, so they cannot be compared: {'; '.join(apart)}. Begin "
-                        "a new comparison with another --out."
-                    )
-        better = metrics.find(settings["primary"]).better
-        known |= {"metric": settings["primary"], "better": better}
-        if protocols:
-            known["protocol"] = evaluation.shared(protocols[0])
-        for arm in todo:
-            by_arm[arm.name] |= _choose(by_arm[arm.name]["tried"], better)
-            workshop.say(f"{arm.name}: {_in_words(by_arm[arm.name])}.")
+        _run_stage(todo, number, sign, known, settings, plan, workshop)
+    for race in todo:
+        race.choose(sign)
+        workshop.say(f"{race.arm.name}: {_in_words(race.facts)}.")
+    if todo:
         plan.keep_tuning(known)
     return [
-        replace(arm, recipe=replace(trials[arm.name][by_arm[arm.name]["chosen"]].recipe, images=arm.recipe.images))
-        for arm in arms
+        replace(race.arm, recipe=replace(race.trials[race.facts["chosen"]].recipe, images=race.arm.recipe.images))
+        for race in races
     ]
 
 
+def _begin(arm: Arm, images: int, settings: Mapping[str, Any], by_arm: dict[str, Any]) -> _Race:
+    """The race of an arm's trials, with what the plan knows of them. Where a trial failed, it may be trained again."""
+    trials = find_trials(arm.recipe)[: settings["tune"]]
+    facts = by_arm.setdefault(arm.name, {"images": images, "tried": _describe(arm, trials)})
+    if "chosen" not in facts:
+        for one in facts["tried"]:
+            one |= {"why": None, "stages": [stage for stage in one["stages"] if stage["value"] is not None]}
+    return _Race(arm, trials, choose_stages(len(trials), images, arm.recipe.batch_size), facts)
+
+
 def _describe(arm: Arm, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """What each trial changes, in order, ready for JSON."""
+    """What each trial changes, in order, ready for JSON, with places for what it will cost and give."""
     return [
         {
             "words": trial.words, "settings": dict(trial.settings),
-            "differences": differences(arm.recipe, trial.recipe),
+            "differences": differences(arm.recipe, trial.recipe), "stages": [], "costs": {}, "why": None,
         }
         for trial in trials
     ]  # fmt: skip
 
 
+def _run_stage(
+    races: Sequence[_Race], number: int, sign: int, known: dict[str, Any], settings: Mapping[str, Any], plan: PlanFile,
+    workshop: Workshop,
+) -> None:  # fmt: skip
+    """Train and measure what is left of all arms' trials up to the end of a stage, unless the plan has their values."""
+    todo = [
+        (race, one, _jobs(race, number, one, settings, plan, workshop))
+        for race in races for one in race.left(number, sign)
+        if all(stage["images"] != race.stages[number][1] for stage in race.facts["tried"][one]["stages"])
+    ]  # fmt: skip
+    if not todo:
+        return
+    workshop.train([job for *_, jobs in todo for job in jobs.values()], values=[choose_evaluation(settings)])
+    protocols = [known["protocol"]] if "protocol" in known else []
+    for race, one, jobs in todo:
+        facts = race.facts["tried"][one]
+        values = _measure(jobs, facts, protocols, settings, workshop)
+        value = sum(values.values()) / len(values) if facts["why"] is None else None
+        facts["stages"].append({"images": race.stages[number][1], "values": values, "value": value})
+    if protocols:
+        known["protocol"] = evaluation.shared(protocols[0])
+    plan.keep_tuning(known)
+
+
 def _jobs(
-    arm: Arm, trials: Sequence[Trial], images: int, settings: Mapping[str, Any], plan: PlanFile, workshop: Workshop
-) -> list[_TrialRuns]:
-    """Make the jobs of all trials and write their recipes; nothing is trained yet."""
-    tried = []
-    for number, trial in enumerate(trials, start=1):
-        place = f"tuning/{arm.folder}/trial-{number}"
-        short = replace(arm, recipe=trial.recipe.with_images(images))
-        file = workshop.folder / f"{place}.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        plan.folder.write_json(file, to_dict(short.recipe))
-        jobs = {
-            seed: workshop.make_job(
-                short, f"{place}-seed-{seed}", seed, title=f"{arm.name} trial {number}", recipe=f"{place}.json"
-            )
-            for seed in settings["tune_seeds"]
-        }
-        tried.append(_TrialRuns(trial, jobs))
-    return tried
+    race: _Race, number: int, one: int, settings: Mapping[str, Any], plan: PlanFile, workshop: Workshop
+) -> dict[int, Job]:
+    """The jobs that train a trial up to the end of a stage, by seed, and their recipe's file. Nothing is trained yet.
+
+    They are parts of one run for all stages, or runs of their own.
+    """
+    images, recipe = race.stages[number][1], race.trials[one].recipe
+    part = may_stop([replace(race.arm, recipe=recipe)])
+    whole = race.facts["images"] if part else images
+    # As always where there is one stage only, or one run for all.
+    place = f"tuning/{race.arm.folder}/trial-{one + 1}{'' if whole == race.facts['images'] else f'-to-{images}'}"
+    trial = replace(race.arm, recipe=recipe.with_images(whole))
+    file = workshop.folder / f"{place}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    plan.folder.write_json(file, to_dict(trial.recipe))
+    jobs = {}
+    for seed in settings["tune_seeds"]:
+        title = f"{race.arm.name} trial {one + 1}"
+        job = workshop.make_job(trial, f"{place}-seed-{seed}", seed, title=title, recipe=f"{place}.json")
+        jobs[seed] = job.until(images) if images < whole else job
+    return jobs
 
 
 def _measure(
-    one: _TrialRuns, facts: dict[str, Any], settings: Mapping[str, Any], workshop: Workshop
-) -> list[Mapping[str, Any]]:
-    """Evaluate the runs of a trial, add times and values to its `facts`, and return the protocols of the values.
+    jobs: Mapping[int, Job], facts: dict[str, Any], protocols: list[Mapping[str, Any]], settings: Mapping[str, Any],
+    workshop: Workshop,
+) -> dict[str, float]:  # fmt: skip
+    """Evaluate the runs of a trial, and return their values by seed; add costs, and why a run has no value, to `facts`.
 
-    If a run failed or did not train, the trial has no value and ranks last.
+    `protocols` gets those of the values. Raises UserError if they differ.
     """
     from frugan.engine.run import RunFolder
 
-    facts |= {"runs": len(one.jobs), "images": 0, "seconds": 0.0, "values": {}, "value": None, "why": None}
-    protocols = []
-    for seed, job in one.jobs.items():
+    values = {}
+    for seed, job in jobs.items():
         run = RunFolder(job.folder)
         timed = [line for line in run.lines(run.log) if "seconds" in line]
-        shown = job.images_shown()
-        facts["images"] += shown
+        images = job.images_shown()
         # A short run has a good part of its rounds after its last log point.
-        took = timed[-1]["seconds"] * shown / timed[-1]["images"] if timed else None
-        facts["seconds"] = _add(facts["seconds"], took)
+        took = timed[-1]["seconds"] * images / timed[-1]["images"] if timed else None
+        facts["costs"][job.folder.name] = {"images": images, "seconds": took}
         untrained = job.why_untrained()
         why = job.why_failed() or (untrained and f"did not train: {untrained}")
         if why is not None:
@@ -197,23 +270,18 @@ def _measure(
         workshop.say(f"Evaluating {job.title}.")
         value = workshop.evaluate(run, **choose_evaluation(settings))[0]
         protocols.append(value["protocol"])
+        apart = evaluation.unequal(protocols)
+        if apart:
+            raise UserError(
+                f"The trials were measured differently, so they cannot be compared: {'; '.join(apart)}. Begin a new "
+                "comparison with another --out."
+            )
         number = float(value["values"][value["headline"]])
-        facts["values"][str(seed)] = number if math.isfinite(number) else None
-    numbers = list(facts["values"].values())
-    if facts["why"] is None and None not in numbers:
-        facts["value"] = sum(numbers) / len(numbers)
-    return protocols
-
-
-def _choose(tried: Sequence[Mapping[str, Any]], better: str) -> dict[str, Any]:
-    """Choose the best trial, the first of equal ones, and add up what all cost. Without values: the first trial."""
-    sign = 1 if better == "lower" else -1
-    values = [math.inf if facts["value"] is None else sign * facts["value"] for facts in tried]
-    return {
-        "chosen": values.index(min(values)), "runs": sum(facts["runs"] for facts in tried),
-        "images_in_all": sum(facts["images"] for facts in tried),
-        "seconds": reduce(_add, [facts["seconds"] for facts in tried]),
-    }
+        if not math.isfinite(number):
+            facts["why"] = facts["why"] or f"its {settings['primary']} is {number}"
+            continue
+        values[str(seed)] = number
+    return values
 
 
 def _add(one: float | None, other: float | None) -> float | None:
@@ -221,12 +289,29 @@ def _add(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one + other
 
 
-def _in_words(tuned: Mapping[str, Any]) -> str:
-    tried = tuned["tried"]
-    best, first = tried[tuned["chosen"]], tried[0]
-    if best["value"] is None:
+def _plan_in_words(races: Sequence[_Race], settings: Mapping[str, Any]) -> str:
+    """How many trials there are and how long they are, of the first arm."""
+    (count, first), *later = races[0].stages
+    further = "".join(f", {left} of them to {images:,}" for left, images in later)
+    trial = "1 trial" if count == 1 else f"{count} trials"
+    return f"{trial} of each, {first:,} images{further} (seeds {settings['tune_seeds']})"
+
+
+def _in_words(facts: Mapping[str, Any]) -> str:
+    """What was chosen, and what the unchanged recipe gave after as many images."""
+    tried = facts["tried"]
+    best, first = tried[facts["chosen"]], tried[0]
+    reached = [stage for stage in best["stages"] if stage["value"] is not None]
+    if not reached:
         return "no trial has a value, so the recipe stays unchanged"
+    said = f"{reached[-1]['value']:.4g} after {reached[-1]['images']:,} images"
     if best is first:
-        return f"best unchanged, {best['value']:.4g}"
-    before = "failed" if first["value"] is None else f"gave {first['value']:.4g}"
-    return f"best with {best['words']}, {best['value']:.4g} (the unchanged recipe {before})"
+        return f"best unchanged, {said}"
+    both = [stage for stage in reached if value_at(first, stage["images"]) is not None]
+    if not both:
+        return f"best with {best['words']}, {said} (the unchanged recipe failed)"
+    at = both[-1]
+    beside = f"the unchanged recipe gave {value_at(first, at['images']):.4g}"
+    if at is not reached[-1]:
+        beside = f"after {at['images']:,} it had {at['value']:.4g}, and {beside}"
+    return f"best with {best['words']}, {said} ({beside})"
