@@ -6,8 +6,9 @@ Each arm is a recipe's name with values as key=value, or `plain`: the loop in `_
 example's manner (64 pixels whatever the size, batches of 128, float32). Seconds are those of the processor in rounds
 alone, with one thread: neither other work on the machine nor looking counts. At each look 1,000 images, of our
 generators' averages, are compared with held-out ones (2,000 at most), in the view `classifier` of the data that --judge
-names, at 32 pixels. Only values of one judge and one data set may be compared. Every finished run is appended to
---results, one JSON line each; --plot draws what stands there.
+names, at 32 pixels. Only values of one judge and one data set may be compared. At the end the images are also compared
+with those that were trained on: are they copies? Every finished run is appended to --results, one JSON line
+each; --plot draws what stands there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from _plain_dcgan import LATENTS, initial_weights, make_plain
@@ -51,6 +52,13 @@ def features(view: views.View, images: Tensor) -> Tensor:
     if images.shape[2:] != (SIDE, SIDE):
         images = area(images.float(), SIDE, SIDE)
     return torch.cat([view.features(part) for part in images.split(256)])
+
+
+class Seen(NamedTuple):
+    """Real images as the judge sees them: features of held-out ones and of those that are trained on."""
+
+    held_out: Tensor
+    trained: Tensor
 
 
 class Side(Protocol):
@@ -132,7 +140,7 @@ class Plain:
         return to_bytes(made)
 
 
-def run(arm: str, asked: argparse.Namespace, seed: int, view: views.View, real: Tensor) -> dict[str, Any]:
+def run(arm: str, asked: argparse.Namespace, seed: int, view: views.View, real: Seen) -> dict[str, Any]:
     """Train one arm for so many seconds, and look at it now and then."""
     side: Side = Plain(asked, seed) if arm == "plain" else Ours(arm, asked, seed)
     looks = [seconds for seconds in LOOKS if seconds < asked.seconds] + [asked.seconds]
@@ -144,8 +152,10 @@ def run(arm: str, asked: argparse.Namespace, seed: int, view: views.View, real: 
             spent += time.process_time() - began
         made = side.sampled()
         seen = features(view, made)
-        values = metrics.find("kid").compute(real=real, fake=seen, subset_size=min(len(real), COUNT))
-        values |= metrics.find("fid").compute(real=real, fake=seen)
+        values = metrics.find("kid").compute(
+            real=real.held_out, fake=seen, subset_size=min(len(real.held_out), COUNT)
+        )
+        values |= metrics.find("fid").compute(real=real.held_out, fake=seen)
         about = {"seconds": look, "rounds": side.rounds, "images": side.images}
         curve.append({**about, "fid": values["fid"], "kid": values["kid"]})
         print(f"{arm}, seed {seed}: {curve[-1]}", flush=True)
@@ -153,7 +163,10 @@ def run(arm: str, asked: argparse.Namespace, seed: int, view: views.View, real: 
             place = f"{asked.name}-{asked.arms.index(arm)}-{arm.split()[0]}-{seed}-{look:g}.png"
             save_grid(made[:32], asked.pictures / place, 8, 1)
     counts = {name: sum(one.numel() for one in net.parameters()) for name, net in side.networks.items()}
-    return {"data": asked.name, "arm": arm, "seed": seed, "parameters": counts, "curve": curve}
+    copies = metrics.find("memorisation").compute(real=real.trained, fake=seen, held_out=real.held_out)
+    return {
+        "data": asked.name, "arm": arm, "seed": seed, "parameters": counts, "curve": curve, "memorisation": copies,
+    }  # fmt: skip
 
 
 def plot(results: Path, path: Path) -> None:
@@ -165,13 +178,18 @@ def plot(results: Path, path: Path) -> None:
 
     lines = [json.loads(line) for line in results.read_text().splitlines()]
     sets, arms = (list(dict.fromkeys(line[key] for line in lines)) for key in ("data", "arm"))
+    names = [arm.split()[0] for arm in arms]
+    names = names if len(set(names)) == len(arms) else arms
     figure, panels = pyplot.subplots(1, len(sets), figsize=(4.2 * len(sets), 3.6), squeeze=False)
     for panel, name in zip(panels[0], sets, strict=True):
         for line in lines:
             if line["data"] == name:
                 points = [(one["seconds"], one["fid"]) for one in line["curve"]]
-                colour = f"C{arms.index(line['arm'])}"
-                panel.plot(*zip(*points, strict=True), color=colour, marker="o", label=line["arm"])
+                number = arms.index(line["arm"])
+                panel.plot(
+                    *zip(*points, strict=True), color=f"C{number}", marker="o", markersize=3, linewidth=0.8,
+                    label=names[number],
+                )  # fmt: skip
         panel.set(title=name, xlabel="seconds of training, one thread", ylabel="FID", yscale="log")
         known = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
         panel.legend(known.values(), known.keys(), fontsize=7)
@@ -202,8 +220,10 @@ def main() -> None:
     memory.keep()
     torch.set_num_threads(1)
     view = views.build("classifier", dataset=data.open_dataset(asked.judge, size=SIDE, channels=3, limit=20_000))
-    held_out = data.open_dataset(asked.data, split="test", size=asked.size, channels=asked.channels, limit=MOST)
-    real = features(view, held_out.images)
+    of = {"size": asked.size, "channels": asked.channels}
+    held_out = data.open_dataset(asked.data, split="test", limit=MOST, **of)
+    trained = data.open_dataset(asked.data, limit=asked.limit, **of)
+    real = Seen(features(view, held_out.images), features(view, trained.images))
     for seed in asked.seeds:
         for arm in asked.arms:
             line = run(arm, asked, seed, view, real)
