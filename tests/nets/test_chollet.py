@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from frugan.nets._dropout import Dropout
 from frugan.registry import UserError
@@ -39,6 +40,14 @@ def test_factorised_sheet_3_3_cifar_rows(make_meta):
             if x.dim() == 4 and any(True for _ in part.parameters()):
                 shapes.append(tuple(x.shape))
         assert shapes == [(2, 256, 16, 16), *3 * [(2, 256, 32, 32)], (2, 3, 32, 32)]
+
+
+def test_batch_norm_follows_every_convolution_of_the_decoder_but_the_last(make_meta):
+    body = list(make_meta("chollet", "decoder", FROG, 32, normalisation="batch_norm").body)
+    norms = [place for place, part in enumerate(body) if isinstance(part, nn.BatchNorm2d)]
+    assert [type(body[place - 1]).__name__ for place in norms] == ["Convolution", "Transposed", *2 * ["Convolution"]]
+    assert all(isinstance(body[place + 1], nn.LeakyReLU) for place in norms)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in make_meta("chollet", "decoder", FROG, 32).body)
 
 
 def test_factorised_sheet_3_4_cifar_discriminator_shapes(make_meta):

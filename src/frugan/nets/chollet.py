@@ -14,7 +14,7 @@ from torch import nn
 from frugan.batch import ImageShape
 from frugan.convs import Layers
 from frugan.nets import Architecture, scaled
-from frugan.nets._choices import divided, widths
+from frugan.nets._choices import divided, one_of, widths
 from frugan.nets._condition import Entrance
 from frugan.nets._decoder import Decoder
 from frugan.nets._dropout import Dropout
@@ -28,7 +28,8 @@ from frugan.registry import UserError
 
 def decoder(
     image: ImageShape, latents: int, layers: Layers, classes: int = 0, *, width: float = 1.0,
-    channels: Sequence[Count] = (128, 256), slope: float = 0.3, initialise: str = "keras", condition: str = "join",
+    channels: Sequence[Count] = (128, 256), slope: float = 0.3, normalisation: str = "none", initialise: str = "keras",
+    condition: str = "join",
 ) -> Decoder:
     """Latents ``[n, latents]`` to images in -1 to 1. Roles: ``block.0``, ``up.0``, ``block.1``, ``block.2``,
     ``output``.
@@ -36,19 +37,25 @@ def decoder(
     Args:
         channels: after the dense layer, and of every layer after it.
         slope: of the leaky ReLUs.
+        normalisation: "none" as in the original, or "batch_norm" after every convolution but the last.
         initialise: a rule for first weights, one of `frugan.nets.rules`.
         condition: how labels enter, "join" or "multiply".
     """
     height, width_ = divided(image, 2, "The decoder of 'chollet'")
     first, inner = widths("channels", channels, 2, width)
     entrance = Entrance(condition, classes, (latents,))
+    normed = one_of("normalisation", normalisation, ("none", "batch_norm")) == "batch_norm"
+
+    def rectified() -> list[nn.Module]:
+        return [*([nn.BatchNorm2d(inner)] if normed else []), nn.LeakyReLU(slope)]
+
     body = nn.Sequential(
         nn.Linear(entrance.channels, first * height * width_), nn.LeakyReLU(slope),
         nn.Unflatten(1, (first, height, width_)),
-        layers.same("block.0", first, inner, 5), nn.LeakyReLU(slope),
-        layers.up("up.0", inner, inner, 4), nn.LeakyReLU(slope),
-        layers.same("block.1", inner, inner, 5), nn.LeakyReLU(slope),
-        layers.same("block.2", inner, inner, 5), nn.LeakyReLU(slope),
+        layers.same("block.0", first, inner, 5), *rectified(),
+        layers.up("up.0", inner, inner, 4), *rectified(),
+        layers.same("block.1", inner, inner, 5), *rectified(),
+        layers.same("block.2", inner, inner, 5), *rectified(),
         layers.same("output", inner, image.channels, 7), nn.Tanh(),
     )
     network = Decoder(image, latents, entrance, body)
