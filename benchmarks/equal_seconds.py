@@ -144,7 +144,7 @@ def run(arm: str, asked: argparse.Namespace, seed: int, view: views.View, real: 
     """Train one arm for so many seconds, and look at it now and then."""
     side: Side = Plain(asked, seed) if arm == "plain" else Ours(arm, asked, seed)
     looks = [seconds for seconds in LOOKS if seconds < asked.seconds] + [asked.seconds]
-    curve, spent = [], 0.0
+    curve, spent, seen = [], 0.0, torch.empty(0)
     for look in looks:
         while spent < look:
             began = time.process_time()

@@ -83,6 +83,15 @@ def test_a_folder_without_a_comparison_is_one_line(tmp_path: Path) -> None:
         status(tmp_path)
 
 
+@pytest.mark.parametrize(("chosen", "said"), [({}, "Trials (the better ones go on)"), ({"chosen": 0}, "Trials")])
+def test_trials_are_not_done_before_the_best_one_is_chosen(tmp_path: Path, chosen: dict[str, Any], said: str) -> None:
+    plan = {**planned(tmp_path), "tuning": {"arms": {"arm-0": {"tried": [], **chosen}}}}
+    RunFolder(tmp_path).write_json(tmp_path / "plan.json", plan)
+    trial = begun(tmp_path / "tuning/arm-0/trial-1-seed-2000", 250, saved=True)
+    trial.write_json(trial.recipe, {**to_dict(find("vanilla")), "images": 250})
+    assert status(tmp_path).before == {said: (1, 1)}
+
+
 def test_the_status_of_a_thousand_runs_takes_seconds(tmp_path: Path) -> None:
     planned(tmp_path, arms=30, seeds=34)
     for number in range(30):

@@ -20,7 +20,7 @@ from frugan.comparison.planning.arms import Arm, gather
 from frugan.comparison.planning.plan_file import PlanFile
 from frugan.comparison.planning.tuning_space import CHANGED, KEPT, ORDERS, TRIALS, Trial, find_trials
 from frugan.comparison.preparing import controls, equal_seconds, margin, prepare, tuning
-from frugan.comparison.running import jobs
+from frugan.comparison.running import jobs, looks
 from frugan.comparison.running.job import Job
 from frugan.comparison.running.workshop import Workshop
 from frugan.engine import checkpoint
@@ -429,6 +429,45 @@ def test_the_end_chooses_and_a_killed_comparison_keeps_the_values_of_every_stage
     of = done.data["fixed"]["tuning"]["arms"]["vanilla"]
     assert [[stage["value"] for stage in facts["stages"]] for facts in of["tried"]] == [[1, 5], [2, 3], [4], [4]]
     assert (of["chosen"], of["images_in_all"]) == (1, 2 * 48 + 2 * 160)
+
+
+def race(values: Sequence[Sequence[float | None]], why: Sequence[str | None]) -> tuning._Race:
+    """Trials with these values after each stage of 200, 400 and 800 images."""
+    tried = [
+        {"stages": [{"images": images, "value": value} for images, value in zip((200, 400, 800), of, strict=False)],
+         "why": said, "costs": {"trial": {"images": 800, "seconds": None}}}
+        for of, said in zip(values, why, strict=True)
+    ]  # fmt: skip
+    recipe = recipes.find("vanilla")
+    trials = [Trial(recipe, {}, "") for _ in values]
+    facts = {"images": 800, "tried": tried}
+    return tuning._Race(Arm("vanilla", recipe), trials, tuning.choose_stages(len(values), 800, 16), facts)
+
+
+@pytest.mark.parametrize(
+    ("values", "chosen"),
+    [
+        # The two that were best in the middle failed at the end, so the best of the others is chosen.
+        ([[5, 6], [1, 1, None], [2, 2, None], [3, 5], [9], [9], [9], [9]], 3),
+        ([[9], [1, None], [2, None], [3, None], [4, None], [5], [9], [9]], 5),
+        ([[8], [1, 7], [2, 3, 4], [3, 4, 5], [4, 8], [9], [9], [9]], 2),
+        ([[None], [None], [None], [None], [None], [None], [None], [None]], 0),
+    ],
+)  # fmt: skip
+def test_a_trial_that_failed_is_not_chosen(values: Sequence[Sequence[float | None]], chosen: int) -> None:
+    made = race(values, ["the loss is not finite" if None in of else None for of in values])
+    made.choose(1)
+    assert made.facts["chosen"] == chosen
+
+
+def test_a_run_is_a_part_of_a_longer_one_only_where_nothing_follows_its_end() -> None:
+    recipe = resolve("mnist", images=64_000)
+    assert looks.may_be_part(recipe, 16_000)
+    for schedule in ("linear", "linear,start=32000,end=64000"):
+        falling = recipe.with_changes({"players.generator.schedule": schedule})
+        assert not looks.may_be_part(falling, 16_000)
+    early = recipe.with_changes({"players.generator.schedule": "linear,start=1000,end=2000"})
+    assert looks.may_be_part(early, 16_000)
 
 
 @pytest.mark.usefixtures("unreported")

@@ -245,9 +245,9 @@ def test_works_give_what_a_comparison_here_gives_with_pilots_looks_and_tuning(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(jobs, "run_jobs", in_this_process)
-    asked: dict[str, Any] = {**COMMON, "seeds": range(5), "pilot_seeds": (1000,), "tune": 1, "no_damaged": True}
+    asked: dict[str, Any] = {**COMMON, "seeds": range(5), "pilot_seeds": (1000,), "tune": 3, "no_damaged": True}
     local = compare(ARMS, out="local", **asked).data
-    for part in ("tuning", "pilots", "runs"):
+    for part in ("tuning", "tuning", "pilots", "runs"):
         with pytest.raises(SystemExit) as left:
             compare(ARMS, out="files", launcher="files", **asked)
         assert left.value.code == LEFT
@@ -355,6 +355,20 @@ def test_works_are_submitted_in_chunks_and_failures_are_told_with_their_last_lin
     assert "seed-3 failed (to train it again, use --retry-failed): loss is not finite\n" in told
     assert "\nfirst\nloss is not finite\n" in told
     _spreading.spread(task, Workshop(tmp_path, {}, print), Made(pytest.fail), threads=1, chunk=2)
+
+
+@pytest.mark.usefixtures("quickly")
+def test_a_run_that_goes_on_is_submitted_although_the_engine_still_knows_its_first_part(tmp_path: Path) -> None:
+    """An engine forgets what has ended only after a while."""
+
+    def stays_known(work_: Work) -> bool:
+        ends(work_)
+        return True
+
+    engine, workshop = Made(stays_known), Workshop(tmp_path, {}, print, quiet=True)
+    _spreading.spread(five(tmp_path), workshop, engine, threads=1, chunk=9)
+    _spreading.spread(five(tmp_path, lambda name: "'further'"), workshop, engine, threads=1, chunk=9)
+    assert engine.chunks == [5, 5]
 
 
 @pytest.mark.usefixtures("quickly")

@@ -109,6 +109,9 @@ def status(folder: str | Path) -> Status:
     runs = [_status(arm, seed, path / f"runs/{arm.folder}/seed-{seed}") for seed in plan["seeds"] for arm in arms]
     kinds = {"Trials": "tuning/*/*", "Trials of speed": "trials/*", "Pilots": "pilots/*"}
     before = {name: _count(path, pattern) for name, pattern in kinds.items()}
+    tuned = plan.get("tuning", {}).get("arms", {}).values()
+    if any("chosen" not in of for of in tuned):
+        before["Trials (the better ones go on)"] = before.pop("Trials")
     return Status(path, tuple(runs), {name: counts for name, counts in before.items() if counts[1]}, (
         path / "comparison.json"
     ).is_file())  # fmt: skip

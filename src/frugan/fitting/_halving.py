@@ -15,7 +15,7 @@ from frugan import metrics
 from frugan.comparison.planning.arms import Arm
 from frugan.comparison.running.halving import SHARES, going_on, shown
 from frugan.comparison.running.job import Job
-from frugan.comparison.running.looks import may_stop
+from frugan.comparison.running.looks import may_be_part
 from frugan.comparison.running.speed import find_speed, make_trial
 from frugan.comparison.running.workshop import Workshop
 from frugan.engine.run import RunFolder
@@ -113,8 +113,9 @@ class Race:
 
     def _job(self, candidate: Candidate, images: int) -> Job:
         """The job that trains a candidate up to so many images: a part of its run, or a run of its own."""
-        part = may_stop([Arm(candidate.name, candidate.recipe)])
-        recipe = candidate.recipe.with_images(self.known["images"] if part else images)
+        recipe = candidate.recipe.with_images(self.known["images"])
+        part = may_be_part(recipe, images)
+        recipe = recipe if part else candidate.recipe.with_images(images)
         arm, place, file = self._begin(candidate, recipe, "run" if part else f"to-{images}")
         job = self.workshop.make_job(arm, place, self.seed, recipe=file)
         return job.until(images) if images < recipe.images else job

@@ -53,14 +53,14 @@ def _stages(facts: Mapping[str, Any], of: Mapping[str, Any]) -> dict[int, float 
 
 
 def _lengths(tuning: Mapping[str, Any]) -> str:
-    """How many trials were trained how far, in words; of the first arm, where lengths differ by arm."""
-    arms = tuning["arms"].values()
-    of = next(iter(arms))
-    counts = Counter(images for facts in of["tried"] for images in _stages(facts, of))
-    (first, count), *later = sorted(counts.items())
-    further = "".join(f", {left} of them to {images:,}" for images, left in later)
-    others = "; others in proportion to their budgets" if len({of["images"] for of in arms}) > 1 else ""
-    return f"{count} trained to {first:,} images{further}{others}"
+    """How many trials were trained how far, in words; for each arm, where it is not the same."""
+    said: dict[str, list[str]] = {}
+    for name, of in tuning["arms"].items():
+        counts = Counter(images for facts in of["tried"] for images in _stages(facts, of))
+        (first, count), *later = sorted(counts.items())
+        further = "".join(f", {left} of them to {images:,}" for images, left in later)
+        said.setdefault(f"{count} trained to {first:,} images{further}", []).append(name)
+    return next(iter(said)) if len(said) == 1 else "; ".join(f"{', '.join(of)} {text}" for text, of in said.items())
 
 
 def tuning_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -75,6 +75,7 @@ def tuning_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
     ]
     return {
         "lead": tuning_lines(data)[0], "names": names, "trials": trials, "chart": _chart(data, tuning),
+        "staged": any(len(_stages(facts, of)) > 1 for of in tuning["arms"].values() for facts in of["tried"]),
         "rows": [_row(arm, tuning["arms"][arm["name"]], tuning) for arm in data["arms"] if arm["name"] in names],
     }  # fmt: skip
 
@@ -148,22 +149,27 @@ def _row(arm: Mapping[str, Any], of: Mapping[str, Any], tuning: Mapping[str, Any
         images: (before, value) for images, value in best.items()
         if value is not None and (before := first.get(images)) is not None
     }  # fmt: skip
-    numbers: Sequence[float | None] = (None, None)
-    gain, aside = "–", ""
+    gain = "–"
     if both:
         at, (before, value) = both.popitem()
-        numbers, aside = (before, value), f"\n{at:,} images"
+        first, best = {at: before}, {at: value}
         gain = words.signed(value - before) if of["chosen"] else "0"
     failed = sum(facts["why"] is not None for facts in of["tried"])
     seconds = [run["seconds"] for run in arm["runs"].values() if run["seconds"]]
     run = sum(seconds) / len(seconds) if seconds else None
     together = None if run is None or of["seconds"] is None else run + of["seconds"]
     return [
-        arm["name"], of["tried"][of["chosen"]]["words"], *(words.number(number, 4) + aside for number in numbers), gain,
+        arm["name"], of["tried"][of["chosen"]]["words"], *map(_last, (first, best)), gain,
         f"{failed} of {len(of['tried'])}",
         f"{words.duration(of['seconds'])}\n{of['images_in_all']:,} images, {of['runs']} runs",
         words.duration(run), words.duration(together),
     ]  # fmt: skip
+
+
+def _last(stages: Mapping[int, float | None]) -> str:
+    """A table cell: the last value of a trial, and, on a second line, after how many images."""
+    known = [(images, value) for images, value in stages.items() if value is not None]
+    return f"{words.number(known[-1][1], 4)}\n{known[-1][0]:,} images" if known else "–"
 
 
 def _trial(facts: Mapping[str, Any], of: Mapping[str, Any]) -> str:

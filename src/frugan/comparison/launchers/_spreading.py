@@ -78,9 +78,10 @@ def spread(task: Task, workshop: Workshop, engine: Engine, *, threads: int, chun
 
     works = make_works(task, workshop, threads)
     waiting = [work for work in works if not work.is_done()]
+    launched = _Launched(workshop.folder / "launched.json", engine.title)
+    launched.forget([work for work in works if work not in waiting])
     if not waiting:
         return
-    launched = _Launched(workshop.folder / "launched.json", engine.title)
     alive = engine.find_alive(launched.handles(waiting))
     missing = [work for work in waiting if launched.handle(work) not in alive]
     watch = Watch([job for work in works for job in work.jobs], workshop.quiet)
@@ -112,8 +113,19 @@ class _Launched:
     def handles(self, works: Iterable[Work]) -> list[str]:
         return [handle for work in works if (handle := self.handle(work)) is not None]
 
+    def forget(self, works: Sequence[Work]) -> None:
+        """Forget works that are done: their runs may get further ones, which the engine has not seen."""
+        done = {str(work.file) for work in works}
+        left = {file: handle for file, handle in self.known.items() if file not in done}
+        if left != self.known:
+            self.known = left
+            self._write()
+
     def add(self, works: Sequence[Work], handles: Sequence[str]) -> None:
         self.known |= {str(work.file): handle for work, handle in zip(works, handles, strict=True)}
+        self._write()
+
+    def _write(self) -> None:
         files.write(self.path, json.dumps({"engine": self.engine, "works": self.known}, indent=1) + "\n")
 
 
@@ -126,6 +138,7 @@ class _Spreading:
         self.engine, self.workshop, self.launched, self.watch, self.chunk = engine, workshop, launched, watch, chunk
         self.waiting = waiting
         self.begun: set[Work] = set()
+        self.printed = {work: _printed(work) for work in waiting}
         self.tries: dict[Work, int] = {}
         self.gone: dict[Work, float] = {}
         self.lost: list[Work] = []
@@ -153,8 +166,9 @@ class _Spreading:
         for work in list(self.waiting):
             if work.is_done():
                 self.waiting.remove(work)
+                self.launched.forget([work])
                 self._tell_end(work)
-            elif work not in self.begun and any(job.output.is_file() for job in work.jobs):
+            elif work not in self.begun and _printed(work) > self.printed[work]:
                 self.begun.add(work)
                 for job in work.jobs:
                     self.watch.begin(job)
@@ -235,6 +249,11 @@ def _wants_to_cancel(count: int, engine: str) -> bool:
         return sys.stdin.readline().strip().lower().startswith("c")
     except KeyboardInterrupt:
         return False
+
+
+def _printed(work: Work) -> int:
+    """How much its runs have printed, in bytes; a run that goes on has printed something before."""
+    return sum(job.output.stat().st_size for job in work.jobs if job.output.is_file())
 
 
 def _last_lines(path: Path) -> list[str]:

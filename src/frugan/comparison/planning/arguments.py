@@ -71,12 +71,12 @@ class ComparisonArguments:
     """What every arm gets the same amount of: images; seconds (as many as the baseline takes); or a number of seconds,
     e.g. 600s."""
     tune: int | None = None
-    """Tune every arm before the test: train it in N short trials, each with other settings from one fixed list of 9 to
-    23, by recipe. The better half goes on, and the test uses the settings of the arm's best trial. The first trial is
+    """Tune every arm before the test: train it in N trials, each with other settings from one fixed list of 9 to 23, by
+    recipe. The better half goes on, and the test uses the settings of the arm's best trial. The first trial is
     the unchanged recipe. If left out, no arm is tuned."""
     tune_images: Count | None = None
-    """How many real images the longest trials of the baseline are shown; the others end after a quarter or half of
-    that. Trials of other arms get the same share of their own budgets. If left out: half of the budget."""
+    """How many real images the longest trials of the baseline are shown; of three or more, others end after a quarter
+    or half of that. Trials of other arms get the same share of their own budgets. If left out: half of the budget."""
     tune_seeds: WholeNumbers | None = None
     """Seeds of the trials; they must differ from --seeds. If left out: 2000. With several seeds, the mean of a trial
     counts."""

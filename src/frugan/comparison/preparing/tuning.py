@@ -20,7 +20,7 @@ from frugan.comparison.planning.arms import Arm
 from frugan.comparison.planning.tuning_space import SPACE, Trial, find_trials
 from frugan.comparison.running.halving import SHARES, going_on, shown
 from frugan.comparison.running.job import Job
-from frugan.comparison.running.looks import may_stop
+from frugan.comparison.running.looks import may_be_part
 from frugan.recipe import Recipe, differences, to_dict
 from frugan.registry import UserError
 
@@ -113,11 +113,12 @@ class _Race:
     def choose(self, sign: int) -> None:
         """Choose the best trial of the last stage that gave values, the first of equal ones, and add up what all cost.
 
-        Without any value: the first trial.
+        A trial that failed in any stage is not chosen. If all failed: the first one.
         """
         tried, best = self.facts["tried"], 0
         for number, (_, images) in enumerate(self.stages):
-            values = {one: value_at(tried[one], images) for one in self.left(number, sign)}
+            sound = [one for one in self.left(number, sign) if tried[one]["why"] is None]
+            values = {one: value_at(tried[one], images) for one in sound}
             known = {one: sign * value for one, value in values.items() if value is not None}
             best = min(known, key=known.__getitem__, default=best)
         for one in tried:
@@ -179,10 +180,11 @@ def _begin(arm: Arm, images: int, settings: Mapping[str, Any], by_arm: dict[str,
     """The race of an arm's trials, with what the plan knows of them. Where a trial failed, it may be trained again."""
     trials = find_trials(arm.recipe)[: settings["tune"]]
     facts = by_arm.setdefault(arm.name, {"images": images, "tried": _describe(arm, trials)})
+    stages = choose_stages(len(trials), facts["images"], arm.recipe.batch_size)
     if "chosen" not in facts:
         for one in facts["tried"]:
             one |= {"why": None, "stages": [stage for stage in one["stages"] if stage["value"] is not None]}
-    return _Race(arm, trials, choose_stages(len(trials), images, arm.recipe.batch_size), facts)
+    return _Race(arm, trials, stages, facts)
 
 
 def _describe(arm: Arm, trials: Sequence[Trial]) -> list[dict[str, Any]]:
@@ -212,7 +214,8 @@ def _run_stage(
     protocols = [known["protocol"]] if "protocol" in known else []
     for race, one, jobs in todo:
         facts = race.facts["tried"][one]
-        values = _measure(jobs, facts, protocols, settings, workshop)
+        last = number == len(race.stages) - 1
+        values = _measure(jobs, facts, last, protocols, settings, workshop)
         value = sum(values.values()) / len(values) if facts["why"] is None else None
         facts["stages"].append({"images": race.stages[number][1], "values": values, "value": value})
     if protocols:
@@ -228,9 +231,8 @@ def _jobs(
     They are parts of one run for all stages, or runs of their own.
     """
     images, recipe = race.stages[number][1], race.trials[one].recipe
-    part = may_stop([replace(race.arm, recipe=recipe)])
+    part = may_be_part(recipe.with_images(race.facts["images"]), images)
     whole = race.facts["images"] if part else images
-    # As always where there is one stage only, or one run for all.
     place = f"tuning/{race.arm.folder}/trial-{one + 1}{'' if whole == race.facts['images'] else f'-to-{images}'}"
     trial = replace(race.arm, recipe=recipe.with_images(whole))
     file = workshop.folder / f"{place}.json"
@@ -245,11 +247,12 @@ def _jobs(
 
 
 def _measure(
-    jobs: Mapping[int, Job], facts: dict[str, Any], protocols: list[Mapping[str, Any]], settings: Mapping[str, Any],
-    workshop: Workshop,
+    jobs: Mapping[int, Job], facts: dict[str, Any], last: bool, protocols: list[Mapping[str, Any]],
+    settings: Mapping[str, Any], workshop: Workshop,
 ) -> dict[str, float]:  # fmt: skip
     """Evaluate the runs of a trial, and return their values by seed; add costs, and why a run has no value, to `facts`.
 
+    A run that has not begun to train counts as failed in the `last` stage alone; before, its value shows how it is.
     `protocols` gets those of the values. Raises UserError if they differ.
     """
     from frugan.engine.run import RunFolder
@@ -262,12 +265,12 @@ def _measure(
         # A short run has a good part of its rounds after its last log point.
         took = timed[-1]["seconds"] * images / timed[-1]["images"] if timed else None
         facts["costs"][job.folder.name] = {"images": images, "seconds": took}
-        untrained = job.why_untrained()
+        untrained = job.why_untrained() if last else None
         why = job.why_failed() or (untrained and f"did not train: {untrained}")
         if why is not None:
             facts["why"] = facts["why"] or why
             continue
-        workshop.say(f"Evaluating {job.title}.")
+        workshop.say(f"Evaluating {job.title} after {images:,} images.")
         value = workshop.evaluate(run, **choose_evaluation(settings))[0]
         protocols.append(value["protocol"])
         apart = evaluation.unequal(protocols)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from frugan import evaluation
@@ -11,6 +12,7 @@ from frugan.comparison.running.job import Job
 
 if TYPE_CHECKING:
     from frugan.comparison.running.workshop import Workshop
+    from frugan.recipe import Recipe
 
 ON_THE_WAY = (0.75, 0.875)
 """The shares of the budget at which runs are measured before their end, for the slope over the last quarter."""
@@ -24,6 +26,12 @@ def may_stop(arms: Sequence[Arm]) -> bool:
     chosen = [player.schedule for arm in arms for player in arm.recipe.players.values()]
     bound = any(schedules.find(one.name, **one.options).follows_the_end for one in chosen)
     return not bound and all(arm.recipe.rounds is None for arm in arms)
+
+
+def may_be_part(recipe: Recipe, images: int) -> bool:
+    """Whether the run of a recipe, stopped after so many images, is what a run of so many images would be."""
+    shorter = replace(recipe.with_images(images), images=recipe.images)
+    return may_stop([Arm(recipe.name, recipe)]) and shorter == recipe
 
 
 def find_stops(images: int, shares: Sequence[float] = ON_THE_WAY) -> list[int]:
