@@ -27,7 +27,7 @@ from frugan.engine import checkpoint
 from frugan.engine.run import RunFolder
 from frugan.recipe import from_run
 from frugan.registry import UserError
-from frugan.reporting._tuning import tuning_section, untuned_section
+from frugan.reporting._tuning import tuning_lines, tuning_section, untuned_section
 from frugan.training import resolve, train
 
 SMALL = {"data.size": 12, "data.limit": 200, "generator.hidden": [64], "discriminator.hidden": [16]}
@@ -458,6 +458,18 @@ def test_a_trial_that_failed_is_not_chosen(values: Sequence[Sequence[float | Non
     made = race(values, ["the loss is not finite" if None in of else None for of in values])
     made.choose(1)
     assert made.facts["chosen"] == chosen
+
+
+def test_it_is_told_where_chance_decides_which_trials_go_on(finished: Comparison) -> None:
+    near = race([[100, 50, 40], [101, 60, 50], [102, 70], [103, 80], [104], [104.5], [104], [103]], [None] * 8)
+    assert [near.is_chance(number, 1) for number in range(3)] == [True, False, False]
+    near.choose(1)
+    assert near.facts["chance"] == [200]
+    data = json.loads(json.dumps(finished.data))
+    assert not any("chance" in line for line in tuning_lines(data))
+    data["fixed"]["tuning"]["arms"]["thin"]["chance"] = [40]
+    assert "After 40 images the trials of thin were too much alike to tell, so chance" in tuning_lines(data)[1]
+    assert tuning_section(data)["lead"].endswith("went on.")  # type: ignore[index]
 
 
 def test_a_run_is_a_part_of_a_longer_one_only_where_nothing_follows_its_end() -> None:

@@ -22,10 +22,12 @@ def tuning_cell(data: Mapping[str, Any], name: str) -> str:
 
 
 def tuning_lines(data: Mapping[str, Any]) -> list[str]:
-    """Lines about tuning: how arms were tuned, what it cost, and how far the gain can be trusted."""
-    tuning = tuning_of(data)
-    if tuning is None:
-        return []
+    """Lines about tuning: how arms were tuned, what it cost, and how far the choice can be trusted."""
+    tuning, beside = tuning_of(data), untuned_section(data)
+    return [*([] if tuning is None else _of_trials(tuning)), *([] if beside is None else [beside["lead"]])]
+
+
+def _of_trials(tuning: Mapping[str, Any]) -> list[str]:
     protocol = tuning.get("protocol")
     judged = "" if protocol is None else (
         f", judged by {words.metric(tuning['metric'], protocol['view'])} of {protocol['fake_count']:,} fakes against "
@@ -36,14 +38,26 @@ def tuning_lines(data: Mapping[str, Any]) -> list[str]:
         f"{name} {words.duration(of['seconds'])} ({of['images_in_all']:,} images)"
         for name, of in tuning["arms"].items()
     )
-    without = [name for name, of in tuning["arms"].items() if all(one["value"] is None for one in of["tried"])]
+    without = [name for name, of in tuning["arms"].items() if not any(map(_is_sound, of["tried"]))]
     unchanged = f" (unchanged, since none of its trials has a value: {', '.join(without)})" if without else ""
-    beside = untuned_section(data)
+    chance: dict[int, list[str]] = {}
+    for name, of in tuning["arms"].items():
+        for at in of.get("chance", ()):
+            chance.setdefault(at, []).append(name)
     return [
         f"Each arm uses the settings of its best trial of {tuning['trials']}{unchanged}: {_lengths(tuning)} "
         f"({seeds}, table {tuning['space']}){judged}. Tuning took: {cost}.",
-        *([] if beside is None else [beside["lead"]]),
+        *(
+            f"After {at:,} images the trials of {', '.join(names)} were too much alike to tell, so chance decided "
+            "which of them went on."
+            for at, names in chance.items()
+        ),
     ]  # fmt: skip
+
+
+def _is_sound(facts: Mapping[str, Any]) -> bool:
+    """Whether a trial has a value and did not fail, so that it could be chosen."""
+    return facts["value"] is not None and facts["why"] is None
 
 
 def _stages(facts: Mapping[str, Any], of: Mapping[str, Any]) -> dict[int, float | None]:
@@ -74,7 +88,7 @@ def tuning_section(data: Mapping[str, Any]) -> dict[str, Any] | None:
         for number in range(tuning["trials"])
     ]
     return {
-        "lead": tuning_lines(data)[0], "names": names, "trials": trials, "chart": _chart(data, tuning),
+        "lead": " ".join(_of_trials(tuning)), "names": names, "trials": trials, "chart": _chart(data, tuning),
         "staged": any(len(_stages(facts, of)) > 1 for of in tuning["arms"].values() for facts in of["tried"]),
         "rows": [_row(arm, tuning["arms"][arm["name"]], tuning) for arm in data["arms"] if arm["name"] in names],
     }  # fmt: skip

@@ -35,6 +35,9 @@ cost two budgets."""
 COUNT = 2000
 """How many images are made to evaluate a trial, unless the test makes fewer or the metric needs more."""
 
+ALIKE = 0.05
+"""Trials whose values all lie within this share of one another are not told apart."""
+
 
 def check(settings: Mapping[str, Any], arms: Sequence[Arm]) -> None:
     """Check that every arm has that many trials of that length; `arms` begins with the baseline. Raises UserError."""
@@ -110,6 +113,14 @@ class _Race:
             left = sorted(sorted(known, key=known.__getitem__)[: going_on(count)])
         return left
 
+    def is_chance(self, number: int, sign: int) -> bool:
+        """Whether the trials of a stage that others follow are so much alike that chance decides which ones go on."""
+        if number == len(self.stages) - 1:
+            return False
+        given = [value_at(self.facts["tried"][one], self.stages[number][1]) for one in self.left(number, sign)]
+        values = [value for value in given if value is not None]
+        return len(values) > 1 and max(values) - min(values) <= ALIKE * max(map(abs, values))
+
     def choose(self, sign: int) -> None:
         """Choose the best trial of the last stage that gave values, the first of equal ones, and add up what all cost.
 
@@ -125,6 +136,7 @@ class _Race:
             values = [stage["value"] for stage in one["stages"] if stage["value"] is not None]
             one["value"] = values[-1] if values else None
         self.facts.update(
+            chance=[images for number, (_, images) in enumerate(self.stages) if self.is_chance(number, sign)],
             chosen=best, runs=sum(len(one["costs"]) for one in tried),
             images_in_all=sum(cost["images"] for one in tried for cost in one["costs"].values()),
             seconds=reduce(_add, [cost["seconds"] for one in tried for cost in one["costs"].values()]),
@@ -165,6 +177,13 @@ def tune(
     for number in range(len(todo[0].stages) if todo else 0):
         plan.keep_tuning(known)
         _run_stage(todo, number, sign, known, settings, plan, workshop)
+        alike = [race.arm.name for race in todo if race.is_chance(number, sign)]
+        if alike:
+            workshop.say(
+                f"After {todo[0].stages[number][1]:,} images the trials of {', '.join(alike)} are within {ALIKE:.0%} "
+                "of one another, so chance decides which of them go on. Longer trials may differ: give more --images "
+                "or --tune-images."
+            )
     for race in todo:
         race.choose(sign)
         workshop.say(f"{race.arm.name}: {_in_words(race.facts)}.")
@@ -305,8 +324,8 @@ def _in_words(facts: Mapping[str, Any]) -> str:
     tried = facts["tried"]
     best, first = tried[facts["chosen"]], tried[0]
     reached = [stage for stage in best["stages"] if stage["value"] is not None]
-    if not reached:
-        return "no trial has a value, so the recipe stays unchanged"
+    if not reached or best["why"] is not None:
+        return "no trial has a value at its end, so the recipe stays unchanged"
     said = f"{reached[-1]['value']:.4g} after {reached[-1]['images']:,} images"
     if best is first:
         return f"best unchanged, {said}"

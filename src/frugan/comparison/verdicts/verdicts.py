@@ -304,7 +304,7 @@ def note_tuning(result: dict[str, Any]) -> None:
     if result["tune"] is None:
         return
     arms = (result["fixed"].get("tuning") or {}).get("arms", {})
-    without = [name for name, of in arms.items() if all(facts["value"] is None for facts in of["tried"])]
+    without = [name for name, of in arms.items() if of["tried"][of["chosen"]]["why"] is not None]
     pairs = [((name, result["baseline"]), one) for name, one in result["differences"][result["primary"]].items()]
     pairs += [((one["arm"], one["control"]), one) for one in result["controls"]]
     for names, one in pairs:
