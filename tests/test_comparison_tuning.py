@@ -355,17 +355,12 @@ def test_verdicts_without_tuning_stand_beside_if_such_a_comparison_is_named(
 
 @pytest.mark.usefixtures("unreported")
 def test_a_comparison_killed_after_tuning_goes_on_with_what_was_chosen(
-    quick: pytest.MonkeyPatch, tmp_path: Path, at_once: Callable[..., None]
-) -> None:
-    class KilledError(Exception):
-        pass
-
-    def killed(*given: Any, **more: Any) -> None:
-        raise KilledError
-
-    quick.setattr(controls, "find_controls", killed)
+    quick: pytest.MonkeyPatch, tmp_path: Path, at_once: Callable[..., None], stop: Callable[..., NoReturn],
+    reached: type[Exception],
+) -> None:  # fmt: skip
+    quick.setattr(controls, "find_controls", stop)
     options = {**COMMON, "seeds": (0,), "match": "parameters", "tune": 2, "tune_seeds": (7, 8), "tune_images": 32}
-    with pytest.raises(KilledError):
+    with pytest.raises(reached):
         compare(ARMS, out=tmp_path / "out", **options)
     plan = json.loads((tmp_path / "out/plan.json").read_text())
     assert {name: of["chosen"] for name, of in plan["tuning"]["arms"].items()} == {"vanilla": 1, "thin": 0}
@@ -388,13 +383,10 @@ def test_a_comparison_killed_after_tuning_goes_on_with_what_was_chosen(
 
 @pytest.mark.usefixtures("unreported")
 def test_the_end_chooses_and_a_killed_comparison_keeps_the_values_of_every_stage(
-    quick: pytest.MonkeyPatch, tmp_path: Path, at_once: Callable[..., None]
-) -> None:
+    quick: pytest.MonkeyPatch, tmp_path: Path, at_once: Callable[..., None], stop: Callable[..., NoReturn],
+    reached: type[Exception],
+) -> None:  # fmt: skip
     """Of four trials the first two go on, and the second one is better at the end."""
-
-    class KilledError(Exception):
-        pass
-
     trained: list[tuple[str, int]] = []
 
     def training(planned: Sequence[Job], *rest: Any) -> None:
@@ -403,7 +395,7 @@ def test_the_end_chooses_and_a_killed_comparison_keeps_the_values_of_every_stage
 
     def killed(planned: Sequence[Job], *rest: Any) -> None:
         if planned[0].images == 160:
-            raise KilledError
+            stop()
         training(planned)
 
     def judged(run: Any, **given: Any) -> list[dict[str, Any]]:
@@ -415,7 +407,7 @@ def test_the_end_chooses_and_a_killed_comparison_keeps_the_values_of_every_stage
     options = {**COMMON, "seeds": (0,), "tune": 4}
     quick.setattr(evaluation, "evaluate", judged)
     quick.setattr(jobs, "run_jobs", killed)
-    with pytest.raises(KilledError):
+    with pytest.raises(reached):
         compare(ARMS, out=tmp_path / "out", **options)
     kept = json.loads((tmp_path / "out/plan.json").read_text())["tuning"]["arms"]["vanilla"]
     assert [[stage["value"] for stage in facts["stages"]] for facts in kept["tried"]] == [[1], [2], [4], [4]]

@@ -358,7 +358,10 @@ def test_works_are_submitted_in_chunks_and_failures_are_told_with_their_last_lin
 
 
 @pytest.mark.usefixtures("quickly")
-def test_a_run_that_goes_on_is_submitted_although_the_engine_still_knows_its_first_part(tmp_path: Path) -> None:
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_run_that_goes_on_is_submitted_although_the_engine_still_knows_its_first_part(
+    tmp_path: Path, watched: bool
+) -> None:
     """An engine forgets what has ended only after a while."""
 
     def stays_known(work_: Work) -> bool:
@@ -366,7 +369,14 @@ def test_a_run_that_goes_on_is_submitted_although_the_engine_still_knows_its_fir
         return True
 
     engine, workshop = Made(stays_known), Workshop(tmp_path, {}, print, quiet=True)
-    _spreading.spread(five(tmp_path), workshop, engine, threads=1, chunk=9)
+    if watched:
+        _spreading.spread(five(tmp_path), workshop, engine, threads=1, chunk=9)
+    else:  # the first command had left; the second one finds that everything is done
+        works = make_works(five(tmp_path), workshop, 1)
+        for made in works:
+            made.write()
+        _spreading._Launched(tmp_path / "launched.json", engine.title).add(works, engine.submit(works))
+        _spreading.spread(five(tmp_path), workshop, engine, threads=1, chunk=9)
     _spreading.spread(five(tmp_path, lambda name: "'further'"), workshop, engine, threads=1, chunk=9)
     assert engine.chunks == [5, 5]
 

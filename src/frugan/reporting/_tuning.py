@@ -38,7 +38,8 @@ def _of_trials(tuning: Mapping[str, Any]) -> list[str]:
         f"{name} {words.duration(of['seconds'])} ({of['images_in_all']:,} images)"
         for name, of in tuning["arms"].items()
     )
-    without = [name for name, of in tuning["arms"].items() if not any(map(_is_sound, of["tried"]))]
+    best = {name: of["tried"][of["chosen"]] for name, of in tuning["arms"].items()}
+    without = [name for name, facts in best.items() if facts["value"] is None or facts["why"] is not None]
     unchanged = f" (unchanged, since none of its trials has a value: {', '.join(without)})" if without else ""
     chance: dict[int, list[str]] = {}
     for name, of in tuning["arms"].items():
@@ -53,11 +54,6 @@ def _of_trials(tuning: Mapping[str, Any]) -> list[str]:
             for at, names in chance.items()
         ),
     ]  # fmt: skip
-
-
-def _is_sound(facts: Mapping[str, Any]) -> bool:
-    """Whether a trial has a value and did not fail, so that it could be chosen."""
-    return facts["value"] is not None and facts["why"] is None
 
 
 def _stages(facts: Mapping[str, Any], of: Mapping[str, Any]) -> dict[int, float | None]:

@@ -304,7 +304,8 @@ def note_tuning(result: dict[str, Any]) -> None:
     if result["tune"] is None:
         return
     arms = (result["fixed"].get("tuning") or {}).get("arms", {})
-    without = [name for name, of in arms.items() if of["tried"][of["chosen"]]["why"] is not None]
+    best = {name: of["tried"][of["chosen"]] for name, of in arms.items()}
+    without = [name for name, facts in best.items() if facts["value"] is None or facts["why"] is not None]
     pairs = [((name, result["baseline"]), one) for name, one in result["differences"][result["primary"]].items()]
     pairs += [((one["arm"], one["control"]), one) for one in result["controls"]]
     for names, one in pairs:
